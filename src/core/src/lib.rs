@@ -1,0 +1,32 @@
+//! Geometry and bookkeeping of Fast R-CNN: boxes, the box coder, image scales, RoIs, NMS and detections.
+//!
+//! Everything here is arithmetic on values the caller owns: no `std`, no allocation, no `unsafe`, no panic on any
+//! input. The way of one image through the crate:
+//!
+//! ```text
+//! proposals [BBox] --project_rois--> distinct [Roi] + index     (RoI pool and head run outside)
+//!           [BBox] + bbox_pred ------BoxCoder::decode, clip---> boxes per class
+//!           [Detection] of a class --nms----------------------> survivors
+//!           survivors of all classes keep_best----------------> Detections<N>
+//! ```
+//!
+//! `width_offset` appears wherever a box has a width. It is 1 for inclusive corners in pixels (a box from 3 to 3 is
+//! one pixel wide: VOC, Caffe) and 0 for continuous corners (torchvision, ONNX).
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod bbox;
+pub mod coder;
+pub mod detection;
+pub mod nms;
+pub mod roi;
+pub mod scale;
+pub mod shape_error;
+
+pub use bbox::BBox;
+pub use coder::BoxCoder;
+pub use detection::{Detection, Detections};
+pub use nms::{keep_best, nms};
+pub use roi::{NO_ROI, Roi, project_rois};
+pub use scale::{blob_size, im_scale, nearest_level};
+pub use shape_error::ShapeError;
