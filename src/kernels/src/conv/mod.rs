@@ -1,0 +1,189 @@
+//! Two-dimensional convolution of channels-last maps, as products of matrices.
+//!
+//! With `K = Kh * Kw * Ci / group` weights for each output channel:
+//!
+//! ```text
+//! out[pixel, Co] = patches[pixel, K] weights[K, Co] + bias, then ReLU
+//! ```
+//!
+//! 1. The weights `[Kh, Kw, Ci / group, Co]` are the right-hand matrix as they lie, and the product is the output as
+//!    it lies: nothing is transposed.
+//! 2. A 1x1 convolution with stride 1 and no padding needs no patches: the map is the left-hand matrix.
+//! 3. Otherwise the patches of a block of pixels are gathered into scratch (im2col), multiplied, and the bias and the
+//!    ReLU applied, before the next block: all of it while the block is in L2.
+//! 4. A group is the same product on a range of channels, rows `Ci` or `Co` apart.
+//! 5. A group of one input channel (depthwise) is no product of matrices: it is summed directly, tap by tap.
+//!
+//! Blocks depend on the shape alone, and threads share them out: the result has the same bits for any number.
+
+mod depthwise;
+mod im2col;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+
+use frcnn_core::ShapeError;
+
+use crate::{
+    gemm::{Strided, bias_relu, check_bias, matmul_strided},
+    len_of, tasks,
+    window::{extent, padded_len},
+};
+pub use reference::conv2d_reference;
+
+/// Values of a block's patches, and of its output, that fit in L2 beside the packed weights: 1 MiB.
+const BLOCK_VALUES: usize = 1 << 18;
+/// Fewest pixels in a block: below, the product would spend its time packing weights.
+const MIN_BLOCK_PIXELS: usize = 64;
+
+/// A convolution layer on one size of input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// Images `N`.
+    pub batch: usize,
+    /// Input rows `H`.
+    pub height: usize,
+    /// Input columns `W`.
+    pub width: usize,
+    /// Input channels `Ci`, a multiple of `group`.
+    pub in_channels: usize,
+    /// Output channels `Co`, a multiple of `group`.
+    pub out_channels: usize,
+    /// Window, rows then columns.
+    pub kernel: [usize; 2],
+    /// Input cells from one window to the next, rows then columns.
+    pub stride: [usize; 2],
+    /// Input cells from one tap of a window to the next, rows then columns.
+    pub dilation: [usize; 2],
+    /// Cells of zero padding: top, left, bottom, right.
+    pub pads: [usize; 4],
+    /// Groups of channels that see only each other; 1 for an ordinary convolution.
+    pub group: usize,
+}
+
+impl ConvShape {
+    /// Output rows and columns; `None` when the window is empty, larger than the padded input, or moves by 0.
+    #[must_use]
+    pub fn output_size(&self) -> Option<(usize, usize)> {
+        let axis = |axis: usize, len: usize| {
+            let padded = padded_len(len, self.pads[axis], self.pads[axis + 2])?;
+            let room = padded.checked_sub(extent(self.kernel[axis], self.dilation[axis])?)?;
+            Some(room.checked_div(self.stride[axis])? + 1)
+        };
+        Some((axis(0, self.height)?, axis(1, self.width)?))
+    }
+
+    /// Values in the weights, `[Kh, Kw, Ci / group, Co]`; saturates.
+    #[must_use]
+    pub fn weight_len(&self) -> usize {
+        len_of(&[self.patch_len(), self.out_channels])
+    }
+
+    /// Values that one output value sees, `Kh * Kw * Ci / group`; saturates.
+    fn patch_len(&self) -> usize {
+        let group_channels = self.in_channels.checked_div(self.group).unwrap_or(0);
+        len_of(&[self.kernel[0], self.kernel[1], group_channels])
+    }
+
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.pads == [0; 4]
+    }
+
+    fn is_depthwise(&self) -> bool {
+        self.group > 1 && self.group == self.in_channels
+    }
+
+    /// Checks all lengths and gives the output size.
+    fn check(
+        &self,
+        input: &[f32],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        out: &[f32],
+    ) -> Result<(usize, usize), ShapeError> {
+        let whole = |channels: usize| channels.checked_next_multiple_of(self.group).unwrap_or(usize::MAX);
+        ShapeError::check("in_channels, a multiple of group", whole(self.in_channels), self.in_channels)?;
+        ShapeError::check("out_channels, a multiple of group", whole(self.out_channels), self.out_channels)?;
+        let Some((height, width)) = self.output_size() else {
+            return Err(ShapeError { what: "windows that fit the padded input", expected: 1, found: 0 });
+        };
+        ShapeError::check("weights", self.weight_len(), weights.len())?;
+        check_bias(bias, self.out_channels)?;
+        ShapeError::check(
+            "input",
+            len_of(&[self.batch, self.height, self.width, self.in_channels]),
+            input.len(),
+        )?;
+        ShapeError::check("out", len_of(&[self.batch, height, width, self.out_channels]), out.len())?;
+        Ok((height, width))
+    }
+}
+
+/// Convolves `input`, `[N, H, W, Ci]`, with `weights`, `[Kh, Kw, Ci / group, Co]`, adds `bias`, `[Co]`, and applies
+/// ReLU if `relu`, into `out`, `[N, Ho, Wo, Co]`.
+///
+/// `scratch` grows to what the shape asks for, a few MiB for each thread, and is worth keeping from call to call;
+/// what it holds before and after means nothing.
+///
+/// # Errors
+/// A slice does not have the length of its shape, a channel count is not a multiple of `group`, or
+/// [`ConvShape::output_size`] is `None`.
+#[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+pub fn conv2d_into(
+    shape: &ConvShape,
+    input: &[f32],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    relu: bool,
+    threads: usize,
+    scratch: &mut Vec<f32>,
+    out: &mut [f32],
+) -> Result<(), ShapeError> {
+    let (out_height, out_width) = shape.check(input, weights, bias, out)?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    if shape.is_depthwise() {
+        depthwise::conv(shape, input, weights, bias, relu, threads, out);
+        return Ok(());
+    }
+    let Some(group_out) = shape.out_channels.checked_div(shape.group) else { return Ok(()) };
+    let group_in = shape.in_channels / shape.group;
+    let k = shape.patch_len();
+    let block = (BLOCK_VALUES / k.max(shape.out_channels).max(1)).max(MIN_BLOCK_PIXELS);
+
+    let pixels = out.len() / shape.out_channels;
+    let scratch_len = if shape.is_pointwise() { 0 } else { block.min(pixels).saturating_mul(k) };
+    let tasks = tasks::task_count(threads);
+    if scratch.len() < len_of(&[tasks, scratch_len]) {
+        scratch.resize(len_of(&[tasks, scratch_len]), 0.0);
+    }
+    let mut scratch = scratch.as_mut_slice();
+    let mut parts: Vec<&mut [f32]> =
+        (0..tasks).filter_map(|_| scratch.split_off_mut(..scratch_len)).collect();
+
+    tasks::for_each_chunk(&mut parts, out, block.saturating_mul(shape.out_channels), |patches, i, out| {
+        let first = i * block;
+        let m = out.len() / shape.out_channels;
+        for g in 0..shape.group {
+            let a = if shape.is_pointwise() {
+                Strided {
+                    data: &input[first * shape.in_channels + g * group_in..],
+                    stride: shape.in_channels,
+                }
+            } else {
+                let pixels = im2col::Pixels { first, count: m, out_height, out_width };
+                im2col::gather(shape, input, g, pixels, &mut patches[..m * k]);
+                Strided { data: &patches[..m * k], stride: k }
+            };
+            let b = Strided { data: &weights[g * group_out..], stride: shape.out_channels };
+            let c = &mut out[g * group_out..];
+            let product = matmul_strided(a, b, [m, k, group_out], 1, c, shape.out_channels);
+            debug_assert_eq!(product, Ok(()), "the shapes were checked");
+        }
+        bias_relu(out, bias, relu);
+    });
+    Ok(())
+}

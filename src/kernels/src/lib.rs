@@ -1,0 +1,41 @@
+//! The arithmetic of Fast R-CNN on a CPU: RoI max pooling, products, convolution, LRN, pooling.
+//!
+//! Letters used everywhere: `N` images, `H x W` a map, `C` (`Ci` in, `Co` out) its channels, `Kh x Kw` a kernel
+//! window, `R` RoIs, `Ph x Pw` pooled bins. Every tensor is a row-major `f32` slice, and every feature map is
+//! **channels last**, `[N, H, W, C]`: what a kernel does to one cell it does to a contiguous run of channels.
+//!
+//! Each function checks the lengths it is given and returns a [`ShapeError`] instead of panicking, writes into the
+//! caller's buffer, and gives the same bits for every `threads`. `threads > 1` uses up to that many threads of the
+//! current rayon pool (feature `std`; without it everything runs on the calling thread).
+//!
+//! The SIMD of this workspace and its `unsafe` live in this crate and nowhere else. [`Isa`] says which instruction
+//! set is used; products go through the `gemm` crate, which detects the CPU by itself.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![allow(unsafe_code, reason = "this crate is the home of SIMD; each block says why it is sound")]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+extern crate alloc;
+
+mod conv;
+mod gemm;
+mod isa;
+mod lrn;
+mod pool;
+mod roi_pool;
+mod tasks;
+#[cfg(test)]
+mod test_random;
+mod window;
+
+pub use conv::{ConvShape, conv2d_into, conv2d_reference};
+pub use frcnn_core::ShapeError;
+pub use gemm::{linear_into, matmul_into};
+pub use isa::Isa;
+pub use lrn::lrn_into;
+pub use pool::{PoolShape, average_pool_into, max_pool_into};
+pub use roi_pool::{FeatureMap, roi_pool_into, roi_pool_reference, roi_pool_with};
+
+/// Product of dimensions. One that overflows saturates, and so matches the length of no slice.
+fn len_of(dimensions: &[usize]) -> usize {
+    dimensions.iter().fold(1usize, |product, &d| product.saturating_mul(d))
+}

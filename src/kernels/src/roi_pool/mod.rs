@@ -1,0 +1,158 @@
+//! RoI max pooling: whatever its size, each RoI becomes `Ph x Pw` bins, the maximum of a bin in each channel.
+//!
+//! ```text
+//!   map [H, W, C]                        an RoI of 5 x 4 cells at x1 = 1, y1 = 1, in 2 x 2 bins
+//!   . . . . . . .                        bin width 5 / 2 = 2.5: columns [0, 3) and [2, 5) of the RoI
+//!   . a a# b b .                         bin height 4 / 2 = 2:  rows [0, 2) and [2, 4)
+//!   . a a# b b .      #: in both bins
+//!   . c c# d d .
+//!   . c c# d d .
+//! ```
+//!
+//! For an RoI `x1..=x2` along an axis with `P` bins, in f32:
+//!
+//! ```text
+//! w     = max(x2 - x1 + 1, 1)           an inverted RoI is one cell
+//! bin   = w / P
+//! start = floor(p * bin) + x1           both clipped to [0, W]
+//! end   = ceil((p + 1) * bin) + x1
+//! ```
+//!
+//! The products are rounded to f32 on purpose: trained models have seen them so. At P = 7, widths 57, 114 and 121 get
+//! a cell more in their last bin than exact arithmetic would give.
+//!
+//! An empty bin gives 0. Any other gives its maximum, starting from `-f32::MAX` and replaced only by a greater value:
+//! NaN is skipped, a bin of nothing but NaN gives `-f32::MAX`, and of +0 and -0 the first wins. Every instruction set
+//! gives exactly the bits of [`roi_pool_reference`].
+//!
+//! How the time goes down:
+//! 1. the edges of an RoI's bins are computed once, not once for each bin;
+//! 2. channels are contiguous, so a cell is a few vector loads, and a block of channels stays in registers while the
+//!    cells of a bin go by;
+//! 3. RoIs that differ only in x share rows in cache when they come sorted, as `project_rois` gives them.
+
+mod generic;
+mod reference;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(test)]
+mod tests;
+
+use alloc::{vec, vec::Vec};
+
+use frcnn_core::{Roi, ShapeError};
+
+use crate::{Isa, len_of, tasks};
+use generic::{Edges, PoolRoi};
+pub use reference::roi_pool_reference;
+
+/// RoIs that a task takes at a time: enough to hide the cost of taking them, few enough to share out evenly.
+const ROIS_PER_CHUNK: usize = 4;
+
+/// A feature map `[H, W, C]` of one image.
+#[derive(Clone, Copy, Debug)]
+pub struct FeatureMap<'a> {
+    data: &'a [f32],
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+impl<'a> FeatureMap<'a> {
+    /// # Errors
+    /// `data` does not hold `height * width * channels` values.
+    pub fn new(data: &'a [f32], height: usize, width: usize, channels: usize) -> Result<Self, ShapeError> {
+        ShapeError::check("data", len_of(&[height, width, channels]), data.len())?;
+        Ok(Self { data, height, width, channels })
+    }
+
+    /// The values, `[H, W, C]`.
+    #[must_use]
+    pub fn data(&self) -> &'a [f32] {
+        self.data
+    }
+
+    /// Rows `H`.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns `W`.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Channels `C`.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+}
+
+/// Pools `R` RoIs of `map` into `out`, `[R, Ph, Pw, C]`, on the fastest instruction set; `pooled` is `[Ph, Pw]`.
+///
+/// [`Roi::level`] is not looked at: all RoIs are on this map. They may reach beyond it or be inverted.
+///
+/// # Errors
+/// `out` does not hold `R * Ph * Pw * C` values.
+pub fn roi_pool_into(
+    map: FeatureMap<'_>,
+    rois: &[Roi],
+    pooled: [usize; 2],
+    threads: usize,
+    out: &mut [f32],
+) -> Result<(), ShapeError> {
+    roi_pool_with(Isa::detect(), map, rois, pooled, threads, out)
+}
+
+/// [`roi_pool_into`] on a chosen instruction set, for tests and benches. One that the CPU lacks is run as
+/// [`Isa::Scalar`]: the results are the same.
+///
+/// # Errors
+/// As [`roi_pool_into`].
+pub fn roi_pool_with(
+    isa: Isa,
+    map: FeatureMap<'_>,
+    rois: &[Roi],
+    pooled: [usize; 2],
+    threads: usize,
+    out: &mut [f32],
+) -> Result<(), ShapeError> {
+    let roi_len = len_of(&[pooled[0], pooled[1], map.channels]);
+    ShapeError::check("out", len_of(&[rois.len(), roi_len]), out.len())?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    let pool = kernel(isa);
+    let mut edges: Vec<_> = vec![Edges::new(pooled); tasks::task_count(threads)];
+    tasks::for_each_chunk(&mut edges, out, ROIS_PER_CHUNK.saturating_mul(roi_len), |edges, i, out| {
+        let rois = rois.iter().skip(i * ROIS_PER_CHUNK);
+        for (roi, out) in rois.zip(out.chunks_exact_mut(roi_len)) {
+            edges.set(roi, map);
+            pool(map, edges, out);
+        }
+    });
+    Ok(())
+}
+
+fn kernel(isa: Isa) -> PoolRoi {
+    let simd: Option<PoolRoi> = match isa {
+        Isa::Scalar => None,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::kernel(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => avx512::kernel(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::kernel(),
+        #[allow(unreachable_patterns, reason = "which ISAs are foreign depends on the target")]
+        _ => None,
+    };
+    simd.unwrap_or(generic::pool_roi_scalar)
+}
