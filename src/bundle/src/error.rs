@@ -1,0 +1,72 @@
+//! Why a bundle could not be read or written.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a bundle could not be read or written. Each variant is one check.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused to read or write the file.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Shorter than the fixed part at its start.
+    #[error("not a bundle: {0} bytes are fewer than the 64 that every bundle starts with")]
+    TooShort(usize),
+    /// The first eight bytes are not a bundle's.
+    #[error("not a bundle: it does not start with the .frcnn signature")]
+    Magic,
+    /// Written by another version of the format.
+    #[error("bundle format {found}, but this program reads format {supported}: compile the model again")]
+    Version {
+        /// The version in the file.
+        found: u32,
+        /// The version that this crate reads.
+        supported: u32,
+    },
+    /// The file is shorter or longer than it says.
+    #[error("truncated or padded bundle: it says {stated} bytes and has {actual}")]
+    Length {
+        /// The length in the file.
+        stated: u64,
+        /// The length of the file.
+        actual: u64,
+    },
+    /// A byte that must be zero is not.
+    #[error("damaged bundle: the padding byte at offset {0} is not zero")]
+    Padding(u64),
+    /// The contents record does not have the hash that the file states.
+    #[error("damaged bundle: the contents record does not match its hash")]
+    ContentsHash,
+    /// The contents record cannot be decoded.
+    #[error("damaged bundle: the contents record cannot be decoded: {0}")]
+    Contents(postcard::Error),
+    /// A weight section lies where it must not, or its bytes do not have the stated hash.
+    #[error("damaged bundle: section `{name}` {problem}")]
+    Section {
+        /// The section.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A value of the manifest is out of range.
+    #[error("invalid bundle: manifest: {0}")]
+    Manifest(String),
+    /// The graphs do not make a Fast R-CNN.
+    #[error("invalid bundle: {0}")]
+    Network(String),
+    /// A layer's attributes, inputs or weights do not fit together.
+    #[error("invalid bundle: layer `{layer}` of the {graph}: {problem}")]
+    Layer {
+        /// `trunk` or `head`.
+        graph: &'static str,
+        /// The layer's name.
+        layer: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}

@@ -1,0 +1,270 @@
+//! The two graphs of a Fast R-CNN as lists of layers in a small vocabulary, and what goes with them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Manifest;
+
+/// Everything in a bundle but the weights' bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Classes, preprocessing, thresholds and box conventions.
+    pub manifest: Manifest,
+    /// Image blob to feature map: one input `[H, W, 3]`, one output.
+    pub trunk: Graph,
+    /// How regions of the feature map are pooled.
+    pub roi_pooling: RoiPooling,
+    /// Pooled region to predictions: one input `[P, P, C]`, outputs `cls_prob` and `bbox_pred`.
+    pub head: Graph,
+    /// Where each weight lies in the file; layers refer to these by position.
+    pub sections: Vec<Section>,
+    /// The fully connected layers that were factored.
+    pub factored: Vec<Factored>,
+    /// What the weights are stored as.
+    pub precision: Precision,
+    /// Where it all came from.
+    pub source: Source,
+}
+
+/// RoI max pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoiPooling {
+    /// Rows and columns of bins.
+    pub pooled: [u32; 2],
+    /// Feature-map cells per network pixel: 1/16 for VGG16.
+    pub spatial_scale: f32,
+}
+
+/// A layer graph. Value 0 is the graph's input; layer `i` makes value `i + 1`.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Graph {
+    /// The layers, each after those whose values it reads.
+    pub layers: Vec<Layer>,
+    /// The values that the graph gives.
+    pub outputs: Vec<u32>,
+}
+
+/// One layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// The published blob name where there is one: `conv5_3`, `fc6_L`, `cls_score`.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// The values that it reads.
+    pub inputs: Vec<u32>,
+}
+
+/// Position in [`Contents::sections`].
+pub type SectionId = u32;
+
+/// The vocabulary. Every attribute is explicit and sizes stay free: a graph fits any blob size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// 2-D cross-correlation.
+    Conv(Conv),
+    /// Largest value of each window; padding never wins.
+    MaxPool(Pool),
+    /// Mean of each window.
+    AveragePool {
+        /// The window.
+        pool: Pool,
+        /// Whether padded cells count in the divisor.
+        count_include_pad: bool,
+    },
+    /// Mean over the whole map, which becomes 1 x 1.
+    GlobalAveragePool,
+    /// Across channels: `x / (k + alpha / size * sum of x^2 over the window)^beta`.
+    Lrn {
+        /// Channels in the window.
+        size: u32,
+        /// Weight of the squares' mean.
+        alpha: f32,
+        /// Exponent.
+        beta: f32,
+        /// Added to the mean.
+        k: f32,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// `x` where positive, else `alpha * x`.
+    LeakyRelu {
+        /// Slope of the negative side.
+        alpha: f32,
+    },
+    /// `min(max(x, low), high)`.
+    Clip {
+        /// Lower bound; may be negative infinity.
+        low: f32,
+        /// Upper bound; may be infinity.
+        high: f32,
+    },
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `min(max(alpha * x + beta, 0), 1)`.
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Value at 0.
+        beta: f32,
+    },
+    /// `x * min(max(x / 6 + 1/2, 0), 1)`.
+    HardSwish,
+    /// Joins maps along their channels.
+    Concat,
+    /// Sum of two maps; a 1 x 1 map is spread over the other.
+    Add,
+    /// Product of two maps; a 1 x 1 map is spread over the other.
+    Mul,
+    /// `x * scale + shift` with one scale and shift per channel.
+    Affine(Affine),
+    /// A map as one row of values, in the map's own order: rows, columns, channels last.
+    Flatten,
+    /// `x W + b`.
+    Gemm(Gemm),
+    /// Over the features of each row.
+    Softmax,
+}
+
+/// Attributes and weights of a convolution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conv {
+    /// Channels read.
+    pub in_channels: u32,
+    /// Channels made.
+    pub out_channels: u32,
+    /// Rows and columns of the kernel.
+    pub kernel: [u32; 2],
+    /// Step down and right.
+    pub stride: [u32; 2],
+    /// Distance between taps.
+    pub dilation: [u32; 2],
+    /// Zeros added at the top, left, bottom and right.
+    pub pads: [u32; 4],
+    /// Groups of channels that do not see each other.
+    pub group: u32,
+    /// `[Kh, Kw, Ci/group, Co]`.
+    pub weight: SectionId,
+    /// `[Co]`.
+    pub bias: Option<SectionId>,
+}
+
+/// The window of a pooling layer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Rows and columns of the window.
+    pub kernel: [u32; 2],
+    /// Step down and right.
+    pub stride: [u32; 2],
+    /// Cells added at the top, left, bottom and right.
+    pub pads: [u32; 4],
+    /// Whether a last, partial window counts; it must start inside the map or its leading padding.
+    pub ceil_mode: bool,
+}
+
+/// Weights of a per-channel scale and shift.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Affine {
+    /// Channels read and made.
+    pub channels: u32,
+    /// `[C]`.
+    pub scale: SectionId,
+    /// `[C]`.
+    pub shift: SectionId,
+}
+
+/// Sizes and weights of a fully connected layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gemm {
+    /// Features read.
+    pub in_features: u32,
+    /// Features made.
+    pub out_features: u32,
+    /// `[in, out]`.
+    pub weight: SectionId,
+    /// `[out]`.
+    pub bias: Option<SectionId>,
+}
+
+/// One tensor of weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Section {
+    /// Such as `conv5_3.weight`.
+    pub name: String,
+    /// Its dimensions.
+    pub shape: Vec<u32>,
+    /// Where it starts, in bytes from the start of the file; a multiple of 64.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// xxh3-128 of its bytes.
+    pub hash: u128,
+}
+
+/// A fully connected layer that was replaced by two thinner ones, `NAME_L` and `NAME_U`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Factored {
+    /// The layer as it was: `fc6`.
+    pub layer: String,
+    /// Features read and made by the layer as it was.
+    pub features: [u32; 2],
+    /// Singular values kept.
+    pub rank: u32,
+    /// Share of the squared singular values kept, in 0..=1.
+    pub energy: f32,
+    /// `|W - U L| / |W|` in the Frobenius norm, measured on the factors as they are stored.
+    pub relative_error: f32,
+}
+
+/// What the weights are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// IEEE single precision.
+    F32,
+}
+
+/// Where a bundle came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// SHA-256 of the ONNX file.
+    pub onnx_sha256: [u8; 32],
+    /// `frcnn-compiler` and its version.
+    pub compiler: String,
+}
+
+impl Op {
+    /// The operator's name as tables and messages show it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Conv(_) => "Conv",
+            Op::MaxPool(_) => "MaxPool",
+            Op::AveragePool { .. } => "AveragePool",
+            Op::GlobalAveragePool => "GlobalAveragePool",
+            Op::Lrn { .. } => "LRN",
+            Op::Relu => "Relu",
+            Op::LeakyRelu { .. } => "LeakyRelu",
+            Op::Clip { .. } => "Clip",
+            Op::Sigmoid => "Sigmoid",
+            Op::HardSigmoid { .. } => "HardSigmoid",
+            Op::HardSwish => "HardSwish",
+            Op::Concat => "Concat",
+            Op::Add => "Add",
+            Op::Mul => "Mul",
+            Op::Affine(_) => "Affine",
+            Op::Flatten => "Flatten",
+            Op::Gemm(_) => "Gemm",
+            Op::Softmax => "Softmax",
+        }
+    }
+
+    /// The sections that the layer reads, weight first.
+    pub fn sections(&self) -> impl Iterator<Item = SectionId> + use<> {
+        let (first, second) = match self {
+            Op::Conv(conv) => (Some(conv.weight), conv.bias),
+            Op::Gemm(gemm) => (Some(gemm.weight), gemm.bias),
+            Op::Affine(affine) => (Some(affine.scale), Some(affine.shift)),
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}

@@ -1,0 +1,60 @@
+//! The `.frcnn` file: everything that the device needs to run one trained Fast R-CNN.
+//!
+//! The compiler writes a bundle, the runtime reads it, and this crate is the only place where either
+//! happens. A bundle is wholly validated before anything of it is used: [`Bundle::from_bytes`] either
+//! gives a bundle whose every count, shape, reference and checksum holds, or an [`Error`] that says
+//! which check failed.
+//!
+//! # Format
+//!
+//! All integers are little-endian.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | magic `89 46 52 43 4e 4e 0d 0a` (`\x89FRCNN\r\n`) |
+//! | 8 | 4 | format version, [`FORMAT_VERSION`] |
+//! | 12 | 4 | zero |
+//! | 16 | 8 | length of the contents record in bytes |
+//! | 24 | 8 | length of the whole file in bytes |
+//! | 32 | 16 | xxh3-128 of the contents record |
+//! | 48 | 16 | zero |
+//! | 64 | … | contents: a [`Contents`] in [postcard](https://postcard.jamesmunns.com)'s wire format |
+//! | … | … | zeros up to the next multiple of 64 |
+//! | … | … | weight sections, each f32, each starting at a multiple of 64, zeros between |
+//!
+//! The sections' offsets are in the contents record. Because they are aligned within the file, the
+//! weights can be used in place wherever the file itself is aligned: in a mapped file, or in memory.
+//! The hashes find damage; they are no defence against somebody who means harm, which is why shapes and
+//! references are checked as well.
+//!
+//! # Weight layouts
+//!
+//! Every product of the network is `rows × weights` with row-major weights `[in, out]`, so a section can
+//! be streamed by a GEMM as it lies: convolutions are `[Kh, Kw, Ci/group, Co]`, fully connected layers
+//! `[in, out]`. Feature maps are channels last.
+#![forbid(unsafe_code)]
+
+#[cfg(target_endian = "big")]
+compile_error!("a bundle's weights are little-endian and are used in place");
+
+mod atomic;
+mod cost;
+mod error;
+mod format;
+mod graph;
+mod infer;
+mod manifest;
+mod storage;
+mod validate;
+
+pub use atomic::write_atomically;
+pub use cost::{LayerCost, NetworkCost, nominal_size};
+pub use error::Error;
+pub use format::{Bundle, BundleWriter, FORMAT_VERSION};
+pub use graph::{
+    Affine, Contents, Conv, Factored, Gemm, Graph, Layer, Op, Pool, Precision, RoiPooling, Section,
+    SectionId, Source,
+};
+pub use infer::Shape;
+pub use manifest::{Manifest, ManifestError};
+pub use validate::MAX_DETECTIONS;

@@ -1,0 +1,152 @@
+//! Whether a contents record describes a Fast R-CNN that can be run: checked once, then relied on.
+
+use crate::graph::{Contents, Graph, Layer, Op, Section, SectionId};
+use crate::{Error, Shape};
+
+/// No manifest may ask for more detections per image than this.
+pub const MAX_DETECTIONS: usize = 512;
+/// Longest blob side.
+pub(crate) const MAX_SIDE: u32 = 20_000;
+pub(crate) const MAX_CLASSES: usize = 10_000;
+const MAX_POOLED: u32 = 64;
+/// Kernels, strides, dilations and pads beyond this make no sense and could overflow sizes.
+const MAX_WINDOW: u32 = 1_024;
+/// Channels or features of one value.
+const MAX_CHANNELS: usize = 1 << 24;
+
+pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
+    contents.manifest.check().map_err(Error::Manifest)?;
+    let pooling = contents.roi_pooling;
+    if !pooling.pooled.iter().all(|p| (1..=MAX_POOLED).contains(p)) {
+        return Err(Error::Network(format!("pooled shape {:?} is not within 1 to {MAX_POOLED}", pooling.pooled)));
+    }
+    if !(pooling.spatial_scale > 0.0 && pooling.spatial_scale <= 1.0) {
+        return Err(Error::Network(format!("spatial scale {} is not in (0, 1]", pooling.spatial_scale)));
+    }
+    for section in &contents.sections {
+        let values = section.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::from(d)));
+        if values.and_then(|n| n.checked_mul(4)) != Some(section.bytes) {
+            let problem = format!("of shape {:?} cannot be {} bytes", section.shape, section.bytes);
+            return Err(Error::Section { name: section.name.clone(), problem });
+        }
+    }
+    for (which, graph) in [("trunk", &contents.trunk), ("head", &contents.head)] {
+        for layer in &graph.layers {
+            check_layer(layer, &contents.sections).map_err(|problem| Error::Layer {
+                graph: which,
+                layer: layer.name.clone(),
+                problem,
+            })?;
+        }
+        if graph.outputs.iter().any(|&value| value as usize > graph.layers.len()) {
+            return Err(Error::Network(format!("the {which} gives a value that no layer makes")));
+        }
+    }
+    check_ends(contents)
+}
+
+/// The graphs fit each other and the manifest.
+fn check_ends(contents: &Contents) -> Result<(), Error> {
+    let (height, width) = crate::nominal_size(&contents.manifest);
+    let trunk = infer("trunk", &contents.trunk, Shape::Map { height, width, channels: 3 })?;
+    let [Shape::Map { channels, .. }] = outputs(&contents.trunk, &trunk)[..] else {
+        return Err(Error::Network("the trunk does not give one feature map".to_string()));
+    };
+    let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
+    let head = infer("head", &contents.head, Shape::Map { height, width, channels })?;
+    let scores = contents.manifest.classes.len();
+    match outputs(&contents.head, &head)[..] {
+        [Shape::Flat { features: s }, Shape::Flat { features: b }] if s == scores && b == 4 * scores => Ok(()),
+        ref other => Err(Error::Network(format!(
+            "for {scores} classes the head must give {scores} scores and {} box deltas, and gives [{}]",
+            4 * scores,
+            other.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+fn infer(which: &'static str, graph: &Graph, input: Shape) -> Result<Vec<Shape>, Error> {
+    let shapes = graph.infer(input).map_err(|(position, problem)| Error::Layer {
+        graph: which,
+        layer: graph.layers.get(position).map(|l| l.name.clone()).unwrap_or_default(),
+        problem,
+    })?;
+    if shapes.iter().any(|s| s.is_empty() || s.channels() > MAX_CHANNELS) {
+        return Err(Error::Network(format!("a value of the {which} is empty or has too many channels")));
+    }
+    Ok(shapes)
+}
+
+fn outputs(graph: &Graph, shapes: &[Shape]) -> Vec<Shape> {
+    graph.outputs.iter().filter_map(|&value| shapes.get(value as usize).copied()).collect()
+}
+
+fn check_layer(layer: &Layer, sections: &[Section]) -> Result<(), String> {
+    let within = |what: &str, values: &[u32], low: u32| {
+        if values.iter().all(|v| (low..=MAX_WINDOW).contains(v)) {
+            Ok(())
+        } else {
+            Err(format!("{what} {values:?} is not within {low} to {MAX_WINDOW}"))
+        }
+    };
+    let weight = |id: SectionId, shape: &[u32]| match sections.get(id as usize) {
+        None => Err(format!("its weights are section {id} of {}", sections.len())),
+        Some(section) if section.shape != shape => {
+            Err(format!("its weights `{}` have shape {:?}, not {shape:?}", section.name, section.shape))
+        }
+        Some(_) => Ok(()),
+    };
+    let numbers = |values: &[f32]| {
+        if values.iter().any(|v| v.is_nan()) { Err("an attribute is not a number".to_string()) } else { Ok(()) }
+    };
+    match &layer.op {
+        Op::Conv(conv) => {
+            within("kernel", &conv.kernel, 1)?;
+            within("stride", &conv.stride, 1)?;
+            within("dilation", &conv.dilation, 1)?;
+            within("pads", &conv.pads, 0)?;
+            let (group, channels) = (conv.group, [conv.in_channels, conv.out_channels]);
+            if group == 0 || channels.iter().any(|c| c % group != 0 || *c == 0) {
+                return Err(format!("channels {channels:?} cannot be split into {group} groups"));
+            }
+            let [kh, kw] = conv.kernel;
+            weight(conv.weight, &[kh, kw, conv.in_channels / group, conv.out_channels])?;
+            conv.bias.map_or(Ok(()), |id| weight(id, &[conv.out_channels]))
+        }
+        Op::MaxPool(pool) | Op::AveragePool { pool, .. } => {
+            within("kernel", &pool.kernel, 1)?;
+            within("stride", &pool.stride, 1)?;
+            within("pads", &pool.pads, 0)?;
+            let [kh, kw] = pool.kernel;
+            let [top, left, bottom, right] = pool.pads;
+            if top.max(bottom) >= kh || left.max(right) >= kw {
+                return Err("a window could lie wholly in the padding".to_string());
+            }
+            Ok(())
+        }
+        Op::Gemm(gemm) => {
+            weight(gemm.weight, &[gemm.in_features, gemm.out_features])?;
+            gemm.bias.map_or(Ok(()), |id| weight(id, &[gemm.out_features]))
+        }
+        Op::Affine(affine) => {
+            weight(affine.scale, &[affine.channels])?;
+            weight(affine.shift, &[affine.channels])
+        }
+        Op::Lrn { size, alpha, beta, k } => {
+            within("size", &[*size], 1)?;
+            numbers(&[*alpha, *beta, *k])
+        }
+        Op::LeakyRelu { alpha } => numbers(&[*alpha]),
+        Op::Clip { low, high } => numbers(&[*low, *high]),
+        Op::HardSigmoid { alpha, beta } => numbers(&[*alpha, *beta]),
+        Op::GlobalAveragePool
+        | Op::Relu
+        | Op::Sigmoid
+        | Op::HardSwish
+        | Op::Concat
+        | Op::Add
+        | Op::Mul
+        | Op::Flatten
+        | Op::Softmax => Ok(()),
+    }
+}
