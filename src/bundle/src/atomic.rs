@@ -1,6 +1,5 @@
 //! Files that appear whole or not at all.
 
-
 use std::io::{self, Write};
 use std::path::Path;
 

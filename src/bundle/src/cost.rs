@@ -102,7 +102,10 @@ fn layer_cost(contents: &Contents, graph: &'static str, layer: &Layer, output: S
     let values = output.len() as u64;
     let macs = match &layer.op {
         Op::Conv(c) => {
-            values * u64::from(c.kernel[0]) * u64::from(c.kernel[1]) * u64::from(c.in_channels / c.group.max(1))
+            values
+                * u64::from(c.kernel[0])
+                * u64::from(c.kernel[1])
+                * u64::from(c.in_channels / c.group.max(1))
         }
         Op::Gemm(g) => values * u64::from(g.in_features),
         Op::Affine(_) => values,

@@ -104,7 +104,10 @@ impl Prelude {
         let contents_hash = u128::from_le_bytes(fields.take());
         zeros(&fields.take::<16>(), 48)?;
         if contents_len > stated - PRELUDE as u64 {
-            return Err(Error::Length { stated: contents_len.saturating_add(PRELUDE as u64), actual: stated });
+            return Err(Error::Length {
+                stated: contents_len.saturating_add(PRELUDE as u64),
+                actual: stated,
+            });
         }
         Ok(Prelude { contents_len: contents_len as usize, contents_hash })
     }

@@ -18,7 +18,10 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
     contents.manifest.check().map_err(Error::Manifest)?;
     let pooling = contents.roi_pooling;
     if !pooling.pooled.iter().all(|p| (1..=MAX_POOLED).contains(p)) {
-        return Err(Error::Network(format!("pooled shape {:?} is not within 1 to {MAX_POOLED}", pooling.pooled)));
+        return Err(Error::Network(format!(
+            "pooled shape {:?} is not within 1 to {MAX_POOLED}",
+            pooling.pooled
+        )));
     }
     if !(pooling.spatial_scale > 0.0 && pooling.spatial_scale <= 1.0) {
         return Err(Error::Network(format!("spatial scale {} is not in (0, 1]", pooling.spatial_scale)));
@@ -56,7 +59,9 @@ fn check_ends(contents: &Contents) -> Result<(), Error> {
     let head = infer("head", &contents.head, Shape::Map { height, width, channels })?;
     let scores = contents.manifest.classes.len();
     match outputs(&contents.head, &head)[..] {
-        [Shape::Flat { features: s }, Shape::Flat { features: b }] if s == scores && b == 4 * scores => Ok(()),
+        [Shape::Flat { features: s }, Shape::Flat { features: b }] if s == scores && b == 4 * scores => {
+            Ok(())
+        }
         ref other => Err(Error::Network(format!(
             "for {scores} classes the head must give {scores} scores and {} box deltas, and gives [{}]",
             4 * scores,
@@ -97,7 +102,11 @@ fn check_layer(layer: &Layer, sections: &[Section]) -> Result<(), String> {
         Some(_) => Ok(()),
     };
     let numbers = |values: &[f32]| {
-        if values.iter().any(|v| v.is_nan()) { Err("an attribute is not a number".to_string()) } else { Ok(()) }
+        if values.iter().any(|v| v.is_nan()) {
+            Err("an attribute is not a number".to_string())
+        } else {
+            Ok(())
+        }
     };
     match &layer.op {
         Op::Conv(conv) => {

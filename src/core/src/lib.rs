@@ -22,6 +22,7 @@ pub mod nms;
 pub mod roi;
 pub mod scale;
 pub mod shape_error;
+pub mod window;
 
 pub use bbox::BBox;
 pub use coder::BoxCoder;
@@ -30,3 +31,4 @@ pub use nms::{keep_best, nms};
 pub use roi::{NO_ROI, Roi, project_rois};
 pub use scale::{blob_size, im_scale, nearest_level};
 pub use shape_error::ShapeError;
+pub use window::WindowAxis;

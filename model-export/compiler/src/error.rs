@@ -1,0 +1,120 @@
+//! Why a model was not compiled.
+
+use std::io;
+use std::path::PathBuf;
+
+use frcnn_bundle::ManifestError;
+
+/// Why a model was not compiled. The text names the file, what is wrong with it and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused to read a file.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The manifest has a mistake.
+    #[error("{path}: {source}", path = path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The mistake.
+        source: ManifestError,
+    },
+    /// A choice of ranks that cannot be read.
+    #[error("`{0}` is not LAYER=RANK; ranks are given like fc6=256,fc7=64")]
+    Ranks(String),
+    /// The model is not one that can be compiled.
+    #[error("{path}: {problem}", path = path.display())]
+    Model {
+        /// The model.
+        path: PathBuf,
+        /// Why not.
+        problem: Problem,
+    },
+}
+
+/// What keeps a model from being compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// Not a protobuf, or cut short.
+    #[error("not an ONNX model, or truncated: {0}")]
+    NotOnnx(String),
+    /// There is no RoI pooling to split the graph at.
+    #[error("no MaxRoiPool node{hint}", hint = if *.roi_align {
+        "; RoiAlign is there, which is another function: export the model with torchvision's `roi_pool` instead of `roi_align`"
+    } else {
+        ": this is not a Fast R-CNN (torchvision's `roi_pool` exports as MaxRoiPool)"
+    })]
+    NoRoiPool {
+        /// Whether the graph has `RoiAlign` instead.
+        roi_align: bool,
+    },
+    /// There are several.
+    #[error("{count} MaxRoiPool nodes ({names}); a Fast R-CNN has one")]
+    SeveralRoiPools {
+        /// How many.
+        count: usize,
+        /// Their names.
+        names: String,
+    },
+    /// The model's inputs are not those of a Fast R-CNN.
+    #[error(
+        "inputs: {0}; a Fast R-CNN reads `data` [1, 3, H, W] and `rois` [R, 5] (batch index, x1, y1, x2, y2)"
+    )]
+    Inputs(String),
+    /// The model's outputs are not those of a Fast R-CNN.
+    #[error("outputs: {0}")]
+    Outputs(String),
+    /// An operator outside the vocabulary.
+    #[error("node `{node}`: operator {op} is not supported; supported are {supported}", supported = crate::lower::SUPPORTED)]
+    Operator {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+    },
+    /// An operator of the vocabulary, used in a way that it does not cover.
+    #[error("node `{node}` ({op}): {problem}")]
+    Node {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What is not covered.
+        problem: String,
+    },
+    /// A choice of ranks that does not fit the model.
+    #[error("SVD: {0}")]
+    Svd(String),
+    /// The lowered network is not valid.
+    #[error(transparent)]
+    Bundle(#[from] frcnn_bundle::Error),
+    /// The compiled network does not run.
+    #[error("the compiled network does not run: {0}")]
+    Runtime(#[from] frcnn::Error),
+    /// tract-onnx, the referee, does not run the model.
+    #[error("tract-onnx cannot run the {part} to check the result: {message}")]
+    Referee {
+        /// `trunk`, `head` or a constant expression.
+        part: String,
+        /// What it said.
+        message: String,
+    },
+    /// The compiled network gives other values than the model.
+    #[error(
+        "the compiled network disagrees with tract-onnx on `{stage}`: relative error {error:.2e}, allowed {allowed:.0e}; \
+         nothing was written. This is a mistake in the compiler: please report it with the model"
+    )]
+    Disagreement {
+        /// `conv`, `cls_prob` or `bbox_pred`.
+        stage: &'static str,
+        /// Largest difference, relative to the stage's largest magnitude.
+        error: f64,
+        /// What rounding explains.
+        allowed: f64,
+    },
+}

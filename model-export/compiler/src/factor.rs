@@ -1,0 +1,232 @@
+//! Replaces fully connected layers by two thinner ones, `NAME_L` and `NAME_U`.
+
+use frcnn_bundle::{Bundle, Contents, Factored, Gemm, Graph, Layer, Op, SectionId};
+
+use crate::error::Problem;
+use crate::report::FactoredLayer;
+use crate::svd::{Spectrum, relative_error};
+use crate::weights::{Weights, name_sections};
+use crate::{Error, Svd};
+
+/// A network with factored layers, and what became of each layer.
+pub(crate) struct FactoredNetwork {
+    pub(crate) bundle: Bundle,
+    pub(crate) layers: Vec<FactoredLayer>,
+    /// Why a layer was left whole.
+    pub(crate) left_whole: Vec<String>,
+}
+
+/// A fully connected layer of the head.
+struct Target<'a> {
+    position: usize,
+    layer: &'a Layer,
+    gemm: &'a Gemm,
+}
+
+/// How far to compress one layer.
+enum Wish {
+    Rank(usize),
+    Energy(f64),
+}
+
+/// Factors the layers that `svd` asks for. `known_as` are the names by which a user may mean each layer
+/// of the head.
+pub(crate) fn factor(
+    bundle: &Bundle,
+    known_as: &[Vec<String>],
+    svd: &Svd,
+    progress: &mut dyn FnMut(&str),
+) -> Result<FactoredNetwork, Problem> {
+    let head = &bundle.contents().head;
+    let wishes = wishes(head, known_as, svd)?;
+    let mut rebuilder = Rebuilder::new(bundle);
+    let (mut layers, mut left_whole) = (Vec::new(), Vec::new());
+    for (position, layer) in head.layers.iter().enumerate() {
+        let wish = wishes.iter().find(|(target, _)| target.position == position);
+        let Some((Target { gemm, .. }, wish)) = wish else {
+            rebuilder.keep(layer);
+            continue;
+        };
+        let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
+        progress(&format!("factoring {} ({rows} x {columns})", layer.name));
+        let matrix = bundle.weights(gemm.weight);
+        let spectrum = Spectrum::new(matrix, rows, columns).map_err(|_| {
+            Problem::Svd(format!("the weights of `{}` have no SVD; are they finite?", layer.name))
+        })?;
+        let rank = match *wish {
+            Wish::Rank(rank) => rank,
+            Wish::Energy(energy) => {
+                let rank = spectrum.rank_for(energy);
+                if rank * (rows + columns) >= rows * columns {
+                    left_whole.push(format!(
+                        "{}: rank {rank} of {} is needed to keep {energy} of the energy, and two layers of that rank \
+                         are no smaller than one",
+                        layer.name,
+                        rows.min(columns)
+                    ));
+                    rebuilder.keep(layer);
+                    continue;
+                }
+                rank
+            }
+        };
+        let factors = spectrum.factor(matrix, rows, columns, rank);
+        let report = FactoredLayer {
+            layer: layer.name.clone(),
+            in_features: rows,
+            out_features: columns,
+            rank,
+            energy: spectrum.energy_of(rank),
+            relative_error: relative_error(matrix, rows, columns, &factors),
+            parameters_before: (rows * columns) as u64,
+            parameters_after: (rank * (rows + columns)) as u64,
+        };
+        rebuilder.split(layer, gemm, rank, factors.left, factors.right);
+        layers.push(report);
+    }
+    let factored = layers.iter().map(FactoredLayer::record).collect();
+    Ok(FactoredNetwork { bundle: rebuilder.finish(factored)?, layers, left_whole })
+}
+
+/// Which layers to factor and how far; every name and rank is checked before work begins.
+fn wishes<'a>(
+    head: &'a Graph,
+    known_as: &[Vec<String>],
+    svd: &Svd,
+) -> Result<Vec<(Target<'a>, Wish)>, Problem> {
+    let targets = || {
+        head.layers.iter().enumerate().filter_map(|(position, layer)| match &layer.op {
+            Op::Gemm(gemm) => Some(Target { position, layer, gemm }),
+            _ => None,
+        })
+    };
+    match svd {
+        Svd::None => Ok(Vec::new()),
+        Svd::Energy(energy) => {
+            if !(*energy > 0.0 && *energy <= 1.0) {
+                return Err(Problem::Svd(format!(
+                    "the energy to keep must be above 0 and at most 1, not {energy}"
+                )));
+            }
+            // The last layers, which the outputs come from, are small and stay whole, as in the paper.
+            let hidden = targets().filter(|t| !["cls_score", "bbox_pred"].contains(&&*t.layer.name));
+            Ok(hidden.map(|target| (target, Wish::Energy(*energy))).collect())
+        }
+        Svd::Ranks(ranks) => {
+            let mut wishes: Vec<(Target, Wish)> = Vec::new();
+            for (name, rank) in ranks {
+                let is_meant = |t: &Target| {
+                    t.layer.name == *name
+                        || known_as.get(t.position).is_some_and(|names| names.contains(name))
+                };
+                let target = targets().find(is_meant).ok_or_else(|| {
+                    let names: Vec<_> = targets().map(|t| t.layer.name.clone()).collect();
+                    Problem::Svd(format!(
+                        "there is no fully connected layer `{name}`; there are {}",
+                        names.join(", ")
+                    ))
+                })?;
+                let limit = target.gemm.in_features.min(target.gemm.out_features) as usize;
+                if *rank == 0 || *rank > limit {
+                    return Err(Problem::Svd(format!(
+                        "rank {rank} for `{name}`: its matrix is {} x {}, so a rank is 1 to {limit}",
+                        target.gemm.in_features, target.gemm.out_features
+                    )));
+                }
+                if wishes.iter().any(|(other, _)| other.position == target.position) {
+                    return Err(Problem::Svd(format!("`{name}` is given twice")));
+                }
+                wishes.push((target, Wish::Rank(*rank)));
+            }
+            Ok(wishes)
+        }
+    }
+}
+
+/// Copies a network layer by layer; a layer that becomes two shifts the values behind it.
+struct Rebuilder<'a> {
+    bundle: &'a Bundle,
+    contents: Contents,
+    weights: Weights,
+    /// Where each value of the old head is in the new one.
+    moved: Vec<u32>,
+}
+
+impl<'a> Rebuilder<'a> {
+    fn new(bundle: &'a Bundle) -> Rebuilder<'a> {
+        let mut contents = bundle.contents().clone();
+        let mut weights = Weights::default();
+        for layer in &mut contents.trunk.layers {
+            layer.op = copy_weights(bundle, &layer.op, &mut weights);
+        }
+        contents.head.layers.clear();
+        Rebuilder { bundle, contents, weights, moved: vec![0] }
+    }
+
+    fn keep(&mut self, layer: &Layer) {
+        let op = copy_weights(self.bundle, &layer.op, &mut self.weights);
+        let inputs = layer.inputs.iter().map(|&value| self.moved(value)).collect();
+        self.push(layer.name.clone(), op, inputs);
+        self.moved.push(self.contents.head.layers.len() as u32);
+    }
+
+    fn split(&mut self, layer: &Layer, gemm: &Gemm, rank: usize, left: Vec<f32>, right: Vec<f32>) {
+        let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
+        let inputs = layer.inputs.iter().map(|&value| self.moved(value)).collect();
+        let weight = self.weights.add(String::new(), &[rows, rank], left);
+        let lower = Gemm { out_features: rank as u32, weight, bias: None, ..gemm.clone() };
+        self.push(format!("{}_L", layer.name), Op::Gemm(lower), inputs);
+        let between = vec![self.contents.head.layers.len() as u32];
+        let weight = self.weights.add(String::new(), &[rank, columns], right);
+        let bias = gemm.bias.map(|id| copy_section(self.bundle, id, &mut self.weights));
+        let upper = Gemm { in_features: rank as u32, weight, bias, ..gemm.clone() };
+        self.push(format!("{}_U", layer.name), Op::Gemm(upper), between);
+        self.moved.push(self.contents.head.layers.len() as u32);
+    }
+
+    fn push(&mut self, name: String, op: Op, inputs: Vec<u32>) {
+        self.contents.head.layers.push(Layer { name, op, inputs });
+    }
+
+    fn moved(&self, value: u32) -> u32 {
+        self.moved.get(value as usize).copied().unwrap_or(value)
+    }
+
+    fn finish(mut self, factored: Vec<Factored>) -> Result<Bundle, Problem> {
+        let outputs = self.contents.head.outputs.iter().map(|&value| self.moved(value)).collect();
+        self.contents.head.outputs = outputs;
+        self.contents.factored = factored;
+        name_sections(&self.contents.trunk, &mut self.weights);
+        name_sections(&self.contents.head, &mut self.weights);
+        self.weights.into_bundle(self.contents)
+    }
+}
+
+fn copy_weights(bundle: &Bundle, op: &Op, weights: &mut Weights) -> Op {
+    let mut op = op.clone();
+    crate::weights::for_each_section(&mut op, |id| *id = copy_section(bundle, *id, weights));
+    op
+}
+
+fn copy_section(bundle: &Bundle, id: SectionId, weights: &mut Weights) -> SectionId {
+    let section = bundle.contents().sections.get(id as usize);
+    let shape: Vec<usize> = section.map_or(&[][..], |s| &s.shape).iter().map(|&d| d as usize).collect();
+    weights.add(String::new(), &shape, bundle.weights(id).to_vec())
+}
+
+impl Svd {
+    /// Reads `fc6=256,fc7=64`.
+    ///
+    /// # Errors
+    /// What does not read as `NAME=RANK`.
+    pub fn parse_ranks(text: &str) -> Result<Svd, Error> {
+        let pair = |part: &str| {
+            let (name, rank) = part.split_once('=')?;
+            Some((name.trim().to_string(), rank.trim().parse().ok()?)).filter(|(name, _)| !name.is_empty())
+        };
+        text.split(',')
+            .map(|part| pair(part).ok_or_else(|| Error::Ranks(part.trim().to_string())))
+            .collect::<Result<_, _>>()
+            .map(Svd::Ranks)
+    }
+}

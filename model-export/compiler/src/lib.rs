@@ -1,0 +1,144 @@
+//! Compiles a trained Fast R-CNN from ONNX into a `.frcnn` bundle.
+//!
+//! ```text
+//! model.onnx ──split──► trunk ┐           ┌──► referee: tract-onnx runs the same
+//!  (at MaxRoiPool)      head  ┴─lower──► bundle ──factor (SVD)──► smaller bundle
+//! manifest.json ───────────────────────────┘
+//! ```
+//!
+//! | step | module |
+//! |---|---|
+//! | read the files | `source` |
+//! | find the `MaxRoiPool` node and what lies before and behind it | `split` |
+//! | evaluate constant expressions | `constants` |
+//! | ONNX nodes to the bundle's layers, weights to channels last | `lower`, `network` |
+//! | check against tract-onnx on a seeded input | `referee` |
+//! | truncated SVD of fully connected layers | `svd`, `factor` |
+//! | the published architectures, untrained | [`arch`], [`onnx_writer`] |
+//!
+//! The same input gives the same bytes: nothing of the time, the machine or a path goes into a bundle.
+#![forbid(unsafe_code)]
+
+pub mod arch;
+pub mod onnx_writer;
+
+mod constants;
+mod error;
+mod factor;
+mod lower;
+mod network;
+mod referee;
+mod report;
+mod source;
+mod split;
+mod svd;
+mod weights;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use frcnn_bundle::{Bundle, Manifest, NetworkCost, nominal_size};
+
+use lower::Lowering;
+use referee::{Halves, Trial};
+use source::Source;
+use split::Split;
+
+pub use error::{Error, Problem};
+pub use report::{Agreement, Drift, FactoredLayer, Report};
+pub use source::load_manifest;
+
+/// Which fully connected layers to factor, and how far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Svd {
+    /// None.
+    #[default]
+    None,
+    /// These layers at these ranks. A layer is meant by its published name (`fc6` is the first hidden
+    /// fully connected layer), its ONNX node's name, or the stem of its weight's name.
+    Ranks(Vec<(String, usize)>),
+    /// Every hidden fully connected layer, at the smallest rank that keeps this share of its squared
+    /// singular values; above 0 and at most 1.
+    Energy(f64),
+}
+
+/// What to do while compiling.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Factoring of fully connected layers.
+    pub svd: Svd,
+}
+
+/// A compiled network.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The bundle, checked and ready to be written or run.
+    pub bundle: Arc<Bundle>,
+    /// What a deployer wants to know about it.
+    pub report: Report,
+}
+
+/// Compiles the model in the file `onnx`. `progress` is told of each step as it starts.
+///
+/// # Errors
+/// The file cannot be read, the model is not a Fast R-CNN that the vocabulary covers, the manifest or the
+/// ranks do not fit it, or the result does not agree with tract-onnx's own run of the model.
+pub fn compile(
+    onnx: &Path,
+    manifest: &Manifest,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Compiled, Error> {
+    progress("reading the model");
+    let source = Source::read(onnx)?;
+    compile_source(source, manifest, options, progress)
+        .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
+}
+
+fn compile_source(
+    source: Source,
+    manifest: &Manifest,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Compiled, Problem> {
+    let Source { model, sha256, folder } = source;
+    let folder = folder.to_string_lossy();
+    let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
+
+    progress("lowering the network");
+    let split = Split::find(graph)?;
+    let mut lowering = Lowering::new(&model, &folder);
+    let record = frcnn_bundle::Source {
+        onnx_sha256: sha256,
+        compiler: concat!("frcnn-compiler ", env!("CARGO_PKG_VERSION")).to_string(),
+    };
+    let network = network::lower(&split, &mut lowering, manifest, record)?;
+    let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(network.contents)?);
+
+    progress("checking against tract-onnx");
+    let names = Halves::new(&split, &model, &folder);
+    let fixed_rois = split.fixed_rois;
+    drop(lowering);
+    let halves = names.take_apart(model);
+    let trial = Trial::run(&bundle, fixed_rois)?;
+    let agreement = trial.compare(halves, &bundle, network.scores_first, network.softmax_added)?;
+
+    let (bundle, factored, not_factored, drift) = if options.svd == Svd::None {
+        (bundle, Vec::new(), Vec::new(), None)
+    } else {
+        let result = factor::factor(&bundle, &network.known_as, &options.svd, progress)?;
+        let factored = Arc::new(result.bundle);
+        let drift = if result.layers.is_empty() { None } else { Some(trial.drift(&factored)?) };
+        (factored, result.layers, result.left_whole, drift)
+    };
+    let (height, width) = nominal_size(manifest);
+    let report = Report {
+        cost: NetworkCost::new(bundle.contents(), height, width)?,
+        factored,
+        not_factored,
+        agreement,
+        drift,
+        file_bytes: bundle.file_len() as u64,
+    };
+    Ok(Compiled { bundle, report })
+}

@@ -1,0 +1,265 @@
+//! Convolution, pooling, normalisation and activations.
+
+use frcnn_bundle::{Conv, Op, Pool};
+use tract_onnx::prelude::Tensor;
+
+use super::attributes::pads;
+use super::{Attributes, Computed, Input, Kind, Lowering};
+use crate::constants::{floats, integers};
+use crate::error::Problem;
+
+impl Lowering<'_> {
+    /// Lowers a node of which at least one input is computed.
+    pub(super) fn layer(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+        match &*at.0.op_type {
+            "Conv" => self.conv(at, inputs),
+            "MaxPool" => {
+                if at.ints("dilations").is_some_and(|d| d.iter().any(|&d| d != 1)) {
+                    return Err(at.problem("dilated pooling is not supported"));
+                }
+                self.pool(at, inputs, Op::MaxPool)
+            }
+            "AveragePool" => {
+                let count_include_pad = at.int("count_include_pad", 0) != 0;
+                self.pool(at, inputs, |pool| Op::AveragePool { pool, count_include_pad })
+            }
+            "GlobalAveragePool" => self.global_average_pool(at, inputs),
+            "ReduceMean" => self.reduce_mean(at, inputs),
+            "LRN" => {
+                let size = u32::try_from(at.int("size", 0)).unwrap_or(0);
+                let (alpha, beta) = (at.float("alpha", 1e-4), at.float("beta", 0.75));
+                self.elementwise(at, inputs, Op::Lrn { size, alpha, beta, k: at.float("bias", 1.0) })
+            }
+            "Relu" => self.elementwise(at, inputs, Op::Relu),
+            "LeakyRelu" => self.elementwise(at, inputs, Op::LeakyRelu { alpha: at.float("alpha", 0.01) }),
+            "Clip" => self.clip(at, inputs),
+            "Sigmoid" => self.elementwise(at, inputs, Op::Sigmoid),
+            "HardSigmoid" => {
+                let (alpha, beta) = (at.float("alpha", 0.2), at.float("beta", 0.5));
+                self.elementwise(at, inputs, Op::HardSigmoid { alpha, beta })
+            }
+            "HardSwish" => self.elementwise(at, inputs, Op::HardSwish),
+            "Concat" => self.concat(at, inputs),
+            "Add" | "Sub" | "Mul" | "Div" => self.binary(at, inputs),
+            "BatchNormalization" => self.batch_normalization(at, inputs),
+            "Gemm" => self.gemm(at, inputs),
+            "MatMul" => self.mat_mul(at, inputs),
+            "Softmax" => self.softmax(at, inputs),
+            "Flatten" => self.flatten(at, inputs),
+            "Reshape" => self.reshape(at, inputs),
+            "Squeeze" => self.squeeze(at, inputs),
+            "Identity" | "Dropout" | "Cast" => computed(at, inputs),
+            "Pad" => match inputs.get(1).and_then(Input::constant).and_then(integers) {
+                Some(amounts) if amounts.iter().all(|&a| a == 0) => computed(at, inputs),
+                _ => Err(at.problem(
+                    "padding as a layer of its own is not supported; use the pads of the next layer",
+                )),
+            },
+            other => {
+                Err(Problem::Operator { node: crate::split::name(at.0).to_string(), op: other.to_string() })
+            }
+        }
+    }
+
+    fn conv(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+        let input = computed(at, inputs)?;
+        let Kind::Map { size, channels } = input.kind else {
+            return Err(at.problem("it reads a row of features, not a map"));
+        };
+        let weight = constant(at, inputs, 1, "weight")?;
+        let &[out_channels, group_channels, kh, kw] = weight.shape() else {
+            return Err(
+                at.problem(format!("its weight has shape {:?}; only 2-D is supported", weight.shape()))
+            );
+        };
+        let group = at.int("group", 1);
+        let group = usize::try_from(group)
+            .ok()
+            .filter(|&g| g > 0 && g * group_channels == channels)
+            .ok_or_else(|| {
+                at.problem(format!("it reads {group} x {group_channels} channels and is given {channels}"))
+            })?;
+        let data = floats(weight).ok_or_else(|| at.problem("its weight is not numbers"))?;
+        let bias = match inputs.get(2).and_then(Input::constant) {
+            Some(bias) => Some(floats(bias).ok_or_else(|| at.problem("its bias is not numbers"))?),
+            None => None,
+        };
+        let kernel = [kh as u32, kw as u32];
+        let stride = at.sizes("strides", [1, 1])?;
+        let dilation = at.sizes("dilations", [1, 1])?;
+        let pads = pads(at, kernel, stride, dilation)?;
+
+        let data = conv_weight_to_channels_last(&data, out_channels, group_channels, kh * kw);
+        let weight = self.weights.add(String::new(), &[kh, kw, group_channels, out_channels], data);
+        let bias = bias.map(|bias| self.weights.add(String::new(), &[out_channels], bias));
+        let conv = Conv {
+            in_channels: channels as u32,
+            out_channels: out_channels as u32,
+            kernel,
+            stride,
+            dilation,
+            pads,
+            group: group as u32,
+            weight,
+            bias,
+        };
+        let size = match size {
+            None => None,
+            Some([height, width]) => {
+                let (height, width) = conv
+                    .output_size(height, width)
+                    .ok_or_else(|| at.problem("its kernel is larger than the map"))?;
+                Some([height, width])
+            }
+        };
+        Ok(self.push(at, Op::Conv(conv), &[input], Kind::Map { size, channels: out_channels }))
+    }
+
+    fn pool(
+        &mut self,
+        at: Attributes,
+        inputs: &[Input],
+        op: impl FnOnce(Pool) -> Op,
+    ) -> Result<Computed, Problem> {
+        let input = computed(at, inputs)?;
+        let Kind::Map { size, channels } = input.kind else {
+            return Err(at.problem("it reads a row of features, not a map"));
+        };
+        let kernel = at.sizes("kernel_shape", [0, 0])?;
+        let stride = at.sizes("strides", [1, 1])?;
+        let pads = pads(at, kernel, stride, [1, 1])?;
+        let pool = Pool { kernel, stride, pads, ceil_mode: at.int("ceil_mode", 0) != 0 };
+        let size = match size {
+            None => None,
+            Some([height, width]) => {
+                let (height, width) = pool
+                    .output_size(height, width)
+                    .ok_or_else(|| at.problem("its window is larger than the map"))?;
+                Some([height, width])
+            }
+        };
+        Ok(self.push(at, op(pool), &[input], Kind::Map { size, channels }))
+    }
+
+    pub(super) fn global_average_pool(
+        &mut self,
+        at: Attributes,
+        inputs: &[Input],
+    ) -> Result<Computed, Problem> {
+        let input = computed(at, inputs)?;
+        let Kind::Map { channels, .. } = input.kind else {
+            return Err(at.problem("it reads a row of features, not a map"));
+        };
+        Ok(self.push(at, Op::GlobalAveragePool, &[input], Kind::Map { size: Some([1, 1]), channels }))
+    }
+
+    fn reduce_mean(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+        let axes = match at.ints("axes") {
+            Some(axes) => Some(axes.to_vec()),
+            None => inputs.get(1).and_then(Input::constant).and_then(integers),
+        };
+        let mut axes: Vec<i64> = axes.unwrap_or_default().iter().map(|a| a.rem_euclid(4)).collect();
+        axes.sort_unstable();
+        if axes != [2, 3] {
+            return Err(at.problem("only the mean over a map's rows and columns (axes 2, 3) is supported"));
+        }
+        let mean = self.global_average_pool(at, inputs)?;
+        if at.int("keepdims", 1) != 0 { Ok(mean) } else { self.flatten_pixel(at, mean) }
+    }
+
+    fn clip(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+        let bound = |attribute: &str, position: usize, default: f32| match inputs.get(position) {
+            Some(Input::Constant(tensor)) => floats(tensor)
+                .and_then(|v| v.first().copied())
+                .ok_or_else(|| at.problem(format!("its {attribute} is not a number"))),
+            Some(Input::Computed(_)) => Err(at.problem(format!("its {attribute} is not a constant"))),
+            Some(Input::Missing) | None => Ok(at.optional_float(attribute).unwrap_or(default)),
+        };
+        let (low, high) = (bound("min", 1, f32::NEG_INFINITY)?, bound("max", 2, f32::INFINITY)?);
+        self.elementwise(at, inputs, Op::Clip { low, high })
+    }
+
+    /// A layer with one input and an output like it.
+    fn elementwise(&mut self, at: Attributes, inputs: &[Input], op: Op) -> Result<Computed, Problem> {
+        let input = computed(at, inputs)?;
+        Ok(self.push(at, op, &[input], input.kind))
+    }
+
+    fn concat(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+        let all: Option<Vec<Computed>> = inputs.iter().map(Input::computed).collect();
+        let all = all.ok_or_else(|| at.problem("it joins a constant; only computed maps can be joined"))?;
+        let axis = at.int("axis", 0);
+        let channels = all.iter().map(|input| input.kind.channels()).sum();
+        let kind = match all.first().map(|input| input.kind) {
+            Some(Kind::Map { size, .. }) if [1, -3].contains(&axis) => Kind::Map { size, channels },
+            Some(Kind::Flat { .. }) if [1, -1].contains(&axis) => {
+                if all.iter().any(|input| matches!(input.kind, Kind::Flat { map: Some(_), .. })) {
+                    return Err(at.problem("it joins flattened maps; join the maps before flattening"));
+                }
+                Kind::Flat { features: channels, map: None }
+            }
+            _ => {
+                return Err(
+                    at.problem(format!("only joining channels (axis 1) is supported, not axis {axis}"))
+                );
+            }
+        };
+        Ok(self.push(at, Op::Concat, &all, kind))
+    }
+
+    fn softmax(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+        let input = computed(at, inputs)?;
+        // Before opset 13 the default axis was 1; for a row of features both mean the same.
+        match input.kind {
+            Kind::Flat { map: None, .. } if [1, -1].contains(&at.int("axis", -1)) => {
+                Ok(self.push(at, Op::Softmax, &[input], input.kind))
+            }
+            _ => Err(at.problem("only softmax over each RoI's scores ([R, K+1], axis 1) is supported")),
+        }
+    }
+}
+
+impl Input {
+    pub(super) fn computed(&self) -> Option<Computed> {
+        match self {
+            Input::Computed(computed) => Some(*computed),
+            _ => None,
+        }
+    }
+
+    pub(super) fn constant(&self) -> Option<&Tensor> {
+        match self {
+            Input::Constant(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+}
+
+/// The first input, which must be computed.
+pub(super) fn computed(at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+    inputs.first().and_then(Input::computed).ok_or_else(|| at.problem("its first input is a constant"))
+}
+
+/// Input `position`, which must be constant.
+pub(super) fn constant<'i>(
+    at: Attributes,
+    inputs: &'i [Input],
+    position: usize,
+    what: &str,
+) -> Result<&'i Tensor, Problem> {
+    let input = inputs.get(position).and_then(Input::constant);
+    input.ok_or_else(|| at.problem(format!("its {what} is not a constant")))
+}
+
+/// `[Co, Ci/g, Kh Kw]` to `[Kh Kw, Ci/g, Co]`.
+fn conv_weight_to_channels_last(data: &[f32], co: usize, ci: usize, taps: usize) -> Vec<f32> {
+    let mut out = vec![0.0; data.len()];
+    for (o, filter) in data.chunks_exact((ci * taps).max(1)).enumerate() {
+        for (c, channel) in filter.chunks_exact(taps.max(1)).enumerate() {
+            for (tap, &value) in channel.iter().enumerate() {
+                out[(tap * ci + c) * co + o] = value;
+            }
+        }
+    }
+    out
+}

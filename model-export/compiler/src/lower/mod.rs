@@ -1,0 +1,237 @@
+//! ONNX nodes to the bundle's layers: attributes made explicit, batch normalisation and constants folded
+//! in, weights brought into channels-last order.
+//!
+//! A value is followed as what it is on the device, not as ONNX's NCHW tensor: a map, channels last, or a
+//! row of features. A row that was flattened from a map remembers the map's size, because ONNX flattens
+//! channels first: the fully connected layer that reads it gets its weights' rows permuted instead.
+
+mod attributes;
+mod layers;
+mod linear;
+mod reshape;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use frcnn_bundle::{Graph, Layer, Op};
+use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
+use tract_onnx::prelude::Tensor;
+
+use crate::constants;
+use crate::error::Problem;
+use crate::split::name;
+use crate::weights::Weights;
+
+pub(crate) use attributes::Attributes;
+pub(crate) use linear::to_channels_last;
+
+/// The operators that [`Lowering::node`] knows, for messages.
+pub(crate) const SUPPORTED: &str = "Conv, MaxPool, AveragePool, GlobalAveragePool, ReduceMean, LRN, BatchNormalization, Relu, \
+     LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish, Concat, Add, Sub, Mul, Div, Flatten, Reshape, Squeeze, Gemm, MatMul, \
+     Softmax, Dropout, Identity, Cast, Pad (by nothing), and any operator that reads only constants";
+
+/// A value that the device computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Computed {
+    /// Its number in the graph.
+    pub(crate) value: u32,
+    pub(crate) kind: Kind,
+    /// Whether one node alone reads it, so that it may be changed for that node.
+    sole: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// `size` is `[H, W]` where it does not depend on the image.
+    Map { size: Option<[usize; 2]>, channels: usize },
+    /// `map` is the `[H, W, C]` that the row was flattened from, if its order matters.
+    Flat { features: usize, map: Option<[usize; 3]> },
+}
+
+impl Kind {
+    pub(crate) fn channels(self) -> usize {
+        match self {
+            Kind::Map { channels, .. } => channels,
+            Kind::Flat { features, .. } => features,
+        }
+    }
+}
+
+/// What an input of a node is.
+enum Input {
+    Computed(Computed),
+    Constant(Arc<Tensor>),
+    /// An optional input that is left out.
+    Missing,
+}
+
+/// The state of lowering one model.
+pub(crate) struct Lowering<'a> {
+    model: &'a ModelProto,
+    folder: &'a str,
+    initializers: HashMap<&'a str, &'a TensorProto>,
+    /// How many nodes and outputs read a value.
+    uses: HashMap<&'a str, usize>,
+    constants: HashMap<&'a str, Arc<Tensor>>,
+    values: HashMap<&'a str, Computed>,
+    /// The leading dimension of ONNX's shapes: 1, or 0 for any number of RoIs.
+    batch: i64,
+    graph: Graph,
+    /// For each layer of the graph, the ONNX names that a user may know it by.
+    known_as: Vec<Vec<String>>,
+    pub(crate) weights: Weights,
+}
+
+/// A lowered graph.
+pub(crate) struct Lowered {
+    pub(crate) graph: Graph,
+    pub(crate) outputs: Vec<Computed>,
+    pub(crate) known_as: Vec<Vec<String>>,
+}
+
+impl<'a> Lowering<'a> {
+    pub(crate) fn new(model: &'a ModelProto, folder: &'a str) -> Lowering<'a> {
+        let graph = model.graph.as_ref();
+        let initializers = graph.iter().flat_map(|g| &g.initializer).map(|t| (t.name.as_str(), t)).collect();
+        let mut uses: HashMap<&str, usize> = HashMap::new();
+        let reads = graph.iter().flat_map(|g| &g.node).flat_map(|n| &n.input);
+        let gives = graph.iter().flat_map(|g| &g.output).map(|o| &o.name);
+        for name in reads.chain(gives) {
+            *uses.entry(name).or_default() += 1;
+        }
+        Lowering {
+            model,
+            folder,
+            initializers,
+            uses,
+            constants: HashMap::new(),
+            values: HashMap::new(),
+            batch: 1,
+            graph: Graph::default(),
+            known_as: Vec::new(),
+            weights: Weights::default(),
+        }
+    }
+
+    /// Lowers `nodes`, which compute `outputs` from `input`.
+    pub(crate) fn graph(
+        &mut self,
+        nodes: &[&'a NodeProto],
+        input: (&'a str, Kind),
+        batch: i64,
+        outputs: &[&'a str],
+    ) -> Result<Lowered, Problem> {
+        self.batch = batch;
+        self.graph = Graph::default();
+        self.known_as.clear();
+        self.values.clear();
+        self.values.insert(input.0, Computed { value: 0, kind: input.1, sole: false });
+        for node in nodes {
+            self.node(node)?;
+        }
+        let outputs: Vec<Computed> =
+            outputs.iter().map(|name| self.output(name)).collect::<Result<_, _>>()?;
+        self.graph.outputs = outputs.iter().map(|o| o.value).collect();
+        let (graph, known_as) = (std::mem::take(&mut self.graph), std::mem::take(&mut self.known_as));
+        Ok(Lowered { graph, outputs, known_as })
+    }
+
+    fn output(&self, name: &str) -> Result<Computed, Problem> {
+        self.values
+            .get(name)
+            .copied()
+            .ok_or_else(|| Problem::Outputs(format!("`{name}` does not depend on the image")))
+    }
+
+    fn node(&mut self, node: &'a NodeProto) -> Result<(), Problem> {
+        let at = Attributes(node);
+        let inputs: Vec<Input> =
+            node.input.iter().map(|name| self.input(at, name)).collect::<Result<_, _>>()?;
+        if node.op_type == "Shape" && matches!(inputs[..], [Input::Computed(_)]) {
+            return self.shape(at, &inputs);
+        }
+        if inputs.iter().all(|input| !matches!(input, Input::Computed(_))) {
+            return self.constant(node, &inputs);
+        }
+        let result = self.layer(at, &inputs)?;
+        let mut outputs = node.output.iter();
+        let first = outputs.next().ok_or_else(|| at.problem("it has no output"))?;
+        if let Some(second) = outputs.find(|name| self.uses.contains_key(name.as_str())) {
+            return Err(at.problem(format!("its output `{second}` is read; only the first one is supported")));
+        }
+        self.values.insert(first, result);
+        Ok(())
+    }
+
+    fn input(&mut self, at: Attributes, name: &'a str) -> Result<Input, Problem> {
+        if name.is_empty() {
+            return Ok(Input::Missing);
+        }
+        if let Some(&computed) = self.values.get(name) {
+            let sole = computed.sole && self.uses.get(name) == Some(&1);
+            return Ok(Input::Computed(Computed { sole, ..computed }));
+        }
+        if let Some(constant) = self.constants.get(name) {
+            return Ok(Input::Constant(constant.clone()));
+        }
+        let proto = self
+            .initializers
+            .get(name)
+            .ok_or_else(|| at.problem(format!("nothing gives its input `{name}`")))?;
+        // Not kept: a large matrix is read once, by the layer that transposes it.
+        Ok(Input::Constant(constants::load(proto, self.folder)?))
+    }
+
+    fn constant(&mut self, node: &'a NodeProto, inputs: &[Input]) -> Result<(), Problem> {
+        let named: Vec<(&str, Arc<Tensor>)> = node
+            .input
+            .iter()
+            .zip(inputs)
+            .filter_map(|(name, input)| match input {
+                Input::Constant(tensor) => Some((name.as_str(), tensor.clone())),
+                _ => None,
+            })
+            .collect();
+        let outputs = constants::evaluate(self.model, node, &named)?;
+        for (name, tensor) in node.output.iter().filter(|name| !name.is_empty()).zip(outputs) {
+            self.constants.insert(name, tensor);
+        }
+        Ok(())
+    }
+
+    /// Appends a layer that makes a value of `kind`.
+    fn push(&mut self, at: Attributes, op: Op, inputs: &[Computed], kind: Kind) -> Computed {
+        let mut name = layer_name(at.0);
+        if self.graph.layers.iter().any(|layer| layer.name == name) {
+            name = format!("{name}_{}", op.name().to_lowercase());
+        }
+        let inputs = inputs.iter().map(|input| input.value).collect();
+        self.graph.layers.push(Layer { name, op, inputs });
+        self.known_as.push(known_as(at.0));
+        Computed { value: self.graph.layers.len() as u32, kind, sole: true }
+    }
+
+    /// The layer that makes `value`, if nothing else reads it.
+    fn sole_producer(&mut self, computed: Computed) -> Option<&mut Op> {
+        let position = (computed.value as usize).checked_sub(1)?;
+        if computed.sole { self.graph.layers.get_mut(position).map(|layer| &mut layer.op) } else { None }
+    }
+}
+
+/// The blob's name, without what PyTorch's exporter puts around it.
+fn layer_name(node: &NodeProto) -> String {
+    let blob = node.output.first().map_or("", String::as_str);
+    let blob = blob.strip_suffix("_output_0").unwrap_or(blob);
+    blob.trim_start_matches('/').to_string()
+}
+
+/// Names by which a user may mean the layer: the node, its output, and the stems of its weights' names.
+fn known_as(node: &NodeProto) -> Vec<String> {
+    let stems = node.input.iter().skip(1).filter_map(|weight| weight.strip_suffix(".weight"));
+    let whole = node.input.iter().skip(1).chain([&node.name]).chain(&node.output).map(String::as_str);
+    let mut names: Vec<String> = stems.chain(whole).map(str::to_string).collect();
+    names.push(layer_name(node));
+    names.push(name(node).trim_start_matches('/').to_string());
+    names.retain(|name| !name.is_empty());
+    names
+}

@@ -1,0 +1,254 @@
+//! tract-onnx's own run of the ONNX model, against which the lowered network is checked.
+//!
+//! tract has no `MaxRoiPool`, so the model is run in two halves, with the plain reference RoI pooling
+//! between them.
+
+use std::collections::HashSet;
+
+use frcnn::{BBox, Detector, FeatureMap, HeadOutput, ImageBlob, Options, Roi};
+use frcnn_bundle::{Bundle, Shape, nominal_size};
+use frcnn_kernels::roi_pool_reference;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::type_proto::{Tensor as TensorType, Value as TypeValue};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
+use tract_onnx::prelude::*;
+
+use crate::constants::referee;
+use crate::error::Problem;
+use crate::lower::to_channels_last;
+use crate::report::{Agreement, Drift};
+use crate::split::Split;
+
+/// Rounding in a different order explains differences far below this share of a stage's largest
+/// magnitude; a mistake in lowering lies far above it.
+const ALLOWED: f64 = 1e-3;
+/// Where the trunk takes it: small, so that checking VGG16 takes seconds, and odd, so that strides and
+/// ceil modes leave a remainder.
+const CHECK_SIZE: [usize; 2] = [197, 259];
+const CHECK_ROIS: usize = 16;
+
+/// The two halves of a model, cut out of it with their weights.
+pub(crate) struct Halves {
+    trunk: ModelProto,
+    head: ModelProto,
+    folder: String,
+}
+
+impl Halves {
+    /// Takes `model` apart; `split` describes it.
+    pub(crate) fn new(split: &Split, model: &ModelProto, folder: &str) -> HalfNames {
+        let own = |nodes: &[&NodeProto]| nodes.iter().map(|&node| node.clone()).collect();
+        HalfNames {
+            trunk_nodes: own(&split.trunk),
+            head_nodes: own(&split.head),
+            data: split.data.to_string(),
+            feature_map: split.roi_pool.input.first().cloned().unwrap_or_default(),
+            pooled: split.roi_pool.output.first().cloned().unwrap_or_default(),
+            outputs: split.outputs.map(str::to_string),
+            ir_version: model.ir_version,
+            folder: folder.to_string(),
+        }
+    }
+}
+
+/// What is needed to take a model apart once nothing borrows it any more.
+pub(crate) struct HalfNames {
+    trunk_nodes: Vec<NodeProto>,
+    head_nodes: Vec<NodeProto>,
+    data: String,
+    feature_map: String,
+    pooled: String,
+    outputs: [String; 2],
+    ir_version: i64,
+    folder: String,
+}
+
+impl HalfNames {
+    /// Weights are moved, not copied: VGG16's are half a gigabyte.
+    pub(crate) fn take_apart(self, mut model: ModelProto) -> Halves {
+        let mut weights = model.graph.take().map(|graph| graph.initializer).unwrap_or_default();
+        let mut half = |nodes: Vec<NodeProto>, input: &str, outputs: &[String]| {
+            let reads: HashSet<&str> = nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
+            let (initializer, rest) =
+                std::mem::take(&mut weights).into_iter().partition(|w| reads.contains(w.name.as_str()));
+            weights = rest;
+            let output =
+                outputs.iter().map(|name| ValueInfoProto { name: name.clone(), ..Default::default() });
+            let graph = GraphProto {
+                initializer,
+                input: vec![float_input(input)],
+                output: output.collect(),
+                node: nodes,
+                ..Default::default()
+            };
+            ModelProto {
+                ir_version: self.ir_version,
+                opset_import: model.opset_import.clone(),
+                graph: Some(graph),
+                ..Default::default()
+            }
+        };
+        let trunk = half(self.trunk_nodes, &self.data, &[self.feature_map]);
+        let head = half(self.head_nodes, &self.pooled, &self.outputs);
+        Halves { trunk, head, folder: self.folder }
+    }
+}
+
+fn float_input(name: &str) -> ValueInfoProto {
+    let tensor = TensorType { elem_type: DataType::Float as i32, shape: None };
+    let r#type = TypeProto { value: Some(TypeValue::TensorType(tensor)), ..Default::default() };
+    ValueInfoProto { name: name.to_string(), r#type: Some(r#type), ..Default::default() }
+}
+
+/// A seeded input and what the lowered network makes of it.
+pub(crate) struct Trial {
+    blob: ImageBlob,
+    rois: Vec<Roi>,
+    map: FeatureMap,
+    pooled: Vec<f32>,
+    output: HeadOutput,
+}
+
+impl Trial {
+    pub(crate) fn run(bundle: &Arc<Bundle>, fixed_rois: Option<usize>) -> Result<Trial, Problem> {
+        let contents = bundle.contents();
+        let [height, width] = CHECK_SIZE;
+        let fits = contents.trunk.infer(Shape::Map { height, width, channels: 3 }).is_ok();
+        let (height, width) = if fits { (height, width) } else { nominal_size(&contents.manifest) };
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let data = (0..height * width * 3).map(|_| rng.random_range(-128.0..128.0)).collect();
+        let blob = ImageBlob { data, height, width, im_scale: 1.0 };
+        let mut side = |len: usize| {
+            let (a, b) = (rng.random_range(0.0..len as f32), rng.random_range(0.0..len as f32));
+            (a.min(b), a.max(b))
+        };
+        let boxes: Vec<BBox> = (0..fixed_rois.unwrap_or(CHECK_ROIS))
+            .map(|_| {
+                let ((x1, x2), (y1, y2)) = (side(width), side(height));
+                BBox::new(x1, y1, x2, y2)
+            })
+            .collect();
+
+        let detector = Detector::new(bundle.clone(), &Options::default())?;
+        let mut session = detector.session();
+        let map = session.trunk(&blob)?;
+        let distinct = session.project(&boxes, std::slice::from_ref(&blob))?.rois;
+        // Duplicates would only be dropped on one side; a model may ask for an exact number.
+        let rois: Vec<Roi> = distinct.iter().copied().cycle().take(boxes.len()).collect();
+        let pooled = session.roi_pool(std::slice::from_ref(&map), &rois)?;
+        let output = session.head(&pooled)?;
+        Ok(Trial { blob, rois, map, pooled, output })
+    }
+
+    /// Compares the lowered network with tract-onnx's run of `halves`. `scores_first` tells the order of
+    /// the model's outputs, `softmax` whether the model leaves it to the reader.
+    pub(crate) fn compare(
+        &self,
+        halves: Halves,
+        bundle: &Bundle,
+        scores_first: bool,
+        softmax: bool,
+    ) -> Result<Agreement, Problem> {
+        let (height, width, channels) = (self.map.height(), self.map.width(), self.map.channels());
+        let blob = &self.blob;
+        let data = to_channels_first(&blob.data, [blob.height, blob.width, 3]);
+        let data = tensor(&[1, 3, blob.height, blob.width], &data, "trunk")?;
+        let trunk = run(halves.trunk, &halves.folder, data, "trunk")?;
+        let conv = values(trunk.first(), "trunk")?;
+        let conv = to_channels_last(&conv, [height, width, channels]);
+        let conv_error = error_between("conv", self.map.data()?, &conv)?;
+
+        let [ph, pw] = bundle.contents().roi_pooling.pooled.map(|p| p as usize);
+        let features = ph * pw * channels;
+        let mut pooled = vec![0.0; self.rois.len() * features];
+        let view = frcnn_kernels::FeatureMap::new(&conv, height, width, channels)
+            .map_err(|error| Problem::Runtime(error.into()))?;
+        roi_pool_reference(view, &self.rois, [ph, pw], &mut pooled, None)
+            .map_err(|error| Problem::Runtime(error.into()))?;
+        let pooled: Vec<f32> = pooled
+            .chunks_exact(features.max(1))
+            .flat_map(|roi| to_channels_first(roi, [ph, pw, channels]))
+            .collect();
+        let pooled = tensor(&[self.rois.len(), channels, ph, pw], &pooled, "head")?;
+        let head = run(halves.head, &halves.folder, pooled, "head")?;
+        let (scores, boxes) = if scores_first { (0, 1) } else { (1, 0) };
+        let mut scores = values(head.get(scores), "head")?;
+        if softmax {
+            softmax_rows(&mut scores, bundle.contents().manifest.classes.len());
+        }
+        let boxes = values(head.get(boxes), "head")?;
+        Ok(Agreement {
+            blob: [blob.height, blob.width],
+            rois: self.rois.len(),
+            conv: conv_error,
+            cls_prob: error_between("cls_prob", &self.output.cls_prob, &scores)?,
+            bbox_pred: error_between("bbox_pred", &self.output.bbox_pred, &boxes)?,
+        })
+    }
+
+    /// What `factored` makes of the same pooled features, against this trial's network.
+    pub(crate) fn drift(&self, factored: &Arc<Bundle>) -> Result<Drift, Problem> {
+        let output = Detector::new(factored.clone(), &Options::default())?.session().head(&self.pooled)?;
+        Ok(Drift {
+            cls_prob: max_difference(&self.output.cls_prob, &output.cls_prob),
+            bbox_pred: max_difference(&self.output.bbox_pred, &output.bbox_pred),
+        })
+    }
+}
+
+fn run(model: ModelProto, folder: &str, input: Tensor, part: &str) -> Result<TVec<TValue>, Problem> {
+    let run = || -> TractResult<TVec<TValue>> {
+        let parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(&model, Some(folder))?;
+        drop(model);
+        let fact = f32::fact(input.shape());
+        let plan = parsed.model.with_input_fact(0, fact.into())?.into_optimized()?.into_runnable()?;
+        plan.run(tvec!(input.into_tvalue()))
+    };
+    run().map_err(|error| referee(part, &error))
+}
+
+fn tensor(shape: &[usize], data: &[f32], part: &str) -> Result<Tensor, Problem> {
+    Tensor::from_shape(shape, data).map_err(|error| referee(part, &error))
+}
+
+fn values(tensor: Option<&TValue>, part: &str) -> Result<Vec<f32>, Problem> {
+    tensor
+        .and_then(|tensor| crate::constants::floats(tensor))
+        .ok_or_else(|| Problem::Referee { part: part.to_string(), message: "it gave no numbers".to_string() })
+}
+
+/// The largest difference relative to the largest magnitude of `expected`, if rounding explains it.
+fn error_between(stage: &'static str, found: &[f32], expected: &[f32]) -> Result<f64, Problem> {
+    let largest = expected.iter().fold(0.0f64, |largest, v| largest.max(f64::from(v.abs())));
+    let error = if found.len() == expected.len() {
+        max_difference(found, expected) / largest.max(f64::MIN_POSITIVE)
+    } else {
+        f64::INFINITY
+    };
+    // A NaN is never within bounds.
+    if error <= ALLOWED { Ok(error) } else { Err(Problem::Disagreement { stage, error, allowed: ALLOWED }) }
+}
+
+fn max_difference(a: &[f32], b: &[f32]) -> f64 {
+    let differences = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    differences.fold(0.0, |largest, d| if d <= largest { largest } else { d })
+}
+
+fn softmax_rows(scores: &mut [f32], classes: usize) {
+    for row in scores.chunks_exact_mut(classes.max(1)) {
+        let largest = row.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v));
+        let sum: f64 = row.iter().map(|&v| f64::from(v - largest).exp()).sum();
+        for value in row {
+            *value = (f64::from(*value - largest).exp() / sum) as f32;
+        }
+    }
+}
+
+/// `[H, W, C]` values to `[C, H, W]`.
+fn to_channels_first(values: &[f32], [height, width, channels]: [usize; 3]) -> Vec<f32> {
+    let pixels = height * width;
+    (0..channels).flat_map(|c| (0..pixels).map(move |pixel| values[pixel * channels + c])).collect()
+}

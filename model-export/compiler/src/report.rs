@@ -1,0 +1,80 @@
+//! What a deployer wants to know about a compiled network.
+
+use frcnn_bundle::{Factored, NetworkCost};
+use serde::Serialize;
+
+/// The result of compiling, in figures.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Layers, parameters, multiply-accumulates and bytes at the manifest's nominal size.
+    pub cost: NetworkCost,
+    /// The layers that were factored.
+    pub factored: Vec<FactoredLayer>,
+    /// Why a layer that `--svd-energy` covers was left whole.
+    pub not_factored: Vec<String>,
+    /// How closely the lowered network, before factoring, follows the ONNX model.
+    pub agreement: Agreement,
+    /// What factoring changed, if any layer was factored.
+    pub drift: Option<Drift>,
+    /// Length of the bundle.
+    pub file_bytes: u64,
+}
+
+/// A layer that became two thinner ones.
+#[derive(Clone, Debug, Serialize)]
+pub struct FactoredLayer {
+    /// The layer as it was.
+    pub layer: String,
+    /// Features that it reads.
+    pub in_features: usize,
+    /// Features that it makes.
+    pub out_features: usize,
+    /// Singular values kept.
+    pub rank: usize,
+    /// Share of the squared singular values kept, in 0..=1.
+    pub energy: f64,
+    /// `|W - U L| / |W|` in the Frobenius norm.
+    pub relative_error: f64,
+    /// Weights of the layer, bias not counted.
+    pub parameters_before: u64,
+    /// Weights of the two layers, bias not counted.
+    pub parameters_after: u64,
+}
+
+impl FactoredLayer {
+    /// The bundle's record of it.
+    pub(crate) fn record(&self) -> Factored {
+        Factored {
+            layer: self.layer.clone(),
+            features: [self.in_features as u32, self.out_features as u32],
+            rank: self.rank as u32,
+            energy: self.energy as f32,
+            relative_error: self.relative_error as f32,
+        }
+    }
+}
+
+/// Largest differences between the lowered network and tract-onnx's own run of the ONNX file on the same
+/// seeded input, each relative to the largest magnitude of its stage.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agreement {
+    /// Rows and columns of the blob.
+    pub blob: [usize; 2],
+    /// RoIs.
+    pub rois: usize,
+    /// The trunk's feature map.
+    pub conv: f64,
+    /// Class probabilities.
+    pub cls_prob: f64,
+    /// Box deltas.
+    pub bbox_pred: f64,
+}
+
+/// Largest absolute changes that factoring alone makes to the head's outputs, on the same input.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drift {
+    /// Of a class probability.
+    pub cls_prob: f64,
+    /// Of a box delta.
+    pub bbox_pred: f64,
+}

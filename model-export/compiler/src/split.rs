@@ -1,0 +1,201 @@
+//! Where the graph is split: at its one `MaxRoiPool`.
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimValue;
+use tract_onnx::pb::type_proto::Value as TypeValue;
+use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto};
+
+use crate::error::Problem;
+
+/// The parts of a Fast R-CNN in ONNX, by position and name.
+pub(crate) struct Split<'a> {
+    /// The graph input that is the image.
+    pub(crate) data: &'a str,
+    /// RoIs per run, where the model fixes it.
+    pub(crate) fixed_rois: Option<usize>,
+    pub(crate) roi_pool: &'a NodeProto,
+    /// Nodes that the feature map needs, in order.
+    pub(crate) trunk: Vec<&'a NodeProto>,
+    /// Nodes that the outputs need, after RoI pooling, in order.
+    pub(crate) head: Vec<&'a NodeProto>,
+    /// The two graph outputs, in the model's order.
+    pub(crate) outputs: [&'a str; 2],
+}
+
+impl<'a> Split<'a> {
+    pub(crate) fn find(graph: &'a GraphProto) -> Result<Split<'a>, Problem> {
+        let roi_pool = find_roi_pool(graph)?;
+        let (Some(feature_map), Some(rois), Some(pooled)) =
+            (roi_pool.input.first(), roi_pool.input.get(1), roi_pool.output.first())
+        else {
+            return Err(Problem::Node {
+                node: name(roi_pool).to_string(),
+                op: roi_pool.op_type.clone(),
+                problem: "it must read a feature map and rois".to_string(),
+            });
+        };
+        let producers = Producers::new(graph);
+        let outputs = match &graph.output[..] {
+            [a, b] => [a.name.as_str(), b.name.as_str()],
+            other => {
+                let names: Vec<_> = other.iter().map(|o| format!("`{}`", o.name)).collect();
+                return Err(Problem::Outputs(format!(
+                    "a Fast R-CNN gives class scores and box deltas; this model gives {} ({})",
+                    other.len(),
+                    names.join(", ")
+                )));
+            }
+        };
+
+        let (trunk, trunk_reads) = producers.needed_by(&[feature_map], None);
+        let (rois_nodes, rois_reads) = producers.needed_by(&[rois], None);
+        let (head, head_reads) = producers.needed_by(&outputs, Some(pooled));
+        if let Some(missing) = trunk_reads
+            .iter()
+            .chain(&rois_reads)
+            .chain(&head_reads)
+            .find(|read| graph.input.iter().all(|i| i.name != **read) && *read != pooled)
+        {
+            return Err(Problem::Inputs(format!("`{missing}` is read, but nothing gives it")));
+        }
+        if !head_reads.contains(pooled.as_str()) {
+            return Err(Problem::Outputs("they do not depend on the MaxRoiPool node".to_string()));
+        }
+        if let Some(other) = head_reads.iter().find(|read| *read != pooled) {
+            return Err(Problem::Inputs(format!("`{other}` is read behind the MaxRoiPool node")));
+        }
+        if let Some(node) = rois_nodes.iter().find(|node| !matches!(&*node.op_type, "Identity" | "Cast")) {
+            return Err(Problem::Inputs(format!(
+                "the MaxRoiPool node's rois are computed in the graph (node `{}`, {}); export the model with rois \
+                 [R, 5] as an input of its own",
+                name(node),
+                node.op_type
+            )));
+        }
+        let data = only_input(graph, &trunk_reads, "feature map")?;
+        let rois = only_input(graph, &rois_reads, "rois")?;
+        if data.name == rois.name {
+            return Err(Problem::Inputs("the feature map and the rois come from the same input".to_string()));
+        }
+        check_data(data)?;
+        let fixed_rois = check_rois(rois)?;
+        let others: Vec<_> = inputs(graph).filter(|i| i.name != data.name && i.name != rois.name).collect();
+        if let Some(other) = others.first() {
+            return Err(Problem::Inputs(format!("there is a third one, `{}`", other.name)));
+        }
+        Ok(Split { data: &data.name, fixed_rois, roi_pool, trunk, head, outputs })
+    }
+}
+
+/// A node's name, or its first output's where it has none.
+pub(crate) fn name(node: &NodeProto) -> &str {
+    if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
+}
+
+fn find_roi_pool(graph: &GraphProto) -> Result<&NodeProto, Problem> {
+    let found: Vec<&NodeProto> = graph.node.iter().filter(|node| node.op_type == "MaxRoiPool").collect();
+    match found[..] {
+        [one] => Ok(one),
+        [] => Err(Problem::NoRoiPool { roi_align: graph.node.iter().any(|n| n.op_type == "RoiAlign") }),
+        _ => {
+            let names: Vec<_> = found.iter().map(|node| format!("`{}`", name(node))).collect();
+            Err(Problem::SeveralRoiPools { count: found.len(), names: names.join(", ") })
+        }
+    }
+}
+
+/// Which node makes which value.
+struct Producers<'a> {
+    graph: &'a GraphProto,
+    by_output: HashMap<&'a str, usize>,
+    initializers: HashSet<&'a str>,
+}
+
+impl<'a> Producers<'a> {
+    fn new(graph: &'a GraphProto) -> Producers<'a> {
+        let outputs = graph.node.iter().enumerate();
+        let by_output = outputs.flat_map(|(i, n)| n.output.iter().map(move |o| (o.as_str(), i))).collect();
+        let initializers = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        Producers { graph, by_output, initializers }
+    }
+
+    /// The nodes that `values` need, in the graph's order, and what those read that no node makes and
+    /// that is no weight. The search stops at `boundary`.
+    fn needed_by(
+        &self,
+        values: &[&'a str],
+        boundary: Option<&'a str>,
+    ) -> (Vec<&'a NodeProto>, HashSet<&'a str>) {
+        let (mut nodes, mut reads, mut seen) =
+            (vec![false; self.graph.node.len()], HashSet::new(), HashSet::new());
+        let mut open: Vec<&str> = values.to_vec();
+        while let Some(value) = open.pop() {
+            if value.is_empty() || self.initializers.contains(value) || !seen.insert(value) {
+                continue;
+            }
+            match self.by_output.get(value) {
+                Some(&position) if Some(value) != boundary => {
+                    nodes[position] = true;
+                    open.extend(self.graph.node[position].input.iter().map(String::as_str));
+                }
+                _ => {
+                    reads.insert(value);
+                }
+            }
+        }
+        let needed = self.graph.node.iter().zip(nodes).filter_map(|(node, needed)| needed.then_some(node));
+        (needed.collect(), reads)
+    }
+}
+
+/// Inputs that a caller gives; older files list weights among the inputs, too.
+fn inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
+    graph.input.iter().filter(|input| graph.initializer.iter().all(|weight| weight.name != input.name))
+}
+
+fn only_input<'a>(
+    graph: &'a GraphProto,
+    reads: &HashSet<&str>,
+    what: &str,
+) -> Result<&'a ValueInfoProto, Problem> {
+    let found: Vec<_> = inputs(graph).filter(|input| reads.contains(input.name.as_str())).collect();
+    match found[..] {
+        [one] => Ok(one),
+        _ => Err(Problem::Inputs(format!("the {what} comes from {} of them instead of one", found.len()))),
+    }
+}
+
+/// `None` for a dimension that is free.
+fn dims(input: &ValueInfoProto) -> Option<Vec<Option<i64>>> {
+    let TypeValue::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
+    let dims = tensor.shape.as_ref()?.dim.iter();
+    Some(
+        dims.map(|dim| match dim.value {
+            Some(DimValue::DimValue(size)) if size > 0 => Some(size),
+            _ => None,
+        })
+        .collect(),
+    )
+}
+
+fn check_data(data: &ValueInfoProto) -> Result<(), Problem> {
+    match dims(data).as_deref() {
+        // Without a declared shape the first convolution tells whether three channels fit.
+        None | Some([None | Some(1), None | Some(3), _, _]) => Ok(()),
+        Some(shape) => Err(Problem::Inputs(format!("`{}` has shape {}", data.name, show(shape)))),
+    }
+}
+
+fn check_rois(rois: &ValueInfoProto) -> Result<Option<usize>, Problem> {
+    match dims(rois).as_deref() {
+        None => Ok(None),
+        Some([count, None | Some(5)]) => Ok(count.and_then(|n| usize::try_from(n).ok())),
+        Some(shape) => Err(Problem::Inputs(format!("`{}` has shape {}", rois.name, show(shape)))),
+    }
+}
+
+fn show(shape: &[Option<i64>]) -> String {
+    let dims: Vec<String> = shape.iter().map(|d| d.map_or("?".to_string(), |d| d.to_string())).collect();
+    format!("[{}]", dims.join(", "))
+}

@@ -1,0 +1,80 @@
+//! The weights of a network that is being compiled.
+
+use frcnn_bundle::{Bundle, BundleWriter, Contents, Graph, Op, SectionId};
+
+use crate::error::Problem;
+
+/// One tensor.
+pub(crate) struct Weight {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) data: Vec<f32>,
+}
+
+/// Tensors by section id. Layers refer to them while weights are still folded and replaced; what no
+/// layer refers to in the end is not written.
+#[derive(Default)]
+pub(crate) struct Weights(Vec<Weight>);
+
+impl Weights {
+    pub(crate) fn add(&mut self, name: String, shape: &[usize], data: Vec<f32>) -> SectionId {
+        self.0.push(Weight { name, shape: shape.to_vec(), data });
+        (self.0.len() - 1) as SectionId
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SectionId) -> Option<&mut Weight> {
+        self.0.get_mut(id as usize)
+    }
+
+    /// Puts the network together; sections lie in the order in which layers read them.
+    pub(crate) fn into_bundle(mut self, mut contents: Contents) -> Result<Bundle, Problem> {
+        let mut writer = BundleWriter::new();
+        let mut written = vec![None; self.0.len()];
+        let mut move_section = |id: &mut SectionId| {
+            let (Some(weight), Some(place)) = (self.0.get_mut(*id as usize), written.get_mut(*id as usize))
+            else {
+                return;
+            };
+            *id = *place.get_or_insert_with(|| {
+                writer.add(std::mem::take(&mut weight.name), &weight.shape, std::mem::take(&mut weight.data))
+            });
+        };
+        for layer in contents.trunk.layers.iter_mut().chain(&mut contents.head.layers) {
+            for_each_section(&mut layer.op, &mut move_section);
+        }
+        Ok(writer.finish(contents)?)
+    }
+}
+
+pub(crate) fn for_each_section(op: &mut Op, mut visit: impl FnMut(&mut SectionId)) {
+    match op {
+        Op::Conv(conv) => {
+            visit(&mut conv.weight);
+            conv.bias.as_mut().map(visit);
+        }
+        Op::Gemm(gemm) => {
+            visit(&mut gemm.weight);
+            gemm.bias.as_mut().map(visit);
+        }
+        Op::Affine(affine) => {
+            visit(&mut affine.scale);
+            visit(&mut affine.shift);
+        }
+        _ => {}
+    }
+}
+
+/// Names the layers' sections after the layers: `fc6.weight`, `fc6.bias`.
+pub(crate) fn name_sections(graph: &Graph, weights: &mut Weights) {
+    for layer in &graph.layers {
+        let suffixes = match layer.op {
+            Op::Affine(_) => ["scale", "shift"],
+            _ => ["weight", "bias"],
+        };
+        for (id, suffix) in layer.op.sections().zip(suffixes) {
+            if let Some(weight) = weights.get_mut(id) {
+                weight.name = format!("{}.{suffix}", layer.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Small Fast R-CNN models with seeded random weights, built in memory: what the compiler must take, and what it must refuse.
+//!
+//! - [`trunks`]: one model per family of trunks, all with the same plain head.
+//! - [`heads`]: one model per way of writing a head, all on the same small trunk.
+//! - [`broken`]: models with one thing wrong each.
+//!
+//! Neighbouring layers differ in size wherever their shapes allow it, so that a transposed weight cannot go unnoticed.
+
+#![allow(dead_code, reason = "each test binary that includes this module uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "clippy's own exemption for tests ends at functions marked #[test]")]
+
+pub(crate) mod broken;
+pub(crate) mod graph;
+pub(crate) mod heads;
+pub(crate) mod trunks;
+
+use tract_onnx::pb::ModelProto;
+
+/// A model to test with, and its name.
+pub(crate) type Case = (&'static str, fn() -> ModelProto);
+
+/// Every model that must compile.
+pub(crate) fn good() -> impl Iterator<Item = Case> {
+    trunks::ALL.iter().chain(heads::ALL).copied()
+}

@@ -1,0 +1,239 @@
+//! Compiling every generated model. `compile` itself checks each against tract-onnx's run of it and fails
+//! on disagreement, so a model that compiles agrees.
+#![allow(clippy::unwrap_used, reason = "clippy's own exemption for tests ends at functions marked #[test]")]
+
+mod common;
+
+use std::path::Path;
+
+use frcnn_bundle::{Manifest, Op};
+use frcnn_compiler::{Compiled, Error, Options, Svd, compile};
+use tract_onnx::pb::ModelProto;
+
+fn manifest(classes: usize) -> Manifest {
+    let names = (1..classes).map(|i| format!("class{i}"));
+    let mut manifest = Manifest::new(std::iter::once("__background__".to_string()).chain(names).collect());
+    manifest.scales = vec![240];
+    manifest
+}
+
+fn compile_with(model: &ModelProto, manifest: &Manifest, svd: Svd) -> Result<Compiled, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    frcnn_compiler::onnx_writer::write(model, &path).unwrap();
+    compile(&path, manifest, &Options { svd }, &mut |_| {})
+}
+
+fn try_compile(model: &ModelProto, svd: Svd) -> Result<Compiled, Error> {
+    compile_with(model, &manifest(4), svd)
+}
+
+/// `same_upper` pads by an amount that depends on the image: it has its own test.
+fn good() -> Vec<common::Case> {
+    common::good().into_iter().filter(|(name, _)| *name != "same_upper").collect()
+}
+
+#[test]
+fn every_trunk_and_head_compiles_and_agrees() {
+    for (name, model) in good() {
+        let compiled = try_compile(&model(), Svd::None).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let agreement = &compiled.report.agreement;
+        // Rounding alone; compile's own limit is wider.
+        for (stage, error) in
+            [("conv", agreement.conv), ("cls_prob", agreement.cls_prob), ("bbox_pred", agreement.bbox_pred)]
+        {
+            assert!(error < 1e-4, "{name}: {stage} is off by {error:e}");
+        }
+    }
+}
+
+#[test]
+fn padding_that_depends_on_the_image_is_named() {
+    let error = try_compile(&common::trunks::same_upper(), Svd::None).unwrap_err().to_string();
+    assert!(error.contains("SAME_UPPER") && error.contains("explicit pads"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_compiled_is_named() {
+    let words: &[(&str, &[&str])] = &[
+        ("roi_align", &["no MaxRoiPool", "RoiAlign", "roi_pool"]),
+        ("no_roi_pool", &["no MaxRoiPool"]),
+        ("two_roi_pools", &["2 MaxRoiPool", "pool4", "pool5"]),
+        ("erf_in_trunk", &["conv1_erf", "Erf", "supported are Conv"]),
+        ("einsum_in_head", &["pool5_flat", "Einsum", "supported are Conv"]),
+        ("missing_rois", &["rois"]),
+        ("one_channel", &["[1, 1, ?, ?]", "[1, 3, H, W]"]),
+        ("bbox_pred_width", &["4 and 12", "4(K+1)"]),
+        ("one_output", &["1"]),
+        ("extra_output", &["3", "fc7_relu"]),
+    ];
+    for (name, model) in common::broken::ALL {
+        let error = try_compile(&model(), Svd::None).unwrap_err().to_string();
+        let (_, words) = words.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name}"));
+        for word in words.iter().chain([&"model.onnx"]) {
+            assert!(error.contains(word), "{name}: `{word}` is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn classes_must_match() {
+    let model = common::heads::gemm_trans_b();
+    let error = compile_with(&model, &manifest(3), Svd::None).unwrap_err().to_string();
+    assert!(error.contains("scores 4 classes") && error.contains("names 3"), "{error}");
+    let mut without_background = manifest(3);
+    without_background.classes = ["a", "b", "c"].map(str::to_string).to_vec();
+    let error = compile_with(&model, &without_background, Svd::None).unwrap_err().to_string();
+    assert!(error.contains("first class must be the background"), "{error}");
+}
+
+#[test]
+fn unreadable_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    let compile =
+        |path: &Path| compile(path, &manifest(4), &Options::default(), &mut |_| {}).unwrap_err().to_string();
+    assert!(compile(&path).contains("model.onnx"));
+    frcnn_compiler::onnx_writer::write(&common::heads::gemm_trans_b(), &path).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for len in [0, 1, 10, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&path, &whole[..len]).unwrap();
+        let error = compile(&path);
+        assert!(error.contains("truncated") || error.contains("no graph"), "{len}: {error}");
+    }
+    std::fs::write(&path, "not a protobuf at all").unwrap();
+    assert!(compile(&path).contains("not an ONNX model"));
+}
+
+#[test]
+fn same_input_same_bytes() {
+    let model = common::trunks::resnet_like();
+    for svd in [Svd::None, Svd::Ranks(vec![("fc6".into(), 5)])] {
+        let [a, b] = [(); 2].map(|()| try_compile(&model, svd.clone()).unwrap().bundle);
+        assert!(a.as_bytes() == b.as_bytes(), "{svd:?}");
+    }
+}
+
+#[test]
+fn layers_have_their_published_names() {
+    // PyTorch's exporter names everything after modules; here the order tells.
+    let compiled = try_compile(&common::heads::exporter_names(), Svd::None).unwrap();
+    let gemms: Vec<&str> = compiled
+        .bundle
+        .contents()
+        .head
+        .layers
+        .iter()
+        .filter_map(|layer| match layer.op {
+            Op::Gemm(_) => Some(layer.name.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gemms[..2], ["fc6", "fc7"]);
+    assert!(gemms.contains(&"cls_score") && gemms.contains(&"bbox_pred"), "{gemms:?}");
+}
+
+#[test]
+fn batch_normalisation_leaves_no_layer_behind_a_convolution() {
+    let compiled = try_compile(&common::trunks::resnet_like(), Svd::None).unwrap();
+    let trunk = &compiled.bundle.contents().trunk;
+    assert!(trunk.layers.iter().all(|layer| !matches!(layer.op, Op::Affine(_))));
+}
+
+mod svd {
+    use super::*;
+
+    fn ranks(text: &str) -> Svd {
+        Svd::parse_ranks(text).unwrap()
+    }
+
+    #[test]
+    fn a_factored_layer_becomes_two() {
+        let compiled = try_compile(&common::heads::gemm_trans_b(), ranks("fc6=7")).unwrap();
+        let layers = &compiled.bundle.contents().head.layers;
+        let at = layers.iter().position(|layer| layer.name == "fc6_L").unwrap();
+        let (Op::Gemm(lower), Op::Gemm(upper)) = (&layers[at].op, &layers[at + 1].op) else {
+            panic!("fc6_L is not followed by a fully connected layer")
+        };
+        assert_eq!(layers[at + 1].name, "fc6_U");
+        assert_eq!((lower.out_features, upper.in_features), (7, 7));
+        assert!(lower.bias.is_none() && upper.bias.is_some());
+        let report = &compiled.report.factored[0];
+        assert_eq!((report.layer.as_str(), report.rank), ("fc6", 7));
+        let (rows, columns) = (report.in_features as u64, report.out_features as u64);
+        assert_eq!(
+            (report.parameters_before, report.parameters_after),
+            (rows * columns, 7 * (rows + columns))
+        );
+        // What is not kept is what is lost: |W - UL|^2 / |W|^2 = 1 - energy, for the best rank-7 factors.
+        assert!((report.relative_error.powi(2) - (1.0 - report.energy)).abs() < 1e-5, "{report:?}");
+        assert!(compiled.report.drift.is_some());
+    }
+
+    #[test]
+    fn a_full_rank_changes_nothing_but_rounding() {
+        let model = common::heads::gemm_trans_b();
+        let whole = try_compile(&model, Svd::None).unwrap();
+        let rank = whole
+            .report
+            .cost
+            .layers
+            .iter()
+            .find(|l| l.name == "fc6")
+            .unwrap()
+            .output
+            .parse::<usize>()
+            .unwrap();
+        let factored = try_compile(&model, Svd::Ranks(vec![("fc6".into(), rank)])).unwrap();
+        assert!(factored.report.factored[0].relative_error < 1e-6);
+        let drift = factored.report.drift.unwrap();
+        assert!(drift.cls_prob < 1e-5 && drift.bbox_pred < 1e-4, "{drift:?}");
+    }
+
+    #[test]
+    fn energy_chooses_the_smallest_rank() {
+        let model = common::heads::gemm_trans_b();
+        let compiled = try_compile(&model, Svd::Energy(0.3)).unwrap();
+        for layer in &compiled.report.factored {
+            assert!(layer.energy >= 0.3, "{layer:?}");
+            let one_less = vec![(layer.layer.clone(), layer.rank - 1)];
+            if layer.rank > 1 {
+                let less = try_compile(&model, Svd::Ranks(one_less)).unwrap();
+                assert!(less.report.factored[0].energy < 0.3, "{:?}", less.report.factored[0]);
+            }
+        }
+        // Random weights have a flat spectrum: nearly all of it needs nearly all ranks.
+        let all = try_compile(&model, Svd::Energy(1.0)).unwrap();
+        assert!(all.report.factored.is_empty() && !all.report.not_factored.is_empty());
+    }
+
+    #[test]
+    fn layers_may_be_meant_by_their_onnx_names() {
+        let model = common::heads::exporter_names();
+        let names = model.graph.as_ref().unwrap().node.iter();
+        let gemm = names.filter(|n| n.op_type == "Gemm").map(|n| n.name.clone()).next().unwrap();
+        let by_name = try_compile(&model, Svd::Ranks(vec![(gemm, 4)])).unwrap();
+        let by_order = try_compile(&model, ranks("fc6=4")).unwrap();
+        assert!(by_name.bundle.as_bytes() == by_order.bundle.as_bytes());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let model = common::heads::gemm_trans_b();
+        for (text, words) in [
+            ("fc6=0", ["rank 0", "1 to"]),
+            ("fc6=100000", ["rank 100000", "1 to"]),
+            ("fc9=4", ["fc9", "fc6"]),
+            ("fc6=4,fc6=5", ["fc6", "twice"]),
+        ] {
+            let error = try_compile(&model, ranks(text)).unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{text}: {error}");
+        }
+        for text in ["fc6", "fc6=", "=4", "fc6=x", "", "fc6=4,"] {
+            assert!(Svd::parse_ranks(text).is_err(), "{text}");
+        }
+        for energy in [0.0, -1.0, 1.5, f64::NAN] {
+            assert!(try_compile(&model, Svd::Energy(energy)).is_err(), "{energy}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Which images were meant: files as given, folders by their images.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// Extensions of the images of a folder, in any case.
+const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// One input.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Image {
+    /// As given, or as found in the folder that was given.
+    pub(super) path: PathBuf,
+    /// The file's name without its extension: the key of its proposals.
+    pub(super) stem: String,
+}
+
+impl Image {
+    fn new(path: PathBuf) -> Image {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Image { path, stem }
+    }
+}
+
+/// What the arguments name.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    /// In the order given; a folder's in the order of their names.
+    pub(super) images: Vec<Image>,
+    /// One for each argument that names no image.
+    pub(super) mistaken: Vec<Error>,
+}
+
+/// Finds the images that `paths` name: files whatever they are called, and of folders the images directly in them.
+pub(super) fn list(paths: &[PathBuf]) -> Inputs {
+    let mut inputs = Inputs::default();
+    for path in paths {
+        let found = match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => of_folder(path),
+            Ok(_) => Ok(vec![path.clone()]),
+            Err(error) => Err(Error::file(path, error)),
+        };
+        match found {
+            Ok(found) => inputs.images.extend(found.into_iter().map(Image::new)),
+            Err(error) => inputs.mistaken.push(error),
+        }
+    }
+    inputs
+}
+
+fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>()
+    });
+    let mut found = entries.map_err(|error| Error::file(folder, error))?;
+    found.retain(|path| path.extension().is_some_and(is_image) && !path.is_dir());
+    found.sort();
+    if found.is_empty() {
+        return Err(Error::file(folder, "the folder has no .jpg, .jpeg or .png files"));
+    }
+    Ok(found)
+}
+
+fn is_image(extension: &OsStr) -> bool {
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_gives_its_images_sorted_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.JPG", "a.png", "c.jpeg", "notes.txt", "d.jpg.bak"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::create_dir(folder.path().join("inner.png")).unwrap();
+        let Inputs { images, mistaken } = list(&[folder.path().to_path_buf()]);
+        assert!(mistaken.is_empty(), "{mistaken:?}");
+        let stems: Vec<&str> = images.iter().map(|image| image.stem.as_str()).collect();
+        assert_eq!(stems, ["a", "b", "c"]);
+        assert_eq!(images[1].path, folder.path().join("b.JPG"));
+    }
+
+    #[test]
+    fn what_is_absent_or_empty_is_an_error_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = folder.path().join("any.name");
+        fs::write(&given, "").unwrap();
+        let empty = folder.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        let absent = folder.path().join("absent.jpg");
+        let Inputs { images, mistaken } = list(&[absent, given.clone(), empty]);
+        assert_eq!(images, [Image::new(given)]);
+        let mistaken: Vec<String> = mistaken.iter().map(Error::to_string).collect();
+        assert_eq!(mistaken.len(), 2);
+        assert!(mistaken[0].contains("absent.jpg: ") && mistaken[1].contains("has no .jpg"), "{mistaken:?}");
+    }
+}

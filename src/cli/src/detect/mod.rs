@@ -1,0 +1,189 @@
+//! `frcnn detect`: images in, detections out.
+
+mod decode;
+mod images;
+mod pictures;
+mod proposals;
+mod report;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use frcnn::{Detector, Frame, Options, Session};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::console;
+use crate::error::Error;
+use crate::files;
+use images::{Image, Inputs};
+use pictures::Pictures;
+use proposals::Proposals;
+use report::ImageReport;
+
+/// Detect objects in images
+///
+/// Prints what was found in each image, best first: class, score, and the box x1, y1, x2, y2 in pixels, corners
+/// inclusive, counted from 0 in the image as it is shown (EXIF orientation applied). An image that fails is reported by
+/// name and the rest go on; the exit code is then 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  frcnn detect model.frcnn photo.jpg --out drawn
+  frcnn detect model.frcnn photos/ --proposals boxes.safetensors --json > found.jsonl
+  frcnn detect model.frcnn photo.jpg --proposals boxes.json --score-threshold 0.5
+
+Proposals:
+  boxes.safetensors  one tensor [N, 4] of uint16, int32, int64 or float32 per image, named by the image's stem
+  boxes.json         [[x1, y1, x2, y2], ...] for a single image, or {\"STEM\": [[x1, y1, x2, y2], ...], ...}
+  Without --proposals every image gets the same coarse grid of about 2000 boxes: objects smaller than a tenth
+  of the image are often missed, and the boxes found fit less well.")]
+pub(crate) struct Args {
+    /// A bundle that `frcnn compile` wrote
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// JPEG or PNG files; of a folder, its .jpg, .jpeg and .png files by name
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+    /// Boxes to look at (.safetensors or .json) [default: a coarse grid]
+    #[arg(long, value_name = "FILE")]
+    proposals: Option<PathBuf>,
+    /// Write each image with its detections drawn as DIR/STEM.png
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// One JSON object per image and line
+    #[arg(long)]
+    json: bool,
+    /// Threads that work on one image [default: the physical cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Only detections with a greater score [default: the bundle's]
+    #[arg(long, value_name = "SCORE")]
+    score_threshold: Option<f32>,
+    /// At most this many detections per image [default: the bundle's]
+    #[arg(long, value_name = "N")]
+    max_detections: Option<usize>,
+    /// IoU from which a better detection of a class suppresses another [default: the bundle's]
+    #[arg(long, value_name = "IOU")]
+    nms_iou: Option<f32>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let detector = open_detector(args)?;
+    let Inputs { images, mistaken } = images::list(&args.images);
+    let total = images.len() + mistaken.len();
+    let proposals = match &args.proposals {
+        Some(path) => Proposals::open(path, total)?,
+        None => {
+            console::warning(
+                "no --proposals: looking at a coarse grid of boxes, which misses small objects and fits others less well",
+            );
+            Proposals::Grid
+        }
+    };
+    let pictures = args.out.as_deref().map(|folder| Pictures::plan(folder, &images)).transpose()?;
+
+    mistaken.iter().for_each(console::error);
+    let mut worker = Worker { session: detector.session(), detector, proposals, pictures, json: args.json };
+    let progress = progress_bar(images.len());
+    let failed = worker.detect_all(&images, &progress);
+    progress.finish_and_clear();
+    match failed? + mistaken.len() {
+        0 => Ok(()),
+        1 if total == 1 => Err(Error::Reported),
+        failed => {
+            console::error(format_args!("{failed} of {total} images failed"));
+            Err(Error::Reported)
+        }
+    }
+}
+
+fn open_detector(args: &Args) -> Result<Detector, Error> {
+    let options = Options {
+        threads: args.threads,
+        score_threshold: args.score_threshold,
+        nms_iou: args.nms_iou,
+        max_detections: args.max_detections,
+    };
+    Detector::new(files::open_bundle(&args.bundle)?, &options).map_err(|error| match error {
+        frcnn::Error::Options(problem) => Error::Usage(problem),
+        other => Error::file(&args.bundle, other),
+    })
+}
+
+/// Hidden for a single image; hidden by itself where standard error is no terminal.
+fn progress_bar(images: usize) -> ProgressBar {
+    if images < 2 {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left  {wide_msg}");
+    ProgressBar::new(images as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// What stays the same from image to image.
+struct Worker {
+    detector: Detector,
+    session: Session,
+    proposals: Proposals,
+    pictures: Option<Pictures>,
+    json: bool,
+}
+
+impl Worker {
+    /// Reports on every image and gives the number of those that failed.
+    fn detect_all(&mut self, images: &[Image], progress: &ProgressBar) -> Result<usize, Error> {
+        let mut failed = 0;
+        for (position, image) in images.iter().enumerate() {
+            progress.set_message(image.path.display().to_string());
+            match self.detect(position, image, progress) {
+                Ok(()) => {}
+                Err(Error::Closed) => return Err(Error::Closed),
+                Err(error) => {
+                    progress.suspend(|| console::error(error));
+                    failed += 1;
+                }
+            }
+            progress.inc(1);
+        }
+        Ok(failed)
+    }
+
+    fn detect(&mut self, position: usize, image: &Image, progress: &ProgressBar) -> Result<(), Error> {
+        let start = Instant::now();
+        let pixels = decode::rgb8(&image.path)?;
+        let decode = start.elapsed();
+
+        let (width, height) = pixels.dimensions();
+        let proposals = self.proposals.of(image, width, height)?;
+        let invalid = proposals.iter().filter(|b| !b.is_valid()).count();
+        if invalid > 0 {
+            progress.suspend(|| {
+                console::warning(format_args!(
+                    "{}: {invalid} of {} proposals are passed over: x2 < x1, y2 < y1 or not finite (a box is x1, y1, x2, y2)",
+                    image.path.display(),
+                    proposals.len()
+                ));
+            });
+        }
+        let of_image = |error: frcnn::Error| Error::file(&image.path, error);
+        let frame = Frame::rgb8(pixels.as_raw(), width, height).map_err(of_image)?;
+        let detections = self.session.detect(&frame, &proposals).map_err(of_image)?;
+
+        let picture = match &self.pictures {
+            Some(pictures) => Some(pictures.write(position, pixels, &detections, &self.detector)?),
+            None => None,
+        };
+        let report = ImageReport::new(
+            image,
+            (width, height),
+            &detections,
+            &self.detector,
+            decode,
+            self.session.timings(),
+        );
+        let text = if self.json {
+            serde_json::to_string(&report).map_err(|error| Error::file(&image.path, error))? + "\n"
+        } else {
+            report.text(proposals.len(), picture)
+        };
+        progress.suspend(|| console::result(&text))
+    }
+}

@@ -1,0 +1,106 @@
+//! The folder into which images are drawn.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Cursor};
+use std::path::{Path, PathBuf};
+
+use frcnn::{Detection, Detector};
+use image::{ImageFormat, RgbImage};
+
+use super::images::Image;
+use crate::console;
+use crate::draw::draw;
+use crate::error::Error;
+use crate::files;
+
+/// Where each image is drawn to.
+pub(super) struct Pictures {
+    /// In the order of the images.
+    paths: Vec<PathBuf>,
+}
+
+impl Pictures {
+    /// Creates `folder` and gives each image a file of its own in it, none of which is one of the images.
+    pub(super) fn plan(folder: &Path, images: &[Image]) -> Result<Pictures, Error> {
+        fs::create_dir_all(folder).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::file(folder, "is a file; name a folder with --out"),
+            _ => Error::file(folder, error),
+        })?;
+        let inputs: HashSet<PathBuf> =
+            images.iter().filter_map(|image| image.path.canonicalize().ok()).collect();
+        let paths: Vec<PathBuf> = names(images).into_iter().map(|name| folder.join(name)).collect();
+        for (path, image) in paths.iter().zip(images) {
+            if path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
+                return Err(Error::file(path, "is one of the images; name another folder with --out"));
+            }
+            if path.file_stem().is_some_and(|stem| *stem != *image.stem) {
+                console::warning(format_args!(
+                    "{}: another image has the same stem, so this one is drawn as {}",
+                    image.path.display(),
+                    path.display()
+                ));
+            }
+        }
+        Ok(Pictures { paths })
+    }
+
+    /// Draws the detections of the image at `position` and says where.
+    pub(super) fn write(
+        &self,
+        position: usize,
+        mut pixels: RgbImage,
+        detections: &[Detection],
+        detector: &Detector,
+    ) -> Result<&Path, Error> {
+        let path = self.paths.get(position).map(PathBuf::as_path).unwrap_or(Path::new(""));
+        draw(&mut pixels, detections, |class_id| detector.class_name(class_id));
+        let mut png = Cursor::new(Vec::new());
+        pixels.write_to(&mut png, ImageFormat::Png).map_err(|error| Error::file(path, error))?;
+        files::write(path, png.get_ref())?;
+        Ok(path)
+    }
+}
+
+/// `STEM.png` for each image; `STEM-2.png`, `STEM-3.png` … where the name is taken.
+fn names(images: &[Image]) -> Vec<String> {
+    // Names that differ only in case are one file on some systems.
+    let mut taken: HashSet<String> = HashSet::new();
+    let mut name = |stem: &str| {
+        let numbered = (2u32..).map(|n| format!("{stem}-{n}.png"));
+        let mut candidates = std::iter::once(format!("{stem}.png")).chain(numbered);
+        candidates.find(|name| taken.insert(name.to_lowercase())).unwrap_or_default()
+    };
+    images.iter().map(|image| name(&image.stem)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(paths: &[PathBuf]) -> Vec<Image> {
+        let image = |path: &PathBuf| Image {
+            path: path.clone(),
+            stem: path.file_stem().unwrap().to_string_lossy().into_owned(),
+        };
+        paths.iter().map(image).collect()
+    }
+
+    #[test]
+    fn no_two_images_share_a_picture() {
+        let images = images(&["a/x.jpg", "b/x.png", "c/X.jpg", "x-2.jpg", "y.v1.jpg"].map(PathBuf::from));
+        assert_eq!(names(&images), ["x.png", "x-2.png", "X-3.png", "x-2-2.png", "y.v1.png"]);
+    }
+
+    #[test]
+    fn an_input_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let photo = folder.path().join("photo.png");
+        fs::write(&photo, "").unwrap();
+        let images = images(&[photo]);
+        let error = Pictures::plan(&folder.path().join("."), &images).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("photo.png: is one of the images"), "{error}");
+        let other = folder.path().join("drawn");
+        assert_eq!(Pictures::plan(&other, &images).unwrap().paths, [other.join("photo.png")]);
+    }
+}

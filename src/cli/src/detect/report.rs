@@ -1,0 +1,155 @@
+//! What was found in one image, as a line of JSON or as a table.
+
+use std::path::Path;
+use std::time::Duration;
+
+use frcnn::{Detection, Detector, Timings};
+use serde::Serialize;
+
+use super::images::Image;
+use crate::tables::Column::{Numbers, Words};
+use crate::tables::table;
+use crate::units::milliseconds;
+
+/// One image's detections; its fields in this order are the line that `--json` writes.
+#[derive(Serialize)]
+pub(super) struct ImageReport<'a> {
+    /// The path.
+    image: String,
+    width: u32,
+    height: u32,
+    /// Best first.
+    detections: Vec<Found<'a>>,
+    timing_ms: TimingMs,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    class: &'a str,
+    class_id: u16,
+    score: f32,
+    /// x1, y1, x2, y2 in pixels, corners inclusive.
+    r#box: [f32; 4],
+}
+
+#[derive(Serialize)]
+struct TimingMs {
+    decode: f64,
+    preprocess: f64,
+    trunk: f64,
+    roi_pool: f64,
+    head: f64,
+    postprocess: f64,
+}
+
+impl<'a> ImageReport<'a> {
+    pub(super) fn new(
+        image: &Image,
+        (width, height): (u32, u32),
+        detections: &[Detection],
+        detector: &'a Detector,
+        decode: Duration,
+        timings: &Timings,
+    ) -> ImageReport<'a> {
+        let detections = detections.iter().map(|found| Found {
+            class: detector.class_name(found.class_id),
+            class_id: found.class_id,
+            score: found.score,
+            r#box: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
+        });
+        ImageReport {
+            image: image.path.display().to_string(),
+            width,
+            height,
+            detections: detections.collect(),
+            timing_ms: TimingMs {
+                decode: milliseconds(decode),
+                preprocess: milliseconds(timings.preprocess),
+                trunk: milliseconds(timings.trunk),
+                roi_pool: milliseconds(timings.roi_pool),
+                head: milliseconds(timings.head),
+                postprocess: milliseconds(timings.postprocess),
+            },
+        }
+    }
+
+    /// For people; `picture` is where the detections were drawn.
+    pub(super) fn text(&self, proposals: usize, picture: Option<&Path>) -> String {
+        let found = self.detections.len();
+        let plural = if found == 1 { "" } else { "s" };
+        let drawn = picture.map_or(String::new(), |path| format!(" -> {}", path.display()));
+        let mut text = format!(
+            "{}: {} x {}, {proposals} proposals, {found} detection{plural} in {:.0} ms{drawn}\n",
+            self.image,
+            self.width,
+            self.height,
+            self.timing_ms.detect()
+        );
+        if found > 0 {
+            let columns = [
+                Words("class"),
+                Numbers("score"),
+                Numbers("x1"),
+                Numbers("y1"),
+                Numbers("x2"),
+                Numbers("y2"),
+            ];
+            let rows = self.detections.iter().map(|found| {
+                let mut row = vec![found.class.to_string(), format!("{:.3}", found.score)];
+                row.extend(found.r#box.iter().map(|corner| format!("{corner:.1}")));
+                row
+            });
+            text += &format!("\n{}\n", table(&columns, rows));
+        }
+        text
+    }
+}
+
+impl TimingMs {
+    /// From decoded pixels to detections.
+    fn detect(&self) -> f64 {
+        self.preprocess + self.trunk + self.roi_pool + self.head + self.postprocess
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(detections: Vec<Found<'static>>) -> ImageReport<'static> {
+        let timing_ms = TimingMs {
+            decode: 1.5,
+            preprocess: 2.0,
+            trunk: 30.0,
+            roi_pool: 0.25,
+            head: 4.0,
+            postprocess: 0.125,
+        };
+        ImageReport { image: "a/b.jpg".to_string(), width: 640, height: 480, detections, timing_ms }
+    }
+
+    fn cat() -> Found<'static> {
+        Found { class: "cat", class_id: 8, score: 0.875, r#box: [1.0, 2.5, 30.0, 40.0] }
+    }
+
+    #[test]
+    fn the_json_line_is_the_documented_one() {
+        assert_eq!(
+            serde_json::to_string(&report(vec![cat()])).unwrap(),
+            r#"{"image":"a/b.jpg","width":640,"height":480,"#.to_string()
+                + r#""detections":[{"class":"cat","class_id":8,"score":0.875,"box":[1.0,2.5,30.0,40.0]}],"#
+                + r#""timing_ms":{"decode":1.5,"preprocess":2.0,"trunk":30.0,"roi_pool":0.25,"head":4.0,"postprocess":0.125}}"#
+        );
+    }
+
+    #[test]
+    fn the_table_is_for_people() {
+        let text = report(vec![cat()]).text(920, Some(Path::new("out/b.png")));
+        assert!(
+            text.starts_with("a/b.jpg: 640 x 480, 920 proposals, 1 detection in 36 ms -> out/b.png\n"),
+            "{text}"
+        );
+        assert!(text.contains(" cat     0.875   1.0   2.5   30.0   40.0\n"), "{text}");
+        assert!(report(Vec::new()).text(0, None).ends_with("0 proposals, 0 detections in 36 ms\n"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Reading and writing files with errors that name them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use frcnn_bundle::{Bundle, write_atomically};
+
+use crate::error::Error;
+
+/// Opens and validates a bundle.
+pub(crate) fn open_bundle(path: &Path) -> Result<Bundle, Error> {
+    Bundle::open(path).map_err(|error| match error {
+        frcnn_bundle::Error::Io { path, source } => Error::File { path, problem: source.to_string() },
+        frcnn_bundle::Error::TooShort(_) | frcnn_bundle::Error::Magic => {
+            Error::file(path, format!("{error}; `frcnn compile` makes one from an ONNX file"))
+        }
+        damaged => Error::file(path, damaged),
+    })
+}
+
+/// Reads a whole file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| Error::file(path, error))
+}
+
+/// The file appears whole or not at all.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_atomically(path, bytes).map_err(|error| match error.raw_os_error() {
+        Some(_) => Error::file(path, error),
+        // The text names the temporary file, which means nothing to a user.
+        None => Error::file(path, error.kind()),
+    })
+}
+
+/// Finds out before hours of work that a file could not be written, or would replace an input.
+pub(crate) fn check_output(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(Error::file(path, format!("the folder {} does not exist", folder.display())));
+    }
+    if path.is_dir() {
+        return Err(Error::file(path, "is a folder; name a file"));
+    }
+    if let Ok(written) = path.canonicalize()
+        && inputs.iter().any(|input| input.canonicalize().is_ok_and(|read| read == written))
+    {
+        return Err(Error::file(path, "is read as well; name another file to write"));
+    }
+    Ok(())
+}
+
+/// The file `name` in the folder of `path`.
+pub(crate) fn beside(path: &Path, name: &str) -> PathBuf {
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_found_out_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("model.onnx");
+        fs::write(&input, "").unwrap();
+        let problem = |path: &Path| check_output(path, &[&input]).unwrap_err().to_string();
+        assert!(problem(&folder.path().join("absent/b.frcnn")).contains("absent does not exist"));
+        assert!(problem(folder.path()).contains("is a folder"));
+        assert!(problem(&folder.path().join(".").join("model.onnx")).contains("is read as well"));
+        assert!(check_output(&folder.path().join("b.frcnn"), &[&input]).is_ok());
+        assert!(check_output(Path::new("b.frcnn"), &[&input]).is_ok());
+    }
+}

@@ -1,0 +1,169 @@
+//! `frcnn inspect`: what is in a bundle.
+
+use std::path::PathBuf;
+
+use frcnn_bundle::{Bundle, Factored, Manifest, NetworkCost, Precision, RoiPooling, nominal_size};
+use serde::Serialize;
+
+use crate::console;
+use crate::error::Error;
+use crate::files;
+use crate::tables::Column::{Numbers, Words};
+use crate::tables::{self, FactoredRow, table};
+use crate::units;
+
+/// Print what is in a bundle: manifest, layers, costs, SVD ranks and weight sections
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  frcnn inspect model.frcnn
+  frcnn inspect model.frcnn --json | jq .manifest.classes")]
+pub(crate) struct Args {
+    /// A bundle that `frcnn compile` wrote
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// One JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let bundle = files::open_bundle(&args.bundle)?;
+    let summary = Summary::new(&bundle).map_err(|error| Error::file(&args.bundle, error))?;
+    if args.json {
+        let json = serde_json::to_string(&summary).map_err(|error| Error::file(&args.bundle, error))?;
+        console::result(&(json + "\n"))
+    } else {
+        console::result(&text(&summary))
+    }
+}
+
+/// What `--json` writes.
+#[derive(Serialize)]
+struct Summary<'a> {
+    manifest: &'a Manifest,
+    source: Source<'a>,
+    precision: Precision,
+    file_bytes: usize,
+    roi_pooling: RoiPooling,
+    factored: &'a [Factored],
+    cost: NetworkCost,
+    sections: Vec<Section<'a>>,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    onnx_sha256: String,
+    compiler: &'a str,
+}
+
+#[derive(Serialize)]
+struct Section<'a> {
+    name: &'a str,
+    shape: &'a [u32],
+    offset: u64,
+    bytes: u64,
+    xxh3_128: String,
+}
+
+impl Summary<'_> {
+    fn new(bundle: &Bundle) -> Result<Summary<'_>, frcnn_bundle::Error> {
+        let contents = bundle.contents();
+        let (height, width) = nominal_size(&contents.manifest);
+        let sections = contents.sections.iter().map(|section| Section {
+            name: &section.name,
+            shape: &section.shape,
+            offset: section.offset,
+            bytes: section.bytes,
+            xxh3_128: format!("{:032x}", section.hash),
+        });
+        Ok(Summary {
+            manifest: &contents.manifest,
+            source: Source {
+                onnx_sha256: contents.source.onnx_sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+                compiler: &contents.source.compiler,
+            },
+            precision: contents.precision,
+            file_bytes: bundle.file_len(),
+            roi_pooling: contents.roi_pooling,
+            factored: &contents.factored,
+            cost: NetworkCost::new(contents, height, width)?,
+            sections: sections.collect(),
+        })
+    }
+}
+
+fn text(summary: &Summary<'_>) -> String {
+    let mut text = "Manifest\n\n".to_string() + &manifest(summary.manifest);
+    let [rows, columns] = summary.roi_pooling.pooled;
+    text += "\nBundle\n\n";
+    text += &tables::pairs(&[
+        ("file", format!("{} ({} bytes)", units::bytes(summary.file_bytes as u64), summary.file_bytes)),
+        ("precision", precision(summary.precision).to_string()),
+        ("compiler", summary.source.compiler.to_string()),
+        ("ONNX sha256", summary.source.onnx_sha256.clone()),
+        ("RoI pooling", format!("{rows} x {columns}, spatial scale {}", summary.roi_pooling.spatial_scale)),
+    ]);
+    text += "\n";
+    text += &tables::network(&summary.cost);
+    if !summary.factored.is_empty() {
+        text += "\n";
+        text += &tables::factored(summary.factored.iter().map(factored_row));
+    }
+    text += "\n";
+    text + &sections(&summary.sections)
+}
+
+fn manifest(manifest: &Manifest) -> String {
+    let scales: Vec<String> = manifest.scales.iter().map(u32::to_string).collect();
+    let [blue, green, red] = manifest.pixel_means_bgr;
+    tables::pairs(&[
+        ("name", manifest.name.clone()),
+        ("classes", format!("{} ({})", manifest.classes.len(), manifest.classes.join(", "))),
+        ("pixel means", format!("blue {blue}, green {green}, red {red}")),
+        ("short side", format!("{}; long side at most {}", scales.join(", "), manifest.max_long_side)),
+        (
+            "width offset",
+            format!("{} of boxes, {} in NMS", manifest.box_width_offset, manifest.nms_width_offset),
+        ),
+        ("score threshold", manifest.score_threshold.to_string()),
+        ("NMS IoU", manifest.nms_iou.to_string()),
+        ("max detections", manifest.max_detections.to_string()),
+    ])
+}
+
+fn precision(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+    }
+}
+
+fn factored_row(factored: &Factored) -> FactoredRow<'_> {
+    let [from, to] = factored.features.map(u64::from);
+    let rank = u64::from(factored.rank);
+    FactoredRow {
+        layer: &factored.layer,
+        rank,
+        energy: f64::from(factored.energy),
+        relative_error: f64::from(factored.relative_error),
+        parameters_before: from * to,
+        parameters_after: rank * (from + to),
+    }
+}
+
+fn sections(sections: &[Section<'_>]) -> String {
+    let columns =
+        [Words("section"), Numbers("shape"), Numbers("bytes"), Numbers("offset"), Words("xxh3-128")];
+    table(
+        &columns,
+        sections.iter().map(|section| {
+            let shape: Vec<String> = section.shape.iter().map(u32::to_string).collect();
+            vec![
+                section.name.to_string(),
+                shape.join("x"),
+                section.bytes.to_string(),
+                section.offset.to_string(),
+                section.xxh3_128.clone(),
+            ]
+        }),
+    )
+}

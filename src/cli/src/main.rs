@@ -1,0 +1,65 @@
+//! The `frcnn` command: compiles a trained Fast R-CNN, looks into the result, and runs it on images.
+//!
+//! Exit codes: 0 all went well, 1 the command or some of its inputs failed, 2 it was called wrongly.
+#![forbid(unsafe_code)]
+
+mod compile;
+mod console;
+mod detect;
+mod draw;
+mod error;
+mod files;
+mod inspect;
+mod new;
+mod tables;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::Error;
+
+/// Fast R-CNN on a CPU: compile a trained network, look into it, detect objects in images.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Compile(compile::Args),
+    Detect(detect::Args),
+    Inspect(inspect::Args),
+    New(new::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Compile(args) => compile::run(&args),
+        Command::Detect(args) => detect::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::New(args) => new::run(&args),
+    };
+    match outcome {
+        // Whoever closed the pipe has read all that they wanted.
+        Ok(()) | Err(Error::Closed) => ExitCode::SUCCESS,
+        Err(Error::Reported) => ExitCode::FAILURE,
+        Err(error) => {
+            console::error(&error);
+            if matches!(error, Error::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::Cli::command().debug_assert();
+    }
+}

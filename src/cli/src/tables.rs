@@ -1,0 +1,140 @@
+//! The tables that `compile` and `inspect` print.
+
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use frcnn_bundle::NetworkCost;
+
+use crate::units;
+
+/// How a column is aligned: words left, numbers right.
+#[derive(Clone, Copy)]
+pub(crate) enum Column {
+    Words(&'static str),
+    Numbers(&'static str),
+}
+
+use Column::{Numbers, Words};
+
+/// A table without frames, so that it can be read, piped and pasted.
+pub(crate) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('-').junction('-'));
+    let mut table = Table::new();
+    table.load_style(STYLE);
+    table.set_header(columns.iter().map(|column| match column {
+        Words(name) | Numbers(name) => *name,
+    }));
+    for (column, settings) in columns.iter().zip(table.column_iter_mut()) {
+        settings.set_cell_alignment(match column {
+            Words(_) => CellAlignment::Left,
+            Numbers(_) => CellAlignment::Right,
+        });
+    }
+    table.add_rows(rows);
+    table.trim_fmt() + "\n"
+}
+
+/// Names and values, one pair a line.
+pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
+    let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    pairs.iter().map(|(name, value)| format!(" {name:width$}  {value}\n")).collect()
+}
+
+/// Every layer of both graphs, and the totals.
+pub(crate) fn network(cost: &NetworkCost) -> String {
+    let [height, width] = cost.blob;
+    let graph = |which: &str| {
+        table(
+            &[
+                Words("layer"),
+                Words("op"),
+                Numbers("output"),
+                Numbers("parameters"),
+                Numbers("MACs"),
+                Numbers("weights"),
+                Numbers("activation"),
+            ],
+            cost.layers.iter().filter(|layer| layer.graph == which).map(|layer| {
+                vec![
+                    layer.name.clone(),
+                    layer.op.to_string(),
+                    layer.output.clone(),
+                    blank_if_none(layer.parameters, units::count),
+                    blank_if_none(layer.macs, units::count),
+                    blank_if_none(layer.weight_bytes, units::bytes),
+                    units::bytes(layer.activation_bytes),
+                ]
+            }),
+        )
+    };
+    let totals = pairs(&[
+        ("parameters", units::count(cost.parameters)),
+        ("weights", units::bytes(cost.weight_bytes)),
+        ("trunk MACs, one image", units::count(cost.trunk_macs)),
+        ("head MACs, one RoI", units::count(cost.head_macs_per_roi)),
+        ("peak activation memory of the trunk", units::bytes(cost.trunk_peak_bytes)),
+        ("peak activation memory of the head, one RoI", units::bytes(cost.head_peak_bytes_per_roi)),
+    ]);
+    format!(
+        "Trunk, one image as a blob of {height} x {width}\n\n{}\nHead, one RoI\n\n{}\nTotals\n\n{totals}",
+        graph("trunk"),
+        graph("head"),
+    )
+}
+
+/// Most layers have no weights: a column of zeros would hide those that have.
+fn blank_if_none(n: u64, unit: fn(u64) -> String) -> String {
+    if n == 0 { String::new() } else { unit(n) }
+}
+
+/// One fully connected layer that was replaced by two thinner ones.
+pub(crate) struct FactoredRow<'a> {
+    pub(crate) layer: &'a str,
+    pub(crate) rank: u64,
+    /// Share of the squared singular values kept.
+    pub(crate) energy: f64,
+    /// In the Frobenius norm.
+    pub(crate) relative_error: f64,
+    pub(crate) parameters_before: u64,
+    pub(crate) parameters_after: u64,
+}
+
+pub(crate) fn factored<'a>(rows: impl IntoIterator<Item = FactoredRow<'a>>) -> String {
+    let columns = [
+        Words("factored"),
+        Numbers("rank"),
+        Numbers("kept energy"),
+        Numbers("weight error"),
+        Numbers("parameters before"),
+        Numbers("after"),
+    ];
+    table(
+        &columns,
+        rows.into_iter().map(|row| {
+            vec![
+                row.layer.to_string(),
+                row.rank.to_string(),
+                units::percent(row.energy),
+                units::percent(row.relative_error),
+                units::count(row.parameters_before),
+                units::count(row.parameters_after),
+            ]
+        }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_line_up_on_the_right_and_no_line_ends_in_blanks() {
+        let rows = [["conv1", "9"], ["fc6", "1000"]].map(|row| row.map(str::to_string).to_vec());
+        let text = table(&[Words("layer"), Numbers("n")], rows);
+        assert_eq!(text, " layer      n\n--------------\n conv1      9\n fc6     1000\n");
+    }
+
+    #[test]
+    fn values_start_in_one_column() {
+        let text = pairs(&[("a", "1".to_string()), ("bcd", "2".to_string())]);
+        assert_eq!(text, " a    1\n bcd  2\n");
+    }
+}

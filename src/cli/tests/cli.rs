@@ -1,0 +1,359 @@
+//! The `frcnn` binary as its users meet it: what it prints, what it refuses, and its exit codes.
+//!
+//! Everything stands on an untrained SqueezeNet that `frcnn new` makes, at a small scale so that it runs fast.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use image::RgbImage;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A new model, its bundle and two images, shared by the tests that run at the same time and removed after the last.
+struct Fixture {
+    folder: TempDir,
+}
+
+impl Fixture {
+    fn get() -> Arc<Fixture> {
+        static SHARED: Mutex<Weak<Fixture>> = Mutex::new(Weak::new());
+        // A test that failed while it held the lock has not harmed what is in it.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let fixture = Arc::new(Fixture::new());
+            *shared = Arc::downgrade(&fixture);
+            fixture
+        })
+    }
+
+    fn new() -> Fixture {
+        let fixture = Fixture { folder: tempfile::tempdir().unwrap() };
+        succeed(&["new", "--arch", "squeezenet", "--classes", "3", "-o", &fixture.path("model.onnx")]);
+        // At the published scale, 600 pixels, each image would take a second.
+        let manifest = fs::read_to_string(fixture.path("manifest.json")).unwrap();
+        let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+        manifest["scales"] = vec![96].into();
+        fs::write(fixture.path("small.json"), manifest.to_string()).unwrap();
+        fixture.compile("model.frcnn", &[]);
+        fs::create_dir(fixture.path("photos")).unwrap();
+        for (name, shade) in [("a.png", 40u8), ("b.png", 200)] {
+            let gradient = RgbImage::from_fn(120, 90, |x, y| image::Rgb([x as u8, y as u8 * 2, shade]));
+            gradient.save(fixture.path("photos") + "/" + name).unwrap();
+        }
+        fixture
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_string()
+    }
+
+    fn compile(&self, bundle: &str, more: &[&str]) -> Output {
+        let (model, bundle, manifest) = (self.path("model.onnx"), self.path(bundle), self.path("small.json"));
+        succeed(&[&["compile", &model, "-o", &bundle, "--manifest", &manifest], more].concat())
+    }
+
+    /// `detect` with this fixture's bundle.
+    fn detect(&self, arguments: &[&str]) -> Output {
+        frcnn(&[&["detect", &self.path("model.frcnn")], arguments].concat())
+    }
+
+    /// A folder of a test's own.
+    fn fresh(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        folder
+    }
+}
+
+fn frcnn(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_frcnn")).args(arguments).output().unwrap()
+}
+
+fn succeed(arguments: &[&str]) -> Output {
+    let output = frcnn(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    output
+}
+
+/// Asserts on the exit code and on words that standard error must have.
+fn fails(output: &Output, code: i32, words: &[&str]) {
+    let errors = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{errors}");
+    for word in words {
+        assert!(errors.contains(word), "`{word}` is not in: {errors}");
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json_lines(output: &Output) -> Vec<Value> {
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    for command in ["compile", "detect", "inspect", "new"] {
+        let help = stdout(&succeed(&[command, "--help"]));
+        assert!(help.contains(&format!("Examples:\n  frcnn {command} ")), "{help}");
+    }
+    fails(&frcnn(&["detect"]), 2, &["<BUNDLE>"]);
+    fails(
+        &frcnn(&["new", "--arch", "resnet", "--classes", "3", "-o", "x"]),
+        2,
+        &["resnet", "vgg_cnn_m_1024"],
+    );
+    fails(
+        &frcnn(&["compile", "m", "-o", "b", "--svd", "fc6=8", "--svd-energy", "0.9"]),
+        2,
+        &["--svd-energy"],
+    );
+    for share in ["0", "1.5", "many"] {
+        fails(&frcnn(&["compile", "m", "-o", "b", "--svd-energy", share]), 2, &["--svd-energy", share]);
+    }
+}
+
+#[test]
+fn compile_reports_what_it_did() {
+    let fixture = Fixture::get();
+    let report_path = fixture.path("report.json");
+    let output = fixture.compile("svd.frcnn", &["--svd", "fc6=32", "--report", &report_path]);
+    let table = stdout(&output);
+    for words in
+        ["conv1", "MaxPool", "fc6_L", "fc6_U", "weight error", "Drift", "peak activation memory", "MiB"]
+    {
+        assert!(table.contains(words), "`{words}` is not in: {table}");
+    }
+    let report: Value = serde_json::from_slice(&fs::read(&report_path).unwrap()).unwrap();
+    assert_eq!(report["factored"][0]["layer"], "fc6");
+    assert_eq!(report["factored"][0]["rank"], 32);
+    assert_eq!(report["file_bytes"], fs::metadata(fixture.path("svd.frcnn")).unwrap().len());
+
+    let quiet = fixture.compile("quiet.frcnn", &["--svd", "fc6=32", "--quiet"]);
+    assert_eq!((stdout(&quiet), stderr(&quiet)), (String::new(), String::new()));
+    let same = fs::read(fixture.path("svd.frcnn")).unwrap() == fs::read(fixture.path("quiet.frcnn")).unwrap();
+    assert!(same, "the same input gave other bytes");
+}
+
+#[test]
+fn compile_names_the_file_that_is_wrong() {
+    let fixture = Fixture::get();
+    let folder = fixture.fresh("compile-errors");
+    let model = text(&folder.join("model.onnx")).to_string();
+    let (manifest, bundle) = (folder.join("manifest.json"), folder.join("b.frcnn"));
+    let compile = |json: &str| {
+        fs::write(&manifest, json).unwrap();
+        frcnn(&["compile", &model, "-o", text(&bundle)])
+    };
+
+    fs::copy(fixture.path("model.onnx"), &model).unwrap();
+    let absent = frcnn(&["compile", &model, "-o", text(&bundle)]);
+    fails(&absent, 1, &[text(&manifest), "there is no such manifest", r#"{"classes": ["#, "--manifest"]);
+    let unknown = compile(r#"{"classes": ["bg", "a", "b", "c"], "nms_threshold": 0.3}"#);
+    fails(&unknown, 1, &[text(&manifest), "nms_threshold"]);
+    fails(&compile(r#"{"classes": ["bg", "a"]}"#), 1, &[&model, "classes"]);
+    fs::write(&model, &fs::read(fixture.path("model.onnx")).unwrap()[..50_000]).unwrap();
+    fails(&compile(r#"{"classes": ["bg", "a", "b", "c"]}"#), 1, &[&model, "truncated"]);
+    fails(&frcnn(&["compile", &model, "-o", &model]), 1, &["model.onnx: is read as well"]);
+    fails(&frcnn(&["compile", &model, "-o", text(&folder.join("no/b.frcnn"))]), 1, &["no does not exist"]);
+    fails(
+        &frcnn(&["compile", text(&folder.join("absent.onnx")), "-o", text(&bundle)]),
+        1,
+        &["absent.onnx: "],
+    );
+    assert!(!bundle.exists(), "a failed compile left a bundle");
+}
+
+#[test]
+fn new_does_not_replace_what_is_there() {
+    let fixture = Fixture::get();
+    let folder = fixture.fresh("new");
+    let new = |name: &str, classes: &str, more: &[&str]| {
+        let path = folder.join(name);
+        frcnn(&[&["new", "--arch", "squeezenet", "--classes", classes, "-o", text(&path)], more].concat())
+    };
+    assert!(new("x.onnx", "2", &[]).status.success());
+    fails(&new("x.onnx", "2", &[]), 1, &["x.onnx: exists", "--force"]);
+    assert!(new("y.onnx", "2", &["--seed", "1"]).status.success(), "the same manifest may stand");
+    assert_ne!(fs::read(folder.join("x.onnx")).unwrap(), fs::read(folder.join("y.onnx")).unwrap());
+    fails(&new("z.onnx", "3", &[]), 1, &["manifest.json: exists and differs", "--force"]);
+    assert!(!folder.join("z.onnx").exists());
+    assert!(new("z.onnx", "3", &["--force"]).status.success());
+    fails(&new("w.onnx", "0", &[]), 2, &["0 object classes"]);
+}
+
+#[test]
+fn detect_writes_one_json_line_per_image() {
+    let fixture = Fixture::get();
+    let output = fixture.detect(&["--json", &fixture.path("photos"), "--score-threshold", "0"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stderr(&output).matches("coarse grid").count(), 1, "{}", stderr(&output));
+    let lines = json_lines(&output);
+    let images: Vec<&str> = lines.iter().map(|line| line["image"].as_str().unwrap()).collect();
+    assert_eq!(images, [fixture.path("photos/a.png"), fixture.path("photos/b.png")]);
+    for line in &lines {
+        assert_eq!((&line["width"], &line["height"]), (&120.into(), &90.into()));
+        let detections = line["detections"].as_array().unwrap();
+        assert!(!detections.is_empty() && detections.len() <= 100);
+        let scores: Vec<f64> = detections.iter().map(|found| found["score"].as_f64().unwrap()).collect();
+        assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+        for found in detections {
+            let class_id = found["class_id"].as_u64().unwrap();
+            assert_eq!(found["class"], format!("class{class_id}"));
+            let corners: Vec<f64> =
+                found["box"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+            let [x1, y1, x2, y2] = corners[..] else { panic!("{corners:?}") };
+            assert!(
+                0.0 <= x1 && x1 <= x2 && x2 <= 119.0 && 0.0 <= y1 && y1 <= y2 && y2 <= 89.0,
+                "{corners:?}"
+            );
+        }
+        assert!(line["timing_ms"]["trunk"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn options_of_detect_reach_the_detector() {
+    let fixture = Fixture::get();
+    let photo = fixture.path("photos/a.png");
+    let count = |more: &[&str]| {
+        let output = fixture.detect(&[&["--json", photo.as_str(), "--score-threshold", "0"], more].concat());
+        json_lines(&output)[0]["detections"].as_array().unwrap().len()
+    };
+    assert_eq!(count(&["--max-detections", "1", "--threads", "1"]), 1);
+    let all = ["--max-detections", "512", "--nms-iou"];
+    assert!(count(&[&all[..], &["1"]].concat()) > count(&[&all[..], &["0.01"]].concat()));
+    for (option, value) in
+        [("--score-threshold", "1.5"), ("--max-detections", "0"), ("--nms-iou", "0"), ("--threads", "0")]
+    {
+        let name = option.trim_start_matches('-').replace('-', "_");
+        fails(&fixture.detect(&[&photo, option, value]), 2, &[&name]);
+    }
+}
+
+#[test]
+fn detect_draws_without_overwriting() {
+    let fixture = Fixture::get();
+    let folder = fixture.fresh("draw");
+    for inner in ["one", "two"] {
+        fs::create_dir(folder.join(inner)).unwrap();
+        fs::copy(fixture.path("photos/a.png"), folder.join(inner).join("same.png")).unwrap();
+    }
+    let (one, two, out) = (folder.join("one"), folder.join("two"), folder.join("out/deep"));
+    let output = fixture.detect(&[text(&one), text(&two), "--out", text(&out), "--score-threshold", "0"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("same stem"), "{}", stderr(&output));
+    let drawn = image::open(out.join("same.png")).unwrap().into_rgb8();
+    assert_eq!(drawn.dimensions(), (120, 90));
+    assert_ne!(drawn, image::open(one.join("same.png")).unwrap().into_rgb8(), "nothing was drawn");
+    assert!(out.join("same-2.png").exists());
+
+    let output = fixture.detect(&[text(&one), "--out", text(&one)]);
+    fails(&output, 1, &["same.png: is one of the images", "--out"]);
+}
+
+#[test]
+fn a_bad_image_is_named_and_the_rest_go_on() {
+    let fixture = Fixture::get();
+    let folder = fixture.fresh("bad-image");
+    fs::copy(fixture.path("photos/a.png"), folder.join("good.png")).unwrap();
+    fs::write(folder.join("bad.jpg"), "not a photo at all").unwrap();
+    let truncated = fs::read(fixture.path("photos/b.png")).unwrap();
+    fs::write(folder.join("cut.png"), &truncated[..truncated.len() / 2]).unwrap();
+    let absent = text(&folder.join("absent.png")).to_string();
+    let output = fixture.detect(&["--json", text(&folder), &absent]);
+    fails(&output, 1, &["bad.jpg: ", "cut.png: ", "absent.png: ", "3 of 4 images failed"]);
+    let lines = json_lines(&output);
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0]["image"].as_str().unwrap().ends_with("good.png"));
+}
+
+#[test]
+fn proposals_come_from_the_file() {
+    let fixture = Fixture::get();
+    let (photos, file) = (fixture.path("photos"), fixture.path("boxes.json"));
+    fs::write(&file, r#"{"a": [[10, 10, 60, 60], [9, 9, 3, 3]]}"#).unwrap();
+    let output = fixture.detect(&["--json", &photos, "--proposals", &file, "--score-threshold", "0"]);
+    fails(&output, 1, &["b.png: ", "boxes.json: has no boxes for `b`", "1 of 2 proposals are passed over"]);
+    assert!(!stderr(&output).contains("grid"), "{}", stderr(&output));
+    // One usable box, so at most one detection of each class.
+    let lines = json_lines(&output);
+    assert_eq!((lines.len(), lines[0]["detections"].as_array().unwrap().len()), (1, 3));
+
+    fs::write(&file, "[[10, 10, 60, 60]]").unwrap();
+    fails(&fixture.detect(&[&photos, "--proposals", &file]), 1, &["boxes of one image, but there are 2"]);
+    fs::write(&file, "[[10, 10, 60]]").unwrap();
+    fails(&fixture.detect(&[&photos, "--proposals", &file]), 1, &["boxes.json: not boxes", "line 1"]);
+}
+
+#[test]
+fn a_bundle_that_is_none_is_refused() {
+    let fixture = Fixture::get();
+    let bytes = fs::read(fixture.path("model.frcnn")).unwrap();
+    let damaged = fixture.path("damaged.frcnn");
+    for (content, words) in [
+        (&bytes[..bytes.len() - 1], "truncated"),
+        (&bytes[..10], "not a bundle"),
+        (
+            b"{\"classes\": []}                                                      ",
+            "`frcnn compile` makes one",
+        ),
+    ] {
+        fs::write(&damaged, content).unwrap();
+        fails(&frcnn(&["inspect", &damaged]), 1, &["damaged.frcnn: ", words]);
+        fails(&frcnn(&["detect", &damaged, &fixture.path("photos")]), 1, &["damaged.frcnn: ", words]);
+    }
+    fails(&frcnn(&["inspect", &fixture.path("photos")]), 1, &["photos: ", "directory"]);
+    fails(&frcnn(&["inspect", &fixture.path("absent.frcnn")]), 1, &["absent.frcnn: "]);
+}
+
+#[test]
+fn inspect_tells_everything_in_both_forms() {
+    let fixture = Fixture::get();
+    fixture.compile("inspect.frcnn", &["--svd", "fc7=16"]);
+    let bundle = fixture.path("inspect.frcnn");
+    let table = stdout(&succeed(&["inspect", &bundle]));
+    for words in ["class3", "short side", "ONNX sha256", "fire8", "fc7_L", "xxh3-128", "0.125", "f32"] {
+        assert!(table.contains(words), "`{words}` is not in: {table}");
+    }
+    let json: Value = serde_json::from_str(&stdout(&succeed(&["inspect", &bundle, "--json"]))).unwrap();
+    assert_eq!(json["manifest"]["scales"][0], 96);
+    assert_eq!((&json["factored"][0]["layer"], &json["factored"][0]["rank"]), (&"fc7".into(), &16.into()));
+    assert_eq!(json["file_bytes"], fs::metadata(&bundle).unwrap().len());
+    assert_eq!(json["source"]["onnx_sha256"].as_str().unwrap().len(), 64);
+    for section in json["sections"].as_array().unwrap() {
+        assert_eq!(section["xxh3_128"].as_str().unwrap().len(), 32);
+        assert_eq!(section["offset"].as_u64().unwrap() % 64, 0);
+    }
+}
+
+/// `frcnn … | head` must end without a complaint.
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let fixture = Fixture::get();
+    let script = format!(
+        "\"$0\" detect {} {} --json 2>\"$1\" | true; \"$0\" inspect {} 2>>\"$1\" | head -n 1",
+        fixture.path("model.frcnn"),
+        fixture.path("photos"),
+        fixture.path("model.frcnn")
+    );
+    let errors = fixture.path("pipe.txt");
+    let output =
+        Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_frcnn"), &errors]).output().unwrap();
+    assert_eq!(stdout(&output), "Manifest\n");
+    let errors = fs::read_to_string(errors).unwrap();
+    assert!(!errors.contains("error") && !errors.contains("panicked"), "{errors}");
+}

@@ -1,0 +1,9 @@
+//! Where the boxes come from that a Fast R-CNN judges.
+//!
+//! The network finds no object that no proposal comes near, so a detector is only as good as its proposals.
+//! [`grid`] needs nothing but the image's size and is the last resort.
+#![forbid(unsafe_code)]
+
+mod grid;
+
+pub use grid::grid;

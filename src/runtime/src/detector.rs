@@ -1,0 +1,139 @@
+//! The detector that threads share.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use frcnn_bundle::{Bundle, Manifest, Shape, nominal_size};
+
+use crate::head::Head;
+use crate::ops::Workshop;
+use crate::options::{Options, Settings};
+use crate::trunk::Trunk;
+use crate::{BBox, Detections, Error, Frame, Session};
+
+/// A Fast R-CNN that is ready to run. Cloning is cheap and gives the same detector.
+#[derive(Clone)]
+pub struct Detector {
+    pub(crate) model: Arc<Model>,
+    idle: Arc<Mutex<Vec<Session>>>,
+}
+
+/// What sessions share.
+pub(crate) struct Model {
+    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) settings: Settings,
+    pub(crate) trunk: Trunk,
+    pub(crate) head: Head,
+    /// None with one thread: then the caller's does the work.
+    pool: Option<rayon::ThreadPool>,
+}
+
+impl std::fmt::Debug for Detector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Detector")
+            .field("bundle", &self.model.bundle)
+            .field("settings", &self.model.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Detector {
+    /// Opens a `.frcnn` file with default [`Options`].
+    ///
+    /// # Errors
+    /// The file cannot be read or is not a valid bundle.
+    pub fn open(path: impl AsRef<Path>) -> Result<Detector, Error> {
+        Detector::new(Bundle::open(path)?, &Options::default())
+    }
+
+    /// The same for a bundle in memory, such as `include_bytes!` gives; the bytes are copied.
+    ///
+    /// # Errors
+    /// The bytes are not a valid bundle.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Detector, Error> {
+        Detector::new(Bundle::from_bytes(bytes)?, &Options::default())
+    }
+
+    /// Makes a bundle ready to run.
+    ///
+    /// # Errors
+    /// An option is out of range, or the threads cannot be started.
+    pub fn new(bundle: impl Into<Arc<Bundle>>, options: &Options) -> Result<Detector, Error> {
+        let bundle = bundle.into();
+        let settings = options.settle(&bundle.contents().manifest)?;
+        let workshop = Workshop::new(settings.threads);
+        let head = Head::new(bundle.clone(), feature_channels(&bundle), workshop.clone())?;
+        let trunk = Trunk::new(bundle.clone(), workshop);
+        let pool = match settings.threads {
+            1 => None,
+            threads => Some(
+                rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .thread_name(|i| format!("frcnn-{i}"))
+                    .build()
+                    .map_err(|error| Error::Threads(error.to_string()))?,
+            ),
+        };
+        let model = Arc::new(Model { bundle, settings, trunk, head, pool });
+        Ok(Detector { model, idle: Arc::default() })
+    }
+
+    /// Detects objects among `proposals`, boxes in image pixels.
+    ///
+    /// May be called from several threads at once. A thread that detects often keeps a
+    /// [`session`](Detector::session) of its own, which also tells timings.
+    ///
+    /// # Errors
+    /// The frame, scaled as the manifest says, is too small for the trunk.
+    pub fn detect(&self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = idle().pop();
+        let mut session = taken.unwrap_or_else(|| self.session());
+        let detections = session.detect(frame, proposals);
+        idle().push(session);
+        detections
+    }
+
+    /// The working state for one thread.
+    pub fn session(&self) -> Session {
+        Session::new(self.model.clone())
+    }
+
+    /// Classes, preprocessing, thresholds and box conventions.
+    pub fn manifest(&self) -> &Manifest {
+        &self.model.bundle.contents().manifest
+    }
+
+    /// The bundle that the detector runs.
+    pub fn bundle(&self) -> &Bundle {
+        &self.model.bundle
+    }
+
+    /// A class's name; empty for an id that does not exist. Class 0 is the background.
+    pub fn class_name(&self, class_id: u16) -> &str {
+        self.manifest().classes.get(usize::from(class_id)).map_or("", String::as_str)
+    }
+
+    /// Threads that work on one frame.
+    pub fn threads(&self) -> usize {
+        self.model.settings.threads
+    }
+}
+
+impl Model {
+    /// Runs `work` where the kernels find the detector's threads.
+    pub(crate) fn in_pool<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+/// Channels of the trunk's output, which validation has seen to exist.
+fn feature_channels(bundle: &Bundle) -> usize {
+    let trunk = &bundle.contents().trunk;
+    let (height, width) = nominal_size(&bundle.contents().manifest);
+    let shapes = trunk.infer(Shape::Map { height, width, channels: 3 }).unwrap_or_default();
+    trunk.outputs.first().and_then(|&value| shapes.get(value as usize)).map_or(0, Shape::channels)
+}

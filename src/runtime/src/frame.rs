@@ -1,0 +1,129 @@
+//! Pixels as a camera or a decoder gives them.
+
+use crate::Error;
+
+/// How the pixels of a [`Frame`] lie in memory; 8 bits a channel, interleaved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// Red, green, blue.
+    Rgb8,
+    /// Blue, green, red.
+    Bgr8,
+    /// Red, green, blue and a channel that is ignored.
+    Rgba8,
+    /// Blue, green, red and a channel that is ignored.
+    Bgra8,
+    /// One grey value, used for all three.
+    Gray8,
+}
+
+impl PixelFormat {
+    /// Bytes of one pixel.
+    pub fn bytes(self) -> usize {
+        match self {
+            PixelFormat::Rgb8 | PixelFormat::Bgr8 => 3,
+            PixelFormat::Rgba8 | PixelFormat::Bgra8 => 4,
+            PixelFormat::Gray8 => 1,
+        }
+    }
+
+    /// Offsets of blue, green and red in a pixel.
+    pub(crate) fn bgr_offsets(self) -> [usize; 3] {
+        match self {
+            PixelFormat::Rgb8 | PixelFormat::Rgba8 => [2, 1, 0],
+            PixelFormat::Bgr8 | PixelFormat::Bgra8 => [0, 1, 2],
+            PixelFormat::Gray8 => [0, 0, 0],
+        }
+    }
+}
+
+/// A borrowed image.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    data: &'a [u8],
+    width: u32,
+    height: u32,
+    stride: usize,
+    format: PixelFormat,
+}
+
+impl<'a> Frame<'a> {
+    /// Longest side that a frame may have, in pixels.
+    pub const MAX_SIDE: u32 = 32_768;
+
+    /// A frame of `height` rows, each `width` pixels that start `stride` bytes after the row before.
+    ///
+    /// # Errors
+    /// A side is 0 or longer than [`Frame::MAX_SIDE`], `stride` is shorter than a row, or `data` is shorter than the rows.
+    pub fn new(
+        data: &'a [u8],
+        width: u32,
+        height: u32,
+        stride: usize,
+        format: PixelFormat,
+    ) -> Result<Frame<'a>, Error> {
+        let sides = 1..=Frame::MAX_SIDE;
+        if !sides.contains(&width) || !sides.contains(&height) {
+            let limit = Frame::MAX_SIDE;
+            return Err(Error::Frame(format!("{width} x {height} pixels; each side must be 1 to {limit}")));
+        }
+        let row = width as usize * format.bytes();
+        if stride < row {
+            return Err(Error::Frame(format!("a stride of {stride} bytes is shorter than a row of {row}")));
+        }
+        let needed = (height as usize - 1).checked_mul(stride).and_then(|n| n.checked_add(row));
+        match needed {
+            Some(needed) if data.len() >= needed => Ok(Frame { data, width, height, stride, format }),
+            _ => Err(Error::Frame(format!(
+                "{} bytes of data are too few for {height} rows of {row} bytes, {stride} apart",
+                data.len()
+            ))),
+        }
+    }
+
+    /// A frame of tightly packed red, green, blue pixels.
+    ///
+    /// # Errors
+    /// As [`Frame::new`].
+    pub fn rgb8(data: &'a [u8], width: u32, height: u32) -> Result<Frame<'a>, Error> {
+        Frame::new(data, width, height, width as usize * 3, PixelFormat::Rgb8)
+    }
+
+    /// Columns.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    pub(crate) fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// The bytes of row `y`; the last row for a `y` beyond it.
+    pub(crate) fn row(&self, y: usize) -> &'a [u8] {
+        let start = y.min(self.height as usize - 1) * self.stride;
+        &self.data[start..start + self.width as usize * self.format.bytes()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_checked() {
+        let data = [0; 3 * 4 * 2];
+        assert!(Frame::rgb8(&data, 4, 2).is_ok());
+        assert!(Frame::rgb8(&data, 4, 3).is_err());
+        assert!(Frame::rgb8(&data, 0, 2).is_err());
+        assert!(Frame::rgb8(&data, u32::MAX, u32::MAX).is_err());
+        // The last row needs no padding behind it.
+        assert!(Frame::new(&data[..4 + 3], 3, 2, 4, PixelFormat::Gray8).is_ok());
+        assert!(Frame::new(&data, 3, 2, 2, PixelFormat::Gray8).is_err());
+        assert!(Frame::new(&data, 3, 2, usize::MAX, PixelFormat::Gray8).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! Runs a trained Fast R-CNN on a CPU.
+//!
+//! A [`Detector`] is opened from a `.frcnn` bundle that `frcnn compile` made. It can be shared between
+//! threads; each thread works in a cheap [`Session`] of its own, which owns the buffers that are reused
+//! from frame to frame.
+//!
+//! ```no_run
+//! use frcnn::{BBox, Detector, Frame};
+//!
+//! # fn main() -> Result<(), frcnn::Error> {
+//! # let (pixels, width, height) = (vec![0u8; 640 * 480 * 3], 640, 480);
+//! let detector = Detector::open("cells.frcnn")?;
+//! let frame = Frame::rgb8(&pixels, width, height)?;
+//! let proposals = [BBox::new(49.0, 102.0, 93.0, 133.0)];
+//! for detection in &detector.detect(&frame, &proposals)? {
+//!     println!("{} {:.2} {:?}", detector.class_name(detection.class_id), detection.score, detection.bbox);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The way of data
+//!
+//! ```text
+//! Frame ──preprocess──► ImageBlob ──trunk──► FeatureMap ─┐
+//!                                                        ├─roi_pool──► [R,P,P,C] ──head──► cls_prob, bbox_pred
+//! &[BBox] ────────────────project──────────► &[Roi] ─────┘                                        │
+//!                                                          Detections ◄──postprocess (decode, NMS)┘
+//! ```
+//!
+//! [`Session::detect`] goes all the way; each stage is also a method of its own that hands out its
+//! tensor, which is what conformance tests and debugging need.
+//!
+//! Letters: `H x W` blob, `Hf x Wf` feature map, `C` its channels, `R` RoIs, `P` pooled side, `K` object
+//! classes (class 0 is the background, so there are K + 1 scores).
+//!
+//! # Which proposals are detected
+//!
+//! Any number from 0 to 100,000 and more; the head runs in chunks. A proposal with a coordinate that is
+//! not finite, or with `x2 < x1` or `y2 < y1`, is passed over: it yields no detection. A proposal partly
+//! or wholly outside the image is pooled where it meets the feature map (bins that do not are 0), and
+//! what it detects is clipped to the image.
+#![forbid(unsafe_code)]
+
+mod detector;
+mod error;
+mod frame;
+mod head;
+mod ops;
+mod options;
+mod plan;
+mod postprocess;
+mod preprocess;
+mod raise;
+mod session;
+mod trunk;
+
+pub use detector::Detector;
+pub use error::Error;
+pub use frame::{Frame, PixelFormat};
+pub use frcnn_bundle::{Bundle, MAX_DETECTIONS, Manifest};
+pub use frcnn_core::{BBox, Detection, NO_ROI, Roi};
+pub use head::{HeadOutput, Stage};
+pub use options::Options;
+pub use preprocess::ImageBlob;
+pub use session::{ProjectedRois, Session, Timings};
+pub use trunk::FeatureMap;
+
+/// The detections of one image, best first.
+pub type Detections = frcnn_core::Detections<MAX_DETECTIONS>;

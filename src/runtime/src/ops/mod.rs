@@ -1,0 +1,104 @@
+//! The layers that run on kernels of our own, as tract operators over channels-last tensors.
+//!
+//! Each holds its weights as a reference into the bundle, so the plans for different blob sizes share
+//! one copy of them.
+
+mod conv;
+mod linear;
+mod lrn;
+mod pool;
+
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use frcnn_bundle::{Bundle, SectionId};
+use tract_core::internal::*;
+
+pub(crate) use conv::ConvOp;
+pub(crate) use linear::LinearOp;
+pub(crate) use lrn::LrnOp;
+pub(crate) use pool::{PoolKind, PoolOp};
+
+/// A section of the bundle that stays where it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights {
+    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) section: SectionId,
+}
+
+impl Weights {
+    fn get(&self) -> &[f32] {
+        self.bundle.weights(self.section)
+    }
+}
+
+impl PartialEq for Weights {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bundle, &other.bundle) && self.section == other.section
+    }
+}
+
+impl Eq for Weights {}
+
+impl Hash for Weights {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.section.hash(state);
+    }
+}
+
+/// What all operators of a detector work with.
+#[derive(Clone, Debug)]
+pub(crate) struct Workshop {
+    pub(crate) threads: usize,
+    scratch: Arc<Mutex<Vec<Vec<f32>>>>,
+}
+
+impl Workshop {
+    pub(crate) fn new(threads: usize) -> Workshop {
+        Workshop { threads, scratch: Arc::default() }
+    }
+
+    /// Runs `work` with a buffer that an earlier call may have grown, so that frames do not allocate.
+    fn with_scratch<T>(&self, work: impl FnOnce(&mut Vec<f32>) -> T) -> T {
+        let lock = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = lock().pop().unwrap_or_default();
+        let result = work(&mut buffer);
+        lock().push(buffer);
+        result
+    }
+}
+
+/// All workshops are alike to tract, which compares operators.
+impl PartialEq for Workshop {
+    fn eq(&self, other: &Self) -> bool {
+        self.threads == other.threads
+    }
+}
+
+impl Eq for Workshop {}
+
+impl Hash for Workshop {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.threads.hash(state);
+    }
+}
+
+/// Runs `kernel` from a whole f32 tensor into a new one of `shape`.
+fn map_tensor<E: std::error::Error + Send + Sync + 'static>(
+    input: &Tensor,
+    shape: &[usize],
+    kernel: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E>,
+) -> TractResult<TVec<TValue>> {
+    let mut output = Tensor::zero::<f32>(shape)?;
+    {
+        let input = input.try_as_plain_ram()?;
+        let mut output = output.try_as_plain_ram_mut()?;
+        kernel(input.as_slice::<f32>()?, output.as_slice_mut::<f32>()?)?;
+    }
+    Ok(tvec!(output.into_tvalue()))
+}
+
+/// Sizes of a channels-last batch of maps.
+fn nhwc(shape: &[usize]) -> TractResult<[usize; 4]> {
+    shape.try_into().map_err(|_| format_err!("expected a [N, H, W, C] tensor, got {shape:?}"))
+}

@@ -1,0 +1,57 @@
+//! What a user may choose when a detector is opened.
+
+use crate::{Error, MAX_DETECTIONS, Manifest};
+
+/// Choices made when a [`Detector`](crate::Detector) is opened. What is `None` keeps the manifest's value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Threads that work on one frame. Default: the physical cores that the process may use. Results are
+    /// the same for any number.
+    pub threads: Option<usize>,
+    /// A detection's score must be greater than this; at least 0 and below 1.
+    pub score_threshold: Option<f32>,
+    /// IoU from which a detection is suppressed by a better one of its class; above 0 and at most 1.
+    pub nms_iou: Option<f32>,
+    /// Detections per image at most; 1 to [`MAX_DETECTIONS`].
+    pub max_detections: Option<usize>,
+}
+
+/// Options with nothing left open.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) threads: usize,
+    pub(crate) score_threshold: f32,
+    pub(crate) nms_iou: f32,
+    pub(crate) max_detections: usize,
+}
+
+impl Options {
+    pub(crate) fn settle(&self, manifest: &Manifest) -> Result<Settings, Error> {
+        let settings = Settings {
+            threads: self.threads.unwrap_or_else(default_threads),
+            score_threshold: self.score_threshold.unwrap_or(manifest.score_threshold),
+            nms_iou: self.nms_iou.unwrap_or(manifest.nms_iou),
+            max_detections: self.max_detections.unwrap_or(manifest.max_detections as usize),
+        };
+        let check = |ok: bool, problem: &str| {
+            if ok { Ok(()) } else { Err(Error::Options(problem.to_string())) }
+        };
+        check((1..=1024).contains(&settings.threads), "threads must be 1 to 1024")?;
+        check(
+            (0.0..1.0).contains(&settings.score_threshold),
+            "score_threshold must be at least 0 and below 1",
+        )?;
+        check(settings.nms_iou > 0.0 && settings.nms_iou <= 1.0, "nms_iou must be above 0 and at most 1")?;
+        check(
+            (1..=MAX_DETECTIONS).contains(&settings.max_detections),
+            &format!("max_detections must be 1 to {MAX_DETECTIONS}"),
+        )?;
+        Ok(settings)
+    }
+}
+
+/// A second hardware thread on a core adds nothing to products that fill its vector units already.
+fn default_threads() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
+    num_cpus::get_physical().clamp(1, allowed)
+}

@@ -1,0 +1,181 @@
+//! A bundle's graph as a tract model over channels-last tensors.
+
+use std::sync::Arc;
+
+use frcnn_bundle::{Bundle, Graph, Layer, Op, SectionId};
+use tract_core::internal::*;
+use tract_core::ops::array::TypedConcat;
+use tract_core::ops::change_axes::wire_with_rank_broadcast;
+use tract_core::ops::math::{add, max, min, mul};
+use tract_core::ops::nn::{Reduce, Reducer, Softmax, hard_swish, leaky_relu, sigmoid};
+
+use crate::ops::{ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, Weights, Workshop};
+
+/// Raises `graph`, whose input is an f32 tensor of `input`'s shape, to a model that gives `outputs`.
+///
+/// A ReLU that alone reads a convolution or a fully connected layer becomes part of it, unless the value
+/// between the two is asked for.
+pub(crate) fn raise(
+    bundle: &Arc<Bundle>,
+    graph: &Graph,
+    input: &[TDim],
+    outputs: &[u32],
+    workshop: &Workshop,
+    symbols: SymbolScope,
+) -> TractResult<TypedModel> {
+    let mut raiser = Raiser { model: TypedModel { symbols, ..TypedModel::default() }, bundle, workshop };
+    let source = raiser.model.add_source("input", f32::fact(input))?;
+    let mut values = vec![source];
+    for (position, layer) in graph.layers.iter().enumerate() {
+        let inputs: Option<TVec<OutletId>> =
+            layer.inputs.iter().map(|&value| values.get(value as usize).copied()).collect();
+        let inputs = inputs.with_context(|| format!("layer `{}` reads a later one", layer.name))?;
+        let outlet = if is_taken_in(graph, position, outputs) {
+            inputs[0]
+        } else {
+            raiser
+                .wire(layer, &inputs, relu_of(graph, position, outputs).is_some())
+                .with_context(|| format!("layer `{}` ({})", layer.name, layer.op.name()))?
+        };
+        values.push(outlet);
+    }
+    let outlets: Option<Vec<OutletId>> =
+        outputs.iter().map(|&value| values.get(value as usize).copied()).collect();
+    raiser.model.select_output_outlets(&outlets.context("an output that no layer makes")?)?;
+    Ok(raiser.model)
+}
+
+/// The position of the ReLU that layer `position` takes in.
+fn relu_of(graph: &Graph, position: usize, outputs: &[u32]) -> Option<usize> {
+    let layer = graph.layers.get(position)?;
+    if !matches!(layer.op, Op::Conv(_) | Op::Gemm(_)) {
+        return None;
+    }
+    let value = position as u32 + 1;
+    let mut readers = graph.layers.iter().enumerate().filter(|(_, l)| l.inputs.contains(&value));
+    match (readers.next(), readers.next()) {
+        (Some((reader, Layer { op: Op::Relu, .. })), None) if !outputs.contains(&value) => Some(reader),
+        _ => None,
+    }
+}
+
+fn is_taken_in(graph: &Graph, position: usize, outputs: &[u32]) -> bool {
+    let layer = &graph.layers[position];
+    let [value] = layer.inputs[..] else { return false };
+    value > 0 && relu_of(graph, value as usize - 1, outputs) == Some(position)
+}
+
+struct Raiser<'a> {
+    model: TypedModel,
+    bundle: &'a Arc<Bundle>,
+    workshop: &'a Workshop,
+}
+
+impl Raiser<'_> {
+    fn wire(&mut self, layer: &Layer, inputs: &[OutletId], relu: bool) -> TractResult<OutletId> {
+        let name = self.model.unique_name(&*layer.name).into_owned();
+        let input = *inputs.first().context("a layer without input")?;
+        match &layer.op {
+            Op::Conv(conv) => {
+                let (weight, bias) = (self.weights(conv.weight), conv.bias.map(|id| self.weights(id)));
+                let op = ConvOp::new(conv, weight, bias, relu, self.workshop.clone());
+                self.node(name, op, inputs)
+            }
+            Op::Gemm(gemm) => {
+                let (weight, bias) = (self.weights(gemm.weight), gemm.bias.map(|id| self.weights(id)));
+                let op = LinearOp::new(gemm, weight, bias, relu, self.workshop.clone());
+                self.node(name, op, inputs)
+            }
+            Op::MaxPool(pool) => {
+                self.node(name, PoolOp::new(pool, PoolKind::Max, self.workshop.clone()), inputs)
+            }
+            Op::AveragePool { pool, count_include_pad } => {
+                let kind = PoolKind::Average { count_include_pad: *count_include_pad };
+                self.node(name, PoolOp::new(pool, kind, self.workshop.clone()), inputs)
+            }
+            Op::GlobalAveragePool => {
+                let [_, height, width, _] = &*self.model.outlet_fact(input)?.shape.to_tvec() else {
+                    bail!("expected a [N, H, W, C] tensor")
+                };
+                let cells = (height.to_usize()? * width.to_usize()?) as f32;
+                let op = Reduce { axes: tvec!(1, 2), reducer: Reducer::Sum };
+                let sum = self.node(format!("{name}.sum"), op, &[input])?;
+                self.with_constants(&name, mul(), sum, &[cells.recip()])
+            }
+            Op::Lrn { size, alpha, beta, k } => {
+                let workshop = self.workshop.clone();
+                let op = LrnOp { size: *size as usize, alpha: *alpha, beta: *beta, k: *k, workshop };
+                self.node(name, op, inputs)
+            }
+            Op::Relu => self.with_constants(&name, max(), input, &[0.0]),
+            Op::LeakyRelu { alpha } => self.node(name, leaky_relu(*alpha), inputs),
+            Op::Clip { low, high } => {
+                let above = self.with_constants(&format!("{name}.low"), max(), input, &[*low])?;
+                self.with_constants(&name, min(), above, &[*high])
+            }
+            Op::Sigmoid => self.node(name, sigmoid(), inputs),
+            Op::HardSigmoid { alpha, beta } => {
+                let scaled = self.with_constants(&format!("{name}.alpha"), mul(), input, &[*alpha])?;
+                let shifted = self.with_constants(&format!("{name}.beta"), add(), scaled, &[*beta])?;
+                let above = self.with_constants(&format!("{name}.low"), max(), shifted, &[0.0])?;
+                self.with_constants(&name, min(), above, &[1.0])
+            }
+            Op::HardSwish => self.node(name, hard_swish(), inputs),
+            Op::Concat => {
+                let axis = self.model.outlet_fact(input)?.rank() - 1;
+                self.node(name, TypedConcat { axis }, inputs)
+            }
+            Op::Add => self.node(name, add(), inputs),
+            Op::Mul => self.node(name, mul(), inputs),
+            Op::Affine(affine) => {
+                let bundle = self.bundle.clone();
+                let scaled = self.with_constants(
+                    &format!("{name}.scale"),
+                    mul(),
+                    input,
+                    bundle.weights(affine.scale),
+                )?;
+                self.with_constants(&name, add(), scaled, bundle.weights(affine.shift))
+            }
+            Op::Flatten => {
+                let from: TVec<TDim> = self.model.outlet_fact(input)?.shape.iter().skip(1).cloned().collect();
+                let features: TDim = from.iter().product();
+                self.node(name, AxisOp::Reshape(1, from, tvec!(features)), inputs)
+            }
+            Op::Softmax => self.node(name, Softmax { axes: tvec!(1), ..Softmax::default() }, inputs),
+        }
+    }
+
+    fn node(
+        &mut self,
+        name: String,
+        op: impl Into<Box<dyn TypedOp>>,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
+        self.model.wire_node(name, op, inputs)?.first().copied().context("an operator without output")
+    }
+
+    /// A binary operator whose right side is one value for all channels or one for each.
+    fn with_constants(
+        &mut self,
+        name: &str,
+        op: impl Into<Box<dyn TypedOp>>,
+        input: OutletId,
+        values: &[f32],
+    ) -> TractResult<OutletId> {
+        let mut shape: TVec<usize> = tvec!(1; self.model.outlet_fact(input)?.rank());
+        if let Some(last) = shape.last_mut() {
+            *last = values.len();
+        }
+        let constant = Tensor::from_shape(&shape, values)?;
+        let constant = self.model.add_const(format!("{name}.constant"), constant)?;
+        wire_with_rank_broadcast(name, &mut self.model, op, &[input, constant])?
+            .first()
+            .copied()
+            .context("an operator without output")
+    }
+
+    fn weights(&self, section: SectionId) -> Weights {
+        Weights { bundle: self.bundle.clone(), section }
+    }
+}

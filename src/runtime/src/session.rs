@@ -1,0 +1,266 @@
+//! One thread's way from frames to detections.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use frcnn_core::{BBox, Roi, ShapeError, project_rois};
+use frcnn_kernels::roi_pool_into;
+use tract_core::prelude::Tensor;
+
+use crate::detector::Model;
+use crate::postprocess::Postprocessor;
+use crate::preprocess::Preprocessor;
+use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob, Stage};
+
+/// The buffers and methods with which one thread runs a [`Detector`](crate::Detector).
+pub struct Session {
+    model: Arc<Model>,
+    preprocessor: Preprocessor,
+    blobs: Vec<ImageBlob>,
+    rois: ProjectedRois,
+    pooled: Arc<Tensor>,
+    output: HeadOutput,
+    postprocessor: Postprocessor,
+    timings: Timings,
+}
+
+/// How long each stage of the last [`Session::detect`] took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timings {
+    /// Image to blobs.
+    pub preprocess: Duration,
+    /// Blobs to feature maps.
+    pub trunk: Duration,
+    /// Projection, deduplication and pooling of RoIs.
+    pub roi_pool: Duration,
+    /// Pooled RoIs to predictions.
+    pub head: Duration,
+    /// Predictions to detections.
+    pub postprocess: Duration,
+}
+
+impl Timings {
+    /// All stages together.
+    pub fn total(&self) -> Duration {
+        self.preprocess + self.trunk + self.roi_pool + self.head + self.postprocess
+    }
+}
+
+/// The distinct RoIs of a list of boxes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProjectedRois {
+    /// Distinct, in ascending order, so those of one pyramid level lie together.
+    pub rois: Vec<Roi>,
+    /// For each box the position of its RoI, or [`NO_ROI`](crate::NO_ROI) where the box is not valid.
+    pub index: Vec<u32>,
+}
+
+impl ProjectedRois {
+    fn project(
+        &mut self,
+        proposals: &[BBox],
+        blobs: &[ImageBlob],
+        spatial_scale: f32,
+        width_offset: f32,
+    ) -> Result<(), Error> {
+        let scales: Vec<f64> = blobs.iter().map(|blob| blob.im_scale).collect();
+        self.rois.resize(proposals.len(), Roi::default());
+        self.index.resize(proposals.len(), 0);
+        let (rois, index) = (&mut self.rois, &mut self.index);
+        let distinct = project_rois(proposals, &scales, spatial_scale, width_offset, rois, index)?;
+        self.rois.truncate(distinct);
+        Ok(())
+    }
+}
+
+impl Session {
+    pub(crate) fn new(model: Arc<Model>) -> Session {
+        Session {
+            model,
+            preprocessor: Preprocessor::default(),
+            blobs: Vec::new(),
+            rois: ProjectedRois::default(),
+            pooled: Arc::default(),
+            output: HeadOutput::default(),
+            postprocessor: Postprocessor::default(),
+            timings: Timings::default(),
+        }
+    }
+
+    /// Detects objects among `proposals`, boxes in image pixels.
+    ///
+    /// # Errors
+    /// The frame, scaled as the manifest says, is too small for the trunk.
+    pub fn detect(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
+        let model = self.model.clone();
+        model.in_pool(|| self.detect_here(frame, proposals))
+    }
+
+    fn detect_here(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
+        let model = self.model.clone();
+        let contents = model.bundle.contents();
+        let manifest = &contents.manifest;
+        let mut clock = Clock::start();
+
+        self.blobs.resize_with(manifest.scales.len(), ImageBlob::default);
+        for (blob, &short_side) in self.blobs.iter_mut().zip(&manifest.scales) {
+            self.preprocessor.run(frame, manifest, short_side, blob);
+        }
+        self.timings = Timings { preprocess: clock.lap(), ..Timings::default() };
+
+        let maps: Result<Vec<FeatureMap>, Error> =
+            self.blobs.iter().map(|blob| model.trunk.run(blob)).collect();
+        let maps = maps?;
+        self.timings.trunk = clock.lap();
+
+        let spatial_scale = contents.roi_pooling.spatial_scale;
+        self.rois.project(proposals, &self.blobs, spatial_scale, manifest.box_width_offset)?;
+        self.timings.roi_pool = clock.lap();
+
+        self.output.cls_prob.clear();
+        self.output.bbox_pred.clear();
+        for chunk in self.rois.rois.chunks(model.head.chunk()) {
+            let timings = &mut self.timings;
+            let fill = |pooled: &mut [f32]| {
+                pool_levels(&model, &maps, chunk, pooled)?;
+                timings.roi_pool += clock.lap();
+                Ok(())
+            };
+            model.head.run(chunk.len(), &mut self.pooled, fill, &mut self.output)?;
+            self.timings.head += clock.lap();
+        }
+
+        let size = (frame.width(), frame.height());
+        let (index, settings) = (&self.rois.index, &model.settings);
+        let detections = self.postprocessor.run(proposals, index, &self.output, size, manifest, settings);
+        self.timings.postprocess = clock.lap();
+        Ok(detections)
+    }
+
+    /// How long each stage of the last [`detect`](Session::detect) took.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// Stage `data`: the frame's blob at each of the manifest's scales.
+    pub fn preprocess(&mut self, frame: &Frame) -> Vec<ImageBlob> {
+        let manifest = &self.model.bundle.contents().manifest;
+        let blob = |&short_side: &u32| {
+            let mut blob = ImageBlob::default();
+            self.preprocessor.run(frame, manifest, short_side, &mut blob);
+            blob
+        };
+        manifest.scales.iter().map(blob).collect()
+    }
+
+    /// Stage `conv`: the trunk's feature map of a blob.
+    ///
+    /// # Errors
+    /// The blob is too small for the trunk.
+    pub fn trunk(&self, blob: &ImageBlob) -> Result<FeatureMap, Error> {
+        self.model.in_pool(|| self.model.trunk.run(blob))
+    }
+
+    /// Stage `rois`: the boxes as distinct RoIs on the feature maps of `blobs`.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn project(&self, proposals: &[BBox], blobs: &[ImageBlob]) -> Result<ProjectedRois, Error> {
+        let contents = self.model.bundle.contents();
+        let mut rois = ProjectedRois::default();
+        let (scale, offset) = (contents.roi_pooling.spatial_scale, contents.manifest.box_width_offset);
+        rois.project(proposals, blobs, scale, offset)?;
+        Ok(rois)
+    }
+
+    /// Stage `pool5`: `[R, P, P, C]`, each RoI pooled from the map of its level.
+    ///
+    /// # Errors
+    /// A map has not the channels that the trunk gives. An RoI of a level that has no map pools zeros.
+    pub fn roi_pool(&self, maps: &[FeatureMap], rois: &[Roi]) -> Result<Vec<f32>, Error> {
+        let mut pooled = vec![0.0; rois.len() * self.model.head.features()];
+        self.model.in_pool(|| pool_levels(&self.model, maps, rois, &mut pooled))?;
+        Ok(pooled)
+    }
+
+    /// Stages `cls_prob` and `bbox_pred` of `[R, P, P, C]` pooled features.
+    ///
+    /// # Errors
+    /// `pooled` is not a whole number of RoIs.
+    pub fn head(&mut self, pooled: &[f32]) -> Result<HeadOutput, Error> {
+        let model = self.model.clone();
+        let rows = self.rows(pooled)?;
+        let mut output = HeadOutput::default();
+        let fill = |buffer: &mut [f32]| {
+            buffer.copy_from_slice(pooled);
+            Ok(())
+        };
+        model.in_pool(|| model.head.run(rows, &mut self.pooled, fill, &mut output))?;
+        Ok(output)
+    }
+
+    /// Every named layer of the head on `[R, P, P, C]` pooled features: `fc6`, `fc7`, `cls_score`,
+    /// `bbox_pred`, `cls_prob`. For looking inside; [`head`](Session::head) is quicker.
+    ///
+    /// # Errors
+    /// `pooled` is not a whole number of RoIs.
+    pub fn head_stages(&self, pooled: &[f32]) -> Result<Vec<Stage>, Error> {
+        self.rows(pooled)?;
+        self.model.in_pool(|| self.model.head.stages(pooled))
+    }
+
+    /// The last stage: predictions to detections in an image of `width` x `height` pixels. `index` is
+    /// that of [`project`](Session::project).
+    pub fn postprocess(
+        &mut self,
+        proposals: &[BBox],
+        index: &[u32],
+        output: &HeadOutput,
+        width: u32,
+        height: u32,
+    ) -> Detections {
+        let (manifest, settings) = (&self.model.bundle.contents().manifest, &self.model.settings);
+        self.postprocessor.run(proposals, index, output, (width, height), manifest, settings)
+    }
+
+    fn rows(&self, pooled: &[f32]) -> Result<usize, Error> {
+        let features = self.model.head.features();
+        let rows = pooled.len() / features.max(1);
+        ShapeError::check("pooled features", rows * features, pooled.len())?;
+        Ok(rows)
+    }
+}
+
+/// Pools each run of RoIs that share a level from that level's map.
+fn pool_levels(model: &Model, maps: &[FeatureMap], rois: &[Roi], pooled: &mut [f32]) -> Result<(), Error> {
+    let shape = model.bundle.contents().roi_pooling.pooled.map(|p| p as usize);
+    let features = model.head.features();
+    let mut rest = pooled;
+    for run in rois.chunk_by(|a, b| a.level == b.level) {
+        let (out, after) = rest.split_at_mut(run.len() * features);
+        rest = after;
+        match run.first().and_then(|roi| maps.get(usize::from(roi.level))) {
+            Some(map) => {
+                let view =
+                    frcnn_kernels::FeatureMap::new(map.data()?, map.height(), map.width(), map.channels())?;
+                roi_pool_into(view, run, shape, model.settings.threads, out)?;
+            }
+            None => out.fill(0.0),
+        }
+    }
+    Ok(())
+}
+
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Time since the start or the last lap.
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.0, now)
+    }
+}

@@ -1,0 +1,114 @@
+//! The convolutional trunk: image blob to feature map.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use frcnn_bundle::{Bundle, Shape};
+use frcnn_core::ShapeError;
+use tract_core::internal::*;
+
+use crate::ops::Workshop;
+use crate::plan::{Plan, values};
+use crate::{Error, ImageBlob};
+
+/// Plans kept for blob sizes seen before. A plan holds no weights, so a handful costs little; a camera
+/// has one size and a folder of photos a few.
+const PLANS_KEPT: usize = 8;
+
+/// What the trunk gives, channels last.
+#[derive(Clone, Debug)]
+pub struct FeatureMap {
+    tensor: TValue,
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+impl FeatureMap {
+    /// A feature map made elsewhere: `data` is `[Hf, Wf, C]`.
+    ///
+    /// # Errors
+    /// `data` does not have `height * width * channels` values.
+    pub fn new(data: &[f32], height: usize, width: usize, channels: usize) -> Result<FeatureMap, Error> {
+        let expected = height.saturating_mul(width).saturating_mul(channels);
+        ShapeError::check("feature map", expected, data.len())?;
+        let tensor =
+            Tensor::from_shape(&[1, height, width, channels], data).map_err(Error::graph("trunk"))?;
+        Ok(FeatureMap { tensor: tensor.into_tvalue(), height, width, channels })
+    }
+
+    /// `[Hf, Wf, C]`.
+    ///
+    /// # Errors
+    /// Never for a map that this crate made.
+    pub fn data(&self) -> Result<&[f32], Error> {
+        values("trunk", &self.tensor)
+    }
+
+    /// `Hf`.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// `Wf`.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// `C`.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+}
+
+/// The trunk of one detector, with its plans by blob size, the latest used last.
+#[derive(Debug)]
+pub(crate) struct Trunk {
+    bundle: Arc<Bundle>,
+    workshop: Workshop,
+    plans: Mutex<Vec<([usize; 2], Plan)>>,
+}
+
+impl Trunk {
+    pub(crate) fn new(bundle: Arc<Bundle>, workshop: Workshop) -> Trunk {
+        Trunk { bundle, workshop, plans: Mutex::default() }
+    }
+
+    pub(crate) fn run(&self, blob: &ImageBlob) -> Result<FeatureMap, Error> {
+        let expected = blob.height.saturating_mul(blob.width).saturating_mul(3);
+        ShapeError::check("image blob", expected, blob.data.len())?;
+        let plan = self.plan([blob.height, blob.width])?;
+        let input = Tensor::from_shape(&[1, blob.height, blob.width, 3], &blob.data);
+        let output = plan.run(input.map_err(Error::graph("trunk"))?.into_tvalue())?;
+        let tensor = output.into_iter().next().unwrap_or_else(|| Tensor::default().into_tvalue());
+        let &[_, height, width, channels] = tensor.shape() else {
+            return Err(ShapeError { what: "feature map's rank", expected: 4, found: tensor.rank() }.into());
+        };
+        Ok(FeatureMap { tensor, height, width, channels })
+    }
+
+    fn plan(&self, size: [usize; 2]) -> Result<Plan, Error> {
+        // Held while a plan is made, so that two threads do not make the same one.
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = match plans.iter().position(|(known, _)| *known == size) {
+            Some(position) => plans.remove(position).1,
+            None => self.make_plan(size)?,
+        };
+        if plans.len() == PLANS_KEPT {
+            plans.remove(0);
+        }
+        plans.push((size, plan.clone()));
+        Ok(plan)
+    }
+
+    fn make_plan(&self, [height, width]: [usize; 2]) -> Result<Plan, Error> {
+        let graph = &self.bundle.contents().trunk;
+        // Sizes that the network cannot take are found here, with the layer's name, rather than in tract.
+        graph.infer(Shape::Map { height, width, channels: 3 }).map_err(|(position, problem)| {
+            let layer = graph.layers.get(position).map_or("", |l| &l.name);
+            Error::BlobSize { height, width, problem: format!("layer `{layer}`: {problem}") }
+        })?;
+        let input = [1.to_dim(), height.to_dim(), width.to_dim(), 3.to_dim()];
+        let symbols = SymbolScope::default();
+        Plan::new("trunk", &self.bundle, graph, &input, &graph.outputs, &self.workshop, symbols)
+    }
+}

@@ -1,0 +1,132 @@
+//! Stage by stage against PyTorch's tensors for two photos.
+//!
+//! Each stage reads the reference's own input, so that an error shows where it is made. Tolerances are
+//! shares of the largest magnitude of the reference's tensor:
+//!
+//! | stage | tolerance | why |
+//! |---|---|---|
+//! | data | 1e-3 grey levels, absolute | f32 weights of the resize |
+//! | conv | 1e-4 | 25 layers of f32 sums in another order |
+//! | pool5 | none: bit for bit | a maximum does not round |
+//! | fc6, fc7, cls_score, bbox_pred | 1e-5 | one or two f32 sums of up to 18432 terms in another order |
+//! | cls_prob | 1e-5 | probabilities of scores up to 16 |
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::PathBuf;
+
+use frcnn::{FeatureMap, ImageBlob, Roi, Session};
+use frcnn_tests::tensors::{Tensor, TensorFile};
+use frcnn_tests::{Photo, bccd, detector, shared};
+
+struct Reference {
+    file: TensorFile,
+    photo: Photo,
+    session: Session,
+    spatial_scale: f32,
+}
+
+impl Reference {
+    fn all(test: &str) -> Vec<Reference> {
+        let Some(shared) = shared(test) else { return Vec::new() };
+        let open = |stem: &str| {
+            let bundle = bccd(&shared);
+            let path: PathBuf = shared.join(format!("models/bccd-squeezenet/reference/{stem}.safetensors"));
+            Reference {
+                file: TensorFile::open(&path),
+                photo: Photo::open(&shared.join(format!("data/bccd/PNGImages/{stem}.png"))),
+                session: detector(&bundle, 2).session(),
+                spatial_scale: bundle.contents().roi_pooling.spatial_scale,
+            }
+        };
+        vec![open("BloodImage_00007"), open("BloodImage_00011")]
+    }
+
+    fn map(&self) -> FeatureMap {
+        let conv = self.file.f32("conv").channels_last();
+        FeatureMap::new(&conv.data, conv.shape[1], conv.shape[2], conv.shape[3]).unwrap()
+    }
+
+    fn rois(&self) -> Vec<Roi> {
+        let rois = self.file.f32("rois").data;
+        rois.chunks_exact(5)
+            .map(|r| Roi::from_network(0, r[1], r[2], r[3], r[4], self.spatial_scale))
+            .collect()
+    }
+}
+
+fn assert_near(stage: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len(), "{stage}");
+    let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0f32, |m, d| if d <= m { m } else { d });
+    assert!(worst <= tolerance * largest, "{stage}: off by {worst} of {largest}");
+}
+
+#[test]
+fn data() {
+    for mut reference in Reference::all("data") {
+        let expected = reference.file.f32("data").channels_last();
+        let blobs = reference.session.preprocess(&reference.photo.frame());
+        let [blob] = &blobs[..] else { panic!("{} blobs", blobs.len()) };
+        assert_eq!([1, blob.height, blob.width, 3], expected.shape[..]);
+        let worst = blob.data.iter().zip(&expected.data).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+        assert!(worst <= 1e-3, "off by {worst} grey levels");
+    }
+}
+
+#[test]
+fn conv() {
+    for reference in Reference::all("conv") {
+        let data = reference.file.f32("data").channels_last();
+        let (height, width) = (data.shape[1], data.shape[2]);
+        let blob = ImageBlob { data: data.data, height, width, im_scale: 1.0 };
+        let map = reference.session.trunk(&blob).unwrap();
+        let expected = reference.file.f32("conv").channels_last();
+        assert_eq!([1, map.height(), map.width(), map.channels()], expected.shape[..]);
+        assert_near("conv", map.data().unwrap(), &expected.data, 1e-4);
+    }
+}
+
+#[test]
+fn pool5() {
+    for reference in Reference::all("pool5") {
+        let pooled = reference.session.roi_pool(&[reference.map()], &reference.rois()).unwrap();
+        let expected = reference.file.f32("pool5").channels_last();
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&pooled) == bits(&expected.data), "pool5 differs");
+    }
+}
+
+#[test]
+fn head() {
+    for mut reference in Reference::all("head") {
+        let pooled = reference.file.f32("pool5").channels_last();
+        let stages = reference.session.head_stages(&pooled.data).unwrap();
+        let names: Vec<&str> = stages.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["fc6", "fc7", "cls_score", "bbox_pred", "cls_prob"]);
+        for stage in &stages {
+            let Tensor { shape, data } = reference.file.f32(&stage.name);
+            assert_eq!(stage.shape, shape, "{}", stage.name);
+            assert_near(&stage.name, &stage.data, &data, 1e-5);
+        }
+        let output = reference.session.head(&pooled.data).unwrap();
+        assert_near("cls_prob", &output.cls_prob, &reference.file.f32("cls_prob").data, 1e-5);
+        assert_near("bbox_pred", &output.bbox_pred, &reference.file.f32("bbox_pred").data, 1e-5);
+    }
+}
+
+/// No stage is handed the reference's input: from the photo to the predictions.
+#[test]
+fn all_the_way() {
+    for mut reference in Reference::all("all_the_way") {
+        let blobs = reference.session.preprocess(&reference.photo.frame());
+        let map = reference.session.trunk(&blobs[0]).unwrap();
+        let pooled = reference.session.roi_pool(&[map], &reference.rois()).unwrap();
+        let output = reference.session.head(&pooled).unwrap();
+        assert_near("cls_prob", &output.cls_prob, &reference.file.f32("cls_prob").data, 1e-4);
+        assert_near("bbox_pred", &output.bbox_pred, &reference.file.f32("bbox_pred").data, 1e-4);
+    }
+}
