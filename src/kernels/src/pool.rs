@@ -10,13 +10,13 @@
 
 use core::ops::Range;
 
-use frcnn_core::ShapeError;
+use frcnn_core::{ShapeError, WindowAxis};
 
 use crate::{
     isa::{Loop, vectorized},
     len_of,
     tasks::for_each_chunk_stateless,
-    window::{extent, padded_len, start, taps_inside},
+    window::{start, taps_inside},
 };
 
 /// A pooling layer on one size of input.
@@ -46,19 +46,17 @@ impl PoolShape {
     /// Output rows and columns; `None` when the window is empty, larger than the padded input, or moves by 0.
     #[must_use]
     pub fn output_size(&self) -> Option<(usize, usize)> {
-        Some((self.axis_output(0, self.height)?, self.axis_output(1, self.width)?))
-    }
-
-    fn axis_output(&self, axis: usize, len: usize) -> Option<usize> {
-        let (begin, end, stride) = (self.pads[axis], self.pads[axis + 2], self.stride[axis]);
-        let extent = extent(self.kernel[axis], self.dilation[axis])?;
-        let room = padded_len(len, begin, end)?.checked_sub(extent)?;
-        if !self.ceil_mode {
-            return Some(room.checked_div(stride)? + 1);
-        }
-        let steps = room.checked_next_multiple_of(stride)? / stride;
-        let starts_behind_the_input = steps.saturating_mul(stride) >= len + begin;
-        Some(steps + 1 - usize::from(starts_behind_the_input))
+        let axis = |axis: usize, len: usize| WindowAxis {
+            len,
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            dilation: self.dilation[axis],
+            pads: [self.pads[axis], self.pads[axis + 2]],
+        };
+        Some((
+            axis(0, self.height).output_len(self.ceil_mode)?,
+            axis(1, self.width).output_len(self.ceil_mode)?,
+        ))
     }
 
     /// Checks both lengths and gives the output size.

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 /// Where output `position`'s window starts on its axis, in input cells; negative in the leading padding.
 ///
-/// The caller has bounded the padded input by `isize::MAX`: see [`padded_len`].
+/// [`WindowAxis::output_len`](frcnn_core::WindowAxis::output_len) has bounded the padded input by `isize::MAX`.
 pub(crate) fn start(position: usize, stride: usize, pad_begin: usize) -> isize {
     position.wrapping_mul(stride).wrapping_sub(pad_begin) as isize
 }
@@ -18,30 +18,10 @@ pub(crate) fn taps_inside(start: isize, kernel: usize, dilation: usize, len: usi
     first..end.max(first)
 }
 
-/// Input cells of one axis with its padding; `None` when that exceeds `isize::MAX`.
-pub(crate) fn padded_len(len: usize, pad_begin: usize, pad_end: usize) -> Option<usize> {
-    len.checked_add(pad_begin)?.checked_add(pad_end).filter(|&padded| isize::try_from(padded).is_ok())
-}
-
-/// Cells from the first tap to the last; `None` for a kernel or dilation of 0.
-pub(crate) fn extent(kernel: usize, dilation: usize) -> Option<usize> {
-    if dilation == 0 { None } else { kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn extents() {
-        assert_eq!(extent(3, 1), Some(3));
-        assert_eq!(extent(3, 2), Some(5));
-        assert_eq!(extent(1, 9), Some(1));
-        assert_eq!((extent(0, 1), extent(1, 0), extent(usize::MAX, 2)), (None, None, None));
-        assert_eq!(padded_len(5, 1, 2), Some(8));
-        assert_eq!(padded_len(usize::MAX, 1, 0), None);
-    }
 
     proptest! {
         #[test]

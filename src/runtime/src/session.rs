@@ -188,15 +188,20 @@ impl Session {
     /// # Errors
     /// `pooled` is not a whole number of RoIs.
     pub fn head(&mut self, pooled: &[f32]) -> Result<HeadOutput, Error> {
+        self.check_pooled(pooled)?;
         let model = self.model.clone();
-        let rows = self.rows(pooled)?;
         let mut output = HeadOutput::default();
-        let fill = |buffer: &mut [f32]| {
-            buffer.copy_from_slice(pooled);
-            Ok(())
-        };
-        model.in_pool(|| model.head.run(rows, &mut self.pooled, fill, &mut output))?;
-        Ok(output)
+        model.in_pool(|| {
+            let features = model.head.features().max(1);
+            for chunk in pooled.chunks(model.head.chunk() * features) {
+                let fill = |buffer: &mut [f32]| {
+                    buffer.copy_from_slice(chunk);
+                    Ok(())
+                };
+                model.head.run(chunk.len() / features, &mut self.pooled, fill, &mut output)?;
+            }
+            Ok(output)
+        })
     }
 
     /// Every named layer of the head on `[R, P, P, C]` pooled features: `fc6`, `fc7`, `cls_score`,
@@ -205,7 +210,7 @@ impl Session {
     /// # Errors
     /// `pooled` is not a whole number of RoIs.
     pub fn head_stages(&self, pooled: &[f32]) -> Result<Vec<Stage>, Error> {
-        self.rows(pooled)?;
+        self.check_pooled(pooled)?;
         self.model.in_pool(|| self.model.head.stages(pooled))
     }
 
@@ -223,11 +228,11 @@ impl Session {
         self.postprocessor.run(proposals, index, output, (width, height), manifest, settings)
     }
 
-    fn rows(&self, pooled: &[f32]) -> Result<usize, Error> {
+    /// Whether `pooled` is a whole number of RoIs.
+    fn check_pooled(&self, pooled: &[f32]) -> Result<(), Error> {
         let features = self.model.head.features();
-        let rows = pooled.len() / features.max(1);
-        ShapeError::check("pooled features", rows * features, pooled.len())?;
-        Ok(rows)
+        let whole = pooled.len() / features.max(1) * features;
+        Ok(ShapeError::check("pooled features", whole, pooled.len())?)
     }
 }
 

@@ -24,12 +24,11 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use frcnn_core::ShapeError;
+use frcnn_core::{ShapeError, WindowAxis};
 
 use crate::{
     gemm::{Strided, bias_relu, check_bias, matmul_strided},
     len_of, tasks,
-    window::{extent, padded_len},
 };
 pub use reference::conv2d_reference;
 
@@ -67,12 +66,14 @@ impl ConvShape {
     /// Output rows and columns; `None` when the window is empty, larger than the padded input, or moves by 0.
     #[must_use]
     pub fn output_size(&self) -> Option<(usize, usize)> {
-        let axis = |axis: usize, len: usize| {
-            let padded = padded_len(len, self.pads[axis], self.pads[axis + 2])?;
-            let room = padded.checked_sub(extent(self.kernel[axis], self.dilation[axis])?)?;
-            Some(room.checked_div(self.stride[axis])? + 1)
+        let axis = |axis: usize, len: usize| WindowAxis {
+            len,
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            dilation: self.dilation[axis],
+            pads: [self.pads[axis], self.pads[axis + 2]],
         };
-        Some((axis(0, self.height)?, axis(1, self.width)?))
+        Some((axis(0, self.height).output_len(false)?, axis(1, self.width).output_len(false)?))
     }
 
     /// Values in the weights, `[Kh, Kw, Ci / group, Co]`; saturates.

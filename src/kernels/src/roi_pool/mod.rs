@@ -100,6 +100,18 @@ impl<'a> FeatureMap<'a> {
 ///
 /// [`Roi::level`] is not looked at: all RoIs are on this map. They may reach beyond it or be inverted.
 ///
+/// ```
+/// use frcnn_core::Roi;
+/// use frcnn_kernels::{FeatureMap, roi_pool_into};
+/// // 2 rows of 3 cells, 1 channel; the RoI covers all of it and becomes one row of two bins.
+/// let map = FeatureMap::new(&[1.0, 5.0, 2.0, -1.0, 0.0, 4.0], 2, 3, 1)?;
+/// let roi = Roi { level: 0, x1: 0, y1: 0, x2: 2, y2: 1 };
+/// let mut pooled = [0.0; 2];
+/// roi_pool_into(map, &[roi], [1, 2], 1, &mut pooled)?;
+/// assert_eq!(pooled, [5.0, 5.0]); // both bins, 1.5 cells wide, take in the middle column
+/// # Ok::<(), frcnn_kernels::ShapeError>(())
+/// ```
+///
 /// # Errors
 /// `out` does not hold `R * Ph * Pw * C` values.
 pub fn roi_pool_into(
