@@ -32,10 +32,14 @@ pub fn shared(test: &str) -> Option<PathBuf> {
     if folder.join("models/bccd-squeezenet/model.onnx").is_file() {
         return Some(folder);
     }
-    // Not `eprintln`, which the test runner captures.
-    let folder = folder.display();
-    writeln!(std::io::stderr(), "{test}: skipped, no reference data at {folder} (set FRCNN_SHARED)").unwrap();
+    say(&format!("{test}: skipped, no reference data at {} (set FRCNN_SHARED)", folder.display()));
     None
+}
+
+/// Prints to stderr past the test runner, which captures what `eprintln` prints.
+pub fn say(line: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = stderr.write_all(format!("{line}\n").as_bytes());
 }
 
 /// The shared blood-cell detector, compiled without factoring; once per test program.

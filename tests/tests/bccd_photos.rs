@@ -2,14 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use frcnn::{BBox, Detections};
 use frcnn_tests::matching::{Found, Tolerance, compare};
 use frcnn_tests::tensors::TensorFile;
 use frcnn_tests::voc::{annotation, mean_average_precision};
-use frcnn_tests::{Photo, bccd, detector, shared};
+use frcnn_tests::{Photo, bccd, detector, say, shared};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -76,7 +75,7 @@ fn lossless_photos_give_the_reference_detections() {
         let differences = compare(&expected, &found[&stem], &tolerance);
         compared += expected.iter().filter(|d| d.score >= tolerance.min_score).count();
         for excused in differences.excused {
-            writeln!(std::io::stderr(), "{stem}: {excused}").unwrap();
+            say(&format!("{stem}: {excused}"));
         }
         real.extend(differences.real.into_iter().map(|d| format!("{stem}: {d}")));
     }

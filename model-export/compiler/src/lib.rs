@@ -40,7 +40,7 @@ use std::sync::Arc;
 use frcnn_bundle::{Bundle, Manifest, NetworkCost, nominal_size};
 
 use lower::Lowering;
-use referee::{Halves, Trial};
+use referee::{Cut, Trial};
 use source::Source;
 use split::Split;
 
@@ -116,10 +116,10 @@ fn compile_source(
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(network.contents)?);
 
     progress("checking against tract-onnx");
-    let names = Halves::new(&split, &model, &folder);
+    let cut = Cut::new(&split, &model, &folder);
     let fixed_rois = split.fixed_rois;
     drop(lowering);
-    let halves = names.take_apart(model);
+    let halves = cut.take_apart(model);
     let trial = Trial::run(&bundle, fixed_rois)?;
     let agreement = trial.compare(halves, &bundle, network.scores_first, network.softmax_added)?;
 

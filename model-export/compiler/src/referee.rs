@@ -37,25 +37,8 @@ pub(crate) struct Halves {
     folder: String,
 }
 
-impl Halves {
-    /// Takes `model` apart; `split` describes it.
-    pub(crate) fn new(split: &Split, model: &ModelProto, folder: &str) -> HalfNames {
-        let own = |nodes: &[&NodeProto]| nodes.iter().map(|&node| node.clone()).collect();
-        HalfNames {
-            trunk_nodes: own(&split.trunk),
-            head_nodes: own(&split.head),
-            data: split.data.to_string(),
-            feature_map: split.roi_pool.input.first().cloned().unwrap_or_default(),
-            pooled: split.roi_pool.output.first().cloned().unwrap_or_default(),
-            outputs: split.outputs.map(str::to_string),
-            ir_version: model.ir_version,
-            folder: folder.to_string(),
-        }
-    }
-}
-
 /// What is needed to take a model apart once nothing borrows it any more.
-pub(crate) struct HalfNames {
+pub(crate) struct Cut {
     trunk_nodes: Vec<NodeProto>,
     head_nodes: Vec<NodeProto>,
     data: String,
@@ -66,7 +49,22 @@ pub(crate) struct HalfNames {
     folder: String,
 }
 
-impl HalfNames {
+impl Cut {
+    /// `split` describes `model`.
+    pub(crate) fn new(split: &Split, model: &ModelProto, folder: &str) -> Cut {
+        let own = |nodes: &[&NodeProto]| nodes.iter().map(|&node| node.clone()).collect();
+        Cut {
+            trunk_nodes: own(&split.trunk),
+            head_nodes: own(&split.head),
+            data: split.data.to_string(),
+            feature_map: split.roi_pool.input.first().cloned().unwrap_or_default(),
+            pooled: split.roi_pool.output.first().cloned().unwrap_or_default(),
+            outputs: split.outputs.map(str::to_string),
+            ir_version: model.ir_version,
+            folder: folder.to_string(),
+        }
+    }
+
     /// Weights are moved, not copied: VGG16's are half a gigabyte.
     pub(crate) fn take_apart(self, mut model: ModelProto) -> Halves {
         let mut weights = model.graph.take().map(|graph| graph.initializer).unwrap_or_default();

@@ -30,7 +30,7 @@ fn try_compile(model: &ModelProto, svd: Svd) -> Result<Compiled, Error> {
 
 /// `same_upper` pads by an amount that depends on the image: it has its own test.
 fn good() -> Vec<common::Case> {
-    common::good().into_iter().filter(|(name, _)| *name != "same_upper").collect()
+    common::good().filter(|(name, _)| *name != "same_upper").collect()
 }
 
 #[test]
