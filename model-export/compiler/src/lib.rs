@@ -9,11 +9,12 @@
 //! | step | module |
 //! |---|---|
 //! | read the files | `source` |
-//! | find the `MaxRoiPool` node and what lies before and behind it | `split` |
+//! | find the `MaxRoiPool` node and what lies before and behind it | `split`, `rois` |
 //! | evaluate constant expressions | `constants` |
 //! | ONNX nodes to the bundle's layers, weights to channels last | `lower`, `network` |
 //! | check against tract-onnx on a seeded input | `referee` |
 //! | truncated SVD of fully connected layers | `svd`, `factor` |
+//! | a bundle as ONNX again | `emit` |
 //! | the published architectures, untrained | [`arch`], [`onnx_writer`] |
 //!
 //! The same input gives the same bytes: nothing of the time, the machine or a path goes into a bundle.
@@ -23,12 +24,14 @@ pub mod arch;
 pub mod onnx_writer;
 
 mod constants;
+mod emit;
 mod error;
 mod factor;
 mod lower;
 mod network;
 mod referee;
 mod report;
+mod rois;
 mod source;
 mod split;
 mod svd;
@@ -44,6 +47,7 @@ use referee::{Cut, Trial};
 use source::Source;
 use split::Split;
 
+pub use emit::{EmitError, emit_onnx};
 pub use error::{Error, Problem};
 pub use report::{Agreement, Drift, FactoredLayer, Report};
 pub use source::load_manifest;
@@ -107,6 +111,7 @@ fn compile_source(
 
     progress("lowering the network");
     let split = Split::find(graph)?;
+    rois::check(&model, &split)?;
     let mut lowering = Lowering::new(&model, &folder);
     let record = frcnn_bundle::Source {
         onnx_sha256: sha256,

@@ -22,7 +22,7 @@ use tract_onnx::pb::{
     TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
 
-/// The ONNX operator set that the models are written for.
+/// The ONNX operator set that the models are written for, where no node needs a later one.
 pub const OPSET: i64 = 13;
 
 const IR_VERSION: i64 = 8;
@@ -43,12 +43,13 @@ pub enum Dim<'a> {
 #[derive(Debug)]
 pub struct OnnxWriter {
     graph: GraphProto,
+    opset: i64,
 }
 
 impl OnnxWriter {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
-        Self { graph: GraphProto { name: name.to_owned(), ..Default::default() } }
+        Self { graph: GraphProto { name: name.to_owned(), ..Default::default() }, opset: OPSET }
     }
 
     /// Declares an f32 input of the model.
@@ -74,6 +75,9 @@ impl OnnxWriter {
         inputs: &[&str],
         attributes: impl IntoIterator<Item = AttributeProto>,
     ) {
+        if op_type == "HardSwish" {
+            self.opset = self.opset.max(14);
+        }
         self.graph.node.push(NodeProto {
             op_type: op_type.to_owned(),
             name: name.to_owned(),
@@ -88,7 +92,7 @@ impl OnnxWriter {
     pub fn finish(self) -> ModelProto {
         ModelProto {
             ir_version: IR_VERSION,
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: self.opset }],
             producer_name: "frcnn".to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.graph),
@@ -243,6 +247,14 @@ mod tests {
         onnx.node("LeakyRelu", "z", &["y"], [attr::float("alpha", 0.1)]);
         onnx.output("z", &[Dim::Symbol("R"), Dim::Size(2)]);
         onnx.finish()
+    }
+
+    #[test]
+    fn the_operator_set_has_every_node() {
+        let mut onnx = OnnxWriter::new("later");
+        onnx.node("HardSwish", "y", &["x"], []);
+        onnx.node("Relu", "z", &["y"], []);
+        assert_eq!(onnx.finish().opset_import[0].version, 14);
     }
 
     #[test]

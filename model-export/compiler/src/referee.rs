@@ -95,7 +95,7 @@ impl Cut {
     }
 }
 
-fn float_input(name: &str) -> ValueInfoProto {
+pub(crate) fn float_input(name: &str) -> ValueInfoProto {
     let tensor = TensorType { elem_type: DataType::Float as i32, shape: None };
     let r#type = TypeProto { value: Some(TypeValue::TensorType(tensor)), ..Default::default() };
     ValueInfoProto { name: name.to_string(), r#type: Some(r#type), ..Default::default() }

@@ -12,6 +12,12 @@ use crate::error::Problem;
 pub(crate) struct Split<'a> {
     /// The graph input that is the image.
     pub(crate) data: &'a str,
+    /// The graph input that the RoIs come from.
+    pub(crate) rois: &'a str,
+    /// 5, or 4 where the graph puts the batch index before the boxes.
+    pub(crate) rois_columns: i64,
+    /// Nodes between that input and the `MaxRoiPool` node, in order.
+    pub(crate) rois_nodes: Vec<&'a NodeProto>,
     /// RoIs per run, where the model fixes it.
     pub(crate) fixed_rois: Option<usize>,
     pub(crate) roi_pool: &'a NodeProto,
@@ -65,26 +71,28 @@ impl<'a> Split<'a> {
         if let Some(other) = head_reads.iter().find(|read| *read != pooled) {
             return Err(Problem::Inputs(format!("`{other}` is read behind the MaxRoiPool node")));
         }
-        if let Some(node) = rois_nodes.iter().find(|node| !matches!(&*node.op_type, "Identity" | "Cast")) {
-            return Err(Problem::Inputs(format!(
-                "the MaxRoiPool node's rois are computed in the graph (node `{}`, {}); export the model with rois \
-                 [R, 5] as an input of its own",
-                name(node),
-                node.op_type
-            )));
-        }
         let data = only_input(graph, &trunk_reads, "feature map")?;
         let rois = only_input(graph, &rois_reads, "rois")?;
         if data.name == rois.name {
             return Err(Problem::Inputs("the feature map and the rois come from the same input".to_string()));
         }
         check_data(data)?;
-        let fixed_rois = check_rois(rois)?;
+        let (fixed_rois, rois_columns) = check_rois(rois, !rois_nodes.is_empty())?;
         let others: Vec<_> = inputs(graph).filter(|i| i.name != data.name && i.name != rois.name).collect();
         if let Some(other) = others.first() {
             return Err(Problem::Inputs(format!("there is a third one, `{}`", other.name)));
         }
-        Ok(Split { data: &data.name, fixed_rois, roi_pool, trunk, head, outputs })
+        Ok(Split {
+            data: &data.name,
+            rois: &rois.name,
+            rois_columns,
+            rois_nodes,
+            fixed_rois,
+            roi_pool,
+            trunk,
+            head,
+            outputs,
+        })
     }
 }
 
@@ -187,10 +195,13 @@ fn check_data(data: &ValueInfoProto) -> Result<(), Problem> {
     }
 }
 
-fn check_rois(rois: &ValueInfoProto) -> Result<Option<usize>, Problem> {
+/// RoIs per run where that is fixed, and columns. `made_in_graph` tells whether nodes stand behind the
+/// input, which may then be boxes without a batch index.
+fn check_rois(rois: &ValueInfoProto, made_in_graph: bool) -> Result<(Option<usize>, i64), Problem> {
     match dims(rois).as_deref() {
-        None => Ok(None),
-        Some([count, None | Some(5)]) => Ok(count.and_then(|n| usize::try_from(n).ok())),
+        None => Ok((None, 5)),
+        Some([count, None | Some(5)]) => Ok((count.and_then(|n| usize::try_from(n).ok()), 5)),
+        Some([count, Some(4)]) if made_in_graph => Ok((count.and_then(|n| usize::try_from(n).ok()), 4)),
         Some(shape) => Err(Problem::Inputs(format!("`{}` has shape {}", rois.name, show(shape)))),
     }
 }

@@ -237,3 +237,59 @@ mod svd {
         }
     }
 }
+
+mod rois_in_the_graph {
+    use super::*;
+    use frcnn_compiler::onnx_writer::{attr, tensor};
+    use tract_onnx::pb::{AttributeProto, NodeProto, tensor_shape_proto::dimension::Value, type_proto};
+
+    fn node(op_type: &str, output: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> NodeProto {
+        NodeProto {
+            op_type: op_type.to_string(),
+            name: output.to_string(),
+            input: inputs.iter().map(|i| i.to_string()).collect(),
+            output: vec![output.to_string()],
+            attribute,
+            ..Default::default()
+        }
+    }
+
+    /// A model whose `rois` go through `nodes`, the last of which makes `made`, and have `columns`.
+    fn model(nodes: Vec<NodeProto>, columns: i64) -> ModelProto {
+        let mut model = common::heads::gemm_trans_b();
+        let graph = model.graph.as_mut().unwrap();
+        let roi_pool = graph.node.iter_mut().find(|n| n.op_type == "MaxRoiPool").unwrap();
+        roi_pool.input[1] = "made".to_string();
+        graph.node.splice(0..0, nodes);
+        let rois = graph.input.iter_mut().find(|i| i.name == "rois").unwrap();
+        let Some(type_proto::Value::TensorType(rois)) = &mut rois.r#type.as_mut().unwrap().value else {
+            panic!("rois are no tensor")
+        };
+        rois.shape.as_mut().unwrap().dim[1].value = Some(Value::DimValue(columns));
+        let integers = [("zero", 0), ("one", 1)];
+        graph.initializer.extend(integers.map(|(name, value)| tensor::i64(name, &[1], &[value])));
+        graph.initializer.push(tensor::f32("two", &[1], &[2.0]));
+        model
+    }
+
+    /// What PyTorch exports for `roi_pool(map, [boxes], ...)`.
+    #[test]
+    fn a_batch_index_before_boxes_is_understood() {
+        let nodes = vec![
+            node("Slice", "column", &["rois", "zero", "one", "one"], vec![]),
+            node("Shape", "shape", &["column"], vec![]),
+            node("ConstantOfShape", "index", &["shape"], vec![]),
+            node("Concat", "made", &["index", "rois"], vec![attr::int("axis", 1)]),
+        ];
+        try_compile(&model(nodes, 4), Svd::None).unwrap();
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let doubled = model(vec![node("Mul", "made", &["rois", "two"], vec![])], 5);
+        let error = try_compile(&doubled, Svd::None).unwrap_err().to_string();
+        assert!(error.contains("`made`") && error.contains("computed in the graph"), "{error}");
+        let error = try_compile(&model(vec![], 4), Svd::None).unwrap_err().to_string();
+        assert!(error.contains("made"), "{error}");
+    }
+}

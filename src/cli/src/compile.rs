@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use frcnn_compiler::{Compiled, Options, Report, Svd, compile, load_manifest};
+use frcnn_compiler::{Compiled, Options, Report, Svd, compile, emit_onnx, load_manifest, onnx_writer};
 use indicatif::ProgressBar;
 
 use crate::console;
@@ -21,7 +21,8 @@ use crate::units;
 #[command(after_help = "Examples:
   frcnn compile model.onnx -o model.frcnn
   frcnn compile model.onnx -o small.frcnn --svd-energy 0.9 --report report.json
-  frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --manifest voc.json")]
+  frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --manifest voc.json
+  frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --emit-onnx vgg16-svd.onnx")]
 pub(crate) struct Args {
     /// Trained network with inputs `data` and `rois` and one MaxRoiPool
     #[arg(value_name = "MODEL.onnx")]
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// Factor hidden fully connected layers, keeping this share of the squared singular values
     #[arg(long, value_name = "SHARE", value_parser = energy)]
     svd_energy: Option<f64>,
+    /// Also write the compiled network, factored layers included, as ONNX for other runtimes
+    #[arg(long, value_name = "FILE.onnx")]
+    emit_onnx: Option<PathBuf>,
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
@@ -55,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let manifest_path = args.manifest.clone().unwrap_or_else(|| files::beside(&args.model, "manifest.json"));
     fs::metadata(&args.model).map_err(|error| Error::file(&args.model, error))?;
     explain_if_absent(&manifest_path, args.manifest.is_none())?;
-    for output in [Some(&args.output), args.report.as_ref()].into_iter().flatten() {
+    for output in [Some(&args.output), args.emit_onnx.as_ref(), args.report.as_ref()].into_iter().flatten() {
         files::check_output(output, &[&args.model, &manifest_path])?;
     }
     let manifest = load_manifest(&manifest_path)?;
@@ -74,11 +78,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let Compiled { bundle, report } = compiled?;
 
     files::write(&args.output, bundle.as_bytes())?;
+    if let Some(path) = &args.emit_onnx {
+        let model = emit_onnx(&bundle).map_err(|error| Error::file(path, error))?;
+        onnx_writer::write(&model, path)?;
+    }
     if let Some(path) = &args.report {
         let json = serde_json::to_string_pretty(&report).map_err(|error| Error::file(path, error))?;
         files::write(path, (json + "\n").as_bytes())?;
     }
-    if args.quiet { Ok(()) } else { console::result(&text(&report, &args.output)) }
+    if args.quiet {
+        return Ok(());
+    }
+    let emitted = args.emit_onnx.iter().map(|path| format!("{}\n", path.display()));
+    console::result(&(text(&report, &args.output) + &emitted.collect::<String>()))
 }
 
 fn explain_if_absent(manifest: &Path, by_default: bool) -> Result<(), Error> {

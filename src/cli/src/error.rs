@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use frcnn_compiler::onnx_writer::WriteError;
+
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -26,6 +28,15 @@ pub(crate) enum Error {
     /// Nobody reads standard output any more.
     #[error("standard output was closed")]
     Closed,
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Error {
+        match &error {
+            WriteError::Io { path, error } => Error::file(path, error),
+            WriteError::TooLarge { path, .. } => Error::file(path, &error),
+        }
+    }
 }
 
 impl Error {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use frcnn::{Detector, Options};
 use frcnn_bundle::{Bundle, write_atomically};
 
 use crate::error::Error;
@@ -15,6 +16,14 @@ pub(crate) fn open_bundle(path: &Path) -> Result<Bundle, Error> {
             Error::file(path, format!("{error}; `frcnn compile` makes one from an ONNX file"))
         }
         damaged => Error::file(path, damaged),
+    })
+}
+
+/// Opens a bundle and makes it ready to run.
+pub(crate) fn open_detector(path: &Path, options: &Options) -> Result<Detector, Error> {
+    Detector::new(open_bundle(path)?, options).map_err(|error| match error {
+        frcnn::Error::Options(problem) => Error::Usage(problem),
+        other => Error::file(path, other),
     })
 }
 

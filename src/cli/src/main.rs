@@ -3,12 +3,14 @@
 //! Exit codes: 0 all went well, 1 the command or some of its inputs failed, 2 it was called wrongly.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod compile;
 mod console;
 mod detect;
 mod draw;
 mod error;
 mod files;
+mod inputs;
 mod inspect;
 mod new;
 mod tables;
@@ -30,6 +32,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Compile(compile::Args),
     Detect(detect::Args),
     Inspect(inspect::Args),
@@ -38,6 +41,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Detect(args) => detect::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -53,10 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if !args.force {
         refuse_to_replace(&manifest_path, &manifest)?;
     }
-    onnx_writer::write(&model.onnx, &args.output).map_err(|error| match error {
-        onnx_writer::WriteError::Io { path, error } => Error::file(&path, error),
-        too_large => Error::file(&args.output, too_large),
-    })?;
+    onnx_writer::write(&model.onnx, &args.output)?;
     files::write(&manifest_path, manifest.as_bytes())?;
     console::result(&format!("{}\n{}\n", args.output.display(), manifest_path.display()))
 }

@@ -172,9 +172,7 @@ enum HardSwish {
 
 /// The `HardSwish` node (so opset 14), squeeze-and-excite with `HardSigmoid`; pooled 5x5 at stride 8.
 pub(crate) fn mobilenetv3_like() -> ModelProto {
-    let mut model = mobilenetv3("mobilenetv3_like", HardSwish::Node);
-    model.opset_import[0].version = 14;
-    model
+    mobilenetv3("mobilenetv3_like", HardSwish::Node)
 }
 
 /// The same network with hard swish as a product, for opset 13.

@@ -1,9 +1,6 @@
 //! `frcnn detect`: images in, detections out.
 
-mod decode;
-mod images;
 mod pictures;
-mod proposals;
 mod report;
 
 use std::path::PathBuf;
@@ -15,9 +12,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::console;
 use crate::error::Error;
 use crate::files;
-use images::{Image, Inputs};
+use crate::inputs::decode;
+use crate::inputs::images::{self, Image, Inputs};
+use crate::inputs::proposals::Proposals;
 use pictures::Pictures;
-use proposals::Proposals;
 use report::ImageReport;
 
 /// Detect objects in images
@@ -103,10 +101,7 @@ fn open_detector(args: &Args) -> Result<Detector, Error> {
         nms_iou: args.nms_iou,
         max_detections: args.max_detections,
     };
-    Detector::new(files::open_bundle(&args.bundle)?, &options).map_err(|error| match error {
-        frcnn::Error::Options(problem) => Error::Usage(problem),
-        other => Error::file(&args.bundle, other),
-    })
+    files::open_detector(&args.bundle, &options)
 }
 
 /// Hidden for a single image; hidden by itself where standard error is no terminal.

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use frcnn::{Detection, Detector};
 use image::{ImageFormat, RgbImage};
 
-use super::images::Image;
 use crate::console;
 use crate::draw::draw;
 use crate::error::Error;
 use crate::files;
+use crate::inputs::images::Image;
 
 /// Where each image is drawn to.
 pub(super) struct Pictures {

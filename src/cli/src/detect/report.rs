@@ -6,7 +6,7 @@ use std::time::Duration;
 use frcnn::{Detection, Detector, Timings};
 use serde::Serialize;
 
-use super::images::Image;
+use crate::inputs::images::Image;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::table;
 use crate::units::milliseconds;

@@ -14,7 +14,7 @@ use crate::files;
 
 /// The boxes for every image.
 #[derive(Debug)]
-pub(super) enum Proposals {
+pub(crate) enum Proposals {
     /// The same coarse boxes for all images of a size.
     Grid,
     /// From a file.
@@ -27,7 +27,7 @@ pub(super) enum Proposals {
 
 /// What a proposals file holds.
 #[derive(Debug)]
-pub(super) enum Boxes {
+pub(crate) enum Boxes {
     /// Of a single image.
     One(Vec<BBox>),
     /// By image stem.
@@ -38,7 +38,7 @@ pub(super) enum Boxes {
 
 impl Proposals {
     /// Opens a file that is to serve `images` images.
-    pub(super) fn open(path: &Path, images: usize) -> Result<Proposals, Error> {
+    pub(crate) fn open(path: &Path, images: usize) -> Result<Proposals, Error> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let parse: fn(Vec<u8>) -> Result<Boxes, String> = match extension.to_str() {
             Some("safetensors") => from_safetensors,
@@ -56,7 +56,7 @@ impl Proposals {
     }
 
     /// The boxes for one image of `width` x `height` pixels.
-    pub(super) fn of(&self, image: &Image, width: u32, height: u32) -> Result<Cow<'_, [BBox]>, Error> {
+    pub(crate) fn of(&self, image: &Image, width: u32, height: u32) -> Result<Cow<'_, [BBox]>, Error> {
         let Proposals::File { path, boxes } = self else {
             return Ok(frcnn_proposals::grid(width, height).into());
         };

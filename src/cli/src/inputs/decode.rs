@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 1 << 30;
 /// Decodes by content, whatever the file is called, and turns the image as its EXIF orientation says.
 ///
 /// 16-bit channels are rounded to 8, grey becomes three equal channels, transparency is dropped.
-pub(super) fn rgb8(path: &Path) -> Result<RgbImage, Error> {
+pub(crate) fn rgb8(path: &Path) -> Result<RgbImage, Error> {
     let file = File::open(path).map(BufReader::new);
     let reader = file.and_then(|file| ImageReader::new(file).with_guessed_format());
     let mut reader = reader.map_err(|error| Error::file(path, error))?;

@@ -3,109 +3,19 @@
 //! Everything stands on an untrained SqueezeNet that `frcnn new` makes, at a small scale so that it runs fast.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod bench;
+mod fixture;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::process::Command;
 
-use image::RgbImage;
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// A new model, its bundle and two images, shared by the tests that run at the same time and removed after the last.
-struct Fixture {
-    folder: TempDir,
-}
-
-impl Fixture {
-    fn get() -> Arc<Fixture> {
-        static SHARED: Mutex<Weak<Fixture>> = Mutex::new(Weak::new());
-        // A test that failed while it held the lock has not harmed what is in it.
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let fixture = Arc::new(Fixture::new());
-            *shared = Arc::downgrade(&fixture);
-            fixture
-        })
-    }
-
-    fn new() -> Fixture {
-        let fixture = Fixture { folder: tempfile::tempdir().unwrap() };
-        succeed(&["new", "--arch", "squeezenet", "--classes", "3", "-o", &fixture.path("model.onnx")]);
-        // At the published scale, 600 pixels, each image would take a second.
-        let manifest = fs::read_to_string(fixture.path("manifest.json")).unwrap();
-        let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
-        manifest["scales"] = vec![96].into();
-        fs::write(fixture.path("small.json"), manifest.to_string()).unwrap();
-        fixture.compile("model.frcnn", &[]);
-        fs::create_dir(fixture.path("photos")).unwrap();
-        for (name, shade) in [("a.png", 40u8), ("b.png", 200)] {
-            let gradient = RgbImage::from_fn(120, 90, |x, y| image::Rgb([x as u8, y as u8 * 2, shade]));
-            gradient.save(fixture.path("photos") + "/" + name).unwrap();
-        }
-        fixture
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_string()
-    }
-
-    fn compile(&self, bundle: &str, more: &[&str]) -> Output {
-        let (model, bundle, manifest) = (self.path("model.onnx"), self.path(bundle), self.path("small.json"));
-        succeed(&[&["compile", &model, "-o", &bundle, "--manifest", &manifest], more].concat())
-    }
-
-    /// `detect` with this fixture's bundle.
-    fn detect(&self, arguments: &[&str]) -> Output {
-        frcnn(&[&["detect", &self.path("model.frcnn")], arguments].concat())
-    }
-
-    /// A folder of a test's own.
-    fn fresh(&self, name: &str) -> PathBuf {
-        let folder = self.folder.path().join(name);
-        fs::create_dir(&folder).unwrap();
-        folder
-    }
-}
-
-fn frcnn(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_frcnn")).args(arguments).output().unwrap()
-}
-
-fn succeed(arguments: &[&str]) -> Output {
-    let output = frcnn(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
-    output
-}
-
-/// Asserts on the exit code and on words that standard error must have.
-fn fails(output: &Output, code: i32, words: &[&str]) {
-    let errors = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{errors}");
-    for word in words {
-        assert!(errors.contains(word), "`{word}` is not in: {errors}");
-    }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn json_lines(output: &Output) -> Vec<Value> {
-    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use fixture::{Fixture, fails, frcnn, json_lines, stderr, stdout, succeed, text};
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    for command in ["compile", "detect", "inspect", "new"] {
+    for command in ["bench", "compile", "detect", "inspect", "new"] {
         let help = stdout(&succeed(&[command, "--help"]));
         assert!(help.contains(&format!("Examples:\n  frcnn {command} ")), "{help}");
     }
@@ -145,6 +55,26 @@ fn compile_reports_what_it_did() {
     assert_eq!((stdout(&quiet), stderr(&quiet)), (String::new(), String::new()));
     let same = fs::read(fixture.path("svd.frcnn")).unwrap() == fs::read(fixture.path("quiet.frcnn")).unwrap();
     assert!(same, "the same input gave other bytes");
+}
+
+#[test]
+fn compile_writes_onnx_that_compiles_again() {
+    let fixture = Fixture::get();
+    let emitted = fixture.path("emitted.onnx");
+    let output = fixture.compile("emitted.frcnn", &["--svd", "fc6=32", "--emit-onnx", &emitted]);
+    assert!(stdout(&output).contains("emitted.onnx"), "{}", stdout(&output));
+    let (again, manifest) = (fixture.path("again.frcnn"), fixture.path("small.json"));
+    succeed(&["compile", &emitted, "-o", &again, "--manifest", &manifest, "--quiet"]);
+    let sections = |bundle: &str| {
+        let json: Value = serde_json::from_str(&stdout(&succeed(&["inspect", bundle, "--json"]))).unwrap();
+        let hashes = json["sections"].as_array().unwrap().iter().map(|s| s["xxh3_128"].clone());
+        hashes.collect::<Vec<Value>>()
+    };
+    assert_eq!(sections(&fixture.path("emitted.frcnn")), sections(&again));
+
+    let model = fixture.path("model.onnx");
+    let onto_itself = ["compile", &model, "-o", &again, "--manifest", &manifest, "--emit-onnx", &model];
+    fails(&frcnn(&onto_itself), 1, &["model.onnx: is read as well"]);
 }
 
 #[test]

@@ -12,15 +12,15 @@ const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// One input.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Image {
+pub(crate) struct Image {
     /// As given, or as found in the folder that was given.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The file's name without its extension: the key of its proposals.
-    pub(super) stem: String,
+    pub(crate) stem: String,
 }
 
 impl Image {
-    fn new(path: PathBuf) -> Image {
+    pub(crate) fn new(path: PathBuf) -> Image {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Image { path, stem }
     }
@@ -28,15 +28,15 @@ impl Image {
 
 /// What the arguments name.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     /// In the order given; a folder's in the order of their names.
-    pub(super) images: Vec<Image>,
+    pub(crate) images: Vec<Image>,
     /// One for each argument that names no image.
-    pub(super) mistaken: Vec<Error>,
+    pub(crate) mistaken: Vec<Error>,
 }
 
 /// Finds the images that `paths` name: files whatever they are called, and of folders the images directly in them.
-pub(super) fn list(paths: &[PathBuf]) -> Inputs {
+pub(crate) fn list(paths: &[PathBuf]) -> Inputs {
     let mut inputs = Inputs::default();
     for path in paths {
         let found = match fs::metadata(path) {

@@ -1,0 +1,271 @@
+//! A bundle's network as standard ONNX again, factored layers included, so that any runtime can run the very same
+//! computation.
+//!
+//! ```text
+//! bundle, channels last              ONNX, channels first
+//! Conv   [Kh, Kw, Ci/g, Co]    ──►   Conv [Co, Ci/g, Kh, Kw]
+//! Gemm   [in, out]             ──►   Gemm [out, in], transB; columns of (y, x, c) become columns of (c, y, x)
+//! Affine x * scale + shift     ──►   BatchNormalization of mean 0, variance 1 and epsilon 0
+//! RoI pooling                  ──►   MaxRoiPool
+//! ```
+//!
+//! Every other layer has an ONNX operator of the same name and attributes. Compiling what was emitted gives the same
+//! layers and, bit for bit, the same weights: that is why an affine layer becomes one node and not a `Mul` and an
+//! `Add`. Only fully connected layers are named anew, since the compiler names them by their order: `fc6_L`, `fc6_U`
+//! become `fc6`, `fc7`.
+
+mod names;
+mod order;
+
+use frcnn_bundle::{Bundle, Conv, Gemm, Graph, Layer, Op, Pool, SectionId, Shape, nominal_size};
+use tract_onnx::pb::{AttributeProto, ModelProto};
+
+use crate::onnx_writer::{Dim, OnnxWriter, attr, tensor};
+
+use names::Names;
+use order::{Order, conv_weight, gemm_weight};
+
+const DATA: &str = "data";
+const ROIS: &str = "rois";
+const OUTPUTS: [&str; 2] = ["cls_prob", "bbox_pred"];
+
+/// A layer that ONNX, channels first, has no word for. No bundle that this crate compiles has one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("layer `{layer}` cannot be written as ONNX: {problem}")]
+pub struct EmitError {
+    /// The layer.
+    pub layer: String,
+    /// What keeps it.
+    pub problem: String,
+}
+
+/// The network of `bundle` as an ONNX model with inputs `data` `[1, 3, H, W]` and `rois` `[R, 5]`, and outputs
+/// `cls_prob` `[R, K+1]` and `bbox_pred` `[R, 4(K+1)]`.
+///
+/// `data` is what the device calls the blob: blue, green, red, means subtracted. The operator set is 13, or 14 where
+/// a layer needs it.
+///
+/// # Errors
+/// A row that was flattened from a map is joined, normalised by a softmax or given out before a fully connected layer
+/// has read it: its values lie in another order in ONNX.
+pub fn emit_onnx(bundle: &Bundle) -> Result<ModelProto, EmitError> {
+    let contents = bundle.contents();
+    let scores = contents.manifest.classes.len() as i64;
+    let mut onnx = OnnxWriter::new("fast_rcnn");
+    onnx.input(DATA, &[Dim::Size(1), Dim::Size(3), Dim::Symbol("H"), Dim::Symbol("W")]);
+    onnx.input(ROIS, &[Dim::Symbol("R"), Dim::Size(5)]);
+    let mut emitter =
+        Emitter { bundle, onnx, names: Names::reserving(&[DATA, ROIS, OUTPUTS[0], OUTPUTS[1]]) };
+
+    let (height, width) = nominal_size(&contents.manifest);
+    let image = Value { name: DATA.to_string(), order: Order::AsOnDevice };
+    let trunk = &contents.trunk;
+    let (values, shapes) = emitter.graph(trunk, image, Shape::Map { height, width, channels: 3 }, &[])?;
+    let map = trunk.outputs.first().map_or(0, |&value| value as usize);
+
+    let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
+    let pool5 = emitter.names.unique("pool5");
+    emitter.onnx.node(
+        "MaxRoiPool",
+        &pool5,
+        &[values.get(map).map_or(DATA, |value| &value.name), ROIS],
+        [
+            attr::ints("pooled_shape", &[height as i64, width as i64]),
+            attr::float("spatial_scale", contents.roi_pooling.spatial_scale),
+        ],
+    );
+
+    let regions = Shape::Map { height, width, channels: shapes.get(map).map_or(0, Shape::channels) };
+    let head = &contents.head;
+    let pool5 = Value { name: pool5, order: Order::AsOnDevice };
+    let (values, _) = emitter.graph(head, pool5, regions, &OUTPUTS)?;
+    for ((&value, name), columns) in head.outputs.iter().zip(OUTPUTS).zip([scores, 4 * scores]) {
+        if values.get(value as usize).is_none_or(|value| value.order != Order::AsOnDevice) {
+            return Err(EmitError { layer: name.to_string(), problem: order::PROBLEM.to_string() });
+        }
+        emitter.onnx.output(name, &[Dim::Symbol("R"), Dim::Size(columns)]);
+    }
+    Ok(emitter.onnx.finish())
+}
+
+/// A value that is already computed in the model.
+struct Value {
+    name: String,
+    order: Order,
+}
+
+struct Emitter<'a> {
+    bundle: &'a Bundle,
+    onnx: OnnxWriter,
+    names: Names,
+}
+
+impl Emitter<'_> {
+    /// Adds a graph's layers; gives its values and their shapes. Its outputs get the names `outputs`.
+    fn graph(
+        &mut self,
+        graph: &Graph,
+        input: Value,
+        shape: Shape,
+        outputs: &[&str],
+    ) -> Result<(Vec<Value>, Vec<Shape>), EmitError> {
+        let shapes = graph.infer(shape).map_err(|(position, problem)| EmitError {
+            layer: graph.layers.get(position).map(|layer| layer.name.clone()).unwrap_or_default(),
+            problem,
+        })?;
+        let mut values = vec![input];
+        for layer in &graph.layers {
+            let given = graph.outputs.iter().position(|&output| output as usize == values.len());
+            let name = match given.and_then(|position| outputs.get(position)) {
+                Some(&output) => output.to_string(),
+                None => self.names.unique(&layer.name),
+            };
+            let read: Vec<&Value> =
+                layer.inputs.iter().filter_map(|&value| values.get(value as usize)).collect();
+            let shape = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
+            let order =
+                Order::after(layer, &read.iter().map(|value| value.order).collect::<Vec<_>>(), shape)?;
+            self.layer(layer, &name, &read);
+            values.push(Value { name, order });
+        }
+        Ok((values, shapes))
+    }
+
+    fn layer(&mut self, layer: &Layer, name: &str, read: &[&Value]) {
+        let mut inputs: Vec<String> = read.iter().map(|value| value.name.clone()).collect();
+        let order = read.first().map_or(Order::AsOnDevice, |value| value.order);
+        let mut attributes = Vec::new();
+        let op_type = match &layer.op {
+            Op::Conv(conv) => {
+                inputs.extend(self.conv_weights(name, conv));
+                attributes = window(conv.kernel, conv.stride, conv.pads);
+                attributes.push(attr::ints("dilations", &conv.dilation.map(i64::from)));
+                attributes.push(attr::int("group", conv.group.into()));
+                "Conv"
+            }
+            Op::MaxPool(pool) => {
+                attributes = pooling(pool);
+                "MaxPool"
+            }
+            Op::AveragePool { pool, count_include_pad } => {
+                attributes = pooling(pool);
+                attributes.push(attr::int("count_include_pad", (*count_include_pad).into()));
+                "AveragePool"
+            }
+            Op::GlobalAveragePool => "GlobalAveragePool",
+            Op::Lrn { size, alpha, beta, k } => {
+                attributes.push(attr::int("size", (*size).into()));
+                attributes.extend([("alpha", alpha), ("beta", beta), ("bias", k)].map(float));
+                "LRN"
+            }
+            Op::Relu => "Relu",
+            Op::LeakyRelu { alpha } => {
+                attributes.push(float(("alpha", alpha)));
+                "LeakyRelu"
+            }
+            Op::Clip { low, high } => {
+                inputs.extend(self.bounds(name, *low, *high));
+                "Clip"
+            }
+            Op::Sigmoid => "Sigmoid",
+            Op::HardSigmoid { alpha, beta } => {
+                attributes.extend([("alpha", alpha), ("beta", beta)].map(float));
+                "HardSigmoid"
+            }
+            Op::HardSwish => "HardSwish",
+            Op::Concat => {
+                attributes.push(attr::int("axis", 1));
+                "Concat"
+            }
+            Op::Add => "Add",
+            Op::Mul => "Mul",
+            Op::Affine(affine) => {
+                let channels = affine.channels as usize;
+                let [scale, shift] =
+                    [affine.scale, affine.shift].map(|id| order.to_onnx(self.bundle.weights(id)));
+                for (part, values) in [
+                    ("scale", scale),
+                    ("shift", shift),
+                    ("mean", vec![0.0; channels]),
+                    ("variance", vec![1.0; channels]),
+                ] {
+                    inputs.push(self.constant(name, part, &[channels], &values));
+                }
+                attributes.push(attr::float("epsilon", 0.0));
+                "BatchNormalization"
+            }
+            Op::Flatten => {
+                attributes.push(attr::int("axis", 1));
+                "Flatten"
+            }
+            Op::Gemm(gemm) => {
+                inputs.extend(self.gemm_weights(name, gemm, order));
+                attributes.push(attr::int("transB", 1));
+                "Gemm"
+            }
+            Op::Softmax => {
+                attributes.push(attr::int("axis", 1));
+                "Softmax"
+            }
+        };
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        self.onnx.node(op_type, name, &inputs, attributes);
+    }
+
+    fn conv_weights(&mut self, layer: &str, conv: &Conv) -> Vec<String> {
+        let [kh, kw] = conv.kernel.map(|k| k as usize);
+        let (ci, co) = ((conv.in_channels / conv.group) as usize, conv.out_channels as usize);
+        let weight = conv_weight(self.bundle.weights(conv.weight), kh * kw, ci, co);
+        let weight = self.constant(layer, "weight", &[co, ci, kh, kw], &weight);
+        [weight].into_iter().chain(self.bias(layer, conv.bias)).collect()
+    }
+
+    fn gemm_weights(&mut self, layer: &str, gemm: &Gemm, order: Order) -> Vec<String> {
+        let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
+        let weight = gemm_weight(self.bundle.weights(gemm.weight), rows, columns, order);
+        let weight = self.constant(layer, "weight", &[columns, rows], &weight);
+        [weight].into_iter().chain(self.bias(layer, gemm.bias)).collect()
+    }
+
+    fn bias(&mut self, layer: &str, bias: Option<SectionId>) -> Option<String> {
+        let values = self.bundle.weights(bias?);
+        Some(self.constant(layer, "bias", &[values.len()], values))
+    }
+
+    /// `Clip` takes its bounds as inputs; one that bounds nothing is left out, at the end by leaving the input away.
+    fn bounds(&mut self, layer: &str, low: f32, high: f32) -> Vec<String> {
+        let mut bound = |part, value: f32| {
+            if value.is_infinite() { String::new() } else { self.constant(layer, part, &[], &[value]) }
+        };
+        let mut bounds = vec![bound("min", low), bound("max", high)];
+        while bounds.last().is_some_and(String::is_empty) {
+            bounds.pop();
+        }
+        bounds
+    }
+
+    fn constant(&mut self, layer: &str, part: &str, dims: &[usize], values: &[f32]) -> String {
+        let name = self.names.unique(&format!("{layer}.{part}"));
+        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
+        self.onnx.initializer(tensor::f32(&name, &dims, values));
+        name
+    }
+}
+
+fn float((name, value): (&str, &f32)) -> AttributeProto {
+    attr::float(name, *value)
+}
+
+fn window(kernel: [u32; 2], stride: [u32; 2], pads: [u32; 4]) -> Vec<AttributeProto> {
+    vec![
+        attr::ints("kernel_shape", &kernel.map(i64::from)),
+        attr::ints("strides", &stride.map(i64::from)),
+        attr::ints("pads", &pads.map(i64::from)),
+    ]
+}
+
+fn pooling(pool: &Pool) -> Vec<AttributeProto> {
+    let mut attributes = window(pool.kernel, pool.stride, pool.pads);
+    attributes.push(attr::int("ceil_mode", pool.ceil_mode.into()));
+    attributes
+}

@@ -1,0 +1,100 @@
+//! The measurement itself.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use frcnn::{Frame, Options, Timings};
+
+use super::report::{Percentiles, Report, Stages};
+use super::work::Work;
+use crate::error::Error;
+use crate::files;
+use crate::units::milliseconds;
+
+/// Opens `bundle`, detects twice, and then `runs` times.
+pub(super) fn measure(
+    bundle: &Path,
+    work: &Work,
+    threads: Option<usize>,
+    runs: u32,
+) -> Result<Report, Error> {
+    let failed = |error: frcnn::Error| Error::file(bundle, error);
+    into_page_cache(bundle)?;
+
+    let start = Instant::now();
+    let detector = files::open_detector(bundle, &Options { threads, ..Options::default() })?;
+    let open_ms = milliseconds(start.elapsed());
+
+    let (width, height) = work.pixels.dimensions();
+    let frame = Frame::rgb8(work.pixels.as_raw(), width, height).map_err(failed)?;
+    let mut session = detector.session();
+    let mut detect = || {
+        let start = Instant::now();
+        session.detect(&frame, &work.boxes).map_err(failed)?;
+        Ok((*session.timings(), milliseconds(start.elapsed())))
+    };
+    let (_, first_ms) = detect()?;
+    detect()?;
+    let steady = (0..runs).map(|_| detect()).collect::<Result<Vec<_>, Error>>()?;
+    // Before anything below takes memory that detecting does not need.
+    let peak_rss_mb = peak_rss_mb();
+
+    let blobs = session.preprocess(&frame);
+    let distinct_rois = session.project(&work.boxes, &blobs).map_err(failed)?.rois.len();
+    let stage = |of: fn(&Timings) -> std::time::Duration| {
+        Percentiles::of(steady.iter().map(|(timings, _)| milliseconds(of(timings))).collect())
+    };
+    Ok(Report {
+        bundle: bundle.display().to_string(),
+        threads: detector.threads(),
+        runs,
+        rois: work.boxes.len(),
+        distinct_rois,
+        frame: [height as usize, width as usize],
+        blob: blobs.iter().map(|blob| [blob.height, blob.width]).collect(),
+        open_ms,
+        first_ms,
+        stages: Stages {
+            preprocess: stage(|timings| timings.preprocess),
+            trunk: stage(|timings| timings.trunk),
+            roi_pool: stage(|timings| timings.roi_pool),
+            head: stage(|timings| timings.head),
+            postprocess: stage(|timings| timings.postprocess),
+            total: Percentiles::of(steady.iter().map(|(_, total)| *total).collect()),
+        },
+        peak_rss_mb,
+    })
+}
+
+/// Reads the file in small pieces, which leaves the peak of this process's memory alone.
+fn into_page_cache(path: &Path) -> Result<(), Error> {
+    File::open(path)
+        .and_then(|mut file| io::copy(&mut file, &mut io::sink()))
+        .map_err(|error| Error::file(path, error))?;
+    Ok(())
+}
+
+/// The largest memory that this process has had resident, in MiB, where the system tells.
+fn peak_rss_mb() -> Option<f64> {
+    parse_peak_rss_mb(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn parse_peak_rss_mb(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peak_memory_is_read_where_it_is_told() {
+        assert_eq!(parse_peak_rss_mb("VmPeak:\t 9000 kB\nVmHWM:\t    1536 kB\nVmRSS:\t 1 kB\n"), Some(1.5));
+        assert_eq!(parse_peak_rss_mb("VmRSS:\t 1 kB\n"), None);
+        assert_eq!(parse_peak_rss_mb("VmHWM:\t many kB\n"), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! `frcnn bench`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::fixture::{Fixture, fails, frcnn, stdout, succeed};
+
+#[test]
+fn bench_measures_every_stage() {
+    let fixture = Fixture::get();
+    let bundle = fixture.path("model.frcnn");
+    let bench = |more: &[&str]| succeed(&[&["bench", &bundle, "--runs", "3"], more].concat());
+    let report = |more: &[&str]| -> Value {
+        serde_json::from_str(&stdout(&bench(&[more, &["--json"]].concat()))).unwrap()
+    };
+    let random = report(&["--size", "90x120", "--rois", "50", "--threads", "1"]);
+    let keys: Vec<&str> = random.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut expected = [
+        "bundle",
+        "threads",
+        "runs",
+        "rois",
+        "distinct_rois",
+        "frame",
+        "blob",
+        "open_ms",
+        "first_ms",
+        "stages",
+        "peak_rss_mb",
+    ];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!(random["stages"].as_object().unwrap().len(), 6);
+    let p50 = |stage: &str| random["stages"][stage]["p50_ms"].as_f64().unwrap();
+    for stage in ["preprocess", "trunk", "roi_pool", "head", "postprocess", "total"] {
+        let p95 = random["stages"][stage]["p95_ms"].as_f64().unwrap();
+        assert!(0.0 < p50(stage) && p50(stage) <= p95 && p50(stage) <= p50("total"), "{stage}: {random}");
+    }
+    for name in ["open_ms", "first_ms"] {
+        assert!(random[name].as_f64().unwrap() > 0.0, "{name}");
+    }
+    let weights = fs::metadata(&bundle).unwrap().len() as f64 / 1048576.0;
+    if cfg!(target_os = "linux") {
+        let peak = random["peak_rss_mb"].as_f64().unwrap();
+        assert!(peak > weights, "{peak} MiB, and {weights} MiB of weights");
+    } else {
+        assert!(random["peak_rss_mb"].is_null());
+    }
+    // The fixture's scale is 96.
+    assert_eq!((&random["frame"], &random["blob"]), (&vec![90, 120].into(), &serde_json::json!([[96, 128]])));
+    assert_eq!((&random["threads"], &random["runs"], &random["rois"]), (&1.into(), &3.into(), &50.into()));
+    assert!((1..=50).contains(&random["distinct_rois"].as_u64().unwrap()));
+
+    let boxes = fixture.path("bench.json");
+    fs::write(&boxes, "[[10, 10, 60, 60], [10, 10, 60, 60], [0, 0, 90, 80]]").unwrap();
+    let photo = fixture.path("photos/a.png");
+    let of_photo = report(&["--image", &photo, "--proposals", &boxes]);
+    assert_eq!((&of_photo["rois"], &of_photo["distinct_rois"]), (&3.into(), &2.into()));
+
+    let table = stdout(&bench(&["--image", &photo, "--rois", "7"]));
+    for words in ["90 x 120", "96 x 128 (the manifest's scales", "7, ", "RoI pool", "Over 3 runs", "p95 ms"] {
+        assert!(table.contains(words), "`{words}` is not in: {table}");
+    }
+}
+
+#[test]
+fn bench_called_wrongly_says_so() {
+    let fixture = Fixture::get();
+    let bundle = fixture.path("model.frcnn");
+    let bench = |more: &[&str]| frcnn(&[&["bench", &bundle], more].concat());
+    for size in ["600", "600x0", "x", "99999x10", "600*800"] {
+        fails(&bench(&["--size", size]), 2, &["--size", "HEIGHTxWIDTH"]);
+    }
+    fails(&bench(&["--runs", "0"]), 2, &["--runs"]);
+    fails(&bench(&["--threads", "0"]), 2, &["threads"]);
+    fails(&bench(&["--proposals", "boxes.json"]), 2, &["--image"]);
+    fails(&bench(&["--image", "photo.png", "--size", "60x80"]), 2, &["--size"]);
+    fails(&bench(&["--image", &fixture.path("absent.png")]), 1, &["absent.png: "]);
+    fails(&frcnn(&["bench", &fixture.path("absent.frcnn")]), 1, &["absent.frcnn: "]);
+    // SqueezeNet's pools need some pixels to work on: the manifest's long side is at most 1000.
+    fails(&bench(&["--size", "1x10000", "--rois", "1"]), 1, &["model.frcnn: ", "1000"]);
+}
