@@ -1,6 +1,7 @@
 //! Instruction sets: which the CPU has, and plain loops compiled once for each.
 
-/// An instruction set that kernels are written for. All give the same bits.
+/// An instruction set that kernels are written for. All give the same bits, but for sums of products, which some round
+/// once where others round twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
     /// Whatever the crate was compiled for.

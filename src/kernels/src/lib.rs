@@ -27,7 +27,7 @@ mod tasks;
 mod test_random;
 mod window;
 
-pub use conv::{ConvShape, conv2d_into, conv2d_reference};
+pub use conv::{ConvAlgorithm, ConvShape, PreparedConv, conv2d_into, conv2d_reference};
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
 pub use isa::Isa;

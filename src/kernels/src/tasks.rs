@@ -32,6 +32,31 @@ pub(crate) fn for_each_chunk<S: Send>(
     }
 }
 
+/// Calls `work(state, i)` once for every `i` in `0..count`, shared out as [`for_each_chunk`] shares chunks.
+pub(crate) fn for_each_index<S: Send>(states: &mut [S], count: usize, work: impl Fn(&mut S, usize) + Sync) {
+    #[cfg(feature = "std")]
+    if states.len() > 1 && count > 1 {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        // A task that finds nothing left has added one for nothing; `count` plus the tasks is far from overflow.
+        let next = AtomicUsize::new(0);
+        rayon::scope(|scope| {
+            for state in states.iter_mut().take(count) {
+                scope.spawn(|_| {
+                    while let i = next.fetch_add(1, Ordering::Relaxed)
+                        && i < count
+                    {
+                        work(state, i);
+                    }
+                });
+            }
+        });
+        return;
+    }
+    if let Some(state) = states.first_mut() {
+        (0..count).for_each(|i| work(state, i));
+    }
+}
+
 /// As many tasks as `threads` asks for, but no more than the current rayon pool runs at once.
 pub(crate) fn task_count(threads: usize) -> usize {
     #[cfg(feature = "std")]
@@ -57,6 +82,17 @@ pub(crate) fn for_each_chunk_stateless(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn every_index_once() {
+        use std::sync::Mutex;
+        for (tasks, count) in [(1, 0), (1, 5), (3, 0), (3, 1), (3, 100), (9, 4)] {
+            let seen = Mutex::new(alloc::vec![0; count]);
+            for_each_index(&mut alloc::vec![(); tasks], count, |(), i| seen.lock().unwrap()[i] += 1);
+            assert_eq!(seen.into_inner().unwrap(), alloc::vec![1; count], "{tasks} tasks");
+        }
+    }
 
     #[test]
     fn every_chunk_once() {

@@ -14,13 +14,23 @@
 //! 4. A group is the same product on a range of channels, rows `Ci` or `Co` apart.
 //! 5. A group of one input channel (depthwise) is no product of matrices: it is summed directly, tap by tap.
 //!
+//! That is [`conv2d_into`], which takes any layer and its weights as they are. A layer that runs more than once is
+//! worth preparing: [`PreparedConv`] chooses among this, `direct` and `winograd` by `cost`.
+//!
 //! Blocks depend on the shape alone, and threads share them out: the result has the same bits for any number.
 
+mod aligned;
+mod cost;
 mod depthwise;
+mod direct;
 mod im2col;
+mod prepared;
+mod product;
 mod reference;
+mod simd;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
 use alloc::vec::Vec;
 
@@ -30,6 +40,7 @@ use crate::{
     gemm::{Strided, bias_relu, check_bias, matmul_strided},
     len_of, tasks,
 };
+pub use prepared::{ConvAlgorithm, PreparedConv};
 pub use reference::conv2d_reference;
 
 /// Values of a block's patches, and of its output, that fit in L2 beside the packed weights: 1 MiB.
@@ -104,6 +115,27 @@ impl ConvShape {
         bias: Option<&[f32]>,
         out: &[f32],
     ) -> Result<(usize, usize), ShapeError> {
+        let (height, width) = self.check_operands(input, weights, bias)?;
+        ShapeError::check("out", len_of(&[self.batch, height, width, self.out_channels]), out.len())?;
+        Ok((height, width))
+    }
+
+    /// Checks everything but the output, and gives its size.
+    fn check_operands(
+        &self,
+        input: &[f32],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<(usize, usize), ShapeError> {
+        let size = self.check_layer(weights)?;
+        check_bias(bias, self.out_channels)?;
+        let input_len = len_of(&[self.batch, self.height, self.width, self.in_channels]);
+        ShapeError::check("input", input_len, input.len())?;
+        Ok(size)
+    }
+
+    /// Checks what does not depend on the maps, and gives the output size.
+    fn check_layer(&self, weights: &[f32]) -> Result<(usize, usize), ShapeError> {
         let whole = |channels: usize| channels.checked_next_multiple_of(self.group).unwrap_or(usize::MAX);
         ShapeError::check("in_channels, a multiple of group", whole(self.in_channels), self.in_channels)?;
         ShapeError::check("out_channels, a multiple of group", whole(self.out_channels), self.out_channels)?;
@@ -111,13 +143,6 @@ impl ConvShape {
             return Err(ShapeError { what: "windows that fit the padded input", expected: 1, found: 0 });
         };
         ShapeError::check("weights", self.weight_len(), weights.len())?;
-        check_bias(bias, self.out_channels)?;
-        ShapeError::check(
-            "input",
-            len_of(&[self.batch, self.height, self.width, self.in_channels]),
-            input.len(),
-        )?;
-        ShapeError::check("out", len_of(&[self.batch, height, width, self.out_channels]), out.len())?;
         Ok((height, width))
     }
 }

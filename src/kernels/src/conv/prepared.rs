@@ -1,0 +1,202 @@
+//! A layer whose algorithm was chosen and whose weights were laid out once.
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{vec, vec::Vec};
+
+use super::{
+    ConvShape, conv2d_into,
+    cost::choose,
+    direct::Direct,
+    winograd::{Tile, Winograd},
+};
+use crate::{Isa, PoolShape, ShapeError, len_of, max_pool_into};
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConvAlgorithm {
+    /// [`conv2d_into`]: any layer, the weights as they are.
+    Plain,
+    /// By the definition, sums in registers: packed weights, as large as the layer's.
+    Direct,
+    /// Winograd's F(4x4, 3x3): 3x3, stride 1; a quarter of the multiplications, weights 4 times the layer's.
+    Winograd4,
+    /// Winograd's F(6x6, 3x3): 3x3, stride 1; a fifth of the multiplications, weights 7.1 times the layer's.
+    Winograd6,
+}
+
+/// A convolution layer ready to run on maps of any size, from any number of threads at once.
+#[derive(Clone, Debug)]
+pub struct PreparedConv {
+    /// Batch, height and width are those it was prepared with.
+    shape: ConvShape,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Plain,
+    Direct(Direct),
+    Winograd(Winograd),
+}
+
+impl PreparedConv {
+    /// Chooses the algorithm that costs least on maps of the size of `shape`, and lays out `weights`,
+    /// `[Kh, Kw, Ci / group, Co]`, for it.
+    ///
+    /// # Errors
+    /// `weights` has another length, a channel count is not a multiple of `group`, or
+    /// [`ConvShape::output_size`] is `None`.
+    pub fn new(shape: &ConvShape, weights: &[f32]) -> Result<Self, ShapeError> {
+        Self::with(Isa::detect(), None, shape, weights)
+    }
+
+    /// [`PreparedConv::new`] on a chosen instruction set and with a chosen algorithm, for tests and benches. An
+    /// instruction set that the CPU lacks is replaced by [`Isa::Scalar`], an algorithm that does not compute such
+    /// layers by [`ConvAlgorithm::Plain`].
+    ///
+    /// # Errors
+    /// As [`PreparedConv::new`].
+    pub fn with(
+        isa: Isa,
+        algorithm: Option<ConvAlgorithm>,
+        shape: &ConvShape,
+        weights: &[f32],
+    ) -> Result<Self, ShapeError> {
+        shape.check_layer(weights)?;
+        let algorithm = algorithm.unwrap_or_else(|| choose(shape));
+        let winograd = |tile| Form::Winograd(Winograd::new(isa, tile, shape, weights));
+        let form = match algorithm {
+            ConvAlgorithm::Direct if Direct::applies(shape) => Form::Direct(Direct::new(isa, shape, weights)),
+            ConvAlgorithm::Winograd4 if Winograd::applies(shape) => winograd(Tile::F4),
+            ConvAlgorithm::Winograd6 if Winograd::applies(shape) => winograd(Tile::F6),
+            _ => Form::Plain,
+        };
+        Ok(Self { shape: shape.clone(), form })
+    }
+
+    /// The algorithm that runs.
+    #[must_use]
+    pub fn algorithm(&self) -> ConvAlgorithm {
+        match &self.form {
+            Form::Plain => ConvAlgorithm::Plain,
+            Form::Direct(_) => ConvAlgorithm::Direct,
+            Form::Winograd(layer) if layer.tile() == Tile::F4 => ConvAlgorithm::Winograd4,
+            Form::Winograd(_) => ConvAlgorithm::Winograd6,
+        }
+    }
+
+    /// Bytes of weights held here, beside the caller's.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        match &self.form {
+            Form::Plain => 0,
+            Form::Direct(layer) => layer.weight_bytes(),
+            Form::Winograd(layer) => layer.weight_bytes(),
+        }
+    }
+
+    /// Convolves as [`conv2d_into`] does, with the same arguments. `shape` may differ in batch, height and width from
+    /// the one the layer was prepared for; `weights` are those it was prepared with.
+    ///
+    /// # Errors
+    /// As [`conv2d_into`], or `shape` is another layer's.
+    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+    pub fn run(
+        &self,
+        shape: &ConvShape,
+        input: &[f32],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        threads: usize,
+        scratch: &mut Vec<f32>,
+        out: &mut [f32],
+    ) -> Result<(), ShapeError> {
+        self.check_layer(shape)?;
+        let (out_height, out_width) = shape.check(input, weights, bias, out)?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let out_size = [out_height, out_width];
+        match &self.form {
+            Form::Plain => conv2d_into(shape, input, weights, bias, relu, threads, scratch, out)?,
+            Form::Direct(layer) => {
+                layer.run(shape, out_size, input, bias, relu, threads, scratch, out);
+            }
+            Form::Winograd(layer) => {
+                layer.run(shape, out_size, None, input, bias, relu, threads, scratch, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether [`PreparedConv::run_max_pooled`] writes the pooled map alone. Otherwise it makes the whole one first, in
+    /// memory of its own, and there is nothing to gain from it.
+    #[must_use]
+    pub fn fuses_max_pool(&self) -> bool {
+        matches!(self.form, Form::Winograd(_))
+    }
+
+    /// [`PreparedConv::run`], then max pooling by 2x2 windows that move by 2, without padding: the same bits as
+    /// [`max_pool_into`] would give. With `ceil_mode` the last window of an odd row or column is a cell wide, without it
+    /// there is none.
+    ///
+    /// # Errors
+    /// As [`PreparedConv::run`], with an `out` of `[N, Hp, Wp, Co]`; or the convolved map is smaller than a window.
+    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+    pub fn run_max_pooled(
+        &self,
+        shape: &ConvShape,
+        ceil_mode: bool,
+        input: &[f32],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        threads: usize,
+        scratch: &mut Vec<f32>,
+        out: &mut [f32],
+    ) -> Result<(), ShapeError> {
+        self.check_layer(shape)?;
+        let (height, width) = shape.check_operands(input, weights, bias)?;
+        let pool = PoolShape {
+            batch: shape.batch,
+            height,
+            width,
+            channels: shape.out_channels,
+            kernel: [2, 2],
+            stride: [2, 2],
+            dilation: [1, 1],
+            pads: [0; 4],
+            ceil_mode,
+        };
+        let Some((pooled_height, pooled_width)) = pool.output_size() else {
+            return Err(ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 });
+        };
+        let pooled = [pooled_height, pooled_width];
+        let pooled_len = len_of(&[shape.batch, pooled_height, pooled_width, shape.out_channels]);
+        ShapeError::check("out", pooled_len, out.len())?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        if let Form::Winograd(layer) = &self.form {
+            let size = [height, width];
+            layer.run(shape, size, Some(pooled), input, bias, relu, threads, scratch, out);
+            return Ok(());
+        }
+        let mut whole = vec![0.0; len_of(&[shape.batch, height, width, shape.out_channels])];
+        self.run(shape, input, weights, bias, relu, threads, scratch, &mut whole)?;
+        max_pool_into(&pool, &whole, threads, out)
+    }
+
+    /// Whether `shape` is that of the prepared layer, on maps of any size.
+    fn check_layer(&self, shape: &ConvShape) -> Result<(), ShapeError> {
+        let ConvShape { batch, height, width, .. } = *shape;
+        if *shape == (ConvShape { batch, height, width, ..self.shape.clone() }) {
+            Ok(())
+        } else {
+            Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 })
+        }
+    }
+}

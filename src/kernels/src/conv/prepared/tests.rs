@@ -1,0 +1,265 @@
+use alloc::{vec, vec::Vec};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{conv2d_reference, test_random::Random};
+
+const ALGORITHMS: [ConvAlgorithm; 4] =
+    [ConvAlgorithm::Plain, ConvAlgorithm::Direct, ConvAlgorithm::Winograd4, ConvAlgorithm::Winograd6];
+
+fn shape_3x3(height: usize, width: usize, in_channels: usize, out_channels: usize) -> ConvShape {
+    ConvShape {
+        batch: 1,
+        height,
+        width,
+        in_channels,
+        out_channels,
+        kernel: [3, 3],
+        stride: [1, 1],
+        dilation: [1, 1],
+        pads: [1; 4],
+        group: 1,
+    }
+}
+
+/// Intrinsics that are not inlined make a debug build a hundred times slower.
+const CASES: u32 = if cfg!(debug_assertions) { 6 } else { 96 };
+
+struct Layer {
+    shape: ConvShape,
+    input: Vec<f32>,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Layer {
+    /// As in a trained network: inputs that a ReLU left, weights of variance `2 / K` (He).
+    fn realistic(shape: ConvShape, seed: u32) -> Self {
+        let mut random = Random::new(seed);
+        let mut input = random.values(shape.batch * shape.height * shape.width * shape.in_channels);
+        input.iter_mut().for_each(|v| *v = v.max(0.0));
+        let k = shape.kernel[0] * shape.kernel[1] * shape.in_channels / shape.group;
+        let mut weights = random.values(shape.weight_len());
+        // Values in [-1, 1) have a variance of 1/3.
+        weights.iter_mut().for_each(|w| *w *= (6.0 / k as f32).sqrt());
+        let bias = random.values(shape.out_channels);
+        Self { shape, input, weights, bias }
+    }
+
+    fn out(&self) -> Vec<f32> {
+        let (height, width) = self.shape.output_size().unwrap();
+        vec![f32::NAN; self.shape.batch * height * width * self.shape.out_channels]
+    }
+
+    fn run(&self, prepared: &PreparedConv, bias: bool, relu: bool, threads: usize) -> Vec<f32> {
+        let bias = bias.then_some(&self.bias[..]);
+        let mut out = self.out();
+        // Scratch that holds something else.
+        let mut scratch = vec![f32::NAN; 3000];
+        prepared
+            .run(&self.shape, &self.input, &self.weights, bias, relu, threads, &mut scratch, &mut out)
+            .unwrap();
+        out
+    }
+
+    /// The error relative to the largest output, and the number of threads that must not change a bit.
+    fn check(&self, bias: bool, relu: bool, threads: usize) {
+        let mut exact = self.out();
+        let values = bias.then_some(&self.bias[..]);
+        conv2d_reference(&self.shape, &self.input, &self.weights, values, relu, &mut exact).unwrap();
+        let max = exact.iter().fold(0f32, |max, v| max.max(v.abs()));
+        for isa in Isa::available() {
+            for algorithm in ALGORITHMS {
+                let prepared = PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights).unwrap();
+                let found = self.run(&prepared, bias, relu, 1);
+                for (i, (found, exact)) in found.iter().zip(&exact).enumerate() {
+                    // The project's bound is 2e-4 of the layer's largest value; F(6x6, 3x3), whose largest
+                    // constant is 32 and smallest 1/90, errs by some 3e-5 of it. A wrong tap is off by 1e-2 at least.
+                    assert!(
+                        (found - exact).abs() <= 1e-4 * max + 1e-6,
+                        "{found} for {exact} of {max} at {i}, {algorithm:?} on {isa:?}, {:?}",
+                        self.shape
+                    );
+                }
+                assert_eq!(self.run(&prepared, bias, relu, threads), found, "{threads} threads");
+                self.check_pooled(&prepared, bias, relu, threads, &found);
+            }
+        }
+    }
+
+    /// Pooling on the way out gives the bits of pooling afterwards.
+    fn check_pooled(&self, prepared: &PreparedConv, bias: bool, relu: bool, threads: usize, whole: &[f32]) {
+        let (height, width) = self.shape.output_size().unwrap();
+        for ceil_mode in [false, true] {
+            let pool = PoolShape {
+                batch: self.shape.batch,
+                height,
+                width,
+                channels: self.shape.out_channels,
+                kernel: [2, 2],
+                stride: [2, 2],
+                dilation: [1, 1],
+                pads: [0; 4],
+                ceil_mode,
+            };
+            // A map of a single row or column has no window.
+            let Some((pooled_height, pooled_width)) = pool.output_size() else { continue };
+            let mut expected =
+                vec![f32::NAN; self.shape.batch * pooled_height * pooled_width * self.shape.out_channels];
+            let mut found = expected.clone();
+            max_pool_into(&pool, whole, 1, &mut expected).unwrap();
+            let bias = bias.then_some(&self.bias[..]);
+            let (shape, scratch) = (&self.shape, &mut Vec::new());
+            prepared
+                .run_max_pooled(
+                    shape,
+                    ceil_mode,
+                    &self.input,
+                    &self.weights,
+                    bias,
+                    relu,
+                    threads,
+                    scratch,
+                    &mut found,
+                )
+                .unwrap();
+            assert_eq!(found, expected, "{:?}, ceil {ceil_mode}, {:?}", prepared.algorithm(), self.shape);
+        }
+    }
+}
+
+/// Tasks are bounded by the pool's threads: without a pool of several there would be but one.
+fn in_pool(work: impl FnOnce() + Send) {
+    rayon::ThreadPoolBuilder::new().num_threads(5).build().unwrap().install(work);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn every_algorithm_on_every_isa(
+        (batch, height, width) in (1usize..3, 1usize..41, 1usize..41),
+        (in_channels, out_channels) in (
+            prop_oneof![Just(1usize), Just(3), Just(5), Just(17), Just(64), 1usize..40],
+            prop_oneof![Just(1usize), Just(3), Just(5), Just(17), Just(64), 1usize..40],
+        ),
+        pads in prop_oneof![Just([1usize; 4]), prop::array::uniform4(0usize..4)],
+        (bias, relu, threads) in (any::<bool>(), any::<bool>(), 2usize..6),
+        seed in any::<u32>(),
+    ) {
+        let shape = ConvShape { batch, pads, ..shape_3x3(height, width, in_channels, out_channels) };
+        prop_assume!(shape.output_size().is_some());
+        in_pool(|| Layer::realistic(shape, seed).check(bias, relu, threads));
+    }
+
+    #[test]
+    fn direct_with_any_window(
+        (batch, height, width) in (1usize..3, 1usize..20, 1usize..20),
+        (group, group_in, group_out) in prop_oneof![
+            (Just(1usize), 1usize..70, 1usize..70),
+            (2usize..4, 2usize..20, 1usize..20),
+            (Just(1usize), 130usize..400, 1usize..20),
+        ],
+        kernel in prop_oneof![Just([1usize, 1]), [1usize..6, 1usize..6]],
+        stride in prop_oneof![Just([1usize, 1]), [1usize..5, 1usize..5]],
+        dilation in prop_oneof![Just([1usize, 1]), [1usize..3, 1usize..3]],
+        pads in prop_oneof![Just([0usize; 4]), prop::array::uniform4(0usize..3)],
+        (bias, relu, threads) in (any::<bool>(), any::<bool>(), 2usize..6),
+        seed in any::<u32>(),
+    ) {
+        let shape = ConvShape {
+            batch, height, width, kernel, stride, dilation, pads, group,
+            in_channels: group * group_in,
+            out_channels: group * group_out,
+        };
+        prop_assume!(shape.output_size().is_some());
+        in_pool(|| Layer::realistic(shape, seed).check(bias, relu, threads));
+    }
+}
+
+#[test]
+fn deep_layers_stay_far_below_the_bound() {
+    // 512 channels in: sums of 4608 products. Wide enough for several blocks of tiles.
+    let layer = Layer::realistic(shape_3x3(7, 13, 512, 70), 1);
+    in_pool(|| layer.check(true, false, 4));
+}
+
+#[test]
+fn many_blocks_of_tiles() {
+    // 100 tiles of F(6x6, 3x3) are 9 blocks, enough for two tasks to have their own; 225 of F(4x4, 3x3) are 5, whose
+    // steps they share.
+    let layer = Layer::realistic(shape_3x3(60, 60, 64, 64), 2);
+    in_pool(|| layer.check(true, true, 2));
+}
+
+#[test]
+fn one_form_runs_on_any_size_of_map() {
+    let small = Layer::realistic(shape_3x3(8, 9, 20, 12), 3);
+    for algorithm in ALGORITHMS {
+        let prepared =
+            PreparedConv::with(Isa::detect(), Some(algorithm), &small.shape, &small.weights).unwrap();
+        assert_eq!(prepared.algorithm(), algorithm);
+        let large = Layer {
+            weights: small.weights.clone(),
+            ..Layer::realistic(ConvShape { batch: 2, ..shape_3x3(21, 17, 20, 12) }, 4)
+        };
+        let fresh = PreparedConv::with(Isa::detect(), Some(algorithm), &large.shape, &large.weights).unwrap();
+        assert_eq!(large.run(&prepared, true, true, 1), large.run(&fresh, true, true, 1));
+    }
+}
+
+#[test]
+fn nan_reaches_the_output() {
+    let mut layer = Layer::realistic(shape_3x3(9, 9, 4, 4), 5);
+    layer.input[0] = f32::NAN;
+    for algorithm in ALGORITHMS {
+        let prepared =
+            PreparedConv::with(Isa::detect(), Some(algorithm), &layer.shape, &layer.weights).unwrap();
+        assert!(layer.run(&prepared, true, true, 1)[0].is_nan(), "{algorithm:?}");
+    }
+}
+
+#[test]
+fn another_layer_is_an_error() {
+    let shape = shape_3x3(4, 4, 2, 2);
+    let weights = [0.0; 36];
+    let prepared = PreparedConv::new(&shape, &weights).unwrap();
+    let other = ConvShape { pads: [0; 4], ..shape.clone() };
+    let mut out = [0.0; 8];
+    let run =
+        prepared.run(&other, &[0.0; 32], &weights, None, false, 1, &mut Vec::new(), &mut out).unwrap_err();
+    assert_eq!(run.what, "the layer that was prepared");
+    let one_row = ConvShape { height: 1, ..shape.clone() };
+    let pooled = prepared.run_max_pooled(
+        &one_row,
+        true,
+        &[0.0; 8],
+        &weights,
+        None,
+        false,
+        1,
+        &mut Vec::new(),
+        &mut out,
+    );
+    assert_eq!(pooled.unwrap_err().what, "windows that fit the convolved map");
+    assert_eq!(PreparedConv::new(&shape, &weights[1..]).unwrap_err().what, "weights");
+    let grouped = ConvShape { group: 3, ..shape };
+    assert!(PreparedConv::new(&grouped, &weights).is_err());
+}
+
+#[test]
+fn layers_without_values() {
+    let empty = ConvShape { batch: 0, ..shape_3x3(4, 4, 2, 2) };
+    let no_input = shape_3x3(3, 3, 0, 2);
+    let no_output = shape_3x3(3, 3, 2, 0);
+    for shape in [empty, no_input, no_output] {
+        for algorithm in ALGORITHMS {
+            let layer = Layer::realistic(shape.clone(), 6);
+            let prepared =
+                PreparedConv::with(Isa::detect(), Some(algorithm), &shape, &layer.weights).unwrap();
+            let out = layer.run(&prepared, false, false, 2);
+            assert!(out.iter().all(|&v| v == 0.0), "{algorithm:?} of {shape:?}");
+        }
+    }
+}

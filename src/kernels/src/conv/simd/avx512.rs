@@ -1,0 +1,70 @@
+//! 512-bit registers: 16 lanes.
+
+use core::arch::x86_64::{
+    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
+};
+
+use super::Vector;
+
+// SAFETY: 512 bits are 16 f32. That the CPU has AVX512F is what each caller promises.
+unsafe impl Vector for __m512 {
+    const LANES: usize = 16;
+    const PANEL: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise; 16 values are readable, and no alignment is asked for.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise; 16 values are writable, and no alignment is asked for.
+        unsafe { _mm512_storeu_ps(to, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_add_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_sub_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, factor: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_mul_ps(self, factor) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_fmadd_ps(self, factor, addend) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, value: Self) -> Self {
+        // MAXPS gives its second operand when either is NaN or both are zeros.
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_max_ps(value, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn positive(self) -> Self {
+        // NaN and -0 come second: see `max`.
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_max_ps(_mm512_setzero_ps(), self) }
+    }
+}

@@ -1,0 +1,153 @@
+//! Registers of f32 lanes, and kernels written once over any of them.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod plain;
+
+use crate::Isa;
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512};
+use plain::Plain;
+
+/// The most lanes that any [`Vector`] has.
+pub(super) const MAX_LANES: usize = 16;
+
+/// A register of f32 lanes.
+///
+/// # Safety
+/// `LANES`, at most [`MAX_LANES`], is the number of f32 that `load` reads and `store` writes.
+pub(super) unsafe trait Vector: Copy {
+    const LANES: usize;
+    /// Vectors of output channels that a product keeps beside one another: with [`ROWS`](super::product::ROWS) rows
+    /// of them, one vector of weights for each and one value, they fill the registers.
+    const PANEL: usize;
+
+    /// # Safety
+    /// The CPU has the instruction set of `Self`; the same goes for every function here.
+    unsafe fn splat(value: f32) -> Self;
+
+    /// # Safety
+    /// `LANES` values are readable at `from`, of any alignment.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// # Safety
+    /// `LANES` values are writable at `to`, of any alignment.
+    unsafe fn store(self, to: *mut f32);
+
+    /// # Safety
+    /// As [`Vector::splat`].
+    unsafe fn add(self, other: Self) -> Self;
+
+    /// # Safety
+    /// As [`Vector::splat`].
+    unsafe fn sub(self, other: Self) -> Self;
+
+    /// # Safety
+    /// As [`Vector::splat`].
+    unsafe fn mul(self, factor: Self) -> Self;
+
+    /// `self * factor + addend`, rounded once where the instruction set can.
+    ///
+    /// # Safety
+    /// As [`Vector::splat`].
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+
+    /// In each lane `value` if `value > self`, otherwise `self`: also when either is NaN, and for two zeros.
+    ///
+    /// # Safety
+    /// As [`Vector::splat`].
+    unsafe fn max(self, value: Self) -> Self;
+
+    /// ReLU: NaN and -0 stay as they are.
+    ///
+    /// # Safety
+    /// As [`Vector::splat`].
+    unsafe fn positive(self) -> Self;
+}
+
+/// Work written over any [`Vector`].
+pub(super) trait Kernel {
+    type Output;
+
+    /// Implementations are `#[inline(always)]`, so that they become part of a function compiled for `V`.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set of `V`.
+    unsafe fn run<V: Vector>(self) -> Self::Output;
+}
+
+/// Runs `kernel` on the vectors of `isa`, or on plain ones if the CPU lacks it.
+pub(super) fn run_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if Avx512::new().is_some() => {
+            #[target_feature(enable = "avx512f")]
+            fn avx512<K: Kernel>(kernel: K) -> K::Output {
+                // SAFETY: this function is compiled for AVX512F, so its caller has seen to it.
+                unsafe { kernel.run::<core::arch::x86_64::__m512>() }
+            }
+            // SAFETY: the condition of this arm.
+            unsafe { avx512(kernel) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if Avx2::new().is_some() && has_fma() => {
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2<K: Kernel>(kernel: K) -> K::Output {
+                // SAFETY: this function is compiled for AVX2 and FMA, so its caller has seen to it.
+                unsafe { kernel.run::<core::arch::x86_64::__m256>() }
+            }
+            // SAFETY: the condition of this arm.
+            unsafe { avx2(kernel) }
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon if Neon::new().is_some() => {
+            #[target_feature(enable = "neon")]
+            fn neon<K: Kernel>(kernel: K) -> K::Output {
+                // SAFETY: this function is compiled for NEON, so its caller has seen to it.
+                unsafe { kernel.run::<core::arch::aarch64::float32x4_t>() }
+            }
+            // SAFETY: the condition of this arm.
+            unsafe { neon(kernel) }
+        }
+        // SAFETY: plain arrays need no instruction set but the one compiled for.
+        _ => unsafe { kernel.run::<Plain>() },
+    }
+}
+
+/// Every AVX2 CPU so far multiplies and adds in one, but the two are separate promises.
+#[cfg(target_arch = "x86_64")]
+fn has_fma() -> bool {
+    #[cfg(feature = "std")]
+    return std::arch::is_x86_feature_detected!("fma");
+    #[cfg(not(feature = "std"))]
+    return cfg!(target_feature = "fma");
+}
+
+/// The vectors that [`run_on`] uses for an instruction set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Width {
+    /// [`Vector::LANES`].
+    pub(super) lanes: usize,
+    /// Lanes of [`Vector::PANEL`] vectors.
+    pub(super) panel: usize,
+}
+
+impl Width {
+    pub(super) fn of(isa: Isa) -> Self {
+        struct WidthOf;
+        impl Kernel for WidthOf {
+            type Output = Width;
+            #[inline(always)]
+            unsafe fn run<V: Vector>(self) -> Width {
+                Width { lanes: V::LANES, panel: V::PANEL * V::LANES }
+            }
+        }
+        run_on(isa, WidthOf)
+    }
+}

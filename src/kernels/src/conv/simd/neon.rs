@@ -1,0 +1,69 @@
+//! 128-bit registers: 4 lanes.
+
+use core::arch::aarch64::{
+    float32x4_t, vaddq_f32, vbslq_f32, vcgtq_f32, vcltzq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmulq_f32,
+    vst1q_f32, vsubq_f32,
+};
+
+use super::Vector;
+
+// SAFETY: 128 bits are 4 f32. That the CPU has NEON is what each caller promises.
+unsafe impl Vector for float32x4_t {
+    const LANES: usize = 4;
+    const PANEL: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { vdupq_n_f32(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise; 4 values are readable.
+        unsafe { vld1q_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise; 4 values are writable.
+        unsafe { vst1q_f32(to, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { vaddq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { vsubq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, factor: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { vmulq_f32(self, factor) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { vfmaq_f32(addend, self, factor) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, value: Self) -> Self {
+        // FMAX would give NaN for NaN and +0 for two zeros: compare and select instead.
+        // SAFETY: the caller's promise.
+        unsafe { vbslq_f32(vcgtq_f32(value, self), value, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn positive(self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { vbslq_f32(vcltzq_f32(self), vdupq_n_f32(0.0), self) }
+    }
+}

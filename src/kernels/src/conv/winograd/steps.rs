@@ -1,0 +1,357 @@
+//! The steps of the algorithm: transform the weights; transform tiles of the input, multiply, transform tiles of the
+//! output.
+
+use core::ops::Range;
+
+use super::{
+    Place, Tile, Tiling, f4, f6,
+    nested::{Finish, Square, Transform, transform},
+};
+use crate::{
+    Isa,
+    conv::{
+        product::{Rows, Start, Sums, multiply_panel},
+        simd::{Kernel, MAX_LANES, Vector},
+    },
+};
+
+/// Room for a tile of the widest vectors.
+#[repr(C, align(64))]
+struct Scrap([f32; 8 * 8 * MAX_LANES]);
+
+impl Scrap {
+    fn new() -> Self {
+        Self([0.0; 8 * 8 * MAX_LANES])
+    }
+}
+
+/// A buffer that tasks write to at the same time, each its own part.
+#[derive(Clone, Copy)]
+pub(super) struct Shared(*mut f32);
+
+// SAFETY: writing through it is `unsafe`, and who does so promises that no other task touches the same values.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The buffer from value `by` on.
+    pub(super) fn offset(self, by: usize) -> Self {
+        Self(self.0.wrapping_add(by))
+    }
+
+    pub(super) fn new(buffer: &mut [f32]) -> Self {
+        Self(buffer.as_mut_ptr())
+    }
+}
+
+/// Copies `lanes` channels of the cells `rows x columns` of a square to another.
+///
+/// # Safety
+/// Those cells of `from` are readable, those of `to` writable, and they do not overlap.
+#[inline(always)]
+unsafe fn copy_cells(
+    from: Square<*const f32>,
+    to: Square<*mut f32>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    lanes: usize,
+) {
+    for i in rows {
+        for j in columns.clone() {
+            // SAFETY: the caller's promise. The offset from a square that begins in the padding wraps back.
+            unsafe {
+                let from = from.data.wrapping_add(i * from.row + j * from.column);
+                let to = to.data.wrapping_add(i * to.row + j * to.column);
+                to.copy_from_nonoverlapping(from, lanes);
+            }
+        }
+    }
+}
+
+/// `[3, 3, Ci, Co]` to `t^2` packed matrices `Ci x Co`, `stride` values apart.
+pub(super) struct TransformWeights<'a> {
+    pub(super) tile: Tile,
+    pub(super) in_channels: usize,
+    pub(super) out_channels: usize,
+    pub(super) weights: &'a [f32],
+    pub(super) stride: usize,
+    pub(super) out: &'a mut [f32],
+}
+
+impl Kernel for TransformWeights<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        // SAFETY: the instruction set is the caller's promise.
+        unsafe {
+            match self.tile {
+                Tile::F4 => self.transform::<f4::Weights, V, 6>(),
+                Tile::F6 => self.transform::<f6::Weights, V, 8>(),
+            }
+        }
+    }
+}
+
+impl TransformWeights<'_> {
+    /// # Safety
+    /// The CPU has the instruction set of `V`.
+    #[inline(always)]
+    unsafe fn transform<F: Transform<3, T>, V: Vector, const T: usize>(self) {
+        let Self { in_channels, out_channels, weights, stride, out, .. } = self;
+        let padded = out_channels.next_multiple_of(V::LANES);
+        let panel_width = V::PANEL * V::LANES;
+        assert!(weights.len() == 9 * in_channels * out_channels);
+        assert!(in_channels * padded <= stride && out.len() == T * T * stride);
+        let (tap, row) = (in_channels * out_channels, out_channels);
+        for first in (0..padded).step_by(panel_width) {
+            let width = panel_width.min(padded - first);
+            for ci in 0..in_channels {
+                for co in (first..first + width).step_by(V::LANES) {
+                    let lanes = V::LANES.min(out_channels - co);
+                    let mut scrap = Scrap::new();
+                    // SAFETY: nine taps of the weights exist at (ci, co..co + lanes). A vector of them is read in
+                    // place only when all its lanes exist, else from `scrap`, which has room for 9. Panels before
+                    // `first` hold `in_channels * first` values of each matrix, so that the vector written ends
+                    // at or before `in_channels * padded <= stride`.
+                    unsafe {
+                        let mut from =
+                            Square { data: weights.as_ptr().add(ci * row + co), row: 3 * tap, column: tap };
+                        if lanes < V::LANES {
+                            let to =
+                                Square { data: scrap.0.as_mut_ptr(), row: 3 * V::LANES, column: V::LANES };
+                            copy_cells(from, to, 0..3, 0..3, lanes);
+                            from = Square { data: scrap.0.as_ptr(), row: 3 * V::LANES, column: V::LANES };
+                        }
+                        let data = out.as_mut_ptr().add(in_channels * first + ci * width + co - first);
+                        transform::<F, V, 3, T>(from, Square { data, row: T * stride, column: stride }, None);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tiles of the input to their place in V.
+pub(super) struct TransformInput<'a> {
+    pub(super) tiling: &'a Tiling,
+    pub(super) channels: usize,
+    pub(super) input: &'a [f32],
+    /// Tiles of the batch, the first of which is row `row` of each part of V.
+    pub(super) tiles: Range<usize>,
+    pub(super) row: usize,
+    /// V, whose rows are `row_len` values and whose parts are `part_len`.
+    pub(super) v: Shared,
+    pub(super) row_len: usize,
+    pub(super) part_len: usize,
+}
+
+impl Kernel for TransformInput<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        // SAFETY: the instruction set and room in V are the promises of `Kernel::run` and of who made `self`.
+        unsafe {
+            match self.tiling.tile {
+                Tile::F4 => self.transform::<f4::Input, V, 6>(),
+                Tile::F6 => self.transform::<f6::Input, V, 8>(),
+            }
+        }
+    }
+}
+
+impl TransformInput<'_> {
+    /// # Safety
+    /// The CPU has the instruction set of `V`. V has the rows asked for, and no other task touches them; `row_len` is
+    /// at least `channels` in whole vectors.
+    #[inline(always)]
+    unsafe fn transform<F: Transform<T, T>, V: Vector, const T: usize>(self) {
+        let channels = self.channels;
+        let width = self.tiling.width;
+        for (row, tile) in (self.row..).zip(self.tiles) {
+            let Place { first, rows, columns } = self.tiling.input(tile);
+            let inside = rows == (0..T) && columns == (0..T);
+            let first = self.input.as_ptr().wrapping_offset(first * channels as isize);
+            for c in (0..channels).step_by(V::LANES) {
+                let lanes = V::LANES.min(channels - c);
+                let mut scrap;
+                let mut from =
+                    Square { data: first.wrapping_add(c), row: width * channels, column: channels };
+                // SAFETY: cells in `rows x columns` exist, and so do `lanes` channels of each from `c` on. The tile
+                // is read in place only when it has all cells and lanes, else from `scrap`. V has room for whole
+                // vectors in each row, says the caller.
+                unsafe {
+                    if !inside || lanes < V::LANES {
+                        scrap = Scrap::new();
+                        let to = Square { data: scrap.0.as_mut_ptr(), row: T * V::LANES, column: V::LANES };
+                        copy_cells(from, to, rows.clone(), columns.clone(), lanes);
+                        from = Square { data: to.data.cast_const(), row: to.row, column: to.column };
+                    }
+                    let data = self.v.0.add(row * self.row_len + c);
+                    let to = Square { data, row: T * self.part_len, column: self.part_len };
+                    transform::<F, V, T, T>(from, to, None);
+                }
+            }
+        }
+    }
+}
+
+/// One panel of one of the `t^2` products: rows of V to rows of M.
+pub(super) struct Multiply<'a> {
+    /// `Ci x Co`, packed.
+    pub(super) weights: &'a [f32],
+    /// Rows, and values in each, of V.
+    pub(super) rows: usize,
+    pub(super) channels: usize,
+    pub(super) v: Shared,
+    pub(super) v_row_len: usize,
+    /// First output channel and how many, in whole vectors.
+    pub(super) first: usize,
+    pub(super) width: usize,
+    pub(super) m: Shared,
+    pub(super) m_row_len: usize,
+}
+
+/// Rows of weights multiplied at a time: a panel of them stays in L1 while the tiles go by.
+const K_BLOCK: usize = 128;
+
+impl Multiply<'_> {
+    pub(super) fn run(self, isa: Isa) {
+        let panel = &self.weights[self.channels * self.first..][..self.channels * self.width];
+        for k in (0..self.channels).step_by(K_BLOCK) {
+            // SAFETY: V and M have the rows that who made `self` says, no other task writes to either's part of
+            // them, and the panel has `width` values for each of `channels` rows.
+            unsafe {
+                let a = Rows {
+                    data: self.v.0.add(k).cast_const(),
+                    stride: self.v_row_len,
+                    segments: &[0],
+                    segment_len: K_BLOCK.min(self.channels - k),
+                };
+                let sums = Sums {
+                    data: self.m.0.add(self.first),
+                    stride: self.m_row_len,
+                    start: if k == 0 { Start::Zero } else { Start::Output },
+                    relu: false,
+                };
+                multiply_panel(isa, a, self.rows, panel.as_ptr().add(k * self.width), self.width, sums);
+            }
+        }
+    }
+}
+
+/// Tiles of M to their place in the output.
+pub(super) struct TransformOutput<'a> {
+    pub(super) tiling: &'a Tiling,
+    pub(super) channels: usize,
+    /// Tiles of the batch, the first of which is row `row` of each part of M.
+    pub(super) tiles: Range<usize>,
+    pub(super) row: usize,
+    pub(super) m: Shared,
+    pub(super) row_len: usize,
+    pub(super) part_len: usize,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) relu: bool,
+    pub(super) out: Shared,
+}
+
+impl Kernel for TransformOutput<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        // SAFETY: the instruction set, M and the output are the promises of `Kernel::run` and of who made `self`.
+        unsafe {
+            match self.tiling.tile {
+                Tile::F4 => self.transform::<f4::Output, V, 6, 4>(),
+                Tile::F6 => self.transform::<f6::Output, V, 8, 6>(),
+            }
+        }
+    }
+}
+
+impl TransformOutput<'_> {
+    /// # Safety
+    /// The CPU has the instruction set of `V`. M has the rows asked for, of at least `channels` in whole vectors; the
+    /// output has the size of the tiling, and no other task touches these tiles of it.
+    #[inline(always)]
+    unsafe fn transform<F: Transform<T, M>, V: Vector, const T: usize, const M: usize>(self) {
+        let Self { tiling, channels, .. } = self;
+        for (row, tile) in (self.row..).zip(self.tiles) {
+            let Place { first, rows, columns } = tiling.output(tile);
+            for c in (0..channels).step_by(V::LANES) {
+                let lanes = V::LANES.min(channels - c);
+                let mut bias = [0.0; MAX_LANES];
+                if let Some(values) = self.bias {
+                    bias[..lanes].copy_from_slice(&values[c..c + lanes]);
+                }
+                // SAFETY: M has whole vectors of the tile, says the caller. Cells in `rows x columns` of the output
+                // exist, or of the pooled output where there is one, and so do `lanes` channels of each from `c`
+                // on; the tile is written in place only when it has all cells and lanes, else to `scrap`.
+                unsafe {
+                    let data = self.m.0.add(row * self.row_len + c).cast_const();
+                    let from = Square { data, row: T * self.part_len, column: self.part_len };
+                    let finish = Some(Finish { bias: V::load(bias.as_ptr()), relu: self.relu });
+                    let place = |first: isize, width: usize| Square {
+                        data: self.out.0.wrapping_offset(first * channels as isize).wrapping_add(c),
+                        row: width * channels,
+                        column: channels,
+                    };
+                    let whole = rows == (0..M) && columns == (0..M) && lanes == V::LANES;
+                    if whole && tiling.pooled.is_none() {
+                        transform::<F, V, T, M>(from, place(first, tiling.out_width), finish);
+                        continue;
+                    }
+                    let mut scrap = Scrap::new();
+                    let to = Square { data: scrap.0.as_mut_ptr(), row: M * V::LANES, column: V::LANES };
+                    transform::<F, V, T, M>(from, to, finish);
+                    if let Some([_, pooled_width]) = tiling.pooled {
+                        let pooled = tiling.pooled_output(tile);
+                        // The windows are read before their maximum is written, at or before the first of them.
+                        pool::<V, M>(&mut scrap, [&rows, &columns], [&pooled.rows, &pooled.columns]);
+                        let from = Square { data: scrap.0.as_ptr(), row: M * V::LANES, column: V::LANES };
+                        let to = place(pooled.first, pooled_width);
+                        copy_cells(from, to, pooled.rows, pooled.columns, lanes);
+                    } else {
+                        let from = Square { data: scrap.0.as_ptr(), row: M * V::LANES, column: V::LANES };
+                        let to = place(first, tiling.out_width);
+                        copy_cells(from, to, rows.clone(), columns.clone(), lanes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Max pooling of the `M x M` tile in `scrap`, of which `cells` exist, by 2 x 2 windows; the maxima of the windows
+/// `pooled` take the places of the first cells.
+///
+/// # Safety
+/// The CPU has the instruction set of `V`.
+#[inline(always)]
+unsafe fn pool<V: Vector, const M: usize>(
+    scrap: &mut Scrap,
+    [rows, columns]: [&Range<usize>; 2],
+    [pooled_rows, pooled_columns]: [&Range<usize>; 2],
+) {
+    assert!(rows.end <= M && columns.end <= M && M * M * V::LANES <= scrap.0.len());
+    assert!(pooled_rows.end <= M && pooled_columns.end <= M);
+    let data = scrap.0.as_mut_ptr();
+    for i in pooled_rows.clone() {
+        for j in pooled_columns.clone() {
+            // SAFETY: cells before `rows.end` and `columns.end` are in the tile, which is in `scrap`, and so is cell
+            // (i, j): all of it asserted above.
+            unsafe {
+                let mut max = V::splat(f32::NEG_INFINITY);
+                for y in 2 * i..rows.end.min(2 * i + 2) {
+                    for x in 2 * j..columns.end.min(2 * j + 2) {
+                        max = max.max(V::load(data.add((y * M + x) * V::LANES)));
+                    }
+                }
+                max.store(data.add((i * M + j) * V::LANES));
+            }
+        }
+    }
+}
