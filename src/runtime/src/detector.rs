@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use frcnn_bundle::{Bundle, Manifest, Shape, nominal_size};
 
 use crate::head::Head;
-use crate::ops::Workshop;
+use crate::ops::{PreparedConvs, Workshop};
 use crate::options::{Options, Settings};
 use crate::trunk::Trunk;
 use crate::{BBox, Detections, Error, Frame, Session};
@@ -61,9 +61,6 @@ impl Detector {
     pub fn new(bundle: impl Into<Arc<Bundle>>, options: &Options) -> Result<Detector, Error> {
         let bundle = bundle.into();
         let settings = options.settle(&bundle.contents().manifest)?;
-        let workshop = Workshop::new(settings.threads);
-        let head = Head::new(bundle.clone(), feature_channels(&bundle), workshop.clone())?;
-        let trunk = Trunk::new(bundle.clone(), workshop);
         let pool = match settings.threads {
             1 => None,
             threads => Some(
@@ -74,6 +71,13 @@ impl Detector {
                     .map_err(|error| Error::Threads(error.to_string()))?,
             ),
         };
+        let [image, region] = input_shapes(&bundle);
+        let contents = bundle.contents();
+        let graphs = [(&contents.trunk, image), (&contents.head, region)];
+        let prepare = || PreparedConvs::new(&bundle, graphs, settings.threads);
+        let workshop = Workshop::new(settings.threads, in_pool(pool.as_ref(), prepare)?);
+        let head = Head::new(bundle.clone(), region.channels(), workshop.clone())?;
+        let trunk = Trunk::new(bundle.clone(), workshop);
         let model = Arc::new(Model { bundle, settings, trunk, head, pool });
         Ok(Detector { model, idle: Arc::default() })
     }
@@ -123,17 +127,25 @@ impl Detector {
 impl Model {
     /// Runs `work` where the kernels find the detector's threads.
     pub(crate) fn in_pool<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+        in_pool(self.pool.as_ref(), work)
     }
 }
 
-/// Channels of the trunk's output, which validation has seen to exist.
-fn feature_channels(bundle: &Bundle) -> usize {
-    let trunk = &bundle.contents().trunk;
-    let (height, width) = nominal_size(&bundle.contents().manifest);
-    let shapes = trunk.infer(Shape::Map { height, width, channels: 3 }).unwrap_or_default();
-    trunk.outputs.first().and_then(|&value| shapes.get(value as usize)).map_or(0, Shape::channels)
+fn in_pool<T: Send>(pool: Option<&rayon::ThreadPool>, work: impl FnOnce() -> T + Send) -> T {
+    match pool {
+        Some(pool) => pool.install(work),
+        None => work(),
+    }
+}
+
+/// What the trunk reads of an image of the nominal size, and what the head reads of one RoI.
+fn input_shapes(bundle: &Bundle) -> [Shape; 2] {
+    let contents = bundle.contents();
+    let (height, width) = nominal_size(&contents.manifest);
+    let image = Shape::Map { height, width, channels: 3 };
+    let shapes = contents.trunk.infer(image).unwrap_or_default();
+    // Validation has seen that the trunk gives a map.
+    let output = contents.trunk.outputs.first().and_then(|&value| shapes.get(value as usize));
+    let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
+    [image, Shape::Map { height, width, channels: output.map_or(0, Shape::channels) }]
 }

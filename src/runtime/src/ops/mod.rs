@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use frcnn_bundle::{Bundle, SectionId};
 use tract_core::internal::*;
 
-pub(crate) use conv::ConvOp;
+pub(crate) use conv::{ConvOp, PreparedConvs};
 pub(crate) use linear::LinearOp;
 pub(crate) use lrn::LrnOp;
 pub(crate) use pool::{PoolKind, PoolOp};
@@ -50,12 +50,13 @@ impl Hash for Weights {
 #[derive(Clone, Debug)]
 pub(crate) struct Workshop {
     pub(crate) threads: usize,
+    convs: Arc<PreparedConvs>,
     scratch: Arc<Mutex<Vec<Vec<f32>>>>,
 }
 
 impl Workshop {
-    pub(crate) fn new(threads: usize) -> Workshop {
-        Workshop { threads, scratch: Arc::default() }
+    pub(crate) fn new(threads: usize, convs: PreparedConvs) -> Workshop {
+        Workshop { threads, convs: Arc::new(convs), scratch: Arc::default() }
     }
 
     /// Runs `work` with a buffer that an earlier call may have grown, so that frames do not allocate.
