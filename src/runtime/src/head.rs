@@ -12,7 +12,7 @@ use crate::plan::{Plan, values};
 
 /// Bytes of pooled features that the head takes at once: enough rows to keep its products busy, few
 /// enough that 100,000 RoIs fit on a board.
-const CHUNK_BYTES: usize = 32 << 20;
+const CHUNK_BYTES: usize = 12 << 20;
 
 /// What the head gives for `R` RoIs.
 #[derive(Clone, Debug, Default, PartialEq)]
