@@ -1,6 +1,10 @@
 //! Compiling every generated model. `compile` itself checks each against tract-onnx's run of it and fails
 //! on disagreement, so a model that compiles agrees.
-#![allow(clippy::unwrap_used, reason = "clippy's own exemption for tests ends at functions marked #[test]")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy's own exemption for tests ends at functions marked #[test]"
+)]
 
 mod common;
 
