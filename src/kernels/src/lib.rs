@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+mod bf16;
 mod conv;
 mod gemm;
 mod isa;
@@ -27,6 +28,7 @@ mod tasks;
 mod test_random;
 mod window;
 
+pub use bf16::{Bf16Conv, Bf16Isa, Map, MapMut};
 pub use conv::{ConvAlgorithm, ConvShape, PreparedConv, conv2d_into, conv2d_reference};
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
