@@ -16,12 +16,15 @@
 
 extern crate alloc;
 
+mod aligned;
 mod conv;
 mod gemm;
 mod isa;
 mod lrn;
 mod pool;
+mod product;
 mod roi_pool;
+mod simd;
 mod tasks;
 #[cfg(test)]
 mod test_random;

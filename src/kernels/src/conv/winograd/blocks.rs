@@ -11,10 +11,7 @@ use super::{
     Tile, Tiling, Winograd, odd_lines,
     steps::{Multiply, Shared, TransformInput, TransformOutput},
 };
-use crate::{
-    conv::{ConvShape, aligned::aligned, product::ROWS, simd::run_on},
-    len_of, tasks,
-};
+use crate::{aligned::aligned, conv::ConvShape, len_of, product::ROWS, simd::run_on, tasks};
 
 /// Buffers of one block, and the layer they belong to.
 ///

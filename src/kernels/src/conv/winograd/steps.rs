@@ -9,10 +9,8 @@ use super::{
 };
 use crate::{
     Isa,
-    conv::{
-        product::{Rows, Start, Sums, multiply_panel},
-        simd::{Kernel, MAX_LANES, Vector},
-    },
+    product::{Rows, Start, Sums, multiply_panel},
+    simd::{Kernel, MAX_LANES, Vector},
 };
 
 /// Room for a tile of the widest vectors.

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// f32 in a line of 64 bytes, the width of the widest vector.
-pub(super) const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -12,22 +12,22 @@ struct Line([f32; LINE]);
 
 /// Zeros at first, aligned to 64 bytes.
 #[derive(Clone)]
-pub(super) struct AlignedVec {
+pub(crate) struct AlignedVec {
     lines: Vec<Line>,
     len: usize,
 }
 
 impl AlignedVec {
-    pub(super) fn zeros(len: usize) -> Self {
+    pub(crate) fn zeros(len: usize) -> Self {
         Self { lines: alloc::vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
     }
 
-    pub(super) fn as_slice(&self) -> &[f32] {
+    pub(crate) fn as_slice(&self) -> &[f32] {
         // SAFETY: `lines` is at least `len` f32 that follow one another.
         unsafe { core::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 
-    pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
         // SAFETY: as above, borrowed mutably.
         unsafe { core::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
@@ -40,7 +40,7 @@ impl fmt::Debug for AlignedVec {
 }
 
 /// The first `len` values of `scratch` that begin on a cache line; grows it where it is too short.
-pub(super) fn aligned(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(crate) fn aligned(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
     let needed = len.saturating_add(LINE);
     if scratch.len() < needed {
         // What it held means nothing: not worth copying to a new place.
