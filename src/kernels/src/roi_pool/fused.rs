@@ -152,7 +152,7 @@ impl<'a> Job<'a> {
                         continue;
                     };
                     let (spans, channels) = (level.spans.as_ref(), channels.clone());
-                    let out = Bins { data, roi_stride: roi_len, bin_stride: SLAB };
+                    let out = Bins { data, roi_stride: roi_len, bin_stride: SLAB, large: false };
                     // SAFETY: as above; a bin has the slab's channels, at most `SLAB`.
                     unsafe { pool_slab(isa, table, map, rois, spans, self.pooled, channels, out) };
                 }

@@ -48,7 +48,13 @@ use core::ops::Range;
 
 use frcnn_core::{Roi, ShapeError};
 
-use crate::{Isa, len_of, linear::slabs, shared::Shared, simd::run_on, tasks};
+use crate::{
+    Isa, len_of,
+    linear::{SLAB, slabs},
+    shared::Shared,
+    simd::run_on,
+    tasks,
+};
 use direct::PoolRoi;
 use edges::Edges;
 pub use fused::{Step, roi_pool_linear_into};
@@ -58,6 +64,9 @@ use table::Table;
 
 /// RoIs that a task takes at a time: enough to hide the cost of taking them, few enough to share out evenly.
 const ROIS_PER_CHUNK: usize = 4;
+
+/// Pooled values that may still be in a cache when they are read: 16 MiB.
+const CACHED_VALUES: usize = 4 << 20;
 
 /// A feature map `[H, W, C]` of one image.
 #[derive(Clone, Copy, Debug)]
@@ -149,13 +158,15 @@ pub fn roi_pool_with(
     }
     match Spans::worth_it(map, rois, pooled) {
         Some(spans) => {
+            let large = out.len() > CACHED_VALUES;
             let out = Shared::new(out);
             let slabs: Vec<_> = slabs(map.channels).collect();
             let mut tables: Vec<_> = (0..tasks::task_count(threads)).map(|_| Table::new()).collect();
             tasks::for_each_index(&mut tables, slabs.len(), |table, slab| {
                 let channels = slabs[slab].clone();
                 let bin_stride = map.channels;
-                let out = Bins { data: out.offset(channels.start), roi_stride: roi_len, bin_stride };
+                let data = out.offset(channels.start);
+                let out = Bins { data, roi_stride: roi_len, bin_stride, large };
                 // SAFETY: `out` has `roi_len` values for each RoI, `C` for each bin, and the slabs' channels differ.
                 unsafe { pool_slab(isa, table, map, rois, Some(&spans), pooled, channels, out) };
             });
@@ -186,9 +197,17 @@ struct Bins {
     data: Shared,
     roi_stride: usize,
     bin_stride: usize,
+    /// Whether all of it is more than caches hold.
+    large: bool,
 }
 
 impl Bins {
+    /// Whether slabs of bins are written past the caches: whole lines of them.
+    fn streams(self) -> bool {
+        let aligned = self.data.as_mut_ptr().addr() % 64 == 0;
+        self.large && aligned && self.roi_stride % SLAB == 0 && self.bin_stride % SLAB == 0
+    }
+
     /// # Safety
     /// There is such a bin.
     #[inline(always)]

@@ -188,6 +188,7 @@ impl Kernel for PoolSpans<'_> {
         let Self { data, map, spans, planes, width, out } = self;
         let (plane, row_len) = (plane_len(map), map.width * SLAB);
         let [ph, pw] = spans.pooled;
+        let stream = out.streams();
         assert!(data.len() >= spans.planes() * plane && width <= SLAB);
         for (i, spans) in spans.spans.chunks_exact(ph + pw).enumerate() {
             let (rows, columns) = spans.split_at(ph);
@@ -216,16 +217,20 @@ impl Kernel for PoolSpans<'_> {
                             corners::<V>(
                                 [top.add(left), top.add(right), bottom.add(left), bottom.add(right)],
                                 out,
+                                stream,
                             );
                         } else {
                             let mut line = [0.0; SLAB];
                             let places = [top.add(left), top.add(right), bottom.add(left), bottom.add(right)];
-                            corners::<V>(places, line.as_mut_ptr());
+                            corners::<V>(places, line.as_mut_ptr(), false);
                             out.copy_from_nonoverlapping(line.as_ptr(), width);
                         }
                     }
                 }
             }
+        }
+        if stream {
+            V::fence();
         }
     }
 }
@@ -235,12 +240,13 @@ impl Kernel for PoolSpans<'_> {
 /// # Safety
 /// The CPU has the instruction set of `V`; [`SLAB`] values are readable at each of `cells` and writable at `out`.
 #[inline(always)]
-unsafe fn corners<V: Vector>([a, b, c, d]: [*const f32; 4], out: *mut f32) {
+unsafe fn corners<V: Vector>([a, b, c, d]: [*const f32; 4], out: *mut f32, stream: bool) {
     for lane in (0..SLAB).step_by(V::LANES) {
         // SAFETY: the caller's promises; `LANES` divides `SLAB`.
         unsafe {
             let load = |cell: *const f32| V::load(cell.add(lane));
-            load(a).max(load(b)).max(load(c).max(load(d))).store(out.add(lane));
+            let max = load(a).max(load(b)).max(load(c).max(load(d)));
+            if stream { max.stream(out.add(lane)) } else { max.store(out.add(lane)) }
         }
     }
 }

@@ -40,6 +40,21 @@ pub(crate) unsafe trait Vector: Copy {
     /// `LANES` values are writable at `to`, of any alignment.
     unsafe fn store(self, to: *mut f32);
 
+    /// [`store`](Vector::store) to memory that is not read again soon: past the caches where the CPU can, and then not
+    /// seen by others before [`fence`](Vector::fence).
+    ///
+    /// # Safety
+    /// As `store`, and `to` is aligned to the vector.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
+
+    /// Makes what was streamed visible.
+    #[inline(always)]
+    fn fence() {}
+
     /// # Safety
     /// As [`Vector::splat`].
     unsafe fn add(self, other: Self) -> Self;
