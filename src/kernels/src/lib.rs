@@ -16,13 +16,18 @@
 
 extern crate alloc;
 
+mod aligned;
 mod bf16;
 mod conv;
 mod gemm;
 mod isa;
+mod linear;
 mod lrn;
 mod pool;
+mod product;
 mod roi_pool;
+mod shared;
+mod simd;
 mod tasks;
 #[cfg(test)]
 mod test_random;
@@ -33,9 +38,12 @@ pub use conv::{ConvAlgorithm, ConvShape, PreparedConv, conv2d_into, conv2d_refer
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
 pub use isa::Isa;
+pub use linear::{KOrder, PreparedLinear};
 pub use lrn::lrn_into;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};
-pub use roi_pool::{FeatureMap, roi_pool_into, roi_pool_reference, roi_pool_with};
+pub use roi_pool::{
+    FeatureMap, Step, roi_pool_into, roi_pool_linear_into, roi_pool_reference, roi_pool_with,
+};
 
 /// Product of dimensions. One that overflows saturates, and so matches the length of no slice.
 fn len_of(dimensions: &[usize]) -> usize {

@@ -7,7 +7,7 @@ use super::{
     block::{BLOCK, Engine, Line, Rows, STEP_LINES, Sums, pack},
     slab::{Slab, Steps, row_cost},
 };
-use crate::{ConvShape, ShapeError, conv::aligned::aligned, gemm::check_bias, len_of, tasks};
+use crate::{ConvShape, ShapeError, aligned::aligned, gemm::check_bias, len_of, tasks};
 
 /// Most bytes of a slab and the output made of it, about: half of a second-level cache of 2 MiB, beside weights.
 const CHUNK_BYTES: usize = 1 << 20;

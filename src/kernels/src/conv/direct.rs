@@ -17,13 +17,15 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{
-    ConvShape,
+use super::ConvShape;
+use crate::{
+    Isa,
     aligned::{AlignedVec, aligned},
+    len_of,
     product::{Rows, Start, Sums, multiply_panel, pack, packed_len},
     simd::{MAX_LANES, Width},
+    tasks,
 };
-use crate::{Isa, len_of, tasks};
 
 /// Values of `K` multiplied at a time: a panel of their weights stays in L1.
 const K_BLOCK: usize = 128;

@@ -19,15 +19,12 @@
 //!
 //! Blocks depend on the shape alone, and threads share them out: the result has the same bits for any number.
 
-pub(crate) mod aligned;
 mod cost;
 mod depthwise;
 mod direct;
 mod im2col;
 mod prepared;
-mod product;
 mod reference;
-mod simd;
 #[cfg(test)]
 mod tests;
 mod winograd;

@@ -9,12 +9,9 @@ use core::ops::Range;
 
 use super::{
     Tile, Tiling, Winograd, odd_lines,
-    steps::{Multiply, Shared, TransformInput, TransformOutput},
+    steps::{Multiply, TransformInput, TransformOutput},
 };
-use crate::{
-    conv::{ConvShape, aligned::aligned, product::ROWS, simd::run_on},
-    len_of, tasks,
-};
+use crate::{aligned::aligned, conv::ConvShape, len_of, product::ROWS, shared::Shared, simd::run_on, tasks};
 
 /// Buffers of one block, and the layer they belong to.
 ///

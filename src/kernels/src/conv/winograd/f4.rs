@@ -11,7 +11,8 @@
 //!       | 0  4  0 -5 0 1 |        |   0     0     1   |
 //! ```
 
-use super::{super::simd::Vector, nested::Transform};
+use super::nested::Transform;
+use crate::simd::Vector;
 
 pub(super) struct Weights;
 pub(super) struct Input;

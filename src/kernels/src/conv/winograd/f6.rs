@@ -20,7 +20,8 @@
 //!       | 0 1 -1 32 -32 1/32 -1/32 1 |
 //! ```
 
-use super::{super::simd::Vector, nested::Transform};
+use super::nested::Transform;
+use crate::simd::Vector;
 
 pub(super) struct Weights;
 pub(super) struct Input;

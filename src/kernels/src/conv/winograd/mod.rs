@@ -31,13 +31,14 @@ use core::ops::Range;
 
 pub(super) use blocks::{block_tiles, fits_cache};
 
-use super::{
-    ConvShape,
+use super::ConvShape;
+use crate::{
+    Isa,
     aligned::{AlignedVec, LINE},
+    len_of,
     product::packed_len,
     simd::{Width, run_on},
 };
-use crate::{Isa, len_of};
 
 /// Which of the algorithms, by the side of its output tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

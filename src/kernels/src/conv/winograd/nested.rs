@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::super::simd::Vector;
+use crate::simd::Vector;
 
 /// A linear map of `A` values to `B`, on every lane.
 pub(super) trait Transform<const A: usize, const B: usize> {

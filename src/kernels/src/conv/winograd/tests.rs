@@ -2,7 +2,7 @@
 
 use super::{f4, f6, nested::Transform};
 use crate::Isa;
-use crate::conv::simd::{Kernel, Vector, run_on};
+use crate::simd::{Kernel, Vector, run_on};
 
 /// `A^T [(G g) * (B^T d)]` for the `tap`-th unit filter and the `cell`-th unit input.
 struct Axis<const T: usize, const M: usize, G, B, A> {
@@ -31,7 +31,7 @@ where
                 *product = product.mul(value);
             }
             A::apply(products).map(|value| {
-                let mut lanes = [0.0; crate::conv::simd::MAX_LANES];
+                let mut lanes = [0.0; crate::simd::MAX_LANES];
                 value.store(lanes.as_mut_ptr());
                 lanes[0]
             })

@@ -3,7 +3,7 @@
 use super::Vector;
 
 #[derive(Clone, Copy)]
-pub(super) struct Plain([f32; 4]);
+pub(crate) struct Plain([f32; 4]);
 
 impl Plain {
     #[inline(always)]

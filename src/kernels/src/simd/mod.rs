@@ -16,13 +16,13 @@ use crate::isa::{Avx2, Avx512};
 use plain::Plain;
 
 /// The most lanes that any [`Vector`] has.
-pub(super) const MAX_LANES: usize = 16;
+pub(crate) const MAX_LANES: usize = 16;
 
 /// A register of f32 lanes.
 ///
 /// # Safety
 /// `LANES`, at most [`MAX_LANES`], is the number of f32 that `load` reads and `store` writes.
-pub(super) unsafe trait Vector: Copy {
+pub(crate) unsafe trait Vector: Copy {
     const LANES: usize;
     /// Vectors of output channels that a product keeps beside one another: with [`ROWS`](super::product::ROWS) rows
     /// of them, one vector of weights for each and one value, they fill the registers.
@@ -39,6 +39,21 @@ pub(super) unsafe trait Vector: Copy {
     /// # Safety
     /// `LANES` values are writable at `to`, of any alignment.
     unsafe fn store(self, to: *mut f32);
+
+    /// [`store`](Vector::store) to memory that is not read again soon: past the caches where the CPU can, and then not
+    /// seen by others before [`fence`](Vector::fence).
+    ///
+    /// # Safety
+    /// As `store`, and `to` is aligned to the vector.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
+
+    /// Makes what was streamed visible.
+    #[inline(always)]
+    fn fence() {}
 
     /// # Safety
     /// As [`Vector::splat`].
@@ -72,7 +87,7 @@ pub(super) unsafe trait Vector: Copy {
 }
 
 /// Work written over any [`Vector`].
-pub(super) trait Kernel {
+pub(crate) trait Kernel {
     type Output;
 
     /// Implementations are `#[inline(always)]`, so that they become part of a function compiled for `V`.
@@ -83,7 +98,7 @@ pub(super) trait Kernel {
 }
 
 /// Runs `kernel` on the vectors of `isa`, or on plain ones if the CPU lacks it.
-pub(super) fn run_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+pub(crate) fn run_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if Avx512::new().is_some() => {
@@ -131,15 +146,15 @@ fn has_fma() -> bool {
 
 /// The vectors that [`run_on`] uses for an instruction set.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Width {
+pub(crate) struct Width {
     /// [`Vector::LANES`].
-    pub(super) lanes: usize,
+    pub(crate) lanes: usize,
     /// Lanes of [`Vector::PANEL`] vectors.
-    pub(super) panel: usize,
+    pub(crate) panel: usize,
 }
 
 impl Width {
-    pub(super) fn of(isa: Isa) -> Self {
+    pub(crate) fn of(isa: Isa) -> Self {
         struct WidthOf;
         impl Kernel for WidthOf {
             type Output = Width;
