@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::pages::advise;
+
 /// f32 in a line of 64 bytes, the width of the widest vector.
 pub(crate) const LINE: usize = 16;
 
@@ -19,7 +21,11 @@ pub(crate) struct AlignedVec {
 
 impl AlignedVec {
     pub(crate) fn zeros(len: usize) -> Self {
-        Self { lines: alloc::vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
+        let count = len.div_ceil(LINE);
+        let mut lines: Vec<Line> = Vec::with_capacity(count);
+        advise(lines.as_mut_ptr().cast(), count * size_of::<Line>());
+        lines.resize(count, Line([0.0; LINE]));
+        Self { lines, len }
     }
 
     pub(crate) fn as_slice(&self) -> &[f32] {
@@ -45,6 +51,8 @@ pub(crate) fn aligned(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if scratch.len() < needed {
         // What it held means nothing: not worth copying to a new place.
         scratch.clear();
+        scratch.reserve_exact(needed);
+        advise(scratch.as_mut_ptr().cast(), scratch.capacity() * size_of::<f32>());
         scratch.resize(needed, 0.0);
     }
     let skip = scratch.as_ptr().align_offset(64).min(LINE);

@@ -90,6 +90,21 @@ pub(super) unsafe fn round_planes(
     }
 }
 
+/// As [`Engine::round_step`](super::block::Engine::round_step).
+///
+/// # Safety
+/// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) unsafe fn round_step(from: *const f32, len: usize, to: *mut u16) {
+    for first in [0, LANES] {
+        // SAFETY: the caller's promises, for the lanes in the mask; what it leaves out is 0.
+        unsafe {
+            let values = _mm512_maskz_loadu_ps(mask(len.saturating_sub(first)), from.wrapping_add(first));
+            store_bf16(values, u16::MAX, to.add(first));
+        }
+    }
+}
+
 /// The first `count` lanes.
 #[inline(always)]
 fn mask(count: usize) -> u16 {

@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use super::Bf16Isa;
 #[cfg(target_arch = "x86_64")]
 use super::{amx::Tiles, avx512};
+use crate::tasks;
 
 /// Rows and channels of a block.
 pub(super) const BLOCK: usize = 32;
@@ -54,21 +55,32 @@ pub(super) struct Rows<'a> {
     pub(super) steps: &'a [usize],
 }
 
-/// Packs `b(step, value, channel)` for `n` channels: panel after panel, zeros after the last channel.
-pub(super) fn pack(steps: usize, n: usize, b: impl Fn(usize, usize, usize) -> u16) -> Vec<Line> {
-    let mut lines = Vec::with_capacity(n.div_ceil(BLOCK).saturating_mul(steps).saturating_mul(STEP_LINES));
-    for first in (0..n).step_by(BLOCK) {
-        for step in 0..steps {
-            for line in 0..STEP_LINES {
-                let (first, pair) = (first + line / Line::PAIRS * Line::PAIRS, line % Line::PAIRS);
-                let value = |i: usize| {
-                    let channel = first + i / 2;
-                    if channel < n { b(step, 2 * pair + i % 2, channel) } else { 0 }
-                };
-                lines.push(Line(core::array::from_fn(value)));
+/// Packs rows of weights for `n` channels each: panel after panel, zeros after the last channel. Value `value` of step
+/// `step` meets row `row(step, value)` of `weights`, or none.
+pub(super) fn pack(
+    weights: &[u16],
+    n: usize,
+    steps: usize,
+    threads: usize,
+    row: impl Fn(usize, usize) -> Option<usize> + Sync,
+) -> Vec<Line> {
+    let panel_lines = steps.saturating_mul(STEP_LINES);
+    let mut lines = alloc::vec![Line([0; STEP]); panel_lines.saturating_mul(n.div_ceil(BLOCK))];
+    let panels = lines.chunks_exact_mut(panel_lines.max(1)).enumerate();
+    let mut tasks = alloc::vec![(); tasks::task_count(threads)];
+    tasks::for_each_item(&mut tasks, panels, |(), (panel, lines)| {
+        for (i, line) in lines.iter_mut().enumerate() {
+            let (step, half, pair) = (i / STEP_LINES, i / Line::PAIRS % 2, i % Line::PAIRS);
+            let first = (panel * BLOCK + half * Line::PAIRS).min(n);
+            for part in 0..2 {
+                let Some(row) = row(step, 2 * pair + part) else { continue };
+                let values = &weights[row * n + first..row * n + n.min(first + Line::PAIRS)];
+                for (pair, &value) in line.0.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                    pair[part] = value;
+                }
             }
         }
-    }
+    });
     lines
 }
 
@@ -155,6 +167,20 @@ impl Engine {
         #[cfg(target_arch = "x86_64")]
         unsafe {
             avx512::round_planes(from.as_ptr(), [cells, planes, cell], plane_len, to.as_mut_ptr());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        match *self {}
+    }
+
+    /// As [`Engine::round_planes`] for the 32 values from `from` on, of which `len` are read and the rest become 0.
+    ///
+    /// # Safety
+    /// `len` values are readable, and 32 writable.
+    pub(super) unsafe fn round_step(&self, from: *const f32, len: usize, to: *mut u16) {
+        // SAFETY: the caller's promises; an engine is only made where the CPU has AVX512-BF16.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            avx512::round_step(from, len, to);
         }
         #[cfg(not(target_arch = "x86_64"))]
         match *self {}

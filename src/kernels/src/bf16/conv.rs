@@ -7,7 +7,12 @@ use super::{
     block::{BLOCK, Engine, Line, Rows, STEP_LINES, Sums, pack},
     slab::{Slab, Steps, row_cost},
 };
-use crate::{ConvShape, ShapeError, aligned::aligned, gemm::check_bias, len_of, tasks};
+use crate::{
+    Cells, ConvShape, PoolShape, ShapeError,
+    aligned::{LINE, aligned},
+    gemm::check_bias,
+    len_of, max_pool_into, tasks,
+};
 
 /// Most bytes of a slab and the output made of it, about: half of a second-level cache of 2 MiB, beside weights.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -45,10 +50,9 @@ impl Bf16Conv {
         if shape.group != 1 || shape.in_channels == 0 || !Bf16Isa::available().any(|available| available == isa) {
             return Ok(None);
         }
-        let (steps, co) = (Steps::new(shape), shape.out_channels);
-        let panels = pack(steps.len(), co, |step, value, channel| {
-            steps.weight(step, value).map_or(0, |weight| weights[weight * co + channel])
-        });
+        let steps = Steps::new(shape);
+        let row = |step, value| steps.weight(step, value);
+        let panels = pack(weights, shape.out_channels, steps.len(), 1, row);
         Ok(Some(Self { isa, shape: shape.clone(), steps, panels }))
     }
 
@@ -58,13 +62,14 @@ impl Bf16Conv {
         size_of_val(self.panels.as_slice())
     }
 
-    /// Convolves `input`, rounded to bf16, adds `bias` and applies ReLU if `relu`, all in f32, into `out`; maps and
-    /// `scratch` as those of [`conv2d_into`](crate::conv2d_into).
+    /// Convolves `input`, rounded to bf16, adds `bias` and applies ReLU if `relu`, all in f32, into the channels of
+    /// `out` that `cells` tells; maps and `scratch` as those of
+    /// [`PreparedConv::run_cells`](crate::PreparedConv::run_cells).
     ///
     /// # Errors
-    /// As `conv2d_into`, or `shape` is another layer's.
+    /// As there.
     #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
-    pub fn run(
+    pub fn run_cells(
         &self,
         shape: &ConvShape,
         input: Map<'_>,
@@ -72,8 +77,62 @@ impl Bf16Conv {
         relu: bool,
         threads: usize,
         scratch: &mut Vec<f32>,
+        cells: Cells,
         out: MapMut<'_>,
     ) -> Result<(), ShapeError> {
+        let [height, width] = self.check(shape, input, bias)?;
+        let end = cells.first.saturating_add(shape.out_channels);
+        if end > cells.stride {
+            return Err(ShapeError { what: "channels of a cell", expected: end, found: cells.stride });
+        }
+        let layer = Layer { conv: self, shape, input, bias, relu, width, pool: None };
+        layer.run([height, width], threads, scratch, cells, out)
+    }
+
+    /// As [`Bf16Conv::run_cells`] into all channels, with max pooling as that of
+    /// [`PreparedConv::run_max_pooled`](crate::PreparedConv::run_max_pooled).
+    ///
+    /// # Errors
+    /// As there.
+    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+    pub fn run_max_pooled(
+        &self,
+        shape: &ConvShape,
+        ceil_mode: bool,
+        input: Map<'_>,
+        bias: Option<&[f32]>,
+        relu: bool,
+        threads: usize,
+        scratch: &mut Vec<f32>,
+        out: MapMut<'_>,
+    ) -> Result<(), ShapeError> {
+        let [height, width] = self.check(shape, input, bias)?;
+        let channels = shape.out_channels;
+        let pool = PoolShape {
+            batch: 1,
+            height,
+            width,
+            channels,
+            kernel: [2, 2],
+            stride: [2, 2],
+            dilation: [1, 1],
+            pads: [0; 4],
+            ceil_mode,
+        };
+        let Some((pooled_height, pooled_width)) = pool.output_size() else {
+            return Err(ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 });
+        };
+        let layer = Layer { conv: self, shape, input, bias, relu, width, pool: Some(pool) };
+        layer.run([pooled_height, pooled_width], threads, scratch, Cells { first: 0, stride: channels }, out)
+    }
+
+    /// Checks everything but the output, and gives its rows and columns before any pooling.
+    fn check(
+        &self,
+        shape: &ConvShape,
+        input: Map<'_>,
+        bias: Option<&[f32]>,
+    ) -> Result<[usize; 2], ShapeError> {
         let ConvShape { batch, height, width, .. } = *shape;
         if *shape != (ConvShape { batch, height, width, ..self.shape.clone() }) {
             return Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 });
@@ -81,50 +140,98 @@ impl Bf16Conv {
         let (out_height, out_width) = shape.check_layer(shape.weight_len())?;
         check_bias(bias, shape.out_channels)?;
         ShapeError::check("input", len_of(&[batch, height, width, shape.in_channels]), input.len())?;
-        ShapeError::check("out", len_of(&[batch, out_height, out_width, shape.out_channels]), out.len())?;
-        if out.len() == 0 {
+        Ok([out_height, out_width])
+    }
+}
+
+/// A layer and what it runs on.
+struct Layer<'a> {
+    conv: &'a Bf16Conv,
+    shape: &'a ConvShape,
+    input: Map<'a>,
+    bias: Option<&'a [f32]>,
+    relu: bool,
+    /// Columns of the convolved map.
+    width: usize,
+    /// The pooling of one image, in batches of 1.
+    pool: Option<PoolShape>,
+}
+
+impl Layer<'_> {
+    fn run(
+        self,
+        [out_height, out_width]: [usize; 2],
+        threads: usize,
+        scratch: &mut Vec<f32>,
+        cells: Cells,
+        out: MapMut<'_>,
+    ) -> Result<(), ShapeError> {
+        let Self { conv, shape, input, bias, relu, width, ref pool } = self;
+        ShapeError::check("out", len_of(&[shape.batch, out_height, out_width, cells.stride]), out.len())?;
+        if out.len() == 0 || shape.out_channels == 0 {
             return Ok(());
         }
         let tasks = tasks::task_count(threads);
-        let rows_at_once = rows_at_once(shape, [out_height, out_width], out.value_bytes(), tasks);
+        let value_bytes = if pool.is_some() { 4 } else { out.value_bytes() };
+        // Of the convolved map there are two rows for each of the output's when it is pooled.
+        let each = if pool.is_some() { 2 } else { 1 };
+        let rows_at_once = rows_at_once(shape, [out_height, width], each, value_bytes, tasks);
+        let slab = Slab::new(&conv.steps, shape, rows_at_once * each, width);
+        let whole_len = if pool.is_some() { len_of(&[rows_at_once * each, width, shape.out_channels]) } else { 0 };
+        let pooled_len = if pool.is_some() { len_of(&[rows_at_once, out_width, shape.out_channels]) } else { 0 };
         let biases = biases(bias, shape.out_channels);
-        let slab = Slab::new(&self.steps, shape, rows_at_once, out_width);
+
         // Two bf16 values in each f32 of scratch.
-        let slab_len = slab.len.div_ceil(2).next_multiple_of(LINE_F32);
-        let mut scratch = aligned(scratch, len_of(&[tasks, slab_len]));
-        let mut slabs: Vec<&mut [f32]> =
-            (0..tasks).filter_map(|_| scratch.split_off_mut(..slab_len)).collect();
-        let image_len = out_height * out_width * shape.out_channels;
-        let rows_len = rows_at_once * out_width * shape.out_channels;
-        let chunks = out.chunks(image_len, rows_len);
-        let work = |values: &mut &mut [f32], (image, chunk, out): (usize, usize, MapMut<'_>)| {
-            let Some(engine) = Engine::new(self.isa) else { return };
-            let first = chunk * rows_at_once;
-            let rows = rows_at_once.min(out_height - first);
+        let lens = [slab.len.div_ceil(2), whole_len, pooled_len].map(|len| len.next_multiple_of(LINE));
+        let mut scratch = aligned(scratch, len_of(&[tasks, lens.iter().sum()]));
+        let mut parts: Vec<[&mut [f32]; 3]> = (0..tasks)
+            .map(|_| lens.map(|len| scratch.split_off_mut(..len).unwrap_or_default()))
+            .collect();
+        let rows_len = rows_at_once * out_width * cells.stride;
+        let chunks = out.chunks(out_height * out_width * cells.stride, rows_len);
+        tasks::for_each_item(&mut parts, chunks, |[values, whole, pooled], (image, i, out)| {
+            let Some(engine) = Engine::new(conv.isa) else { return };
+            let out_rows = rows_at_once.min(out_height - i * rows_at_once);
+            let first = i * rows_at_once * each;
+            let rows = (out_rows * each).min(pool.as_ref().map_or(usize::MAX, |pool| pool.height - first));
             // SAFETY: each f32 is two u16, of which every pattern is valid.
             let values = unsafe { values.align_to_mut::<u16>().1 };
             slab.fill(&engine, shape, input, image, first, rows, values);
-            Chunk { layer: self, slab: &slab, values, rows, out_width, biases: &biases, relu, out }.run(&engine);
-        };
-        tasks::for_each_item(&mut slabs, chunks, work);
+            let chunk = Chunk { conv, slab: &slab, values, rows, width, biases: &biases, relu };
+            let Some(pool) = pool else {
+                chunk.run(&engine, cells, out);
+                return;
+            };
+            let whole = &mut whole[..rows * width * shape.out_channels];
+            chunk.run(&engine, cells, MapMut::F32(whole));
+            // A last row by itself is a window of one row.
+            let pool = PoolShape { height: rows, kernel: [rows.min(2), 2], ..pool.clone() };
+            let pooled = &mut pooled[..out.len()];
+            let result = match out {
+                MapMut::F32(out) => max_pool_into(&pool, whole, 1, out),
+                // The largest of rounded values is the largest, rounded.
+                MapMut::Bf16(out) => max_pool_into(&pool, whole, 1, pooled)
+                    .map(|()| engine.round_planes(pooled, 1, 0, out)),
+            };
+            debug_assert_eq!(result, Ok(()), "the shapes were checked");
+        });
         Ok(())
     }
 }
 
-/// f32 in a line of the cache.
-const LINE_F32: usize = size_of::<Line>() / size_of::<f32>();
-
-/// Output rows of a chunk: they and what they see stay in the second-level cache, and each task has as many.
+/// Output rows of a chunk, each of which takes `each` of the convolved map: they and what they see stay in the
+/// second-level cache, and each task has as many.
 fn rows_at_once(
     shape: &ConvShape,
-    [out_height, out_width]: [usize; 2],
-    out_bytes: usize,
+    [out_height, width]: [usize; 2],
+    each: usize,
+    value_bytes: usize,
     tasks: usize,
 ) -> usize {
-    let (fixed, each) = row_cost(shape);
-    let each = each.saturating_mul(2).saturating_add(len_of(&[out_width, shape.out_channels, out_bytes]));
-    let most = (CHUNK_BYTES.saturating_sub(2 * fixed) / each.max(1)).clamp(1, out_height);
-    let chunks = out_height.div_ceil(most).next_multiple_of(tasks);
+    let (fixed, row) = row_cost(shape);
+    let row = row.saturating_mul(2).saturating_add(len_of(&[width, shape.out_channels, value_bytes]));
+    let most = CHUNK_BYTES.saturating_sub(2 * fixed) / row.saturating_mul(each).max(1);
+    let chunks = out_height.div_ceil(most.clamp(1, out_height)).next_multiple_of(tasks);
     out_height.div_ceil(chunks).max(1)
 }
 
@@ -137,31 +244,30 @@ fn biases(bias: Option<&[f32]>, channels: usize) -> Vec<[f32; BLOCK]> {
     biases
 }
 
-/// A few rows of the output.
+/// A few rows of the convolved map.
 struct Chunk<'a> {
-    layer: &'a Bf16Conv,
+    conv: &'a Bf16Conv,
     slab: &'a Slab,
     values: &'a [u16],
     rows: usize,
-    out_width: usize,
+    width: usize,
     biases: &'a [[f32; BLOCK]],
     relu: bool,
-    out: MapMut<'a>,
 }
 
 impl Chunk<'_> {
-    fn run(mut self, engine: &Engine) {
-        let co = self.layer.shape.out_channels;
-        let steps = self.slab.steps.len();
+    fn run(&self, engine: &Engine, cells: Cells, mut out: MapMut<'_>) {
+        let (co, steps) = (self.conv.shape.out_channels, self.slab.steps.len());
         // As one long line of pixels, or line by line.
         let (lines, pixels) = match self.slab.pitch {
-            Some(pitch) => (1, (self.rows - 1) * pitch + self.out_width),
-            None => (self.rows, self.out_width),
+            Some(pitch) => (1, (self.rows - 1) * pitch + self.width),
+            None => (self.rows, self.width),
         };
         let panel_lines = steps * STEP_LINES;
-        assert!(self.values.len() >= self.slab.len && self.out.len() == self.rows * self.out_width * co);
-        assert!(self.layer.panels.len() == self.biases.len() * panel_lines);
-        let target = self.out.target();
+        assert!(self.values.len() >= self.slab.len && out.len() == self.rows * self.width * cells.stride);
+        assert!(cells.first + co <= cells.stride);
+        assert!(self.conv.panels.len() == self.biases.len() * panel_lines);
+        let target = out.target();
         let mut sums = Sums::ZERO;
         let mut block = |line: usize, pixel: usize, panel: usize| {
             let first = panel * BLOCK;
@@ -173,17 +279,17 @@ impl Chunk<'_> {
             unsafe {
                 let data = self.values.as_ptr().add(from);
                 let rows = Rows { data, stride: self.slab.pixel_stride, steps: &self.slab.steps };
-                engine.multiply(rows, self.layer.panels.as_ptr().add(panel * panel_lines), sums, BLOCK, true);
+                engine.multiply(rows, self.conv.panels.as_ptr().add(panel * panel_lines), sums, BLOCK, true);
                 for (row, to, count) in self.runs(line, pixel) {
-                    let (sums, target) = (sums.add(row * BLOCK), target.add(to * co + first));
+                    let (sums, target) = (sums.add(row * BLOCK), target.add(to * cells.stride + cells.first + first));
                     let (bias, channels) = (&self.biases[panel], BLOCK.min(co - first));
-                    engine.finish(sums, count, bias, self.relu, channels, target, co);
+                    engine.finish(sums, count, bias, self.relu, channels, target, cells.stride);
                 }
             }
         };
         let blocks = || (0..lines).flat_map(|line| (0..pixels).step_by(BLOCK).map(move |pixel| (line, pixel)));
         let panels = 0..self.biases.len();
-        if self.layer.weight_bytes() <= WEIGHT_BYTES {
+        if self.conv.weight_bytes() <= WEIGHT_BYTES {
             blocks().for_each(|(line, pixel)| panels.clone().for_each(|panel| block(line, pixel, panel)));
         } else {
             panels.for_each(|panel| blocks().for_each(|(line, pixel)| block(line, pixel, panel)));
@@ -198,8 +304,8 @@ impl Chunk<'_> {
         core::iter::from_fn(move || {
             while row < BLOCK && y < self.rows {
                 let count = (pitch - x).min(BLOCK - row);
-                let valid = count.min(self.out_width.saturating_sub(x));
-                let run = (row, y * self.out_width + x, valid);
+                let valid = count.min(self.width.saturating_sub(x));
+                let run = (row, y * self.width + x, valid);
                 row += count;
                 x += count;
                 if x == pitch {

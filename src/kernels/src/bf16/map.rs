@@ -30,6 +30,14 @@ pub enum MapMut<'a> {
 }
 
 impl<'a> MapMut<'a> {
+    /// The same map, for a while.
+    pub fn reborrow(&mut self) -> MapMut<'_> {
+        match self {
+            Self::F32(values) => MapMut::F32(values),
+            Self::Bf16(values) => MapMut::Bf16(values),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),

@@ -11,6 +11,7 @@ mod avx512;
 mod block;
 mod conv;
 mod isa;
+mod linear;
 mod map;
 mod slab;
 #[cfg(test)]
@@ -18,4 +19,5 @@ mod tests;
 
 pub use conv::Bf16Conv;
 pub use isa::Bf16Isa;
+pub(crate) use linear::{Bf16Weights, PANEL, Rounded};
 pub use map::{Map, MapMut};

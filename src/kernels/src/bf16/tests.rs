@@ -4,7 +4,7 @@ use frcnn_core::{bf16_from_f32, bf16_to_f32};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ConvShape, conv2d_reference, test_random::Random};
+use crate::{Cells, ConvShape, PoolShape, conv2d_reference, max_pool_into, test_random::Random};
 
 fn shape(size: [usize; 3], channels: [usize; 2], kernel: [usize; 2], pads: [usize; 4]) -> ConvShape {
     let ([batch, height, width], [in_channels, out_channels]) = (size, channels);
@@ -34,23 +34,75 @@ fn check(shape: &ConvShape, bias: bool, relu: bool, threads: usize, seed: u32) {
     let max = exact.iter().fold(0f32, |max, v| max.max(v.abs()));
     for isa in Bf16Isa::available() {
         let layer = Bf16Conv::with(isa, shape, &weights).unwrap().unwrap();
-        let run = |input: Map<'_>, threads: usize, out: MapMut<'_>| {
+        let cells = Cells { first: 0, stride: shape.out_channels };
+        let run = |input: Map<'_>, threads: usize, cells: Cells, out: MapMut<'_>| {
             // Scratch that holds something else.
-            layer.run(shape, input, bias, relu, threads, &mut vec![f32::NAN; 3000], out).unwrap();
+            let scratch = &mut vec![f32::NAN; 3000];
+            layer.run_cells(shape, input, bias, relu, threads, scratch, cells, out).unwrap();
         };
         let mut out = vec![f32::NAN; len];
-        run(Map::F32(&input), 1, MapMut::F32(&mut out));
+        run(Map::F32(&input), 1, cells, MapMut::F32(&mut out));
         for (i, (found, exact)) in out.iter().zip(&exact).enumerate() {
             // Products of bf16 values are exact in f32, their sums of up to 5000 are not: 1e-6 of the largest, as
             // measured. A wrong tap is off by 1e-2 at least.
             assert!((found - exact).abs() <= 2e-5 * max + 1e-6, "{found} for {exact} at {i}, {isa:?}, {shape:?}");
         }
         let mut same = vec![f32::NAN; len];
-        run(Map::Bf16(&input_bits), threads, MapMut::F32(&mut same));
-        assert_eq!(same, out, "{isa:?}, {threads} threads");
+        run(Map::Bf16(&input_bits), threads, cells, MapMut::F32(&mut same));
+        assert!(same == out, "{isa:?}, {threads} threads, {shape:?}");
         let mut bits = vec![0; len];
-        run(Map::F32(&input), threads, MapMut::Bf16(&mut bits));
-        assert_eq!(bits, rounded(&out).0, "{isa:?}");
+        run(Map::F32(&input), threads, cells, MapMut::Bf16(&mut bits));
+        assert!(bits == rounded(&out).0, "{isa:?}, {shape:?}");
+
+        // As the middle channels of a wider map.
+        let wider = Cells { first: 3, stride: shape.out_channels + 5 };
+        let mut cells = vec![7.0; shape.batch * height * width * wider.stride];
+        run(Map::F32(&input), threads, wider, MapMut::F32(&mut cells));
+        for (i, (&found, cell)) in cells.iter().zip((0..wider.stride).cycle()).enumerate() {
+            let channel = cell.checked_sub(3).filter(|&channel| channel < shape.out_channels);
+            let expected = channel.map_or(7.0, |channel| out[i / wider.stride * shape.out_channels + channel]);
+            assert_eq!(found, expected, "{isa:?}, value {i}");
+        }
+        check_pooled(shape, &layer, &input, bias, relu, threads, &out);
+    }
+}
+
+/// Pooling on the way out gives the bits of pooling afterwards.
+fn check_pooled(
+    shape: &ConvShape,
+    layer: &Bf16Conv,
+    input: &[f32],
+    bias: Option<&[f32]>,
+    relu: bool,
+    threads: usize,
+    whole: &[f32],
+) {
+    let (height, width) = shape.output_size().unwrap();
+    for ceil_mode in [false, true] {
+        let pool = PoolShape {
+            batch: shape.batch,
+            height,
+            width,
+            channels: shape.out_channels,
+            kernel: [2, 2],
+            stride: [2, 2],
+            dilation: [1, 1],
+            pads: [0; 4],
+            ceil_mode,
+        };
+        let Some((pooled_height, pooled_width)) = pool.output_size() else { continue };
+        let len = shape.batch * pooled_height * pooled_width * shape.out_channels;
+        let mut expected = vec![f32::NAN; len];
+        max_pool_into(&pool, whole, 1, &mut expected).unwrap();
+        let run = |out: MapMut<'_>| {
+            let input = Map::F32(input);
+            layer.run_max_pooled(shape, ceil_mode, input, bias, relu, threads, &mut Vec::new(), out).unwrap();
+        };
+        let (mut out, mut bits) = (vec![f32::NAN; len], vec![0; len]);
+        run(MapMut::F32(&mut out));
+        run(MapMut::Bf16(&mut bits));
+        assert!(out == expected, "{shape:?}, ceil mode {ceil_mode}");
+        assert!(bits == rounded(&expected).0, "{shape:?}, ceil mode {ceil_mode}");
     }
 }
 
@@ -113,7 +165,8 @@ fn nan_reaches_the_output() {
     for isa in Bf16Isa::available() {
         let layer = Bf16Conv::with(isa, &shape, &vec![0x3f80; shape.weight_len()]).unwrap().unwrap();
         let mut out = vec![0.0; 9 * 9 * 4];
-        layer.run(&shape, Map::F32(&input), None, true, 1, &mut Vec::new(), MapMut::F32(&mut out)).unwrap();
+        let (cells, scratch) = (Cells { first: 0, stride: 4 }, &mut Vec::new());
+        layer.run_cells(&shape, Map::F32(&input), None, true, 1, scratch, cells, MapMut::F32(&mut out)).unwrap();
         assert!(out[0].is_nan() && out[4 * 2] == 0.0, "{isa:?}");
     }
 }
@@ -130,7 +183,9 @@ fn what_does_not_fit_is_an_error() {
         let run = |shape: &ConvShape, input: usize, out: usize| {
             let (input, mut out) = (vec![0.0; input], vec![0.0; out]);
             let (input, out) = (Map::F32(&input), MapMut::F32(&mut out));
-            prepared.run(shape, input, None, false, 1, &mut Vec::new(), out).map_err(|error| error.what)
+            let (cells, scratch) = (Cells { first: 0, stride: 2 }, &mut Vec::new());
+            let result = prepared.run_cells(shape, input, None, false, 1, scratch, cells, out);
+            result.map_err(|error| error.what)
         };
         assert_eq!(run(&layer, 32, 32), Ok(()));
         assert_eq!((run(&layer, 31, 32), run(&layer, 32, 33)), (Err("input"), Err("out")));

@@ -144,6 +144,17 @@ impl ConvShape {
     }
 }
 
+/// Where a layer's output channels lie in the cells that it writes to: `first..first + Co` of `stride`.
+///
+/// Several layers that write to one map, each its own channels, spare the pass that would concatenate theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cells {
+    /// First channel.
+    pub first: usize,
+    /// Channels of a cell.
+    pub stride: usize,
+}
+
 /// Convolves `input`, `[N, H, W, Ci]`, with `weights`, `[Kh, Kw, Ci / group, Co]`, adds `bias`, `[Co]`, and applies
 /// ReLU if `relu`, into `out`, `[N, Ho, Wo, Co]`.
 ///

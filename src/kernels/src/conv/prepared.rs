@@ -6,7 +6,7 @@ mod tests;
 use alloc::{vec, vec::Vec};
 
 use super::{
-    ConvShape, conv2d_into,
+    Cells, ConvShape, conv2d_into,
     cost::choose,
     direct::Direct,
     winograd::{Tile, Winograd},
@@ -24,6 +24,20 @@ pub enum ConvAlgorithm {
     Winograd4,
     /// Winograd's F(6x6, 3x3): 3x3, stride 1; a fifth of the multiplications, weights 7.1 times the layer's.
     Winograd6,
+}
+
+impl ConvAlgorithm {
+    /// The one that [`PreparedConv::new`] uses for a layer on maps of the size of `shape`.
+    #[must_use]
+    pub fn for_layer(shape: &ConvShape) -> Self {
+        if shape.output_size().is_some() { choose(shape) } else { Self::Plain }
+    }
+
+    /// See [`PreparedConv::fuses_max_pool`].
+    #[must_use]
+    pub fn fuses_max_pool(self) -> bool {
+        matches!(self, Self::Winograd4 | Self::Winograd6)
+    }
 }
 
 /// A convolution layer ready to run on maps of any size, from any number of threads at once.
@@ -114,19 +128,56 @@ impl PreparedConv {
         scratch: &mut Vec<f32>,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
+        let cells = Cells { first: 0, stride: shape.out_channels };
+        self.run_cells(shape, input, weights, bias, relu, threads, scratch, cells, out)
+    }
+
+    /// [`PreparedConv::run`] into some of the channels of `out`, `[N, Ho, Wo, cells.stride]`; the others stay as they
+    /// are.
+    ///
+    /// # Errors
+    /// As [`PreparedConv::run`], or the cells have not as many channels.
+    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+    pub fn run_cells(
+        &self,
+        shape: &ConvShape,
+        input: &[f32],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        threads: usize,
+        scratch: &mut Vec<f32>,
+        cells: Cells,
+        out: &mut [f32],
+    ) -> Result<(), ShapeError> {
         self.check_layer(shape)?;
-        let (out_height, out_width) = shape.check(input, weights, bias, out)?;
-        if out.is_empty() {
+        let (height, width) = shape.check_operands(input, weights, bias)?;
+        let end = cells.first.saturating_add(shape.out_channels);
+        if end > cells.stride {
+            return Err(ShapeError { what: "channels of a cell", expected: end, found: cells.stride });
+        }
+        ShapeError::check("out", len_of(&[shape.batch, height, width, cells.stride]), out.len())?;
+        if out.is_empty() || shape.out_channels == 0 {
             return Ok(());
         }
-        let out_size = [out_height, out_width];
+        let size = [height, width];
         match &self.form {
-            Form::Plain => conv2d_into(shape, input, weights, bias, relu, threads, scratch, out)?,
+            Form::Plain if cells.stride == shape.out_channels => {
+                conv2d_into(shape, input, weights, bias, relu, threads, scratch, out)?;
+            }
+            Form::Plain => {
+                let mut whole = vec![0.0; out.len() / cells.stride * shape.out_channels];
+                conv2d_into(shape, input, weights, bias, relu, threads, scratch, &mut whole)?;
+                let cells_out = out.chunks_exact_mut(cells.stride);
+                for (to, from) in cells_out.zip(whole.chunks_exact(shape.out_channels)) {
+                    to[cells.first..end].copy_from_slice(from);
+                }
+            }
             Form::Direct(layer) => {
-                layer.run(shape, out_size, input, bias, relu, threads, scratch, out);
+                layer.run(shape, size, input, bias, relu, threads, scratch, cells, out);
             }
             Form::Winograd(layer) => {
-                layer.run(shape, out_size, None, input, bias, relu, threads, scratch, out);
+                layer.run(shape, size, None, input, bias, relu, threads, scratch, cells, out);
             }
         }
         Ok(())
@@ -136,7 +187,7 @@ impl PreparedConv {
     /// memory of its own, and there is nothing to gain from it.
     #[must_use]
     pub fn fuses_max_pool(&self) -> bool {
-        matches!(self.form, Form::Winograd(_))
+        self.algorithm().fuses_max_pool()
     }
 
     /// [`PreparedConv::run`], then max pooling by 2x2 windows that move by 2, without padding: the same bits as
@@ -182,7 +233,8 @@ impl PreparedConv {
         }
         if let Form::Winograd(layer) = &self.form {
             let size = [height, width];
-            layer.run(shape, size, Some(pooled), input, bias, relu, threads, scratch, out);
+            let cells = Cells { first: 0, stride: shape.out_channels };
+            layer.run(shape, size, Some(pooled), input, bias, relu, threads, scratch, cells, out);
             return Ok(());
         }
         let mut whole = vec![0.0; len_of(&[shape.batch, height, width, shape.out_channels])];

@@ -1,14 +1,16 @@
-//! `Conv`, with a ReLU that follows it taken in.
+//! `Conv`, with the ReLU and the 2x2 max pooling that follow it taken in, and `Concat` of such.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
-use frcnn_bundle::{Bundle, Conv, Graph, Op as LayerOp, SectionId, Shape};
+use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, Precision, SectionId, Shape};
 use frcnn_core::ShapeError;
-use frcnn_kernels::{ConvShape, PreparedConv};
-use rayon::prelude::*;
+use frcnn_kernels::{
+    Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PoolShape, PreparedConv,
+};
 use tract_core::internal::*;
 
-use super::{Weights, Workshop, map_tensor, nhwc};
+use super::{Weights, Workshop, nhwc};
 
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +20,10 @@ pub(crate) struct ConvOp {
     weight: Weights,
     bias: Option<Weights>,
     relu: bool,
+    /// The 2x2 max pooling that follows, if it is taken in: whether in ceil mode.
+    pool: Option<bool>,
+    /// Whether the output is bf16, which those who read it would round it to. Its values are the bits, as u16.
+    bf16: bool,
     workshop: Workshop,
 }
 
@@ -27,13 +33,90 @@ impl ConvOp {
         weight: Weights,
         bias: Option<Weights>,
         relu: bool,
+        pool: Option<bool>,
+        bf16: bool,
         workshop: Workshop,
     ) -> ConvOp {
-        ConvOp { layer: layer_shape(conv), weight, bias, relu, workshop }
+        ConvOp { layer: layer_shape(conv), weight, bias, relu, pool, bf16, workshop }
     }
 
     fn shape(&self, [batch, height, width, _]: [usize; 4]) -> ConvShape {
         ConvShape { batch, height, width, ..self.layer.clone() }
+    }
+
+    /// Rows and columns of the output.
+    fn output_size(&self, shape: &ConvShape) -> TractResult<(usize, usize)> {
+        let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
+        let Some(ceil_mode) = self.pool else { return Ok((height, width)) };
+        let pool = PoolShape {
+            batch: shape.batch,
+            height,
+            width,
+            channels: shape.out_channels,
+            kernel: [2, 2],
+            stride: [2, 2],
+            dilation: [1, 1],
+            pads: [0; 4],
+            ceil_mode,
+        };
+        pool.output_size().context("the window is larger than the map")
+    }
+
+    /// Runs the layer from `input` into its channels of `output`, which are all of them if it takes in a pooling.
+    fn run(&self, input: &Tensor, cells: Cells, output: MapMut) -> TractResult<()> {
+        let shape = &self.shape(nhwc(input.shape())?);
+        let input = match input.try_as_plain_ram()? {
+            plain if input.datum_type() == u16::datum_type() => Map::Bf16(plain.as_slice()?),
+            plain => Map::F32(plain.as_slice()?),
+        };
+        let bias = self.bias.as_ref().map(Weights::get);
+        let (relu, threads) = (self.relu, self.workshop.threads);
+        let prepared = self.workshop.convs.get(&self.weight)?;
+        self.workshop.with_scratch(|scratch| match (prepared, self.pool) {
+            (Prepared::F32(layer, widened), pool) => {
+                let (Map::F32(input), MapMut::F32(output)) = (input, output) else {
+                    bail!("an f32 layer between bf16 ones")
+                };
+                let weight = if widened.is_empty() { self.weight.get() } else { widened };
+                Ok(match pool {
+                    Some(ceil) => {
+                        layer.run_max_pooled(shape, ceil, input, weight, bias, relu, threads, scratch, output)
+                    }
+                    None => {
+                        layer.run_cells(shape, input, weight, bias, relu, threads, scratch, cells, output)
+                    }
+                }?)
+            }
+            (Prepared::Bf16(layer), Some(ceil)) => {
+                Ok(layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)?)
+            }
+            (Prepared::Bf16(layer), None) => {
+                Ok(layer.run_cells(shape, input, bias, relu, threads, scratch, cells, output)?)
+            }
+        })
+    }
+
+    /// Makes a map of `channels` channels, in the precision of the output.
+    fn make_map(
+        &self,
+        input: &Tensor,
+        channels: usize,
+        fill: impl FnOnce(MapMut) -> TractResult<()>,
+    ) -> TractResult<TVec<TValue>> {
+        let shape = self.shape(nhwc(input.shape())?);
+        let (height, width) = self.output_size(&shape)?;
+        let (shape, tensors) = ([shape.batch, height, width, channels], &self.workshop.tensors);
+        let output = if self.bf16 {
+            tensors.make(&shape, |bits| fill(MapMut::Bf16(bits)))
+        } else {
+            tensors.make(&shape, |values| fill(MapMut::F32(values)))
+        };
+        Ok(tvec!(output?.into_tvalue()))
+    }
+
+    fn fact(&self, shape: impl Into<ShapeFact>) -> TypedFact {
+        let values = if self.bf16 { u16::datum_type() } else { f32::datum_type() };
+        values.fact(shape)
     }
 }
 
@@ -65,16 +148,8 @@ impl EvalOp for ConvOp {
 
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
-        let shape = self.shape(nhwc(input.shape())?);
-        let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
-        let prepared =
-            self.workshop.convs.get(self.weight.section).context("a layer that was not prepared")?;
-        map_tensor(&input, &[shape.batch, height, width, shape.out_channels], |input, output| {
-            self.workshop.with_scratch(|scratch| {
-                let (weight, bias) = (self.weight.get(), self.bias.as_ref().map(Weights::get));
-                prepared.run(&shape, input, weight, bias, self.relu, self.workshop.threads, scratch, output)
-            })
-        })
+        let channels = self.layer.out_channels;
+        self.make_map(&input, channels, |output| self.run(&input, Cells { first: 0, stride: channels }, output))
     }
 }
 
@@ -86,50 +161,119 @@ impl TypedOp for ConvOp {
             bail!("expected a [N, H, W, C] tensor")
         };
         let shape = self.shape([1, height.to_usize()?, width.to_usize()?, channels.to_usize()?]);
-        let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
-        Ok(tvec!(f32::fact([
-            batch.clone(),
-            height.to_dim(),
-            width.to_dim(),
-            self.layer.out_channels.to_dim()
-        ])))
+        let (height, width) = self.output_size(&shape)?;
+        let channels = self.layer.out_channels;
+        Ok(tvec!(self.fact([batch.clone(), height.to_dim(), width.to_dim(), channels.to_dim()])))
     }
 }
 
-/// Every convolution of a network, laid out for this CPU once; the plans for all blob sizes share it.
+/// Convolutions whose outputs are concatenated: each writes its channels where they belong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ConcatConvsOp(pub(crate) Vec<ConvOp>);
+
+impl Op for ConcatConvsOp {
+    fn name(&self) -> StaticName {
+        "FrcnnConcatConvs".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for ConcatConvsOp {
+    op_out_of_plan!();
+
+    fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let (conv, input) = self.0.first().zip(inputs.first()).context("nothing to concatenate")?;
+        let stride = self.0.iter().map(|conv| conv.layer.out_channels).sum();
+        conv.make_map(input, stride, |mut output| {
+            let mut first = 0;
+            for (conv, input) in self.0.iter().zip(&inputs) {
+                conv.run(input, Cells { first, stride }, output.reborrow())?;
+                first += conv.layer.out_channels;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl TypedOp for ConcatConvsOp {
+    as_op!();
+
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let mut shapes = Vec::new();
+        for (conv, input) in self.0.iter().zip(inputs) {
+            shapes.extend(conv.output_facts(&[input])?.iter().map(|fact| fact.shape.to_tvec()));
+        }
+        let (conv, mut shape) = self.0.first().zip(shapes.first().cloned()).context("nothing to concatenate")?;
+        ensure!(shapes.iter().all(|other| other[..3] == shape[..3]), "maps of different sizes");
+        shape[3] = shapes.iter().map(|shape| shape[3].clone()).sum();
+        Ok(tvec!(conv.fact(shape)))
+    }
+}
+
+/// Every convolution of a network, laid out for this CPU once, when it first runs; the plans for all blob sizes share
+/// it.
 #[derive(Debug, Default)]
-pub(crate) struct PreparedConvs(HashMap<SectionId, PreparedConv>);
+pub(crate) struct PreparedConvs(HashMap<SectionId, LazyConv>);
+
+#[derive(Debug)]
+struct LazyConv {
+    /// On maps of the size for which it is prepared.
+    shape: ConvShape,
+    /// Whether it runs as [`Prepared::Bf16`].
+    bf16: bool,
+    prepared: OnceLock<Result<Prepared, ShapeError>>,
+}
+
+#[derive(Debug)]
+enum Prepared {
+    /// With its weights if they are not those of the bundle: bf16 ones are widened on a CPU that cannot multiply them.
+    F32(PreparedConv, Vec<f32>),
+    Bf16(Bf16Conv),
+}
 
 impl PreparedConvs {
-    /// Prepares the convolutions of `graphs`, each given with the shape of its input, for maps of the size
-    /// that they get from it.
-    pub(crate) fn new(
-        bundle: &Bundle,
-        graphs: [(&Graph, Shape); 2],
-        threads: usize,
-    ) -> Result<PreparedConvs, ShapeError> {
-        let mut layers: HashMap<SectionId, ConvShape> = HashMap::new();
+    /// The convolutions of `graphs`, each given with the shape of its input, are prepared for maps of the size that they
+    /// get from it.
+    pub(crate) fn new(contents: &Contents, graphs: [(&Graph, Shape); 2]) -> PreparedConvs {
+        let reduced = contents.precision == Precision::Bf16 && Bf16Isa::detect().is_some();
+        let mut layers = HashMap::new();
         for (graph, input) in graphs {
             let shapes = graph.infer(input).unwrap_or_default();
             for layer in &graph.layers {
                 let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
                 if let (LayerOp::Conv(conv), Some(&Shape::Map { height, width, .. })) = (&layer.op, input) {
-                    layers.insert(conv.weight, ConvShape { height, width, ..layer_shape(conv) });
+                    let shape = ConvShape { height, width, ..layer_shape(conv) };
+                    let bf16 = reduced && layer.op.bf16_weight().is_some();
+                    layers.insert(conv.weight, LazyConv { shape, bf16, prepared: OnceLock::new() });
                 }
             }
         }
-        let prepare = |(section, shape): (SectionId, ConvShape)| {
-            Ok((section, PreparedConv::new(&shape, bundle.weights(section))?))
-        };
-        // One thread means the caller's own: rayon's global pool is not ours to start.
-        let prepared: Result<_, ShapeError> = match threads {
-            1 => layers.into_iter().map(prepare).collect(),
-            _ => layers.into_par_iter().map(prepare).collect(),
-        };
-        prepared.map(PreparedConvs)
+        PreparedConvs(layers)
     }
 
-    fn get(&self, section: SectionId) -> Option<&PreparedConv> {
-        self.0.get(&section)
+    /// Whether the layer with these weights takes in a max pooling at no cost.
+    pub(crate) fn fuses_max_pool(&self, section: SectionId) -> bool {
+        let fuses = |layer: &LazyConv| layer.bf16 || ConvAlgorithm::for_layer(&layer.shape).fuses_max_pool();
+        self.0.get(&section).is_some_and(fuses)
+    }
+
+    /// Whether the layer with these weights rounds what it reads to bf16.
+    pub(crate) fn rounds_input(&self, section: SectionId) -> bool {
+        self.0.get(&section).is_some_and(|layer| layer.bf16)
+    }
+
+    fn get(&self, weight: &Weights) -> TractResult<&Prepared> {
+        let layer = self.0.get(&weight.section).context("a layer that is not of this network")?;
+        let prepared = layer.prepared.get_or_init(|| {
+            let bf16 = if layer.bf16 { Bf16Conv::new(&layer.shape, weight.bf16())? } else { None };
+            if let Some(conv) = bf16 {
+                return Ok(Prepared::Bf16(conv));
+            }
+            let weights = weight.bundle.weights_as_f32(weight.section);
+            let conv = PreparedConv::new(&layer.shape, &weights)?;
+            Ok(Prepared::F32(conv, if weight.get().is_empty() { weights.into_owned() } else { Vec::new() }))
+        });
+        Ok(prepared.as_ref().map_err(|error| *error)?)
     }
 }

@@ -3,7 +3,7 @@
 use frcnn_kernels::lrn_into;
 use tract_core::internal::*;
 
-use super::{Workshop, map_tensor, nhwc};
+use super::{Workshop, nhwc};
 
 /// `[N, H, W, C]` to the same shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ impl EvalOp for LrnOp {
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let [.., channels] = nhwc(input.shape())?;
-        map_tensor(&input, input.shape(), |values, output| {
+        self.workshop.map_tensor(&input, input.shape(), |values, output| {
             let LrnOp { size, alpha, beta, k, .. } = *self;
             lrn_into(values, channels, size, alpha, beta, k, self.workshop.threads, output)
         })

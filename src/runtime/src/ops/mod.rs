@@ -7,6 +7,7 @@ mod conv;
 mod linear;
 mod lrn;
 mod pool;
+mod tensors;
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use frcnn_bundle::{Bundle, SectionId};
 use tract_core::internal::*;
 
-pub(crate) use conv::{ConvOp, PreparedConvs};
+pub(crate) use conv::{ConcatConvsOp, ConvOp, PreparedConvs};
 pub(crate) use linear::LinearOp;
 pub(crate) use lrn::LrnOp;
 pub(crate) use pool::{PoolKind, PoolOp};
+pub(crate) use tensors::Tensors;
 
 /// A section of the bundle that stays where it is.
 #[derive(Clone, Debug)]
@@ -29,6 +31,10 @@ pub(crate) struct Weights {
 impl Weights {
     fn get(&self) -> &[f32] {
         self.bundle.weights(self.section)
+    }
+
+    fn bf16(&self) -> &[u16] {
+        self.bundle.bf16_weights(self.section)
     }
 }
 
@@ -50,13 +56,27 @@ impl Hash for Weights {
 #[derive(Clone, Debug)]
 pub(crate) struct Workshop {
     pub(crate) threads: usize,
-    convs: Arc<PreparedConvs>,
+    pub(crate) convs: Arc<PreparedConvs>,
+    pub(crate) tensors: Arc<Tensors>,
     scratch: Arc<Mutex<Vec<Vec<f32>>>>,
 }
 
 impl Workshop {
     pub(crate) fn new(threads: usize, convs: PreparedConvs) -> Workshop {
-        Workshop { threads, convs: Arc::new(convs), scratch: Arc::default() }
+        Workshop { threads, convs: Arc::new(convs), tensors: Arc::default(), scratch: Arc::default() }
+    }
+
+    /// Runs `kernel` from a whole f32 tensor into one of `shape` that may hold anything.
+    fn map_tensor<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        input: &Tensor,
+        shape: &[usize],
+        kernel: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E>,
+    ) -> TractResult<TVec<TValue>> {
+        let input = input.try_as_plain_ram()?;
+        let input = input.as_slice::<f32>()?;
+        let output = self.tensors.make(shape, |output| Ok(kernel(input, output)?))?;
+        Ok(tvec!(output.into_tvalue()))
     }
 
     /// Runs `work` with a buffer that an earlier call may have grown, so that frames do not allocate.

@@ -4,7 +4,7 @@ use frcnn_bundle::Pool;
 use frcnn_kernels::{PoolShape, average_pool_into, max_pool_into};
 use tract_core::internal::*;
 
-use super::{Workshop, map_tensor, nhwc};
+use super::{Workshop, nhwc};
 
 /// What becomes of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ impl EvalOp for PoolOp {
         let shape = self.shape(nhwc(input.shape())?);
         let (height, width) = shape.output_size().context("the window is larger than the map")?;
         let threads = self.workshop.threads;
-        map_tensor(&input, &[shape.batch, height, width, shape.channels], |input, output| match self.kind {
+        self.workshop.map_tensor(&input, &[shape.batch, height, width, shape.channels], |input, output| match self.kind {
             PoolKind::Max => max_pool_into(&shape, input, threads, output),
             PoolKind::Average { count_include_pad } => {
                 average_pool_into(&shape, input, count_include_pad, threads, output)

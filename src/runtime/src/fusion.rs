@@ -1,0 +1,224 @@
+//! Which layers of a graph become part of another layer's operator.
+//!
+//! ```text
+//! Conv ─ Relu                  bias, ReLU and pooling while a value is in registers,
+//! Conv ─ Relu ─ MaxPool 2/2    where the convolution's algorithm can
+//! Gemm ─ Relu
+//!
+//! Conv ─ Relu ─┐               each branch writes its channels of the one map
+//! Conv ─ Relu ─┴─ Concat
+//! ```
+//!
+//! A value that is asked for, or that another layer reads too, stays a value of its own.
+
+use frcnn_bundle::{Conv, Graph, Layer, Op, Pool, SectionId};
+
+/// What may be fused in a graph of which `outputs` are asked for.
+pub(crate) struct Fusion<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) outputs: &'a [u32],
+    /// Whether the convolution with these weights takes in a 2x2 max pooling.
+    pub(crate) fuses_max_pool: &'a dyn Fn(SectionId) -> bool,
+    /// Whether the convolution with these weights rounds what it reads to bf16.
+    pub(crate) rounds_input: &'a dyn Fn(SectionId) -> bool,
+}
+
+impl<'a> Fusion<'a> {
+    /// The position of the ReLU that layer `position` takes in.
+    pub(crate) fn relu_after(&self, position: usize) -> Option<usize> {
+        if !matches!(self.layer(position)?.op, Op::Conv(_) | Op::Gemm(_)) {
+            return None;
+        }
+        self.only_reader(position).filter(|&reader| matches!(self.op(reader), Some(Op::Relu)))
+    }
+
+    /// The position of the max pooling that layer `position` takes in, and whether it is in ceil mode.
+    pub(crate) fn pool_after(&self, position: usize) -> Option<(usize, bool)> {
+        let Op::Conv(conv) = self.op(position)? else { return None };
+        let reader = self.only_reader(self.end(position))?;
+        match self.op(reader)? {
+            Op::MaxPool(Pool { kernel: [2, 2], stride: [2, 2], pads: [0, 0, 0, 0], ceil_mode })
+                if (self.fuses_max_pool)(conv.weight) =>
+            {
+                Some((reader, *ceil_mode))
+            }
+            _ => None,
+        }
+    }
+
+    /// The convolutions that layer `position` concatenates, if it does that alone and all of them are its own.
+    pub(crate) fn branches(&self, position: usize) -> Option<Vec<(usize, &'a Layer, &'a Conv)>> {
+        let concat = self.layer(position).filter(|layer| matches!(layer.op, Op::Concat))?;
+        let branch = |&value: &u32| {
+            let end = (value as usize).checked_sub(1)?;
+            let start = match self.op(end)? {
+                Op::Relu => self.layer(end)?.inputs.first()?.checked_sub(1)? as usize,
+                _ => end,
+            };
+            let layer = self.layer(start)?;
+            let Op::Conv(conv) = &layer.op else { return None };
+            let is_own = self.end(start) == end && self.only_reader(end) == Some(position);
+            is_own.then_some((start, layer, conv))
+        };
+        concat.inputs.iter().map(branch).collect()
+    }
+
+    /// Whether what layer `position`, a convolution or a concatenation of such, gives with all that it takes in may be
+    /// bf16: they can all write it, and those who read it round it anyway.
+    pub(crate) fn gives_bf16(&self, position: usize) -> bool {
+        let writes = |conv: &Conv| (self.rounds_input)(conv.weight);
+        let (end, can) = match self.op(position) {
+            Some(Op::Conv(conv)) => (self.pool_after(position).map_or(self.end(position), |pool| pool.0), writes(conv)),
+            _ => (position, self.branches(position).is_some_and(|all| all.iter().all(|(.., conv)| writes(conv)))),
+        };
+        let Some(value) = u32::try_from(end).ok().and_then(|end| end.checked_add(1)) else { return false };
+        let mut readers = self.graph.layers.iter().filter(|layer| layer.inputs.contains(&value)).peekable();
+        can && !self.outputs.contains(&value)
+            && readers.peek().is_some()
+            && readers.all(|layer| matches!(&layer.op, Op::Conv(conv) if (self.rounds_input)(conv.weight)))
+    }
+
+    /// Whether layer `position` is part of another's operator.
+    pub(crate) fn is_taken_in(&self, position: usize) -> bool {
+        let before = || Some(self.layer(position)?.inputs.first()?.checked_sub(1)? as usize);
+        let taken = match self.op(position) {
+            Some(Op::Relu) => before().filter(|&start| self.relu_after(start) == Some(position)),
+            Some(Op::MaxPool(_)) => before()
+                .map(|end| match (self.op(end), self.layer(end).and_then(|layer| layer.inputs.first())) {
+                    (Some(Op::Relu), Some(&value)) if value > 0 => value as usize - 1,
+                    _ => end,
+                })
+                .filter(|&start| self.pool_after(start).is_some_and(|(pool, _)| pool == position)),
+            Some(Op::Conv(_)) => {
+                self.only_reader(self.end(position)).filter(|&reader| self.branches(reader).is_some())
+            }
+            _ => None,
+        };
+        taken.is_some()
+    }
+
+    /// The layer that makes what `position` and its ReLU give.
+    fn end(&self, position: usize) -> usize {
+        self.relu_after(position).unwrap_or(position)
+    }
+
+    /// The one layer that reads what layer `position` gives, once; none if it is asked for.
+    fn only_reader(&self, position: usize) -> Option<usize> {
+        let value = u32::try_from(position).ok()?.checked_add(1)?;
+        let layers = self.graph.layers.iter().enumerate();
+        let mut readers = layers.flat_map(|(reader, layer)| {
+            layer.inputs.iter().filter(move |&&input| input == value).map(move |_| reader)
+        });
+        match (readers.next(), readers.next()) {
+            (Some(reader), None) if !self.outputs.contains(&value) => Some(reader),
+            _ => None,
+        }
+    }
+
+    fn layer(&self, position: usize) -> Option<&'a Layer> {
+        self.graph.layers.get(position)
+    }
+
+    fn op(&self, position: usize) -> Option<&'a Op> {
+        self.layer(position).map(|layer| &layer.op)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conv(weight: SectionId) -> Op {
+        Op::Conv(Conv {
+            in_channels: 4,
+            out_channels: 4,
+            kernel: [3, 3],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [1; 4],
+            group: 1,
+            weight,
+            bias: None,
+        })
+    }
+
+    fn pool(kernel: u32) -> Op {
+        Op::MaxPool(Pool { kernel: [kernel; 2], stride: [2, 2], pads: [0; 4], ceil_mode: true })
+    }
+
+    fn graph(layers: Vec<(Op, Vec<u32>)>) -> Graph {
+        let layer = |(op, inputs)| Layer { name: String::new(), op, inputs };
+        Graph { layers: layers.into_iter().map(layer).collect(), outputs: vec![] }
+    }
+
+    fn taken(graph: &Graph, outputs: &[u32]) -> Vec<usize> {
+        let fusion = Fusion { graph, outputs, fuses_max_pool: &|weight| weight == 0, rounds_input: &|_| false };
+        (0..graph.layers.len()).filter(|&position| fusion.is_taken_in(position)).collect()
+    }
+
+    #[test]
+    fn relu_and_pool_go_with_their_convolution() {
+        let chain = |weight, kernel| {
+            graph(vec![(conv(weight), vec![0]), (Op::Relu, vec![1]), (pool(kernel), vec![2])])
+        };
+        assert_eq!(taken(&chain(0, 2), &[3]), [1, 2]);
+        assert_eq!(taken(&chain(1, 2), &[3]), [1], "an algorithm that does not pool");
+        assert_eq!(taken(&chain(0, 3), &[3]), [1], "larger windows");
+        assert_eq!(taken(&chain(0, 2), &[2, 3]), [1], "a value that is asked for");
+        assert_eq!(taken(&chain(0, 2), &[1, 3]), [0; 0], "the value before the ReLU is");
+        let no_relu = graph(vec![(conv(0), vec![0]), (pool(2), vec![1])]);
+        assert_eq!(taken(&no_relu, &[2]), [1]);
+        let read_twice = graph(vec![(conv(0), vec![0]), (pool(2), vec![1]), (Op::Add, vec![1, 1])]);
+        assert_eq!(taken(&read_twice, &[2, 3]), [0; 0]);
+    }
+
+    #[test]
+    fn a_concatenation_takes_its_convolutions() {
+        // A fire module: conv, relu; conv, relu; concat.
+        let fire = |inputs| {
+            graph(vec![
+                (conv(1), vec![0]),
+                (Op::Relu, vec![1]),
+                (conv(2), vec![0]),
+                (Op::Relu, vec![3]),
+                (Op::Concat, inputs),
+            ])
+        };
+        assert_eq!(taken(&fire(vec![2, 4]), &[5]), [0, 1, 2, 3]);
+        assert_eq!(taken(&fire(vec![2, 4]), &[4, 5]), [1, 3], "a branch that is asked for");
+        assert_eq!(taken(&fire(vec![2, 2]), &[5]), [1, 3], "a branch that is there twice");
+        assert_eq!(taken(&fire(vec![0, 4]), &[5]), [1, 3], "a branch that is the input");
+        let graph = fire(vec![4, 2]);
+        let fusion = Fusion { graph: &graph, outputs: &[5], fuses_max_pool: &|_| true, rounds_input: &|_| false };
+        let order: Vec<usize> = fusion.branches(4).unwrap_or_default().iter().map(|branch| branch.0).collect();
+        assert_eq!(order, [2, 0]);
+    }
+
+    #[test]
+    fn maps_between_bf16_layers_are_bf16() {
+        let gives = |layers, outputs: &[u32]| {
+            let graph = graph(layers);
+            let rounds_input = |weight| weight < 2;
+            let fusion = Fusion { graph: &graph, outputs, fuses_max_pool: &|_| true, rounds_input: &rounds_input };
+            (0..graph.layers.len()).filter(|&position| fusion.gives_bf16(position)).collect::<Vec<_>>()
+        };
+        let chain = |first, last| {
+            let pooled = vec![(conv(first), vec![0]), (Op::Relu, vec![1]), (pool(2), vec![2])];
+            pooled.into_iter().chain([(conv(last), vec![3])]).collect::<Vec<_>>()
+        };
+        assert_eq!(gives(chain(0, 1), &[4]), [0]);
+        assert_eq!(gives(chain(0, 2), &[4]), [0; 0], "read in f32");
+        assert_eq!(gives(chain(2, 1), &[4]), [0; 0], "made in f32");
+        assert_eq!(gives(chain(0, 1), &[3, 4]), [0; 0], "asked for");
+        let fire = |first| {
+            vec![
+                (conv(first), vec![0]),
+                (conv(1), vec![0]),
+                (Op::Concat, vec![1, 2]),
+                (conv(1), vec![3]),
+            ]
+        };
+        assert_eq!(gives(fire(0), &[4]), [2]);
+        assert_eq!(gives(fire(2), &[4]), [0; 0], "one branch is f32");
+    }
+}
