@@ -52,7 +52,7 @@ pub fn bccd(shared: &Path) -> Arc<Bundle> {
 /// Compiles an ONNX file with the manifest beside it.
 pub fn compile_file(onnx: &Path, svd: Svd) -> Compiled {
     let manifest = load_manifest(&onnx.with_file_name("manifest.json")).unwrap();
-    compile(onnx, &manifest, &frcnn_compiler::Options { svd }, &mut |_| {}).unwrap()
+    compile(onnx, &manifest, &frcnn_compiler::Options { svd, ..Default::default() }, &mut |_| {}).unwrap()
 }
 
 /// An untrained SqueezeNet Fast R-CNN with 3 classes, compiled; once per test program.

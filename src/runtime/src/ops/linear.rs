@@ -47,6 +47,9 @@ impl EvalOp for LinearOp {
         map_tensor(&input, &[rows, self.out_features], |input, output| {
             let (weight, bias) = (self.weight.get(), self.bias.as_ref().map(Weights::get));
             let (relu, threads) = (self.relu, self.workshop.threads);
+            if let Some(layer) = self.workshop.bf16_linear(&self.weight, self.in_features, self.out_features)? {
+                return layer.run(input, bias, relu, rows, threads, output);
+            }
             linear_into(input, weight, bias, relu, rows, self.in_features, self.out_features, threads, output)
         })
     }

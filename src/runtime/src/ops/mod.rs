@@ -9,10 +9,13 @@ mod lrn;
 mod pool;
 mod tensors;
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use frcnn_bundle::{Bundle, SectionId};
+use frcnn_core::ShapeError;
+use frcnn_kernels::{KOrder, PreparedLinear};
 use tract_core::internal::*;
 
 pub(crate) use conv::{ConcatConvsOp, ConvOp, PreparedConvs};
@@ -59,11 +62,33 @@ pub(crate) struct Workshop {
     pub(crate) convs: Arc<PreparedConvs>,
     pub(crate) tensors: Arc<Tensors>,
     scratch: Arc<Mutex<Vec<Vec<f32>>>>,
+    /// The fully connected layers with bf16 weights that have run.
+    linears: Arc<Mutex<HashMap<SectionId, Arc<PreparedLinear>>>>,
 }
 
 impl Workshop {
     pub(crate) fn new(threads: usize, convs: PreparedConvs) -> Workshop {
-        Workshop { threads, convs: Arc::new(convs), tensors: Arc::default(), scratch: Arc::default() }
+        let (tensors, scratch, linears) = (Arc::default(), Arc::default(), Arc::default());
+        Workshop { threads, convs: Arc::new(convs), tensors, scratch, linears }
+    }
+
+    /// The layer with these weights if they are bf16, laid out for this CPU when it first runs.
+    fn bf16_linear(
+        &self,
+        weight: &Weights,
+        in_features: usize,
+        out_features: usize,
+    ) -> Result<Option<Arc<PreparedLinear>>, ShapeError> {
+        if weight.bf16().is_empty() {
+            return Ok(None);
+        }
+        let mut linears = self.linears.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layer) = linears.get(&weight.section) {
+            return Ok(Some(layer.clone()));
+        }
+        let (order, threads) = (KOrder::Natural, self.threads);
+        let layer = PreparedLinear::from_bf16(weight.bf16(), in_features, out_features, order, threads)?;
+        Ok(Some(linears.entry(weight.section).or_insert(Arc::new(layer)).clone()))
     }
 
     /// Runs `kernel` from a whole f32 tensor into one of `shape` that may hold anything.
