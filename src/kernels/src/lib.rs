@@ -26,6 +26,7 @@ mod pool;
 mod product;
 mod roi_pool;
 mod simd;
+mod strips;
 mod tasks;
 #[cfg(test)]
 mod test_random;
@@ -39,6 +40,7 @@ pub use lrn::lrn_into;
 pub use pages::prefer_huge_pages;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};
 pub use roi_pool::{FeatureMap, roi_pool_into, roi_pool_reference, roi_pool_with};
+pub use strips::{Stage, StripScratch, run_strips};
 
 /// Product of dimensions. One that overflows saturates, and so matches the length of no slice.
 fn len_of(dimensions: &[usize]) -> usize {

@@ -5,10 +5,11 @@ use std::sync::OnceLock;
 
 use frcnn_bundle::{Conv, Graph, Op as LayerOp, SectionId, Shape};
 use frcnn_core::ShapeError;
-use frcnn_kernels::{Cells, ConvAlgorithm, ConvShape, PoolShape, PreparedConv};
+use frcnn_kernels::{Cells, ConvAlgorithm, ConvShape, PreparedConv, Stage};
 use tract_core::internal::*;
 
 use super::{Weights, Workshop, nhwc};
+use crate::fusion::Kernels;
 
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,18 +44,23 @@ impl ConvOp {
     fn output_size(&self, shape: &ConvShape) -> TractResult<(usize, usize)> {
         let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
         let Some(ceil_mode) = self.pool else { return Ok((height, width)) };
-        let pool = PoolShape {
-            batch: shape.batch,
-            height,
-            width,
-            channels: shape.out_channels,
-            kernel: [2, 2],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pads: [0; 4],
-            ceil_mode,
-        };
-        pool.output_size().context("the window is larger than the map")
+        let pool = shape.pool_2x2(ceil_mode).and_then(|pool| pool.output_size());
+        pool.context("the window is larger than the map")
+    }
+
+    /// The layer on one map of `shape`, which becomes that of its output.
+    pub(super) fn stage(&self, shape: &mut [usize; 4]) -> TractResult<Stage<'_>> {
+        let layer = self.shape(*shape);
+        let (height, width) = self.output_size(&layer)?;
+        *shape = [1, height, width, layer.out_channels];
+        Ok(Stage::Conv {
+            prepared: self.workshop.convs.get(&self.weight)?,
+            shape: layer,
+            weights: self.weight.get(),
+            bias: self.bias.as_ref().map(Weights::get),
+            relu: self.relu,
+            pool: self.pool,
+        })
     }
 
     /// Runs the layer from `input` into its channels of `output`, which are all of them if it takes in a pooling.
@@ -208,14 +214,51 @@ impl PreparedConvs {
         PreparedConvs(layers)
     }
 
-    /// Whether the layer with these weights takes in a max pooling at no cost.
-    pub(crate) fn fuses_max_pool(&self, section: SectionId) -> bool {
-        self.0.get(&section).is_some_and(|layer| ConvAlgorithm::for_layer(&layer.shape).fuses_max_pool())
+    fn layer(&self, section: SectionId) -> Option<&LazyConv> {
+        self.0.get(&section)
     }
 
     fn get(&self, weight: &Weights) -> TractResult<&PreparedConv> {
-        let layer = self.0.get(&weight.section).context("a layer that is not of this network")?;
+        let layer = self.layer(weight.section).context("a layer that is not of this network")?;
         let prepared = layer.prepared.get_or_init(|| PreparedConv::new(&layer.shape, weight.get()));
         Ok(prepared.as_ref().map_err(|error| *error)?)
+    }
+}
+
+/// Bytes of a map that is worth keeping out of memory: as large as the L2 of several cores.
+const LARGE_MAP: usize = 8 << 20;
+/// How many times as much work the second of two convolutions must be: rows of the first are computed twice.
+const SECOND_CONV: usize = 4;
+
+impl Kernels for PreparedConvs {
+    fn pools(&self, conv: SectionId) -> bool {
+        self.layer(conv).is_some_and(|layer| layer.algorithm().fuses_max_pool())
+    }
+
+    fn starts_strips(&self, conv: SectionId) -> bool {
+        self.layer(conv).is_some_and(|layer| {
+            let map = layer.pixels().saturating_mul(4 * layer.shape.out_channels);
+            layer.algorithm() == ConvAlgorithm::Direct && map >= LARGE_MAP
+        })
+    }
+
+    fn ends_strips(&self, conv: SectionId, second: SectionId) -> bool {
+        let (Some(first), Some(second)) = (self.layer(conv), self.layer(second)) else { return false };
+        second.shape.stride == [1, 1] && second.products() >= first.products().saturating_mul(SECOND_CONV)
+    }
+}
+
+impl LazyConv {
+    fn algorithm(&self) -> ConvAlgorithm {
+        ConvAlgorithm::for_layer(&self.shape)
+    }
+
+    /// Of the output.
+    fn pixels(&self) -> usize {
+        self.shape.output_size().map_or(0, |(height, width)| height.saturating_mul(width))
+    }
+
+    fn products(&self) -> usize {
+        self.pixels().saturating_mul(self.shape.weight_len())
     }
 }

@@ -11,7 +11,14 @@ use super::{
     Tile, Tiling, Winograd, odd_lines,
     steps::{Multiply, Shared, TransformInput, TransformOutput},
 };
-use crate::{aligned::aligned, conv::{Cells, ConvShape}, len_of, product::ROWS, simd::run_on, tasks};
+use crate::{
+    aligned::aligned,
+    conv::{Cells, ConvShape},
+    len_of,
+    product::ROWS,
+    simd::run_on,
+    tasks,
+};
 
 /// Buffers of one block, and the layer they belong to.
 ///
