@@ -13,6 +13,7 @@
 
 pub mod matching;
 pub mod tensors;
+pub mod trunks;
 pub mod voc;
 
 use std::io::Write;

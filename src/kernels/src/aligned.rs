@@ -1,10 +1,10 @@
 //! Buffers that begin on a cache line: a vector load that straddles two lines costs two.
-//!
-//! Large ones ask for huge pages where the system gives them (Linux). Weights are read from end to end, so with pages of
-//! 4 KiB each one costs an entry of the TLB, and when the buffer is made, a page fault: 25,000 of them for VGG16's fc6.
+//! Large ones ask for huge pages; see `pages`.
 
 use alloc::vec::Vec;
 use core::fmt;
+
+use crate::pages::advise;
 
 /// f32 in a line of 64 bytes, the width of the widest vector.
 pub(crate) const LINE: usize = 16;
@@ -48,24 +48,9 @@ fn zeroed_lines(count: usize) -> Vec<Line> {
     if memory.is_null() {
         alloc::alloc::handle_alloc_error(layout);
     }
-    ask_for_huge_pages(memory, layout.size());
+    advise(memory, layout.size());
     // SAFETY: allocated above by the global allocator with the layout of `count` lines, which zeros are.
     unsafe { Vec::from_raw_parts(memory.cast(), count, count) }
-}
-
-/// A hint: what it says about the pages does not change what is in them.
-fn ask_for_huge_pages(memory: *mut u8, len: usize) {
-    #[cfg(all(target_os = "linux", feature = "std"))]
-    {
-        const HUGE: usize = 2 << 20;
-        let skip = memory.align_offset(HUGE);
-        let whole = len.saturating_sub(skip) / HUGE * HUGE;
-        if whole >= 2 * HUGE {
-            // SAFETY: whole pages inside one allocation. The advice may be refused, and may be.
-            unsafe { libc::madvise(memory.add(skip).cast(), whole, libc::MADV_HUGEPAGE) };
-        }
-    }
-    let _ = (memory, len);
 }
 
 impl fmt::Debug for AlignedVec {
@@ -80,6 +65,8 @@ pub(crate) fn aligned(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if scratch.len() < needed {
         // What it held means nothing: not worth copying to a new place.
         scratch.clear();
+        scratch.reserve_exact(needed);
+        advise(scratch.as_mut_ptr().cast(), scratch.capacity() * size_of::<f32>());
         scratch.resize(needed, 0.0);
     }
     let skip = scratch.as_ptr().align_offset(64).min(LINE);

@@ -22,26 +22,30 @@ mod gemm;
 mod isa;
 mod linear;
 mod lrn;
+mod pages;
 mod pool;
 mod product;
 mod roi_pool;
 mod shared;
 mod simd;
+mod strips;
 mod tasks;
 #[cfg(test)]
 mod test_random;
 mod window;
 
-pub use conv::{ConvAlgorithm, ConvShape, PreparedConv, conv2d_into, conv2d_reference};
+pub use conv::{Cells, ConvAlgorithm, ConvShape, PreparedConv, conv2d_into, conv2d_reference};
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
 pub use isa::Isa;
 pub use linear::{KOrder, PreparedLinear};
 pub use lrn::lrn_into;
+pub use pages::prefer_huge_pages;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};
 pub use roi_pool::{
     FeatureMap, Step, roi_pool_into, roi_pool_linear_into, roi_pool_reference, roi_pool_with,
 };
+pub use strips::{Stage, StripScratch, run_strips};
 
 /// Product of dimensions. One that overflows saturates, and so matches the length of no slice.
 fn len_of(dimensions: &[usize]) -> usize {

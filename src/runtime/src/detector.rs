@@ -74,8 +74,7 @@ impl Detector {
         let [image, region] = input_shapes(&bundle);
         let contents = bundle.contents();
         let graphs = [(&contents.trunk, image), (&contents.head, region)];
-        let prepare = || PreparedConvs::new(&bundle, graphs, settings.threads);
-        let workshop = Workshop::new(settings.threads, in_pool(pool.as_ref(), prepare)?);
+        let workshop = Workshop::new(settings.threads, PreparedConvs::new(graphs));
         let head = Head::new(bundle.clone(), region.channels(), workshop.clone())?;
         let trunk = Trunk::new(bundle.clone(), workshop);
         let model = Arc::new(Model { bundle, settings, trunk, head, pool });

@@ -45,6 +45,7 @@
 mod detector;
 mod error;
 mod frame;
+mod fusion;
 mod head;
 mod ops;
 mod options;

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use frcnn_bundle::{Bundle, Graph, Layer, Op, SectionId};
+use frcnn_bundle::{Bundle, Conv, Graph, Layer, Op, Pool, SectionId};
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::change_axes::wire_with_rank_broadcast;
 use tract_core::ops::math::{add, max, min, mul};
 use tract_core::ops::nn::{Reduce, Reducer, Softmax, hard_swish, leaky_relu, sigmoid};
 
-use crate::ops::{ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, Weights, Workshop};
+use crate::fusion::Fusion;
+use crate::ops::{
+    ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, StripLayer, StripsOp, Weights, Workshop,
+};
 
 /// Raises `graph`, whose input is an f32 tensor of `input`'s shape, to a model that gives `outputs`.
 ///
-/// A ReLU that alone reads a convolution or a fully connected layer becomes part of it, unless the value
-/// between the two is asked for.
+/// Layers that a kernel does along with another become part of it, see [`Fusion`].
 pub(crate) fn raise(
     bundle: &Arc<Bundle>,
     graph: &Graph,
@@ -23,18 +25,18 @@ pub(crate) fn raise(
     workshop: &Workshop,
     symbols: SymbolScope,
 ) -> TractResult<TypedModel> {
-    let mut raiser = Raiser { model: TypedModel { symbols, ..TypedModel::default() }, bundle, workshop };
+    let fusion = Fusion { graph, outputs, kernels: &*workshop.convs };
+    let model = TypedModel { symbols, ..TypedModel::default() };
+    let mut raiser = Raiser { model, bundle, workshop, fusion };
     let source = raiser.model.add_source("input", f32::fact(input))?;
     let mut values = vec![source];
     for (position, layer) in graph.layers.iter().enumerate() {
-        let inputs: Option<TVec<OutletId>> =
-            layer.inputs.iter().map(|&value| values.get(value as usize).copied()).collect();
-        let inputs = inputs.with_context(|| format!("layer `{}` reads a later one", layer.name))?;
-        let outlet = if is_taken_in(graph, position, outputs) {
-            inputs[0]
+        let input = *values_of(&values, layer)?.first().context("a layer without input")?;
+        let outlet = if raiser.fusion.is_taken_in(position) {
+            input
         } else {
             raiser
-                .wire(layer, &inputs, relu_of(graph, position, outputs).is_some())
+                .wire(position, layer, &values)
                 .with_context(|| format!("layer `{}` ({})", layer.name, layer.op.name()))?
         };
         values.push(outlet);
@@ -45,40 +47,35 @@ pub(crate) fn raise(
     Ok(raiser.model)
 }
 
-/// The position of the ReLU that layer `position` takes in.
-fn relu_of(graph: &Graph, position: usize, outputs: &[u32]) -> Option<usize> {
-    let layer = graph.layers.get(position)?;
-    if !matches!(layer.op, Op::Conv(_) | Op::Gemm(_)) {
-        return None;
-    }
-    let value = position as u32 + 1;
-    let mut readers = graph.layers.iter().enumerate().filter(|(_, l)| l.inputs.contains(&value));
-    match (readers.next(), readers.next()) {
-        (Some((reader, Layer { op: Op::Relu, .. })), None) if !outputs.contains(&value) => Some(reader),
-        _ => None,
-    }
-}
-
-fn is_taken_in(graph: &Graph, position: usize, outputs: &[u32]) -> bool {
-    let layer = &graph.layers[position];
-    let [value] = layer.inputs[..] else { return false };
-    value > 0 && relu_of(graph, value as usize - 1, outputs) == Some(position)
+fn values_of(values: &[OutletId], layer: &Layer) -> TractResult<TVec<OutletId>> {
+    let inputs: Option<TVec<OutletId>> =
+        layer.inputs.iter().map(|&value| values.get(value as usize).copied()).collect();
+    inputs.with_context(|| format!("layer `{}` reads a later one", layer.name))
 }
 
 struct Raiser<'a> {
     model: TypedModel,
     bundle: &'a Arc<Bundle>,
     workshop: &'a Workshop,
+    fusion: Fusion<'a>,
 }
 
 impl Raiser<'_> {
-    fn wire(&mut self, layer: &Layer, inputs: &[OutletId], relu: bool) -> TractResult<OutletId> {
+    /// Adds `layer`, at `position` of the graph, with what it takes in. `values` are those of the layers before it.
+    fn wire(&mut self, position: usize, layer: &Layer, values: &[OutletId]) -> TractResult<OutletId> {
         let name = self.model.unique_name(&*layer.name).into_owned();
+        let inputs = &*values_of(values, layer)?;
+        let relu = self.fusion.relu_after(position).is_some();
         let input = *inputs.first().context("a layer without input")?;
         match &layer.op {
+            Op::Conv(_) if let Some(strips) = self.fusion.strips(position) => {
+                let layers = strips.into_iter().map(|position| self.strip_layer(position));
+                let op =
+                    StripsOp { layers: layers.collect::<TractResult<_>>()?, workshop: self.workshop.clone() };
+                self.node(name, op, inputs)
+            }
             Op::Conv(conv) => {
-                let (weight, bias) = (self.weights(conv.weight), conv.bias.map(|id| self.weights(id)));
-                let op = ConvOp::new(conv, weight, bias, relu, self.workshop.clone());
+                let op = self.conv(position, conv);
                 self.node(name, op, inputs)
             }
             Op::Gemm(gemm) => {
@@ -86,9 +83,7 @@ impl Raiser<'_> {
                 let op = LinearOp::new(gemm, weight, bias, relu, self.workshop.clone());
                 self.node(name, op, inputs)
             }
-            Op::MaxPool(pool) => {
-                self.node(name, PoolOp::new(pool, PoolKind::Max, self.workshop.clone()), inputs)
-            }
+            Op::MaxPool(pool) => self.node(name, self.max_pool(pool), inputs),
             Op::AveragePool { pool, count_include_pad } => {
                 let kind = PoolKind::Average { count_include_pad: *count_include_pad };
                 self.node(name, PoolOp::new(pool, kind, self.workshop.clone()), inputs)
@@ -102,11 +97,7 @@ impl Raiser<'_> {
                 let sum = self.node(format!("{name}.sum"), op, &[input])?;
                 self.with_constants(&name, mul(), sum, &[cells.recip()])
             }
-            Op::Lrn { size, alpha, beta, k } => {
-                let workshop = self.workshop.clone();
-                let op = LrnOp { size: *size as usize, alpha: *alpha, beta: *beta, k: *k, workshop };
-                self.node(name, op, inputs)
-            }
+            Op::Lrn { size, alpha, beta, k } => self.node(name, self.lrn(*size, [*alpha, *beta, *k]), inputs),
             Op::Relu => self.with_constants(&name, max(), input, &[0.0]),
             Op::LeakyRelu { alpha } => self.node(name, leaky_relu(*alpha), inputs),
             Op::Clip { low, high } => {
@@ -121,6 +112,15 @@ impl Raiser<'_> {
                 self.with_constants(&name, min(), above, &[1.0])
             }
             Op::HardSwish => self.node(name, hard_swish(), inputs),
+            Op::Concat if let Some(branches) = self.fusion.branches(position) => {
+                let mut inputs: TVec<OutletId> = tvec!();
+                let mut convs = vec![];
+                for (position, layer, conv) in branches {
+                    inputs.extend(values_of(values, layer)?);
+                    convs.push(self.conv(position, conv));
+                }
+                self.node(name, ConcatConvsOp(convs), &inputs)
+            }
             Op::Concat => {
                 let axis = self.model.outlet_fact(input)?.rank() - 1;
                 self.node(name, TypedConcat { axis }, inputs)
@@ -144,6 +144,31 @@ impl Raiser<'_> {
             }
             Op::Softmax => self.node(name, Softmax { axes: tvec!(1), ..Softmax::default() }, inputs),
         }
+    }
+
+    fn conv(&self, position: usize, conv: &Conv) -> ConvOp {
+        let (weight, bias) = (self.weights(conv.weight), conv.bias.map(|id| self.weights(id)));
+        let relu = self.fusion.relu_after(position).is_some();
+        let pool = self.fusion.pool_after(position).map(|(_, ceil_mode)| ceil_mode);
+        ConvOp::new(conv, weight, bias, relu, pool, self.workshop.clone())
+    }
+
+    fn max_pool(&self, pool: &Pool) -> PoolOp {
+        PoolOp::new(pool, PoolKind::Max, self.workshop.clone())
+    }
+
+    fn lrn(&self, size: u32, [alpha, beta, k]: [f32; 3]) -> LrnOp {
+        LrnOp { size: size as usize, alpha, beta, k, workshop: self.workshop.clone() }
+    }
+
+    fn strip_layer(&self, position: usize) -> TractResult<StripLayer> {
+        let layer = self.fusion.graph.layers.get(position).context("a layer of the graph")?;
+        Ok(match &layer.op {
+            Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv)),
+            Op::MaxPool(pool) => StripLayer::MaxPool(self.max_pool(pool)),
+            Op::Lrn { size, alpha, beta, k } => StripLayer::Lrn(self.lrn(*size, [*alpha, *beta, *k])),
+            op => bail!("{} does not run in strips", op.name()),
+        })
     }
 
     fn node(

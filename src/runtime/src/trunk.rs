@@ -77,7 +77,11 @@ impl Trunk {
         let expected = blob.height.saturating_mul(blob.width).saturating_mul(3);
         ShapeError::check("image blob", expected, blob.data.len())?;
         let plan = self.plan([blob.height, blob.width])?;
-        let input = Tensor::from_shape(&[1, blob.height, blob.width, 3], &blob.data);
+        let _run = self.workshop.tensors.run();
+        let input = self.workshop.tensors.make(&[1, blob.height, blob.width, 3], |values| {
+            values.copy_from_slice(&blob.data);
+            Ok(())
+        });
         let output = plan.run(input.map_err(Error::graph("trunk"))?.into_tvalue())?;
         let tensor = output.into_iter().next().unwrap_or_else(|| Tensor::default().into_tvalue());
         let &[_, height, width, channels] = tensor.shape() else {

@@ -17,7 +17,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::ConvShape;
+use super::{Cells, ConvShape};
 use crate::{
     Isa,
     aligned::{AlignedVec, aligned},
@@ -78,9 +78,9 @@ impl Direct {
         relu: bool,
         threads: usize,
         scratch: &mut Vec<f32>,
+        cells: Cells,
         out: &mut [f32],
     ) {
-        let co = shape.out_channels;
         let source = Source::new(shape, [out_height, out_width]);
         let rows_at_once = CHUNK_PIXELS.div_ceil(source.pixels);
         let chunk_pixels = rows_at_once * source.pixels;
@@ -92,19 +92,24 @@ impl Direct {
         let mut parts: Vec<(&mut [f32], &mut [f32])> = (0..tasks)
             .filter_map(|_| Some((scratch.split_off_mut(..rows_len)?, scratch.split_off_mut(..rest_len)?)))
             .collect();
-        tasks::for_each_chunk(&mut parts, out, len_of(&[chunk_pixels, co]), |(copied, rest), i, out| {
-            let rows = out.len() / co / source.pixels;
-            let first = i * rows_at_once;
-            let data = if source.copied {
-                for (y, row) in (first..first + rows).zip(copied.chunks_exact_mut(source.row_stride)) {
-                    copy_rows(shape, input, y / out_height, y % out_height, row);
-                }
-                &copied[..]
-            } else {
-                &input[first * source.row_stride..]
-            };
-            Chunk { layer: self, shape, source: &source, data, rows, bias, relu, rest, out }.run();
-        });
+        tasks::for_each_chunk(
+            &mut parts,
+            out,
+            len_of(&[chunk_pixels, cells.stride]),
+            |(copied, rest), i, out| {
+                let rows = out.len() / cells.stride / source.pixels;
+                let first = i * rows_at_once;
+                let data = if source.copied {
+                    for (y, row) in (first..first + rows).zip(copied.chunks_exact_mut(source.row_stride)) {
+                        copy_rows(shape, input, y / out_height, y % out_height, row);
+                    }
+                    &copied[..]
+                } else {
+                    &input[first * source.row_stride..]
+                };
+                Chunk { layer: self, shape, source: &source, data, rows, bias, relu, rest, cells, out }.run();
+            },
+        );
     }
 }
 
@@ -187,12 +192,13 @@ struct Chunk<'a> {
     relu: bool,
     /// Room for a panel that has more lanes than there are channels left.
     rest: &'a mut [f32],
+    cells: Cells,
     out: &'a mut [f32],
 }
 
 impl Chunk<'_> {
     fn run(self) {
-        let Self { layer, shape, source, data, rows, bias, relu, rest, out } = self;
+        let Self { layer, shape, source, data, rows, bias, relu, rest, cells, out } = self;
         let (k, co) = (shape.patch_len(), shape.out_channels);
         let (group_in, group_out) = (shape.in_channels / shape.group, co / shape.group);
         let Width { lanes, panel } = layer.width;
@@ -205,7 +211,8 @@ impl Chunk<'_> {
             + last_segment
             + (shape.group - 1) * group_in
             + source.segment_len;
-        assert!(last_value <= data.len() && lines * pixels * co == out.len());
+        assert!(last_value <= data.len() && lines * pixels * cells.stride == out.len());
+        assert!(cells.first + co <= cells.stride);
         assert!(source.segments.len() * source.segment_len == k && panel <= MAX_PANEL);
         assert!(lines * pixels * panel <= rest.len());
 
@@ -219,7 +226,7 @@ impl Chunk<'_> {
                 start[..channels].copy_from_slice(&bias[channel..channel + channels]);
             }
             let (to, to_stride) = if channels == width {
-                (out[channel..].as_mut_ptr(), co)
+                (out[cells.first + channel..].as_mut_ptr(), cells.stride)
             } else {
                 (rest.as_mut_ptr(), width)
             };
@@ -253,8 +260,8 @@ impl Chunk<'_> {
                 start = Start::Output;
             }
             if channels < width {
-                for (out, rest) in out.chunks_exact_mut(co).zip(rest.chunks_exact(width)) {
-                    out[channel..][..channels].copy_from_slice(&rest[..channels]);
+                for (out, rest) in out.chunks_exact_mut(cells.stride).zip(rest.chunks_exact(width)) {
+                    out[cells.first + channel..][..channels].copy_from_slice(&rest[..channels]);
                 }
             }
         }

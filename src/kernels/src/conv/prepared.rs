@@ -6,12 +6,12 @@ mod tests;
 use alloc::{vec, vec::Vec};
 
 use super::{
-    ConvShape, conv2d_into,
+    Cells, ConvShape, conv2d_into,
     cost::choose,
     direct::Direct,
     winograd::{Tile, Winograd},
 };
-use crate::{Isa, PoolShape, ShapeError, len_of, max_pool_into};
+use crate::{Isa, ShapeError, len_of, max_pool_into};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,20 @@ pub enum ConvAlgorithm {
     Winograd4,
     /// Winograd's F(6x6, 3x3): 3x3, stride 1; a fifth of the multiplications, weights 7.1 times the layer's.
     Winograd6,
+}
+
+impl ConvAlgorithm {
+    /// The one that [`PreparedConv::new`] uses for a layer on maps of the size of `shape`.
+    #[must_use]
+    pub fn for_layer(shape: &ConvShape) -> Self {
+        if shape.output_size().is_some() { choose(shape) } else { Self::Plain }
+    }
+
+    /// See [`PreparedConv::fuses_max_pool`].
+    #[must_use]
+    pub fn fuses_max_pool(self) -> bool {
+        matches!(self, Self::Winograd4 | Self::Winograd6)
+    }
 }
 
 /// A convolution layer ready to run on maps of any size, from any number of threads at once.
@@ -97,8 +111,9 @@ impl PreparedConv {
         }
     }
 
-    /// Convolves as [`conv2d_into`] does, with the same arguments. `shape` may differ in batch, height and width from
-    /// the one the layer was prepared for; `weights` are those it was prepared with.
+    /// Convolves as [`conv2d_into`] does, with the same arguments. `shape` may differ from the one the layer was
+    /// prepared for in batch, height and width, and have less padding above and below, as rows from inside a map do.
+    /// `weights` are those it was prepared with.
     ///
     /// # Errors
     /// As [`conv2d_into`], or `shape` is another layer's.
@@ -114,19 +129,56 @@ impl PreparedConv {
         scratch: &mut Vec<f32>,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
+        let cells = Cells { first: 0, stride: shape.out_channels };
+        self.run_cells(shape, input, weights, bias, relu, threads, scratch, cells, out)
+    }
+
+    /// [`PreparedConv::run`] into some of the channels of `out`, `[N, Ho, Wo, cells.stride]`; the others stay as they
+    /// are.
+    ///
+    /// # Errors
+    /// As [`PreparedConv::run`], or the cells have not as many channels.
+    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+    pub fn run_cells(
+        &self,
+        shape: &ConvShape,
+        input: &[f32],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        threads: usize,
+        scratch: &mut Vec<f32>,
+        cells: Cells,
+        out: &mut [f32],
+    ) -> Result<(), ShapeError> {
         self.check_layer(shape)?;
-        let (out_height, out_width) = shape.check(input, weights, bias, out)?;
-        if out.is_empty() {
+        let (height, width) = shape.check_operands(input, weights, bias)?;
+        let end = cells.first.saturating_add(shape.out_channels);
+        if end > cells.stride {
+            return Err(ShapeError { what: "channels of a cell", expected: end, found: cells.stride });
+        }
+        ShapeError::check("out", len_of(&[shape.batch, height, width, cells.stride]), out.len())?;
+        if out.is_empty() || shape.out_channels == 0 {
             return Ok(());
         }
-        let out_size = [out_height, out_width];
+        let size = [height, width];
         match &self.form {
-            Form::Plain => conv2d_into(shape, input, weights, bias, relu, threads, scratch, out)?,
+            Form::Plain if cells.stride == shape.out_channels => {
+                conv2d_into(shape, input, weights, bias, relu, threads, scratch, out)?;
+            }
+            Form::Plain => {
+                let mut whole = vec![0.0; out.len() / cells.stride * shape.out_channels];
+                conv2d_into(shape, input, weights, bias, relu, threads, scratch, &mut whole)?;
+                let cells_out = out.chunks_exact_mut(cells.stride);
+                for (to, from) in cells_out.zip(whole.chunks_exact(shape.out_channels)) {
+                    to[cells.first..end].copy_from_slice(from);
+                }
+            }
             Form::Direct(layer) => {
-                layer.run(shape, out_size, input, bias, relu, threads, scratch, out);
+                layer.run(shape, size, input, bias, relu, threads, scratch, cells, out);
             }
             Form::Winograd(layer) => {
-                layer.run(shape, out_size, None, input, bias, relu, threads, scratch, out);
+                layer.run(shape, size, None, input, bias, relu, threads, scratch, cells, out);
             }
         }
         Ok(())
@@ -136,7 +188,7 @@ impl PreparedConv {
     /// memory of its own, and there is nothing to gain from it.
     #[must_use]
     pub fn fuses_max_pool(&self) -> bool {
-        matches!(self.form, Form::Winograd(_))
+        self.algorithm().fuses_max_pool()
     }
 
     /// [`PreparedConv::run`], then max pooling by 2x2 windows that move by 2, without padding: the same bits as
@@ -160,20 +212,9 @@ impl PreparedConv {
     ) -> Result<(), ShapeError> {
         self.check_layer(shape)?;
         let (height, width) = shape.check_operands(input, weights, bias)?;
-        let pool = PoolShape {
-            batch: shape.batch,
-            height,
-            width,
-            channels: shape.out_channels,
-            kernel: [2, 2],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pads: [0; 4],
-            ceil_mode,
-        };
-        let Some((pooled_height, pooled_width)) = pool.output_size() else {
-            return Err(ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 });
-        };
+        let none = ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 };
+        let pool = shape.pool_2x2(ceil_mode).ok_or(none)?;
+        let (pooled_height, pooled_width) = pool.output_size().ok_or(none)?;
         let pooled = [pooled_height, pooled_width];
         let pooled_len = len_of(&[shape.batch, pooled_height, pooled_width, shape.out_channels]);
         ShapeError::check("out", pooled_len, out.len())?;
@@ -182,7 +223,8 @@ impl PreparedConv {
         }
         if let Form::Winograd(layer) = &self.form {
             let size = [height, width];
-            layer.run(shape, size, Some(pooled), input, bias, relu, threads, scratch, out);
+            let cells = Cells { first: 0, stride: shape.out_channels };
+            layer.run(shape, size, Some(pooled), input, bias, relu, threads, scratch, cells, out);
             return Ok(());
         }
         let mut whole = vec![0.0; len_of(&[shape.batch, height, width, shape.out_channels])];
@@ -190,10 +232,16 @@ impl PreparedConv {
         max_pool_into(&pool, &whole, threads, out)
     }
 
-    /// Whether `shape` is that of the prepared layer, on maps of any size.
+    /// Whether `shape` is that of the prepared layer, on maps of any size or on rows of them.
     fn check_layer(&self, shape: &ConvShape) -> Result<(), ShapeError> {
-        let ConvShape { batch, height, width, .. } = *shape;
-        if *shape == (ConvShape { batch, height, width, ..self.shape.clone() }) {
+        let ConvShape { batch, height, width, pads: [top, _, bottom, _], .. } = *shape;
+        let pads = [
+            top.min(self.shape.pads[0]),
+            self.shape.pads[1],
+            bottom.min(self.shape.pads[2]),
+            self.shape.pads[3],
+        ];
+        if *shape == (ConvShape { batch, height, width, pads, ..self.shape.clone() }) {
             Ok(())
         } else {
             Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 })

@@ -1,14 +1,15 @@
-//! `Conv`, with a ReLU that follows it taken in.
+//! `Conv`, with the ReLU and the 2x2 max pooling that follow it taken in, and `Concat` of such.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
-use frcnn_bundle::{Bundle, Conv, Graph, Op as LayerOp, SectionId, Shape};
+use frcnn_bundle::{Conv, Graph, Op as LayerOp, SectionId, Shape};
 use frcnn_core::ShapeError;
-use frcnn_kernels::{ConvShape, PreparedConv};
-use rayon::prelude::*;
+use frcnn_kernels::{Cells, ConvAlgorithm, ConvShape, PreparedConv, Stage};
 use tract_core::internal::*;
 
-use super::{Weights, Workshop, map_tensor, nhwc};
+use super::{Weights, Workshop, nhwc};
+use crate::fusion::Kernels;
 
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +19,8 @@ pub(crate) struct ConvOp {
     weight: Weights,
     bias: Option<Weights>,
     relu: bool,
+    /// The 2x2 max pooling that follows, if it is taken in: whether in ceil mode.
+    pool: Option<bool>,
     workshop: Workshop,
 }
 
@@ -27,13 +30,54 @@ impl ConvOp {
         weight: Weights,
         bias: Option<Weights>,
         relu: bool,
+        pool: Option<bool>,
         workshop: Workshop,
     ) -> ConvOp {
-        ConvOp { layer: layer_shape(conv), weight, bias, relu, workshop }
+        ConvOp { layer: layer_shape(conv), weight, bias, relu, pool, workshop }
     }
 
     fn shape(&self, [batch, height, width, _]: [usize; 4]) -> ConvShape {
         ConvShape { batch, height, width, ..self.layer.clone() }
+    }
+
+    /// Rows and columns of the output.
+    fn output_size(&self, shape: &ConvShape) -> TractResult<(usize, usize)> {
+        let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
+        let Some(ceil_mode) = self.pool else { return Ok((height, width)) };
+        let pool = shape.pool_2x2(ceil_mode).and_then(|pool| pool.output_size());
+        pool.context("the window is larger than the map")
+    }
+
+    /// The layer on one map of `shape`, which becomes that of its output.
+    pub(super) fn stage(&self, shape: &mut [usize; 4]) -> TractResult<Stage<'_>> {
+        let layer = self.shape(*shape);
+        let (height, width) = self.output_size(&layer)?;
+        *shape = [1, height, width, layer.out_channels];
+        Ok(Stage::Conv {
+            prepared: self.workshop.convs.get(&self.weight)?,
+            shape: layer,
+            weights: self.weight.get(),
+            bias: self.bias.as_ref().map(Weights::get),
+            relu: self.relu,
+            pool: self.pool,
+        })
+    }
+
+    /// Runs the layer from `input` into its channels of `output`, which are all of them if it takes in a pooling.
+    fn run(&self, input: &Tensor, cells: Cells, output: &mut [f32]) -> TractResult<()> {
+        let shape = &self.shape(nhwc(input.shape())?);
+        let input = input.try_as_plain_ram()?;
+        let input = input.as_slice::<f32>()?;
+        let (weight, bias) = (self.weight.get(), self.bias.as_ref().map(Weights::get));
+        let (relu, threads) = (self.relu, self.workshop.threads);
+        let prepared = self.workshop.convs.get(&self.weight)?;
+        self.workshop.with_scratch(|scratch| match self.pool {
+            Some(ceil) => {
+                prepared.run_max_pooled(shape, ceil, input, weight, bias, relu, threads, scratch, output)
+            }
+            None => prepared.run_cells(shape, input, weight, bias, relu, threads, scratch, cells, output),
+        })?;
+        Ok(())
     }
 }
 
@@ -66,15 +110,12 @@ impl EvalOp for ConvOp {
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let shape = self.shape(nhwc(input.shape())?);
-        let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
-        let prepared =
-            self.workshop.convs.get(self.weight.section).context("a layer that was not prepared")?;
-        map_tensor(&input, &[shape.batch, height, width, shape.out_channels], |input, output| {
-            self.workshop.with_scratch(|scratch| {
-                let (weight, bias) = (self.weight.get(), self.bias.as_ref().map(Weights::get));
-                prepared.run(&shape, input, weight, bias, self.relu, self.workshop.threads, scratch, output)
-            })
-        })
+        let (height, width) = self.output_size(&shape)?;
+        let channels = shape.out_channels;
+        let output = self.workshop.tensors.make(&[shape.batch, height, width, channels], |output| {
+            self.run(&input, Cells { first: 0, stride: channels }, output)
+        })?;
+        Ok(tvec!(output.into_tvalue()))
     }
 }
 
@@ -86,7 +127,7 @@ impl TypedOp for ConvOp {
             bail!("expected a [N, H, W, C] tensor")
         };
         let shape = self.shape([1, height.to_usize()?, width.to_usize()?, channels.to_usize()?]);
-        let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
+        let (height, width) = self.output_size(&shape)?;
         Ok(tvec!(f32::fact([
             batch.clone(),
             height.to_dim(),
@@ -96,40 +137,128 @@ impl TypedOp for ConvOp {
     }
 }
 
-/// Every convolution of a network, laid out for this CPU once; the plans for all blob sizes share it.
+/// Convolutions whose outputs are concatenated: each writes its channels where they belong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ConcatConvsOp(pub(crate) Vec<ConvOp>);
+
+impl Op for ConcatConvsOp {
+    fn name(&self) -> StaticName {
+        "FrcnnConcatConvs".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for ConcatConvsOp {
+    op_out_of_plan!();
+
+    fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let (conv, input) = self.0.first().zip(inputs.first()).context("nothing to concatenate")?;
+        let shape = conv.shape(nhwc(input.shape())?);
+        let (height, width) = conv.output_size(&shape)?;
+        let stride = self.0.iter().map(|conv| conv.layer.out_channels).sum();
+        let output = conv.workshop.tensors.make(&[shape.batch, height, width, stride], |output| {
+            let mut first = 0;
+            for (conv, input) in self.0.iter().zip(&inputs) {
+                conv.run(input, Cells { first, stride }, output)?;
+                first += conv.layer.out_channels;
+            }
+            Ok(())
+        })?;
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for ConcatConvsOp {
+    as_op!();
+
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let mut shapes = Vec::new();
+        for (conv, input) in self.0.iter().zip(inputs) {
+            shapes.extend(conv.output_facts(&[input])?.iter().map(|fact| fact.shape.to_tvec()));
+        }
+        let mut shape = shapes.first().context("nothing to concatenate")?.clone();
+        ensure!(shapes.iter().all(|other| other[..3] == shape[..3]), "maps of different sizes");
+        shape[3] = shapes.iter().map(|shape| shape[3].clone()).sum();
+        Ok(tvec!(f32::fact(shape)))
+    }
+}
+
+/// Every convolution of a network, laid out for this CPU once, when it first runs; the plans for all blob sizes share
+/// it.
 #[derive(Debug, Default)]
-pub(crate) struct PreparedConvs(HashMap<SectionId, PreparedConv>);
+pub(crate) struct PreparedConvs(HashMap<SectionId, LazyConv>);
+
+#[derive(Debug)]
+struct LazyConv {
+    /// On maps of the size for which it is prepared.
+    shape: ConvShape,
+    prepared: OnceLock<Result<PreparedConv, ShapeError>>,
+}
 
 impl PreparedConvs {
-    /// Prepares the convolutions of `graphs`, each given with the shape of its input, for maps of the size
-    /// that they get from it.
-    pub(crate) fn new(
-        bundle: &Bundle,
-        graphs: [(&Graph, Shape); 2],
-        threads: usize,
-    ) -> Result<PreparedConvs, ShapeError> {
-        let mut layers: HashMap<SectionId, ConvShape> = HashMap::new();
+    /// The convolutions of `graphs`, each given with the shape of its input, are prepared for maps of the size that they
+    /// get from it.
+    pub(crate) fn new(graphs: [(&Graph, Shape); 2]) -> PreparedConvs {
+        let mut layers = HashMap::new();
         for (graph, input) in graphs {
             let shapes = graph.infer(input).unwrap_or_default();
             for layer in &graph.layers {
                 let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
                 if let (LayerOp::Conv(conv), Some(&Shape::Map { height, width, .. })) = (&layer.op, input) {
-                    layers.insert(conv.weight, ConvShape { height, width, ..layer_shape(conv) });
+                    let shape = ConvShape { height, width, ..layer_shape(conv) };
+                    layers.insert(conv.weight, LazyConv { shape, prepared: OnceLock::new() });
                 }
             }
         }
-        let prepare = |(section, shape): (SectionId, ConvShape)| {
-            Ok((section, PreparedConv::new(&shape, bundle.weights(section))?))
-        };
-        // One thread means the caller's own: rayon's global pool is not ours to start.
-        let prepared: Result<_, ShapeError> = match threads {
-            1 => layers.into_iter().map(prepare).collect(),
-            _ => layers.into_par_iter().map(prepare).collect(),
-        };
-        prepared.map(PreparedConvs)
+        PreparedConvs(layers)
     }
 
-    fn get(&self, section: SectionId) -> Option<&PreparedConv> {
+    fn layer(&self, section: SectionId) -> Option<&LazyConv> {
         self.0.get(&section)
+    }
+
+    fn get(&self, weight: &Weights) -> TractResult<&PreparedConv> {
+        let layer = self.layer(weight.section).context("a layer that is not of this network")?;
+        let prepared = layer.prepared.get_or_init(|| PreparedConv::new(&layer.shape, weight.get()));
+        Ok(prepared.as_ref().map_err(|error| *error)?)
+    }
+}
+
+/// Bytes of a map that is worth keeping out of memory: as large as the L2 of several cores.
+const LARGE_MAP: usize = 8 << 20;
+/// How many times as much work the second of two convolutions must be: rows of the first are computed twice.
+const SECOND_CONV: usize = 4;
+
+impl Kernels for PreparedConvs {
+    fn pools(&self, conv: SectionId) -> bool {
+        self.layer(conv).is_some_and(|layer| layer.algorithm().fuses_max_pool())
+    }
+
+    fn starts_strips(&self, conv: SectionId) -> bool {
+        self.layer(conv).is_some_and(|layer| {
+            let map = layer.pixels().saturating_mul(4 * layer.shape.out_channels);
+            layer.algorithm() == ConvAlgorithm::Direct && map >= LARGE_MAP
+        })
+    }
+
+    fn ends_strips(&self, conv: SectionId, second: SectionId) -> bool {
+        let (Some(first), Some(second)) = (self.layer(conv), self.layer(second)) else { return false };
+        second.shape.stride == [1, 1] && second.products() >= first.products().saturating_mul(SECOND_CONV)
+    }
+}
+
+impl LazyConv {
+    fn algorithm(&self) -> ConvAlgorithm {
+        ConvAlgorithm::for_layer(&self.shape)
+    }
+
+    /// Of the output.
+    fn pixels(&self) -> usize {
+        self.shape.output_size().map_or(0, |(height, width)| height.saturating_mul(width))
+    }
+
+    fn products(&self) -> usize {
+        self.pixels().saturating_mul(self.shape.weight_len())
     }
 }

@@ -1,9 +1,9 @@
 //! `LRN`: local response normalisation across channels.
 
-use frcnn_kernels::lrn_into;
+use frcnn_kernels::{Stage, lrn_into};
 use tract_core::internal::*;
 
-use super::{Workshop, map_tensor, nhwc};
+use super::{Workshop, nhwc};
 
 /// `[N, H, W, C]` to the same shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,13 @@ pub(crate) struct LrnOp {
     pub(crate) beta: f32,
     pub(crate) k: f32,
     pub(crate) workshop: Workshop,
+}
+
+impl LrnOp {
+    pub(super) fn stage(&self) -> Stage<'static> {
+        let LrnOp { size, alpha, beta, k, .. } = *self;
+        Stage::Lrn { size, alpha, beta, k }
+    }
 }
 
 /// Validated attributes are never NaN.
@@ -32,7 +39,7 @@ impl EvalOp for LrnOp {
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let [.., channels] = nhwc(input.shape())?;
-        map_tensor(&input, input.shape(), |values, output| {
+        self.workshop.map_tensor(&input, input.shape(), |values, output| {
             let LrnOp { size, alpha, beta, k, .. } = *self;
             lrn_into(values, channels, size, alpha, beta, k, self.workshop.threads, output)
         })

@@ -7,17 +7,22 @@ mod conv;
 mod linear;
 mod lrn;
 mod pool;
+mod strips;
+mod tensors;
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use frcnn_bundle::{Bundle, SectionId};
+use frcnn_kernels::StripScratch;
 use tract_core::internal::*;
 
-pub(crate) use conv::{ConvOp, PreparedConvs};
+pub(crate) use conv::{ConcatConvsOp, ConvOp, PreparedConvs};
 pub(crate) use linear::LinearOp;
 pub(crate) use lrn::LrnOp;
 pub(crate) use pool::{PoolKind, PoolOp};
+pub(crate) use strips::{StripLayer, StripsOp};
+pub(crate) use tensors::Tensors;
 
 /// A section of the bundle that stays where it is.
 #[derive(Clone, Debug)]
@@ -50,23 +55,57 @@ impl Hash for Weights {
 #[derive(Clone, Debug)]
 pub(crate) struct Workshop {
     pub(crate) threads: usize,
-    convs: Arc<PreparedConvs>,
-    scratch: Arc<Mutex<Vec<Vec<f32>>>>,
+    pub(crate) convs: Arc<PreparedConvs>,
+    pub(crate) tensors: Arc<Tensors>,
+    scratch: Shelf<Vec<f32>>,
+    strip_scratch: Shelf<Vec<StripScratch>>,
 }
+
+/// Buffers that nobody uses just now.
+type Shelf<T> = Arc<Mutex<Vec<T>>>;
 
 impl Workshop {
     pub(crate) fn new(threads: usize, convs: PreparedConvs) -> Workshop {
-        Workshop { threads, convs: Arc::new(convs), scratch: Arc::default() }
+        Workshop {
+            threads,
+            convs: Arc::new(convs),
+            tensors: Arc::default(),
+            scratch: Arc::default(),
+            strip_scratch: Arc::default(),
+        }
+    }
+
+    /// Runs `kernel` from a whole f32 tensor into one of `shape` that may hold anything.
+    fn map_tensor<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        input: &Tensor,
+        shape: &[usize],
+        kernel: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E>,
+    ) -> TractResult<TVec<TValue>> {
+        let input = input.try_as_plain_ram()?;
+        let input = input.as_slice::<f32>()?;
+        let output = self.tensors.make(shape, |output| Ok(kernel(input, output)?))?;
+        Ok(tvec!(output.into_tvalue()))
     }
 
     /// Runs `work` with a buffer that an earlier call may have grown, so that frames do not allocate.
     fn with_scratch<T>(&self, work: impl FnOnce(&mut Vec<f32>) -> T) -> T {
-        let lock = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffer = lock().pop().unwrap_or_default();
-        let result = work(&mut buffer);
-        lock().push(buffer);
-        result
+        with_one_of(&self.scratch, work)
     }
+
+    /// The same with what [`run_strips`](frcnn_kernels::run_strips) asks for.
+    fn with_strip_scratch<T>(&self, work: impl FnOnce(&mut Vec<StripScratch>) -> T) -> T {
+        with_one_of(&self.strip_scratch, work)
+    }
+}
+
+fn with_one_of<S: Default, T>(shelf: &Mutex<Vec<S>>, work: impl FnOnce(&mut S) -> T) -> T {
+    let lock = || shelf.lock().unwrap_or_else(PoisonError::into_inner);
+    let taken = lock().pop();
+    let mut buffer = taken.unwrap_or_default();
+    let result = work(&mut buffer);
+    lock().push(buffer);
+    result
 }
 
 /// All workshops are alike to tract, which compares operators.

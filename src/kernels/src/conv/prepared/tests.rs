@@ -84,25 +84,36 @@ impl Layer {
                 }
                 assert_eq!(self.run(&prepared, bias, relu, threads), found, "{threads} threads");
                 self.check_pooled(&prepared, bias, relu, threads, &found);
+                self.check_cells(&prepared, bias, relu, threads, &found);
             }
         }
     }
 
+    /// Channels of wider cells get the same bits, and those beside them stay.
+    fn check_cells(&self, prepared: &PreparedConv, bias: bool, relu: bool, threads: usize, whole: &[f32]) {
+        let co = self.shape.out_channels;
+        let cells = Cells { first: 3, stride: co + 5 };
+        let mut out = vec![7.0; whole.len() / co * cells.stride];
+        let bias = bias.then_some(&self.bias[..]);
+        let (shape, input, weights) = (&self.shape, &self.input[..], &self.weights[..]);
+        prepared
+            .run_cells(shape, input, weights, bias, relu, threads, &mut Vec::new(), cells, &mut out)
+            .unwrap();
+        for (cell, expected) in out.chunks(cells.stride).zip(whole.chunks(co)) {
+            assert_eq!(&cell[3..3 + co], expected, "{:?}, {shape:?}", prepared.algorithm());
+            assert_eq!([&cell[..3], &cell[3 + co..]].concat(), [7.0; 5]);
+        }
+        let narrow = Cells { first: 1, stride: co };
+        let mut out = whole.to_vec();
+        let error =
+            prepared.run_cells(shape, input, weights, bias, relu, 1, &mut Vec::new(), narrow, &mut out);
+        assert_eq!(error.unwrap_err().what, "channels of a cell");
+    }
+
     /// Pooling on the way out gives the bits of pooling afterwards.
     fn check_pooled(&self, prepared: &PreparedConv, bias: bool, relu: bool, threads: usize, whole: &[f32]) {
-        let (height, width) = self.shape.output_size().unwrap();
         for ceil_mode in [false, true] {
-            let pool = PoolShape {
-                batch: self.shape.batch,
-                height,
-                width,
-                channels: self.shape.out_channels,
-                kernel: [2, 2],
-                stride: [2, 2],
-                dilation: [1, 1],
-                pads: [0; 4],
-                ceil_mode,
-            };
+            let pool = self.shape.pool_2x2(ceil_mode).unwrap();
             // A map of a single row or column has no window.
             let Some((pooled_height, pooled_width)) = pool.output_size() else { continue };
             let mut expected =

@@ -11,7 +11,15 @@ use super::{
     Tile, Tiling, Winograd, odd_lines,
     steps::{Multiply, TransformInput, TransformOutput},
 };
-use crate::{aligned::aligned, conv::ConvShape, len_of, product::ROWS, shared::Shared, simd::run_on, tasks};
+use crate::{
+    aligned::aligned,
+    conv::{Cells, ConvShape},
+    len_of,
+    product::ROWS,
+    shared::Shared,
+    simd::run_on,
+    tasks,
+};
 
 /// Buffers of one block, and the layer they belong to.
 ///
@@ -25,6 +33,8 @@ struct Block<'a> {
     bias: Option<&'a [f32]>,
     relu: bool,
     out: Shared,
+    /// Values from one cell of the output to the next.
+    out_stride: usize,
     v: Shared,
     m: Shared,
     sizes: Sizes,
@@ -105,6 +115,7 @@ impl Block<'_> {
                 bias: self.bias,
                 relu: self.relu,
                 out: self.out,
+                out_stride: self.out_stride,
             },
         );
     }
@@ -124,8 +135,10 @@ impl Winograd {
         relu: bool,
         threads: usize,
         scratch: &mut Vec<f32>,
+        cells: Cells,
         out: &mut [f32],
     ) {
+        assert!(cells.first + self.out_channels <= cells.stride);
         let tiling = Tiling::new(self.tile, shape, out_size, pooled);
         let tiles = shape.batch * tiling.rows * tiling.columns;
         let block_tiles = block_tiles(self.tile, [self.in_channels, self.out_channels], tiles);
@@ -139,12 +152,13 @@ impl Winograd {
             (len_of(&[self.tile.products(), sizes.v_part]), len_of(&[self.tile.products(), sizes.m_part]));
         let buffers = if own_blocks { tasks.min(blocks) } else { 1 };
         let mut scratch = aligned(scratch, len_of(&[buffers, v_len + m_len]));
-        let out = Shared::new(out);
+        let out = Shared::new(out).offset(cells.first);
         let mut buffers: Vec<Block<'_>> = (0..buffers)
             .filter_map(|_| {
                 let v = Shared::new(scratch.split_off_mut(..v_len)?);
                 let m = Shared::new(scratch.split_off_mut(..m_len)?);
-                Some(Block { layer: self, tiling: &tiling, input, bias, relu, out, v, m, sizes })
+                let out_stride = cells.stride;
+                Some(Block { layer: self, tiling: &tiling, input, bias, relu, out, out_stride, v, m, sizes })
             })
             .collect();
         let first_and_count = |block: usize| {

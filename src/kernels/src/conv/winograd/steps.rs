@@ -234,6 +234,8 @@ pub(super) struct TransformOutput<'a> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) relu: bool,
     pub(super) out: Shared,
+    /// Values from one cell of the output to the next.
+    pub(super) out_stride: usize,
 }
 
 impl Kernel for TransformOutput<'_> {
@@ -257,7 +259,7 @@ impl TransformOutput<'_> {
     /// output has the size of the tiling, and no other task touches these tiles of it.
     #[inline(always)]
     unsafe fn transform<F: Transform<T, M>, V: Vector, const T: usize, const M: usize>(self) {
-        let Self { tiling, channels, .. } = self;
+        let Self { tiling, channels, out_stride, .. } = self;
         for (row, tile) in (self.row..).zip(self.tiles) {
             let Place { first, rows, columns } = tiling.output(tile);
             for c in (0..channels).step_by(V::LANES) {
@@ -277,10 +279,10 @@ impl TransformOutput<'_> {
                         data: self
                             .out
                             .as_mut_ptr()
-                            .wrapping_offset(first * channels as isize)
+                            .wrapping_offset(first * out_stride as isize)
                             .wrapping_add(c),
-                        row: width * channels,
-                        column: channels,
+                        row: width * out_stride,
+                        column: out_stride,
                     };
                     let whole = rows == (0..M) && columns == (0..M) && lanes == V::LANES;
                     if whole && tiling.pooled.is_none() {

@@ -1,0 +1,271 @@
+//! Which layers of a graph become part of another layer's operator.
+//!
+//! ```text
+//! Conv ─ Relu                  bias, ReLU and pooling while a value is in registers,
+//! Conv ─ Relu ─ MaxPool 2/2    where the convolution's algorithm can
+//! Gemm ─ Relu
+//!
+//! Conv ─ Relu ─┐               each branch writes its channels of the one map
+//! Conv ─ Relu ─┴─ Concat
+//!
+//! Conv ─ LRN ─ MaxPool         a large map between them is made and used a strip of rows at a time
+//! Conv ─ Conv
+//! ```
+//!
+//! A value that is asked for, or that another layer reads too, stays a value of its own.
+
+use frcnn_bundle::{Conv, Graph, Layer, Op, Pool, SectionId};
+
+/// What the kernels of convolutions can and gain, by the section of their weights.
+pub(crate) trait Kernels {
+    /// It takes in a 2x2 max pooling.
+    fn pools(&self, conv: SectionId) -> bool;
+    /// Its map is large, and cheap to make in strips.
+    fn starts_strips(&self, conv: SectionId) -> bool;
+    /// `second` may read the strips of `conv`.
+    fn ends_strips(&self, conv: SectionId, second: SectionId) -> bool;
+}
+
+/// What may be fused in a graph of which `outputs` are asked for.
+pub(crate) struct Fusion<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) outputs: &'a [u32],
+    pub(crate) kernels: &'a dyn Kernels,
+}
+
+impl<'a> Fusion<'a> {
+    /// The position of the ReLU that layer `position` takes in.
+    pub(crate) fn relu_after(&self, position: usize) -> Option<usize> {
+        if !matches!(self.layer(position)?.op, Op::Conv(_) | Op::Gemm(_)) {
+            return None;
+        }
+        self.only_reader(position).filter(|&reader| matches!(self.op(reader), Some(Op::Relu)))
+    }
+
+    /// The position of the max pooling that layer `position` takes in, and whether it is in ceil mode.
+    pub(crate) fn pool_after(&self, position: usize) -> Option<(usize, bool)> {
+        let Op::Conv(conv) = self.op(position)? else { return None };
+        let reader = self.only_reader(self.end(position))?;
+        match self.op(reader)? {
+            Op::MaxPool(Pool { kernel: [2, 2], stride: [2, 2], pads: [0, 0, 0, 0], ceil_mode })
+                if self.kernels.pools(conv.weight) =>
+            {
+                Some((reader, *ceil_mode))
+            }
+            _ => None,
+        }
+    }
+
+    /// The convolutions that layer `position` concatenates, if it does that alone and all of them are its own.
+    pub(crate) fn branches(&self, position: usize) -> Option<Vec<(usize, &'a Layer, &'a Conv)>> {
+        let concat = self.layer(position).filter(|layer| matches!(layer.op, Op::Concat))?;
+        let branch = |&value: &u32| {
+            let end = (value as usize).checked_sub(1)?;
+            let start = match self.op(end)? {
+                Op::Relu => self.layer(end)?.inputs.first()?.checked_sub(1)? as usize,
+                _ => end,
+            };
+            let layer = self.layer(start)?;
+            let Op::Conv(conv) = &layer.op else { return None };
+            let is_own = self.end(start) == end && self.only_reader(end) == Some(position);
+            is_own.then_some((start, layer, conv))
+        };
+        concat.inputs.iter().map(branch).collect()
+    }
+
+    /// The layers that run in strips from convolution `position` on, itself and at least one more, without those that
+    /// they take in.
+    pub(crate) fn strips(&self, position: usize) -> Option<Vec<usize>> {
+        let Op::Conv(first) = self.op(position)? else { return None };
+        if !self.kernels.starts_strips(first.weight) {
+            return None;
+        }
+        let mut strips = vec![position];
+        let mut end = self.end(position);
+        while let Some(next) = self.only_reader(end) {
+            match self.op(next)? {
+                Op::Lrn { .. } | Op::MaxPool(_) => {
+                    strips.push(next);
+                    end = next;
+                }
+                Op::Conv(second) if end == self.end(position) && self.may_end(first, second) => {
+                    strips.push(next);
+                    break;
+                }
+                _ => break,
+            }
+        }
+        (strips.len() > 1).then_some(strips)
+    }
+
+    fn may_end(&self, first: &Conv, second: &Conv) -> bool {
+        self.kernels.ends_strips(first.weight, second.weight)
+    }
+
+    /// Whether layer `position` runs in the strips of one before it.
+    fn is_in_strips(&self, position: usize) -> bool {
+        let is_candidate = matches!(self.op(position), Some(Op::Conv(_) | Op::MaxPool(_) | Op::Lrn { .. }));
+        is_candidate
+            && (0..position).any(|start| self.strips(start).is_some_and(|strips| strips.contains(&position)))
+    }
+
+    /// Whether layer `position` is part of another's operator.
+    pub(crate) fn is_taken_in(&self, position: usize) -> bool {
+        let before = || Some(self.layer(position)?.inputs.first()?.checked_sub(1)? as usize);
+        let taken = match self.op(position) {
+            Some(Op::Relu) => before().filter(|&start| self.relu_after(start) == Some(position)),
+            Some(Op::MaxPool(_)) => before()
+                .map(|end| match (self.op(end), self.layer(end).and_then(|layer| layer.inputs.first())) {
+                    (Some(Op::Relu), Some(&value)) if value > 0 => value as usize - 1,
+                    _ => end,
+                })
+                .filter(|&start| self.pool_after(start).is_some_and(|(pool, _)| pool == position)),
+            Some(Op::Conv(_)) => {
+                self.only_reader(self.end(position)).filter(|&reader| self.branches(reader).is_some())
+            }
+            _ => None,
+        };
+        taken.is_some() || self.is_in_strips(position)
+    }
+
+    /// The layer that makes what `position` and its ReLU give.
+    fn end(&self, position: usize) -> usize {
+        self.relu_after(position).unwrap_or(position)
+    }
+
+    /// The one layer that reads what layer `position` gives, once; none if it is asked for.
+    fn only_reader(&self, position: usize) -> Option<usize> {
+        let value = u32::try_from(position).ok()?.checked_add(1)?;
+        let layers = self.graph.layers.iter().enumerate();
+        let mut readers = layers.flat_map(|(reader, layer)| {
+            layer.inputs.iter().filter(move |&&input| input == value).map(move |_| reader)
+        });
+        match (readers.next(), readers.next()) {
+            (Some(reader), None) if !self.outputs.contains(&value) => Some(reader),
+            _ => None,
+        }
+    }
+
+    fn layer(&self, position: usize) -> Option<&'a Layer> {
+        self.graph.layers.get(position)
+    }
+
+    fn op(&self, position: usize) -> Option<&'a Op> {
+        self.layer(position).map(|layer| &layer.op)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conv(weight: SectionId) -> Op {
+        Op::Conv(Conv {
+            in_channels: 4,
+            out_channels: 4,
+            kernel: [3, 3],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [1; 4],
+            group: 1,
+            weight,
+            bias: None,
+        })
+    }
+
+    fn pool(kernel: u32) -> Op {
+        Op::MaxPool(Pool { kernel: [kernel; 2], stride: [2, 2], pads: [0; 4], ceil_mode: true })
+    }
+
+    fn graph(layers: Vec<(Op, Vec<u32>)>) -> Graph {
+        let layer = |(op, inputs)| Layer { name: String::new(), op, inputs };
+        Graph { layers: layers.into_iter().map(layer).collect(), outputs: vec![] }
+    }
+
+    /// Weights 0 pool, weights 5 start strips, which weights 6 may end.
+    struct ByWeights;
+
+    impl Kernels for ByWeights {
+        fn pools(&self, conv: SectionId) -> bool {
+            conv == 0
+        }
+
+        fn starts_strips(&self, conv: SectionId) -> bool {
+            conv == 5
+        }
+
+        fn ends_strips(&self, _: SectionId, second: SectionId) -> bool {
+            second == 6
+        }
+    }
+
+    fn taken(graph: &Graph, outputs: &[u32]) -> Vec<usize> {
+        let fusion = Fusion { graph, outputs, kernels: &ByWeights };
+        (0..graph.layers.len()).filter(|&position| fusion.is_taken_in(position)).collect()
+    }
+
+    #[test]
+    fn relu_and_pool_go_with_their_convolution() {
+        let chain = |weight, kernel| {
+            graph(vec![(conv(weight), vec![0]), (Op::Relu, vec![1]), (pool(kernel), vec![2])])
+        };
+        assert_eq!(taken(&chain(0, 2), &[3]), [1, 2]);
+        assert_eq!(taken(&chain(1, 2), &[3]), [1], "an algorithm that does not pool");
+        assert_eq!(taken(&chain(0, 3), &[3]), [1], "larger windows");
+        assert_eq!(taken(&chain(0, 2), &[2, 3]), [1], "a value that is asked for");
+        assert_eq!(taken(&chain(0, 2), &[1, 3]), [0; 0], "the value before the ReLU is");
+        let no_relu = graph(vec![(conv(0), vec![0]), (pool(2), vec![1])]);
+        assert_eq!(taken(&no_relu, &[2]), [1]);
+        let read_twice = graph(vec![(conv(0), vec![0]), (pool(2), vec![1]), (Op::Add, vec![1, 1])]);
+        assert_eq!(taken(&read_twice, &[2, 3]), [0; 0]);
+    }
+
+    #[test]
+    fn a_concatenation_takes_its_convolutions() {
+        // A fire module: conv, relu; conv, relu; concat.
+        let fire = |inputs| {
+            graph(vec![
+                (conv(1), vec![0]),
+                (Op::Relu, vec![1]),
+                (conv(2), vec![0]),
+                (Op::Relu, vec![3]),
+                (Op::Concat, inputs),
+            ])
+        };
+        assert_eq!(taken(&fire(vec![2, 4]), &[5]), [0, 1, 2, 3]);
+        assert_eq!(taken(&fire(vec![2, 4]), &[4, 5]), [1, 3], "a branch that is asked for");
+        assert_eq!(taken(&fire(vec![2, 2]), &[5]), [1, 3], "a branch that is there twice");
+        assert_eq!(taken(&fire(vec![0, 4]), &[5]), [1, 3], "a branch that is the input");
+        let graph = fire(vec![4, 2]);
+        let fusion = Fusion { graph: &graph, outputs: &[5], kernels: &ByWeights };
+        let order: Vec<usize> =
+            fusion.branches(4).unwrap_or_default().iter().map(|branch| branch.0).collect();
+        assert_eq!(order, [2, 0]);
+    }
+
+    #[test]
+    fn strips_go_from_a_large_map_to_a_small_one() {
+        let lrn = || Op::Lrn { size: 5, alpha: 1e-4, beta: 0.75, k: 1.0 };
+        let medium = graph(vec![
+            (conv(5), vec![0]),
+            (Op::Relu, vec![1]),
+            (lrn(), vec![2]),
+            (pool(3), vec![3]),
+            (conv(6), vec![4]),
+        ]);
+        assert_eq!(taken(&medium, &[5]), [1, 2, 3], "a convolution reads the pooled map, which is small");
+        assert_eq!(taken(&medium, &[3, 5]), [1, 2], "a value that is asked for ends strips");
+        let pair = |second| {
+            graph(vec![
+                (conv(5), vec![0]),
+                (Op::Relu, vec![1]),
+                (conv(second), vec![2]),
+                (Op::Relu, vec![3]),
+                (conv(0), vec![4]),
+            ])
+        };
+        assert_eq!(taken(&pair(6), &[5]), [1, 2, 3]);
+        assert_eq!(taken(&pair(1), &[5]), [1, 3]);
+        assert_eq!(taken(&pair(6), &[2, 5]), [1, 3]);
+    }
+}

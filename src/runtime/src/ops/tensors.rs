@@ -1,0 +1,162 @@
+//! Outputs of operators, kept from frame to frame.
+//!
+//! A feature map of 100 MB that is new for each frame is paid for page by page, which took a fifth of VGG16's trunk. So
+//! a tensor that was handed out is remembered, and handed out again once nobody else holds it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use frcnn_kernels::prefer_huge_pages;
+use tract_core::internal::*;
+
+/// The tensors of one detector, whatever the number of its sessions.
+#[derive(Debug, Default)]
+pub(crate) struct Tensors(Mutex<Shelf>);
+
+#[derive(Debug, Default)]
+struct Shelf {
+    kept: Vec<Kept>,
+    /// Runs begun so far, and those of them not yet ended.
+    runs: u64,
+    under_way: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    tensor: Arc<Tensor>,
+    last_run: u64,
+}
+
+impl Kept {
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.tensor) == 1
+    }
+}
+
+impl Tensors {
+    /// A tensor of `shape` that `fill` writes; it may hold anything before.
+    pub(crate) fn make(
+        &self,
+        shape: &[usize],
+        fill: impl FnOnce(&mut [f32]) -> TractResult<()>,
+    ) -> TractResult<Arc<Tensor>> {
+        let mut tensor = self.take(shape)?;
+        let values = Arc::get_mut(&mut tensor).context("a tensor that nobody else holds")?;
+        fill(values.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
+        let mut shelf = self.shelf();
+        let last_run = shelf.runs;
+        shelf.kept.push(Kept { tensor: tensor.clone(), last_run });
+        Ok(tensor)
+    }
+
+    fn take(&self, shape: &[usize]) -> TractResult<Arc<Tensor>> {
+        let len: usize = shape.iter().product();
+        let mut shelf = self.shelf();
+        // The one used last is the likeliest to be in a cache.
+        let found = shelf.kept.iter().rposition(|kept| kept.is_idle() && kept.tensor.len() == len);
+        let found = found.map(|position| shelf.kept.remove(position).tensor);
+        drop(shelf);
+        match found {
+            Some(mut tensor) => {
+                Arc::get_mut(&mut tensor).context("an idle tensor")?.set_shape(shape)?;
+                Ok(tensor)
+            }
+            None => {
+                let mut tensor = Tensor::zero::<f32>(shape)?;
+                prefer_huge_pages(tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+                Ok(Arc::new(tensor))
+            }
+        }
+    }
+
+    /// Begins a run, which ends when the guard goes: then tensors go for which no run has had a use for twice as many
+    /// runs as are under way, such as those of another blob size.
+    pub(crate) fn run(&self) -> Run<'_> {
+        let mut shelf = self.shelf();
+        shelf.runs += 1;
+        shelf.under_way += 1;
+        Run(self)
+    }
+
+    fn end_run(&self) {
+        let mut shelf = self.shelf();
+        let Shelf { runs, under_way, .. } = *shelf;
+        shelf.kept.retain(|kept| !kept.is_idle() || kept.last_run + 2 * under_way > runs);
+        shelf.under_way -= 1;
+    }
+
+    fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A run under way.
+pub(crate) struct Run<'a>(&'a Tensors);
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.0.end_run();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn make(tensors: &Tensors, shape: &[usize]) -> Arc<Tensor> {
+        tensors.make(shape, |values| Ok(values.fill(1.0))).unwrap()
+    }
+
+    fn kept(tensors: &Tensors) -> usize {
+        tensors.shelf().kept.len()
+    }
+
+    #[test]
+    fn frames_of_one_size_share_tensors() {
+        let tensors = Tensors::default();
+        for _ in 0..10 {
+            let _run = tensors.run();
+            let first = make(&tensors, &[1, 4, 4, 3]);
+            let second = make(&tensors, &[1, 4, 4, 3]);
+            assert!(!Arc::ptr_eq(&first, &second), "both are in use");
+            drop(first);
+            // As long as `first`, of another shape.
+            assert_eq!(make(&tensors, &[1, 2, 8, 3]).shape(), [1, 2, 8, 3]);
+        }
+        assert_eq!(kept(&tensors), 2);
+    }
+
+    #[test]
+    fn other_sizes_go_after_a_while() {
+        let tensors = Tensors::default();
+        for side in 1..50 {
+            let _run = tensors.run();
+            make(&tensors, &[1, side, side, 3]);
+        }
+        assert!(kept(&tensors) <= 3, "{}", kept(&tensors));
+    }
+
+    #[test]
+    fn a_tensor_in_use_is_left_alone() {
+        let tensors = Tensors::default();
+        let held = make(&tensors, &[2]);
+        for _ in 0..10 {
+            let _run = tensors.run();
+            let other = tensors.make(&[2], |values| Ok(values.fill(2.0))).unwrap();
+            assert!(!Arc::ptr_eq(&held, &other));
+        }
+        assert_eq!(held.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn runs_side_by_side_do_not_take_from_each_other() {
+        let tensors = Tensors::default();
+        for round in 0..10 {
+            let (_one, _other) = (tensors.run(), tensors.run());
+            let pair = (make(&tensors, &[3]), make(&tensors, &[3]));
+            assert!(!Arc::ptr_eq(&pair.0, &pair.1));
+            assert_eq!(kept(&tensors), 2, "round {round}");
+        }
+    }
+}
