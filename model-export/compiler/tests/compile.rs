@@ -25,7 +25,7 @@ fn compile_with(model: &ModelProto, manifest: &Manifest, svd: Svd) -> Result<Com
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     frcnn_compiler::onnx_writer::write(model, &path).unwrap();
-    compile(&path, manifest, &Options { svd }, &mut |_| {})
+    compile(&path, manifest, &Options { svd, ..Options::default() }, &mut |_| {})
 }
 
 fn try_compile(model: &ModelProto, svd: Svd) -> Result<Compiled, Error> {

@@ -29,6 +29,7 @@ mod product;
 mod roi_pool;
 mod shared;
 mod simd;
+mod strips;
 mod tasks;
 #[cfg(test)]
 mod test_random;
@@ -46,6 +47,7 @@ pub use pool::{PoolShape, average_pool_into, max_pool_into};
 pub use roi_pool::{
     FeatureMap, Step, roi_pool_into, roi_pool_linear_into, roi_pool_reference, roi_pool_with,
 };
+pub use strips::{Stage, StripScratch, run_strips};
 
 /// Product of dimensions. One that overflows saturates, and so matches the length of no slice.
 fn len_of(dimensions: &[usize]) -> usize {

@@ -19,20 +19,21 @@ use frcnn_core::{ShapeError, bf16_to_f32};
 
 use crate::{
     Bf16Isa, Isa,
-    aligned::AlignedVec,
+    aligned::{AlignedVec, LINE},
     bf16::{Bf16Weights, PANEL, Rounded},
     gemm::check_bias,
     len_of,
-    product::{Rows, Start, Sums, multiply_panel, pack, packed_len},
+    product::{Rows, Start, Sums, multiply_panel, packed_len},
     shared::Shared,
     simd::{MAX_LANES, Width},
     tasks,
 };
 
-/// Values of `K` in a block, about: a panel's part is 64 KiB and stays in L2 while rows go by.
-const K_BLOCK: usize = 256;
+/// Values of `K` in a block, at most: a panel's part is 200 KiB and stays in L2 while rows go by. As many as a slab of
+/// 7 x 7 bins has.
+const K_BLOCK: usize = 784;
 /// Rows in a block: with [`K_BLOCK`] values of each they stay in L2.
-const ROW_BLOCK: usize = 384;
+const ROW_BLOCK: usize = 192;
 /// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel.
 const BF16_ROW_BLOCK: usize = 256;
 /// Most values in a row of a panel.
@@ -102,14 +103,16 @@ impl PreparedLinear {
         order.check(in_features, out_features, weights.len())?;
         let width = Width::of(isa);
         let rows: Vec<usize> = order.features(in_features).collect();
+        let padded = out_features.next_multiple_of(width.lanes);
         let mut packed = AlignedVec::zeros(packed_len(in_features, out_features, width));
         let panel_len = in_features.saturating_mul(width.panel);
         tasks::for_each_chunk_stateless(threads, packed.as_mut_slice(), panel_len, |panel, packed| {
             let first = panel * width.panel;
             let channels = width.panel.min(out_features - first);
-            pack(in_features, channels, width, packed, |row, channel| {
-                weights[rows[row] * out_features + first + channel]
-            });
+            let lanes = width.panel.min(padded - first);
+            for (&row, packed) in rows.iter().zip(packed.chunks_exact_mut(lanes)) {
+                packed[..channels].copy_from_slice(&weights[row * out_features + first..][..channels]);
+            }
         });
         Ok(Self { isa, in_features, out_features, order, form: Form::F32 { width, weights: packed } })
     }
@@ -228,15 +231,15 @@ impl PreparedLinear {
         let row_block = if rows >= 2 * ROW_BLOCK { ROW_BLOCK } else { rows };
         let row_blocks = rows.div_ceil(row_block.max(1));
         let shares = if row_blocks >= 4 * tasks { 1 } else { panels };
-        let mut rests: Vec<AlignedVec> = (0..tasks).map(|_| AlignedVec::zeros(0)).collect();
+        let mut rooms: Vec<Room> = (0..tasks).map(|_| Room::default()).collect();
         let out_len = out.len();
         let shared = Shared::new(out);
-        tasks::for_each_index(&mut rests, row_blocks * shares, |rest, unit| {
+        tasks::for_each_index(&mut rooms, row_blocks * shares, |room, unit| {
             let (block, share) = (unit / shares, unit % shares);
             let rows = block * row_block..rows.min((block + 1) * row_block);
             let panels = share * panels / shares..(share + 1) * panels / shares;
             // SAFETY: units have different rows or panels, hence different parts of `out`.
-            unsafe { self.multiply(width, weights, parts, begin, relu, rows, panels, rest, shared, out_len) };
+            unsafe { self.multiply(width, weights, parts, begin, relu, rows, panels, room, shared, out_len) };
         });
     }
 
@@ -282,7 +285,7 @@ impl PreparedLinear {
         relu: bool,
         rows: Range<usize>,
         panels: Range<usize>,
-        rest: &mut AlignedVec,
+        Room { rest, copied }: &mut Room,
         out: Shared,
         out_len: usize,
     ) {
@@ -294,6 +297,20 @@ impl PreparedLinear {
             assert!(rows.is_empty() || part.last(rows.end - 1) <= part.data.len());
             assert!(block.first_k + block.segments.len() * block.segment_len <= k);
             let last = i + 1 == parts.len();
+            let whole = Rows {
+                data: part.data.as_ptr().wrapping_add(rows.start * part.stride),
+                stride: part.stride,
+                segments: &block.segments,
+                segment_len: block.segment_len,
+            };
+            // Rows of a wide matrix meet in a few sets of the cache, each on a page of its own: worth a copy when
+            // several panels read them.
+            let a = if panels.len() > 2 && part.stride > 2 * K_BLOCK {
+                // SAFETY: the last value of the rows was seen to be in `data`.
+                unsafe { copy_rows(whole, rows.len(), copied) }
+            } else {
+                whole
+            };
             for first in panels.clone().map(|index| index * panel) {
                 let width = panel.min(padded - first);
                 let channels = width.min(n - first);
@@ -308,12 +325,6 @@ impl PreparedLinear {
                     _ => Start::Output,
                 };
                 let weights = &weights[first * k..][..k * width][block.first_k * width..];
-                let a = Rows {
-                    data: part.data.as_ptr().wrapping_add(rows.start * part.stride),
-                    stride: part.stride,
-                    segments: &block.segments,
-                    segment_len: block.segment_len,
-                };
                 let relu = relu && last;
                 // SAFETY: `a`'s last value was seen to be in `data`, the panel holds `width` values for each of its
                 // `K`, and row `i` of the sums is `width` values from channel `first` of row `i` of `out`, or of
@@ -325,10 +336,7 @@ impl PreparedLinear {
                         multiply_panel(self.isa, a, rows.len(), weights.as_ptr(), width, sums);
                         continue;
                     }
-                    if rest.as_slice().len() < rows.len() * width {
-                        *rest = AlignedVec::zeros(rows.len() * width);
-                    }
-                    let rest = rest.as_mut_slice().as_mut_ptr();
+                    let rest = at_least(rest, rows.len() * width).as_mut_ptr();
                     if matches!(start, Start::Output) {
                         for row in 0..rows.len() {
                             core::ptr::copy_nonoverlapping(to.add(row * n), rest.add(row * width), channels);
@@ -343,6 +351,45 @@ impl PreparedLinear {
             }
         }
     }
+}
+
+/// What a task keeps between units of work.
+#[derive(Default)]
+struct Room {
+    /// Sums of the last panel, which has more lanes than there are features left.
+    rest: AlignedVec,
+    /// Rows of a block.
+    copied: AlignedVec,
+}
+
+/// The first `len` values of `buffer`, made longer if need be.
+fn at_least(buffer: &mut AlignedVec, len: usize) -> &mut [f32] {
+    if buffer.as_slice().len() < len {
+        *buffer = AlignedVec::zeros(len);
+    }
+    &mut buffer.as_mut_slice()[..len]
+}
+
+/// Copies `count` rows so that they follow one another.
+///
+/// # Safety
+/// What `rows` describes is readable.
+unsafe fn copy_rows<'a>(rows: Rows<'a>, count: usize, buffer: &'a mut AlignedVec) -> Rows<'a> {
+    let Rows { data, stride, segments, segment_len } = rows;
+    let values = segments.len() * segment_len;
+    // An odd number of cache lines, for the sake of the cache's sets.
+    let copied_stride = (values.div_ceil(LINE) | 1) * LINE;
+    let copied = at_least(buffer, count * copied_stride);
+    for (row, to) in copied.chunks_exact_mut(copied_stride).enumerate() {
+        for (&segment, to) in segments.iter().zip(to.chunks_exact_mut(segment_len.max(1))) {
+            // SAFETY: the caller's promise; a segment's chunk is as long as a segment.
+            unsafe {
+                to.as_mut_ptr().copy_from_nonoverlapping(data.add(row * stride + segment), segment_len)
+            };
+        }
+    }
+    // The segments lie end to end.
+    Rows { data: copied.as_ptr(), stride: copied_stride, segments: &[0], segment_len: values }
 }
 
 /// Some of the input features: row `i` of them is, for each segment `o` of the block, the `segment_len` values from

@@ -7,20 +7,32 @@
 //!
 //! Conv ─ Relu ─┐               each branch writes its channels of the one map
 //! Conv ─ Relu ─┴─ Concat
+//!
+//! Conv ─ LRN ─ MaxPool         a large map between them is made and used a strip of rows at a time
+//! Conv ─ Conv
 //! ```
 //!
 //! A value that is asked for, or that another layer reads too, stays a value of its own.
 
 use frcnn_bundle::{Conv, Graph, Layer, Op, Pool, SectionId};
 
+/// What the kernels of convolutions can and gain, by the section of their weights.
+pub(crate) trait Kernels {
+    /// It takes in a 2x2 max pooling.
+    fn pools(&self, conv: SectionId) -> bool;
+    /// It rounds what it reads to bf16, and may write that.
+    fn rounds(&self, conv: SectionId) -> bool;
+    /// Its map is large, and cheap to make in strips.
+    fn starts_strips(&self, conv: SectionId) -> bool;
+    /// `second` may read the strips of `conv`.
+    fn ends_strips(&self, conv: SectionId, second: SectionId) -> bool;
+}
+
 /// What may be fused in a graph of which `outputs` are asked for.
 pub(crate) struct Fusion<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) outputs: &'a [u32],
-    /// Whether the convolution with these weights takes in a 2x2 max pooling.
-    pub(crate) fuses_max_pool: &'a dyn Fn(SectionId) -> bool,
-    /// Whether the convolution with these weights rounds what it reads to bf16.
-    pub(crate) rounds_input: &'a dyn Fn(SectionId) -> bool,
+    pub(crate) kernels: &'a dyn Kernels,
 }
 
 impl<'a> Fusion<'a> {
@@ -38,7 +50,7 @@ impl<'a> Fusion<'a> {
         let reader = self.only_reader(self.end(position))?;
         match self.op(reader)? {
             Op::MaxPool(Pool { kernel: [2, 2], stride: [2, 2], pads: [0, 0, 0, 0], ceil_mode })
-                if (self.fuses_max_pool)(conv.weight) =>
+                if self.kernels.pools(conv.weight) =>
             {
                 Some((reader, *ceil_mode))
             }
@@ -63,10 +75,46 @@ impl<'a> Fusion<'a> {
         concat.inputs.iter().map(branch).collect()
     }
 
+    /// The layers that run in strips from convolution `position` on, itself and at least one more, without those that
+    /// they take in.
+    pub(crate) fn strips(&self, position: usize) -> Option<Vec<usize>> {
+        let Op::Conv(first) = self.op(position)? else { return None };
+        if !self.kernels.starts_strips(first.weight) {
+            return None;
+        }
+        let mut strips = vec![position];
+        let mut end = self.end(position);
+        while let Some(next) = self.only_reader(end) {
+            match self.op(next)? {
+                Op::Lrn { .. } | Op::MaxPool(_) => {
+                    strips.push(next);
+                    end = next;
+                }
+                Op::Conv(second) if end == self.end(position) && self.may_end(first, second) => {
+                    strips.push(next);
+                    break;
+                }
+                _ => break,
+            }
+        }
+        (strips.len() > 1).then_some(strips)
+    }
+
+    fn may_end(&self, first: &Conv, second: &Conv) -> bool {
+        self.kernels.ends_strips(first.weight, second.weight)
+    }
+
+    /// Whether layer `position` runs in the strips of one before it.
+    fn is_in_strips(&self, position: usize) -> bool {
+        let is_candidate = matches!(self.op(position), Some(Op::Conv(_) | Op::MaxPool(_) | Op::Lrn { .. }));
+        is_candidate
+            && (0..position).any(|start| self.strips(start).is_some_and(|strips| strips.contains(&position)))
+    }
+
     /// Whether what layer `position`, a convolution or a concatenation of such, gives with all that it takes in may be
     /// bf16: they can all write it, and those who read it round it anyway.
     pub(crate) fn gives_bf16(&self, position: usize) -> bool {
-        let writes = |conv: &Conv| (self.rounds_input)(conv.weight);
+        let writes = |conv: &Conv| self.kernels.rounds(conv.weight);
         let (end, can) = match self.op(position) {
             Some(Op::Conv(conv)) => (self.pool_after(position).map_or(self.end(position), |pool| pool.0), writes(conv)),
             _ => (position, self.branches(position).is_some_and(|all| all.iter().all(|(.., conv)| writes(conv)))),
@@ -75,7 +123,7 @@ impl<'a> Fusion<'a> {
         let mut readers = self.graph.layers.iter().filter(|layer| layer.inputs.contains(&value)).peekable();
         can && !self.outputs.contains(&value)
             && readers.peek().is_some()
-            && readers.all(|layer| matches!(&layer.op, Op::Conv(conv) if (self.rounds_input)(conv.weight)))
+            && readers.all(|layer| matches!(&layer.op, Op::Conv(conv) if self.kernels.rounds(conv.weight)))
     }
 
     /// Whether layer `position` is part of another's operator.
@@ -94,7 +142,7 @@ impl<'a> Fusion<'a> {
             }
             _ => None,
         };
-        taken.is_some()
+        taken.is_some() || self.is_in_strips(position)
     }
 
     /// The layer that makes what `position` and its ReLU give.
@@ -151,8 +199,29 @@ mod tests {
         Graph { layers: layers.into_iter().map(layer).collect(), outputs: vec![] }
     }
 
+    /// Weights 0 pool, weights 0 and 1 round, weights 5 start strips, which weights 6 may end.
+    struct ByWeights;
+
+    impl Kernels for ByWeights {
+        fn pools(&self, conv: SectionId) -> bool {
+            conv == 0
+        }
+
+        fn rounds(&self, conv: SectionId) -> bool {
+            conv < 2
+        }
+
+        fn starts_strips(&self, conv: SectionId) -> bool {
+            conv == 5
+        }
+
+        fn ends_strips(&self, _: SectionId, second: SectionId) -> bool {
+            second == 6
+        }
+    }
+
     fn taken(graph: &Graph, outputs: &[u32]) -> Vec<usize> {
-        let fusion = Fusion { graph, outputs, fuses_max_pool: &|weight| weight == 0, rounds_input: &|_| false };
+        let fusion = Fusion { graph, outputs, kernels: &ByWeights };
         (0..graph.layers.len()).filter(|&position| fusion.is_taken_in(position)).collect()
     }
 
@@ -189,17 +258,43 @@ mod tests {
         assert_eq!(taken(&fire(vec![2, 2]), &[5]), [1, 3], "a branch that is there twice");
         assert_eq!(taken(&fire(vec![0, 4]), &[5]), [1, 3], "a branch that is the input");
         let graph = fire(vec![4, 2]);
-        let fusion = Fusion { graph: &graph, outputs: &[5], fuses_max_pool: &|_| true, rounds_input: &|_| false };
-        let order: Vec<usize> = fusion.branches(4).unwrap_or_default().iter().map(|branch| branch.0).collect();
+        let fusion = Fusion { graph: &graph, outputs: &[5], kernels: &ByWeights };
+        let order: Vec<usize> =
+            fusion.branches(4).unwrap_or_default().iter().map(|branch| branch.0).collect();
         assert_eq!(order, [2, 0]);
+    }
+
+    #[test]
+    fn strips_go_from_a_large_map_to_a_small_one() {
+        let lrn = || Op::Lrn { size: 5, alpha: 1e-4, beta: 0.75, k: 1.0 };
+        let medium = graph(vec![
+            (conv(5), vec![0]),
+            (Op::Relu, vec![1]),
+            (lrn(), vec![2]),
+            (pool(3), vec![3]),
+            (conv(6), vec![4]),
+        ]);
+        assert_eq!(taken(&medium, &[5]), [1, 2, 3], "a convolution reads the pooled map, which is small");
+        assert_eq!(taken(&medium, &[3, 5]), [1, 2], "a value that is asked for ends strips");
+        let pair = |second| {
+            graph(vec![
+                (conv(5), vec![0]),
+                (Op::Relu, vec![1]),
+                (conv(second), vec![2]),
+                (Op::Relu, vec![3]),
+                (conv(0), vec![4]),
+            ])
+        };
+        assert_eq!(taken(&pair(6), &[5]), [1, 2, 3]);
+        assert_eq!(taken(&pair(1), &[5]), [1, 3]);
+        assert_eq!(taken(&pair(6), &[2, 5]), [1, 3]);
     }
 
     #[test]
     fn maps_between_bf16_layers_are_bf16() {
         let gives = |layers, outputs: &[u32]| {
             let graph = graph(layers);
-            let rounds_input = |weight| weight < 2;
-            let fusion = Fusion { graph: &graph, outputs, fuses_max_pool: &|_| true, rounds_input: &rounds_input };
+            let fusion = Fusion { graph: &graph, outputs, kernels: &ByWeights };
             (0..graph.layers.len()).filter(|&position| fusion.gives_bf16(position)).collect::<Vec<_>>()
         };
         let chain = |first, last| {

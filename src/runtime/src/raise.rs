@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use frcnn_bundle::{Bundle, Conv, Graph, Layer, Op, SectionId};
+use frcnn_bundle::{Bundle, Conv, Graph, Layer, Op, Pool, SectionId};
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::change_axes::wire_with_rank_broadcast;
@@ -10,7 +10,9 @@ use tract_core::ops::math::{add, max, min, mul};
 use tract_core::ops::nn::{Reduce, Reducer, Softmax, hard_swish, leaky_relu, sigmoid};
 
 use crate::fusion::Fusion;
-use crate::ops::{ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, Weights, Workshop};
+use crate::ops::{
+    ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, StripLayer, StripsOp, Weights, Workshop,
+};
 
 /// Raises `graph`, whose input is an f32 tensor of `input`'s shape, to a model that gives `outputs`.
 ///
@@ -23,9 +25,7 @@ pub(crate) fn raise(
     workshop: &Workshop,
     symbols: SymbolScope,
 ) -> TractResult<TypedModel> {
-    let fuses_max_pool = |section| workshop.convs.fuses_max_pool(section);
-    let rounds_input = |section| workshop.convs.rounds_input(section);
-    let fusion = Fusion { graph, outputs, fuses_max_pool: &fuses_max_pool, rounds_input: &rounds_input };
+    let fusion = Fusion { graph, outputs, kernels: &*workshop.convs };
     let model = TypedModel { symbols, ..TypedModel::default() };
     let mut raiser = Raiser { model, bundle, workshop, fusion };
     let source = raiser.model.add_source("input", f32::fact(input))?;
@@ -68,6 +68,12 @@ impl Raiser<'_> {
         let relu = self.fusion.relu_after(position).is_some();
         let input = *inputs.first().context("a layer without input")?;
         match &layer.op {
+            Op::Conv(_) if let Some(strips) = self.fusion.strips(position) => {
+                let layers = strips.into_iter().map(|position| self.strip_layer(position));
+                let op =
+                    StripsOp { layers: layers.collect::<TractResult<_>>()?, workshop: self.workshop.clone() };
+                self.node(name, op, inputs)
+            }
             Op::Conv(conv) => {
                 let op = self.conv(position, conv, self.fusion.gives_bf16(position));
                 self.node(name, op, inputs)
@@ -77,9 +83,7 @@ impl Raiser<'_> {
                 let op = LinearOp::new(gemm, weight, bias, relu, self.workshop.clone());
                 self.node(name, op, inputs)
             }
-            Op::MaxPool(pool) => {
-                self.node(name, PoolOp::new(pool, PoolKind::Max, self.workshop.clone()), inputs)
-            }
+            Op::MaxPool(pool) => self.node(name, self.max_pool(pool), inputs),
             Op::AveragePool { pool, count_include_pad } => {
                 let kind = PoolKind::Average { count_include_pad: *count_include_pad };
                 self.node(name, PoolOp::new(pool, kind, self.workshop.clone()), inputs)
@@ -93,11 +97,7 @@ impl Raiser<'_> {
                 let sum = self.node(format!("{name}.sum"), op, &[input])?;
                 self.with_constants(&name, mul(), sum, &[cells.recip()])
             }
-            Op::Lrn { size, alpha, beta, k } => {
-                let workshop = self.workshop.clone();
-                let op = LrnOp { size: *size as usize, alpha: *alpha, beta: *beta, k: *k, workshop };
-                self.node(name, op, inputs)
-            }
+            Op::Lrn { size, alpha, beta, k } => self.node(name, self.lrn(*size, [*alpha, *beta, *k]), inputs),
             Op::Relu => self.with_constants(&name, max(), input, &[0.0]),
             Op::LeakyRelu { alpha } => self.node(name, leaky_relu(*alpha), inputs),
             Op::Clip { low, high } => {
@@ -146,12 +146,30 @@ impl Raiser<'_> {
         }
     }
 
-    /// A convolution with what it takes in, whose output is bf16 or f32.
+    /// A convolution with what it takes in; its output is bf16 or f32.
     fn conv(&self, position: usize, conv: &Conv, bf16: bool) -> ConvOp {
         let (weight, bias) = (self.weights(conv.weight), conv.bias.map(|id| self.weights(id)));
         let relu = self.fusion.relu_after(position).is_some();
         let pool = self.fusion.pool_after(position).map(|(_, ceil_mode)| ceil_mode);
         ConvOp::new(conv, weight, bias, relu, pool, bf16, self.workshop.clone())
+    }
+
+    fn max_pool(&self, pool: &Pool) -> PoolOp {
+        PoolOp::new(pool, PoolKind::Max, self.workshop.clone())
+    }
+
+    fn lrn(&self, size: u32, [alpha, beta, k]: [f32; 3]) -> LrnOp {
+        LrnOp { size: size as usize, alpha, beta, k, workshop: self.workshop.clone() }
+    }
+
+    fn strip_layer(&self, position: usize) -> TractResult<StripLayer> {
+        let layer = self.fusion.graph.layers.get(position).context("a layer of the graph")?;
+        Ok(match &layer.op {
+            Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv, false)),
+            Op::MaxPool(pool) => StripLayer::MaxPool(self.max_pool(pool)),
+            Op::Lrn { size, alpha, beta, k } => StripLayer::Lrn(self.lrn(*size, [*alpha, *beta, *k])),
+            op => bail!("{} does not run in strips", op.name()),
+        })
     }
 
     fn node(

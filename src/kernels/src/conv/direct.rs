@@ -92,19 +92,24 @@ impl Direct {
         let mut parts: Vec<(&mut [f32], &mut [f32])> = (0..tasks)
             .filter_map(|_| Some((scratch.split_off_mut(..rows_len)?, scratch.split_off_mut(..rest_len)?)))
             .collect();
-        tasks::for_each_chunk(&mut parts, out, len_of(&[chunk_pixels, cells.stride]), |(copied, rest), i, out| {
-            let rows = out.len() / cells.stride / source.pixels;
-            let first = i * rows_at_once;
-            let data = if source.copied {
-                for (y, row) in (first..first + rows).zip(copied.chunks_exact_mut(source.row_stride)) {
-                    copy_rows(shape, input, y / out_height, y % out_height, row);
-                }
-                &copied[..]
-            } else {
-                &input[first * source.row_stride..]
-            };
-            Chunk { layer: self, shape, source: &source, data, rows, bias, relu, rest, cells, out }.run();
-        });
+        tasks::for_each_chunk(
+            &mut parts,
+            out,
+            len_of(&[chunk_pixels, cells.stride]),
+            |(copied, rest), i, out| {
+                let rows = out.len() / cells.stride / source.pixels;
+                let first = i * rows_at_once;
+                let data = if source.copied {
+                    for (y, row) in (first..first + rows).zip(copied.chunks_exact_mut(source.row_stride)) {
+                        copy_rows(shape, input, y / out_height, y % out_height, row);
+                    }
+                    &copied[..]
+                } else {
+                    &input[first * source.row_stride..]
+                };
+                Chunk { layer: self, shape, source: &source, data, rows, bias, relu, rest, cells, out }.run();
+            },
+        );
     }
 }
 

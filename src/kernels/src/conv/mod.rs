@@ -34,6 +34,7 @@ use alloc::vec::Vec;
 use frcnn_core::{ShapeError, WindowAxis};
 
 use crate::{
+    PoolShape,
     gemm::{Strided, bias_relu, check_bias, matmul_strided},
     len_of, tasks,
 };
@@ -82,6 +83,15 @@ impl ConvShape {
             pads: [self.pads[axis], self.pads[axis + 2]],
         };
         Some((axis(0, self.height).output_len(false)?, axis(1, self.width).output_len(false)?))
+    }
+
+    /// Max pooling of the output by 2x2 windows that move by 2; `None` when there is no output.
+    #[must_use]
+    pub fn pool_2x2(&self, ceil_mode: bool) -> Option<PoolShape> {
+        let (height, width) = self.output_size()?;
+        let (batch, channels) = (self.batch, self.out_channels);
+        let (kernel, stride, dilation, pads) = ([2, 2], [2, 2], [1, 1], [0; 4]);
+        Some(PoolShape { batch, height, width, channels, kernel, stride, dilation, pads, ceil_mode })
     }
 
     /// Values in the weights, `[Kh, Kw, Ci / group, Co]`; saturates.

@@ -11,7 +11,7 @@ use super::{
     direct::Direct,
     winograd::{Tile, Winograd},
 };
-use crate::{Isa, PoolShape, ShapeError, len_of, max_pool_into};
+use crate::{Isa, ShapeError, len_of, max_pool_into};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,8 +111,9 @@ impl PreparedConv {
         }
     }
 
-    /// Convolves as [`conv2d_into`] does, with the same arguments. `shape` may differ in batch, height and width from
-    /// the one the layer was prepared for; `weights` are those it was prepared with.
+    /// Convolves as [`conv2d_into`] does, with the same arguments. `shape` may differ from the one the layer was
+    /// prepared for in batch, height and width, and have less padding above and below, as rows from inside a map do.
+    /// `weights` are those it was prepared with.
     ///
     /// # Errors
     /// As [`conv2d_into`], or `shape` is another layer's.
@@ -211,20 +212,9 @@ impl PreparedConv {
     ) -> Result<(), ShapeError> {
         self.check_layer(shape)?;
         let (height, width) = shape.check_operands(input, weights, bias)?;
-        let pool = PoolShape {
-            batch: shape.batch,
-            height,
-            width,
-            channels: shape.out_channels,
-            kernel: [2, 2],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pads: [0; 4],
-            ceil_mode,
-        };
-        let Some((pooled_height, pooled_width)) = pool.output_size() else {
-            return Err(ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 });
-        };
+        let none = ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 };
+        let pool = shape.pool_2x2(ceil_mode).ok_or(none)?;
+        let (pooled_height, pooled_width) = pool.output_size().ok_or(none)?;
         let pooled = [pooled_height, pooled_width];
         let pooled_len = len_of(&[shape.batch, pooled_height, pooled_width, shape.out_channels]);
         ShapeError::check("out", pooled_len, out.len())?;
@@ -242,10 +232,16 @@ impl PreparedConv {
         max_pool_into(&pool, &whole, threads, out)
     }
 
-    /// Whether `shape` is that of the prepared layer, on maps of any size.
+    /// Whether `shape` is that of the prepared layer, on maps of any size or on rows of them.
     fn check_layer(&self, shape: &ConvShape) -> Result<(), ShapeError> {
-        let ConvShape { batch, height, width, .. } = *shape;
-        if *shape == (ConvShape { batch, height, width, ..self.shape.clone() }) {
+        let ConvShape { batch, height, width, pads: [top, _, bottom, _], .. } = *shape;
+        let pads = [
+            top.min(self.shape.pads[0]),
+            self.shape.pads[1],
+            bottom.min(self.shape.pads[2]),
+            self.shape.pads[3],
+        ];
+        if *shape == (ConvShape { batch, height, width, pads, ..self.shape.clone() }) {
             Ok(())
         } else {
             Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 })

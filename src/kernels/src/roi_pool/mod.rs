@@ -204,8 +204,8 @@ struct Bins {
 impl Bins {
     /// Whether slabs of bins are written past the caches: whole lines of them.
     fn streams(self) -> bool {
-        let aligned = self.data.as_mut_ptr().addr() % 64 == 0;
-        self.large && aligned && self.roi_stride % SLAB == 0 && self.bin_stride % SLAB == 0
+        let aligned = self.data.as_mut_ptr().addr().is_multiple_of(64);
+        self.large && aligned && self.roi_stride.is_multiple_of(SLAB) && self.bin_stride.is_multiple_of(SLAB)
     }
 
     /// # Safety

@@ -51,6 +51,10 @@ pub(crate) unsafe trait Vector: Copy {
         unsafe { self.store(to) }
     }
 
+    /// Asks for the cache line of `from`, which need not be readable.
+    #[inline(always)]
+    fn prefetch(_from: *const f32) {}
+
     /// Makes what was streamed visible.
     #[inline(always)]
     fn fence() {}

@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, Precision, SectionId, Shape};
 use frcnn_core::ShapeError;
 use frcnn_kernels::{
-    Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PoolShape, PreparedConv,
+    Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PreparedConv, Stage,
 };
 use tract_core::internal::*;
 
 use super::{Weights, Workshop, nhwc};
+use crate::fusion::Kernels;
 
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +23,7 @@ pub(crate) struct ConvOp {
     relu: bool,
     /// The 2x2 max pooling that follows, if it is taken in: whether in ceil mode.
     pool: Option<bool>,
-    /// Whether the output is bf16, which those who read it would round it to. Its values are the bits, as u16.
+    /// Whether the output is bf16, to which those who read it would round it. Its values are the bits, as u16.
     bf16: bool,
     workshop: Workshop,
 }
@@ -48,18 +49,24 @@ impl ConvOp {
     fn output_size(&self, shape: &ConvShape) -> TractResult<(usize, usize)> {
         let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
         let Some(ceil_mode) = self.pool else { return Ok((height, width)) };
-        let pool = PoolShape {
-            batch: shape.batch,
-            height,
-            width,
-            channels: shape.out_channels,
-            kernel: [2, 2],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pads: [0; 4],
-            ceil_mode,
-        };
-        pool.output_size().context("the window is larger than the map")
+        let pool = shape.pool_2x2(ceil_mode).and_then(|pool| pool.output_size());
+        pool.context("the window is larger than the map")
+    }
+
+    /// The layer on one map of `shape`, which becomes that of its output.
+    pub(super) fn stage(&self, shape: &mut [usize; 4]) -> TractResult<Stage<'_>> {
+        let layer = self.shape(*shape);
+        let (height, width) = self.output_size(&layer)?;
+        *shape = [1, height, width, layer.out_channels];
+        let (prepared, weights) = self.workshop.convs.get(&self.weight)?.f32(&self.weight)?;
+        Ok(Stage::Conv {
+            prepared,
+            shape: layer,
+            weights,
+            bias: self.bias.as_ref().map(Weights::get),
+            relu: self.relu,
+            pool: self.pool,
+        })
     }
 
     /// Runs the layer from `input` into its channels of `output`, which are all of them if it takes in a pooling.
@@ -72,27 +79,25 @@ impl ConvOp {
         let bias = self.bias.as_ref().map(Weights::get);
         let (relu, threads) = (self.relu, self.workshop.threads);
         let prepared = self.workshop.convs.get(&self.weight)?;
-        self.workshop.with_scratch(|scratch| match (prepared, self.pool) {
-            (Prepared::F32(layer, widened), pool) => {
-                let (Map::F32(input), MapMut::F32(output)) = (input, output) else {
-                    bail!("an f32 layer between bf16 ones")
-                };
-                let weight = if widened.is_empty() { self.weight.get() } else { widened };
-                Ok(match pool {
+        self.workshop.with_scratch(|scratch| {
+            if let Prepared::Bf16(layer) = prepared {
+                return Ok(match self.pool {
                     Some(ceil) => {
-                        layer.run_max_pooled(shape, ceil, input, weight, bias, relu, threads, scratch, output)
+                        layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)
                     }
-                    None => {
-                        layer.run_cells(shape, input, weight, bias, relu, threads, scratch, cells, output)
-                    }
-                }?)
+                    None => layer.run_cells(shape, input, bias, relu, threads, scratch, cells, output),
+                }?);
             }
-            (Prepared::Bf16(layer), Some(ceil)) => {
-                Ok(layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)?)
-            }
-            (Prepared::Bf16(layer), None) => {
-                Ok(layer.run_cells(shape, input, bias, relu, threads, scratch, cells, output)?)
-            }
+            let (Map::F32(input), MapMut::F32(output)) = (input, output) else {
+                bail!("an f32 layer among bf16 maps")
+            };
+            let (layer, weight) = prepared.f32(&self.weight)?;
+            Ok(match self.pool {
+                Some(ceil) => {
+                    layer.run_max_pooled(shape, ceil, input, weight, bias, relu, threads, scratch, output)
+                }
+                None => layer.run_cells(shape, input, weight, bias, relu, threads, scratch, cells, output),
+            }?)
         })
     }
 
@@ -227,9 +232,20 @@ struct LazyConv {
 
 #[derive(Debug)]
 enum Prepared {
-    /// With its weights if they are not those of the bundle: bf16 ones are widened on a CPU that cannot multiply them.
+    /// With its weights if they are not those of the bundle: bf16 ones are widened for a CPU that cannot multiply them.
     F32(PreparedConv, Vec<f32>),
     Bf16(Bf16Conv),
+}
+
+impl Prepared {
+    /// An f32 layer and its weights, which are the bundle's `weight` or stand for it.
+    fn f32<'a>(&'a self, weight: &'a Weights) -> TractResult<(&'a PreparedConv, &'a [f32])> {
+        match self {
+            Prepared::F32(layer, widened) if widened.is_empty() => Ok((layer, weight.get())),
+            Prepared::F32(layer, widened) => Ok((layer, widened)),
+            Prepared::Bf16(_) => bail!("a bf16 layer where only f32 ones run"),
+        }
+    }
 }
 
 impl PreparedConvs {
@@ -252,19 +268,12 @@ impl PreparedConvs {
         PreparedConvs(layers)
     }
 
-    /// Whether the layer with these weights takes in a max pooling at no cost.
-    pub(crate) fn fuses_max_pool(&self, section: SectionId) -> bool {
-        let fuses = |layer: &LazyConv| layer.bf16 || ConvAlgorithm::for_layer(&layer.shape).fuses_max_pool();
-        self.0.get(&section).is_some_and(fuses)
-    }
-
-    /// Whether the layer with these weights rounds what it reads to bf16.
-    pub(crate) fn rounds_input(&self, section: SectionId) -> bool {
-        self.0.get(&section).is_some_and(|layer| layer.bf16)
+    fn layer(&self, section: SectionId) -> Option<&LazyConv> {
+        self.0.get(&section)
     }
 
     fn get(&self, weight: &Weights) -> TractResult<&Prepared> {
-        let layer = self.0.get(&weight.section).context("a layer that is not of this network")?;
+        let layer = self.layer(weight.section).context("a layer that is not of this network")?;
         let prepared = layer.prepared.get_or_init(|| {
             let bf16 = if layer.bf16 { Bf16Conv::new(&layer.shape, weight.bf16())? } else { None };
             if let Some(conv) = bf16 {
@@ -275,5 +284,48 @@ impl PreparedConvs {
             Ok(Prepared::F32(conv, if weight.get().is_empty() { weights.into_owned() } else { Vec::new() }))
         });
         Ok(prepared.as_ref().map_err(|error| *error)?)
+    }
+}
+
+/// Bytes of a map that is worth keeping out of memory: as large as the L2 of several cores.
+const LARGE_MAP: usize = 8 << 20;
+/// How many times as much work the second of two convolutions must be: rows of the first are computed twice.
+const SECOND_CONV: usize = 4;
+
+impl Kernels for PreparedConvs {
+    fn pools(&self, conv: SectionId) -> bool {
+        self.layer(conv).is_some_and(|layer| layer.bf16 || layer.algorithm().fuses_max_pool())
+    }
+
+    fn rounds(&self, conv: SectionId) -> bool {
+        self.layer(conv).is_some_and(|layer| layer.bf16)
+    }
+
+    fn starts_strips(&self, conv: SectionId) -> bool {
+        self.layer(conv).is_some_and(|layer| {
+            let map = layer.pixels().saturating_mul(4 * layer.shape.out_channels);
+            !layer.bf16 && layer.algorithm() == ConvAlgorithm::Direct && map >= LARGE_MAP
+        })
+    }
+
+    fn ends_strips(&self, conv: SectionId, second: SectionId) -> bool {
+        let (Some(first), Some(second)) = (self.layer(conv), self.layer(second)) else { return false };
+        let may_end = !second.bf16 && second.shape.stride == [1, 1];
+        may_end && second.products() >= first.products().saturating_mul(SECOND_CONV)
+    }
+}
+
+impl LazyConv {
+    fn algorithm(&self) -> ConvAlgorithm {
+        ConvAlgorithm::for_layer(&self.shape)
+    }
+
+    /// Of the output.
+    fn pixels(&self) -> usize {
+        self.shape.output_size().map_or(0, |(height, width)| height.saturating_mul(width))
+    }
+
+    fn products(&self) -> usize {
+        self.pixels().saturating_mul(self.shape.weight_len())
     }
 }

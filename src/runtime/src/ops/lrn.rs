@@ -1,6 +1,6 @@
 //! `LRN`: local response normalisation across channels.
 
-use frcnn_kernels::lrn_into;
+use frcnn_kernels::{Stage, lrn_into};
 use tract_core::internal::*;
 
 use super::{Workshop, nhwc};
@@ -13,6 +13,13 @@ pub(crate) struct LrnOp {
     pub(crate) beta: f32,
     pub(crate) k: f32,
     pub(crate) workshop: Workshop,
+}
+
+impl LrnOp {
+    pub(super) fn stage(&self) -> Stage<'static> {
+        let LrnOp { size, alpha, beta, k, .. } = *self;
+        Stage::Lrn { size, alpha, beta, k }
+    }
 }
 
 /// Validated attributes are never NaN.

@@ -7,6 +7,7 @@ mod conv;
 mod linear;
 mod lrn;
 mod pool;
+mod strips;
 mod tensors;
 
 use std::collections::HashMap;
@@ -15,13 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use frcnn_bundle::{Bundle, SectionId};
 use frcnn_core::ShapeError;
-use frcnn_kernels::{KOrder, PreparedLinear};
+use frcnn_kernels::{KOrder, PreparedLinear, StripScratch};
 use tract_core::internal::*;
 
 pub(crate) use conv::{ConcatConvsOp, ConvOp, PreparedConvs};
 pub(crate) use linear::LinearOp;
 pub(crate) use lrn::LrnOp;
 pub(crate) use pool::{PoolKind, PoolOp};
+pub(crate) use strips::{StripLayer, StripsOp};
 pub(crate) use tensors::Tensors;
 
 /// A section of the bundle that stays where it is.
@@ -61,15 +63,25 @@ pub(crate) struct Workshop {
     pub(crate) threads: usize,
     pub(crate) convs: Arc<PreparedConvs>,
     pub(crate) tensors: Arc<Tensors>,
-    scratch: Arc<Mutex<Vec<Vec<f32>>>>,
+    scratch: Shelf<Vec<f32>>,
+    strip_scratch: Shelf<Vec<StripScratch>>,
     /// The fully connected layers with bf16 weights that have run.
     linears: Arc<Mutex<HashMap<SectionId, Arc<PreparedLinear>>>>,
 }
 
+/// Buffers that nobody uses just now.
+type Shelf<T> = Arc<Mutex<Vec<T>>>;
+
 impl Workshop {
     pub(crate) fn new(threads: usize, convs: PreparedConvs) -> Workshop {
-        let (tensors, scratch, linears) = (Arc::default(), Arc::default(), Arc::default());
-        Workshop { threads, convs: Arc::new(convs), tensors, scratch, linears }
+        Workshop {
+            threads,
+            convs: Arc::new(convs),
+            tensors: Arc::default(),
+            scratch: Arc::default(),
+            strip_scratch: Arc::default(),
+            linears: Arc::default(),
+        }
     }
 
     /// The layer with these weights if they are bf16, laid out for this CPU when it first runs.
@@ -106,12 +118,22 @@ impl Workshop {
 
     /// Runs `work` with a buffer that an earlier call may have grown, so that frames do not allocate.
     fn with_scratch<T>(&self, work: impl FnOnce(&mut Vec<f32>) -> T) -> T {
-        let lock = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffer = lock().pop().unwrap_or_default();
-        let result = work(&mut buffer);
-        lock().push(buffer);
-        result
+        with_one_of(&self.scratch, work)
     }
+
+    /// The same with what [`run_strips`](frcnn_kernels::run_strips) asks for.
+    fn with_strip_scratch<T>(&self, work: impl FnOnce(&mut Vec<StripScratch>) -> T) -> T {
+        with_one_of(&self.strip_scratch, work)
+    }
+}
+
+fn with_one_of<S: Default, T>(shelf: &Mutex<Vec<S>>, work: impl FnOnce(&mut S) -> T) -> T {
+    let lock = || shelf.lock().unwrap_or_else(PoisonError::into_inner);
+    let taken = lock().pop();
+    let mut buffer = taken.unwrap_or_default();
+    let result = work(&mut buffer);
+    lock().push(buffer);
+    result
 }
 
 /// All workshops are alike to tract, which compares operators.

@@ -1,7 +1,7 @@
 //! `MaxPool` and `AveragePool`.
 
 use frcnn_bundle::Pool;
-use frcnn_kernels::{PoolShape, average_pool_into, max_pool_into};
+use frcnn_kernels::{PoolShape, Stage, average_pool_into, max_pool_into};
 use tract_core::internal::*;
 
 use super::{Workshop, nhwc};
@@ -36,6 +36,15 @@ impl PoolOp {
         let (pads, ceil_mode) = (self.pads, self.ceil_mode);
         PoolShape { batch, height, width, channels, kernel, stride, dilation: [1, 1], pads, ceil_mode }
     }
+
+    /// Max pooling of one map of `shape`, which becomes that of its output.
+    pub(super) fn stage(&self, shape: &mut [usize; 4]) -> TractResult<Stage<'static>> {
+        ensure!(self.kind == PoolKind::Max, "strips are max pooled");
+        let pool = self.shape(*shape);
+        let (height, width) = pool.output_size().context("the window is larger than the map")?;
+        *shape = [1, height, width, pool.channels];
+        Ok(Stage::MaxPool(pool))
+    }
 }
 
 impl Op for PoolOp {
@@ -54,10 +63,12 @@ impl EvalOp for PoolOp {
         let shape = self.shape(nhwc(input.shape())?);
         let (height, width) = shape.output_size().context("the window is larger than the map")?;
         let threads = self.workshop.threads;
-        self.workshop.map_tensor(&input, &[shape.batch, height, width, shape.channels], |input, output| match self.kind {
-            PoolKind::Max => max_pool_into(&shape, input, threads, output),
-            PoolKind::Average { count_include_pad } => {
-                average_pool_into(&shape, input, count_include_pad, threads, output)
+        self.workshop.map_tensor(&input, &[shape.batch, height, width, shape.channels], |input, output| {
+            match self.kind {
+                PoolKind::Max => max_pool_into(&shape, input, threads, output),
+                PoolKind::Average { count_include_pad } => {
+                    average_pool_into(&shape, input, count_include_pad, threads, output)
+                }
             }
         })
     }

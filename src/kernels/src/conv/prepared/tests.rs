@@ -112,19 +112,8 @@ impl Layer {
 
     /// Pooling on the way out gives the bits of pooling afterwards.
     fn check_pooled(&self, prepared: &PreparedConv, bias: bool, relu: bool, threads: usize, whole: &[f32]) {
-        let (height, width) = self.shape.output_size().unwrap();
         for ceil_mode in [false, true] {
-            let pool = PoolShape {
-                batch: self.shape.batch,
-                height,
-                width,
-                channels: self.shape.out_channels,
-                kernel: [2, 2],
-                stride: [2, 2],
-                dilation: [1, 1],
-                pads: [0; 4],
-                ceil_mode,
-            };
+            let pool = self.shape.pool_2x2(ceil_mode).unwrap();
             // A map of a single row or column has no window.
             let Some((pooled_height, pooled_width)) = pool.output_size() else { continue };
             let mut expected =

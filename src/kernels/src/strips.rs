@@ -1,0 +1,432 @@
+//! Several layers on a strip of rows at a time, so that the maps between them stay in the cache.
+//!
+//! ```text
+//!   input      conv       ┊ pool        out
+//!   ┌─────┐    ┌─────┐    ┊ ┌───┐
+//!   │     │    ├─────┤    ┊ ├───┤   <- a strip: some rows of the output, the rows of each
+//!   ├─────┤ -> ├─────┤ -> ┊ ├───┤      map that they see, and nothing else
+//!   └─────┘    └─────┘    ┊ └───┘
+//! ```
+//!
+//! The first maps of a network are its largest, 123 MB in VGG16 at 600 x 800. Strips of them never reach memory. Rows
+//! that two strips see are computed twice; the first layers of a network are cheap to compute.
+//!
+//! A strip's values are those that the layers give one after the other, bit for bit: each row is computed in the same
+//! way, and strips of Winograd's tiles begin where tiles begin.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use frcnn_core::ShapeError;
+
+use crate::{
+    ConvShape, PoolShape, PreparedConv,
+    aligned::aligned,
+    conv::Cells,
+    len_of, lrn_into, max_pool_into,
+    tasks::{for_each_chunk, task_count},
+};
+
+/// Bytes of the largest map between two layers that a strip has: the L2 of a server's core, and some of its L3.
+const STRIP_BYTES: usize = 3 << 20;
+/// Rows of output are a multiple of this where there are as many: whole tiles of F(4x4) and F(6x6), pooled or not.
+const ROW_UNIT: usize = 6;
+
+/// One of the layers, on the whole of its map.
+#[derive(Clone, Debug)]
+pub enum Stage<'a> {
+    /// A convolution, its bias and ReLU, and with `pool` the 2x2 max pooling of [`PreparedConv::run_max_pooled`], in
+    /// ceil mode if that is true.
+    Conv {
+        /// The layer.
+        prepared: &'a PreparedConv,
+        /// Its sizes.
+        shape: ConvShape,
+        /// `[Kh, Kw, Ci / group, Co]`.
+        weights: &'a [f32],
+        /// `[Co]`.
+        bias: Option<&'a [f32]>,
+        /// Whether ReLU follows.
+        relu: bool,
+        /// Whether 2x2 max pooling follows.
+        pool: Option<bool>,
+    },
+    /// As [`max_pool_into`].
+    MaxPool(PoolShape),
+    /// As [`lrn_into`].
+    Lrn {
+        /// Channels in a window.
+        size: usize,
+        /// The operator's own numbers.
+        alpha: f32,
+        /// Exponent.
+        beta: f32,
+        /// Bias.
+        k: f32,
+    },
+}
+
+/// Buffers of one task.
+#[derive(Clone, Debug, Default)]
+pub struct StripScratch {
+    maps: [Vec<f32>; 2],
+    conv: Vec<f32>,
+}
+
+/// Rows, columns, channels.
+type Size = [usize; 3];
+
+/// Runs `stages` one after the other on `input`, one map of `size` `[H, W, C]`, into `out`.
+///
+/// `scratch` grows to one for each task and is worth keeping from call to call.
+///
+/// # Errors
+/// A stage's shape is not that of the map it gets, or as the stage's own function says.
+pub fn run_strips(
+    stages: &[Stage<'_>],
+    size: [usize; 3],
+    input: &[f32],
+    threads: usize,
+    scratch: &mut Vec<StripScratch>,
+    out: &mut [f32],
+) -> Result<(), ShapeError> {
+    let sizes = sizes(stages, size)?;
+    ShapeError::check("input", len_of(&size), input.len())?;
+    let [height, width, channels] = sizes.last().copied().unwrap_or(size);
+    ShapeError::check("out", len_of(&[height, width, channels]), out.len())?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    let row_len = width * channels;
+    let rows = strip_rows(stages, &sizes);
+    let tasks = task_count(threads);
+    scratch.resize_with(scratch.len().max(tasks), StripScratch::default);
+    let mut states: Vec<_> = scratch.iter_mut().take(tasks).map(|scratch| (scratch, Ok(()))).collect();
+    for_each_chunk(&mut states, out, rows * row_len, |(scratch, result), i, out| {
+        let first = i * rows;
+        let strip = run_strip(stages, &sizes, input, first..first + out.len() / row_len, scratch, out);
+        *result = result.and(strip);
+    });
+    states.into_iter().try_for_each(|(_, result)| result)
+}
+
+/// The size of the input, then of each stage's output.
+fn sizes(stages: &[Stage<'_>], size: Size) -> Result<Vec<Size>, ShapeError> {
+    let mut sizes = alloc::vec![size];
+    let mut size = size;
+    for stage in stages {
+        let given = match stage {
+            Stage::Conv { shape, .. } => [shape.batch, shape.height, shape.width, shape.in_channels],
+            Stage::MaxPool(shape) => [shape.batch, shape.height, shape.width, shape.channels],
+            Stage::Lrn { .. } => [1, size[0], size[1], size[2]],
+        };
+        for (found, expected) in given.into_iter().zip([1, size[0], size[1], size[2]]) {
+            ShapeError::check("a stage's map", expected, found)?;
+        }
+        let output = match stage {
+            Stage::Conv { shape, pool, .. } => {
+                let output = match pool {
+                    Some(ceil_mode) => shape.pool_2x2(*ceil_mode).and_then(|pool| pool.output_size()),
+                    None => shape.output_size(),
+                };
+                output.map(|(height, width)| [height, width, shape.out_channels])
+            }
+            Stage::MaxPool(shape) => {
+                shape.output_size().map(|(height, width)| [height, width, shape.channels])
+            }
+            Stage::Lrn { .. } => Some(size),
+        };
+        let none = ShapeError { what: "windows that fit the padded input", expected: 1, found: 0 };
+        size = output.ok_or(none)?;
+        sizes.push(size);
+    }
+    Ok(sizes)
+}
+
+/// Rows of output in a strip: as many as [`STRIP_BYTES`] allow.
+fn strip_rows(stages: &[Stage<'_>], sizes: &[Size]) -> usize {
+    let height = sizes.last().map_or(0, |size| size[0]);
+    let largest = |rows: usize| {
+        let mut rows = 0..rows.min(height);
+        let mut bytes = 0;
+        for (stage, size) in stages.iter().zip(sizes).rev() {
+            // The stage's input; that of the first stage is the caller's.
+            rows = rows_seen(stage, *size, rows).rows;
+            if !core::ptr::eq(size, &sizes[0]) {
+                bytes = bytes.max(len_of(&[4, rows.len(), size[1], size[2]]));
+            }
+        }
+        bytes
+    };
+    let mut rows = ROW_UNIT;
+    while rows < height && largest(rows + ROW_UNIT) <= STRIP_BYTES {
+        rows += ROW_UNIT;
+    }
+    rows
+}
+
+/// Rows of a map, and the rows of padding that are seen before and after them.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    rows: Range<usize>,
+    before: usize,
+    after: usize,
+}
+
+/// What a stage's output `rows` see of its input, of size `size`.
+fn rows_seen(stage: &Stage<'_>, size: Size, rows: Range<usize>) -> Seen {
+    let (rows, extent, stride, pad) = match stage {
+        Stage::Conv { shape, pool, .. } => {
+            let rows = match pool {
+                Some(_) => {
+                    let height = shape.output_size().map_or(0, |(height, _)| height);
+                    2 * rows.start..(2 * rows.end).min(height)
+                }
+                None => rows,
+            };
+            (rows, (shape.kernel[0] - 1) * shape.dilation[0] + 1, shape.stride[0], shape.pads[0])
+        }
+        Stage::MaxPool(shape) => {
+            (rows, (shape.kernel[0] - 1) * shape.dilation[0] + 1, shape.stride[0], shape.pads[0])
+        }
+        Stage::Lrn { .. } => (rows, 1, 1, 0),
+    };
+    // Counted from the first row of padding.
+    let (start, end) = (rows.start * stride, (rows.end.max(1) - 1) * stride + extent);
+    let inside = start.saturating_sub(pad).min(size[0])..end.saturating_sub(pad).min(size[0]);
+    Seen { before: pad.saturating_sub(start), after: end.saturating_sub(pad + size[0]), rows: inside }
+}
+
+fn run_strip(
+    stages: &[Stage<'_>],
+    sizes: &[Size],
+    input: &[f32],
+    rows: Range<usize>,
+    scratch: &mut StripScratch,
+    out: &mut [f32],
+) -> Result<(), ShapeError> {
+    let mut seen = Vec::with_capacity(stages.len());
+    let mut rows_out = rows;
+    for (stage, size) in stages.iter().zip(sizes).rev() {
+        let next = rows_seen(stage, *size, rows_out);
+        rows_out = next.rows.clone();
+        seen.push(next);
+    }
+    seen.reverse();
+    let row_len = |size: &Size| len_of(&size[1..]);
+    let StripScratch { maps: [map, next], conv } = scratch;
+    for (i, (stage, here)) in stages.iter().zip(&seen).enumerate() {
+        let len = here.rows.len() * row_len(&sizes[i]);
+        let from = match i {
+            0 => &input[here.rows.start * row_len(&sizes[0])..][..len],
+            _ => aligned(map, len),
+        };
+        let Some(after) = seen.get(i + 1) else { return run_stage(stage, sizes[i], here, from, conv, out) };
+        let to = aligned(next, after.rows.len() * row_len(&sizes[i + 1]));
+        run_stage(stage, sizes[i], here, from, conv, to)?;
+        core::mem::swap(map, next);
+    }
+    Ok(())
+}
+
+/// Runs one stage on the rows that it sees, padding as much as it sees of that.
+fn run_stage(
+    stage: &Stage<'_>,
+    [_, _, channels]: Size,
+    seen: &Seen,
+    input: &[f32],
+    scratch: &mut Vec<f32>,
+    out: &mut [f32],
+) -> Result<(), ShapeError> {
+    let height = seen.rows.len();
+    match stage {
+        Stage::Conv { prepared, shape, weights, bias, relu, pool } => {
+            let pads = [seen.before, shape.pads[1], seen.after, shape.pads[3]];
+            let shape = &ConvShape { height, pads, ..shape.clone() };
+            match pool {
+                Some(ceil) => {
+                    prepared.run_max_pooled(shape, *ceil, input, weights, *bias, *relu, 1, scratch, out)
+                }
+                None => {
+                    let cells = Cells { first: 0, stride: shape.out_channels };
+                    prepared.run_cells(shape, input, weights, *bias, *relu, 1, scratch, cells, out)
+                }
+            }
+        }
+        Stage::MaxPool(shape) => {
+            // What a window reaches beyond the padding hangs over, in ceil mode.
+            let pads = [seen.before, shape.pads[1], seen.after.min(shape.pads[2]), shape.pads[3]];
+            max_pool_into(&PoolShape { height, pads, ..shape.clone() }, input, 1, out)
+        }
+        Stage::Lrn { size, alpha, beta, k } => lrn_into(input, channels, *size, *alpha, *beta, *k, 1, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::{ConvAlgorithm, Isa, test_random::Random};
+
+    fn conv(
+        height: usize,
+        width: usize,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        pad: usize,
+    ) -> ConvShape {
+        ConvShape {
+            batch: 1,
+            height,
+            width,
+            in_channels: channels[0],
+            out_channels: channels[1],
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            dilation: [1, 1],
+            pads: [pad; 4],
+            group: 1,
+        }
+    }
+
+    fn pool(height: usize, width: usize, channels: usize, pads: [usize; 4], ceil_mode: bool) -> PoolShape {
+        let (kernel, stride, dilation) = ([3, 3], [2, 2], [1, 1]);
+        PoolShape { batch: 1, height, width, channels, kernel, stride, dilation, pads, ceil_mode }
+    }
+
+    /// Each stage on its whole map, in the functions that a user would call.
+    fn one_by_one(stages: &[Stage<'_>], size: Size, input: &[f32]) -> Vec<f32> {
+        let sizes = sizes(stages, size).unwrap();
+        let mut map = input.to_vec();
+        for (stage, sizes) in stages.iter().zip(sizes.windows(2)) {
+            let mut out = vec![f32::NAN; len_of(&sizes[1])];
+            let scratch = &mut Vec::new();
+            match stage {
+                Stage::Conv { prepared, shape, weights, bias, relu, pool: Some(ceil) } => prepared
+                    .run_max_pooled(shape, *ceil, &map, weights, *bias, *relu, 1, scratch, &mut out)
+                    .unwrap(),
+                Stage::Conv { prepared, shape, weights, bias, relu, pool: None } => {
+                    prepared.run(shape, &map, weights, *bias, *relu, 1, scratch, &mut out).unwrap();
+                }
+                Stage::MaxPool(shape) => max_pool_into(shape, &map, 1, &mut out).unwrap(),
+                Stage::Lrn { size, alpha, beta, k } => {
+                    lrn_into(&map, sizes[0][2], *size, *alpha, *beta, *k, 1, &mut out).unwrap();
+                }
+            }
+            map = out;
+        }
+        map
+    }
+
+    fn check(stages: &[Stage<'_>], size: Size) {
+        let input = Random::new(1).values(len_of(&size));
+        let expected = one_by_one(stages, size, &input);
+        let run = |threads| {
+            let mut out = vec![f32::NAN; expected.len()];
+            let mut scratch = vec![];
+            // Twice: what a scratch holds from before does not matter.
+            for _ in 0..2 {
+                run_strips(stages, size, &input, threads, &mut scratch, &mut out).unwrap();
+            }
+            out
+        };
+        rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap().install(|| {
+            assert_eq!(run(1), expected, "{size:?}");
+            assert_eq!(run(3), expected, "{size:?}, threads");
+        });
+        let mut short = vec![0.0; expected.len() - 1];
+        assert!(run_strips(stages, size, &input, 1, &mut vec![], &mut short).is_err());
+    }
+
+    fn with_layers(shapes: &[(ConvShape, ConvAlgorithm)], check: impl Fn(&[(PreparedConv, Vec<f32>)])) {
+        let prepare = |(shape, algorithm): &(ConvShape, ConvAlgorithm)| {
+            let weights = Random::new(2).values(shape.weight_len());
+            let prepared = PreparedConv::with(Isa::detect(), Some(*algorithm), shape, &weights).unwrap();
+            assert_eq!(prepared.algorithm(), *algorithm);
+            (prepared, weights)
+        };
+        check(&shapes.iter().map(prepare).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_convolution_and_its_pooling() {
+        // SqueezeNet's and CaffeNet's first layers, smaller; heights that end strips, and windows, at odd places.
+        for (height, kernel, stride, pad) in
+            [(61, 7, 2, 0), (63, 7, 2, 0), (90, 11, 4, 5), (23, 3, 1, 1), (7, 7, 2, 0)]
+        {
+            for ceil_mode in [false, true] {
+                let shape = conv(height, 41, [3, 20], kernel, stride, pad);
+                let (h, w) = shape.output_size().unwrap();
+                with_layers(&[(shape.clone(), ConvAlgorithm::Direct)], |layers| {
+                    let (prepared, weights) = &layers[0];
+                    let bias = Some(&[0.5; 20][..]);
+                    let first =
+                        Stage::Conv { prepared, shape: shape.clone(), weights, bias, relu: true, pool: None };
+                    let lrn = Stage::Lrn { size: 5, alpha: 1e-1, beta: 0.75, k: 1.0 };
+                    for pads in [[0; 4], [1, 1, 1, 1], [0, 0, 2, 2]] {
+                        let pool = pool(h, w, 20, pads, ceil_mode);
+                        if pool.output_size().is_none() {
+                            continue;
+                        }
+                        let pool = Stage::MaxPool(pool);
+                        check(&[first.clone(), pool.clone()], [height, 41, 3]);
+                        check(&[first.clone(), lrn.clone(), pool.clone()], [height, 41, 3]);
+                        check(&[first.clone(), pool, lrn.clone()], [height, 41, 3]);
+                    }
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn two_convolutions() {
+        for (height, second) in
+            [(50, ConvAlgorithm::Winograd6), (49, ConvAlgorithm::Winograd4), (51, ConvAlgorithm::Direct)]
+        {
+            let (one, two) = (conv(height, 33, [3, 16], 3, 1, 1), conv(height, 33, [16, 17], 3, 1, 1));
+            with_layers(&[(one.clone(), ConvAlgorithm::Direct), (two.clone(), second)], |layers| {
+                for pool in [None, Some(false), Some(true)] {
+                    let stage = |i: usize, shape: &ConvShape, pool| {
+                        let (prepared, weights) = &layers[i];
+                        Stage::Conv { prepared, shape: shape.clone(), weights, bias: None, relu: true, pool }
+                    };
+                    check(&[stage(0, &one, None), stage(1, &two, pool)], [height, 33, 3]);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn strips_are_bounded_by_the_largest_map_between() {
+        // VGG16's first two layers: 14 rows of 800 x 64 make 2.9 MB, 20 would be 4.1.
+        let (one, two) = (conv(600, 800, [3, 64], 3, 1, 1), conv(600, 800, [64, 64], 3, 1, 1));
+        let prepared = |shape: &ConvShape| PreparedConv::new(shape, &vec![0.0; shape.weight_len()]).unwrap();
+        let layers = [prepared(&one), prepared(&two)];
+        let stage = |prepared, shape: &ConvShape, pool| Stage::Conv {
+            prepared,
+            shape: shape.clone(),
+            weights: &[],
+            bias: None,
+            relu: true,
+            pool,
+        };
+        let stages = [stage(&layers[0], &one, None), stage(&layers[1], &two, Some(true))];
+        let sizes = sizes(&stages, [600, 800, 3]).unwrap();
+        assert_eq!(strip_rows(&stages, &sizes), ROW_UNIT);
+        assert_eq!(rows_seen(&stages[1], sizes[1], 0..6), Seen { rows: 0..13, before: 1, after: 0 });
+        assert_eq!(rows_seen(&stages[1], sizes[1], 294..300), Seen { rows: 587..600, before: 0, after: 1 });
+    }
+
+    #[test]
+    fn maps_that_do_not_fit_are_errors() {
+        let shape = pool(9, 9, 4, [0; 4], false);
+        let stages = [Stage::MaxPool(shape)];
+        let mut out = vec![0.0; 64];
+        let error = run_strips(&stages, [9, 8, 4], &[0.0; 288], 1, &mut vec![], &mut out).unwrap_err();
+        assert_eq!(error, ShapeError { what: "a stage's map", expected: 8, found: 9 });
+        let stages = [Stage::MaxPool(pool(2, 2, 4, [0; 4], false))];
+        assert!(run_strips(&stages, [2, 2, 4], &[0.0; 16], 1, &mut vec![], &mut []).is_err());
+    }
+}
