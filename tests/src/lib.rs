@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use frcnn::{BBox, Detector, Frame, Options};
 use frcnn_bundle::Bundle;
 use frcnn_compiler::arch::{Arch, new_model};
-use frcnn_compiler::{Compiled, Svd, compile, load_manifest};
+use frcnn_compiler::{Compiled, compile, load_manifest};
 
 /// The folder of reference data; if there is none, says so in the name of `test`.
 pub fn shared(test: &str) -> Option<PathBuf> {
