@@ -89,7 +89,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     spinner.enable_steady_tick(Duration::from_millis(100));
     let mut progress = |step: &str| spinner.set_message(step.to_string());
-    let compiled = compile(&args.model, &manifest, &Options { svd, precision: args.precision }, &mut progress);
+    let compiled =
+        compile(&args.model, &manifest, &Options { svd, precision: args.precision }, &mut progress);
     spinner.finish_and_clear();
     let Compiled { bundle, report } = compiled?;
 

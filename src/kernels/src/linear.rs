@@ -222,7 +222,9 @@ impl PreparedLinear {
     ) {
         let (width, weights) = match &self.form {
             Form::F32 { width, weights } => (*width, weights.as_slice()),
-            Form::Bf16(weights) => return self.accumulate_bf16(weights, parts, begin, relu, rows, threads, out),
+            Form::Bf16(weights) => {
+                return self.accumulate_bf16(weights, parts, begin, relu, rows, threads, out);
+            }
         };
         let padded = self.out_features.next_multiple_of(width.lanes);
         let panels = padded.div_ceil(width.panel);

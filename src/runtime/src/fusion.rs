@@ -116,8 +116,13 @@ impl<'a> Fusion<'a> {
     pub(crate) fn gives_bf16(&self, position: usize) -> bool {
         let writes = |conv: &Conv| self.kernels.rounds(conv.weight);
         let (end, can) = match self.op(position) {
-            Some(Op::Conv(conv)) => (self.pool_after(position).map_or(self.end(position), |pool| pool.0), writes(conv)),
-            _ => (position, self.branches(position).is_some_and(|all| all.iter().all(|(.., conv)| writes(conv)))),
+            Some(Op::Conv(conv)) => {
+                (self.pool_after(position).map_or(self.end(position), |pool| pool.0), writes(conv))
+            }
+            _ => (
+                position,
+                self.branches(position).is_some_and(|all| all.iter().all(|(.., conv)| writes(conv))),
+            ),
         };
         let Some(value) = u32::try_from(end).ok().and_then(|end| end.checked_add(1)) else { return false };
         let mut readers = self.graph.layers.iter().filter(|layer| layer.inputs.contains(&value)).peekable();
@@ -306,12 +311,7 @@ mod tests {
         assert_eq!(gives(chain(2, 1), &[4]), [0; 0], "made in f32");
         assert_eq!(gives(chain(0, 1), &[3, 4]), [0; 0], "asked for");
         let fire = |first| {
-            vec![
-                (conv(first), vec![0]),
-                (conv(1), vec![0]),
-                (Op::Concat, vec![1, 2]),
-                (conv(1), vec![3]),
-            ]
+            vec![(conv(first), vec![0]), (conv(1), vec![0]), (Op::Concat, vec![1, 2]), (conv(1), vec![3])]
         };
         assert_eq!(gives(fire(0), &[4]), [2]);
         assert_eq!(gives(fire(2), &[4]), [0; 0], "one branch is f32");

@@ -31,7 +31,8 @@ impl Tiles {
     /// # Safety
     /// [`Bf16Isa::Amx`](super::Bf16Isa) is available.
     pub(super) unsafe fn configure() -> Self {
-        let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        let mut config =
+            Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         config.row_bytes[..8].fill(64);
         config.rows[..8].fill(16);
         // SAFETY: the caller's promise; LDTILECFG reads the 64 bytes of `config`.

@@ -37,7 +37,8 @@ pub(super) unsafe fn multiply(
             }
             for &offset in rows.steps {
                 for pair in 0..Line::PAIRS {
-                    let weights = [0, Line::PAIRS].map(|half| bf16s(_mm512_loadu_si512(line.add(half + pair))));
+                    let weights =
+                        [0, Line::PAIRS].map(|half| bf16s(_mm512_loadu_si512(line.add(half + pair))));
                     for (i, sums) in block.iter_mut().enumerate() {
                         let values = data.add(i * rows.stride + offset + 2 * pair).cast::<i32>();
                         let values = bf16s(_mm512_set1_epi32(values.read_unaligned()));

@@ -47,7 +47,10 @@ impl Bf16Conv {
     /// As [`Bf16Conv::new`].
     pub fn with(isa: Bf16Isa, shape: &ConvShape, weights: &[u16]) -> Result<Option<Self>, ShapeError> {
         shape.check_layer(weights.len())?;
-        if shape.group != 1 || shape.in_channels == 0 || !Bf16Isa::available().any(|available| available == isa) {
+        if shape.group != 1
+            || shape.in_channels == 0
+            || !Bf16Isa::available().any(|available| available == isa)
+        {
             return Ok(None);
         }
         let steps = Steps::new(shape);
@@ -177,16 +180,17 @@ impl Layer<'_> {
         let each = if pool.is_some() { 2 } else { 1 };
         let rows_at_once = rows_at_once(shape, [out_height, width], each, value_bytes, tasks);
         let slab = Slab::new(&conv.steps, shape, rows_at_once * each, width);
-        let whole_len = if pool.is_some() { len_of(&[rows_at_once * each, width, shape.out_channels]) } else { 0 };
-        let pooled_len = if pool.is_some() { len_of(&[rows_at_once, out_width, shape.out_channels]) } else { 0 };
+        let whole_len =
+            if pool.is_some() { len_of(&[rows_at_once * each, width, shape.out_channels]) } else { 0 };
+        let pooled_len =
+            if pool.is_some() { len_of(&[rows_at_once, out_width, shape.out_channels]) } else { 0 };
         let biases = biases(bias, shape.out_channels);
 
         // Two bf16 values in each f32 of scratch.
         let lens = [slab.len.div_ceil(2), whole_len, pooled_len].map(|len| len.next_multiple_of(LINE));
         let mut scratch = aligned(scratch, len_of(&[tasks, lens.iter().sum()]));
-        let mut parts: Vec<[&mut [f32]; 3]> = (0..tasks)
-            .map(|_| lens.map(|len| scratch.split_off_mut(..len).unwrap_or_default()))
-            .collect();
+        let mut parts: Vec<[&mut [f32]; 3]> =
+            (0..tasks).map(|_| lens.map(|len| scratch.split_off_mut(..len).unwrap_or_default())).collect();
         let rows_len = rows_at_once * out_width * cells.stride;
         let chunks = out.chunks(out_height * out_width * cells.stride, rows_len);
         tasks::for_each_item(&mut parts, chunks, |[values, whole, pooled], (image, i, out)| {
@@ -210,8 +214,9 @@ impl Layer<'_> {
             let result = match out {
                 MapMut::F32(out) => max_pool_into(&pool, whole, 1, out),
                 // The largest of rounded values is the largest, rounded.
-                MapMut::Bf16(out) => max_pool_into(&pool, whole, 1, pooled)
-                    .map(|()| engine.round_planes(pooled, 1, 0, out)),
+                MapMut::Bf16(out) => {
+                    max_pool_into(&pool, whole, 1, pooled).map(|()| engine.round_planes(pooled, 1, 0, out))
+                }
             };
             debug_assert_eq!(result, Ok(()), "the shapes were checked");
         });
@@ -281,13 +286,15 @@ impl Chunk<'_> {
                 let rows = Rows { data, stride: self.slab.pixel_stride, steps: &self.slab.steps };
                 engine.multiply(rows, self.conv.panels.as_ptr().add(panel * panel_lines), sums, BLOCK, true);
                 for (row, to, count) in self.runs(line, pixel) {
-                    let (sums, target) = (sums.add(row * BLOCK), target.add(to * cells.stride + cells.first + first));
+                    let (sums, target) =
+                        (sums.add(row * BLOCK), target.add(to * cells.stride + cells.first + first));
                     let (bias, channels) = (&self.biases[panel], BLOCK.min(co - first));
                     engine.finish(sums, count, bias, self.relu, channels, target, cells.stride);
                 }
             }
         };
-        let blocks = || (0..lines).flat_map(|line| (0..pixels).step_by(BLOCK).map(move |pixel| (line, pixel)));
+        let blocks =
+            || (0..lines).flat_map(|line| (0..pixels).step_by(BLOCK).map(move |pixel| (line, pixel)));
         let panels = 0..self.biases.len();
         if self.conv.weight_bytes() <= WEIGHT_BYTES {
             blocks().for_each(|(line, pixel)| panels.clone().for_each(|panel| block(line, pixel, panel)));

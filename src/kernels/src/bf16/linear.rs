@@ -148,7 +148,9 @@ impl Rounded {
                 &data[first..][..len]
             } else {
                 self.row.clear();
-                segments.iter().for_each(|&offset| self.row.extend_from_slice(&data[offset..][..*segment_len]));
+                segments
+                    .iter()
+                    .for_each(|&offset| self.row.extend_from_slice(&data[offset..][..*segment_len]));
                 &self.row
             };
             for (step, values) in values.chunks(STEP).enumerate() {
@@ -203,7 +205,10 @@ impl Place {
     unsafe fn for_each(mut self, change: impl Fn(usize, &mut f32)) {
         for row in 0..self.rows {
             // SAFETY: the caller's promise.
-            unsafe { self.row(row) }.iter_mut().enumerate().for_each(|(channel, value)| change(channel, value));
+            unsafe { self.row(row) }
+                .iter_mut()
+                .enumerate()
+                .for_each(|(channel, value)| change(channel, value));
         }
     }
 }

@@ -82,5 +82,6 @@ fn cut<T: Send>(
     chunk: usize,
 ) -> impl Iterator<Item = (usize, usize, &mut [T])> + Send {
     let images = values.chunks_mut(image.max(1)).enumerate();
-    images.flat_map(move |(n, values)| values.chunks_mut(chunk.max(1)).enumerate().map(move |(i, v)| (n, i, v)))
+    images
+        .flat_map(move |(n, values)| values.chunks_mut(chunk.max(1)).enumerate().map(move |(i, v)| (n, i, v)))
 }

@@ -171,7 +171,10 @@ fn input_rows(shape: &ConvShape, out_rows: usize) -> usize {
 /// Values of a slab for a layer's rows: `fixed + out_rows * each`, about.
 pub(super) fn row_cost(shape: &ConvShape) -> (usize, usize) {
     let row = (shape.width + shape.pads[1] + shape.pads[3]).saturating_mul(shape.in_channels);
-    (input_rows(shape, 1).saturating_sub(shape.stride[0]).saturating_mul(row), shape.stride[0].saturating_mul(row))
+    (
+        input_rows(shape, 1).saturating_sub(shape.stride[0]).saturating_mul(row),
+        shape.stride[0].saturating_mul(row),
+    )
 }
 
 /// Copies a row of pixels of `planes` planes each, 32 channels a time, to rows of planes that are `plane_len` apart. A

@@ -45,7 +45,10 @@ fn check(shape: &ConvShape, bias: bool, relu: bool, threads: usize, seed: u32) {
         for (i, (found, exact)) in out.iter().zip(&exact).enumerate() {
             // Products of bf16 values are exact in f32, their sums of up to 5000 are not: 1e-6 of the largest, as
             // measured. A wrong tap is off by 1e-2 at least.
-            assert!((found - exact).abs() <= 2e-5 * max + 1e-6, "{found} for {exact} at {i}, {isa:?}, {shape:?}");
+            assert!(
+                (found - exact).abs() <= 2e-5 * max + 1e-6,
+                "{found} for {exact} at {i}, {isa:?}, {shape:?}"
+            );
         }
         let mut same = vec![f32::NAN; len];
         run(Map::Bf16(&input_bits), threads, cells, MapMut::F32(&mut same));
@@ -60,7 +63,8 @@ fn check(shape: &ConvShape, bias: bool, relu: bool, threads: usize, seed: u32) {
         run(Map::F32(&input), threads, wider, MapMut::F32(&mut cells));
         for (i, (&found, cell)) in cells.iter().zip((0..wider.stride).cycle()).enumerate() {
             let channel = cell.checked_sub(3).filter(|&channel| channel < shape.out_channels);
-            let expected = channel.map_or(7.0, |channel| out[i / wider.stride * shape.out_channels + channel]);
+            let expected =
+                channel.map_or(7.0, |channel| out[i / wider.stride * shape.out_channels + channel]);
             assert_eq!(found, expected, "{isa:?}, value {i}");
         }
         check_pooled(shape, &layer, &input, bias, relu, threads, &out);
@@ -166,7 +170,9 @@ fn nan_reaches_the_output() {
         let layer = Bf16Conv::with(isa, &shape, &vec![0x3f80; shape.weight_len()]).unwrap().unwrap();
         let mut out = vec![0.0; 9 * 9 * 4];
         let (cells, scratch) = (Cells { first: 0, stride: 4 }, &mut Vec::new());
-        layer.run_cells(&shape, Map::F32(&input), None, true, 1, scratch, cells, MapMut::F32(&mut out)).unwrap();
+        layer
+            .run_cells(&shape, Map::F32(&input), None, true, 1, scratch, cells, MapMut::F32(&mut out))
+            .unwrap();
         assert!(out[0].is_nan() && out[4 * 2] == 0.0, "{isa:?}");
     }
 }

@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 
 use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, Precision, SectionId, Shape};
 use frcnn_core::ShapeError;
-use frcnn_kernels::{
-    Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PreparedConv, Stage,
-};
+use frcnn_kernels::{Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PreparedConv, Stage};
 use tract_core::internal::*;
 
 use super::{Weights, Workshop, nhwc};
@@ -154,7 +152,9 @@ impl EvalOp for ConvOp {
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let channels = self.layer.out_channels;
-        self.make_map(&input, channels, |output| self.run(&input, Cells { first: 0, stride: channels }, output))
+        self.make_map(&input, channels, |output| {
+            self.run(&input, Cells { first: 0, stride: channels }, output)
+        })
     }
 }
 
@@ -209,7 +209,8 @@ impl TypedOp for ConcatConvsOp {
         for (conv, input) in self.0.iter().zip(inputs) {
             shapes.extend(conv.output_facts(&[input])?.iter().map(|fact| fact.shape.to_tvec()));
         }
-        let (conv, mut shape) = self.0.first().zip(shapes.first().cloned()).context("nothing to concatenate")?;
+        let (conv, mut shape) =
+            self.0.first().zip(shapes.first().cloned()).context("nothing to concatenate")?;
         ensure!(shapes.iter().all(|other| other[..3] == shape[..3]), "maps of different sizes");
         shape[3] = shapes.iter().map(|shape| shape[3].clone()).sum();
         Ok(tvec!(conv.fact(shape)))

@@ -10,17 +10,15 @@ mod pool;
 mod strips;
 mod tensors;
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use frcnn_bundle::{Bundle, SectionId};
-use frcnn_core::ShapeError;
-use frcnn_kernels::{KOrder, PreparedLinear, StripScratch};
+use frcnn_kernels::StripScratch;
 use tract_core::internal::*;
 
 pub(crate) use conv::{ConcatConvsOp, ConvOp, PreparedConvs};
-pub(crate) use linear::LinearOp;
+pub(crate) use linear::{LinearOp, PreparedLinears};
 pub(crate) use lrn::LrnOp;
 pub(crate) use pool::{PoolKind, PoolOp};
 pub(crate) use strips::{StripLayer, StripsOp};
@@ -34,7 +32,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    fn get(&self) -> &[f32] {
+    pub(crate) fn get(&self) -> &[f32] {
         self.bundle.weights(self.section)
     }
 
@@ -62,45 +60,30 @@ impl Hash for Weights {
 pub(crate) struct Workshop {
     pub(crate) threads: usize,
     pub(crate) convs: Arc<PreparedConvs>,
+    pub(crate) linears: Arc<PreparedLinears>,
     pub(crate) tensors: Arc<Tensors>,
     scratch: Shelf<Vec<f32>>,
     strip_scratch: Shelf<Vec<StripScratch>>,
-    /// The fully connected layers with bf16 weights that have run.
-    linears: Arc<Mutex<HashMap<SectionId, Arc<PreparedLinear>>>>,
 }
 
 /// Buffers that nobody uses just now.
 type Shelf<T> = Arc<Mutex<Vec<T>>>;
 
 impl Workshop {
-    pub(crate) fn new(threads: usize, convs: PreparedConvs) -> Workshop {
+    pub(crate) fn new(threads: usize, convs: PreparedConvs, linears: PreparedLinears) -> Workshop {
         Workshop {
             threads,
             convs: Arc::new(convs),
+            linears: Arc::new(linears),
             tensors: Arc::default(),
             scratch: Arc::default(),
             strip_scratch: Arc::default(),
-            linears: Arc::default(),
         }
     }
 
-    /// The layer with these weights if they are bf16, laid out for this CPU when it first runs.
-    fn bf16_linear(
-        &self,
-        weight: &Weights,
-        in_features: usize,
-        out_features: usize,
-    ) -> Result<Option<Arc<PreparedLinear>>, ShapeError> {
-        if weight.bf16().is_empty() {
-            return Ok(None);
-        }
-        let mut linears = self.linears.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(layer) = linears.get(&weight.section) {
-            return Ok(Some(layer.clone()));
-        }
-        let (order, threads) = (KOrder::Natural, self.threads);
-        let layer = PreparedLinear::from_bf16(weight.bf16(), in_features, out_features, order, threads)?;
-        Ok(Some(linears.entry(weight.section).or_insert(Arc::new(layer)).clone()))
+    /// This workshop with tensors of its own, for a graph whose runs alternate with another's.
+    pub(crate) fn with_own_tensors(&self) -> Workshop {
+        Workshop { tensors: Arc::default(), ..self.clone() }
     }
 
     /// Runs `kernel` from a whole f32 tensor into one of `shape` that may hold anything.
@@ -117,7 +100,7 @@ impl Workshop {
     }
 
     /// Runs `work` with a buffer that an earlier call may have grown, so that frames do not allocate.
-    fn with_scratch<T>(&self, work: impl FnOnce(&mut Vec<f32>) -> T) -> T {
+    pub(crate) fn with_scratch<T>(&self, work: impl FnOnce(&mut Vec<f32>) -> T) -> T {
         with_one_of(&self.scratch, work)
     }
 
@@ -149,21 +132,6 @@ impl Hash for Workshop {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.threads.hash(state);
     }
-}
-
-/// Runs `kernel` from a whole f32 tensor into a new one of `shape`.
-fn map_tensor<E: std::error::Error + Send + Sync + 'static>(
-    input: &Tensor,
-    shape: &[usize],
-    kernel: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E>,
-) -> TractResult<TVec<TValue>> {
-    let mut output = Tensor::zero::<f32>(shape)?;
-    {
-        let input = input.try_as_plain_ram()?;
-        let mut output = output.try_as_plain_ram_mut()?;
-        kernel(input.as_slice::<f32>()?, output.as_slice_mut::<f32>()?)?;
-    }
-    Ok(tvec!(output.into_tvalue()))
 }
 
 /// Sizes of a channels-last batch of maps.
