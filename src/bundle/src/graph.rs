@@ -200,6 +200,14 @@ pub struct Section {
     pub hash: u128,
 }
 
+impl Contents {
+    /// Whether the layer with these weights computes in bf16.
+    pub fn is_bf16(&self, weight: SectionId) -> bool {
+        let section = self.sections.get(weight as usize);
+        self.precision == Precision::Bf16 && section.and_then(Section::precision) == Some(Precision::Bf16)
+    }
+}
+
 impl Section {
     /// Values in it; `None` when there are too many to count.
     pub(crate) fn values(&self) -> Option<u64> {
@@ -239,8 +247,8 @@ pub enum Precision {
     /// IEEE single precision.
     #[default]
     F32,
-    /// The upper half of it, 8 significant bits: the weights of ungrouped convolutions and of fully connected layers.
-    /// All others, and biases, stay f32.
+    /// The upper half of it, 8 significant bits: the weights of ungrouped convolutions and of fully connected layers, but
+    /// for the first layer and the last ones. All others, and biases, stay f32.
     Bf16,
 }
 
@@ -291,7 +299,7 @@ impl Op {
         }
     }
 
-    /// The weights that are bf16 in a network of that precision.
+    /// The weights that may be bf16 in a network of that precision.
     pub fn bf16_weight(&self) -> Option<SectionId> {
         match self {
             Op::Conv(conv) if conv.group == 1 => Some(conv.weight),

@@ -33,8 +33,8 @@
 //! be streamed by a GEMM as it lies: convolutions are `[Kh, Kw, Ci/group, Co]`, fully connected layers
 //! `[in, out]`. Feature maps are channels last.
 //!
-//! In a network of [`Precision::Bf16`] the weights of ungrouped convolutions and of fully connected layers are bf16,
-//! half as long; biases and all others are f32.
+//! In a network of [`Precision::Bf16`] weights of ungrouped convolutions and of fully connected layers may be bf16, half
+//! as long; biases and all others are f32.
 #![forbid(unsafe_code)]
 
 #[cfg(target_endian = "big")]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, Precision, SectionId, Shape};
+use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, SectionId, Shape};
 use frcnn_core::ShapeError;
 use frcnn_kernels::{Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PreparedConv, Stage};
 use tract_core::internal::*;
@@ -253,7 +253,7 @@ impl PreparedConvs {
     /// The convolutions of `graphs`, each given with the shape of its input, are prepared for maps of the size that they
     /// get from it.
     pub(crate) fn new(contents: &Contents, graphs: [(&Graph, Shape); 2]) -> PreparedConvs {
-        let reduced = contents.precision == Precision::Bf16 && Bf16Isa::detect().is_some();
+        let can = Bf16Isa::detect().is_some();
         let mut layers = HashMap::new();
         for (graph, input) in graphs {
             let shapes = graph.infer(input).unwrap_or_default();
@@ -261,7 +261,7 @@ impl PreparedConvs {
                 let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
                 if let (LayerOp::Conv(conv), Some(&Shape::Map { height, width, .. })) = (&layer.op, input) {
                     let shape = ConvShape { height, width, ..layer_shape(conv) };
-                    let bf16 = reduced && layer.op.bf16_weight().is_some();
+                    let bf16 = can && contents.is_bf16(conv.weight);
                     layers.insert(conv.weight, LazyConv { shape, bf16, prepared: OnceLock::new() });
                 }
             }
