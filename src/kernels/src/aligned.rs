@@ -1,4 +1,5 @@
 //! Buffers that begin on a cache line: a vector load that straddles two lines costs two.
+//! Large ones ask for huge pages; see `pages`.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,7 +14,7 @@ pub(crate) const LINE: usize = 16;
 struct Line([f32; LINE]);
 
 /// Zeros at first, aligned to 64 bytes.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct AlignedVec {
     lines: Vec<Line>,
     len: usize,
@@ -21,11 +22,7 @@ pub(crate) struct AlignedVec {
 
 impl AlignedVec {
     pub(crate) fn zeros(len: usize) -> Self {
-        let count = len.div_ceil(LINE);
-        let mut lines: Vec<Line> = Vec::with_capacity(count);
-        advise(lines.as_mut_ptr().cast(), count * size_of::<Line>());
-        lines.resize(count, Line([0.0; LINE]));
-        Self { lines, len }
+        Self { lines: zeroed_lines(len.div_ceil(LINE)), len }
     }
 
     pub(crate) fn as_slice(&self) -> &[f32] {
@@ -37,6 +34,23 @@ impl AlignedVec {
         // SAFETY: as above, borrowed mutably.
         unsafe { core::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
+}
+
+/// `count` lines of zeros. `vec!` would write them, and so touch each small page before a huge one is asked for.
+fn zeroed_lines(count: usize) -> Vec<Line> {
+    let layout = match core::alloc::Layout::array::<Line>(count) {
+        Ok(layout) if layout.size() > 0 => layout,
+        // Nothing to allocate; or more than there can be, which `vec!` says in its own way.
+        _ => return alloc::vec![Line([0.0; LINE]); count],
+    };
+    // SAFETY: the layout's size is not zero.
+    let memory = unsafe { alloc::alloc::alloc_zeroed(layout) };
+    if memory.is_null() {
+        alloc::alloc::handle_alloc_error(layout);
+    }
+    advise(memory, layout.size());
+    // SAFETY: allocated above by the global allocator with the layout of `count` lines, which zeros are.
+    unsafe { Vec::from_raw_parts(memory.cast(), count, count) }
 }
 
 impl fmt::Debug for AlignedVec {

@@ -20,11 +20,13 @@ mod aligned;
 mod conv;
 mod gemm;
 mod isa;
+mod linear;
 mod lrn;
 mod pages;
 mod pool;
 mod product;
 mod roi_pool;
+mod shared;
 mod simd;
 mod strips;
 mod tasks;
@@ -36,10 +38,13 @@ pub use conv::{Cells, ConvAlgorithm, ConvShape, PreparedConv, conv2d_into, conv2
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
 pub use isa::Isa;
+pub use linear::{KOrder, PreparedLinear};
 pub use lrn::lrn_into;
 pub use pages::prefer_huge_pages;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};
-pub use roi_pool::{FeatureMap, roi_pool_into, roi_pool_reference, roi_pool_with};
+pub use roi_pool::{
+    FeatureMap, Step, roi_pool_into, roi_pool_linear_into, roi_pool_reference, roi_pool_with,
+};
 pub use strips::{Stage, StripScratch, run_strips};
 
 /// Product of dimensions. One that overflows saturates, and so matches the length of no slice.

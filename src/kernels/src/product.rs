@@ -15,6 +15,8 @@
 use crate::Isa;
 use crate::simd::{Kernel, Vector, Width, run_on};
 
+/// Rows of a panel that are asked for before they are needed: it comes from L2.
+const AHEAD: usize = 16;
 /// Rows of a tile of sums.
 pub(crate) const ROWS: usize = 6;
 
@@ -167,6 +169,7 @@ unsafe fn multiply_tile<V: Vector, const M: usize, const N: usize>(
                 let mut weights = [V::splat(0.0); N];
                 for (j, weights) in weights.iter_mut().enumerate() {
                     *weights = V::load(panel.add(j * V::LANES));
+                    V::prefetch(panel.wrapping_add(AHEAD * N * V::LANES + j * V::LANES));
                 }
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let value = V::splat(*values.add(i * a.stride + k));

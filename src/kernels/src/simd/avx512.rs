@@ -1,8 +1,9 @@
 //! 512-bit registers: 16 lanes.
 
 use core::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_stream_ps,
+    _mm512_sub_ps,
 };
 
 use super::Vector;
@@ -28,6 +29,24 @@ unsafe impl Vector for __m512 {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's promise; 16 values are writable, and no alignment is asked for.
         unsafe { _mm512_storeu_ps(to, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller's promise; 16 values are writable, at an aligned address.
+        unsafe { _mm512_stream_ps(to, self) }
+    }
+
+    #[inline(always)]
+    fn prefetch(from: *const f32) {
+        // SAFETY: part of SSE, which every x86-64 has; it is a hint and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn fence() {
+        // SAFETY: part of SSE, which every x86-64 has.
+        unsafe { _mm_sfence() }
     }
 
     #[inline(always)]

@@ -40,6 +40,25 @@ pub(crate) unsafe trait Vector: Copy {
     /// `LANES` values are writable at `to`, of any alignment.
     unsafe fn store(self, to: *mut f32);
 
+    /// [`store`](Vector::store) to memory that is not read again soon: past the caches where the CPU can, and then not
+    /// seen by others before [`fence`](Vector::fence).
+    ///
+    /// # Safety
+    /// As `store`, and `to` is aligned to the vector.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
+
+    /// Asks for the cache line of `from`, which need not be readable.
+    #[inline(always)]
+    fn prefetch(_from: *const f32) {}
+
+    /// Makes what was streamed visible.
+    #[inline(always)]
+    fn fence() {}
+
     /// # Safety
     /// As [`Vector::splat`].
     unsafe fn add(self, other: Self) -> Self;

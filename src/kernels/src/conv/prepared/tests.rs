@@ -112,7 +112,6 @@ impl Layer {
 
     /// Pooling on the way out gives the bits of pooling afterwards.
     fn check_pooled(&self, prepared: &PreparedConv, bias: bool, relu: bool, threads: usize, whole: &[f32]) {
-        let (height, width) = self.shape.output_size().unwrap();
         for ceil_mode in [false, true] {
             let pool = self.shape.pool_2x2(ceil_mode).unwrap();
             // A map of a single row or column has no window.

@@ -9,13 +9,14 @@ use core::ops::Range;
 
 use super::{
     Tile, Tiling, Winograd, odd_lines,
-    steps::{Multiply, Shared, TransformInput, TransformOutput},
+    steps::{Multiply, TransformInput, TransformOutput},
 };
 use crate::{
     aligned::aligned,
     conv::{Cells, ConvShape},
     len_of,
     product::ROWS,
+    shared::Shared,
     simd::run_on,
     tasks,
 };

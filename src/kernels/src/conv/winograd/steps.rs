@@ -11,6 +11,7 @@ use crate::{
     Isa,
     conv::Cells,
     product::{Rows, Start, Sums, multiply_panel},
+    shared::Shared,
     simd::{Kernel, MAX_LANES, Vector},
 };
 
@@ -21,26 +22,6 @@ struct Scrap([f32; 8 * 8 * MAX_LANES]);
 impl Scrap {
     fn new() -> Self {
         Self([0.0; 8 * 8 * MAX_LANES])
-    }
-}
-
-/// A buffer that tasks write to at the same time, each its own part.
-#[derive(Clone, Copy)]
-pub(super) struct Shared(*mut f32);
-
-// SAFETY: writing through it is `unsafe`, and who does so promises that no other task touches the same values.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// The buffer from value `by` on.
-    pub(super) fn offset(self, by: usize) -> Self {
-        Self(self.0.wrapping_add(by))
-    }
-
-    pub(super) fn new(buffer: &mut [f32]) -> Self {
-        Self(buffer.as_mut_ptr())
     }
 }
 
@@ -192,7 +173,7 @@ impl TransformInput<'_> {
                         copy_cells(from, to, rows.clone(), columns.clone(), lanes);
                         from = Square { data: to.data.cast_const(), row: to.row, column: to.column };
                     }
-                    let data = self.v.0.add(row * self.row_len + c);
+                    let data = self.v.as_mut_ptr().add(row * self.row_len + c);
                     let to = Square { data, row: T * self.part_len, column: self.part_len };
                     transform::<F, V, T, T>(from, to, None);
                 }
@@ -228,13 +209,13 @@ impl Multiply<'_> {
             // them, and the panel has `width` values for each of `channels` rows.
             unsafe {
                 let a = Rows {
-                    data: self.v.0.add(k).cast_const(),
+                    data: self.v.as_mut_ptr().add(k).cast_const(),
                     stride: self.v_row_len,
                     segments: &[0],
                     segment_len: K_BLOCK.min(self.channels - k),
                 };
                 let sums = Sums {
-                    data: self.m.0.add(self.first),
+                    data: self.m.as_mut_ptr().add(self.first),
                     stride: self.m_row_len,
                     start: if k == 0 { Start::Zero } else { Start::Output },
                     relu: false,
@@ -296,11 +277,15 @@ impl TransformOutput<'_> {
                 // exist, or of the pooled output where there is one, and so do `lanes` channels of each from `c`
                 // on; the tile is written in place only when it has all cells and lanes, else to `scrap`.
                 unsafe {
-                    let data = self.m.0.add(row * self.row_len + c).cast_const();
+                    let data = self.m.as_mut_ptr().add(row * self.row_len + c).cast_const();
                     let from = Square { data, row: T * self.part_len, column: self.part_len };
                     let finish = Some(Finish { bias: V::load(bias.as_ptr()), relu: self.relu });
                     let place = |first: isize, width: usize| Square {
-                        data: self.out.0.wrapping_offset(first * out_stride as isize).wrapping_add(c),
+                        data: self
+                            .out
+                            .as_mut_ptr()
+                            .wrapping_offset(first * out_stride as isize)
+                            .wrapping_add(c),
                         row: width * out_stride,
                         column: out_stride,
                     };

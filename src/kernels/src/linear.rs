@@ -1,0 +1,461 @@
+//! Fully connected layers whose weights were packed once.
+//!
+//! ```text
+//!   out[R, N] = x[R, K] w[K, N] + bias, then ReLU
+//! ```
+//!
+//! 1. Weights lie as `product` reads them: nothing is packed while a frame waits. With few rows a layer costs one pass
+//!    over its weights, panel after panel, as fast as memory gives them.
+//! 2. With many rows, a block of them stays in L2 with the part of a panel that it meets: `K` is cut into blocks.
+//! 3. The `K` of a layer that reads RoI-pooled features may be taken slab by slab of channels, the order in which
+//!    `roi_pool` makes them. See [`KOrder`].
+//!
+//! A sum is one chain of additions in the order of `K`: neither rows, blocks nor threads change a bit.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use frcnn_core::ShapeError;
+
+use crate::{
+    Isa,
+    aligned::{AlignedVec, LINE},
+    gemm::check_bias,
+    len_of,
+    product::{Rows, Start, Sums, multiply_panel, packed_len},
+    shared::Shared,
+    simd::{MAX_LANES, Width},
+    tasks,
+};
+
+/// Values of `K` in a block, at most: a panel's part is 200 KiB and stays in L2 while rows go by. As many as a slab of
+/// 7 x 7 bins has.
+const K_BLOCK: usize = 784;
+/// Rows in a block: with [`K_BLOCK`] values of each they stay in L2.
+const ROW_BLOCK: usize = 192;
+/// Most values in a row of a panel.
+const MAX_PANEL: usize = 4 * MAX_LANES;
+
+/// Channels in a slab of RoI-pooled features: a cache line of them.
+pub(crate) const SLAB: usize = 16;
+
+/// The order in which a layer's input features are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KOrder {
+    /// As they lie.
+    Natural,
+    /// Features are `[bins, channels]`: the first 16 channels of every bin, the next 16 of every bin, and so on.
+    ChannelSlabs {
+        /// `Ph * Pw`.
+        bins: usize,
+        /// `C`.
+        channels: usize,
+    },
+}
+
+/// A fully connected layer with its weights laid out for this CPU.
+#[derive(Clone, Debug)]
+pub struct PreparedLinear {
+    isa: Isa,
+    width: Width,
+    in_features: usize,
+    out_features: usize,
+    order: KOrder,
+    weights: AlignedVec,
+}
+
+impl PreparedLinear {
+    /// Packs `weights`, `[in_features, out_features]`.
+    ///
+    /// # Errors
+    /// The weights, or the bins and channels of `order`, do not match the features.
+    pub fn new(
+        weights: &[f32],
+        in_features: usize,
+        out_features: usize,
+        order: KOrder,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
+        Self::with(Isa::detect(), weights, in_features, out_features, order, threads)
+    }
+
+    /// [`PreparedLinear::new`] for a chosen instruction set, for tests and benches. One that the CPU lacks is run as
+    /// [`Isa::Scalar`].
+    ///
+    /// # Errors
+    /// As [`PreparedLinear::new`].
+    pub fn with(
+        isa: Isa,
+        weights: &[f32],
+        in_features: usize,
+        out_features: usize,
+        order: KOrder,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
+        ShapeError::check("weights", len_of(&[in_features, out_features]), weights.len())?;
+        if let KOrder::ChannelSlabs { bins, channels } = order {
+            ShapeError::check("bins and channels", in_features, len_of(&[bins, channels]))?;
+        }
+        let width = Width::of(isa);
+        let rows: Vec<usize> = order.features(in_features).collect();
+        let padded = out_features.next_multiple_of(width.lanes);
+        let mut packed = AlignedVec::zeros(packed_len(in_features, out_features, width));
+        let panel_len = in_features.saturating_mul(width.panel);
+        tasks::for_each_chunk_stateless(threads, packed.as_mut_slice(), panel_len, |panel, packed| {
+            let first = panel * width.panel;
+            let channels = width.panel.min(out_features - first);
+            let lanes = width.panel.min(padded - first);
+            for (&row, packed) in rows.iter().zip(packed.chunks_exact_mut(lanes)) {
+                packed[..channels].copy_from_slice(&weights[row * out_features + first..][..channels]);
+            }
+        });
+        Ok(Self { isa, width, in_features, out_features, order, weights: packed })
+    }
+
+    /// `K`.
+    pub fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// `N`.
+    pub fn out_features(&self) -> usize {
+        self.out_features
+    }
+
+    /// The order in which input features are summed.
+    pub fn order(&self) -> KOrder {
+        self.order
+    }
+
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        size_of_val(self.weights.as_slice())
+    }
+
+    /// `out[rows, N] = x[rows, K] w + bias`, then ReLU if `relu`.
+    ///
+    /// # Errors
+    /// A slice does not have the length that its dimensions give.
+    pub fn run(
+        &self,
+        x: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        rows: usize,
+        threads: usize,
+        out: &mut [f32],
+    ) -> Result<(), ShapeError> {
+        ShapeError::check("x", len_of(&[rows, self.in_features]), x.len())?;
+        ShapeError::check("out", len_of(&[rows, self.out_features]), out.len())?;
+        check_bias(bias, self.out_features)?;
+        let blocks = self.order.blocks(self.in_features);
+        let parts: Vec<KPart<'_>> =
+            blocks.iter().map(|block| KPart { data: x, stride: self.in_features, block }).collect();
+        self.accumulate(&parts, Some(bias), relu, rows, threads, out);
+        Ok(())
+    }
+
+    /// Adds the products of `parts`, which follow one another in `K`, to `out`, or sets it to the bias and them if
+    /// there is a `begin`; applies ReLU after the last if `relu`. Lengths were checked.
+    pub(crate) fn accumulate(
+        &self,
+        parts: &[KPart<'_>],
+        begin: Option<Option<&[f32]>>,
+        relu: bool,
+        rows: usize,
+        threads: usize,
+        out: &mut [f32],
+    ) {
+        let padded = self.out_features.next_multiple_of(self.width.lanes);
+        let panels = padded.div_ceil(self.width.panel);
+        let tasks = tasks::task_count(threads);
+        // Blocks of rows for each task when there are enough of them, otherwise panels.
+        let row_block = if rows >= 2 * ROW_BLOCK { ROW_BLOCK } else { rows };
+        let row_blocks = rows.div_ceil(row_block.max(1));
+        let shares = if row_blocks >= 4 * tasks { 1 } else { panels };
+        let mut rooms: Vec<Room> = (0..tasks).map(|_| Room::default()).collect();
+        let out_len = out.len();
+        let shared = Shared::new(out);
+        tasks::for_each_index(&mut rooms, row_blocks * shares, |room, unit| {
+            let (block, share) = (unit / shares, unit % shares);
+            let rows = block * row_block..rows.min((block + 1) * row_block);
+            let panels = share * panels / shares..(share + 1) * panels / shares;
+            // SAFETY: units have different rows or panels, hence different parts of `out`.
+            unsafe { self.multiply(parts, begin, relu, rows, panels, room, shared, out_len) };
+        });
+    }
+
+    /// # Safety
+    /// `out` has `out_len` values, of which no one else touches those of `rows` and `panels`.
+    #[expect(clippy::too_many_arguments, reason = "a unit of work is its operands and their ranges")]
+    unsafe fn multiply(
+        &self,
+        parts: &[KPart<'_>],
+        begin: Option<Option<&[f32]>>,
+        relu: bool,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        Room { rest, copied }: &mut Room,
+        out: Shared,
+        out_len: usize,
+    ) {
+        let (k, n) = (self.in_features, self.out_features);
+        let Width { lanes, panel } = self.width;
+        assert!(rows.start <= rows.end && rows.end.saturating_mul(n) <= out_len && panel <= MAX_PANEL);
+        let padded = n.next_multiple_of(lanes);
+        for (i, part) in parts.iter().enumerate() {
+            let block = part.block;
+            assert!(rows.is_empty() || part.last(rows.end - 1) <= part.data.len());
+            assert!(block.first_k + block.segments.len() * block.segment_len <= k);
+            let last = i + 1 == parts.len();
+            let whole = Rows {
+                data: part.data.as_ptr().wrapping_add(rows.start * part.stride),
+                stride: part.stride,
+                segments: &block.segments,
+                segment_len: block.segment_len,
+            };
+            // Rows of a wide matrix meet in a few sets of the cache, each on a page of its own: worth a copy when
+            // several panels read them.
+            let a = if panels.len() > 2 && part.stride > 2 * K_BLOCK {
+                // SAFETY: the last value of the rows was seen to be in `data`.
+                unsafe { copy_rows(whole, rows.len(), copied) }
+            } else {
+                whole
+            };
+            for first in panels.clone().map(|index| index * panel) {
+                let width = panel.min(padded - first);
+                let channels = width.min(n - first);
+                let mut start_values = [0.0; MAX_PANEL];
+                let start = match begin {
+                    Some(bias) if i == 0 => {
+                        if let Some(bias) = bias {
+                            start_values[..channels].copy_from_slice(&bias[first..first + channels]);
+                        }
+                        Start::Bias(start_values.as_ptr())
+                    }
+                    _ => Start::Output,
+                };
+                let weights = &self.weights.as_slice()[first * k..][..k * width][block.first_k * width..];
+                let relu = relu && last;
+                // SAFETY: `a`'s last value was seen to be in `data`, the panel holds `width` values for each of its
+                // `K`, and row `i` of the sums is `width` values from channel `first` of row `i` of `out`, or of
+                // `rest`, which is made as large as that.
+                unsafe {
+                    let to = out.as_mut_ptr().add(rows.start * n + first);
+                    if channels == width {
+                        let sums = Sums { data: to, stride: n, start, relu };
+                        multiply_panel(self.isa, a, rows.len(), weights.as_ptr(), width, sums);
+                        continue;
+                    }
+                    let rest = at_least(rest, rows.len() * width).as_mut_ptr();
+                    if matches!(start, Start::Output) {
+                        for row in 0..rows.len() {
+                            core::ptr::copy_nonoverlapping(to.add(row * n), rest.add(row * width), channels);
+                        }
+                    }
+                    let sums = Sums { data: rest, stride: width, start, relu };
+                    multiply_panel(self.isa, a, rows.len(), weights.as_ptr(), width, sums);
+                    for row in 0..rows.len() {
+                        core::ptr::copy_nonoverlapping(rest.add(row * width), to.add(row * n), channels);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a task keeps between units of work.
+#[derive(Default)]
+struct Room {
+    /// Sums of the last panel, which has more lanes than there are features left.
+    rest: AlignedVec,
+    /// Rows of a block.
+    copied: AlignedVec,
+}
+
+/// The first `len` values of `buffer`, made longer if need be.
+fn at_least(buffer: &mut AlignedVec, len: usize) -> &mut [f32] {
+    if buffer.as_slice().len() < len {
+        *buffer = AlignedVec::zeros(len);
+    }
+    &mut buffer.as_mut_slice()[..len]
+}
+
+/// Copies `count` rows so that they follow one another.
+///
+/// # Safety
+/// What `rows` describes is readable.
+unsafe fn copy_rows<'a>(rows: Rows<'a>, count: usize, buffer: &'a mut AlignedVec) -> Rows<'a> {
+    let Rows { data, stride, segments, segment_len } = rows;
+    let values = segments.len() * segment_len;
+    // An odd number of cache lines, for the sake of the cache's sets.
+    let copied_stride = (values.div_ceil(LINE) | 1) * LINE;
+    let copied = at_least(buffer, count * copied_stride);
+    for (row, to) in copied.chunks_exact_mut(copied_stride).enumerate() {
+        for (&segment, to) in segments.iter().zip(to.chunks_exact_mut(segment_len.max(1))) {
+            // SAFETY: the caller's promise; a segment's chunk is as long as a segment.
+            unsafe {
+                to.as_mut_ptr().copy_from_nonoverlapping(data.add(row * stride + segment), segment_len)
+            };
+        }
+    }
+    // The segments lie end to end.
+    Rows { data: copied.as_ptr(), stride: copied_stride, segments: &[0], segment_len: values }
+}
+
+/// Some of the input features: row `i` of them is, for each segment `o` of the block, the `segment_len` values from
+/// `data[i * stride + o]` on.
+#[derive(Clone, Copy)]
+pub(crate) struct KPart<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) block: &'a KBlock,
+}
+
+impl KPart<'_> {
+    /// One past the last value of `row`.
+    fn last(&self, row: usize) -> usize {
+        let segment = self.block.segments.iter().copied().max().unwrap_or(0);
+        len_of(&[row, self.stride]).saturating_add(segment).saturating_add(self.block.segment_len)
+    }
+}
+
+/// A run of `K` and where its values lie in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KBlock {
+    pub(crate) first_k: usize,
+    pub(crate) segments: Vec<usize>,
+    pub(crate) segment_len: usize,
+}
+
+impl KOrder {
+    /// The features in this order.
+    fn features(self, in_features: usize) -> impl Iterator<Item = usize> {
+        self.blocks(in_features).into_iter().flat_map(|block| {
+            let len = block.segment_len;
+            block.segments.into_iter().flat_map(move |first| first..first + len)
+        })
+    }
+
+    /// The runs of features to take at a time, as they lie in a row of all of them.
+    fn blocks(self, in_features: usize) -> Vec<KBlock> {
+        match self {
+            Self::Natural => {
+                let pieces = in_features.div_ceil(K_BLOCK).max(1);
+                let step = in_features.div_ceil(pieces).max(1);
+                let starts = (0..in_features.max(1)).step_by(step);
+                starts
+                    .map(|first| KBlock {
+                        first_k: first,
+                        segments: alloc::vec![first],
+                        segment_len: step.min(in_features - first),
+                    })
+                    .collect()
+            }
+            Self::ChannelSlabs { bins, channels } => slabs(channels)
+                .flat_map(|slab| slab_blocks(bins, slab.clone(), channels, slab.start))
+                .collect(),
+        }
+    }
+}
+
+/// The slabs of `channels`, the last as wide as is left; one empty slab of no channels.
+pub(crate) fn slabs(channels: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..channels.max(1)).step_by(SLAB).map(move |first| first..channels.min(first + SLAB))
+}
+
+/// The blocks of one slab in rows where bin `b` of it begins at `b * bin_stride + offset`.
+pub(crate) fn slab_blocks(
+    bins: usize,
+    slab: Range<usize>,
+    bin_stride: usize,
+    offset: usize,
+) -> impl Iterator<Item = KBlock> {
+    let segment_len = slab.len();
+    let at_once = (K_BLOCK / SLAB).max(1);
+    let first_k = slab.start * bins;
+    (0..bins.max(1)).step_by(at_once).map(move |first| KBlock {
+        first_k: first_k + first * segment_len,
+        segments: (first..bins.min(first + at_once)).map(|bin| bin * bin_stride + offset).collect(),
+        segment_len,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{linear_into, test_random::Random};
+
+    #[test]
+    fn slabs_cover_every_feature_once() {
+        for (bins, channels) in [(49, 512), (36, 40), (1, 16), (4, 7), (49, 1)] {
+            let order = KOrder::ChannelSlabs { bins, channels };
+            let mut features: Vec<usize> = order.features(bins * channels).collect();
+            if channels > SLAB && bins > 1 {
+                assert_eq!(features[..SLAB + 1], (0..SLAB).chain([channels]).collect::<Vec<_>>()[..]);
+            }
+            features.sort_unstable();
+            assert_eq!(
+                features,
+                (0..bins * channels).collect::<Vec<_>>(),
+                "{bins} bins, {channels} channels"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_lengths_are_errors() {
+        let make = |order| PreparedLinear::new(&[0.0; 12], 4, 3, order, 1);
+        let order = KOrder::ChannelSlabs { bins: 3, channels: 2 };
+        assert_eq!(make(order).unwrap_err().what, "bins and channels");
+        assert_eq!(PreparedLinear::new(&[0.0; 11], 4, 3, KOrder::Natural, 1).unwrap_err().what, "weights");
+        let layer = make(KOrder::Natural).unwrap();
+        let run = |x: usize, bias: usize, out: usize| {
+            let (x, bias, mut out) = (vec![0.0; x], vec![0.0; bias], vec![0.0; out]);
+            layer.run(&x, Some(&bias), true, 2, 1, &mut out).map_err(|error| error.what)
+        };
+        assert_eq!(run(8, 3, 6), Ok(()));
+        assert_eq!((run(7, 3, 6), run(8, 2, 6), run(8, 3, 5)), (Err("x"), Err("bias"), Err("out")));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn every_isa_agrees_with_the_plain_product(
+            rows in prop_oneof![0usize..20, 760usize..800],
+            bins in 1usize..20,
+            channels in 1usize..40,
+            n in 1usize..150,
+            seed in any::<u32>(),
+            (natural, relu, biased) in any::<(bool, bool, bool)>(),
+        ) {
+            let k = bins * channels;
+            let mut random = Random::new(seed);
+            let (x, weights, bias) = (random.values(rows * k), random.values(k * n), random.values(n));
+            let bias = biased.then_some(&bias[..]);
+            let order = if natural { KOrder::Natural } else { KOrder::ChannelSlabs { bins, channels } };
+            let mut expected = vec![f32::NAN; rows * n];
+            linear_into(&x, &weights, bias, relu, rows, k, n, 1, &mut expected).unwrap();
+            for isa in Isa::available() {
+                let layer = PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap();
+                let mut out = vec![f32::NAN; rows * n];
+                layer.run(&x, bias, relu, rows, 1, &mut out).unwrap();
+                for (found, expected) in out.iter().zip(&expected) {
+                    // Two orders of at most 780 sums below 1 each: see the bound in `gemm`.
+                    prop_assert!((found - expected).abs() <= 2e-6 * k as f32 + 2e-6, "{isa:?}");
+                }
+                let mut threaded = vec![f32::NAN; rows * n];
+                layer.run(&x, bias, relu, rows, 3, &mut threaded).unwrap();
+                prop_assert_eq!(threaded, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Pooling that looks at every cell of every bin.
+
+use core::ops::Range;
+
+use super::{FeatureMap, edges::Edges};
+use crate::simd::{Kernel, Vector};
+
+/// One RoI's maxima in a range of channels, bin `b` of them to `out + b * bin_stride`.
+pub(super) struct PoolRoi<'a> {
+    pub(super) map: FeatureMap<'a>,
+    pub(super) edges: &'a Edges,
+    pub(super) channels: Range<usize>,
+    pub(super) out: *mut f32,
+    pub(super) bin_stride: usize,
+}
+
+impl Kernel for PoolRoi<'_> {
+    type Output = ();
+
+    /// # Safety
+    /// Also: the places in `out` are writable.
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { map, edges, channels, out, bin_stride } = self;
+        assert!(channels.start <= channels.end && channels.end <= map.channels);
+        let bins =
+            edges.rows.iter().flat_map(|rows| edges.columns.iter().map(move |columns| (rows, columns)));
+        for (bin, (rows, columns)) in bins.enumerate() {
+            assert!(rows.end <= map.height && columns.end <= map.width);
+            // SAFETY: writable, says the caller; the bin and the channels lie in the map, asserted above.
+            unsafe {
+                let out = out.add(bin * bin_stride);
+                if rows.is_empty() || columns.is_empty() {
+                    out.write_bytes(0, channels.len());
+                } else {
+                    pool_bin::<V>(map, rows, columns, channels.clone(), out);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has the instruction set of `V`; `rows`, `columns` and `channels` are inside `map`; `out` takes as many
+/// values as there are channels.
+#[inline(always)]
+unsafe fn pool_bin<V: Vector>(
+    map: FeatureMap<'_>,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    channels: Range<usize>,
+    out: *mut f32,
+) {
+    let Range { start, end } = channels;
+    let mut c = start;
+    // SAFETY: the caller's promises; every block ends at or before `end`.
+    unsafe {
+        while c + 8 * V::LANES <= end {
+            max_of_bin::<V, 8>(map, rows, columns, c, out.add(c - start));
+            c += 8 * V::LANES;
+        }
+        while c + V::LANES <= end {
+            max_of_bin::<V, 1>(map, rows, columns, c, out.add(c - start));
+            c += V::LANES;
+        }
+        if c < end && V::LANES <= end - start {
+            // The last whole vector, some of whose lanes were done before: the same values again.
+            max_of_bin::<V, 1>(map, rows, columns, end - V::LANES, out.add(end - V::LANES - start));
+            c = end;
+        }
+        while c < end {
+            let mut max = -f32::MAX;
+            for y in rows.clone() {
+                for x in columns.clone() {
+                    let value = *map.data.as_ptr().add((y * map.width + x) * map.channels + c);
+                    max = if value > max { value } else { max };
+                }
+            }
+            out.add(c - start).write(max);
+            c += 1;
+        }
+    }
+}
+
+/// Maximum of a bin in the `N` vectors of channels from channel `c` on.
+///
+/// # Safety
+/// As [`pool_bin`], for channels `c..c + N * V::LANES`.
+#[inline(always)]
+unsafe fn max_of_bin<V: Vector, const N: usize>(
+    map: FeatureMap<'_>,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    c: usize,
+    out: *mut f32,
+) {
+    // SAFETY: cell (y, x) of the map starts at `(y * width + x) * channels`.
+    unsafe {
+        let mut max = [V::splat(-f32::MAX); N];
+        for y in rows.clone() {
+            let row = map.data.as_ptr().add((y * map.width + columns.start) * map.channels + c);
+            for x in 0..columns.len() {
+                let cell = row.add(x * map.channels);
+                for (i, max) in max.iter_mut().enumerate() {
+                    *max = max.max(V::load(cell.add(i * V::LANES)));
+                }
+            }
+        }
+        for (i, max) in max.into_iter().enumerate() {
+            max.store(out.add(i * V::LANES));
+        }
+    }
+}

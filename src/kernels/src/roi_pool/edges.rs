@@ -1,0 +1,36 @@
+//! Which cells the bins of an RoI cover.
+
+use alloc::{vec, vec::Vec};
+use core::ops::Range;
+
+use frcnn_core::Roi;
+
+use super::FeatureMap;
+
+/// The cells that each row and each column of bins covers, for one RoI at a time; always inside the map.
+#[derive(Clone)]
+pub(super) struct Edges {
+    pub(super) rows: Vec<Range<usize>>,
+    pub(super) columns: Vec<Range<usize>>,
+}
+
+impl Edges {
+    pub(super) fn new([rows, columns]: [usize; 2]) -> Self {
+        Self { rows: vec![0..0; rows], columns: vec![0..0; columns] }
+    }
+
+    pub(super) fn set(&mut self, roi: &Roi, map: FeatureMap<'_>) {
+        set_axis(&mut self.rows, roi.y1, roi.y2, map.height);
+        set_axis(&mut self.columns, roi.x1, roi.x2, map.width);
+    }
+}
+
+fn set_axis(bins: &mut [Range<usize>], first: i32, last: i32, len: usize) {
+    let (first, last) = (i64::from(first), i64::from(last));
+    let width = (last - first + 1).max(1) as f32;
+    let bin = width / bins.len() as f32;
+    let clip = |cell: f32| usize::try_from(cell as i64 + first).unwrap_or(0).min(len);
+    for (p, range) in bins.iter_mut().enumerate() {
+        *range = clip(libm::floorf(p as f32 * bin))..clip(libm::ceilf((p + 1) as f32 * bin));
+    }
+}

@@ -1,0 +1,291 @@
+//! RoI pooling and the fully connected layer that reads it, slab of channels by slab.
+//!
+//! ```text
+//!   for each group of slabs:   pool them for all RoIs          [R, Ph Pw, 16] each, in cache
+//!                              out += pooled x their weights   [R, N]
+//! ```
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use frcnn_core::{Roi, ShapeError};
+
+use super::{Bins, FeatureMap, Spans, pool_slab, roi_pool_into, table::Table};
+use crate::{
+    KOrder, PreparedLinear,
+    aligned::aligned,
+    gemm::check_bias,
+    len_of,
+    linear::{KBlock, KPart, SLAB, slab_blocks, slabs},
+    shared::Shared,
+    tasks,
+};
+
+/// Values of pooled slabs that are multiplied together: 12 MiB, which an L3 keeps.
+const GROUP_VALUES: usize = 3 << 20;
+/// RoIs taken at a time.
+const MOST_ROIS: usize = 4096;
+/// Values of pooled features when they are pooled whole, for RoIs that are few or large: 12 MiB.
+const WHOLE_VALUES: usize = 3 << 20;
+
+/// What [`roi_pool_linear_into`] has just done some of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Pooled RoIs.
+    Pool,
+    /// Multiplied pooled features with weights.
+    Multiply,
+}
+
+/// `out[R, N]`: a fully connected layer of the RoIs' pooled features, plus `bias`, then ReLU if `relu`.
+///
+/// The same as [`roi_pool_into`](super::roi_pool_into) and [`PreparedLinear::run`], bit for bit, without the tensor
+/// between them. `linear` was prepared with [`KOrder::ChannelSlabs`] of the pooled bins and the maps' channels. RoIs
+/// are pooled from the map of their level, zeros where there is none. `scratch` is kept between calls. `after` is
+/// called after each step, for who wants to know how long it took.
+///
+/// # Errors
+/// A length does not match, `linear` has another order, or the maps have not all the same channels.
+#[expect(clippy::too_many_arguments, reason = "two layers are their operands and sizes")]
+pub fn roi_pool_linear_into(
+    maps: &[FeatureMap<'_>],
+    rois: &[Roi],
+    pooled: [usize; 2],
+    linear: &PreparedLinear,
+    bias: Option<&[f32]>,
+    relu: bool,
+    threads: usize,
+    scratch: &mut Vec<f32>,
+    out: &mut [f32],
+    after: &mut dyn FnMut(Step),
+) -> Result<(), ShapeError> {
+    let n = linear.out_features();
+    ShapeError::check("out", len_of(&[rois.len(), n]), out.len())?;
+    check_bias(bias, n)?;
+    let bins = len_of(&pooled);
+    let channels = match linear.order() {
+        KOrder::ChannelSlabs { bins: of_layer, channels } => {
+            ShapeError::check("bins", of_layer, bins)?;
+            channels
+        }
+        KOrder::Natural => return Err(ShapeError { what: "channels in slabs", expected: SLAB, found: 0 }),
+    };
+    for map in maps {
+        ShapeError::check("channels", channels, map.channels())?;
+    }
+    if n == 0 {
+        return Ok(());
+    }
+    for (rois, out) in rois.chunks(MOST_ROIS).zip(out.chunks_mut(MOST_ROIS * n)) {
+        let job = Job { maps, rois, pooled, bins, channels, linear, bias, relu, threads };
+        let levels = job.levels();
+        if levels.iter().any(|level| level.spans.is_some()) {
+            job.by_slabs(&levels, scratch, out, after);
+        } else {
+            job.whole(scratch, out, after)?;
+        }
+    }
+    Ok(())
+}
+
+/// The arguments of [`roi_pool_linear_into`] for some of its RoIs, checked.
+struct Job<'a> {
+    maps: &'a [FeatureMap<'a>],
+    rois: &'a [Roi],
+    pooled: [usize; 2],
+    bins: usize,
+    channels: usize,
+    linear: &'a PreparedLinear,
+    bias: Option<&'a [f32]>,
+    relu: bool,
+    threads: usize,
+}
+
+/// A run of RoIs on one map.
+struct Level<'a> {
+    map: Option<FeatureMap<'a>>,
+    rois: Range<usize>,
+    spans: Option<Spans>,
+}
+
+impl<'a> Job<'a> {
+    fn levels(&self) -> Vec<Level<'a>> {
+        let mut first = 0;
+        let runs = self.rois.chunk_by(|a, b| a.level == b.level).map(|run| {
+            let rois = first..first + run.len();
+            first = rois.end;
+            let map = run.first().and_then(|roi| self.maps.get(usize::from(roi.level))).copied();
+            let spans = map.and_then(|map| Spans::worth_it(map, run, self.pooled));
+            Level { map, rois, spans }
+        });
+        runs.collect()
+    }
+
+    fn by_slabs(
+        &self,
+        levels: &[Level<'_>],
+        scratch: &mut Vec<f32>,
+        out: &mut [f32],
+        after: &mut dyn FnMut(Step),
+    ) {
+        let rows = self.rois.len();
+        let (isa, roi_len) = (self.linear.isa(), self.bins * SLAB);
+        let slab_len = rows * roi_len;
+        let tasks = tasks::task_count(self.threads);
+        // As many slabs as tasks, or all would not have work.
+        let at_once = (GROUP_VALUES / slab_len.max(1)).next_multiple_of(tasks).max(tasks);
+        let slabs: Vec<Range<usize>> = slabs(self.channels).collect();
+        let at_once = at_once.min(slabs.len());
+        let buffer = aligned(scratch, len_of(&[at_once, slab_len]));
+        let mut tables: Vec<Table> = (0..tasks).map(|_| Table::new()).collect();
+        for (group, slabs) in slabs.chunks(at_once).enumerate() {
+            let pooled = Shared::new(buffer);
+            // A slab of channels of the RoIs of one level is what a task takes.
+            tasks::for_each_index(&mut tables, slabs.len(), |table, i| {
+                let channels = slabs[i].clone();
+                for level in levels {
+                    let data = pooled.offset(i * slab_len + level.rois.start * roi_len);
+                    let rois = &self.rois[level.rois.clone()];
+                    let Some(map) = level.map else {
+                        // SAFETY: `rois.len()` RoIs of this slab, which is this task's alone.
+                        unsafe { data.as_mut_ptr().write_bytes(0, rois.len() * roi_len) };
+                        continue;
+                    };
+                    let (spans, channels) = (level.spans.as_ref(), channels.clone());
+                    let out = Bins { data, roi_stride: roi_len, bin_stride: SLAB, large: false };
+                    // SAFETY: as above; a bin has the slab's channels, at most `SLAB`.
+                    unsafe { pool_slab(isa, table, map, rois, spans, self.pooled, channels, out) };
+                }
+            });
+            after(Step::Pool);
+            let blocks: Vec<Vec<KBlock>> =
+                slabs.iter().map(|slab| slab_blocks(self.bins, slab.clone(), SLAB, 0).collect()).collect();
+            let parts: Vec<KPart<'_>> = blocks
+                .iter()
+                .zip(buffer.chunks_exact(slab_len.max(1)))
+                .flat_map(|(blocks, data)| {
+                    blocks.iter().map(move |block| KPart { data, stride: roi_len, block })
+                })
+                .collect();
+            let begin = (group == 0).then_some(self.bias);
+            let relu = self.relu && (group + 1) * at_once >= self.channels.div_ceil(SLAB);
+            self.linear.accumulate(&parts, begin, relu, rows, self.threads, out);
+            after(Step::Multiply);
+        }
+    }
+
+    fn whole(
+        &self,
+        scratch: &mut Vec<f32>,
+        out: &mut [f32],
+        after: &mut dyn FnMut(Step),
+    ) -> Result<(), ShapeError> {
+        let (n, features) = (self.linear.out_features(), self.bins * self.channels);
+        let rows = (WHOLE_VALUES / features.max(1)).max(64);
+        for (rois, out) in self.rois.chunks(rows).zip(out.chunks_mut(rows * n)) {
+            let buffer = aligned(scratch, len_of(&[rois.len(), features]));
+            let mut rest = &mut *buffer;
+            for run in rois.chunk_by(|a, b| a.level == b.level) {
+                let pooled = rest.split_off_mut(..run.len() * features).unwrap_or_default();
+                match run.first().and_then(|roi| self.maps.get(usize::from(roi.level))) {
+                    Some(&map) => roi_pool_into(map, run, self.pooled, self.threads, pooled)?,
+                    None => pooled.fill(0.0),
+                }
+            }
+            after(Step::Pool);
+            self.linear.run(buffer, self.bias, self.relu, rois.len(), self.threads, out)?;
+            after(Step::Multiply);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::{Isa, test_random::Random};
+
+    /// Rois from small to as large as the map, on two levels and on one that has no map.
+    fn rois(random: &mut Random, count: usize) -> Vec<Roi> {
+        let mut coordinate = |max: f32| ((random.values(1)[0] + 1.0) / 2.0 * max) as i32;
+        let roi = |i: usize| {
+            let (x1, y1) = (coordinate(30.0), coordinate(20.0));
+            let (x2, y2) = (x1 + coordinate(25.0), y1 + coordinate(20.0));
+            let level = if i + 3 > count { 2 } else { u16::from(i * 2 > count) };
+            Roi { level, x1, y1, x2, y2 }
+        };
+        (0..count).map(roi).collect()
+    }
+
+    #[test]
+    fn fused_is_pooling_then_multiplying() {
+        let (pooled, n) = ([3, 2], 37);
+        for (channels, count) in [(40, 700), (16, 700), (7, 700), (40, 5), (3, 0)] {
+            let mut random = Random::new(count as u32);
+            let rois = rois(&mut random, count);
+            let data = [random.values(20 * 30 * channels), random.values(11 * 17 * channels)];
+            let maps = [
+                FeatureMap::new(&data[0], 20, 30, channels).unwrap(),
+                FeatureMap::new(&data[1], 11, 17, channels).unwrap(),
+            ];
+            let k = 6 * channels;
+            let (weights, bias) = (random.values(k * n), random.values(n));
+            let mut features = vec![0.0; count * k];
+            for (roi, features) in rois.iter().zip(features.chunks_exact_mut(k)) {
+                if let Some(&map) = maps.get(usize::from(roi.level)) {
+                    super::super::roi_pool_reference(map, &[*roi], pooled, features, None).unwrap();
+                }
+            }
+            let order = KOrder::ChannelSlabs { bins: 6, channels };
+            for isa in Isa::available() {
+                let linear = PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap();
+                for (relu, threads) in [(true, 1), (false, 3)] {
+                    let mut expected = vec![f32::NAN; count * n];
+                    linear.run(&features, Some(&bias), relu, count, 1, &mut expected).unwrap();
+                    let mut out = vec![f32::NAN; count * n];
+                    let (mut scratch, mut steps) = (Vec::new(), Vec::new());
+                    roi_pool_linear_into(
+                        &maps,
+                        &rois,
+                        pooled,
+                        &linear,
+                        Some(&bias),
+                        relu,
+                        threads,
+                        &mut scratch,
+                        &mut out,
+                        &mut |step| steps.push(step),
+                    )
+                    .unwrap();
+                    assert_eq!(
+                        out, expected,
+                        "{isa:?}, {channels} channels, {count} RoIs, {threads} threads"
+                    );
+                    assert!(steps.chunks(2).all(|pair| pair == [Step::Pool, Step::Multiply]));
+                    assert_eq!(steps.is_empty(), count == 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_lengths_are_errors() {
+        let map = FeatureMap::new(&[0.0; 8], 2, 2, 2).unwrap();
+        let rois = [Roi { level: 0, x1: 0, y1: 0, x2: 1, y2: 1 }];
+        let slabs = KOrder::ChannelSlabs { bins: 4, channels: 2 };
+        let run = |order, pooled, out: &mut [f32], maps: &[FeatureMap<'_>]| {
+            let linear = PreparedLinear::new(&[0.0; 24], 8, 3, order, 1).unwrap();
+            let mut scratch = Vec::new();
+            roi_pool_linear_into(maps, &rois, pooled, &linear, None, false, 1, &mut scratch, out, &mut |_| {})
+                .map_err(|error| error.what)
+        };
+        assert_eq!(run(slabs, [2, 2], &mut [0.0; 3], &[map]), Ok(()));
+        assert_eq!(run(slabs, [2, 2], &mut [0.0; 4], &[map]), Err("out"));
+        assert_eq!(run(slabs, [2, 3], &mut [0.0; 3], &[map]), Err("bins"));
+        assert_eq!(run(KOrder::Natural, [2, 2], &mut [0.0; 3], &[map]), Err("channels in slabs"));
+        let other = FeatureMap::new(&[0.0; 4], 2, 2, 1).unwrap();
+        assert_eq!(run(slabs, [2, 2], &mut [0.0; 3], &[map, other]), Err("channels"));
+    }
+}

@@ -1,0 +1,138 @@
+//! The bins of many RoIs as pairs of windows whose sides are powers of two.
+//!
+//! ```text
+//!   a bin of 5 cells           . x x x x x .
+//!   two windows of 4 cells       a-----a        maximum of the bin = the greater of the windows' maxima
+//!                                  b-----b
+//! ```
+
+use alloc::vec::Vec;
+
+use frcnn_core::Roi;
+
+use super::{FeatureMap, edges::Edges};
+
+/// The cells of a bin along one axis: windows of `1 << level` cells that begin at `first` and at `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) first: u16,
+    pub(super) last: u16,
+    pub(super) level: u16,
+}
+
+impl Span {
+    /// The level of a bin without cells.
+    pub(super) const EMPTY: u16 = u16::MAX;
+
+    /// None when a coordinate does not fit.
+    fn new(start: usize, end: usize) -> Option<Span> {
+        if start >= end {
+            return Some(Span { first: 0, last: 0, level: Self::EMPTY });
+        }
+        let level = (end - start).ilog2();
+        let last = u16::try_from(end - (1 << level)).ok()?;
+        Some(Span { first: u16::try_from(start).ok()?, last, level: level as u16 })
+    }
+}
+
+/// The bins of some RoIs of one map.
+pub(super) struct Spans {
+    /// For each RoI its rows of bins, then its columns.
+    pub(super) spans: Vec<Span>,
+    pub(super) pooled: [usize; 2],
+    /// Bit `kx` of element `ky`: whether windows of `1 << ky` rows and `1 << kx` columns are asked for.
+    pub(super) windows: [u32; LEVELS],
+}
+
+/// Levels that a [`Span`] can have.
+pub(super) const LEVELS: usize = 16;
+
+impl Spans {
+    /// None where looking at every cell costs less than making tables of maxima does, or where those would not stay in
+    /// the cache.
+    pub(super) fn worth_it(map: FeatureMap<'_>, rois: &[Roi], pooled: [usize; 2]) -> Option<Spans> {
+        let bins = pooled[0] * pooled[1];
+        // Not even a look at RoIs that are too few.
+        if rois.len().saturating_mul(bins) < map.height.saturating_mul(map.width) {
+            return None;
+        }
+        let mut edges = Edges::new(pooled);
+        let mut spans = Vec::with_capacity(rois.len().saturating_mul(pooled[0] + pooled[1]));
+        let mut windows = [0; LEVELS];
+        let mut cells = 0.0;
+        for roi in rois {
+            edges.set(roi, map);
+            let (mut row_levels, mut column_levels) = (0u32, 0u32);
+            for (axis, levels) in [(&edges.rows, &mut row_levels), (&edges.columns, &mut column_levels)] {
+                for range in axis {
+                    let span = Span::new(range.start, range.end)?;
+                    spans.push(span);
+                    *levels |= 1u32.checked_shl(u32::from(span.level)).unwrap_or(0);
+                }
+            }
+            for (level, columns) in windows.iter_mut().enumerate() {
+                *columns |= if row_levels >> level & 1 == 1 { column_levels } else { 0 };
+            }
+            let count = |axis: &[core::ops::Range<usize>]| axis.iter().map(|r| r.len()).sum::<usize>() as f32;
+            cells += count(&edges.rows) * count(&edges.columns);
+        }
+        make_reachable(&mut windows);
+        let spans = Spans { spans, pooled, windows };
+        let table_cells = spans.planes() as f32 * (map.height * map.width) as f32;
+        let table_cost = TABLE_CELL_COST * table_cells + LOOKUP_COST * (rois.len() * bins) as f32;
+        (cells > table_cost && table_cells <= MOST_TABLE_CELLS).then_some(spans)
+    }
+
+    /// Kinds of windows.
+    pub(super) fn planes(&self) -> usize {
+        self.windows.iter().map(|columns| columns.count_ones() as usize).sum()
+    }
+}
+
+/// What a cell of a table costs to make, in cells looked at by `direct`: two loads and a store.
+const TABLE_CELL_COST: f32 = 2.0;
+/// What a bin costs to look up: four loads.
+const LOOKUP_COST: f32 = 4.0;
+/// Cells of all tables of a slab, 64 bytes each, that stay in cache: 4 MiB.
+const MOST_TABLE_CELLS: f32 = 65536.0;
+
+/// Adds the windows that larger ones are made of: of half the rows, or, when they are of one row, of half the columns.
+fn make_reachable(windows: &mut [u32; LEVELS]) {
+    for level in (1..LEVELS).rev() {
+        windows[level - 1] |= windows[level];
+    }
+    let widest = windows[0].checked_ilog2().unwrap_or(0);
+    windows[0] |= (2u32 << widest) - 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_cover_their_cells() {
+        for start in 0..5 {
+            for end in start..70 {
+                let span = Span::new(start, end).unwrap();
+                if start == end {
+                    assert_eq!(span.level, Span::EMPTY);
+                    continue;
+                }
+                let (first, last, side) = (usize::from(span.first), usize::from(span.last), 1 << span.level);
+                assert!(
+                    first == start && last + side == end && last <= first + side,
+                    "{start}..{end}: {span:?}"
+                );
+            }
+        }
+        assert_eq!(Span::new(70_000, 70_001), None);
+    }
+
+    #[test]
+    fn larger_windows_bring_the_smaller_ones_they_are_made_of() {
+        let mut windows = [0; LEVELS];
+        windows[2] = 0b1000;
+        make_reachable(&mut windows);
+        assert_eq!(windows[..4], [0b1111, 0b1000, 0b1000, 0]);
+    }
+}
