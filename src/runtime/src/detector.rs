@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use frcnn_bundle::{Bundle, Manifest, Shape, nominal_size};
 
-use crate::head::Head;
-use crate::ops::{PreparedConvs, Workshop};
+use crate::head::{Head, pooled_order};
+use crate::ops::{PreparedConvs, PreparedLinears, Workshop};
 use crate::options::{Options, Settings};
 use crate::trunk::Trunk;
 use crate::{BBox, Detections, Error, Frame, Session};
@@ -74,8 +74,9 @@ impl Detector {
         let [image, region] = input_shapes(&bundle);
         let contents = bundle.contents();
         let graphs = [(&contents.trunk, image), (&contents.head, region)];
-        let workshop = Workshop::new(settings.threads, PreparedConvs::new(graphs));
-        let head = Head::new(bundle.clone(), region.channels(), workshop.clone())?;
+        let linears = PreparedLinears::new(&contents.head, pooled_order(&bundle, region.channels()));
+        let workshop = Workshop::new(settings.threads, PreparedConvs::new(graphs), linears);
+        let head = Head::new(bundle.clone(), region.channels(), &workshop)?;
         let trunk = Trunk::new(bundle.clone(), workshop);
         let model = Arc::new(Model { bundle, settings, trunk, head, pool });
         Ok(Detector { model, idle: Arc::default() })

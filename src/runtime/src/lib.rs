@@ -50,6 +50,7 @@ mod head;
 mod ops;
 mod options;
 mod plan;
+mod pooled_linear;
 mod postprocess;
 mod preprocess;
 mod raise;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use frcnn_core::{BBox, Roi, ShapeError, project_rois};
-use frcnn_kernels::roi_pool_into;
-use tract_core::prelude::Tensor;
+use frcnn_kernels::Step;
 
 use crate::detector::Model;
+use crate::head::Regions;
 use crate::postprocess::Postprocessor;
 use crate::preprocess::Preprocessor;
 use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob, Stage};
@@ -18,7 +18,6 @@ pub struct Session {
     preprocessor: Preprocessor,
     blobs: Vec<ImageBlob>,
     rois: ProjectedRois,
-    pooled: Arc<Tensor>,
     output: HeadOutput,
     postprocessor: Postprocessor,
     timings: Timings,
@@ -80,7 +79,6 @@ impl Session {
             preprocessor: Preprocessor::default(),
             blobs: Vec::new(),
             rois: ProjectedRois::default(),
-            pooled: Arc::default(),
             output: HeadOutput::default(),
             postprocessor: Postprocessor::default(),
             timings: Timings::default(),
@@ -117,18 +115,11 @@ impl Session {
         self.rois.project(proposals, &self.blobs, spatial_scale, manifest.box_width_offset)?;
         self.timings.roi_pool = clock.lap();
 
-        self.output.cls_prob.clear();
-        self.output.bbox_pred.clear();
-        for chunk in self.rois.rois.chunks(model.head.chunk()) {
-            let timings = &mut self.timings;
-            let fill = |pooled: &mut [f32]| {
-                pool_levels(&model, &maps, chunk, pooled)?;
-                timings.roi_pool += clock.lap();
-                Ok(())
-            };
-            model.head.run(chunk.len(), &mut self.pooled, fill, &mut self.output)?;
-            self.timings.head += clock.lap();
-        }
+        let timings = &mut self.timings;
+        model.head.run(Regions::Maps(&maps, &self.rois.rois), &mut self.output, &mut |step| match step {
+            Step::Pool => timings.roi_pool += clock.lap(),
+            Step::Multiply => timings.head += clock.lap(),
+        })?;
 
         let size = (frame.width(), frame.height());
         let (index, settings) = (&self.rois.index, &model.settings);
@@ -179,7 +170,7 @@ impl Session {
     /// A map has not the channels that the trunk gives. An RoI of a level that has no map pools zeros.
     pub fn roi_pool(&self, maps: &[FeatureMap], rois: &[Roi]) -> Result<Vec<f32>, Error> {
         let mut pooled = vec![0.0; rois.len() * self.model.head.features()];
-        self.model.in_pool(|| pool_levels(&self.model, maps, rois, &mut pooled))?;
+        self.model.in_pool(|| self.model.head.pool(maps, rois, &mut pooled))?;
         Ok(pooled)
     }
 
@@ -189,19 +180,9 @@ impl Session {
     /// `pooled` is not a whole number of RoIs.
     pub fn head(&mut self, pooled: &[f32]) -> Result<HeadOutput, Error> {
         self.check_pooled(pooled)?;
-        let model = self.model.clone();
         let mut output = HeadOutput::default();
-        model.in_pool(|| {
-            let features = model.head.features().max(1);
-            for chunk in pooled.chunks(model.head.chunk() * features) {
-                let fill = |buffer: &mut [f32]| {
-                    buffer.copy_from_slice(chunk);
-                    Ok(())
-                };
-                model.head.run(chunk.len() / features, &mut self.pooled, fill, &mut output)?;
-            }
-            Ok(output)
-        })
+        self.model.in_pool(|| self.model.head.run(Regions::Pooled(pooled), &mut output, &mut |_| {}))?;
+        Ok(output)
     }
 
     /// Every named layer of the head on `[R, P, P, C]` pooled features: `fc6`, `fc7`, `cls_score`,
@@ -234,26 +215,6 @@ impl Session {
         let whole = pooled.len() / features.max(1) * features;
         Ok(ShapeError::check("pooled features", whole, pooled.len())?)
     }
-}
-
-/// Pools each run of RoIs that share a level from that level's map.
-fn pool_levels(model: &Model, maps: &[FeatureMap], rois: &[Roi], pooled: &mut [f32]) -> Result<(), Error> {
-    let shape = model.bundle.contents().roi_pooling.pooled.map(|p| p as usize);
-    let features = model.head.features();
-    let mut rest = pooled;
-    for run in rois.chunk_by(|a, b| a.level == b.level) {
-        let (out, after) = rest.split_at_mut(run.len() * features);
-        rest = after;
-        match run.first().and_then(|roi| maps.get(usize::from(roi.level))) {
-            Some(map) => {
-                let view =
-                    frcnn_kernels::FeatureMap::new(map.data()?, map.height(), map.width(), map.channels())?;
-                roi_pool_into(view, run, shape, model.settings.threads, out)?;
-            }
-            None => out.fill(0.0),
-        }
-    }
-    Ok(())
 }
 
 struct Clock(Instant);

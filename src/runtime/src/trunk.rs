@@ -44,6 +44,10 @@ impl FeatureMap {
         values("trunk", &self.tensor)
     }
 
+    pub(crate) fn view(&self) -> Result<frcnn_kernels::FeatureMap<'_>, Error> {
+        Ok(frcnn_kernels::FeatureMap::new(self.data()?, self.height, self.width, self.channels)?)
+    }
+
     /// `Hf`.
     pub fn height(&self) -> usize {
         self.height

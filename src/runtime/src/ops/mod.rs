@@ -18,7 +18,7 @@ use frcnn_kernels::StripScratch;
 use tract_core::internal::*;
 
 pub(crate) use conv::{ConcatConvsOp, ConvOp, PreparedConvs};
-pub(crate) use linear::LinearOp;
+pub(crate) use linear::{LinearOp, PreparedLinears};
 pub(crate) use lrn::LrnOp;
 pub(crate) use pool::{PoolKind, PoolOp};
 pub(crate) use strips::{StripLayer, StripsOp};
@@ -32,7 +32,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    fn get(&self) -> &[f32] {
+    pub(crate) fn get(&self) -> &[f32] {
         self.bundle.weights(self.section)
     }
 }
@@ -56,6 +56,7 @@ impl Hash for Weights {
 pub(crate) struct Workshop {
     pub(crate) threads: usize,
     pub(crate) convs: Arc<PreparedConvs>,
+    pub(crate) linears: Arc<PreparedLinears>,
     pub(crate) tensors: Arc<Tensors>,
     scratch: Shelf<Vec<f32>>,
     strip_scratch: Shelf<Vec<StripScratch>>,
@@ -65,14 +66,20 @@ pub(crate) struct Workshop {
 type Shelf<T> = Arc<Mutex<Vec<T>>>;
 
 impl Workshop {
-    pub(crate) fn new(threads: usize, convs: PreparedConvs) -> Workshop {
+    pub(crate) fn new(threads: usize, convs: PreparedConvs, linears: PreparedLinears) -> Workshop {
         Workshop {
             threads,
             convs: Arc::new(convs),
+            linears: Arc::new(linears),
             tensors: Arc::default(),
             scratch: Arc::default(),
             strip_scratch: Arc::default(),
         }
+    }
+
+    /// This workshop with tensors of its own, for a graph whose runs alternate with another's.
+    pub(crate) fn with_own_tensors(&self) -> Workshop {
+        Workshop { tensors: Arc::default(), ..self.clone() }
     }
 
     /// Runs `kernel` from a whole f32 tensor into one of `shape` that may hold anything.
@@ -89,7 +96,7 @@ impl Workshop {
     }
 
     /// Runs `work` with a buffer that an earlier call may have grown, so that frames do not allocate.
-    fn with_scratch<T>(&self, work: impl FnOnce(&mut Vec<f32>) -> T) -> T {
+    pub(crate) fn with_scratch<T>(&self, work: impl FnOnce(&mut Vec<f32>) -> T) -> T {
         with_one_of(&self.scratch, work)
     }
 
@@ -121,21 +128,6 @@ impl Hash for Workshop {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.threads.hash(state);
     }
-}
-
-/// Runs `kernel` from a whole f32 tensor into a new one of `shape`.
-fn map_tensor<E: std::error::Error + Send + Sync + 'static>(
-    input: &Tensor,
-    shape: &[usize],
-    kernel: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E>,
-) -> TractResult<TVec<TValue>> {
-    let mut output = Tensor::zero::<f32>(shape)?;
-    {
-        let input = input.try_as_plain_ram()?;
-        let mut output = output.try_as_plain_ram_mut()?;
-        kernel(input.as_slice::<f32>()?, output.as_slice_mut::<f32>()?)?;
-    }
-    Ok(tvec!(output.into_tvalue()))
 }
 
 /// Sizes of a channels-last batch of maps.
