@@ -19,11 +19,11 @@ use frcnn_core::{ShapeError, bf16_to_f32};
 
 use crate::{
     Bf16Isa, Isa,
-    aligned::{AlignedVec, LINE},
+    aligned::AlignedVec,
     bf16::{Bf16Weights, PANEL, Rounded},
     gemm::check_bias,
     len_of,
-    product::{Rows, Start, Sums, multiply_panel, packed_len},
+    product::{Left, Rows, Start, Sums, multiply_panel, pack_rows, packed_len},
     shared::Shared,
     simd::{MAX_LANES, Width},
     tasks,
@@ -33,7 +33,7 @@ use crate::{
 /// 7 x 7 bins has.
 const K_BLOCK: usize = 784;
 /// Rows in a block: with [`K_BLOCK`] values of each they stay in L2.
-const ROW_BLOCK: usize = 192;
+const ROW_BLOCK: usize = 336;
 /// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel.
 const BF16_ROW_BLOCK: usize = 256;
 /// Most values in a row of a panel.
@@ -287,7 +287,7 @@ impl PreparedLinear {
         relu: bool,
         rows: Range<usize>,
         panels: Range<usize>,
-        Room { rest, copied }: &mut Room,
+        Room { rest, packed }: &mut Room,
         out: Shared,
         out_len: usize,
     ) {
@@ -305,13 +305,13 @@ impl PreparedLinear {
                 segments: &block.segments,
                 segment_len: block.segment_len,
             };
-            // Rows of a wide matrix meet in a few sets of the cache, each on a page of its own: worth a copy when
-            // several panels read them.
-            let a = if panels.len() > 2 && part.stride > 2 * K_BLOCK {
-                // SAFETY: the last value of the rows was seen to be in `data`.
-                unsafe { copy_rows(whole, rows.len(), copied) }
+            let left = if panels.len() > 2 {
+                let packed = at_least(packed, rows.len() * block.segments.len() * block.segment_len);
+                // SAFETY: the last value of the rows was seen to be in `data`; `packed` is as long as they are.
+                unsafe { pack_rows(whole, rows.len(), packed.as_mut_ptr()) };
+                Left::Packed { data: packed.as_ptr(), k: block.segments.len() * block.segment_len }
             } else {
-                whole
+                Left::Rows(whole)
             };
             for first in panels.clone().map(|index| index * panel) {
                 let width = panel.min(padded - first);
@@ -335,7 +335,7 @@ impl PreparedLinear {
                     let to = out.as_mut_ptr().add(rows.start * n + first);
                     if channels == width {
                         let sums = Sums { data: to, stride: n, start, relu };
-                        multiply_panel(self.isa, a, rows.len(), weights.as_ptr(), width, sums);
+                        multiply_panel(self.isa, left, rows.len(), weights.as_ptr(), width, sums);
                         continue;
                     }
                     let rest = at_least(rest, rows.len() * width).as_mut_ptr();
@@ -345,7 +345,7 @@ impl PreparedLinear {
                         }
                     }
                     let sums = Sums { data: rest, stride: width, start, relu };
-                    multiply_panel(self.isa, a, rows.len(), weights.as_ptr(), width, sums);
+                    multiply_panel(self.isa, left, rows.len(), weights.as_ptr(), width, sums);
                     for row in 0..rows.len() {
                         core::ptr::copy_nonoverlapping(rest.add(row * width), to.add(row * n), channels);
                     }
@@ -360,8 +360,8 @@ impl PreparedLinear {
 struct Room {
     /// Sums of the last panel, which has more lanes than there are features left.
     rest: AlignedVec,
-    /// Rows of a block.
-    copied: AlignedVec,
+    /// The rows of a block.
+    packed: AlignedVec,
 }
 
 /// The first `len` values of `buffer`, made longer if need be.
@@ -370,28 +370,6 @@ fn at_least(buffer: &mut AlignedVec, len: usize) -> &mut [f32] {
         *buffer = AlignedVec::zeros(len);
     }
     &mut buffer.as_mut_slice()[..len]
-}
-
-/// Copies `count` rows so that they follow one another.
-///
-/// # Safety
-/// What `rows` describes is readable.
-unsafe fn copy_rows<'a>(rows: Rows<'a>, count: usize, buffer: &'a mut AlignedVec) -> Rows<'a> {
-    let Rows { data, stride, segments, segment_len } = rows;
-    let values = segments.len() * segment_len;
-    // An odd number of cache lines, for the sake of the cache's sets.
-    let copied_stride = (values.div_ceil(LINE) | 1) * LINE;
-    let copied = at_least(buffer, count * copied_stride);
-    for (row, to) in copied.chunks_exact_mut(copied_stride).enumerate() {
-        for (&segment, to) in segments.iter().zip(to.chunks_exact_mut(segment_len.max(1))) {
-            // SAFETY: the caller's promise; a segment's chunk is as long as a segment.
-            unsafe {
-                to.as_mut_ptr().copy_from_nonoverlapping(data.add(row * stride + segment), segment_len)
-            };
-        }
-    }
-    // The segments lie end to end.
-    Rows { data: copied.as_ptr(), stride: copied_stride, segments: &[0], segment_len: values }
 }
 
 /// Some of the input features: row `i` of them is, for each segment `o` of the block, the `segment_len` values from

@@ -48,6 +48,74 @@ pub(crate) struct Rows<'a> {
     pub(crate) segment_len: usize,
 }
 
+/// What a product reads on its left.
+#[derive(Clone, Copy)]
+pub(crate) enum Left<'a> {
+    Rows(Rows<'a>),
+    /// What [`pack_rows`] made of rows with `k` values.
+    Packed {
+        data: *const f32,
+        k: usize,
+    },
+}
+
+impl<'a> From<Rows<'a>> for Left<'a> {
+    fn from(rows: Rows<'a>) -> Self {
+        Self::Rows(rows)
+    }
+}
+
+/// The tiles of `m` rows, first row and rows of each, as even as can be: 4 and 4 rows of 8 load fewer weights for each
+/// sum than 6 and 2.
+fn tiles(m: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut row = 0;
+    core::iter::from_fn(move || {
+        let left = m - row;
+        let rows = left.div_ceil(left.div_ceil(ROWS).max(1));
+        let tile = (rows > 0).then_some((row, rows));
+        row += rows;
+        tile
+    })
+}
+
+/// Packs `m` rows tile by tile, `[K, rows of the tile]` each: what a tile needs for one `k` lies together, and a tile is
+/// one stream. Worth its while when several panels read the rows.
+///
+/// # Safety
+/// What `a` describes is readable, and `packed` has room for `m` rows of its `K`.
+pub(crate) unsafe fn pack_rows(a: Rows<'_>, m: usize, packed: *mut f32) {
+    let k = a.segments.len() * a.segment_len;
+    for (row, rows) in tiles(m) {
+        // SAFETY: the caller's promise; tiles follow one another.
+        unsafe {
+            let from = Rows { data: a.data.add(row * a.stride), ..a };
+            let to = packed.add(row * k);
+            match rows {
+                1 => pack_tile::<1>(from, to),
+                2 => pack_tile::<2>(from, to),
+                3 => pack_tile::<3>(from, to),
+                4 => pack_tile::<4>(from, to),
+                5 => pack_tile::<5>(from, to),
+                _ => pack_tile::<ROWS>(from, to),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`pack_rows`], for `M` rows.
+unsafe fn pack_tile<const M: usize>(a: Rows<'_>, mut to: *mut f32) {
+    for &offset in a.segments {
+        for k in 0..a.segment_len {
+            for row in 0..M {
+                // SAFETY: the caller's promise.
+                unsafe { to.add(row).write(*a.data.add(offset + row * a.stride + k)) };
+            }
+            to = to.wrapping_add(M);
+        }
+    }
+}
+
 /// Where sums go: row `i` of them to `data + i * stride`.
 #[derive(Clone, Copy)]
 pub(crate) struct Sums {
@@ -73,20 +141,20 @@ pub(crate) enum Start {
 /// # Safety
 /// `width` is 1 to [`Vector::PANEL`] whole vectors; what `a`, `panel` and `sums` describe is readable and writable, and
 /// the sums overlap nothing else.
-pub(crate) unsafe fn multiply_panel(
+pub(crate) unsafe fn multiply_panel<'a>(
     isa: Isa,
-    a: Rows<'_>,
+    a: impl Into<Left<'a>>,
     m: usize,
     panel: *const f32,
     width: usize,
     sums: Sums,
 ) {
-    run_on(isa, MultiplyPanel { a, m, panel, width, sums });
+    run_on(isa, MultiplyPanel { a: a.into(), m, panel, width, sums });
 }
 
 /// The arguments of [`multiply_panel`], the only place that makes one.
 struct MultiplyPanel<'a> {
-    a: Rows<'a>,
+    a: Left<'a>,
     m: usize,
     panel: *const f32,
     width: usize,
@@ -100,13 +168,13 @@ impl Kernel for MultiplyPanel<'_> {
     unsafe fn run<V: Vector>(self) {
         let Self { a, m, panel, width, sums } = self;
         let vectors = width / V::LANES;
-        let mut row = 0;
-        while row < m {
-            // Tiles as even as can be: 4 and 4 rows of 8 load fewer weights for each sum than 6 and 2.
-            let rows = (m - row).div_ceil((m - row).div_ceil(ROWS));
+        for (row, rows) in tiles(m) {
             // SAFETY: rows `row..row + rows` are some of those that the caller of `multiply_panel` promised.
             unsafe {
-                let a = Rows { data: a.data.add(row * a.stride), ..a };
+                let a = match a {
+                    Left::Rows(a) => Left::Rows(Rows { data: a.data.add(row * a.stride), ..a }),
+                    Left::Packed { data, k } => Left::Packed { data: data.add(row * k), k },
+                };
                 let sums = Sums { data: sums.data.add(row * sums.stride), ..sums };
                 match rows {
                     1 => multiply_rows::<V, 1>(a, panel, vectors, sums),
@@ -117,7 +185,6 @@ impl Kernel for MultiplyPanel<'_> {
                     _ => multiply_rows::<V, ROWS>(a, panel, vectors, sums),
                 }
             }
-            row += rows;
         }
     }
 }
@@ -126,7 +193,7 @@ impl Kernel for MultiplyPanel<'_> {
 /// As [`multiply_panel`], for `M` rows of `vectors`; the CPU has the instruction set of `V`.
 #[inline(always)]
 unsafe fn multiply_rows<V: Vector, const M: usize>(
-    a: Rows<'_>,
+    a: Left<'_>,
     panel: *const f32,
     vectors: usize,
     sums: Sums,
@@ -147,7 +214,7 @@ unsafe fn multiply_rows<V: Vector, const M: usize>(
 /// As [`multiply_panel`], for `M` rows of `N` vectors; the CPU has the instruction set of `V`.
 #[inline(always)]
 unsafe fn multiply_tile<V: Vector, const M: usize, const N: usize>(
-    a: Rows<'_>,
+    a: Left<'_>,
     mut panel: *const f32,
     Sums { data, stride, start, relu }: Sums,
 ) {
@@ -163,27 +230,54 @@ unsafe fn multiply_tile<V: Vector, const M: usize, const N: usize>(
                 }
             }
         }
-        for &offset in a.segments {
-            let values = a.data.add(offset);
-            for k in 0..a.segment_len {
-                let mut weights = [V::splat(0.0); N];
-                for (j, weights) in weights.iter_mut().enumerate() {
-                    *weights = V::load(panel.add(j * V::LANES));
-                    V::prefetch(panel.wrapping_add(AHEAD * N * V::LANES + j * V::LANES));
+        match a {
+            Left::Packed { data, k } => {
+                for k in 0..k {
+                    let values = data.add(k * M);
+                    step::<V, M, N>(&mut sums, |i| *values.add(i), panel);
+                    panel = panel.add(N * V::LANES);
                 }
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let value = V::splat(*values.add(i * a.stride + k));
-                    for (sum, weights) in sums.iter_mut().zip(weights) {
-                        *sum = value.mul_add(weights, *sum);
+            }
+            Left::Rows(a) => {
+                for &offset in a.segments {
+                    let values = a.data.add(offset);
+                    for k in 0..a.segment_len {
+                        step::<V, M, N>(&mut sums, |i| *values.add(i * a.stride + k), panel);
+                        panel = panel.add(N * V::LANES);
                     }
                 }
-                panel = panel.add(N * V::LANES);
             }
         }
         for (i, sums) in sums.into_iter().enumerate() {
             for (j, sum) in sums.into_iter().enumerate() {
                 let sum = if relu { sum.positive() } else { sum };
                 sum.store(data.add(i * stride + j * V::LANES));
+            }
+        }
+    }
+}
+
+/// Adds the products of one value from each row and one row of weights.
+///
+/// # Safety
+/// The CPU has the instruction set of `V`, and `N` vectors are readable at `weights`.
+#[inline(always)]
+unsafe fn step<V: Vector, const M: usize, const N: usize>(
+    sums: &mut [[V; N]; M],
+    value: impl Fn(usize) -> f32,
+    weights: *const f32,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut row = [V::splat(0.0); N];
+        for (j, vector) in row.iter_mut().enumerate() {
+            *vector = V::load(weights.add(j * V::LANES));
+            V::prefetch(weights.wrapping_add((AHEAD * N + j) * V::LANES));
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let value = V::splat(value(i));
+            for (sum, weights) in sums.iter_mut().zip(row) {
+                *sum = value.mul_add(weights, *sum);
             }
         }
     }

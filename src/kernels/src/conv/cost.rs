@@ -62,7 +62,7 @@ fn winograd_cost(shape: &ConvShape, tile: Tile) -> f64 {
     let (height, width) = shape.output_size().unwrap_or((0, 0));
     let m = tile.out_side();
     let tiles = shape.batch * height.div_ceil(m) * width.div_ceil(m);
-    let channels = [shape.in_channels, shape.out_channels];
+    let channels = shape.group_channels();
     let [ci, co] = channels.map(|channels| channels as f64);
     let products = tile.products() as f64;
     let block = block_tiles(tile, channels, tiles);
@@ -73,8 +73,9 @@ fn winograd_cost(shape: &ConvShape, tile: Tile) -> f64 {
     } else {
         tiles.div_ceil(block.max(1)) as f64 * weight_bytes + 4.0 * transformed
     };
-    flops
+    let group = flops
         + FLOPS_PER_TRANSFORMED * transformed
         + FLOPS_PER_BYTE * bytes
-        + FLOPS_PER_WEIGHT_BYTE * weight_bytes
+        + FLOPS_PER_WEIGHT_BYTE * weight_bytes;
+    shape.group as f64 * group
 }

@@ -106,6 +106,11 @@ impl ConvShape {
         len_of(&[self.kernel[0], self.kernel[1], group_channels])
     }
 
+    /// Input and output channels of a group.
+    fn group_channels(&self) -> [usize; 2] {
+        [self.in_channels, self.out_channels].map(|channels| channels.checked_div(self.group).unwrap_or(0))
+    }
+
     fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.pads == [0; 4]
     }

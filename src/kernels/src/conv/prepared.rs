@@ -52,7 +52,8 @@ pub struct PreparedConv {
 enum Form {
     Plain,
     Direct(Direct),
-    Winograd(Winograd),
+    /// One for each group.
+    Winograd(Vec<Winograd>),
 }
 
 impl PreparedConv {
@@ -80,7 +81,9 @@ impl PreparedConv {
     ) -> Result<Self, ShapeError> {
         shape.check_layer(weights.len())?;
         let algorithm = algorithm.unwrap_or_else(|| choose(shape));
-        let winograd = |tile| Form::Winograd(Winograd::new(isa, tile, shape, weights));
+        let winograd = |tile| {
+            Form::Winograd((0..shape.group).map(|g| Winograd::new(isa, tile, shape, g, weights)).collect())
+        };
         let form = match algorithm {
             ConvAlgorithm::Direct if Direct::applies(shape) => Form::Direct(Direct::new(isa, shape, weights)),
             ConvAlgorithm::Winograd4 if Winograd::applies(shape) => winograd(Tile::F4),
@@ -96,7 +99,9 @@ impl PreparedConv {
         match &self.form {
             Form::Plain => ConvAlgorithm::Plain,
             Form::Direct(_) => ConvAlgorithm::Direct,
-            Form::Winograd(layer) if layer.tile() == Tile::F4 => ConvAlgorithm::Winograd4,
+            Form::Winograd(groups) if groups.iter().all(|group| group.tile() == Tile::F4) => {
+                ConvAlgorithm::Winograd4
+            }
             Form::Winograd(_) => ConvAlgorithm::Winograd6,
         }
     }
@@ -107,7 +112,7 @@ impl PreparedConv {
         match &self.form {
             Form::Plain => 0,
             Form::Direct(layer) => layer.weight_bytes(),
-            Form::Winograd(layer) => layer.weight_bytes(),
+            Form::Winograd(groups) => groups.iter().map(Winograd::weight_bytes).sum(),
         }
     }
 
@@ -177,8 +182,8 @@ impl PreparedConv {
             Form::Direct(layer) => {
                 layer.run(shape, size, input, bias, relu, threads, scratch, cells, out);
             }
-            Form::Winograd(layer) => {
-                layer.run(shape, size, None, input, bias, relu, threads, scratch, cells, out);
+            Form::Winograd(groups) => {
+                run_groups(groups, shape, size, None, input, bias, relu, threads, scratch, cells, out);
             }
         }
         Ok(())
@@ -221,10 +226,10 @@ impl PreparedConv {
         if out.is_empty() {
             return Ok(());
         }
-        if let Form::Winograd(layer) = &self.form {
+        if let Form::Winograd(groups) = &self.form {
             let size = [height, width];
             let cells = Cells { first: 0, stride: shape.out_channels };
-            layer.run(shape, size, Some(pooled), input, bias, relu, threads, scratch, cells, out);
+            run_groups(groups, shape, size, Some(pooled), input, bias, relu, threads, scratch, cells, out);
             return Ok(());
         }
         let mut whole = vec![0.0; len_of(&[shape.batch, height, width, shape.out_channels])];
@@ -246,5 +251,29 @@ impl PreparedConv {
         } else {
             Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 })
         }
+    }
+}
+
+/// Each group from its channels of the input into its channels of the output.
+#[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+fn run_groups(
+    groups: &[Winograd],
+    shape: &ConvShape,
+    size: [usize; 2],
+    pooled: Option<[usize; 2]>,
+    input: &[f32],
+    bias: Option<&[f32]>,
+    relu: bool,
+    threads: usize,
+    scratch: &mut Vec<f32>,
+    cells: Cells,
+    out: &mut [f32],
+) {
+    let [group_in, group_out] = shape.group_channels();
+    for (g, group) in groups.iter().enumerate() {
+        let from = Cells { first: g * group_in, stride: shape.in_channels };
+        let to = Cells { first: cells.first + g * group_out, ..cells };
+        let bias = bias.map(|bias| &bias[g * group_out..][..group_out]);
+        group.run(shape, size, pooled, input, from, bias, relu, threads, scratch, to, out);
     }
 }

@@ -25,7 +25,8 @@ use crate::{
 const GROUP_VALUES: usize = 3 << 20;
 /// RoIs taken at a time.
 const MOST_ROIS: usize = 4096;
-/// Values of pooled features when they are pooled whole, for RoIs that are few or large: 12 MiB.
+/// Values of pooled features that are pooled whole, all channels of an RoI at a time: 12 MiB. The weights are read once
+/// all the same.
 const WHOLE_VALUES: usize = 3 << 20;
 
 /// What [`roi_pool_linear_into`] has just done some of.
@@ -79,10 +80,10 @@ pub fn roi_pool_linear_into(
     for (rois, out) in rois.chunks(MOST_ROIS).zip(out.chunks_mut(MOST_ROIS * n)) {
         let job = Job { maps, rois, pooled, bins, channels, linear, bias, relu, threads };
         let levels = job.levels();
-        if levels.iter().any(|level| level.spans.is_some()) {
+        if len_of(&[rois.len(), bins, channels]) > WHOLE_VALUES {
             job.by_slabs(&levels, scratch, out, after);
         } else {
-            job.whole(scratch, out, after)?;
+            job.whole(&levels, scratch, out, after)?;
         }
     }
     Ok(())
@@ -176,26 +177,25 @@ impl<'a> Job<'a> {
 
     fn whole(
         &self,
+        levels: &[Level<'_>],
         scratch: &mut Vec<f32>,
         out: &mut [f32],
         after: &mut dyn FnMut(Step),
     ) -> Result<(), ShapeError> {
-        let (n, features) = (self.linear.out_features(), self.bins * self.channels);
-        let rows = (WHOLE_VALUES / features.max(1)).max(64);
-        for (rois, out) in self.rois.chunks(rows).zip(out.chunks_mut(rows * n)) {
-            let buffer = aligned(scratch, len_of(&[rois.len(), features]));
-            let mut rest = &mut *buffer;
-            for run in rois.chunk_by(|a, b| a.level == b.level) {
-                let pooled = rest.split_off_mut(..run.len() * features).unwrap_or_default();
-                match run.first().and_then(|roi| self.maps.get(usize::from(roi.level))) {
-                    Some(&map) => roi_pool_into(map, run, self.pooled, self.threads, pooled)?,
-                    None => pooled.fill(0.0),
-                }
+        let features = self.bins * self.channels;
+        let buffer = aligned(scratch, len_of(&[self.rois.len(), features]));
+        let mut rest = &mut *buffer;
+        for level in levels {
+            let rois = &self.rois[level.rois.clone()];
+            let pooled = rest.split_off_mut(..rois.len() * features).unwrap_or_default();
+            match level.map {
+                Some(map) => roi_pool_into(map, rois, self.pooled, self.threads, pooled)?,
+                None => pooled.fill(0.0),
             }
-            after(Step::Pool);
-            self.linear.run(buffer, self.bias, self.relu, rois.len(), self.threads, out)?;
-            after(Step::Multiply);
         }
+        after(Step::Pool);
+        self.linear.run(buffer, self.bias, self.relu, self.rois.len(), self.threads, out)?;
+        after(Step::Multiply);
         Ok(())
     }
 }

@@ -93,8 +93,8 @@ impl Spans {
 const TABLE_CELL_COST: f32 = 2.0;
 /// What a bin costs to look up: four loads.
 const LOOKUP_COST: f32 = 4.0;
-/// Cells of all tables of a slab, 64 bytes each, that stay in cache: 4 MiB.
-const MOST_TABLE_CELLS: f32 = 65536.0;
+/// Cells of all tables of a slab, 64 bytes each, that caches near the core hold for the most part: 8 MiB.
+const MOST_TABLE_CELLS: f32 = 131072.0;
 
 /// Adds the windows that larger ones are made of: of half the rows, or, when they are of one row, of half the columns.
 fn make_reachable(windows: &mut [u32; LEVELS]) {

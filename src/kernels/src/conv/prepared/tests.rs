@@ -155,11 +155,13 @@ proptest! {
             prop_oneof![Just(1usize), Just(3), Just(5), Just(17), Just(64), 1usize..40],
             prop_oneof![Just(1usize), Just(3), Just(5), Just(17), Just(64), 1usize..40],
         ),
+        group in prop_oneof![Just(1usize), Just(1), 2usize..4],
         pads in prop_oneof![Just([1usize; 4]), prop::array::uniform4(0usize..4)],
         (bias, relu, threads) in (any::<bool>(), any::<bool>(), 2usize..6),
         seed in any::<u32>(),
     ) {
-        let shape = ConvShape { batch, pads, ..shape_3x3(height, width, in_channels, out_channels) };
+        let (in_channels, out_channels) = (group * in_channels, group * out_channels);
+        let shape = ConvShape { batch, pads, group, ..shape_3x3(height, width, in_channels, out_channels) };
         prop_assume!(shape.output_size().is_some());
         in_pool(|| Layer::realistic(shape, seed).check(bias, relu, threads));
     }

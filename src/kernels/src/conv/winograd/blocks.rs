@@ -30,6 +30,7 @@ struct Block<'a> {
     layer: &'a Winograd,
     tiling: &'a Tiling,
     input: &'a [f32],
+    in_cells: Cells,
     bias: Option<&'a [f32]>,
     relu: bool,
     out: Shared,
@@ -66,6 +67,7 @@ impl Block<'_> {
                 tiling: self.tiling,
                 channels: self.layer.in_channels,
                 input: self.input,
+                cells: self.in_cells,
                 tiles: first_tile + rows.start..first_tile + rows.end,
                 row: rows.start,
                 v: self.v,
@@ -122,7 +124,7 @@ impl Block<'_> {
 }
 
 impl Winograd {
-    /// Convolves maps of the prepared layer; the shapes were checked, and `out`, of the `pooled` size if there is one,
+    /// Convolves channels `in_cells` of maps into channels `cells` of the output; the shapes were checked, and `out`, of the `pooled` size if there is one,
     /// is not empty.
     #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
     pub(in crate::conv) fn run(
@@ -131,6 +133,7 @@ impl Winograd {
         out_size: [usize; 2],
         pooled: Option<[usize; 2]>,
         input: &[f32],
+        in_cells: Cells,
         bias: Option<&[f32]>,
         relu: bool,
         threads: usize,
@@ -138,6 +141,7 @@ impl Winograd {
         cells: Cells,
         out: &mut [f32],
     ) {
+        assert!(in_cells.first + self.in_channels <= in_cells.stride);
         assert!(cells.first + self.out_channels <= cells.stride);
         let tiling = Tiling::new(self.tile, shape, out_size, pooled);
         let tiles = shape.batch * tiling.rows * tiling.columns;
@@ -158,7 +162,19 @@ impl Winograd {
                 let v = Shared::new(scratch.split_off_mut(..v_len)?);
                 let m = Shared::new(scratch.split_off_mut(..m_len)?);
                 let out_stride = cells.stride;
-                Some(Block { layer: self, tiling: &tiling, input, bias, relu, out, out_stride, v, m, sizes })
+                Some(Block {
+                    layer: self,
+                    tiling: &tiling,
+                    input,
+                    in_cells,
+                    bias,
+                    relu,
+                    out,
+                    out_stride,
+                    v,
+                    m,
+                    sizes,
+                })
             })
             .collect();
         let first_and_count = |block: usize| {

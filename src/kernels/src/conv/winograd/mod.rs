@@ -1,4 +1,4 @@
-//! Winograd's convolution for 3 x 3 windows that move by one cell, group 1.
+//! Winograd's convolution for 3 x 3 windows that move by one cell; a group is a layer of its own.
 //!
 //! ```text
 //!   tile of the input    V = B^T d B       M[i, j] = V[i, j] U[i, j]        A^T M A        tile of the output
@@ -67,7 +67,7 @@ impl Tile {
     }
 }
 
-/// A layer's transformed weights.
+/// The transformed weights of a layer, or of one of its groups.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
     isa: Isa,
@@ -83,18 +83,19 @@ pub(super) struct Winograd {
 impl Winograd {
     /// Whether the algorithm computes such layers at all.
     pub(super) fn applies(shape: &ConvShape) -> bool {
-        (shape.kernel, shape.stride, shape.dilation, shape.group) == ([3, 3], [1, 1], [1, 1], 1)
+        (shape.kernel, shape.stride, shape.dilation) == ([3, 3], [1, 1], [1, 1])
             && shape.in_channels > 0
+            && !shape.is_depthwise()
     }
 
     pub(super) fn tile(&self) -> Tile {
         self.tile
     }
 
-    /// Transforms `weights`, `[3, 3, Ci, Co]`, of the right length.
-    pub(super) fn new(isa: Isa, tile: Tile, shape: &ConvShape, weights: &[f32]) -> Self {
+    /// Transforms the weights of group `g` out of `weights`, `[3, 3, Ci / group, Co]`, of the right length.
+    pub(super) fn new(isa: Isa, tile: Tile, shape: &ConvShape, g: usize, weights: &[f32]) -> Self {
         let width = Width::of(isa);
-        let (in_channels, out_channels) = (shape.in_channels, shape.out_channels);
+        let [in_channels, out_channels] = shape.group_channels();
         let weight_stride = odd_lines(packed_len(in_channels, out_channels, width));
         let mut transformed = AlignedVec::zeros(len_of(&[tile.products(), weight_stride]));
         run_on(
@@ -104,6 +105,8 @@ impl Winograd {
                 in_channels,
                 out_channels,
                 weights,
+                row: shape.out_channels,
+                first: g * out_channels,
                 stride: weight_stride,
                 out: transformed.as_mut_slice(),
             },

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     Isa,
+    conv::Cells,
     product::{Rows, Start, Sums, multiply_panel},
     shared::Shared,
     simd::{Kernel, MAX_LANES, Vector},
@@ -54,6 +55,9 @@ pub(super) struct TransformWeights<'a> {
     pub(super) in_channels: usize,
     pub(super) out_channels: usize,
     pub(super) weights: &'a [f32],
+    /// Values in a row of the weights, of which the layer's are those from `first` on.
+    pub(super) row: usize,
+    pub(super) first: usize,
     pub(super) stride: usize,
     pub(super) out: &'a mut [f32],
 }
@@ -78,12 +82,12 @@ impl TransformWeights<'_> {
     /// The CPU has the instruction set of `V`.
     #[inline(always)]
     unsafe fn transform<F: Transform<3, T>, V: Vector, const T: usize>(self) {
-        let Self { in_channels, out_channels, weights, stride, out, .. } = self;
+        let Self { in_channels, out_channels, weights, row, first: first_channel, stride, out, .. } = self;
         let padded = out_channels.next_multiple_of(V::LANES);
         let panel_width = V::PANEL * V::LANES;
-        assert!(weights.len() == 9 * in_channels * out_channels);
+        assert!(weights.len() == 9 * in_channels * row && first_channel + out_channels <= row);
         assert!(in_channels * padded <= stride && out.len() == T * T * stride);
-        let (tap, row) = (in_channels * out_channels, out_channels);
+        let (tap, weights) = (in_channels * row, weights.as_ptr().wrapping_add(first_channel));
         for first in (0..padded).step_by(panel_width) {
             let width = panel_width.min(padded - first);
             for ci in 0..in_channels {
@@ -95,8 +99,7 @@ impl TransformWeights<'_> {
                     // `first` hold `in_channels * first` values of each matrix, so that the vector written ends
                     // at or before `in_channels * padded <= stride`.
                     unsafe {
-                        let mut from =
-                            Square { data: weights.as_ptr().add(ci * row + co), row: 3 * tap, column: tap };
+                        let mut from = Square { data: weights.add(ci * row + co), row: 3 * tap, column: tap };
                         if lanes < V::LANES {
                             let to =
                                 Square { data: scrap.0.as_mut_ptr(), row: 3 * V::LANES, column: V::LANES };
@@ -116,7 +119,9 @@ impl TransformWeights<'_> {
 pub(super) struct TransformInput<'a> {
     pub(super) tiling: &'a Tiling,
     pub(super) channels: usize,
+    /// The map, and which channels of its cells are the layer's.
     pub(super) input: &'a [f32],
+    pub(super) cells: Cells,
     /// Tiles of the batch, the first of which is row `row` of each part of V.
     pub(super) tiles: Range<usize>,
     pub(super) row: usize,
@@ -147,17 +152,17 @@ impl TransformInput<'_> {
     /// at least `channels` in whole vectors.
     #[inline(always)]
     unsafe fn transform<F: Transform<T, T>, V: Vector, const T: usize>(self) {
-        let channels = self.channels;
+        let Self { channels, cells, .. } = self;
         let width = self.tiling.width;
         for (row, tile) in (self.row..).zip(self.tiles) {
             let Place { first, rows, columns } = self.tiling.input(tile);
             let inside = rows == (0..T) && columns == (0..T);
-            let first = self.input.as_ptr().wrapping_offset(first * channels as isize);
+            let first = self.input.as_ptr().wrapping_offset(first * cells.stride as isize);
             for c in (0..channels).step_by(V::LANES) {
                 let lanes = V::LANES.min(channels - c);
                 let mut scrap;
-                let mut from =
-                    Square { data: first.wrapping_add(c), row: width * channels, column: channels };
+                let data = first.wrapping_add(cells.first + c);
+                let mut from = Square { data, row: width * cells.stride, column: cells.stride };
                 // SAFETY: cells in `rows x columns` exist, and so do `lanes` channels of each from `c` on. The tile
                 // is read in place only when it has all cells and lanes, else from `scrap`. V has room for whole
                 // vectors in each row, says the caller.
