@@ -248,7 +248,7 @@ pub enum Precision {
     #[default]
     F32,
     /// The upper half of it, 8 significant bits: the weights of ungrouped convolutions and of fully connected layers, but
-    /// for the first layer and the last ones. All others, and biases, stay f32.
+    /// for the layer that reads the image. All others, and biases, stay f32.
     Bf16,
 }
 
