@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use frcnn::{BBox, Detector, Frame, Options};
 use frcnn_bundle::Bundle;
 use frcnn_compiler::arch::{Arch, new_model};
-use frcnn_compiler::{Compiled, Svd, compile, load_manifest};
+use frcnn_compiler::{Compiled, compile, load_manifest};
 
 /// The folder of reference data; if there is none, says so in the name of `test`.
 pub fn shared(test: &str) -> Option<PathBuf> {
@@ -47,13 +47,13 @@ pub fn say(line: &str) {
 pub fn bccd(shared: &Path) -> Arc<Bundle> {
     static BUNDLE: OnceLock<Arc<Bundle>> = OnceLock::new();
     let model = shared.join("models/bccd-squeezenet");
-    BUNDLE.get_or_init(|| compile_file(&model.join("model.onnx"), Svd::None).bundle).clone()
+    BUNDLE.get_or_init(|| compile_file(&model.join("model.onnx"), &Default::default()).bundle).clone()
 }
 
 /// Compiles an ONNX file with the manifest beside it.
-pub fn compile_file(onnx: &Path, svd: Svd) -> Compiled {
+pub fn compile_file(onnx: &Path, options: &frcnn_compiler::Options) -> Compiled {
     let manifest = load_manifest(&onnx.with_file_name("manifest.json")).unwrap();
-    compile(onnx, &manifest, &frcnn_compiler::Options { svd }, &mut |_| {}).unwrap()
+    compile(onnx, &manifest, options, &mut |_| {}).unwrap()
 }
 
 /// An untrained SqueezeNet Fast R-CNN with 3 classes, compiled; once per test program.

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use frcnn::{BBox, Detections};
+use frcnn::{BBox, Bundle, Detections};
+use frcnn_compiler::{Options, Precision};
 use frcnn_tests::matching::{Found, Tolerance, compare};
 use frcnn_tests::tensors::TensorFile;
 use frcnn_tests::voc::{annotation, mean_average_precision};
-use frcnn_tests::{Photo, bccd, detector, say, shared};
+use frcnn_tests::{Photo, bccd, compile_file, detector, say, shared};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -34,10 +36,15 @@ fn references(shared: &Path) -> BTreeMap<String, Vec<Found>> {
     references.images.iter().map(|(stem, list)| (stem.clone(), list.iter().map(found).collect())).collect()
 }
 
-/// Detections on every test photo, decoded from `folder`.
-fn detect_all(shared: &Path, folder: &str, extension: &str) -> BTreeMap<String, Vec<Found>> {
+/// Detections of `bundle` on every test photo, decoded from `folder`.
+fn detect_all(
+    shared: &Path,
+    bundle: &Arc<Bundle>,
+    folder: &str,
+    extension: &str,
+) -> BTreeMap<String, Vec<Found>> {
     let proposals = TensorFile::open(&shared.join("data/bccd/proposals_selective_search.safetensors"));
-    let mut session = detector(&bccd(shared), 2).session();
+    let mut session = detector(bundle, 2).session();
     let found = |detections: &Detections| {
         detections.iter().map(|d| Found { class_id: d.class_id, score: d.score, bbox: d.bbox }).collect()
     };
@@ -68,7 +75,7 @@ fn map(shared: &Path, detections: &BTreeMap<String, Vec<Found>>) -> f64 {
 #[test]
 fn lossless_photos_give_the_reference_detections() {
     let Some(shared) = shared("lossless_photos_give_the_reference_detections") else { return };
-    let found = detect_all(&shared, "PNGImages", "png");
+    let found = detect_all(&shared, &bccd(&shared), "PNGImages", "png");
     let tolerance = Tolerance { min_score: 0.1, iou: 0.99, score: 0.002, nms: (0.3, 1e-3) };
     let (mut compared, mut real) = (0, Vec::new());
     for (stem, expected) in references(&shared) {
@@ -91,6 +98,18 @@ fn lossless_photos_give_the_reference_detections() {
 #[test]
 fn jpeg_photos_score_the_same() {
     let Some(shared) = shared("jpeg_photos_score_the_same") else { return };
-    let map = map(&shared, &detect_all(&shared, "JPEGImages", "jpg"));
+    let map = map(&shared, &detect_all(&shared, &bccd(&shared), "JPEGImages", "jpg"));
     assert!((map - 0.6888).abs() < 0.005, "mAP {map}");
+}
+
+/// Single scores move by some thousandths, and with them which of two overlapping boxes wins; the score over all of them
+/// must not move by more than 0.3 points.
+#[test]
+fn bf16_scores_the_same() {
+    let Some(shared) = shared("bf16_scores_the_same") else { return };
+    let options = Options { precision: Precision::Bf16, ..Options::default() };
+    let compiled = compile_file(&shared.join("models/bccd-squeezenet/model.onnx"), &options);
+    let map = map(&shared, &detect_all(&shared, &compiled.bundle, "PNGImages", "png"));
+    say(&format!("mAP in bf16 {map:.4}"));
+    assert!((map - 0.6888).abs() < 0.003, "mAP {map}");
 }

@@ -14,6 +14,7 @@
 //! | ONNX nodes to the bundle's layers, weights to channels last | `lower`, `network` |
 //! | check against tract-onnx on a seeded input | `referee` |
 //! | truncated SVD of fully connected layers | `svd`, `factor` |
+//! | reduced precision | `precision` |
 //! | a bundle as ONNX again | `emit` |
 //! | the published architectures, untrained | [`arch`], [`onnx_writer`] |
 //!
@@ -29,6 +30,7 @@ mod error;
 mod factor;
 mod lower;
 mod network;
+mod precision;
 mod referee;
 mod report;
 mod rois;
@@ -49,6 +51,7 @@ use split::Split;
 
 pub use emit::{EmitError, emit_onnx};
 pub use error::{Error, Problem};
+pub use frcnn_bundle::Precision;
 pub use report::{Agreement, Drift, FactoredLayer, Report};
 pub use source::load_manifest;
 
@@ -71,6 +74,8 @@ pub enum Svd {
 pub struct Options {
     /// Factoring of fully connected layers.
     pub svd: Svd,
+    /// What weights are stored as, and layers computed in.
+    pub precision: Precision,
 }
 
 /// A compiled network.
@@ -136,6 +141,15 @@ fn compile_source(
         let drift = if result.layers.is_empty() { None } else { Some(trial.drift(&factored)?) };
         (factored, result.layers, result.left_whole, drift)
     };
+    let (bundle, rounding) = match options.precision {
+        Precision::F32 => (bundle, None),
+        Precision::Bf16 => {
+            progress("rounding to bf16");
+            let rounded = Arc::new(precision::to_bf16(&bundle)?);
+            let drift = trial.rounding(&bundle, &rounded)?;
+            (rounded, Some(drift))
+        }
+    };
     let (height, width) = nominal_size(manifest);
     let report = Report {
         cost: NetworkCost::new(bundle.contents(), height, width)?,
@@ -143,6 +157,7 @@ fn compile_source(
         not_factored,
         agreement,
         drift,
+        rounding,
         file_bytes: bundle.file_len() as u64,
     };
     Ok(Compiled { bundle, report })

@@ -190,10 +190,25 @@ impl Trial {
     /// What `factored` makes of the same pooled features, against this trial's network.
     pub(crate) fn drift(&self, factored: &Arc<Bundle>) -> Result<Drift, Problem> {
         let output = Detector::new(factored.clone(), &Options::default())?.session().head(&self.pooled)?;
-        Ok(Drift {
-            cls_prob: max_difference(&self.output.cls_prob, &output.cls_prob),
-            bbox_pred: max_difference(&self.output.bbox_pred, &output.bbox_pred),
-        })
+        Ok(drift(&self.output, &output))
+    }
+
+    /// What `rounded` makes of the same blob, against `exact`, its network in f32.
+    pub(crate) fn rounding(&self, exact: &Arc<Bundle>, rounded: &Arc<Bundle>) -> Result<Drift, Problem> {
+        let run = |bundle: &Arc<Bundle>| -> Result<HeadOutput, Problem> {
+            let mut session = Detector::new(bundle.clone(), &Options::default())?.session();
+            let map = session.trunk(&self.blob)?;
+            let pooled = session.roi_pool(&[map], &self.rois)?;
+            Ok(session.head(&pooled)?)
+        };
+        Ok(drift(&run(exact)?, &run(rounded)?))
+    }
+}
+
+fn drift(before: &HeadOutput, after: &HeadOutput) -> Drift {
+    Drift {
+        cls_prob: max_difference(&before.cls_prob, &after.cls_prob),
+        bbox_pred: max_difference(&before.bbox_pred, &after.bbox_pred),
     }
 }
 

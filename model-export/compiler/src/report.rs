@@ -16,6 +16,8 @@ pub struct Report {
     pub agreement: Agreement,
     /// What factoring changed, if any layer was factored.
     pub drift: Option<Drift>,
+    /// What reduced precision changed, if it was asked for.
+    pub rounding: Option<Drift>,
     /// Length of the bundle.
     pub file_bytes: u64,
 }
@@ -70,7 +72,7 @@ pub struct Agreement {
     pub bbox_pred: f64,
 }
 
-/// Largest absolute changes that factoring alone makes to the head's outputs, on the same input.
+/// Largest absolute changes that one step of compiling alone makes to the head's outputs, on the same input.
 #[derive(Clone, Debug, Serialize)]
 pub struct Drift {
     /// Of a class probability.

@@ -10,8 +10,9 @@ mod common;
 
 use std::path::Path;
 
-use frcnn_bundle::{Manifest, Op};
-use frcnn_compiler::{Compiled, Error, Options, Svd, compile};
+use frcnn_bundle::{Bundle, Manifest, Op};
+use frcnn_compiler::{Compiled, Error, Options, Precision, Svd, compile};
+use frcnn_core::{bf16_from_f32, bf16_to_f32};
 use tract_onnx::pb::ModelProto;
 
 fn manifest(classes: usize) -> Manifest {
@@ -22,10 +23,14 @@ fn manifest(classes: usize) -> Manifest {
 }
 
 fn compile_with(model: &ModelProto, manifest: &Manifest, svd: Svd) -> Result<Compiled, Error> {
+    compile_to(model, manifest, &Options { svd, ..Options::default() })
+}
+
+fn compile_to(model: &ModelProto, manifest: &Manifest, options: &Options) -> Result<Compiled, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     frcnn_compiler::onnx_writer::write(model, &path).unwrap();
-    compile(&path, manifest, &Options { svd }, &mut |_| {})
+    compile(&path, manifest, options, &mut |_| {})
 }
 
 fn try_compile(model: &ModelProto, svd: Svd) -> Result<Compiled, Error> {
@@ -47,6 +52,38 @@ fn every_trunk_and_head_compiles_and_agrees() {
             [("conv", agreement.conv), ("cls_prob", agreement.cls_prob), ("bbox_pred", agreement.bbox_pred)]
         {
             assert!(error < 1e-4, "{name}: {stage} is off by {error:e}");
+        }
+    }
+}
+
+#[test]
+fn bf16_rounds_the_weights_of_layers_with_many_products() {
+    let options = Options { precision: Precision::Bf16, ..Options::default() };
+    for (name, model) in good() {
+        let exact = try_compile(&model(), Svd::None).unwrap().bundle;
+        let rounded = compile_to(&model(), &manifest(4), &options).unwrap();
+        let drift = rounded.report.rounding.unwrap_or_else(|| panic!("{name}: no drift"));
+        // Scores near 1/4, whose logits move by some hundredths.
+        assert!(drift.cls_prob < 0.05, "{name}: a score moved by {}", drift.cls_prob);
+
+        let rounded = rounded.bundle;
+        assert_eq!(rounded.contents().precision, Precision::Bf16, "{name}");
+        assert_eq!(Bundle::from_bytes(rounded.as_bytes()).unwrap().contents(), rounded.contents());
+        let contents = exact.contents();
+        for layer in contents.trunk.layers.iter().chain(&contents.head.layers) {
+            for id in layer.op.sections() {
+                let weights = exact.weights(id).iter();
+                let is_output = ["cls_score", "bbox_pred"].contains(&&*layer.name);
+                let is_first = matches!(&layer.op, Op::Conv(conv) if conv.in_channels == 3);
+                let rounds = layer.op.bf16_weight() == Some(id) && !is_output && !is_first;
+                let expected: Vec<f32> = if rounds {
+                    weights.map(|&weight| bf16_to_f32(bf16_from_f32(weight))).collect()
+                } else {
+                    assert!(!rounded.weights(id).is_empty(), "{name}: {} is f32", layer.name);
+                    weights.copied().collect()
+                };
+                assert_eq!(rounded.weights_as_f32(id), expected, "{name}: {}", layer.name);
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ fn manifest() -> Manifest {
 fn compile_in(folder: &Path, name: &str, model: &ModelProto, svd: Svd) -> Compiled {
     let path = folder.join(name).with_extension("onnx");
     onnx_writer::write(model, &path).unwrap();
-    compile(&path, &manifest(), &Options { svd }, &mut |_| {}).unwrap()
+    compile(&path, &manifest(), &Options { svd, ..Options::default() }, &mut |_| {}).unwrap()
 }
 
 fn again(bundle: &Bundle) -> Arc<Bundle> {

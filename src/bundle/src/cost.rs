@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::graph::{Contents, Graph, Layer, Op};
+use crate::graph::{Contents, Graph, Layer, Op, Section};
 use crate::{Error, Manifest, Shape};
 
 /// Blob height and width that a 4:3 photo gets at the manifest's first scale.
@@ -97,8 +97,8 @@ fn shapes(graph: &Graph, input: Shape) -> Result<Vec<Shape>, Error> {
 }
 
 fn layer_cost(contents: &Contents, graph: &'static str, layer: &Layer, output: Shape) -> LayerCost {
-    let sections = layer.op.sections().filter_map(|id| contents.sections.get(id as usize));
-    let weight_bytes = sections.map(|s| s.bytes).sum();
+    let sections = || layer.op.sections().filter_map(|id| contents.sections.get(id as usize));
+    let weight_bytes = sections().map(|s| s.bytes).sum();
     let values = output.len() as u64;
     let macs = match &layer.op {
         Op::Conv(c) => {
@@ -116,7 +116,7 @@ fn layer_cost(contents: &Contents, graph: &'static str, layer: &Layer, output: S
         name: layer.name.clone(),
         op: layer.op.name(),
         output: output.to_string(),
-        parameters: weight_bytes / 4,
+        parameters: sections().filter_map(Section::values).sum(),
         weight_bytes,
         macs,
         activation_bytes: values * 4,

@@ -1,13 +1,15 @@
 //! Reading and writing the file. The byte layout is in the crate's documentation.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use frcnn_core::bf16_to_f32;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::storage::{ALIGN, AlignedBytes};
-use crate::{Contents, Error, Section, SectionId};
+use crate::{Contents, Error, Precision, Section, SectionId};
 
 /// Version of the format that this crate reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -66,10 +68,31 @@ impl Bundle {
         &self.contents
     }
 
-    /// A section's weights in the layout that its layer documents; empty for an id that does not exist.
+    /// An f32 section's weights in the layout that its layer documents; empty for one that is bf16, or does not exist.
     pub fn weights(&self, id: SectionId) -> &[f32] {
-        let section = self.contents.sections.get(id as usize);
-        section.and_then(|s| section_bytes(self.bytes.as_slice(), s)).map_or(&[], bytemuck::cast_slice)
+        self.section(id, Precision::F32).map_or(&[], bytemuck::cast_slice)
+    }
+
+    /// The same of a bf16 section, as bits; empty for one that is f32, or does not exist.
+    pub fn bf16_weights(&self, id: SectionId) -> &[u16] {
+        self.section(id, Precision::Bf16).map_or(&[], bytemuck::cast_slice)
+    }
+
+    /// A section's weights, widened to f32 where they are bf16.
+    pub fn weights_as_f32(&self, id: SectionId) -> Cow<'_, [f32]> {
+        match self.bf16_weights(id) {
+            [] => Cow::Borrowed(self.weights(id)),
+            bits => Cow::Owned(bits.iter().map(|&bits| bf16_to_f32(bits)).collect()),
+        }
+    }
+
+    /// The bytes of a section of that precision.
+    fn section(&self, id: SectionId, precision: Precision) -> Option<&[u8]> {
+        let section = self.contents.sections.get(id as usize)?;
+        if section.precision() != Some(precision) {
+            return None;
+        }
+        section_bytes(self.bytes.as_slice(), section)
     }
 
     /// Length of the file in bytes.
@@ -180,7 +203,21 @@ fn section_bytes<'a>(file: &'a [u8], section: &Section) -> Option<&'a [u8]> {
 #[derive(Default)]
 pub struct BundleWriter {
     sections: Vec<Section>,
-    data: Vec<Vec<f32>>,
+    data: Vec<Data>,
+}
+
+enum Data {
+    F32(Vec<f32>),
+    Bf16(Vec<u16>),
+}
+
+impl Data {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Data::F32(values) => bytemuck::cast_slice(values),
+            Data::Bf16(bits) => bytemuck::cast_slice(bits),
+        }
+    }
 }
 
 impl BundleWriter {
@@ -191,9 +228,18 @@ impl BundleWriter {
 
     /// Adds a tensor of weights and gives the id by which layers refer to it.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize], data: Vec<f32>) -> SectionId {
-        let bytes: &[u8] = bytemuck::cast_slice(&data);
+        self.push(name.into(), shape, Data::F32(data))
+    }
+
+    /// Adds a tensor of bf16 weights, given as their bits.
+    pub fn add_bf16(&mut self, name: impl Into<String>, shape: &[usize], bits: Vec<u16>) -> SectionId {
+        self.push(name.into(), shape, Data::Bf16(bits))
+    }
+
+    fn push(&mut self, name: String, shape: &[usize], data: Data) -> SectionId {
+        let bytes = data.bytes();
         self.sections.push(Section {
-            name: name.into(),
+            name,
             shape: shape.iter().map(|&d| d as u32).collect(),
             offset: 0,
             bytes: bytes.len() as u64,
@@ -201,16 +247,6 @@ impl BundleWriter {
         });
         self.data.push(data);
         (self.sections.len() - 1) as SectionId
-    }
-
-    /// The sections added so far, their offsets not yet known.
-    pub fn sections(&self) -> &[Section] {
-        &self.sections
-    }
-
-    /// The weights of a section added before; empty for an id that does not exist.
-    pub fn weights(&self, id: SectionId) -> &[f32] {
-        self.data.get(id as usize).map_or(&[], Vec::as_slice)
     }
 
     /// Puts `contents` (whose `sections` are replaced by this writer's) and the weights together, and
@@ -252,7 +288,7 @@ impl BundleWriter {
         bytes.write_at(PRELUDE, &record);
         // Each tensor is dropped once it is in its place: VGG16's weights fit in memory twice, not thrice.
         for (section, data) in contents.sections.iter().zip(self.data) {
-            bytes.write_at(section.offset as usize, bytemuck::cast_slice(&data));
+            bytes.write_at(section.offset as usize, data.bytes());
         }
         Bundle::from_aligned(bytes)
     }

@@ -19,7 +19,7 @@ pub struct Contents {
     pub sections: Vec<Section>,
     /// The fully connected layers that were factored.
     pub factored: Vec<Factored>,
-    /// What the weights are stored as.
+    /// What the weights are stored as; a section's length tells which.
     pub precision: Precision,
     /// Where it all came from.
     pub source: Source,
@@ -194,10 +194,35 @@ pub struct Section {
     pub shape: Vec<u32>,
     /// Where it starts, in bytes from the start of the file; a multiple of 64.
     pub offset: u64,
-    /// Its length in bytes.
+    /// Its length in bytes: 4 for each value in f32, 2 in bf16.
     pub bytes: u64,
     /// xxh3-128 of its bytes.
     pub hash: u128,
+}
+
+impl Contents {
+    /// Whether the layer with these weights computes in bf16.
+    pub fn is_bf16(&self, weight: SectionId) -> bool {
+        let section = self.sections.get(weight as usize);
+        self.precision == Precision::Bf16 && section.and_then(Section::precision) == Some(Precision::Bf16)
+    }
+}
+
+impl Section {
+    /// Values in it; `None` when there are too many to count.
+    pub(crate) fn values(&self) -> Option<u64> {
+        self.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::from(d)))
+    }
+
+    /// What its values are; `None` when the length is that of neither.
+    pub fn precision(&self) -> Option<Precision> {
+        let values = self.values()?;
+        match self.bytes {
+            bytes if values.checked_mul(4) == Some(bytes) => Some(Precision::F32),
+            bytes if values.checked_mul(2) == Some(bytes) => Some(Precision::Bf16),
+            _ => None,
+        }
+    }
 }
 
 /// A fully connected layer that was replaced by two thinner ones, `NAME_L` and `NAME_U`.
@@ -215,12 +240,29 @@ pub struct Factored {
     pub relative_error: f32,
 }
 
-/// What the weights are stored as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the weights of layers with many products are stored as, and what these layers are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// IEEE single precision.
+    #[default]
     F32,
+    /// The upper half of it, 8 significant bits: the weights of ungrouped convolutions and of fully connected layers, but
+    /// for the first layer and the last ones. All others, and biases, stay f32.
+    Bf16,
+}
+
+impl Precision {
+    /// Every precision, the exactest first.
+    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+    /// As the command line and JSON have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
 }
 
 /// Where a bundle came from.
@@ -254,6 +296,15 @@ impl Op {
             Op::Flatten => "Flatten",
             Op::Gemm(_) => "Gemm",
             Op::Softmax => "Softmax",
+        }
+    }
+
+    /// The weights that may be bf16 in a network of that precision.
+    pub fn bf16_weight(&self) -> Option<SectionId> {
+        match self {
+            Op::Conv(conv) if conv.group == 1 => Some(conv.weight),
+            Op::Gemm(gemm) => Some(gemm.weight),
+            _ => None,
         }
     }
 

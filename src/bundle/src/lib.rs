@@ -20,7 +20,7 @@
 //! | 48 | 16 | zero |
 //! | 64 | … | contents: a [`Contents`] in [postcard](https://postcard.jamesmunns.com)'s wire format |
 //! | … | … | zeros up to the next multiple of 64 |
-//! | … | … | weight sections, each f32, each starting at a multiple of 64, zeros between |
+//! | … | … | weight sections, f32 or bf16, each starting at a multiple of 64, zeros between |
 //!
 //! The sections' offsets are in the contents record. Because they are aligned within the file, the
 //! weights can be used in place wherever the file itself is aligned: in a mapped file, or in memory.
@@ -32,6 +32,9 @@
 //! Every product of the network is `rows × weights` with row-major weights `[in, out]`, so a section can
 //! be streamed by a GEMM as it lies: convolutions are `[Kh, Kw, Ci/group, Co]`, fully connected layers
 //! `[in, out]`. Feature maps are channels last.
+//!
+//! In a network of [`Precision::Bf16`] weights of ungrouped convolutions and of fully connected layers may be bf16, half
+//! as long; biases and all others are f32.
 #![forbid(unsafe_code)]
 
 #[cfg(target_endian = "big")]

@@ -1,6 +1,6 @@
 //! Whether a contents record describes a Fast R-CNN that can be run: checked once, then relied on.
 
-use crate::graph::{Contents, Graph, Layer, Op, Section, SectionId};
+use crate::graph::{Contents, Graph, Layer, Op, Precision, SectionId};
 use crate::{Error, Shape};
 
 /// No manifest may ask for more detections per image than this.
@@ -27,15 +27,14 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
         return Err(Error::Network(format!("spatial scale {} is not in (0, 1]", pooling.spatial_scale)));
     }
     for section in &contents.sections {
-        let values = section.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::from(d)));
-        if values.and_then(|n| n.checked_mul(4)) != Some(section.bytes) {
+        if section.precision().is_none() {
             let problem = format!("of shape {:?} cannot be {} bytes", section.shape, section.bytes);
             return Err(Error::Section { name: section.name.clone(), problem });
         }
     }
     for (which, graph) in [("trunk", &contents.trunk), ("head", &contents.head)] {
         for layer in &graph.layers {
-            check_layer(layer, &contents.sections).map_err(|problem| Error::Layer {
+            check_layer(layer, contents).map_err(|problem| Error::Layer {
                 graph: which,
                 layer: layer.name.clone(),
                 problem,
@@ -86,7 +85,8 @@ fn outputs(graph: &Graph, shapes: &[Shape]) -> Vec<Shape> {
     graph.outputs.iter().filter_map(|&value| shapes.get(value as usize).copied()).collect()
 }
 
-fn check_layer(layer: &Layer, sections: &[Section]) -> Result<(), String> {
+fn check_layer(layer: &Layer, contents: &Contents) -> Result<(), String> {
+    let (sections, reduced) = (&contents.sections, contents.precision == Precision::Bf16);
     let within = |what: &str, values: &[u32], low: u32| {
         if values.iter().all(|v| (low..=MAX_WINDOW).contains(v)) {
             Ok(())
@@ -99,7 +99,13 @@ fn check_layer(layer: &Layer, sections: &[Section]) -> Result<(), String> {
         Some(section) if section.shape != shape => {
             Err(format!("its weights `{}` have shape {:?}, not {shape:?}", section.name, section.shape))
         }
-        Some(_) => Ok(()),
+        // Only layers that can compute in bf16 read such weights.
+        Some(section) => match section.precision() {
+            Some(Precision::Bf16) if !reduced || layer.op.bf16_weight() != Some(id) => {
+                Err(format!("its weights `{}` are not f32", section.name))
+            }
+            _ => Ok(()),
+        },
     };
     let numbers = |values: &[f32]| {
         if values.iter().any(|v| v.is_nan()) {

@@ -98,7 +98,7 @@ fn text(summary: &Summary<'_>) -> String {
     text += "\nBundle\n\n";
     text += &tables::pairs(&[
         ("file", format!("{} ({} bytes)", units::bytes(summary.file_bytes as u64), summary.file_bytes)),
-        ("precision", precision(summary.precision).to_string()),
+        ("precision", summary.precision.name().to_string()),
         ("compiler", summary.source.compiler.to_string()),
         ("ONNX sha256", summary.source.onnx_sha256.clone()),
         ("RoI pooling", format!("{rows} x {columns}, spatial scale {}", summary.roi_pooling.spatial_scale)),
@@ -129,12 +129,6 @@ fn manifest(manifest: &Manifest) -> String {
         ("NMS IoU", manifest.nms_iou.to_string()),
         ("max detections", manifest.max_detections.to_string()),
     ])
-}
-
-fn precision(precision: Precision) -> &'static str {
-    match precision {
-        Precision::F32 => "f32",
-    }
 }
 
 fn factored_row(factored: &Factored) -> FactoredRow<'_> {

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bbox;
+pub mod bf16;
 pub mod coder;
 pub mod detection;
 pub mod nms;
@@ -25,6 +26,7 @@ pub mod shape_error;
 pub mod window;
 
 pub use bbox::BBox;
+pub use bf16::{bf16_from_f32, bf16_to_f32};
 pub use coder::BoxCoder;
 pub use detection::{Detection, Detections};
 pub use nms::{keep_best, nms};

@@ -48,7 +48,7 @@ impl Isa {
         by_name.or_else(|| Self::available().last()).unwrap_or(Self::Scalar)
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",

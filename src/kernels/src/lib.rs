@@ -17,6 +17,7 @@
 extern crate alloc;
 
 mod aligned;
+mod bf16;
 mod conv;
 mod gemm;
 mod isa;
@@ -34,6 +35,7 @@ mod tasks;
 mod test_random;
 mod window;
 
+pub use bf16::{Bf16Conv, Bf16Isa, Map, MapMut};
 pub use conv::{Cells, ConvAlgorithm, ConvShape, PreparedConv, conv2d_into, conv2d_reference};
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};

@@ -15,11 +15,12 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use frcnn_core::ShapeError;
+use frcnn_core::{ShapeError, bf16_to_f32};
 
 use crate::{
-    Isa,
+    Bf16Isa, Isa,
     aligned::AlignedVec,
+    bf16::{Bf16Weights, PANEL, Rounded},
     gemm::check_bias,
     len_of,
     product::{Left, Rows, Start, Sums, multiply_panel, pack_rows, packed_len},
@@ -33,6 +34,8 @@ use crate::{
 const K_BLOCK: usize = 784;
 /// Rows in a block: with [`K_BLOCK`] values of each they stay in L2.
 const ROW_BLOCK: usize = 336;
+/// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel.
+const BF16_ROW_BLOCK: usize = 256;
 /// Most values in a row of a panel.
 const MAX_PANEL: usize = 4 * MAX_LANES;
 
@@ -57,11 +60,16 @@ pub enum KOrder {
 #[derive(Clone, Debug)]
 pub struct PreparedLinear {
     isa: Isa,
-    width: Width,
     in_features: usize,
     out_features: usize,
     order: KOrder,
-    weights: AlignedVec,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    F32 { width: Width, weights: AlignedVec },
+    Bf16(Bf16Weights),
 }
 
 impl PreparedLinear {
@@ -92,10 +100,7 @@ impl PreparedLinear {
         order: KOrder,
         threads: usize,
     ) -> Result<Self, ShapeError> {
-        ShapeError::check("weights", len_of(&[in_features, out_features]), weights.len())?;
-        if let KOrder::ChannelSlabs { bins, channels } = order {
-            ShapeError::check("bins and channels", in_features, len_of(&[bins, channels]))?;
-        }
+        order.check(in_features, out_features, weights.len())?;
         let width = Width::of(isa);
         let rows: Vec<usize> = order.features(in_features).collect();
         let padded = out_features.next_multiple_of(width.lanes);
@@ -109,7 +114,49 @@ impl PreparedLinear {
                 packed[..channels].copy_from_slice(&weights[row * out_features + first..][..channels]);
             }
         });
-        Ok(Self { isa, width, in_features, out_features, order, weights: packed })
+        Ok(Self { isa, in_features, out_features, order, form: Form::F32 { width, weights: packed } })
+    }
+
+    /// [`PreparedLinear::new`] of bf16 weights, given as their bits: input features are rounded to bf16, too, and products
+    /// added up in f32. On a CPU without instructions for it (see [`Bf16Isa`]) the weights are widened, and nothing is
+    /// rounded.
+    ///
+    /// # Errors
+    /// As [`PreparedLinear::new`].
+    pub fn from_bf16(
+        weights: &[u16],
+        in_features: usize,
+        out_features: usize,
+        order: KOrder,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
+        Self::from_bf16_with(Bf16Isa::detect(), weights, in_features, out_features, order, threads)
+    }
+
+    /// [`PreparedLinear::from_bf16`] on chosen instructions, for tests and benches.
+    ///
+    /// # Errors
+    /// As [`PreparedLinear::new`].
+    pub fn from_bf16_with(
+        isa: Option<Bf16Isa>,
+        weights: &[u16],
+        in_features: usize,
+        out_features: usize,
+        order: KOrder,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
+        order.check(in_features, out_features, weights.len())?;
+        let blocks = order.blocks(in_features);
+        let packed = isa.and_then(|isa| Bf16Weights::new(isa, weights, out_features, &blocks, threads));
+        match packed {
+            Some(packed) => {
+                Ok(Self { isa: Isa::detect(), in_features, out_features, order, form: Form::Bf16(packed) })
+            }
+            None => {
+                let widened: Vec<f32> = weights.iter().map(|&bits| bf16_to_f32(bits)).collect();
+                Self::new(&widened, in_features, out_features, order, threads)
+            }
+        }
     }
 
     /// `K`.
@@ -133,7 +180,10 @@ impl PreparedLinear {
 
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
-        size_of_val(self.weights.as_slice())
+        match &self.form {
+            Form::F32 { weights, .. } => size_of_val(weights.as_slice()),
+            Form::Bf16(weights) => weights.weight_bytes(),
+        }
     }
 
     /// `out[rows, N] = x[rows, K] w + bias`, then ReLU if `relu`.
@@ -170,8 +220,14 @@ impl PreparedLinear {
         threads: usize,
         out: &mut [f32],
     ) {
-        let padded = self.out_features.next_multiple_of(self.width.lanes);
-        let panels = padded.div_ceil(self.width.panel);
+        let (width, weights) = match &self.form {
+            Form::F32 { width, weights } => (*width, weights.as_slice()),
+            Form::Bf16(weights) => {
+                return self.accumulate_bf16(weights, parts, begin, relu, rows, threads, out);
+            }
+        };
+        let padded = self.out_features.next_multiple_of(width.lanes);
+        let panels = padded.div_ceil(width.panel);
         let tasks = tasks::task_count(threads);
         // Blocks of rows for each task when there are enough of them, otherwise panels.
         let row_block = if rows >= 2 * ROW_BLOCK { ROW_BLOCK } else { rows };
@@ -185,7 +241,37 @@ impl PreparedLinear {
             let rows = block * row_block..rows.min((block + 1) * row_block);
             let panels = share * panels / shares..(share + 1) * panels / shares;
             // SAFETY: units have different rows or panels, hence different parts of `out`.
-            unsafe { self.multiply(parts, begin, relu, rows, panels, room, shared, out_len) };
+            unsafe { self.multiply(width, weights, parts, begin, relu, rows, panels, room, shared, out_len) };
+        });
+    }
+
+    /// [`PreparedLinear::accumulate`] of a bf16 layer.
+    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their sizes")]
+    fn accumulate_bf16(
+        &self,
+        weights: &Bf16Weights,
+        parts: &[KPart<'_>],
+        begin: Option<Option<&[f32]>>,
+        relu: bool,
+        rows: usize,
+        threads: usize,
+        out: &mut [f32],
+    ) {
+        let n = self.out_features;
+        assert!(len_of(&[rows, n]) <= out.len() && begin.flatten().is_none_or(|bias| bias.len() == n));
+        let tasks = tasks::task_count(threads);
+        let row_block = rows.min(BF16_ROW_BLOCK).max(1);
+        let (row_blocks, panels) = (rows.div_ceil(row_block), n.div_ceil(PANEL));
+        // Each share of the panels rounds the rows anew: no more than the tasks ask for.
+        let shares = if row_blocks >= 2 * tasks { 1 } else { tasks };
+        let mut rounded: Vec<Rounded> = (0..tasks).map(|_| Rounded::default()).collect();
+        let shared = Shared::new(out);
+        tasks::for_each_index(&mut rounded, row_blocks * shares, |rounded, unit| {
+            let (block, share) = (unit / shares, unit % shares);
+            let rows = block * row_block..rows.min((block + 1) * row_block);
+            let panels = share * panels / shares..(share + 1) * panels / shares;
+            // SAFETY: `out` has all rows, as seen above; units have different rows or panels.
+            unsafe { weights.multiply(parts, begin, relu, rows, panels, rounded, shared) };
         });
     }
 
@@ -194,6 +280,8 @@ impl PreparedLinear {
     #[expect(clippy::too_many_arguments, reason = "a unit of work is its operands and their ranges")]
     unsafe fn multiply(
         &self,
+        Width { lanes, panel }: Width,
+        weights: &[f32],
         parts: &[KPart<'_>],
         begin: Option<Option<&[f32]>>,
         relu: bool,
@@ -204,7 +292,6 @@ impl PreparedLinear {
         out_len: usize,
     ) {
         let (k, n) = (self.in_features, self.out_features);
-        let Width { lanes, panel } = self.width;
         assert!(rows.start <= rows.end && rows.end.saturating_mul(n) <= out_len && panel <= MAX_PANEL);
         let padded = n.next_multiple_of(lanes);
         for (i, part) in parts.iter().enumerate() {
@@ -239,7 +326,7 @@ impl PreparedLinear {
                     }
                     _ => Start::Output,
                 };
-                let weights = &self.weights.as_slice()[first * k..][..k * width][block.first_k * width..];
+                let weights = &weights[first * k..][..k * width][block.first_k * width..];
                 let relu = relu && last;
                 // SAFETY: `a`'s last value was seen to be in `data`, the panel holds `width` values for each of its
                 // `K`, and row `i` of the sums is `width` values from channel `first` of row `i` of `out`, or of
@@ -310,13 +397,26 @@ pub(crate) struct KBlock {
     pub(crate) segment_len: usize,
 }
 
+impl KBlock {
+    /// Where its values lie in a row.
+    pub(crate) fn values(&self) -> impl Iterator<Item = usize> {
+        self.segments.iter().flat_map(|&first| first..first + self.segment_len)
+    }
+}
+
 impl KOrder {
+    /// Whether weights of that many values and this order are those of a layer.
+    fn check(self, in_features: usize, out_features: usize, weights: usize) -> Result<(), ShapeError> {
+        ShapeError::check("weights", len_of(&[in_features, out_features]), weights)?;
+        if let Self::ChannelSlabs { bins, channels } = self {
+            ShapeError::check("bins and channels", in_features, len_of(&[bins, channels]))?;
+        }
+        Ok(())
+    }
+
     /// The features in this order.
     fn features(self, in_features: usize) -> impl Iterator<Item = usize> {
-        self.blocks(in_features).into_iter().flat_map(|block| {
-            let len = block.segment_len;
-            block.segments.into_iter().flat_map(move |first| first..first + len)
-        })
+        self.blocks(in_features).into_iter().flat_map(|block| block.values().collect::<Vec<_>>())
     }
 
     /// The runs of features to take at a time, as they lie in a row of all of them.
@@ -367,6 +467,7 @@ pub(crate) fn slab_blocks(
 mod tests {
     use alloc::vec;
 
+    use frcnn_core::bf16_from_f32;
     use proptest::prelude::*;
 
     use super::*;
@@ -429,6 +530,42 @@ mod tests {
                 for (found, expected) in out.iter().zip(&expected) {
                     // Two orders of at most 780 sums below 1 each: see the bound in `gemm`.
                     prop_assert!((found - expected).abs() <= 2e-6 * k as f32 + 2e-6, "{isa:?}");
+                }
+                let mut threaded = vec![f32::NAN; rows * n];
+                layer.run(&x, bias, relu, rows, 3, &mut threaded).unwrap();
+                prop_assert_eq!(threaded, out);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn bf16_agrees_with_the_product_of_rounded_values(
+            rows in prop_oneof![0usize..70, 500usize..600],
+            bins in 1usize..20,
+            channels in 1usize..70,
+            n in 1usize..150,
+            seed in any::<u32>(),
+            (natural, relu, biased) in any::<(bool, bool, bool)>(),
+        ) {
+            let k = bins * channels;
+            let mut random = Random::new(seed);
+            let bits = |values: &[f32]| values.iter().map(|&v| bf16_from_f32(v)).collect::<Vec<_>>();
+            let widen = |bits: &[u16]| bits.iter().map(|&v| bf16_to_f32(v)).collect::<Vec<_>>();
+            let (x, weights, bias) = (random.values(rows * k), bits(&random.values(k * n)), random.values(n));
+            let bias = biased.then_some(&bias[..]);
+            let order = if natural { KOrder::Natural } else { KOrder::ChannelSlabs { bins, channels } };
+            for isa in [None].into_iter().chain(Bf16Isa::available().map(Some)) {
+                let layer = PreparedLinear::from_bf16_with(isa, &weights, k, n, order, 3).unwrap();
+                let read = if isa.is_some() { widen(&bits(&x)) } else { x.clone() };
+                let mut expected = vec![f32::NAN; rows * n];
+                linear_into(&read, &widen(&weights), bias, relu, rows, k, n, 1, &mut expected).unwrap();
+                let mut out = vec![f32::NAN; rows * n];
+                layer.run(&x, bias, relu, rows, 1, &mut out).unwrap();
+                for (found, expected) in out.iter().zip(&expected) {
+                    // As above.
+                    prop_assert!((found - expected).abs() <= 2e-6 * k as f32 + 2e-6, "{isa:?}: {found} for {expected}");
                 }
                 let mut threaded = vec![f32::NAN; rows * n];
                 layer.run(&x, bias, relu, rows, 3, &mut threaded).unwrap();

@@ -5,7 +5,7 @@
 
 /// Asks the system for huge pages under `buffer`, which is best not yet written to. A wish: it changes no value, and
 /// nothing happens where a system has no such thing or the buffer is too small.
-pub fn prefer_huge_pages(buffer: &mut [f32]) {
+pub fn prefer_huge_pages<T>(buffer: &mut [T]) {
     advise(buffer.as_mut_ptr().cast(), size_of_val(buffer));
 }
 

@@ -10,17 +10,25 @@ pub(crate) fn for_each_chunk<S: Send>(
     len: usize,
     work: impl Fn(&mut S, usize, &mut [f32]) + Sync,
 ) {
-    let len = len.max(1);
+    for_each_item(states, out.chunks_mut(len.max(1)).enumerate(), |state, (i, chunk)| work(state, i, chunk));
+}
+
+/// Calls `work(state, item)` once for each item, shared out as [`for_each_chunk`] shares chunks.
+pub(crate) fn for_each_item<S: Send, T>(
+    states: &mut [S],
+    items: impl Iterator<Item = T> + Send,
+    work: impl Fn(&mut S, T) + Sync,
+) {
     #[cfg(feature = "std")]
-    if states.len() > 1 && out.len() > len {
+    if states.len() > 1 {
         use std::sync::{Mutex, PoisonError};
-        let queue = Mutex::new(out.chunks_mut(len).enumerate());
+        let queue = Mutex::new(items);
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         rayon::scope(|scope| {
             for state in states {
                 scope.spawn(|_| {
-                    while let Some((i, chunk)) = next() {
-                        work(state, i, chunk);
+                    while let Some(item) = next() {
+                        work(state, item);
                     }
                 });
             }
@@ -28,7 +36,7 @@ pub(crate) fn for_each_chunk<S: Send>(
         return;
     }
     if let Some(state) = states.first_mut() {
-        out.chunks_mut(len).enumerate().for_each(|(i, chunk)| work(state, i, chunk));
+        items.for_each(|item| work(state, item));
     }
 }
 

@@ -75,7 +75,7 @@ impl Detector {
         let contents = bundle.contents();
         let graphs = [(&contents.trunk, image), (&contents.head, region)];
         let linears = PreparedLinears::new(&contents.head, pooled_order(&bundle, region.channels()));
-        let workshop = Workshop::new(settings.threads, PreparedConvs::new(graphs), linears);
+        let workshop = Workshop::new(settings.threads, PreparedConvs::new(contents, graphs), linears);
         let head = Head::new(bundle.clone(), region.channels(), &workshop)?;
         let trunk = Trunk::new(bundle.clone(), workshop);
         let model = Arc::new(Model { bundle, settings, trunk, head, pool });

@@ -20,6 +20,8 @@ use frcnn_bundle::{Conv, Graph, Layer, Op, Pool, SectionId};
 pub(crate) trait Kernels {
     /// It takes in a 2x2 max pooling.
     fn pools(&self, conv: SectionId) -> bool;
+    /// It rounds what it reads to bf16, and may write that.
+    fn rounds(&self, conv: SectionId) -> bool;
     /// Its map is large, and cheap to make in strips.
     fn starts_strips(&self, conv: SectionId) -> bool;
     /// `second` may read the strips of `conv`.
@@ -109,6 +111,26 @@ impl<'a> Fusion<'a> {
             && (0..position).any(|start| self.strips(start).is_some_and(|strips| strips.contains(&position)))
     }
 
+    /// Whether what layer `position`, a convolution or a concatenation of such, gives with all that it takes in may be
+    /// bf16: they can all write it, and those who read it round it anyway.
+    pub(crate) fn gives_bf16(&self, position: usize) -> bool {
+        let writes = |conv: &Conv| self.kernels.rounds(conv.weight);
+        let (end, can) = match self.op(position) {
+            Some(Op::Conv(conv)) => {
+                (self.pool_after(position).map_or(self.end(position), |pool| pool.0), writes(conv))
+            }
+            _ => (
+                position,
+                self.branches(position).is_some_and(|all| all.iter().all(|(.., conv)| writes(conv))),
+            ),
+        };
+        let Some(value) = u32::try_from(end).ok().and_then(|end| end.checked_add(1)) else { return false };
+        let mut readers = self.graph.layers.iter().filter(|layer| layer.inputs.contains(&value)).peekable();
+        can && !self.outputs.contains(&value)
+            && readers.peek().is_some()
+            && readers.all(|layer| matches!(&layer.op, Op::Conv(conv) if self.kernels.rounds(conv.weight)))
+    }
+
     /// Whether layer `position` is part of another's operator.
     pub(crate) fn is_taken_in(&self, position: usize) -> bool {
         let before = || Some(self.layer(position)?.inputs.first()?.checked_sub(1)? as usize);
@@ -182,12 +204,16 @@ mod tests {
         Graph { layers: layers.into_iter().map(layer).collect(), outputs: vec![] }
     }
 
-    /// Weights 0 pool, weights 5 start strips, which weights 6 may end.
+    /// Weights 0 pool, weights 0 and 1 round, weights 5 start strips, which weights 6 may end.
     struct ByWeights;
 
     impl Kernels for ByWeights {
         fn pools(&self, conv: SectionId) -> bool {
             conv == 0
+        }
+
+        fn rounds(&self, conv: SectionId) -> bool {
+            conv < 2
         }
 
         fn starts_strips(&self, conv: SectionId) -> bool {
@@ -267,5 +293,27 @@ mod tests {
         assert_eq!(taken(&pair(6), &[5]), [1, 2, 3]);
         assert_eq!(taken(&pair(1), &[5]), [1, 3]);
         assert_eq!(taken(&pair(6), &[2, 5]), [1, 3]);
+    }
+
+    #[test]
+    fn maps_between_bf16_layers_are_bf16() {
+        let gives = |layers, outputs: &[u32]| {
+            let graph = graph(layers);
+            let fusion = Fusion { graph: &graph, outputs, kernels: &ByWeights };
+            (0..graph.layers.len()).filter(|&position| fusion.gives_bf16(position)).collect::<Vec<_>>()
+        };
+        let chain = |first, last| {
+            let pooled = vec![(conv(first), vec![0]), (Op::Relu, vec![1]), (pool(2), vec![2])];
+            pooled.into_iter().chain([(conv(last), vec![3])]).collect::<Vec<_>>()
+        };
+        assert_eq!(gives(chain(0, 1), &[4]), [0]);
+        assert_eq!(gives(chain(0, 2), &[4]), [0; 0], "read in f32");
+        assert_eq!(gives(chain(2, 1), &[4]), [0; 0], "made in f32");
+        assert_eq!(gives(chain(0, 1), &[3, 4]), [0; 0], "asked for");
+        let fire = |first| {
+            vec![(conv(first), vec![0]), (conv(1), vec![0]), (Op::Concat, vec![1, 2]), (conv(1), vec![3])]
+        };
+        assert_eq!(gives(fire(0), &[4]), [2]);
+        assert_eq!(gives(fire(2), &[4]), [0; 0], "one branch is f32");
     }
 }

@@ -75,7 +75,7 @@ impl Raiser<'_> {
                 self.node(name, op, inputs)
             }
             Op::Conv(conv) => {
-                let op = self.conv(position, conv);
+                let op = self.conv(position, conv, self.fusion.gives_bf16(position));
                 self.node(name, op, inputs)
             }
             Op::Gemm(gemm) => {
@@ -114,10 +114,10 @@ impl Raiser<'_> {
             Op::HardSwish => self.node(name, hard_swish(), inputs),
             Op::Concat if let Some(branches) = self.fusion.branches(position) => {
                 let mut inputs: TVec<OutletId> = tvec!();
-                let mut convs = vec![];
+                let (mut convs, bf16) = (vec![], self.fusion.gives_bf16(position));
                 for (position, layer, conv) in branches {
                     inputs.extend(values_of(values, layer)?);
-                    convs.push(self.conv(position, conv));
+                    convs.push(self.conv(position, conv, bf16));
                 }
                 self.node(name, ConcatConvsOp(convs), &inputs)
             }
@@ -146,11 +146,12 @@ impl Raiser<'_> {
         }
     }
 
-    fn conv(&self, position: usize, conv: &Conv) -> ConvOp {
+    /// A convolution with what it takes in; its output is bf16 or f32.
+    fn conv(&self, position: usize, conv: &Conv, bf16: bool) -> ConvOp {
         let (weight, bias) = (self.weights(conv.weight), conv.bias.map(|id| self.weights(id)));
         let relu = self.fusion.relu_after(position).is_some();
         let pool = self.fusion.pool_after(position).map(|(_, ceil_mode)| ceil_mode);
-        ConvOp::new(conv, weight, bias, relu, pool, self.workshop.clone())
+        ConvOp::new(conv, weight, bias, relu, pool, bf16, self.workshop.clone())
     }
 
     fn max_pool(&self, pool: &Pool) -> PoolOp {
@@ -164,7 +165,7 @@ impl Raiser<'_> {
     fn strip_layer(&self, position: usize) -> TractResult<StripLayer> {
         let layer = self.fusion.graph.layers.get(position).context("a layer of the graph")?;
         Ok(match &layer.op {
-            Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv)),
+            Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv, false)),
             Op::MaxPool(pool) => StripLayer::MaxPool(self.max_pool(pool)),
             Op::Lrn { size, alpha, beta, k } => StripLayer::Lrn(self.lrn(*size, [*alpha, *beta, *k])),
             op => bail!("{} does not run in strips", op.name()),

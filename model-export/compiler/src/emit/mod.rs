@@ -215,14 +215,14 @@ impl Emitter<'_> {
     fn conv_weights(&mut self, layer: &str, conv: &Conv) -> Vec<String> {
         let [kh, kw] = conv.kernel.map(|k| k as usize);
         let (ci, co) = ((conv.in_channels / conv.group) as usize, conv.out_channels as usize);
-        let weight = conv_weight(self.bundle.weights(conv.weight), kh * kw, ci, co);
+        let weight = conv_weight(&self.bundle.weights_as_f32(conv.weight), kh * kw, ci, co);
         let weight = self.constant(layer, "weight", &[co, ci, kh, kw], &weight);
         [weight].into_iter().chain(self.bias(layer, conv.bias)).collect()
     }
 
     fn gemm_weights(&mut self, layer: &str, gemm: &Gemm, order: Order) -> Vec<String> {
         let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
-        let weight = gemm_weight(self.bundle.weights(gemm.weight), rows, columns, order);
+        let weight = gemm_weight(&self.bundle.weights_as_f32(gemm.weight), rows, columns, order);
         let weight = self.constant(layer, "weight", &[columns, rows], &weight);
         [weight].into_iter().chain(self.bias(layer, gemm.bias)).collect()
     }

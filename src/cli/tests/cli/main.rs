@@ -78,6 +78,27 @@ fn compile_writes_onnx_that_compiles_again() {
 }
 
 #[test]
+fn compile_to_bf16_halves_the_file() {
+    let fixture = Fixture::get();
+    let compiled = stdout(&fixture.compile("bf16.frcnn", &["--precision", "bf16"]));
+    assert!(compiled.contains("before rounding to bf16"), "{compiled}");
+    assert!(compiled.contains("Drift that rounding to bf16 alone causes"), "{compiled}");
+    let inspect = |name: &str| {
+        let output = succeed(&["inspect", &fixture.path(name), "--json"]);
+        serde_json::from_str::<Value>(&stdout(&output)).unwrap()
+    };
+    let (exact, rounded) = (inspect("model.frcnn"), inspect("bf16.frcnn"));
+    assert_eq!((&exact["precision"], &rounded["precision"]), (&Value::from("f32"), &Value::from("bf16")));
+    assert_eq!(exact["cost"]["parameters"], rounded["cost"]["parameters"]);
+    let bytes = |inspected: &Value| inspected["file_bytes"].as_f64().unwrap();
+    assert!(bytes(&rounded) < 0.51 * bytes(&exact), "{} of {} bytes", bytes(&rounded), bytes(&exact));
+    assert!(stdout(&succeed(&["inspect", &fixture.path("bf16.frcnn")])).contains("precision    bf16"));
+    succeed(&["detect", &fixture.path("bf16.frcnn"), &(fixture.path("photos") + "/a.png")]);
+    let unknown = ["compile", "model.onnx", "-o", "b.frcnn", "--precision", "f8"];
+    fails(&frcnn(&unknown), 2, &["f8", "f32, bf16"]);
+}
+
+#[test]
 fn compile_names_the_file_that_is_wrong() {
     let fixture = Fixture::get();
     let folder = fixture.fresh("compile-errors");

@@ -139,7 +139,7 @@ impl ConvShape {
         weights: &[f32],
         bias: Option<&[f32]>,
     ) -> Result<(usize, usize), ShapeError> {
-        let size = self.check_layer(weights)?;
+        let size = self.check_layer(weights.len())?;
         check_bias(bias, self.out_channels)?;
         let input_len = len_of(&[self.batch, self.height, self.width, self.in_channels]);
         ShapeError::check("input", input_len, input.len())?;
@@ -147,14 +147,14 @@ impl ConvShape {
     }
 
     /// Checks what does not depend on the maps, and gives the output size.
-    fn check_layer(&self, weights: &[f32]) -> Result<(usize, usize), ShapeError> {
+    pub(crate) fn check_layer(&self, weights: usize) -> Result<(usize, usize), ShapeError> {
         let whole = |channels: usize| channels.checked_next_multiple_of(self.group).unwrap_or(usize::MAX);
         ShapeError::check("in_channels, a multiple of group", whole(self.in_channels), self.in_channels)?;
         ShapeError::check("out_channels, a multiple of group", whole(self.out_channels), self.out_channels)?;
         let Some((height, width)) = self.output_size() else {
             return Err(ShapeError { what: "windows that fit the padded input", expected: 1, found: 0 });
         };
-        ShapeError::check("weights", self.weight_len(), weights.len())?;
+        ShapeError::check("weights", self.weight_len(), weights)?;
         Ok((height, width))
     }
 }

@@ -79,7 +79,7 @@ impl PreparedConv {
         shape: &ConvShape,
         weights: &[f32],
     ) -> Result<Self, ShapeError> {
-        shape.check_layer(weights)?;
+        shape.check_layer(weights.len())?;
         let algorithm = algorithm.unwrap_or_else(|| choose(shape));
         let winograd = |tile| {
             Form::Winograd((0..shape.group).map(|g| Winograd::new(isa, tile, shape, g, weights)).collect())

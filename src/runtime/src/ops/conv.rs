@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use frcnn_bundle::{Conv, Graph, Op as LayerOp, SectionId, Shape};
+use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, SectionId, Shape};
 use frcnn_core::ShapeError;
-use frcnn_kernels::{Cells, ConvAlgorithm, ConvShape, PreparedConv, Stage};
+use frcnn_kernels::{Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PreparedConv, Stage};
 use tract_core::internal::*;
 
 use super::{Weights, Workshop, nhwc};
@@ -21,6 +21,8 @@ pub(crate) struct ConvOp {
     relu: bool,
     /// The 2x2 max pooling that follows, if it is taken in: whether in ceil mode.
     pool: Option<bool>,
+    /// Whether the output is bf16, to which those who read it would round it. Its values are the bits, as u16.
+    bf16: bool,
     workshop: Workshop,
 }
 
@@ -31,9 +33,10 @@ impl ConvOp {
         bias: Option<Weights>,
         relu: bool,
         pool: Option<bool>,
+        bf16: bool,
         workshop: Workshop,
     ) -> ConvOp {
-        ConvOp { layer: layer_shape(conv), weight, bias, relu, pool, workshop }
+        ConvOp { layer: layer_shape(conv), weight, bias, relu, pool, bf16, workshop }
     }
 
     fn shape(&self, [batch, height, width, _]: [usize; 4]) -> ConvShape {
@@ -53,10 +56,11 @@ impl ConvOp {
         let layer = self.shape(*shape);
         let (height, width) = self.output_size(&layer)?;
         *shape = [1, height, width, layer.out_channels];
+        let (prepared, weights) = self.workshop.convs.get(&self.weight)?.f32(&self.weight)?;
         Ok(Stage::Conv {
-            prepared: self.workshop.convs.get(&self.weight)?,
+            prepared,
             shape: layer,
-            weights: self.weight.get(),
+            weights,
             bias: self.bias.as_ref().map(Weights::get),
             relu: self.relu,
             pool: self.pool,
@@ -64,20 +68,58 @@ impl ConvOp {
     }
 
     /// Runs the layer from `input` into its channels of `output`, which are all of them if it takes in a pooling.
-    fn run(&self, input: &Tensor, cells: Cells, output: &mut [f32]) -> TractResult<()> {
+    fn run(&self, input: &Tensor, cells: Cells, output: MapMut) -> TractResult<()> {
         let shape = &self.shape(nhwc(input.shape())?);
-        let input = input.try_as_plain_ram()?;
-        let input = input.as_slice::<f32>()?;
-        let (weight, bias) = (self.weight.get(), self.bias.as_ref().map(Weights::get));
+        let input = match input.try_as_plain_ram()? {
+            plain if input.datum_type() == u16::datum_type() => Map::Bf16(plain.as_slice()?),
+            plain => Map::F32(plain.as_slice()?),
+        };
+        let bias = self.bias.as_ref().map(Weights::get);
         let (relu, threads) = (self.relu, self.workshop.threads);
         let prepared = self.workshop.convs.get(&self.weight)?;
-        self.workshop.with_scratch(|scratch| match self.pool {
-            Some(ceil) => {
-                prepared.run_max_pooled(shape, ceil, input, weight, bias, relu, threads, scratch, output)
+        self.workshop.with_scratch(|scratch| {
+            if let Prepared::Bf16(layer) = prepared {
+                return Ok(match self.pool {
+                    Some(ceil) => {
+                        layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)
+                    }
+                    None => layer.run_cells(shape, input, bias, relu, threads, scratch, cells, output),
+                }?);
             }
-            None => prepared.run_cells(shape, input, weight, bias, relu, threads, scratch, cells, output),
-        })?;
-        Ok(())
+            let (Map::F32(input), MapMut::F32(output)) = (input, output) else {
+                bail!("an f32 layer among bf16 maps")
+            };
+            let (layer, weight) = prepared.f32(&self.weight)?;
+            Ok(match self.pool {
+                Some(ceil) => {
+                    layer.run_max_pooled(shape, ceil, input, weight, bias, relu, threads, scratch, output)
+                }
+                None => layer.run_cells(shape, input, weight, bias, relu, threads, scratch, cells, output),
+            }?)
+        })
+    }
+
+    /// Makes a map of `channels` channels, in the precision of the output.
+    fn make_map(
+        &self,
+        input: &Tensor,
+        channels: usize,
+        fill: impl FnOnce(MapMut) -> TractResult<()>,
+    ) -> TractResult<TVec<TValue>> {
+        let shape = self.shape(nhwc(input.shape())?);
+        let (height, width) = self.output_size(&shape)?;
+        let (shape, tensors) = ([shape.batch, height, width, channels], &self.workshop.tensors);
+        let output = if self.bf16 {
+            tensors.make(&shape, |bits| fill(MapMut::Bf16(bits)))
+        } else {
+            tensors.make(&shape, |values| fill(MapMut::F32(values)))
+        };
+        Ok(tvec!(output?.into_tvalue()))
+    }
+
+    fn fact(&self, shape: impl Into<ShapeFact>) -> TypedFact {
+        let values = if self.bf16 { u16::datum_type() } else { f32::datum_type() };
+        values.fact(shape)
     }
 }
 
@@ -109,13 +151,10 @@ impl EvalOp for ConvOp {
 
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
-        let shape = self.shape(nhwc(input.shape())?);
-        let (height, width) = self.output_size(&shape)?;
-        let channels = shape.out_channels;
-        let output = self.workshop.tensors.make(&[shape.batch, height, width, channels], |output| {
+        let channels = self.layer.out_channels;
+        self.make_map(&input, channels, |output| {
             self.run(&input, Cells { first: 0, stride: channels }, output)
-        })?;
-        Ok(tvec!(output.into_tvalue()))
+        })
     }
 }
 
@@ -128,12 +167,8 @@ impl TypedOp for ConvOp {
         };
         let shape = self.shape([1, height.to_usize()?, width.to_usize()?, channels.to_usize()?]);
         let (height, width) = self.output_size(&shape)?;
-        Ok(tvec!(f32::fact([
-            batch.clone(),
-            height.to_dim(),
-            width.to_dim(),
-            self.layer.out_channels.to_dim()
-        ])))
+        let channels = self.layer.out_channels;
+        Ok(tvec!(self.fact([batch.clone(), height.to_dim(), width.to_dim(), channels.to_dim()])))
     }
 }
 
@@ -154,18 +189,15 @@ impl EvalOp for ConcatConvsOp {
 
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let (conv, input) = self.0.first().zip(inputs.first()).context("nothing to concatenate")?;
-        let shape = conv.shape(nhwc(input.shape())?);
-        let (height, width) = conv.output_size(&shape)?;
         let stride = self.0.iter().map(|conv| conv.layer.out_channels).sum();
-        let output = conv.workshop.tensors.make(&[shape.batch, height, width, stride], |output| {
+        conv.make_map(input, stride, |mut output| {
             let mut first = 0;
             for (conv, input) in self.0.iter().zip(&inputs) {
-                conv.run(input, Cells { first, stride }, output)?;
+                conv.run(input, Cells { first, stride }, output.reborrow())?;
                 first += conv.layer.out_channels;
             }
             Ok(())
-        })?;
-        Ok(tvec!(output.into_tvalue()))
+        })
     }
 }
 
@@ -177,10 +209,11 @@ impl TypedOp for ConcatConvsOp {
         for (conv, input) in self.0.iter().zip(inputs) {
             shapes.extend(conv.output_facts(&[input])?.iter().map(|fact| fact.shape.to_tvec()));
         }
-        let mut shape = shapes.first().context("nothing to concatenate")?.clone();
+        let (conv, mut shape) =
+            self.0.first().zip(shapes.first().cloned()).context("nothing to concatenate")?;
         ensure!(shapes.iter().all(|other| other[..3] == shape[..3]), "maps of different sizes");
         shape[3] = shapes.iter().map(|shape| shape[3].clone()).sum();
-        Ok(tvec!(f32::fact(shape)))
+        Ok(tvec!(conv.fact(shape)))
     }
 }
 
@@ -193,13 +226,34 @@ pub(crate) struct PreparedConvs(HashMap<SectionId, LazyConv>);
 struct LazyConv {
     /// On maps of the size for which it is prepared.
     shape: ConvShape,
-    prepared: OnceLock<Result<PreparedConv, ShapeError>>,
+    /// Whether it runs as [`Prepared::Bf16`].
+    bf16: bool,
+    prepared: OnceLock<Result<Prepared, ShapeError>>,
+}
+
+#[derive(Debug)]
+enum Prepared {
+    /// With its weights if they are not those of the bundle: bf16 ones are widened for a CPU that cannot multiply them.
+    F32(PreparedConv, Vec<f32>),
+    Bf16(Bf16Conv),
+}
+
+impl Prepared {
+    /// An f32 layer and its weights, which are the bundle's `weight` or stand for it.
+    fn f32<'a>(&'a self, weight: &'a Weights) -> TractResult<(&'a PreparedConv, &'a [f32])> {
+        match self {
+            Prepared::F32(layer, widened) if widened.is_empty() => Ok((layer, weight.get())),
+            Prepared::F32(layer, widened) => Ok((layer, widened)),
+            Prepared::Bf16(_) => bail!("a bf16 layer where only f32 ones run"),
+        }
+    }
 }
 
 impl PreparedConvs {
     /// The convolutions of `graphs`, each given with the shape of its input, are prepared for maps of the size that they
     /// get from it.
-    pub(crate) fn new(graphs: [(&Graph, Shape); 2]) -> PreparedConvs {
+    pub(crate) fn new(contents: &Contents, graphs: [(&Graph, Shape); 2]) -> PreparedConvs {
+        let can = Bf16Isa::detect().is_some();
         let mut layers = HashMap::new();
         for (graph, input) in graphs {
             let shapes = graph.infer(input).unwrap_or_default();
@@ -207,7 +261,8 @@ impl PreparedConvs {
                 let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
                 if let (LayerOp::Conv(conv), Some(&Shape::Map { height, width, .. })) = (&layer.op, input) {
                     let shape = ConvShape { height, width, ..layer_shape(conv) };
-                    layers.insert(conv.weight, LazyConv { shape, prepared: OnceLock::new() });
+                    let bf16 = can && contents.is_bf16(conv.weight);
+                    layers.insert(conv.weight, LazyConv { shape, bf16, prepared: OnceLock::new() });
                 }
             }
         }
@@ -218,9 +273,17 @@ impl PreparedConvs {
         self.0.get(&section)
     }
 
-    fn get(&self, weight: &Weights) -> TractResult<&PreparedConv> {
+    fn get(&self, weight: &Weights) -> TractResult<&Prepared> {
         let layer = self.layer(weight.section).context("a layer that is not of this network")?;
-        let prepared = layer.prepared.get_or_init(|| PreparedConv::new(&layer.shape, weight.get()));
+        let prepared = layer.prepared.get_or_init(|| {
+            let bf16 = if layer.bf16 { Bf16Conv::new(&layer.shape, weight.bf16())? } else { None };
+            if let Some(conv) = bf16 {
+                return Ok(Prepared::Bf16(conv));
+            }
+            let weights = weight.bundle.weights_as_f32(weight.section);
+            let conv = PreparedConv::new(&layer.shape, &weights)?;
+            Ok(Prepared::F32(conv, if weight.get().is_empty() { weights.into_owned() } else { Vec::new() }))
+        });
         Ok(prepared.as_ref().map_err(|error| *error)?)
     }
 }
@@ -232,19 +295,24 @@ const SECOND_CONV: usize = 4;
 
 impl Kernels for PreparedConvs {
     fn pools(&self, conv: SectionId) -> bool {
-        self.layer(conv).is_some_and(|layer| layer.algorithm().fuses_max_pool())
+        self.layer(conv).is_some_and(|layer| layer.bf16 || layer.algorithm().fuses_max_pool())
+    }
+
+    fn rounds(&self, conv: SectionId) -> bool {
+        self.layer(conv).is_some_and(|layer| layer.bf16)
     }
 
     fn starts_strips(&self, conv: SectionId) -> bool {
         self.layer(conv).is_some_and(|layer| {
             let map = layer.pixels().saturating_mul(4 * layer.shape.out_channels);
-            layer.algorithm() == ConvAlgorithm::Direct && map >= LARGE_MAP
+            !layer.bf16 && layer.algorithm() == ConvAlgorithm::Direct && map >= LARGE_MAP
         })
     }
 
     fn ends_strips(&self, conv: SectionId, second: SectionId) -> bool {
         let (Some(first), Some(second)) = (self.layer(conv), self.layer(second)) else { return false };
-        second.shape.stride == [1, 1] && second.products() >= first.products().saturating_mul(SECOND_CONV)
+        let may_end = !second.bf16 && second.shape.stride == [1, 1];
+        may_end && second.products() >= first.products().saturating_mul(SECOND_CONV)
     }
 }
 

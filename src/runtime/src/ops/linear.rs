@@ -90,7 +90,10 @@ impl PreparedLinears {
     pub(crate) fn get(&self, weight: &Weights, threads: usize) -> TractResult<&PreparedLinear> {
         let layer = self.0.get(&weight.section).context("a layer that is not of this network")?;
         let [in_features, out_features] = layer.features;
-        let prepare = || PreparedLinear::new(weight.get(), in_features, out_features, layer.order, threads);
+        let prepare = || match weight.bf16() {
+            [] => PreparedLinear::new(weight.get(), in_features, out_features, layer.order, threads),
+            bits => PreparedLinear::from_bf16(bits, in_features, out_features, layer.order, threads),
+        };
         Ok(layer.prepared.get_or_init(prepare).as_ref().map_err(|error| *error)?)
     }
 }

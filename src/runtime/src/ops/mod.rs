@@ -35,6 +35,10 @@ impl Weights {
     pub(crate) fn get(&self) -> &[f32] {
         self.bundle.weights(self.section)
     }
+
+    fn bf16(&self) -> &[u16] {
+        self.bundle.bf16_weights(self.section)
+    }
 }
 
 impl PartialEq for Weights {

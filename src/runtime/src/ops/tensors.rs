@@ -34,25 +34,26 @@ impl Kept {
 
 impl Tensors {
     /// A tensor of `shape` that `fill` writes; it may hold anything before.
-    pub(crate) fn make(
+    pub(crate) fn make<T: Datum>(
         &self,
         shape: &[usize],
-        fill: impl FnOnce(&mut [f32]) -> TractResult<()>,
+        fill: impl FnOnce(&mut [T]) -> TractResult<()>,
     ) -> TractResult<Arc<Tensor>> {
-        let mut tensor = self.take(shape)?;
+        let mut tensor = self.take::<T>(shape)?;
         let values = Arc::get_mut(&mut tensor).context("a tensor that nobody else holds")?;
-        fill(values.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
+        fill(values.try_as_plain_ram_mut()?.as_slice_mut::<T>()?)?;
         let mut shelf = self.shelf();
         let last_run = shelf.runs;
         shelf.kept.push(Kept { tensor: tensor.clone(), last_run });
         Ok(tensor)
     }
 
-    fn take(&self, shape: &[usize]) -> TractResult<Arc<Tensor>> {
+    fn take<T: Datum>(&self, shape: &[usize]) -> TractResult<Arc<Tensor>> {
         let len: usize = shape.iter().product();
         let mut shelf = self.shelf();
         // The one used last is the likeliest to be in a cache.
-        let found = shelf.kept.iter().rposition(|kept| kept.is_idle() && kept.tensor.len() == len);
+        let fits = |tensor: &Tensor| tensor.len() == len && tensor.datum_type() == T::datum_type();
+        let found = shelf.kept.iter().rposition(|kept| kept.is_idle() && fits(&kept.tensor));
         let found = found.map(|position| shelf.kept.remove(position).tensor);
         drop(shelf);
         match found {
@@ -61,8 +62,8 @@ impl Tensors {
                 Ok(tensor)
             }
             None => {
-                let mut tensor = Tensor::zero::<f32>(shape)?;
-                prefer_huge_pages(tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+                let mut tensor = Tensor::zero_dt(T::datum_type(), shape)?;
+                prefer_huge_pages(tensor.try_as_plain_ram_mut()?.as_slice_mut::<T>()?);
                 Ok(Arc::new(tensor))
             }
         }
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     fn make(tensors: &Tensors, shape: &[usize]) -> Arc<Tensor> {
-        tensors.make(shape, |values| Ok(values.fill(1.0))).unwrap()
+        tensors.make(shape, |values| Ok(values.fill(1f32))).unwrap()
     }
 
     fn kept(tensors: &Tensors) -> usize {
@@ -143,7 +144,7 @@ mod tests {
         let held = make(&tensors, &[2]);
         for _ in 0..10 {
             let _run = tensors.run();
-            let other = tensors.make(&[2], |values| Ok(values.fill(2.0))).unwrap();
+            let other = tensors.make(&[2], |values| Ok(values.fill(2f32))).unwrap();
             assert!(!Arc::ptr_eq(&held, &other));
         }
         assert_eq!(held.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap(), [1.0, 1.0]);

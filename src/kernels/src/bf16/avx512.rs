@@ -1,0 +1,159 @@
+//! What AVX-512 does for bf16: blocks of sums, rounding, and the way from sums to a layer's output.
+
+use core::arch::x86_64::{
+    __m256i, __m512, __m512bh, __m512i, _mm256_mask_storeu_epi16, _mm512_add_ps, _mm512_cvtneps_pbh,
+    _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+    _mm512_max_ps, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
+};
+
+use super::block::{BLOCK, Line, Rows, Target};
+
+/// Rows of sums in registers at a time, two vectors of them each.
+const ROWS: usize = 8;
+const LANES: usize = 16;
+
+/// As [`Engine::multiply`](super::block::Engine::multiply).
+///
+/// # Safety
+/// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn multiply(
+    rows: Rows<'_>,
+    panel: *const Line,
+    sums: *mut f32,
+    stride: usize,
+    fresh: bool,
+) {
+    for first in (0..BLOCK).step_by(ROWS) {
+        // SAFETY: the caller's promises: the pointers walk over the rows, the panel and the sums.
+        unsafe {
+            let (mut line, sums) = (panel.cast::<__m512i>(), sums.add(first * stride));
+            let data = rows.data.add(first * rows.stride);
+            let mut block = [[_mm512_setzero_ps(); 2]; ROWS];
+            if !fresh {
+                for (i, block) in block.iter_mut().enumerate() {
+                    *block = [0, LANES].map(|lane| _mm512_loadu_ps(sums.add(i * stride + lane)));
+                }
+            }
+            for &offset in rows.steps {
+                for pair in 0..Line::PAIRS {
+                    let weights =
+                        [0, Line::PAIRS].map(|half| bf16s(_mm512_loadu_si512(line.add(half + pair))));
+                    for (i, sums) in block.iter_mut().enumerate() {
+                        let values = data.add(i * rows.stride + offset + 2 * pair).cast::<i32>();
+                        let values = bf16s(_mm512_set1_epi32(values.read_unaligned()));
+                        for (sum, weights) in sums.iter_mut().zip(weights) {
+                            *sum = _mm512_dpbf16_ps(*sum, values, weights);
+                        }
+                    }
+                }
+                line = line.add(2 * Line::PAIRS);
+            }
+            for (i, block) in block.into_iter().enumerate() {
+                for (half, sum) in block.into_iter().enumerate() {
+                    _mm512_storeu_ps(sums.add(i * stride + half * LANES), sum);
+                }
+            }
+        }
+    }
+}
+
+/// The bits of a vector as bf16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn bf16s(bits: __m512i) -> __m512bh {
+    // SAFETY: both are 512 bits of which every pattern is valid.
+    unsafe { core::mem::transmute(bits) }
+}
+
+/// Rounds run `p` of cell `x`, which follow one another in `from`, to `to + p * plane_len + x * cell`, for all `cells` and
+/// `planes`; each is `cell` values long.
+///
+/// # Safety
+/// [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available; all that is readable and writable.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) unsafe fn round_planes(
+    mut from: *const f32,
+    [cells, planes, cell]: [usize; 3],
+    plane_len: usize,
+    to: *mut u16,
+) {
+    for (x, plane) in (0..cells).flat_map(|x| (0..planes).map(move |plane| (x, plane))) {
+        // SAFETY: the caller's promises, for the lanes in the mask.
+        unsafe {
+            let to = to.add(plane * plane_len + x * cell);
+            for first in (0..cell).step_by(LANES) {
+                let mask = mask(cell - first);
+                store_bf16(_mm512_maskz_loadu_ps(mask, from.add(first)), mask, to.add(first));
+            }
+            from = from.add(cell);
+        }
+    }
+}
+
+/// As [`Engine::round_step`](super::block::Engine::round_step).
+///
+/// # Safety
+/// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) unsafe fn round_step(from: *const f32, len: usize, to: *mut u16) {
+    for first in [0, LANES] {
+        // SAFETY: the caller's promises, for the lanes in the mask; what it leaves out is 0.
+        unsafe {
+            let values = _mm512_maskz_loadu_ps(mask(len.saturating_sub(first)), from.wrapping_add(first));
+            store_bf16(values, u16::MAX, to.add(first));
+        }
+    }
+}
+
+/// The first `count` lanes.
+#[inline(always)]
+fn mask(count: usize) -> u16 {
+    if count < LANES { (1 << count) - 1 } else { u16::MAX }
+}
+
+/// # Safety
+/// [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available, and `to` writable for the lanes of `mask`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn store_bf16(values: __m512, mask: u16, to: *mut u16) {
+    // SAFETY: both are 256 bits of which every pattern is valid; the caller's promise.
+    unsafe {
+        let bits: __m256i = core::mem::transmute(_mm512_cvtneps_pbh(values));
+        _mm256_mask_storeu_epi16(to.cast(), mask, bits);
+    }
+}
+
+/// As [`Engine::finish`](super::block::Engine::finish).
+///
+/// # Safety
+/// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) unsafe fn finish(
+    sums: *const f32,
+    count: usize,
+    bias: &[f32; BLOCK],
+    relu: bool,
+    channels: usize,
+    target: Target,
+    stride: usize,
+) {
+    for half in 0..BLOCK / LANES {
+        let first = half * LANES;
+        let mask = mask(channels.saturating_sub(first));
+        // SAFETY: the lanes in the mask are among the channels; the caller's promises.
+        unsafe {
+            let bias = _mm512_loadu_ps(bias.as_ptr().add(first));
+            for row in 0..count {
+                let mut sum = _mm512_add_ps(_mm512_loadu_ps(sums.add(row * BLOCK + first)), bias);
+                if relu {
+                    sum = _mm512_max_ps(_mm512_setzero_ps(), sum);
+                }
+                match target {
+                    Target::F32(to) => _mm512_mask_storeu_ps(to.add(row * stride + first), mask, sum),
+                    Target::Bf16(to) => store_bf16(sum, mask, to.add(row * stride + first)),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Convolution by the definition on bf16 values.
+
+use alloc::vec::Vec;
+
+use super::{
+    Bf16Isa, Map, MapMut,
+    block::{BLOCK, Engine, Line, Rows, STEP_LINES, Sums, pack},
+    slab::{Slab, Steps, row_cost},
+};
+use crate::{
+    Cells, ConvShape, PoolShape, ShapeError,
+    aligned::{LINE, aligned},
+    gemm::check_bias,
+    len_of, max_pool_into, tasks,
+};
+
+/// Most bytes of a slab and the output made of it, about: half of a second-level cache of 2 MiB, beside weights.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Weights up to this many bytes stay in the second-level cache: each block of pixels meets all of them before the next.
+const WEIGHT_BYTES: usize = 3 << 18;
+
+/// An ungrouped convolution layer with bf16 weights, laid out for this CPU; runs on maps of any size, from any number of
+/// threads at once.
+#[derive(Clone, Debug)]
+pub struct Bf16Conv {
+    isa: Bf16Isa,
+    /// Batch, height and width mean nothing.
+    shape: ConvShape,
+    steps: Steps,
+    /// Panels of 32 output channels.
+    panels: Vec<Line>,
+}
+
+impl Bf16Conv {
+    /// Lays out `weights`, `[Kh, Kw, Ci, Co]`, the bits of bf16 values. `None` where they cannot be used: on a CPU
+    /// without instructions for bf16, and for grouped layers and those without input channels.
+    ///
+    /// # Errors
+    /// `weights` has another length, or [`ConvShape::output_size`] is `None`.
+    pub fn new(shape: &ConvShape, weights: &[u16]) -> Result<Option<Self>, ShapeError> {
+        Bf16Isa::detect().map_or(Ok(None), |isa| Self::with(isa, shape, weights))
+    }
+
+    /// [`Bf16Conv::new`] on chosen instructions, for tests and benches.
+    ///
+    /// # Errors
+    /// As [`Bf16Conv::new`].
+    pub fn with(isa: Bf16Isa, shape: &ConvShape, weights: &[u16]) -> Result<Option<Self>, ShapeError> {
+        shape.check_layer(weights.len())?;
+        if shape.group != 1
+            || shape.in_channels == 0
+            || !Bf16Isa::available().any(|available| available == isa)
+        {
+            return Ok(None);
+        }
+        let steps = Steps::new(shape);
+        let row = |step, value| steps.weight(step, value);
+        let panels = pack(weights, shape.out_channels, steps.len(), 1, row);
+        Ok(Some(Self { isa, shape: shape.clone(), steps, panels }))
+    }
+
+    /// Bytes of weights held here.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        size_of_val(self.panels.as_slice())
+    }
+
+    /// Convolves `input`, rounded to bf16, adds `bias` and applies ReLU if `relu`, all in f32, into the channels of
+    /// `out` that `cells` tells; maps and `scratch` as those of
+    /// [`PreparedConv::run_cells`](crate::PreparedConv::run_cells).
+    ///
+    /// # Errors
+    /// As there.
+    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+    pub fn run_cells(
+        &self,
+        shape: &ConvShape,
+        input: Map<'_>,
+        bias: Option<&[f32]>,
+        relu: bool,
+        threads: usize,
+        scratch: &mut Vec<f32>,
+        cells: Cells,
+        out: MapMut<'_>,
+    ) -> Result<(), ShapeError> {
+        let [height, width] = self.check(shape, input, bias)?;
+        let end = cells.first.saturating_add(shape.out_channels);
+        if end > cells.stride {
+            return Err(ShapeError { what: "channels of a cell", expected: end, found: cells.stride });
+        }
+        let layer = Layer { conv: self, shape, input, bias, relu, width, pool: None };
+        layer.run([height, width], threads, scratch, cells, out)
+    }
+
+    /// As [`Bf16Conv::run_cells`] into all channels, with max pooling as that of
+    /// [`PreparedConv::run_max_pooled`](crate::PreparedConv::run_max_pooled).
+    ///
+    /// # Errors
+    /// As there.
+    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+    pub fn run_max_pooled(
+        &self,
+        shape: &ConvShape,
+        ceil_mode: bool,
+        input: Map<'_>,
+        bias: Option<&[f32]>,
+        relu: bool,
+        threads: usize,
+        scratch: &mut Vec<f32>,
+        out: MapMut<'_>,
+    ) -> Result<(), ShapeError> {
+        let [height, width] = self.check(shape, input, bias)?;
+        let channels = shape.out_channels;
+        let pool = PoolShape {
+            batch: 1,
+            height,
+            width,
+            channels,
+            kernel: [2, 2],
+            stride: [2, 2],
+            dilation: [1, 1],
+            pads: [0; 4],
+            ceil_mode,
+        };
+        let Some((pooled_height, pooled_width)) = pool.output_size() else {
+            return Err(ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 });
+        };
+        let layer = Layer { conv: self, shape, input, bias, relu, width, pool: Some(pool) };
+        layer.run([pooled_height, pooled_width], threads, scratch, Cells { first: 0, stride: channels }, out)
+    }
+
+    /// Checks everything but the output, and gives its rows and columns before any pooling.
+    fn check(
+        &self,
+        shape: &ConvShape,
+        input: Map<'_>,
+        bias: Option<&[f32]>,
+    ) -> Result<[usize; 2], ShapeError> {
+        let ConvShape { batch, height, width, .. } = *shape;
+        if *shape != (ConvShape { batch, height, width, ..self.shape.clone() }) {
+            return Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 });
+        }
+        let (out_height, out_width) = shape.check_layer(shape.weight_len())?;
+        check_bias(bias, shape.out_channels)?;
+        ShapeError::check("input", len_of(&[batch, height, width, shape.in_channels]), input.len())?;
+        Ok([out_height, out_width])
+    }
+}
+
+/// A layer and what it runs on.
+struct Layer<'a> {
+    conv: &'a Bf16Conv,
+    shape: &'a ConvShape,
+    input: Map<'a>,
+    bias: Option<&'a [f32]>,
+    relu: bool,
+    /// Columns of the convolved map.
+    width: usize,
+    /// The pooling of one image, in batches of 1.
+    pool: Option<PoolShape>,
+}
+
+impl Layer<'_> {
+    fn run(
+        self,
+        [out_height, out_width]: [usize; 2],
+        threads: usize,
+        scratch: &mut Vec<f32>,
+        cells: Cells,
+        out: MapMut<'_>,
+    ) -> Result<(), ShapeError> {
+        let Self { conv, shape, input, bias, relu, width, ref pool } = self;
+        ShapeError::check("out", len_of(&[shape.batch, out_height, out_width, cells.stride]), out.len())?;
+        if out.len() == 0 || shape.out_channels == 0 {
+            return Ok(());
+        }
+        let tasks = tasks::task_count(threads);
+        let value_bytes = if pool.is_some() { 4 } else { out.value_bytes() };
+        // Of the convolved map there are two rows for each of the output's when it is pooled.
+        let each = if pool.is_some() { 2 } else { 1 };
+        let rows_at_once = rows_at_once(shape, [out_height, width], each, value_bytes, tasks);
+        let slab = Slab::new(&conv.steps, shape, rows_at_once * each, width);
+        let whole_len =
+            if pool.is_some() { len_of(&[rows_at_once * each, width, shape.out_channels]) } else { 0 };
+        let pooled_len =
+            if pool.is_some() { len_of(&[rows_at_once, out_width, shape.out_channels]) } else { 0 };
+        let biases = biases(bias, shape.out_channels);
+
+        // Two bf16 values in each f32 of scratch.
+        let lens = [slab.len.div_ceil(2), whole_len, pooled_len].map(|len| len.next_multiple_of(LINE));
+        let mut scratch = aligned(scratch, len_of(&[tasks, lens.iter().sum()]));
+        let mut parts: Vec<[&mut [f32]; 3]> =
+            (0..tasks).map(|_| lens.map(|len| scratch.split_off_mut(..len).unwrap_or_default())).collect();
+        let rows_len = rows_at_once * out_width * cells.stride;
+        let chunks = out.chunks(out_height * out_width * cells.stride, rows_len);
+        tasks::for_each_item(&mut parts, chunks, |[values, whole, pooled], (image, i, out)| {
+            let Some(engine) = Engine::new(conv.isa) else { return };
+            let out_rows = rows_at_once.min(out_height - i * rows_at_once);
+            let first = i * rows_at_once * each;
+            let rows = (out_rows * each).min(pool.as_ref().map_or(usize::MAX, |pool| pool.height - first));
+            // SAFETY: each f32 is two u16, of which every pattern is valid.
+            let values = unsafe { values.align_to_mut::<u16>().1 };
+            slab.fill(&engine, shape, input, image, first, rows, values);
+            let chunk = Chunk { conv, slab: &slab, values, rows, width, biases: &biases, relu };
+            let Some(pool) = pool else {
+                chunk.run(&engine, cells, out);
+                return;
+            };
+            let whole = &mut whole[..rows * width * shape.out_channels];
+            chunk.run(&engine, cells, MapMut::F32(whole));
+            // A last row by itself is a window of one row.
+            let pool = PoolShape { height: rows, kernel: [rows.min(2), 2], ..pool.clone() };
+            let pooled = &mut pooled[..out.len()];
+            let result = match out {
+                MapMut::F32(out) => max_pool_into(&pool, whole, 1, out),
+                // The largest of rounded values is the largest, rounded.
+                MapMut::Bf16(out) => {
+                    max_pool_into(&pool, whole, 1, pooled).map(|()| engine.round_planes(pooled, 1, 0, out))
+                }
+            };
+            debug_assert_eq!(result, Ok(()), "the shapes were checked");
+        });
+        Ok(())
+    }
+}
+
+/// Output rows of a chunk, each of which takes `each` of the convolved map: they and what they see stay in the
+/// second-level cache, and each task has as many.
+fn rows_at_once(
+    shape: &ConvShape,
+    [out_height, width]: [usize; 2],
+    each: usize,
+    value_bytes: usize,
+    tasks: usize,
+) -> usize {
+    let (fixed, row) = row_cost(shape);
+    let row = row.saturating_mul(2).saturating_add(len_of(&[width, shape.out_channels, value_bytes]));
+    let most = CHUNK_BYTES.saturating_sub(2 * fixed) / row.saturating_mul(each).max(1);
+    let chunks = out_height.div_ceil(most.clamp(1, out_height)).next_multiple_of(tasks);
+    out_height.div_ceil(chunks).max(1)
+}
+
+/// The bias of each panel, zeros where there is none.
+fn biases(bias: Option<&[f32]>, channels: usize) -> Vec<[f32; BLOCK]> {
+    let mut biases = alloc::vec![[0.0; BLOCK]; channels.div_ceil(BLOCK)];
+    for (i, &value) in bias.into_iter().flatten().enumerate() {
+        biases[i / BLOCK][i % BLOCK] = value;
+    }
+    biases
+}
+
+/// A few rows of the convolved map.
+struct Chunk<'a> {
+    conv: &'a Bf16Conv,
+    slab: &'a Slab,
+    values: &'a [u16],
+    rows: usize,
+    width: usize,
+    biases: &'a [[f32; BLOCK]],
+    relu: bool,
+}
+
+impl Chunk<'_> {
+    fn run(&self, engine: &Engine, cells: Cells, mut out: MapMut<'_>) {
+        let (co, steps) = (self.conv.shape.out_channels, self.slab.steps.len());
+        // As one long line of pixels, or line by line.
+        let (lines, pixels) = match self.slab.pitch {
+            Some(pitch) => (1, (self.rows - 1) * pitch + self.width),
+            None => (self.rows, self.width),
+        };
+        let panel_lines = steps * STEP_LINES;
+        assert!(self.values.len() >= self.slab.len && out.len() == self.rows * self.width * cells.stride);
+        assert!(cells.first + co <= cells.stride);
+        assert!(self.conv.panels.len() == self.biases.len() * panel_lines);
+        let target = out.target();
+        let mut sums = Sums::ZERO;
+        let mut block = |line: usize, pixel: usize, panel: usize| {
+            let first = panel * BLOCK;
+            let from = line * self.slab.row_stride + pixel * self.slab.pixel_stride;
+            let sums = sums.0.as_flattened_mut().as_mut_ptr();
+            // SAFETY: the slab was made as long as the last value of the last window of the last block, and `values` was
+            // seen to be; a panel has its lines for every step. `target` has all channels of the pixels that `runs`
+            // gives, which are those of the chunk.
+            unsafe {
+                let data = self.values.as_ptr().add(from);
+                let rows = Rows { data, stride: self.slab.pixel_stride, steps: &self.slab.steps };
+                engine.multiply(rows, self.conv.panels.as_ptr().add(panel * panel_lines), sums, BLOCK, true);
+                for (row, to, count) in self.runs(line, pixel) {
+                    let (sums, target) =
+                        (sums.add(row * BLOCK), target.add(to * cells.stride + cells.first + first));
+                    let (bias, channels) = (&self.biases[panel], BLOCK.min(co - first));
+                    engine.finish(sums, count, bias, self.relu, channels, target, cells.stride);
+                }
+            }
+        };
+        let blocks =
+            || (0..lines).flat_map(|line| (0..pixels).step_by(BLOCK).map(move |pixel| (line, pixel)));
+        let panels = 0..self.biases.len();
+        if self.conv.weight_bytes() <= WEIGHT_BYTES {
+            blocks().for_each(|(line, pixel)| panels.clone().for_each(|panel| block(line, pixel, panel)));
+        } else {
+            panels.for_each(|panel| blocks().for_each(|(line, pixel)| block(line, pixel, panel)));
+        }
+    }
+
+    /// The output pixels of the block that begins with `pixel` of `line`: from which of its rows on, to which pixel on,
+    /// and how many.
+    fn runs(&self, line: usize, pixel: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let pitch = self.slab.pitch.unwrap_or(usize::MAX);
+        let (mut y, mut x, mut row) = (line + pixel / pitch, pixel % pitch, 0);
+        core::iter::from_fn(move || {
+            while row < BLOCK && y < self.rows {
+                let count = (pitch - x).min(BLOCK - row);
+                let valid = count.min(self.width.saturating_sub(x));
+                let run = (row, y * self.width + x, valid);
+                row += count;
+                x += count;
+                if x == pitch {
+                    (y, x) = (y + 1, 0);
+                }
+                if valid > 0 {
+                    return Some(run);
+                }
+            }
+            None
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! Which instructions the CPU has for bf16.
+
+/// Instructions that multiply bf16 values and add the products up in f32. Results differ in rounding from one to the
+/// other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bf16Isa {
+    /// x86-64 with AVX512-BF16: 32 products an instruction.
+    Avx512Bf16,
+    /// x86-64 with AMX-BF16, on Linux: 8192 products an instruction.
+    Amx,
+}
+
+impl Bf16Isa {
+    /// Those that this CPU runs, slowest first. None without the feature `std`.
+    pub fn available() -> impl Iterator<Item = Self> {
+        let avx512 = has_avx512_bf16();
+        let all = [avx512.then_some(Self::Avx512Bf16), (avx512 && has_amx()).then_some(Self::Amx)];
+        all.into_iter().flatten()
+    }
+
+    /// The fastest available.
+    ///
+    /// The environment variable `FRCNN_ISA` (read once) picks another one by the name `avx512bf16` or `amx`; the name
+    /// of an [`Isa`](crate::Isa), which has none of these instructions, gives `None`.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        #[cfg(feature = "std")]
+        {
+            static CHOICE: std::sync::OnceLock<Option<Bf16Isa>> = std::sync::OnceLock::new();
+            *CHOICE.get_or_init(|| Self::named(std::env::var("FRCNN_ISA").ok().as_deref()))
+        }
+        #[cfg(not(feature = "std"))]
+        None
+    }
+
+    #[cfg(feature = "std")]
+    fn named(name: Option<&str>) -> Option<Self> {
+        if crate::Isa::available().any(|isa| Some(isa.name()) == name) {
+            return None;
+        }
+        let by_name = Self::available().find(|isa| Some(isa.name()) == name);
+        by_name.or_else(|| Self::available().last())
+    }
+
+    #[cfg(feature = "std")]
+    fn name(self) -> &'static str {
+        match self {
+            Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
+        }
+    }
+}
+
+fn has_avx512_bf16() -> bool {
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512bf16")
+    }
+    #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+    false
+}
+
+/// Whether the CPU has AMX, and the kernel lets this process use it.
+fn has_amx() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "std"))]
+    {
+        static GRANTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        *GRANTED.get_or_init(|| cpu_has_amx() && request_tiles())
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", feature = "std")))]
+    false
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "std"))]
+fn cpu_has_amx() -> bool {
+    // CPUID leaf 7 says of AMX in EDX: bit 22 AMX-BF16, bit 24 AMX-TILE.
+    const AMX: u32 = 1 << 22 | 1 << 24;
+    let leaves = core::arch::x86_64::__cpuid(0).eax;
+    leaves >= 7 && core::arch::x86_64::__cpuid_count(7, 0).edx & AMX == AMX
+}
+
+/// Asks Linux for room to save tiles in when it switches threads. It is granted to the process as a whole, and refused
+/// by kernels before 5.16 and inside some sandboxes.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "std"))]
+fn request_tiles() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILEDATA: i64 = 18;
+    let result: i64;
+    // SAFETY: a system call that takes two numbers and touches no memory of ours; the kernel overwrites RCX and R11.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_pick_only_what_is_available() {
+        let best = Bf16Isa::available().last();
+        assert_eq!(Bf16Isa::named(None), best);
+        assert_eq!(Bf16Isa::named(Some("sse9")), best);
+        assert_eq!(Bf16Isa::named(Some("scalar")), None);
+        for isa in Bf16Isa::available() {
+            assert_eq!(Bf16Isa::named(Some(isa.name())), Some(isa));
+        }
+    }
+}
