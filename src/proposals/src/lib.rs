@@ -5,5 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod grid;
+mod propose;
+mod selective_search;
+mod tasks;
 
 pub use grid::grid;
+pub use propose::{Method, Notice, Proposals, Propose};
+pub use selective_search::{Mode, SelectiveSearch};
