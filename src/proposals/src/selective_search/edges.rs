@@ -33,6 +33,7 @@ pub(crate) struct Edges {
 
 impl Edges {
     /// Smooths with a Gaussian of `sigma` pixels, then weighs and sorts.
+    #[inline(always)]
     pub(crate) fn new(planes: &Planes, width: usize, height: usize, sigma: f32) -> Edges {
         let smooth: Vec<Vec<f32>> =
             planes.channels.iter().map(|channel| smoothed(channel, width, sigma)).collect();
@@ -64,6 +65,7 @@ impl Edges {
     }
 }
 
+#[inline(always)]
 fn smoothed(channel: &[u8], width: usize, sigma: f32) -> Vec<f32> {
     // What lies further than 4 pixels away weighs less than 1e-5 for the published 0.8.
     let gaussian = Taps::<5>::gaussian(sigma);
@@ -76,6 +78,7 @@ fn smoothed(channel: &[u8], width: usize, sigma: f32) -> Vec<f32> {
 }
 
 /// Weights by pixel row, then direction, then column. Where there is no neighbour the weight means nothing.
+#[inline(always)]
 fn weigh(smooth: &[Vec<f32>], width: usize, weights: &mut [u16]) {
     let height = weights.len() / (4 * width);
     let mut squares = vec![0.0f32; width];

@@ -28,6 +28,7 @@ impl<const T: usize> Taps<T> {
 }
 
 /// Filters rows of `width` with `across`.
+#[inline(always)]
 pub(crate) fn rows<const T: usize>(source: &[f32], width: usize, across: &Taps<T>, out: &mut [f32]) {
     let reach = T - 1;
     let mut padded = vec![0.0; width + 2 * reach];
@@ -49,6 +50,7 @@ pub(crate) fn rows<const T: usize>(source: &[f32], width: usize, across: &Taps<T
 }
 
 /// Filters columns with `down`.
+#[inline(always)]
 pub(crate) fn columns<const T: usize>(source: &[f32], width: usize, down: &Taps<T>, out: &mut [f32]) {
     let height = source.len() / width;
     for (y, out) in out.chunks_exact_mut(width).enumerate() {

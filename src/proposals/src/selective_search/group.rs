@@ -27,6 +27,7 @@ struct Candidate {
 }
 
 /// The boxes of the regions that grouping makes, in that order: the last is the whole image's.
+#[inline(always)]
 pub(crate) fn group(initial: &Regions, similarity: Similarity) -> Vec<[u16; 4]> {
     let count = initial.sizes.len();
     let mut groups = Groups::new(initial);
@@ -91,6 +92,7 @@ impl Groups {
         &self.histograms[region as usize * self.histogram_len..][..self.histogram_len]
     }
 
+    #[inline(always)]
     fn similarity(&self, a: u32, b: u32, which: Similarity) -> f32 {
         let range = match (which.texture, which.colour) {
             (true, true) => 0..self.histogram_len,
@@ -113,6 +115,7 @@ impl Groups {
     }
 
     /// Adds the region made of two.
+    #[inline(always)]
     fn join(&mut self, a: u32, b: u32) -> u32 {
         let (size_a, size_b) = (self.sizes[a as usize], self.sizes[b as usize]);
         let size = size_a + size_b;
@@ -137,6 +140,7 @@ fn cover(a: [u16; 4], b: [u16; 4]) -> [u16; 4] {
 }
 
 /// The sum of the smaller of each pair of values.
+#[inline(always)]
 fn intersection(a: &[f32], b: &[f32]) -> f32 {
     let (a, _) = a.as_chunks::<LANES>();
     let (b, _) = b.as_chunks::<LANES>();

@@ -84,6 +84,7 @@ impl Propose for SelectiveSearch {
                 eprintln!("{what}: {:?}", start.elapsed());
             }
         };
+        let arch = pulp::Arch::new();
         let working = Working::new(frame);
         let (width, height) = (working.width, working.height);
         t("resized");
@@ -91,9 +92,9 @@ impl Propose for SelectiveSearch {
         let prepared = tasks::map(self.threads, spaces.len(), |i| {
             let planes = Planes::new(spaces[i], &working.rgb);
             t(" planes");
-            let edges = Edges::new(&planes, width, height, SIGMA);
+            let edges = arch.dispatch(#[inline(always)] || Edges::new(&planes, width, height, SIGMA));
             t(" edges");
-            let bins = Bins::new(&planes, width);
+            let bins = arch.dispatch(#[inline(always)] || Bins::new(&planes, width));
             t(" bins");
             (edges, bins)
         });
@@ -108,7 +109,7 @@ impl Propose for SelectiveSearch {
         });
         t("segmented");
         let grouped = tasks::map(self.threads, segmented.len() * similarities.len(), |i| {
-            group(&segmented[i / similarities.len()], similarities[i % similarities.len()])
+            arch.dispatch(#[inline(always)] || group(&segmented[i / similarities.len()], similarities[i % similarities.len()]))
         });
         t("grouped");
         let mut ranked = rank::Ranking::new(self.seed, width, height);

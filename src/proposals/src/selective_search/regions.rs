@@ -1,6 +1,6 @@
 //! What is known of each region: size, box, neighbours, and histograms of colour and texture.
 
-use super::bins::{AXES, Bins, COLOURS, SLOPES};
+use super::bins::{AXES, AXIS, Bins, COLOURS, ChannelBins, SLOPES};
 use super::segment::Segmentation;
 
 /// Histogram lengths are multiples of this, so that they are compared in whole steps.
@@ -77,8 +77,8 @@ fn runs(row: &[u32]) -> impl Iterator<Item = (usize, &[u32])> {
     })
 }
 
-/// Counters of one channel: colours, then each axis from the steepest slope one way to the steepest the other way.
-const CHANNEL: usize = COLOURS + AXES * 2 * SLOPES;
+/// Counters of one channel: colours, then each axis.
+const CHANNEL: usize = COLOURS + AXES * AXIS;
 
 /// By region, channel, bin: its pixels.
 fn counts(segmentation: &Segmentation, bins: &Bins, width: usize) -> Vec<u32> {
@@ -89,44 +89,55 @@ fn counts(segmentation: &Segmentation, bins: &Bins, width: usize) -> Vec<u32> {
             let pixels = y * width + start..y * width + start + run.len();
             let counts = &mut counts[run[0] as usize * per_region..][..per_region];
             for (counts, channel) in counts.chunks_exact_mut(CHANNEL).zip(&bins.channels) {
-                let (colours, slopes) = counts.split_at_mut(COLOURS);
-                add(colours, &channel.colour[pixels.clone()]);
-                for (counts, slopes) in slopes.chunks_exact_mut(2 * SLOPES).zip(&channel.slopes) {
-                    add(counts, &slopes[pixels.clone()]);
-                }
+                count(counts, channel, pixels.clone());
             }
         }
     }
     counts
 }
 
-fn add(counts: &mut [u32], bins: &[u8]) {
-    for &bin in bins {
-        if let Some(count) = counts.get_mut(usize::from(bin)) {
-            *count += 1;
-        }
+/// Counts five histograms side by side: where one waits for a counter that it has just written, the others go on.
+fn count(counts: &mut [u32], channel: &ChannelBins, pixels: std::ops::Range<usize>) {
+    let (colours, slopes) = counts.split_at_mut(COLOURS);
+    let ([a, b, c, d], _) = slopes.as_chunks_mut::<AXIS>() else { return };
+    let bins = [&channel.slopes[0], &channel.slopes[1], &channel.slopes[2], &channel.slopes[3]];
+    let [in_a, in_b, in_c, in_d] = bins.map(|bins| &bins[pixels.clone()]);
+    let along = in_a.iter().zip(in_b).zip(in_c.iter().zip(in_d));
+    for (colour, ((in_a, in_b), (in_c, in_d))) in channel.colour[pixels].iter().zip(along) {
+        add(colours, *colour);
+        add(a, *in_a);
+        add(b, *in_b);
+        add(c, *in_c);
+        add(d, *in_d);
     }
 }
 
-/// Counters to histograms. A slope along one orientation is none along the opposite one, whose lowest bin it counts for.
+#[inline(always)]
+fn add(counts: &mut [u32], bin: u8) {
+    if let Some(count) = counts.get_mut(usize::from(bin)) {
+        *count += 1;
+    }
+}
+
+/// Counters to histograms. A slope along one orientation is none along the opposite one.
 fn normalise(counts: &[u32], size: f32, channels: usize, texture: &mut [f32], colour: &mut [f32]) {
-    let (of_texture, of_colour) = (1.0 / (size * (channels * 2 * AXES) as f32), 1.0 / (size * channels as f32));
+    let of_texture = 1.0 / (size * (channels * 2 * AXES) as f32);
+    let of_colour = 1.0 / (size * channels as f32);
     let mut orientations = texture.chunks_exact_mut(SLOPES);
     for (counts, colour) in counts.chunks_exact(CHANNEL).zip(colour.chunks_exact_mut(COLOURS)) {
         let (colours, slopes) = counts.split_at(COLOURS);
         for (out, &count) in colour.iter_mut().zip(colours) {
             *out = count as f32 * of_colour;
         }
-        for axis in slopes.chunks_exact(2 * SLOPES) {
-            let (down, up) = axis.split_at(SLOPES);
-            let total: [u32; 2] = [down.iter().sum(), up.iter().sum()];
-            if let Some(out) = orientations.next() {
-                out.iter_mut().zip(up).for_each(|(out, &count)| *out = count as f32 * of_texture);
-                out[0] += total[0] as f32 * of_texture;
-            }
-            if let Some(out) = orientations.next() {
-                out.iter_mut().zip(down.iter().rev()).for_each(|(out, &count)| *out = count as f32 * of_texture);
-                out[0] += total[1] as f32 * of_texture;
+        for axis in slopes.chunks_exact(AXIS) {
+            let (down, up) = (axis[..SLOPES].iter().rev(), axis[SLOPES - 1..].iter());
+            for (out, counts) in orientations.by_ref().zip([up.collect::<Vec<_>>(), down.collect()]) {
+                let mut none = size;
+                for (out, &&count) in out.iter_mut().zip(&counts).skip(1) {
+                    *out = count as f32 * of_texture;
+                    none -= count as f32;
+                }
+                out[0] = none * of_texture;
             }
         }
     }

@@ -29,6 +29,9 @@ pub(crate) fn segment(edges: &Edges, k: f32) -> Segmentation {
     for (weight, run) in edges.runs() {
         for &edge in run {
             let (a, b) = ends(edge);
+            if forest.are_siblings(a, b) {
+                continue;
+            }
             let (a, b) = (forest.root(a), forest.root(b));
             if a == b {
                 continue;
@@ -63,6 +66,12 @@ const ROOT: u32 = 1 << 31;
 impl Forest {
     fn new(pixels: usize) -> Forest {
         Forest { parent: vec![!1; pixels] }
+    }
+
+    /// Whether two pixels have one parent: most ends of an edge soon do, and then no root need be found.
+    fn are_siblings(&self, a: u32, b: u32) -> bool {
+        let parent = self.parent[a as usize];
+        parent < ROOT && parent == self.parent[b as usize]
     }
 
     /// The root of a pixel; the way there becomes half as long for the next time.
