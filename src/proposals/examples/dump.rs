@@ -9,8 +9,14 @@ fn main() {
     let reps: usize = std::env::var("REPS").map_or(1, |v| v.parse().unwrap());
     let mut total = 0.0;
     for p in &args[3..] {
-        let img = image::open(p).unwrap().to_rgb8();
-        let frame = frcnn_core::Frame::rgb8(img.as_raw(), img.width(), img.height()).unwrap();
+        let data = std::fs::read(p).unwrap();
+        let mut it = data.splitn(4, |b| *b == b'\n' || *b == b' ');
+        it.next();
+        let n = |b: Option<&[u8]>| std::str::from_utf8(b.unwrap()).unwrap().trim().parse::<u32>().unwrap();
+        let (w, h) = (n(it.next()), n(it.next()));
+        let rest = it.next().unwrap();
+        let at = rest.iter().position(|b| *b == b'\n').unwrap() + 1;
+        let frame = frcnn_core::Frame::rgb8(&rest[at..], w, h).unwrap();
         let mut ss = SelectiveSearch { mode, seed: 0, threads };
         let mut best = f64::MAX;
         let mut r = None;
@@ -21,7 +27,7 @@ fn main() {
         }
         let r = r.unwrap();
         total += best;
-        if reps > 1 || args.len() < 10 { eprintln!("{p} {}x{}: {} boxes {best:.2} ms", img.width(), img.height(), r.boxes.len()); }
+        if reps > 1 || args.len() < 10 { eprintln!("{p} {}x{}: {} boxes {best:.2} ms", w, h, r.boxes.len()); }
         if out != "-" {
             let stem = std::path::Path::new(p).file_stem().unwrap().to_str().unwrap();
             let text: String = r.boxes.iter().map(|b| format!("{} {} {} {}\n", b.x1, b.y1, b.x2, b.y2)).collect();

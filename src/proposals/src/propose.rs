@@ -8,7 +8,7 @@ use frcnn_core::{BBox, Frame};
 /// A source of proposals.
 ///
 /// `&mut` because a source may learn from one frame to the next, as [`Motion`](crate::Motion) does.
-pub trait Propose {
+pub trait Propose: Send {
     /// At most `max` boxes of `frame`, best first.
     ///
     /// Corners are inclusive whole pixels inside the frame, and no two boxes are equal.

@@ -58,6 +58,7 @@ pub use detector::Detector;
 pub use error::Error;
 pub use frcnn_bundle::{Bundle, MAX_DETECTIONS, Manifest};
 pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi};
+pub use frcnn_proposals::{Grid, Method, Mode, Motion, Notice, Proposals, Propose, SelectiveSearch};
 pub use head::{HeadOutput, Stage};
 pub use options::Options;
 pub use preprocess::ImageBlob;

@@ -4,13 +4,13 @@ use super::colour::Planes;
 use super::filter::{Taps, columns, rows};
 
 /// Bins of a colour channel.
-pub(crate) const COLOURS: usize = 25;
+pub(super) const COLOURS: usize = 25;
 /// Axes along which the slope of a channel is measured; each has two opposite orientations.
-pub(crate) const AXES: usize = 4;
+pub(super) const AXES: usize = 4;
 /// Bins of an orientation's slope; the lowest is for none.
-pub(crate) const SLOPES: usize = 10;
+pub(super) const SLOPES: usize = 10;
 /// Bins of an axis: the slopes of both orientations, which share the lowest, in the middle.
-pub(crate) const AXIS: usize = 2 * SLOPES - 1;
+pub(super) const AXIS: usize = 2 * SLOPES - 1;
 /// Scale of the Gaussian derivatives, in pixels.
 const SIGMA: f32 = 0.8;
 /// Slope of the highest bin's middle, in grey levels per pixel: the published 0.43 for grey levels of 0..=1.
@@ -19,21 +19,25 @@ const STEEPEST: f32 = 0.43 * 255.0;
 const ROUND: f32 = 8_388_608.0;
 
 /// By channel, then by pixel.
-pub(crate) struct Bins {
-    pub(crate) channels: Vec<ChannelBins>,
+#[derive(Debug)]
+pub struct Bins {
+    pub(super) channels: Vec<ChannelBins>,
 }
 
-pub(crate) struct ChannelBins {
+#[derive(Debug)]
+pub(super) struct ChannelBins {
     /// `0..COLOURS`.
-    pub(crate) colour: Vec<u8>,
+    pub(super) colour: Vec<u8>,
     /// `0..AXIS` for each axis.
-    pub(crate) slopes: [Vec<u8>; AXES],
+    pub(super) slopes: [Vec<u8>; AXES],
 }
 
 impl Bins {
-    #[inline(always)]
-    pub(crate) fn new(planes: &Planes, width: usize) -> Bins {
-        Bins { channels: planes.channels.iter().map(|channel| ChannelBins::new(channel, width)).collect() }
+    /// Of an image of `width` pixels a row.
+    #[must_use]
+    pub fn new(planes: &Planes, width: usize) -> Bins {
+        let bins = || planes.channels.iter().map(|channel| ChannelBins::new(channel, width)).collect();
+        Bins { channels: pulp::Arch::new().dispatch(bins) }
     }
 }
 

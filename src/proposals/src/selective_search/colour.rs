@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 /// A colour space of the published strategies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ColourSpace {
+pub enum ColourSpace {
     /// Hue, saturation, value.
     Hsv,
     /// CIE L\*a\*b\* under D65: L\* stretched by 2.55, a\* and b\* moved by 128.
@@ -22,13 +22,15 @@ pub(crate) enum ColourSpace {
 }
 
 /// The channels of an image, one after the other: 3, or 1 where the space has only that.
-pub(crate) struct Planes {
-    pub(crate) channels: Vec<Vec<u8>>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planes {
+    pub(super) channels: Vec<Vec<u8>>,
 }
 
 impl Planes {
-    /// Converts pixels red, green, blue.
-    pub(crate) fn new(space: ColourSpace, rgb: &[u8]) -> Planes {
+    /// Converts packed pixels red, green, blue.
+    #[must_use]
+    pub fn new(space: ColourSpace, rgb: &[u8]) -> Planes {
         let (pixels, _) = rgb.as_chunks::<3>();
         let channels = match space {
             ColourSpace::Hsv => planes(pixels, hsv),

@@ -11,6 +11,8 @@
 use super::colour::Planes;
 use super::filter::{Taps, columns, rows};
 
+/// Smoothing before weighing, in pixels.
+const SIGMA: f32 = 0.8;
 /// Steps of a weight per grey level.
 const STEPS: f32 = 64.0;
 /// One more than the greatest weight in steps: 255 √3 · 64 < 28268.
@@ -22,9 +24,10 @@ const ROUND: f32 = 8_388_608.0;
 ///
 /// A weight is the Euclidean distance of two pixels' smoothed colours, in 64ths of a grey level. What is below that is
 /// noise, and whole numbers can be sorted by counting.
-pub(crate) struct Edges {
-    pub(crate) width: usize,
-    pub(crate) height: usize,
+#[derive(Debug)]
+pub struct Edges {
+    pub(super) width: usize,
+    pub(super) height: usize,
     /// `pixel << 2 | direction`.
     sorted: Vec<u32>,
     /// The weights that occur, each with the end of its edges in `sorted`.
@@ -32,19 +35,20 @@ pub(crate) struct Edges {
 }
 
 impl Edges {
-    /// Smooths with a Gaussian of `sigma` pixels, then weighs and sorts.
-    #[inline(always)]
-    pub(crate) fn new(planes: &Planes, width: usize, height: usize, sigma: f32) -> Edges {
-        let smooth: Vec<Vec<f32>> =
-            planes.channels.iter().map(|channel| smoothed(channel, width, sigma)).collect();
+    /// Of an image of `width` x `height` pixels: smooths, then weighs and sorts.
+    #[must_use]
+    pub fn new(planes: &Planes, width: usize, height: usize) -> Edges {
         let mut weights = vec![0u16; 4 * width * height];
-        weigh(&smooth, width, &mut weights);
+        pulp::Arch::new().dispatch(|| {
+            let smooth: Vec<Vec<f32>> = planes.channels.iter().map(|channel| smoothed(channel, width)).collect();
+            weigh(&smooth, width, &mut weights);
+        });
         let (sorted, runs) = sort(&weights, width, height);
         Edges { width, height, sorted, runs }
     }
 
     /// Each weight in grey levels, ascending, with its edges.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (f32, &[u32])> {
+    pub(super) fn runs(&self) -> impl Iterator<Item = (f32, &[u32])> {
         let mut start = 0;
         self.runs.iter().map(move |&(weight, end)| {
             let edges = self.sorted.get(start..end as usize).unwrap_or_default();
@@ -54,21 +58,21 @@ impl Edges {
     }
 
     /// How far the other pixel lies behind an edge's own, by direction.
-    pub(crate) fn reach(&self) -> [isize; 4] {
+    pub(super) fn reach(&self) -> [isize; 4] {
         let width = self.width as isize;
         [1, width, 1 - width, 1 + width]
     }
 
     /// How many edges there are.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.sorted.len()
     }
 }
 
 #[inline(always)]
-fn smoothed(channel: &[u8], width: usize, sigma: f32) -> Vec<f32> {
-    // What lies further than 4 pixels away weighs less than 1e-5 for the published 0.8.
-    let gaussian = Taps::<5>::gaussian(sigma);
+fn smoothed(channel: &[u8], width: usize) -> Vec<f32> {
+    // What lies further than 4 pixels away weighs less than 1e-5.
+    let gaussian = Taps::<5>::gaussian(SIGMA);
     let source: Vec<f32> = channel.iter().map(|&v| f32::from(v)).collect();
     let mut across = vec![0.0; source.len()];
     rows(&source, width, &gaussian, &mut across);

@@ -6,15 +6,15 @@ use super::regions::{LANES, Regions};
 
 /// Which similarities are added up; each lies in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Similarity {
+pub struct Similarity {
     /// Intersection of the colour histograms.
-    pub(crate) colour: bool,
+    pub colour: bool,
     /// Intersection of the texture histograms.
-    pub(crate) texture: bool,
+    pub texture: bool,
     /// 1 - the share of the image that both take: small regions first.
-    pub(crate) size: bool,
+    pub size: bool,
     /// 1 - the share of the image that lies in their common box but in neither: regions that fit into each other first.
-    pub(crate) fill: bool,
+    pub fill: bool,
 }
 
 /// A pair whose turn comes when no other is more similar; among equals that of the latest regions.
@@ -26,9 +26,15 @@ struct Candidate {
     a: u32,
 }
 
-/// The boxes of the regions that grouping makes, in that order: the last is the whole image's.
+/// The boxes x1, y1, x2, y2 of the regions that grouping makes, corners inclusive, in that order: the last is the whole
+/// image's.
+#[must_use]
+pub fn group(initial: &Regions, similarity: Similarity) -> Vec<[u16; 4]> {
+    pulp::Arch::new().dispatch(|| group_here(initial, similarity))
+}
+
 #[inline(always)]
-pub(crate) fn group(initial: &Regions, similarity: Similarity) -> Vec<[u16; 4]> {
+fn group_here(initial: &Regions, similarity: Similarity) -> Vec<[u16; 4]> {
     let count = initial.sizes.len();
     let mut groups = Groups::new(initial);
     let mut neighbours: Vec<Vec<u32>> = vec![Vec::new(); count];

@@ -7,26 +7,28 @@ use super::segment::Segmentation;
 pub(super) const LANES: usize = 16;
 
 /// The regions of one segmentation.
-#[derive(Clone)]
-pub(crate) struct Regions {
+#[derive(Clone, Debug)]
+pub struct Regions {
     /// Pixels.
-    pub(crate) sizes: Vec<f32>,
+    pub(super) sizes: Vec<f32>,
     /// x1, y1, x2, y2, corners inclusive.
-    pub(crate) boxes: Vec<[u16; 4]>,
+    pub(super) boxes: Vec<[u16; 4]>,
     /// Texture, then colour, of one region after the other; each of the two sums to 1.
-    pub(crate) histograms: Vec<f32>,
+    pub(super) histograms: Vec<f32>,
     /// Values of one region's texture.
-    pub(crate) texture_len: usize,
+    pub(super) texture_len: usize,
     /// Values of one region.
-    pub(crate) histogram_len: usize,
+    pub(super) histogram_len: usize,
     /// Pairs that touch, each once, the smaller number first.
-    pub(crate) pairs: Vec<(u32, u32)>,
+    pub(super) pairs: Vec<(u32, u32)>,
     /// Pixels of the image.
-    pub(crate) area: f32,
+    pub(super) area: f32,
 }
 
 impl Regions {
-    pub(crate) fn new(segmentation: &Segmentation, bins: &Bins, width: usize) -> Regions {
+    /// Of an image of `width` pixels a row.
+    #[must_use]
+    pub fn new(segmentation: &Segmentation, bins: &Bins, width: usize) -> Regions {
         let count = segmentation.count;
         let (sizes, boxes) = extents(segmentation, width);
         let channels = bins.channels.len();

@@ -6,15 +6,17 @@
 use super::edges::Edges;
 
 /// Each pixel's region.
-pub(crate) struct Segmentation {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segmentation {
     /// By pixel, `0..count`, numbered in the order of their first pixels.
-    pub(crate) labels: Vec<u32>,
+    pub labels: Vec<u32>,
     /// Regions.
-    pub(crate) count: usize,
+    pub count: usize,
 }
 
-/// Segments with scale parameter `k`, which is the minimum size in pixels as well.
-pub(crate) fn segment(edges: &Edges, k: f32) -> Segmentation {
+/// Segments with scale parameter `k` in grey levels; a region's least size in pixels is the same number.
+#[must_use]
+pub fn segment(edges: &Edges, k: f32) -> Segmentation {
     let pixels = edges.width * edges.height;
     let mut forest = Forest::new(pixels);
     // By root: the weight up to which an edge joins the component to another.
