@@ -48,7 +48,7 @@ pub(crate) struct Args {
     out: Option<PathBuf>,
     /// How the boxes are made
     #[arg(long, value_name = "METHOD", default_value = "selective-search")]
-    from: From,
+    from: Method,
     /// Selective search with 80 strategies in place of 8: more boxes, ten times slower
     #[arg(long)]
     quality: bool,
@@ -76,7 +76,7 @@ enum Recall {
 
 /// Methods that look at one image alone.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum From {
+enum Method {
     SelectiveSearch,
     Grid,
 }
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 }
 
 fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
-    if args.quality && args.from != From::SelectiveSearch {
+    if args.quality && args.from != Method::SelectiveSearch {
         return Err(Error::Usage("--quality is a mode of selective search".to_string()));
     }
     let Inputs { images, mistaken } = images::list(&args.images);
@@ -134,9 +134,9 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
 impl Args {
     fn settings(&self) -> Settings {
         let method = match (self.from, self.quality) {
-            (From::SelectiveSearch, false) => "selective-search fast",
-            (From::SelectiveSearch, true) => "selective-search quality",
-            (From::Grid, _) => "grid",
+            (Method::SelectiveSearch, false) => "selective-search fast",
+            (Method::SelectiveSearch, true) => "selective-search quality",
+            (Method::Grid, _) => "grid",
         };
         Settings { method, seed: self.seed, max_proposals: self.max_proposals }
     }
@@ -145,8 +145,8 @@ impl Args {
     fn source(&self) -> Box<dyn Propose> {
         let mode = if self.quality { Mode::Quality } else { Mode::Fast };
         match self.from {
-            From::SelectiveSearch => Box::new(SelectiveSearch { mode, seed: self.seed, threads: 1 }),
-            From::Grid => Box::new(Grid),
+            Method::SelectiveSearch => Box::new(SelectiveSearch { mode, seed: self.seed, threads: 1 }),
+            Method::Grid => Box::new(Grid),
         }
     }
 

@@ -18,23 +18,20 @@ pub(super) struct Settings {
     pub(super) max_proposals: u32,
 }
 
+/// Key of the settings in the file's metadata. A single one, because several would be written in any order, and equal boxes
+/// should give equal files.
+const MADE_BY: &str = "made_by";
+
 impl Settings {
-    fn metadata(&self) -> HashMap<String, String> {
-        [
-            ("method", self.method.to_string()),
-            ("seed", self.seed.to_string()),
-            ("max_proposals", self.max_proposals.to_string()),
-            ("boxes", "x1, y1, x2, y2 in pixels from 0, corners inclusive, best first".to_string()),
-        ]
-        .map(|(key, value)| (key.to_string(), value))
-        .into()
+    fn made_by(&self) -> String {
+        format!("{}, seed {}, at most {} boxes", self.method, self.seed, self.max_proposals)
     }
 }
 
 /// The boxes of all images so far.
 pub(super) struct Store {
     path: PathBuf,
-    metadata: HashMap<String, String>,
+    made_by: String,
     /// By image stem: boxes as the file has them.
     tensors: BTreeMap<String, Vec<u8>>,
     changed: bool,
@@ -46,9 +43,9 @@ impl Store {
         if path.extension().is_none_or(|extension| extension != "safetensors") {
             return Err(Error::file(path, "proposals are written as a .safetensors file"));
         }
-        let metadata = settings.metadata();
-        let mut store =
-            Store { path: path.to_path_buf(), metadata, tensors: BTreeMap::new(), changed: !path.exists() || force };
+        let changed = !path.exists() || force;
+        let made_by = settings.made_by();
+        let mut store = Store { path: path.to_path_buf(), made_by, tensors: BTreeMap::new(), changed };
         if path.exists() && !force {
             store.load(&files::read(path)?).map_err(|problem| {
                 Error::file(path, format!("{problem}; name another file, or write it anew with --force"))
@@ -60,12 +57,10 @@ impl Store {
     fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
         let damaged = |error: safetensors::SafeTensorError| format!("cannot be continued: {error}");
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-        for key in ["method", "seed", "max_proposals"] {
-            let [there, here] = [header.metadata().as_ref(), Some(&self.metadata)]
-                .map(|metadata| metadata.and_then(|metadata| metadata.get(key)).map_or("unknown", String::as_str));
-            if there != here {
-                return Err(format!("was made with {key} {there}, not {here}"));
-            }
+        let made_by = header.metadata().as_ref().and_then(|metadata| metadata.get(MADE_BY));
+        if made_by != Some(&self.made_by) {
+            let made_by = made_by.map_or("something else", String::as_str);
+            return Err(format!("has boxes of {made_by}, not of {}", self.made_by));
         }
         for (stem, tensor) in SafeTensors::deserialize(bytes).map_err(damaged)?.iter() {
             if tensor.dtype() != Dtype::U16 || !matches!(tensor.shape(), [_, 4]) {
@@ -102,13 +97,14 @@ impl Store {
         if !self.changed {
             return Ok(());
         }
+        let metadata = HashMap::from([(MADE_BY.to_string(), self.made_by.clone())]);
         let views = self.tensors.iter().map(|(stem, bytes)| {
             let shape = vec![bytes.len() / (4 * size_of::<u16>()), 4];
             Ok((stem, TensorView::new(Dtype::U16, shape, bytes)?))
         });
         let bytes = views
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .and_then(|views| serialize(views, Some(self.metadata.clone())))
+            .and_then(|views| serialize(views, Some(metadata)))
             .map_err(|error| Error::file(&self.path, error))?;
         files::write(&self.path, &bytes)?;
         self.changed = false;
@@ -143,7 +139,7 @@ mod tests {
         Store::open(&path, SETTINGS, false).unwrap().save().unwrap();
         let problem = |settings| Store::open(&path, settings, false).map(|_| ()).unwrap_err().to_string();
         let error = problem(Settings { seed: 7, ..SETTINGS });
-        assert!(error.contains("made with seed 0, not 7") && error.contains("--force"), "{error}");
+        assert!(error.contains("has boxes of grid, seed 0, at most 10 boxes, not of grid, seed 7") && error.contains("--force"), "{error}");
         std::fs::write(&path, "something else").unwrap();
         assert!(problem(SETTINGS).contains("cannot be continued"));
         assert_eq!(std::fs::read(&path).unwrap(), b"something else");

@@ -46,7 +46,7 @@ fn boxes_are_made_kept_and_measured() {
     assert_eq!(fs::read(&boxes).unwrap(), first, "nothing to do, and the file changed");
     assert!(stdout(&make(&["--force", "--threads", "1"])).contains("2 of them new"));
     assert_eq!(fs::read(&boxes).unwrap(), first, "the number of threads changed the boxes");
-    fails(&make(&["--seed", "1"]), 1, &["b.safetensors: was made with seed 0, not 1", "--force"]);
+    fails(&make(&["--seed", "1"]), 1, &["b.safetensors: has boxes of selective-search fast, seed 0, ", "--force"]);
     fails(&make(&["--from", "grid", "--quality"]), 2, &["--quality"]);
 
     let recall = ["proposals", "recall", "--data", text(&data), "--split", "test", text(&boxes)];

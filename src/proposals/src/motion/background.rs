@@ -8,13 +8,15 @@ const LEARNED: u32 = 10;
 const RATE: f32 = 1.0 / 32.0;
 /// The same where there is foreground: what stops becomes background in time.
 const RATE_OF_FOREGROUND: f32 = 1.0 / 256.0;
-/// Foreground departs from the mean by this many mean absolute deviations; of Gaussian noise, 5 in a million do.
-const SPREADS: f32 = 5.7;
+/// The same for the spread: leaves that begin to stir become background, and one passer-by blinds no cell.
+const SPREAD_RATE_OF_FOREGROUND: f32 = 1.0 / 2048.0;
+/// Foreground departs from the mean by this many times the spread: about five standard deviations of Gaussian noise.
+const SPREADS: f32 = 4.0;
 /// And by at least this many grey levels: cameras compress, lamps flicker.
 const LEAST: f32 = 8.0;
 /// The scene is another one where more than this share of the cells is foreground.
 const CHANGED: f32 = 0.5;
-/// Frames in a row of which that must be true of each cell's own fault, and not of one passing close by.
+/// Spread of a cell of which nothing is known yet, in grey levels.
 const SPREAD_AT_FIRST: f32 = 2.0;
 /// Grey levels into which departures that all cells share are sorted.
 const SHIFT_BINS: usize = 511;
@@ -23,7 +25,7 @@ const SHIFT_BINS: usize = 511;
 #[derive(Debug, Default)]
 pub(super) struct Background {
     mean: Vec<[f32; 3]>,
-    /// Mean absolute deviation, of all three channels together.
+    /// Mean of the departures from the mean.
     spread: Vec<f32>,
     /// Frames since the background was learned anew.
     age: u32,
@@ -65,14 +67,15 @@ impl Background {
         let rate = RATE.max(1.0 / self.age as f32);
         let cells = self.mean.iter_mut().zip(&mut self.spread).zip(&self.foreground).zip(colours);
         for (((mean, spread), &foreground), colour) in cells {
-            let rate_here = if foreground && self.age > LEARNED { RATE_OF_FOREGROUND } else { rate };
-            if !foreground {
-                *spread += rate * (departure(mean, colour, shift) - *spread);
-            }
+            let (rate, spread_rate) = match foreground && self.age > LEARNED {
+                true => (RATE_OF_FOREGROUND, SPREAD_RATE_OF_FOREGROUND),
+                false => (rate, rate),
+            };
+            *spread += spread_rate * (departure(mean, colour, shift) - *spread);
             for ((mean, value), shift) in mean.iter_mut().zip(colour).zip(shift) {
                 // The light's change is taken over at once, all else slowly.
                 let lit = *mean + shift;
-                *mean = lit + rate_here * (value - lit);
+                *mean = lit + rate * (value - lit);
             }
         }
     }

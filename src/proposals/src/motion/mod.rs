@@ -30,7 +30,7 @@ use regions::Finder;
 /// - When most of the view changes otherwise (a moved camera, another scene), the background is learned anew and
 ///   [`Notice::SceneChanged`] says so. So does [`Notice::Learning`] in the frames after that and in the first ones; there
 ///   are no boxes then.
-/// - What stops becomes background after about 250 frames, and so does the place that something has left.
+/// - What stops becomes background after about 200 frames, and so does the place that something has left.
 ///
 /// A frame of another size starts over.
 #[derive(Debug, Default)]

@@ -30,11 +30,6 @@ struct Candidate {
 /// image's.
 #[must_use]
 pub fn group(initial: &Regions, similarity: Similarity) -> Vec<[u16; 4]> {
-    pulp::Arch::new().dispatch(|| group_here(initial, similarity))
-}
-
-#[inline(always)]
-fn group_here(initial: &Regions, similarity: Similarity) -> Vec<[u16; 4]> {
     let count = initial.sizes.len();
     let mut groups = Groups::new(initial);
     let mut neighbours: Vec<Vec<u32>> = vec![Vec::new(); count];
@@ -78,6 +73,7 @@ struct Groups {
     texture_len: usize,
     histogram_len: usize,
     area: f32,
+    arch: pulp::Arch,
 }
 
 impl Groups {
@@ -89,6 +85,7 @@ impl Groups {
             texture_len: initial.texture_len,
             histogram_len: initial.histogram_len,
             area: initial.area,
+            arch: pulp::Arch::new(),
         };
         groups.histograms.extend_from_slice(&initial.histograms);
         groups
@@ -98,7 +95,6 @@ impl Groups {
         &self.histograms[region as usize * self.histogram_len..][..self.histogram_len]
     }
 
-    #[inline(always)]
     fn similarity(&self, a: u32, b: u32, which: Similarity) -> f32 {
         let range = match (which.texture, which.colour) {
             (true, true) => 0..self.histogram_len,
@@ -107,7 +103,8 @@ impl Groups {
             (false, false) => 0..0,
         };
         let (ha, hb) = (self.histogram(a), self.histogram(b));
-        let mut sum = intersection(&ha[range.clone()], &hb[range]);
+        let (ha, hb) = (&ha[range.clone()], &hb[range]);
+        let mut sum = self.arch.dispatch(|| intersection(ha, hb));
         let size = self.sizes[a as usize] + self.sizes[b as usize];
         if which.size {
             sum += 1.0 - size / self.area;
@@ -121,7 +118,6 @@ impl Groups {
     }
 
     /// Adds the region made of two.
-    #[inline(always)]
     fn join(&mut self, a: u32, b: u32) -> u32 {
         let (size_a, size_b) = (self.sizes[a as usize], self.sizes[b as usize]);
         let size = size_a + size_b;
@@ -131,9 +127,11 @@ impl Groups {
         self.histograms.resize(end + self.histogram_len, 0.0);
         let (old, new) = self.histograms.split_at_mut(end);
         let (ha, hb) = (&old[start_a..][..self.histogram_len], &old[start_b..][..self.histogram_len]);
-        for ((out, a), b) in new.iter_mut().zip(ha).zip(hb) {
-            *out = share_a * a + share_b * b;
-        }
+        self.arch.dispatch(|| {
+            for ((out, a), b) in new.iter_mut().zip(ha).zip(hb) {
+                *out = share_a * a + share_b * b;
+            }
+        });
         self.boxes.push(cover(self.boxes[a as usize], self.boxes[b as usize]));
         self.sizes.push(size);
         self.sizes.len() as u32 - 1

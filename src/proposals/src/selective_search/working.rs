@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use frcnn_core::{BBox, Frame, PixelFormat};
 
 /// Wider images are worked on at this width, as in the published system.
@@ -75,12 +76,12 @@ fn rgb<'a>(frame: &Frame<'a>) -> Cow<'a, [u8]> {
 }
 
 fn shrink(pixels: &[u8], frame: &Frame, width: u32, height: u32) -> Vec<u8> {
-    let mut small = Image::new(width, height, PixelType::U8x3);
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(fast_image_resize::FilterType::Bilinear));
-    // It can only refuse a buffer of a wrong size or type, and these are made here.
-    if let Ok(source) = ImageRef::new(frame.width(), frame.height(), pixels, PixelType::U8x3) {
-        let _ = Resizer::new().resize(&source, &mut small, &options);
+    let mut small = TypedImage::<U8x3>::new(width, height);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    // It can only refuse a buffer of a wrong size, and this one is made here. Typed: the other resizer takes minutes to
+    // compile for pixels that are never met.
+    if let Ok(source) = TypedImageRef::<U8x3>::from_buffer(frame.width(), frame.height(), pixels) {
+        let _ = Resizer::new().resize_typed(&source, &mut small, &options);
     }
-    small.into_vec()
+    small.pixels().iter().flat_map(|pixel| pixel.0).collect()
 }
