@@ -27,10 +27,13 @@ fn main() {
         }
         let r = r.unwrap();
         total += best;
-        if reps > 1 || args.len() < 10 { eprintln!("{p} {}x{}: {} boxes {best:.2} ms", w, h, r.boxes.len()); }
+        if reps > 1 || args.len() < 10 {
+            eprintln!("{p} {}x{}: {} boxes {best:.2} ms", w, h, r.boxes.len());
+        }
         if out != "-" {
             let stem = std::path::Path::new(p).file_stem().unwrap().to_str().unwrap();
-            let text: String = r.boxes.iter().map(|b| format!("{} {} {} {}\n", b.x1, b.y1, b.x2, b.y2)).collect();
+            let text: String =
+                r.boxes.iter().map(|b| format!("{} {} {} {}\n", b.x1, b.y1, b.x2, b.y2)).collect();
             std::fs::write(format!("{out}/{stem}.txt"), text).unwrap();
         }
     }

@@ -62,10 +62,10 @@ fn objects_are_found_whole_and_together() {
     check(&proposals, 250, 180);
     // Smoothing may move an edge by a pixel or two.
     for object in [
-        BBox::new(31.0, 21.0, 109.0, 99.0),    // the disc
-        BBox::new(130.0, 90.0, 199.0, 119.0),  // the green part
-        BBox::new(130.0, 40.0, 199.0, 149.0),  // all that stands on the right
-        BBox::new(0.0, 0.0, 249.0, 179.0),     // the image
+        BBox::new(31.0, 21.0, 109.0, 99.0),   // the disc
+        BBox::new(130.0, 90.0, 199.0, 119.0), // the green part
+        BBox::new(130.0, 40.0, 199.0, 149.0), // all that stands on the right
+        BBox::new(0.0, 0.0, 249.0, 179.0),    // the image
     ] {
         assert!(best(&proposals, object) > 0.9, "{object:?}: {}", best(&proposals, object));
     }
@@ -84,7 +84,8 @@ fn a_constant_image_is_one_region() {
 
 #[test]
 fn threads_do_not_matter_and_the_seed_does() {
-    let pixels = scene(250, 180).iter().zip(noise(250 * 180 * 3, 5)).map(|(v, n)| v ^ (n & 15)).collect::<Vec<u8>>();
+    let pixels =
+        scene(250, 180).iter().zip(noise(250 * 180 * 3, 5)).map(|(v, n)| v ^ (n & 15)).collect::<Vec<u8>>();
     for mode in [Mode::Fast, Mode::Quality] {
         let run = |threads, seed| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();

@@ -38,7 +38,9 @@ pub(crate) fn plot(counted: &str, curves: &[Curve]) -> ImageResult<Vec<u8>> {
         let share = (count.max(first) / first).ln() / (last / first).ln();
         LEFT + (share * f64::from(WIDTH - LEFT - RIGHT)).round() as i32
     };
-    let y = |share: f64| HEIGHT - BOTTOM - (share.clamp(0.0, 1.0) * f64::from(HEIGHT - TOP - BOTTOM)).round() as i32;
+    let y = |share: f64| {
+        HEIGHT - BOTTOM - (share.clamp(0.0, 1.0) * f64::from(HEIGHT - TOP - BOTTOM)).round() as i32
+    };
 
     for tenth in 0..=10 {
         let at = y(f64::from(tenth) / 10.0);
@@ -55,7 +57,13 @@ pub(crate) fn plot(counted: &str, curves: &[Curve]) -> ImageResult<Vec<u8>> {
             }
         }
     }
-    text(&mut image, font, counted, (WIDTH - counted.len() as i32 * font.advance()) / 2, HEIGHT - font.height() - 6);
+    text(
+        &mut image,
+        font,
+        counted,
+        (WIDTH - counted.len() as i32 * font.advance()) / 2,
+        HEIGHT - font.height() - 6,
+    );
     for (i, curve) in curves.iter().enumerate() {
         let ink = colour::of_class(i as u16 + 1);
         for pair in curve.points.windows(2) {
@@ -101,7 +109,10 @@ mod tests {
         assert_eq!(*image.get_pixel(LEFT as u32, (HEIGHT - BOTTOM) as u32), ink);
         assert_eq!(*image.get_pixel((WIDTH - RIGHT) as u32, TOP as u32), ink);
         // The middle of the axis is the geometric mean.
-        assert_eq!(*image.get_pixel(((LEFT + WIDTH - RIGHT) / 2) as u32, ((TOP + HEIGHT - BOTTOM) / 2) as u32), ink);
+        assert_eq!(
+            *image.get_pixel(((LEFT + WIDTH - RIGHT) / 2) as u32, ((TOP + HEIGHT - BOTTOM) / 2) as u32),
+            ink
+        );
     }
 
     #[test]

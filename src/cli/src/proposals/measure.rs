@@ -139,8 +139,7 @@ mod tests {
     fn recall_by_hand() {
         let (cat, dog) = (BBox::new(0.0, 0.0, 9.0, 9.0), BBox::new(50.0, 50.0, 59.0, 59.0));
         // IoU with the cat: 0.6, then 1; nothing near the dog but the third, with 0.8.
-        let boxes =
-            [BBox::new(0.0, 0.0, 5.0, 9.0), cat, BBox::new(50.0, 50.0, 57.0, 59.0)];
+        let boxes = [BBox::new(0.0, 0.0, 5.0, 9.0), cat, BBox::new(50.0, 50.0, 57.0, 59.0)];
         let mut coverage = Coverage::default();
         let hard = Object { difficult: true, ..object("cat", dog) };
         let inverted = object("cat", BBox::new(5.0, 5.0, 3.0, 9.0));

@@ -30,13 +30,17 @@ use store::{Settings, Store};
 /// Writes one tensor [N, 4] of uint16 per image, named by the image's stem: x1, y1, x2, y2 in pixels, corners inclusive,
 /// best first. What is done is saved every minute: called again, the command goes on where it was stopped.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
   frcnn proposals photos/ -o boxes.safetensors
   frcnn proposals VOC2007/JPEGImages -o boxes.safetensors --quality --max-proposals 4000
   frcnn proposals recall --data VOC2007 --split test boxes.safetensors
 
 An image that fails is reported by name and the rest go on; the exit code is then 1.
-Boxes that depend on the frames before (motion) are made by `frcnn detect --proposals-from motion`.")]
+Boxes that depend on the frames before (motion) are made by `frcnn detect --proposals-from motion`."
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     recall: Option<Recall>,
@@ -127,7 +131,10 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
     if failed == 0 {
         return Ok(());
     }
-    console::error(format_args!("{failed} of {} images failed", known.len() + missing.len() + mistaken.len()));
+    console::error(format_args!(
+        "{failed} of {} images failed",
+        known.len() + missing.len() + mistaken.len()
+    ));
     Err(Error::Reported)
 }
 
@@ -169,7 +176,12 @@ fn refuse_equal_stems(images: &[Image]) -> Result<(), Error> {
 }
 
 /// Gives the number of images that failed.
-fn make_all(args: &Args, images: &[Image], store: &mut Store, progress: &ProgressBar) -> Result<usize, Error> {
+fn make_all(
+    args: &Args,
+    images: &[Image],
+    store: &mut Store,
+    progress: &ProgressBar,
+) -> Result<usize, Error> {
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {

@@ -72,7 +72,10 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     }
     progress.finish_and_clear();
     if coverage.objects() == 0 {
-        return Err(Error::file(&args.data, format!("the images of `{}` have no objects that count", args.split)));
+        return Err(Error::file(
+            &args.data,
+            format!("the images of `{}` have no objects that count", args.split),
+        ));
     }
 
     let report = Report::new(&coverage);
@@ -114,9 +117,9 @@ impl Report {
         );
         let curve = table(
             &[&[Numbers("first boxes")], &at[..], &[Numbers("MABO")]].concat(),
-            self.curve
-                .iter()
-                .map(|point| [vec![point.boxes.to_string()], recall(&point.recall), vec![share(&point.mabo)]].concat()),
+            self.curve.iter().map(|point| {
+                [vec![point.boxes.to_string()], recall(&point.recall), vec![share(&point.mabo)]].concat()
+            }),
         );
         let summary = pairs(&[
             ("images", self.images.to_string()),
@@ -132,7 +135,8 @@ impl Report {
             name,
             points: self.curve.iter().map(|point| (point.boxes as f64, value(point))).collect(),
         };
-        let recalls = IOUS.iter().enumerate().map(|(i, iou)| curve(format!("recall@{iou}"), &|p| p.recall[i]));
+        let recalls =
+            IOUS.iter().enumerate().map(|(i, iou)| curve(format!("recall@{iou}"), &|p| p.recall[i]));
         let curves: Vec<Curve> = recalls.chain([curve("MABO".to_string(), &|p| p.mabo)]).collect();
         plot("boxes per image", &curves).map_err(|error| Error::file(path, error))
     }

@@ -139,7 +139,11 @@ mod tests {
         Store::open(&path, SETTINGS, false).unwrap().save().unwrap();
         let problem = |settings| Store::open(&path, settings, false).map(|_| ()).unwrap_err().to_string();
         let error = problem(Settings { seed: 7, ..SETTINGS });
-        assert!(error.contains("has boxes of grid, seed 0, at most 10 boxes, not of grid, seed 7") && error.contains("--force"), "{error}");
+        assert!(
+            error.contains("has boxes of grid, seed 0, at most 10 boxes, not of grid, seed 7")
+                && error.contains("--force"),
+            "{error}"
+        );
         std::fs::write(&path, "something else").unwrap();
         assert!(problem(SETTINGS).contains("cannot be continued"));
         assert_eq!(std::fs::read(&path).unwrap(), b"something else");

@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = |body: &str| parse(&format!("<annotation><object>{body}</object></annotation>")).unwrap_err();
+        let error =
+            |body: &str| parse(&format!("<annotation><object>{body}</object></annotation>")).unwrap_err();
         assert!(error("").contains("no name"));
         assert!(error("<name>cat</name>").contains("cat has no bndbox"));
         assert!(error("<name>cat</name><bndbox><xmin>x</xmin></bndbox>").contains("xmin"));

@@ -26,7 +26,9 @@ fn voc(fixture: &Fixture, name: &str) -> std::path::PathBuf {
         let corners = [("xmin", x + 1), ("ymin", y + 1), ("xmax", x + side), ("ymax", y + side)]
             .map(|(name, value)| format!("<{name}>{value}</{name}>"))
             .concat();
-        let xml = format!("<annotation><object><name>square</name><bndbox>{corners}</bndbox></object></annotation>");
+        let xml = format!(
+            "<annotation><object><name>square</name><bndbox>{corners}</bndbox></object></annotation>"
+        );
         fs::write(data.join(format!("Annotations/{stem}.xml")), xml).unwrap();
     }
     fs::write(data.join("ImageSets/Main/test.txt"), "one\ntwo\n").unwrap();
@@ -46,7 +48,11 @@ fn boxes_are_made_kept_and_measured() {
     assert_eq!(fs::read(&boxes).unwrap(), first, "nothing to do, and the file changed");
     assert!(stdout(&make(&["--force", "--threads", "1"])).contains("2 of them new"));
     assert_eq!(fs::read(&boxes).unwrap(), first, "the number of threads changed the boxes");
-    fails(&make(&["--seed", "1"]), 1, &["b.safetensors: has boxes of selective-search fast, seed 0, ", "--force"]);
+    fails(
+        &make(&["--seed", "1"]),
+        1,
+        &["b.safetensors: has boxes of selective-search fast, seed 0, ", "--force"],
+    );
     fails(&make(&["--from", "grid", "--quality"]), 2, &["--quality"]);
 
     let recall = ["proposals", "recall", "--data", text(&data), "--split", "test", text(&boxes)];
@@ -101,7 +107,8 @@ fn detect_makes_its_own_boxes() {
     };
     let output = detect(&["--proposals-from", "motion"]);
     assert!(stderr(&output).contains("00.png: motion: still learning the background"), "{}", stderr(&output));
-    let found = |output| json_lines(output).iter().map(|l| l["detections"].as_array().unwrap().len()).collect();
+    let found =
+        |output| json_lines(output).iter().map(|l| l["detections"].as_array().unwrap().len()).collect();
     let counts: Vec<usize> = found(&output);
     assert!(counts[..12].iter().all(|&n| n == 0) && counts[12..].iter().all(|&n| n > 0), "{counts:?}");
 

@@ -18,12 +18,15 @@ const PARTS: usize = 32;
 pub(super) fn boxes(regions: &[BBox], width: u32, height: u32, max: usize) -> Vec<BBox> {
     let parts = regions.get(..PARTS.min(regions.len())).unwrap_or_default();
     let pairs = parts.iter().enumerate().flat_map(|(i, a)| parts[..i].iter().map(move |b| (a, b)));
-    let joined = pairs.filter(|(a, b)| gap(a, b) <= NEAR * longer(a).max(longer(b))).map(|(a, b)| cover(a, b));
+    let joined =
+        pairs.filter(|(a, b)| gap(a, b) <= NEAR * longer(a).max(longer(b))).map(|(a, b)| cover(a, b));
     let bases: Vec<BBox> = regions.iter().copied().chain(joined).collect();
     let mut seen = HashSet::new();
     let shapes = SCALES.iter().flat_map(|&scale| ASPECTS.iter().map(move |&aspect| (scale, aspect)));
     shapes
-        .flat_map(|(scale, aspect)| bases.iter().map(move |base| reshape(base, scale * aspect, scale / aspect)))
+        .flat_map(|(scale, aspect)| {
+            bases.iter().map(move |base| reshape(base, scale * aspect, scale / aspect))
+        })
         .map(|b| BBox::new(b.x1.round(), b.y1.round(), b.x2.round(), b.y2.round()).clip(width, height))
         .filter(|b| seen.insert([b.x1, b.y1, b.x2, b.y2].map(|v| v as u32)))
         .take(max)

@@ -42,9 +42,13 @@ impl Background {
         }
         let shift = common_shift(&self.mean, colours);
         self.foreground.clear();
-        self.foreground.extend(self.mean.iter().zip(&self.spread).zip(colours).map(|((mean, spread), colour)| {
-            departure(mean, colour, shift) > LEAST.max(SPREADS * spread)
-        }));
+        self.foreground.extend(
+            self.mean
+                .iter()
+                .zip(&self.spread)
+                .zip(colours)
+                .map(|((mean, spread), colour)| departure(mean, colour, shift) > LEAST.max(SPREADS * spread)),
+        );
         let changed = self.foreground.iter().filter(|&&foreground| foreground).count() as f32;
         if changed > CHANGED * colours.len() as f32 {
             self.start(colours);

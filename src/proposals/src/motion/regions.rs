@@ -45,9 +45,11 @@ impl Finder {
         self.neighbours.clear();
         for row in foreground.chunks_exact(columns) {
             let at = |x: Option<usize>| x.and_then(|x| row.get(x)).is_some_and(|&cell| cell);
-            self.neighbours.extend((0..columns).map(|x| {
-                u8::from(at(x.checked_sub(1))) + u8::from(at(Some(x))) + u8::from(at(Some(x + 1)))
-            }));
+            self.neighbours.extend(
+                (0..columns).map(|x| {
+                    u8::from(at(x.checked_sub(1))) + u8::from(at(Some(x))) + u8::from(at(Some(x + 1)))
+                }),
+            );
         }
         let rows = foreground.len() / columns.max(1);
         self.solid.clear();
@@ -58,7 +60,8 @@ impl Finder {
             };
             let (above, here, below) = (row(y.checked_sub(1)), row(Some(y)), row(Some(y + 1)));
             let value = |row: &[u8], x: usize| row.get(x).copied().unwrap_or(0);
-            self.solid.extend((0..columns).map(|x| value(above, x) + value(here, x) + value(below, x) >= OF_NINE));
+            self.solid
+                .extend((0..columns).map(|x| value(above, x) + value(here, x) + value(below, x) >= OF_NINE));
         }
     }
 

@@ -45,7 +45,8 @@ impl ChannelBins {
     #[inline(always)]
     fn new(channel: &[u8], width: usize) -> ChannelBins {
         // Rounded as in the published system: the first and the last bin are half as wide.
-        let colour = channel.iter().map(|&v| ((u32::from(v) * (COLOURS as u32 - 1) + 127) / 255) as u8).collect();
+        let colour =
+            channel.iter().map(|&v| ((u32::from(v) * (COLOURS as u32 - 1) + 127) / 255) as u8).collect();
         let (smooth, derivative) = (Taps::<4>::gaussian(SIGMA), Taps::<4>::derivative(SIGMA));
         let source: Vec<f32> = channel.iter().map(|&v| f32::from(v)).collect();
         let mut across = vec![0.0; source.len()];

@@ -89,11 +89,8 @@ fn luma(pixel: [u8; 3]) -> u8 {
 }
 
 /// sRGB to CIE XYZ under D65, rows divided by the white point.
-const XYZ: [[f32; 3]; 3] = [
-    [0.433_953, 0.376_219, 0.189_828],
-    [0.212_671, 0.715_160, 0.072_169],
-    [0.017_758, 0.109_477, 0.872_765],
-];
+const XYZ: [[f32; 3]; 3] =
+    [[0.433_953, 0.376_219, 0.189_828], [0.212_671, 0.715_160, 0.072_169], [0.017_758, 0.109_477, 0.872_765]];
 /// Entries of the table of L\*a\*b\*'s f over 0..=1: where f is steepest, at 0, a step is 0.3 of a level.
 const STEPS: usize = 8192;
 
@@ -126,10 +123,6 @@ impl LabTables {
             self.f[((t * STEPS as f32 + 0.5) as usize).min(STEPS)]
         });
         let round = |v: f32| (v + 0.5) as u8;
-        [
-            round((116.0 * y - 16.0) * 2.55),
-            round(500.0 * (x - y) + 128.0),
-            round(200.0 * (y - z) + 128.0),
-        ]
+        [round((116.0 * y - 16.0) * 2.55), round(500.0 * (x - y) + 128.0), round(200.0 * (y - z) + 128.0)]
     }
 }

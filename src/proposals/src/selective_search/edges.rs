@@ -40,7 +40,8 @@ impl Edges {
     pub fn new(planes: &Planes, width: usize, height: usize) -> Edges {
         let mut weights = vec![0u16; 4 * width * height];
         pulp::Arch::new().dispatch(|| {
-            let smooth: Vec<Vec<f32>> = planes.channels.iter().map(|channel| smoothed(channel, width)).collect();
+            let smooth: Vec<Vec<f32>> =
+                planes.channels.iter().map(|channel| smoothed(channel, width)).collect();
             weigh(&smooth, width, &mut weights);
         });
         let (sorted, runs) = sort(&weights, width, height);

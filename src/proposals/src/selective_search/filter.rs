@@ -20,7 +20,8 @@ impl<const T: usize> Taps<T> {
 
     /// The derivative of that Gaussian, scaled so that a ramp of slope 1 gives 1.
     pub(super) fn derivative(sigma: f32) -> Taps<T> {
-        let mut half: [f32; T] = std::array::from_fn(|i| i as f32 * (-0.5 * (i as f32 / sigma).powi(2)).exp());
+        let mut half: [f32; T] =
+            std::array::from_fn(|i| i as f32 * (-0.5 * (i as f32 / sigma).powi(2)).exp());
         let slope: f32 = half.iter().enumerate().map(|(i, v)| 2.0 * i as f32 * v).sum();
         half.iter_mut().for_each(|v| *v /= slope);
         Taps { half, sign: -1.0 }
