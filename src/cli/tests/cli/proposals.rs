@@ -1,6 +1,7 @@
 //! `frcnn proposals`, and `frcnn detect` that makes its own.
 
 use std::fs;
+use std::process::Output;
 
 use image::RgbImage;
 use serde_json::Value;
@@ -86,7 +87,8 @@ fn a_photo_that_fails_does_not_stop_the_rest_and_can_be_made_good() {
 
     fs::create_dir(folder.join("more")).unwrap();
     square(20, 20, 40).save(folder.join("more/good.png")).unwrap();
-    let both = ["proposals", text(&folder), text(&folder.join("more")), "-o", text(&boxes)];
+    let more = folder.join("more");
+    let both = ["proposals", text(&folder), text(&more), "-o", text(&boxes)];
     fails(&frcnn(&both), 1, &["good.png: has the same stem as"]);
     fails(&frcnn(&["proposals", text(&folder), "-o", "x.json"]), 1, &["x.json: ", ".safetensors"]);
     fails(&frcnn(&["proposals", text(&folder)]), 2, &["--out"]);
@@ -107,14 +109,15 @@ fn detect_makes_its_own_boxes() {
     };
     let output = detect(&["--proposals-from", "motion"]);
     assert!(stderr(&output).contains("00.png: motion: still learning the background"), "{}", stderr(&output));
-    let found =
-        |output| json_lines(output).iter().map(|l| l["detections"].as_array().unwrap().len()).collect();
-    let counts: Vec<usize> = found(&output);
+    let found = |output: &Output| -> Vec<usize> {
+        json_lines(output).iter().map(|line| line["detections"].as_array().unwrap().len()).collect()
+    };
+    let counts = found(&output);
     assert!(counts[..12].iter().all(|&n| n == 0) && counts[12..].iter().all(|&n| n > 0), "{counts:?}");
 
     // One box, so at most one detection of each class.
     for method in ["selective-search", "grid"] {
-        let counts: Vec<usize> = found(&detect(&["--proposals-from", method, "--max-proposals", "1"]));
+        let counts = found(&detect(&["--proposals-from", method, "--max-proposals", "1"]));
         assert!(counts.iter().all(|n| (1..=3).contains(n)), "{method}: {counts:?}");
     }
     fails(&detect(&["--proposals", "b.json", "--proposals-from", "grid"]), 2, &["cannot be used with"]);
