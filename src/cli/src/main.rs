@@ -13,6 +13,7 @@ mod files;
 mod inputs;
 mod inspect;
 mod new;
+mod proposals;
 mod tables;
 mod units;
 
@@ -37,6 +38,7 @@ enum Command {
     Detect(detect::Args),
     Inspect(inspect::Args),
     New(new::Args),
+    Proposals(proposals::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Detect(args) => detect::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::New(args) => new::run(&args),
+        Command::Proposals(args) => proposals::run(&args),
     };
     match outcome {
         // Whoever closed the pipe has read all that they wanted.
