@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use frcnn::{BBox, Detections};
+use frcnn_eval::{Dataset, Detection, Location, Region, voc};
 use frcnn_tests::matching::{Found, Tolerance, compare};
-use frcnn_tests::tensors::TensorFile;
-use frcnn_tests::voc::{annotation, mean_average_precision};
+use frcnn_tests::tensors::Proposals;
 use frcnn_tests::{Photo, bccd, detector, say, shared};
 use serde::Deserialize;
 
@@ -36,7 +36,7 @@ fn references(shared: &Path) -> BTreeMap<String, Vec<Found>> {
 
 /// Detections on every test photo, decoded from `folder`.
 fn detect_all(shared: &Path, folder: &str, extension: &str) -> BTreeMap<String, Vec<Found>> {
-    let proposals = TensorFile::open(&shared.join("data/bccd/proposals_selective_search.safetensors"));
+    let proposals = Proposals::open(&shared.join("data/bccd/proposals_selective_search.safetensors"));
     let mut session = detector(&bccd(shared), 2).session();
     let found = |detections: &Detections| {
         detections.iter().map(|d| Found { class_id: d.class_id, score: d.score, bbox: d.bbox }).collect()
@@ -52,16 +52,19 @@ fn detect_all(shared: &Path, folder: &str, extension: &str) -> BTreeMap<String, 
 }
 
 fn map(shared: &Path, detections: &BTreeMap<String, Vec<Found>>) -> f64 {
+    let dataset = Dataset::open(&Location::new(shared.join("data/bccd"), "test")).unwrap();
     let bundle = bccd(shared);
-    let classes = &bundle.contents().manifest.classes;
-    let images: Vec<_> = detections
-        .iter()
-        .map(|(stem, found)| {
-            let truth = annotation(&shared.join(format!("data/bccd/Annotations/{stem}.xml")), classes);
-            (found.clone(), truth)
+    let stems = dataset.stems();
+    let scored = detections.iter().flat_map(|(stem, found)| found.iter().map(move |d| (stem, d)));
+    let scored: Vec<Detection> = scored
+        .map(|(stem, d)| Detection {
+            image: stems[stem.as_str()],
+            class: dataset.class(&bundle.contents().manifest.classes[usize::from(d.class_id)]).unwrap(),
+            score: f64::from(d.score),
+            region: Region::from(&d.bbox),
         })
         .collect();
-    mean_average_precision(&images, classes.len())
+    voc(&dataset, &scored, 0.5).map10.unwrap()
 }
 
 /// Every reference detection with score >= 0.1 is found, and nothing more.
