@@ -141,11 +141,14 @@ fn with_files(
     let comparison = match against {
         Some(against) => {
             if against.extension().is_none_or(|extension| extension != "safetensors") {
-                return Err(Error::file(against, "beside --reference, name another .safetensors reference file"));
+                return Err(Error::file(
+                    against,
+                    "beside --reference, name another .safetensors reference file",
+                ));
             }
             let other = TensorFile::open(against)?;
             let coarser = std::cmp::max_by_key(of(&file), of(&other), |precision| *precision as u8);
-            let (first, second) = (name(reference), name(against));
+            let (first, second) = (reference.display().to_string(), against.display().to_string());
             let names = Names { reference: &first, found: &second };
             compare::files(detector, [&file, &other], photo.as_ref(), &tolerances(args, coarser), names)?
         }
@@ -196,7 +199,8 @@ fn open(path: &Path, args: &Args) -> Result<Detector, Error> {
     if path.extension().is_none_or(|extension| extension != "onnx") {
         return files::open_detector(path, &options);
     }
-    let manifest = load_manifest(&args.manifest.clone().unwrap_or_else(|| files::beside(path, "manifest.json")))?;
+    let manifest =
+        load_manifest(&args.manifest.clone().unwrap_or_else(|| files::beside(path, "manifest.json")))?;
     let compiled = compile(path, &manifest, &frcnn_compiler::Options::default(), &mut |_| {})?;
     Detector::new(compiled.bundle, &options).map_err(|error| Error::file(path, error))
 }
@@ -217,7 +221,9 @@ fn check_stages(args: &Args, comparisons: &[(String, Comparison)]) -> Result<(),
             let mut known: Vec<&str> = stages().collect();
             known.dedup();
             let known = known.join(", ");
-            return Err(Error::Usage(format!("--tolerance: stage `{stage}` was not compared; there are {known}")));
+            return Err(Error::Usage(format!(
+                "--tolerance: stage `{stage}` was not compared; there are {known}"
+            )));
         }
     }
     Ok(())

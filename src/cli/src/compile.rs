@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use frcnn_compiler::{Compiled, Options, Report, Svd, compile, emit_onnx, load_manifest, onnx_writer};
 use frcnn::Manifest;
+use frcnn_compiler::{Compiled, Options, Report, Svd, compile, emit_onnx, load_manifest, onnx_writer};
 use frcnn_harness::sweep::{self, Subject, Sweep};
 use indicatif::ProgressBar;
 
@@ -141,8 +141,7 @@ fn choose(args: &Args, manifest: &Manifest) -> Result<(Sweep, Compiled), Error> 
     let dataset = args.part.open(data, Some(&manifest.classes))?;
     let proposals = args.part.proposals(data, &dataset)?;
     let load = |image: &frcnn_eval::Image| load(image, &proposals);
-    let subject =
-        Subject { onnx: &args.model, manifest, dataset: &dataset, threads: None, load: &load };
+    let subject = Subject { onnx: &args.model, manifest, dataset: &dataset, threads: None, load: &load };
     // How many settings will be tried is not known before.
     let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     spinner.enable_steady_tick(Duration::from_millis(100));

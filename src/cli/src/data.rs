@@ -66,7 +66,9 @@ impl DataArgs {
         match self.proposals.clone().or_else(|| only_proposals(root)) {
             Some(path) => Proposals::open(&path, dataset.images.len()),
             None => {
-                console::warning("no --proposals: looking at a coarse grid of boxes, which misses small objects");
+                console::warning(
+                    "no --proposals: looking at a coarse grid of boxes, which misses small objects",
+                );
                 Ok(Proposals::Grid)
             }
         }

@@ -1,7 +1,9 @@
 //! One side's outputs against the other's, stage by stage and detection by detection.
 
 use frcnn::{BBox, Detector};
-use frcnn_eval::{Drift, Found, Pair, StageResult, Tensor, TensorFile, Tolerances, difference, explain, pair};
+use frcnn_eval::{
+    Drift, Found, Pair, StageResult, Tensor, TensorFile, Tolerances, difference, explain, pair,
+};
 use image::RgbImage;
 use serde::Serialize;
 
@@ -55,7 +57,7 @@ impl Comparison {
     }
 }
 
-/// Names of the two sides.
+/// Names of the two sides: a detector's, or a file's path.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a> {
     /// Of the side that is held to be right.
@@ -120,7 +122,8 @@ pub fn files(
     names: Names,
 ) -> Result<Comparison, Error> {
     let sides = [Provenance::of_file(names.reference, first), Provenance::of_file(names.found, second)];
-    let read = |file, name: &str| Stages::of_file(file).map_err(|problem| Error::file(name.as_ref(), problem));
+    let read =
+        |file, name: &str| Stages::of_file(file).map_err(|problem| Error::file(name.as_ref(), problem));
     let (mut reference, found) = (read(first, names.reference)?, read(second, names.found)?);
     if let Some(photo) = photo {
         reference.size = photo.dimensions();
@@ -199,7 +202,9 @@ impl Side {
         };
         let (mut stages, mut not_compared) = (Vec::new(), Vec::new());
         for name in reference.names() {
-            let (Some(expected), Some(found)) = (reference.get(name), find(&self.chained, name)) else { continue };
+            let (Some(expected), Some(found)) = (reference.get(name), find(&self.chained, name)) else {
+                continue;
+            };
             match difference(expected, &found) {
                 Ok(difference_) => stages.push(StageResult {
                     stage: name.to_string(),

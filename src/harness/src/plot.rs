@@ -49,6 +49,8 @@ pub fn precision_recall(classes: &[VocClass]) -> Result<String, Error> {
             .configure_mesh()
             .x_desc("recall")
             .y_desc("precision")
+            .label_style(("sans-serif", 13))
+            .axis_desc_style(("sans-serif", 14))
             .light_line_style(TRANSPARENT)
             .draw()
             .map_err(failed)?;
@@ -66,6 +68,7 @@ pub fn precision_recall(classes: &[VocClass]) -> Result<String, Error> {
         chart
             .configure_series_labels()
             .position(SeriesLabelPosition::LowerLeft)
+            .label_font(("sans-serif", 14))
             .background_style(WHITE.mix(0.85))
             .border_style(BLACK.mix(0.2))
             .draw()
@@ -108,6 +111,8 @@ fn draw_trade_off<B: DrawingBackend>(area: &DrawingArea<B, Shift>, sweep: &Sweep
         .configure_mesh()
         .x_desc("ms per image")
         .y_desc("mAP, VOC10+, IoU 0.5 (points)")
+        .label_style(("sans-serif", 13))
+        .axis_desc_style(("sans-serif", 14))
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(failed)?;
@@ -118,7 +123,11 @@ fn draw_trade_off<B: DrawingBackend>(area: &DrawingArea<B, Shift>, sweep: &Sweep
     let margin = (x.end - x.start) * 0.01;
     let note = format!("{} points below the network as it is", sweep.max_drop);
     chart
-        .draw_series([Text::new(note, (x.start + margin, limit), ("sans-serif", 12).into_font().color(&grey))])
+        .draw_series([Text::new(
+            note,
+            (x.start + margin, limit),
+            ("sans-serif", 12).into_font().color(&grey),
+        )])
         .map_err(failed)?;
     for (position, (row, &point)) in sweep.rows.iter().zip(&points).enumerate() {
         let chosen = position == sweep.recommended;

@@ -1,6 +1,7 @@
 //! Where the values of one side of a comparison come from.
 
 use std::fs;
+use std::path::Path;
 
 use frcnn::Detector;
 use frcnn_eval::TensorFile;
@@ -19,7 +20,8 @@ impl Provenance {
     /// Of values that `detector` computes on this machine.
     pub fn of_detector(name: &str, detector: &Detector) -> Provenance {
         let contents = detector.bundle().contents();
-        let factored = contents.factored.iter().map(|f| format!("{}={}", f.layer, f.rank)).collect::<Vec<_>>();
+        let factored =
+            contents.factored.iter().map(|f| format!("{}={}", f.layer, f.rank)).collect::<Vec<_>>();
         let facts = [
             ("device", processor()),
             ("library", format!("frcnn {}", env!("CARGO_PKG_VERSION"))),
@@ -34,14 +36,15 @@ impl Provenance {
     }
 
     /// Of values from a file: what its maker wrote into it, and its hash.
-    pub fn of_file(name: &str, file: &TensorFile) -> Provenance {
+    pub fn of_file(path: &str, file: &TensorFile) -> Provenance {
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut facts: Vec<(String, String)> =
             file.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         // The order of a detector's, the rest behind.
         let order = ["device", "library", "tf32", "precision", "onnx_sha256"];
         facts.sort_by_key(|(key, _)| order.iter().position(|known| known == key).unwrap_or(order.len()));
         facts.push(("file sha256".to_string(), file.sha256.clone()));
-        Provenance { name: name.to_string(), facts }
+        Provenance { name, facts }
     }
 
     /// The value of a fact.

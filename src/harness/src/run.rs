@@ -89,7 +89,8 @@ pub fn run<'a>(
                 let mut session = detector.session();
                 while let Some(position) = next() {
                     let Some(image) = dataset.images.get(position) else { continue };
-                    let outcome = load(image).and_then(|loaded| detect(detector, &mut session, image, &loaded));
+                    let outcome =
+                        load(image).and_then(|loaded| detect(detector, &mut session, image, &loaded));
                     // The receiver is gone when the run was ended.
                     if sender.send(Finished { position, image, outcome }).is_err() {
                         break;
@@ -151,7 +152,8 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle() {
-        let ms = |times: &[u64]| median(times.iter().map(|&t| Duration::from_millis(t)).collect()).as_millis();
+        let ms =
+            |times: &[u64]| median(times.iter().map(|&t| Duration::from_millis(t)).collect()).as_millis();
         assert_eq!((ms(&[9, 1, 2]), ms(&[4, 2]), ms(&[])), (2, 3, 0));
     }
 }

@@ -98,8 +98,7 @@ pub(crate) fn of_photo(detector: &Detector, photo: &RgbImage, boxes: &[BBox]) ->
         rois.extend([b.x1, b.y1, b.x2, b.y2].map(|v| (f64::from(v) * blob.im_scale) as f32));
     }
     let rois = Tensor { shape: vec![rois.len() / 5, 5], data: rois };
-    let mut stages =
-        Stages { im_scale: blob.im_scale, size: photo.dimensions(), ..Stages::default() };
+    let mut stages = Stages { im_scale: blob.im_scale, size: photo.dimensions(), ..Stages::default() };
     stages.push("data", tensor_of(&blob));
     stages.push("rois", rois);
     let chained = Inputs { data: Some(&blob), ..Inputs::default() };
@@ -114,7 +113,10 @@ pub(crate) fn blob_of(session: &mut Session, photo: &RgbImage) -> Result<ImageBl
     let mut blobs = session.preprocess(&frame);
     match (blobs.pop(), blobs.is_empty()) {
         (Some(blob), true) => Ok(blob),
-        _ => Err(frcnn::Error::Options("stages are compared at one scale, but the manifest has several".into()).into()),
+        _ => Err(frcnn::Error::Options(
+            "stages are compared at one scale, but the manifest has several".into(),
+        )
+        .into()),
     }
 }
 
@@ -168,7 +170,8 @@ pub(crate) fn computed(
         _ => return Ok(stages),
     };
     let head = session.head_stages(&pooled)?;
-    stages.extend(head.into_iter().map(|stage| (stage.name, Tensor { shape: stage.shape, data: stage.data })));
+    stages
+        .extend(head.into_iter().map(|stage| (stage.name, Tensor { shape: stage.shape, data: stage.data })));
     Ok(stages)
 }
 
@@ -176,6 +179,8 @@ fn map_from(conv: &Tensor) -> Result<FeatureMap, Error> {
     let last = conv.channels_last();
     match last.shape[..] {
         [1, height, width, channels] => Ok(FeatureMap::new(&last.data, height, width, channels)?),
-        _ => Err(frcnn::Error::Options(format!("`conv` has shape {:?}, not [1, C, H, W]", conv.shape)).into()),
+        _ => {
+            Err(frcnn::Error::Options(format!("`conv` has shape {:?}, not [1, C, H, W]", conv.shape)).into())
+        }
     }
 }

@@ -12,8 +12,8 @@ use frcnn_compiler::{Compiled, Svd, compile};
 use frcnn_eval::{Dataset, Detection, Image, voc};
 use serde::{Serialize, Serializer};
 
-use crate::run::{Finished, Loaded, median, run};
 use crate::Error;
+use crate::run::{Finished, Loaded, median, run};
 
 /// Overlap at which settings are scored.
 const IOU: f64 = 0.5;
@@ -94,7 +94,12 @@ pub fn sweep(
         let (row, _) = measure(subject, svd, rows.first(), progress)?;
         rows.push(row);
     }
-    Ok(Sweep { recommended: recommend(&rows, max_drop), rows, max_drop, images: subject.dataset.images.len() })
+    Ok(Sweep {
+        recommended: recommend(&rows, max_drop),
+        rows,
+        max_drop,
+        images: subject.dataset.images.len(),
+    })
 }
 
 /// Finds the smallest bundle that loses at most `max_drop` points, by keeping less and less energy until two settings in
@@ -121,8 +126,12 @@ pub fn choose(
             break;
         }
     }
-    let sweep =
-        Sweep { recommended: recommend(&rows, max_drop), rows, max_drop, images: subject.dataset.images.len() };
+    let sweep = Sweep {
+        recommended: recommend(&rows, max_drop),
+        rows,
+        max_drop,
+        images: subject.dataset.images.len(),
+    };
     Ok((sweep, best))
 }
 
@@ -200,10 +209,8 @@ pub fn combinations(layers: &[(String, Vec<usize>)]) -> Vec<Svd> {
         let with = |setting: &Vec<(String, usize)>, rank: usize| {
             [setting.as_slice(), &[(layer.clone(), rank)]].concat()
         };
-        settings = settings
-            .iter()
-            .flat_map(|setting| ranks.iter().map(move |&rank| with(setting, rank)))
-            .collect();
+        settings =
+            settings.iter().flat_map(|setting| ranks.iter().map(move |&rank| with(setting, rank))).collect();
     }
     settings.into_iter().filter(|setting| !setting.is_empty()).map(Svd::Ranks).collect()
 }

@@ -23,12 +23,14 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
     let proposals = scoring.part.proposals(&scoring.data, &dataset)?;
 
     let opened = args.run.as_deref().map(|path| RunFile::open(path, &header(args, &detector, &dataset)));
-    let (mut file, mut found) = opened.transpose()?.map_or((None, Vec::new()), |(file, found)| (Some(file), found));
+    let (mut file, mut found) =
+        opened.transpose()?.map_or((None, Vec::new()), |(file, found)| (Some(file), found));
     let done = by_stem(&found);
     let shard = args.shard.unwrap_or(Shard::WHOLE);
     let stem = |position: usize| dataset.images.get(position).map_or("", |image| image.stem.as_str());
     let mine: Vec<usize> = (0..dataset.images.len()).filter(|&position| shard.has(position)).collect();
-    let todo: Vec<usize> = mine.iter().copied().filter(|&position| !done.contains_key(stem(position))).collect();
+    let todo: Vec<usize> =
+        mine.iter().copied().filter(|&position| !done.contains_key(stem(position))).collect();
 
     let progress = bar(mine.len() as u64);
     progress.set_position((mine.len() - todo.len()) as u64);
@@ -60,7 +62,8 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
     if let (Some(shard), Some(path)) = (args.shard, &args.run)
         && shard != Shard::WHOLE
     {
-        let text = format!("{}: {} images; `frcnn eval merge` scores all parts\n", path.display(), mine.len());
+        let text =
+            format!("{}: {} images; `frcnn eval merge` scores all parts\n", path.display(), mine.len());
         return console::result(&text).map(|()| None);
     }
     let detections = detections_of(&dataset, &found, args.run.as_deref().unwrap_or(bundle))?;
@@ -80,8 +83,12 @@ pub(super) fn detections_of(
         let problem = Problem::Unknown { what: "image", id, hint };
         return Err(frcnn_eval::Error { path: path.to_path_buf(), problem }.into());
     }
-    let missing: Vec<&str> =
-        dataset.images.iter().map(|image| image.stem.as_str()).filter(|stem| !found.contains_key(stem)).collect();
+    let missing: Vec<&str> = dataset
+        .images
+        .iter()
+        .map(|image| image.stem.as_str())
+        .filter(|stem| !found.contains_key(stem))
+        .collect();
     if let Some(first) = missing.first() {
         return Err(incomplete(path, missing.len(), dataset.images.len(), first));
     }

@@ -120,10 +120,10 @@ pub fn explain(stages: &[StageResult]) -> String {
     let (before, rest) = stages.split_at(first);
     let culprit = rest.iter().find(|stage| stage.makes_an_error()).or(rest.first());
     let (Some(diverges), Some(culprit)) = (rest.first(), culprit) else { return String::new() };
-    let agree = match before {
-        [] => String::new(),
-        [only] => format!("{} agrees, ", only.stage),
-        [.., last] => format!("Stages up to {} agree, ", last.stage),
+    let (agree, not) = match before {
+        [] => (String::new(), "differs"),
+        [only] => (format!("{} agrees, ", only.stage), "does not"),
+        [.., last] => (format!("Stages up to {} agree, ", last.stage), "does not"),
     };
     let cause = if culprit.stage == diverges.stage {
         advice(&diverges.stage, before).to_string()
@@ -135,7 +135,7 @@ pub fn explain(stages: &[StageResult]) -> String {
         )
     };
     format!(
-        "{agree}{} does not (relative error {:.1e}, allowed {:.0e}): {cause}.",
+        "{agree}{} {not} (relative error {:.1e}, allowed {:.0e}): {cause}.",
         diverges.stage, diverges.difference.relative, diverges.tolerance
     )
 }
@@ -182,6 +182,7 @@ mod tests {
         assert!(explain(&trunk).starts_with("data agrees, conv does not (relative error 1.0e-1"));
         assert!(explain(&trunk).contains("look at the trunk"), "{}", explain(&trunk));
         let decoder = [stage("data", 0.1, 0.1), stage("conv", 0.1, 0.0)];
+        assert!(explain(&decoder).starts_with("data differs (relative error 1.0e-1"));
         assert!(explain(&decoder).contains("look at the preprocessing: the decoder"));
         let no_data = [stage("conv", 0.1, 0.1)];
         assert!(explain(&no_data).contains("preprocessing of `data`, which was not compared"));

@@ -5,8 +5,8 @@ use frcnn_eval::{Difference, Found, StageResult, UlpHistogram};
 
 use super::overlay::{Mark, Picture};
 use super::small;
-use crate::compare::{Comparison, DetectionResult};
 use crate::Error;
+use crate::compare::{Comparison, DetectionResult};
 
 /// Relative errors from 1e-10 to 1 on a logarithmic axis this long.
 const AXIS: f64 = 220.0;
@@ -103,7 +103,8 @@ fn image<'a>(
 }
 
 fn stage(result: &StageResult) -> Stage<'_> {
-    let Difference { shape, max_abs, mean_abs, std_abs, largest, relative, cosine, ulps, worst } = &result.difference;
+    let Difference { shape, max_abs, mean_abs, std_abs, largest, relative, cosine, ulps, worst } =
+        &result.difference;
     let share = |error: f64| if error == 0.0 { 0.0 } else { error / largest };
     let at = |error: f64| {
         let decades = error.max(1e-10).log10() + 10.0;
@@ -145,7 +146,12 @@ fn columns(ulps: &UlpHistogram) -> Vec<Column> {
             0 | 1 => from.to_string(),
             _ => format!("{from} to {to}"),
         };
-        Column { x: bucket * 8, y: HEIGHT - tall, height: tall, title: format!("{range} ulp: {count} elements") }
+        Column {
+            x: bucket * 8,
+            y: HEIGHT - tall,
+            height: tall,
+            title: format!("{range} ulp: {count} elements"),
+        }
     };
     ulps.counts.iter().enumerate().map(column).collect()
 }
@@ -171,7 +177,12 @@ fn of_detections<'a>(
     Ok(Detections {
         result,
         picture: picture.transpose()?,
-        reference: marks(&result.reference, &|p| result.pairs.iter().any(|pair| pair.reference == p), "left", "missed"),
+        reference: marks(
+            &result.reference,
+            &|p| result.pairs.iter().any(|pair| pair.reference == p),
+            "left",
+            "missed",
+        ),
         found: marks(&result.found, &|p| result.pairs.iter().any(|pair| pair.found == p), "right", "wrong"),
         max_score: small(f64::from(drift.max_score)),
         mean_score: small(f64::from(drift.mean_score)),
