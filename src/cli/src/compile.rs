@@ -47,14 +47,6 @@ pub(crate) struct Args {
     /// Factor hidden fully connected layers, keeping this share of the squared singular values
     #[arg(long, value_name = "SHARE", value_parser = energy)]
     svd_energy: Option<f64>,
-    /// For --svd auto: the data set's folder, or COCO's annotation file
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    #[command(flatten)]
-    part: DataArgs,
-    /// For --svd auto: points of mAP that may be lost
-    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = points)]
-    max_drop: f64,
     /// Also write the compiled network, factored layers included, as ONNX for other runtimes
     #[arg(long, value_name = "FILE.onnx")]
     emit_onnx: Option<PathBuf>,
@@ -64,7 +56,18 @@ pub(crate) struct Args {
     /// Print no progress and no report
     #[arg(short, long)]
     quiet: bool,
+    /// The data set's folder, or COCO's annotation file
+    #[arg(long, value_name = "DIR", requires = "svd", help_heading = AUTO)]
+    data: Option<PathBuf>,
+    /// Points of mAP that may be lost
+    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = points, help_heading = AUTO)]
+    max_drop: f64,
+    #[command(flatten, next_help_heading = AUTO)]
+    part: DataArgs,
 }
+
+/// Over the options that only it reads.
+const AUTO: &str = "Options of --svd auto";
 
 /// What `--svd` asks for.
 #[derive(Clone, Debug)]
@@ -95,6 +98,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     explain_if_absent(&manifest_path, args.manifest.is_none())?;
     for output in [Some(&args.output), args.emit_onnx.as_ref(), args.report.as_ref()].into_iter().flatten() {
         files::check_output(output, &[&args.model, &manifest_path])?;
+    }
+    if args.data.is_some() && !matches!(args.svd, Some(Choice::Auto)) {
+        return Err(Error::Usage("--data is for --svd auto".to_string()));
     }
     let manifest = load_manifest(&manifest_path)?;
     let (Compiled { bundle, report }, chosen) = match (&args.svd, args.svd_energy) {

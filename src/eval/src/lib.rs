@@ -16,8 +16,8 @@
 //! use frcnn_eval::{Dataset, Location, coco, formats, voc};
 //! # use std::path::Path;
 //! # fn main() -> Result<(), frcnn_eval::Error> {
-//! let dataset = Dataset::open(&Location::new("VOC2007", "test"))?;
-//! let detections = formats::read(Path::new("results.json"), None, formats::Corners::Inclusive, &dataset)?;
+//! let mut dataset = Dataset::open(&Location::new("VOC2007", "test"))?;
+//! let detections = formats::read(Path::new("results.json"), None, formats::Corners::Inclusive, &mut dataset)?;
 //! println!("{:?} {:?}", voc(&dataset, &detections, 0.5).map10, coco(&dataset, &detections).summary.ap);
 //! # Ok(())
 //! # }

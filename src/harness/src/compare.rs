@@ -89,6 +89,7 @@ pub fn with_reference(
     let sides = [Provenance::of_file(names.reference, file), Provenance::of_detector(names.found, detector)];
     against(detector, &reference, photo, tolerances, sides).map_err(|error| match error {
         Error::Runtime(error) => in_file(error.to_string()),
+        Error::Stage(problem) => in_file(problem),
         other => other,
     })
 }
@@ -142,7 +143,10 @@ fn against(
 ) -> Result<Comparison, Error> {
     let mut session = detector.session();
     let reference_blob = reference.get("data").map(|data| blob_from(data, reference.im_scale)).transpose();
-    let reference_blob = reference_blob.map_err(frcnn::Error::Options)?;
+    let reference_blob = reference_blob?;
+    if reference.get("rois").is_some() {
+        reference.rois(detector.bundle().contents().roi_pooling.spatial_scale)?;
+    }
     let (mut chained, mut alone) = (Vec::new(), Vec::new());
     let own_blob = match photo {
         Some(photo) => {

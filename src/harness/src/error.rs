@@ -22,6 +22,9 @@ pub enum Error {
     /// The runtime refused.
     #[error(transparent)]
     Runtime(#[from] frcnn::Error),
+    /// Tensors that are not what a stage reads.
+    #[error("{0}")]
+    Stage(String),
     /// A picture could not be drawn.
     #[error("cannot draw: {0}")]
     Draw(String),

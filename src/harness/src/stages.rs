@@ -57,10 +57,10 @@ impl Stages {
     }
 
     /// The reference's RoIs, as the runtime wants them and as boxes in the image.
-    pub(crate) fn rois(&self, spatial_scale: f32) -> Result<(Vec<Roi>, Vec<BBox>), String> {
-        let rois = self.get("rois").ok_or("it has no `rois`")?;
+    pub(crate) fn rois(&self, spatial_scale: f32) -> Result<(Vec<Roi>, Vec<BBox>), Error> {
+        let rois = self.get("rois").ok_or_else(|| Error::Stage("there are no `rois`".to_string()))?;
         if !matches!(rois.shape[..], [_, 5]) {
-            return Err(format!("`rois` has shape {:?}, not [R, 5]", rois.shape));
+            return Err(Error::Stage(format!("`rois` has shape {:?}, not [R, 5]", rois.shape)));
         }
         let image = |v: f32| (f64::from(v) / self.im_scale) as f32;
         let both = rois.data.as_chunks::<5>().0.iter().map(|&[_, x1, y1, x2, y2]| {
@@ -113,10 +113,7 @@ pub(crate) fn blob_of(session: &mut Session, photo: &RgbImage) -> Result<ImageBl
     let mut blobs = session.preprocess(&frame);
     match (blobs.pop(), blobs.is_empty()) {
         (Some(blob), true) => Ok(blob),
-        _ => Err(frcnn::Error::Options(
-            "stages are compared at one scale, but the manifest has several".into(),
-        )
-        .into()),
+        _ => Err(Error::Stage("stages are compared at one scale, but the manifest has several".to_string())),
     }
 }
 
@@ -124,9 +121,9 @@ pub(crate) fn tensor_of(blob: &ImageBlob) -> Tensor {
     Tensor { shape: vec![1, blob.height, blob.width, 3], data: blob.data.clone() }.channels_first()
 }
 
-pub(crate) fn blob_from(data: &Tensor, im_scale: f64) -> Result<ImageBlob, String> {
+pub(crate) fn blob_from(data: &Tensor, im_scale: f64) -> Result<ImageBlob, Error> {
     let [1, 3, height, width] = data.shape[..] else {
-        return Err(format!("`data` has shape {:?}, not [1, 3, H, W]", data.shape));
+        return Err(Error::Stage(format!("`data` has shape {:?}, not [1, 3, H, W]", data.shape)));
     };
     Ok(ImageBlob { data: data.channels_last().data, height, width, im_scale })
 }
@@ -179,8 +176,6 @@ fn map_from(conv: &Tensor) -> Result<FeatureMap, Error> {
     let last = conv.channels_last();
     match last.shape[..] {
         [1, height, width, channels] => Ok(FeatureMap::new(&last.data, height, width, channels)?),
-        _ => {
-            Err(frcnn::Error::Options(format!("`conv` has shape {:?}, not [1, C, H, W]", conv.shape)).into())
-        }
+        _ => Err(Error::Stage(format!("`conv` has shape {:?}, not [1, C, H, W]", conv.shape))),
     }
 }

@@ -36,14 +36,15 @@ pub(crate) use detect::bar;
   frcnn eval merge part*.jsonl --data VOC2007
 
 Detections:
-  NAME.json             COCO results; image_id is the image's stem where the data set has no ids
+  NAME.json             COCO results; where the data set has no ids, image_id is the image's stem and
+                        category_id the class's name
   a folder, comp*.txt   VOC comp4, one file per class: STEM score x1 y1 x2 y2, pixels counted from 1
   a folder, STEM.txt    one file per image: class score x1 y1 x2 y2, or with --corners xywh
                         class score x y width height; pixels counted from 0
   --save writes the same, without loss.
 
-A class without objects has no score and is left out of means. A score that is NaN, an image or a class that the
-data set does not have, and an id that occurs twice are errors.")]
+A class without objects has no score and is left out of means. A score that is NaN, an image or a COCO
+category that the data set does not have, and an id that occurs twice are errors.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     merge: Option<Merge>,
@@ -157,9 +158,15 @@ fn evaluate(args: &EvalArgs) -> Result<(), Error> {
             (dataset, detections, bundle)
         }
         (None, Some(path)) => {
-            let dataset = scoring.part.open(&scoring.data, None)?;
+            let mut dataset = scoring.part.open(&scoring.data, None)?;
+            let annotated = dataset.classes.len();
             let kind = args.detections_format.map(DetectionFormat::kind);
-            let detections = formats::read(path, kind, scoring.corners(), &dataset)?;
+            let detections = formats::read(path, kind, scoring.corners(), &mut dataset)?;
+            for class in dataset.classes.iter().skip(annotated) {
+                console::warning(format_args!(
+                    "no object is of class `{class}`, which has detections: it gets no score"
+                ));
+            }
             (dataset, detections, path)
         }
         (None, None) => return Err(Error::Usage("name a BUNDLE or --detections".to_string())),

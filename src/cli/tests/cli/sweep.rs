@@ -66,4 +66,6 @@ fn auto_takes_what_the_data_allow() {
         "{energies:?}"
     );
     fails(&frcnn(&compile), 2, &["--data"]);
+    let ranks = ["--svd", "fc6=8", "--data", text(&root)];
+    fails(&frcnn(&[&compile[..6], &ranks].concat()), 2, &["--data is for --svd auto"]);
 }

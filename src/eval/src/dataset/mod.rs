@@ -118,19 +118,25 @@ impl Dataset {
         missing
     }
 
+    /// The position of a class that detections name. VOC lists its classes nowhere, so there a class that no object has
+    /// is added; COCO's list is complete.
+    pub(crate) fn meet_class(&mut self, name: &str) -> Option<usize> {
+        let known = self.class(name);
+        if known.is_none() && self.category_ids.is_empty() {
+            self.classes.push(name.to_string());
+            return Some(self.classes.len() - 1);
+        }
+        known
+    }
+
     /// The position of a class.
     pub fn class(&self, name: &str) -> Option<usize> {
         self.classes.iter().position(|class| class == name)
     }
 
     /// Positions of the images by stem.
-    pub fn stems(&self) -> HashMap<&str, usize> {
-        self.images.iter().enumerate().map(|(position, image)| (image.stem.as_str(), position)).collect()
-    }
-
-    /// The number that COCO results have for a class: its id, or for VOC its position from 1.
-    pub fn category_id(&self, class: usize) -> i64 {
-        self.category_ids.get(class).copied().unwrap_or(class as i64 + 1)
+    pub fn stems(&self) -> HashMap<String, usize> {
+        self.images.iter().enumerate().map(|(position, image)| (image.stem.clone(), position)).collect()
     }
 }
 

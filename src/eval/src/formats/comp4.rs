@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{lines, some_of, stem, text_files};
 use crate::{Dataset, Detection, Error, Problem, Region};
 
-pub(super) fn read(folder: &Path, dataset: &Dataset) -> Result<Vec<Detection>, Error> {
+pub(super) fn read(folder: &Path, dataset: &mut Dataset) -> Result<Vec<Detection>, Error> {
     let stems = dataset.stems();
     let mut detections = Vec::new();
     for path in text_files(folder)? {
@@ -24,19 +24,18 @@ pub(super) fn read(folder: &Path, dataset: &Dataset) -> Result<Vec<Detection>, E
     Ok(detections)
 }
 
-/// The class with the longest name that the file's ends in, as names may have underscores themselves.
-fn class_of(path: &Path, dataset: &Dataset) -> Result<usize, Error> {
+/// The class with the longest name that the file's ends in, as names may have underscores themselves; or what stands
+/// behind the last underscore.
+fn class_of(path: &Path, dataset: &mut Dataset) -> Result<usize, Error> {
     let name = stem(path);
     let ends = |class: &&String| {
         name.strip_suffix(class.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('_'))
     };
-    let class = dataset.classes.iter().filter(ends).max_by_key(|class| class.len());
-    class.and_then(|class| dataset.class(class)).ok_or_else(|| {
+    let known = dataset.classes.iter().filter(ends).max_by_key(|class| class.len());
+    let class = known.map_or(name.rsplit('_').next().unwrap_or(&name), String::as_str).to_string();
+    dataset.meet_class(&class).ok_or_else(|| {
         let hint = some_of("classes", dataset.classes.iter().map(String::as_str));
-        Error::new(
-            path,
-            Problem::Unknown { what: "the class of this file's name", id: format!("`{name}`"), hint },
-        )
+        Error::new(path, Problem::Unknown { what: "class", id: format!("`{class}`"), hint })
     })
 }
 

@@ -6,11 +6,12 @@
 //! | VOC comp4 | folder with `…_CLASS.txt` | `STEM score x1 y1 x2 y2`, pixels counted **from 1**, corners inclusive |
 //! | text | folder with `STEM.txt` | `class score x1 y1 x2 y2` or `class score x y width height`, pixels from 0 |
 //!
-//! A data set without COCO ids has the images' stems as `image_id`, and its classes from 1 as `category_id`.
+//! A data set without COCO ids has the images' stems as `image_id`, and its classes' names as `category_id`.
 //!
-//! A score that is no finite number, and an image or class that the data set does not have, is an error: results of
-//! another split are the likelier reason than a wish to have them passed over. Two equal detections are two
-//! detections. An image without detections, or without a text file, has none.
+//! A score that is no finite number, and an image that the data set does not have, is an error: results of another
+//! split are the likelier reason than a wish to have them passed over. So is a class that COCO's list does not have; VOC
+//! has no list, so there a new class is added to the data set, has no object, and gets no score. Two equal detections
+//! are two detections. An image without detections, or without a text file, has none.
 
 mod coco;
 mod comp4;
@@ -52,7 +53,7 @@ pub fn read(
     path: &Path,
     kind: Option<Kind>,
     corners: Corners,
-    dataset: &Dataset,
+    dataset: &mut Dataset,
 ) -> Result<Vec<Detection>, Error> {
     let kind = match kind {
         Some(kind) => kind,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Corners, lines, some_of, stem, text_files};
 use crate::{Dataset, Detection, Error, Problem, Region};
 
-pub(super) fn read(folder: &Path, corners: Corners, dataset: &Dataset) -> Result<Vec<Detection>, Error> {
+pub(super) fn read(folder: &Path, corners: Corners, dataset: &mut Dataset) -> Result<Vec<Detection>, Error> {
     let stems = dataset.stems();
     let mut detections = Vec::new();
     for path in text_files(folder)? {
@@ -16,7 +16,7 @@ pub(super) fn read(folder: &Path, corners: Corners, dataset: &Dataset) -> Result
             unknown("image", &name, some_of("images", dataset.images.iter().map(|image| image.stem.as_str())))
         })?;
         lines(&path, |class, score, numbers| {
-            let class = dataset.class(class).ok_or_else(|| {
+            let class = dataset.meet_class(class).ok_or_else(|| {
                 unknown("class", class, some_of("classes", dataset.classes.iter().map(String::as_str)))
             })?;
             let region = match (corners, numbers) {
