@@ -40,7 +40,7 @@ enum Command {
     Compare(compare::Args),
     Compile(compile::Args),
     Detect(detect::Args),
-    Eval(eval::Args),
+    Eval(Box<eval::Args>),
     Inspect(inspect::Args),
     New(new::Args),
     Sweep(sweep::Args),

@@ -140,7 +140,7 @@ pub(crate) fn text(sweep: &Sweep) -> String {
     let rows = sweep.rows.iter().enumerate().map(|(position, row)| {
         vec![
             row.setting.clone(),
-            layers(row),
+            if layers(row) == row.setting { String::new() } else { layers(row) },
             units::count(row.parameters),
             units::bytes(row.file_bytes),
             format!("{:.1}", units::milliseconds(row.head)),

@@ -2,10 +2,10 @@
 //!
 //! | question | function | page |
 //! |---|---|---|
-//! | What does it find in these images? | [`run`] | |
-//! | How good is that? | scores of `frcnn-eval` | [`page::evaluation`] |
-//! | Does it compute what the reference did, and if not, since which stage? | [`compare`] | [`page::comparison`] |
-//! | How far can its layers be factored before it finds less? | [`sweep`] | [`plot::trade_off`] |
+//! | What does it find in these images? | [`run()`] | |
+//! | How good is that? | scores of `frcnn-eval` | [`page::evaluation()`] |
+//! | Does it compute what the reference did, and if not, since which stage? | [`compare`] | [`page::comparison()`] |
+//! | How far can its layers be factored before it finds less? | [`sweep`] | [`plot::trade_off()`] |
 //!
 //! This is a crate of its own because of the direction of dependencies: the scorer (`frcnn-eval`) runs no network and the
 //! runtime (`frcnn`) knows no data set, so what needs both, and for the sweep the compiler as well, stands above all

@@ -48,8 +48,9 @@ category that the data set does not have, and an id that occurs twice are errors
 pub(crate) struct Args {
     #[command(subcommand)]
     merge: Option<Merge>,
+    // Without this `Option` the arguments that it requires would be missing from `merge`.
     #[command(flatten)]
-    eval: EvalArgs,
+    eval: Option<EvalArgs>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -143,9 +144,10 @@ fn iou(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    match &args.merge {
-        Some(Merge::Merge(merge)) => merge_parts(merge),
-        None => evaluate(&args.eval),
+    match (&args.merge, &args.eval) {
+        (Some(Merge::Merge(merge)), _) => merge_parts(merge),
+        (None, Some(eval)) => evaluate(eval),
+        (None, None) => Err(Error::Usage("name a BUNDLE or --detections".to_string())),
     }
 }
 
