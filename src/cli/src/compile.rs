@@ -28,9 +28,9 @@ use crate::units;
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --emit-onnx vgg16-svd.onnx
   frcnn compile model.onnx -o small.frcnn --svd auto --data VOC2007 --split val --max-drop 0.3
 
---svd auto keeps less and less of the energy of the hidden fully connected layers, runs each network over the data
-set, and takes the smallest that loses at most --max-drop points of mAP (VOC10+ at IoU 0.5). `frcnn sweep` shows the
-whole trade-off.")]
+--svd auto keeps less and less of the energy of the hidden fully connected layers, runs each
+network over the data set, and takes the smallest that loses at most --max-drop points of mAP
+(VOC10+ at IoU 0.5). `frcnn sweep` shows the whole trade-off.")]
 pub(crate) struct Args {
     /// Trained network with inputs `data` and `rois` and one MaxRoiPool
     #[arg(value_name = "MODEL.onnx")]

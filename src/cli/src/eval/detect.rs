@@ -19,8 +19,8 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
     let scoring = &args.scoring;
     // Images side by side, each on one thread, is the quickest way through many.
     let detector = files::open_detector(bundle, &Options { threads: Some(1), ..Options::default() })?;
-    let dataset = scoring.part.open(&scoring.data, Some(&detector.manifest().classes))?;
-    let proposals = scoring.part.proposals(&scoring.data, &dataset)?;
+    let dataset = scoring.part.open(scoring.data()?, Some(&detector.manifest().classes))?;
+    let proposals = scoring.part.proposals(scoring.data()?, &dataset)?;
 
     let opened = args.run.as_deref().map(|path| RunFile::open(path, &header(args, &detector, &dataset)));
     let (mut file, mut found) =

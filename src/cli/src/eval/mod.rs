@@ -36,21 +36,20 @@ pub(crate) use detect::bar;
   frcnn eval merge part*.jsonl --data VOC2007
 
 Detections:
-  NAME.json             COCO results; where the data set has no ids, image_id is the image's stem and
-                        category_id the class's name
-  a folder, comp*.txt   VOC comp4, one file per class: STEM score x1 y1 x2 y2, pixels counted from 1
+  NAME.json             COCO results; where the data set has no ids, image_id is the image's
+                        stem and category_id the class's name
+  a folder, comp*.txt   VOC comp4, one file per class: STEM score x1 y1 x2 y2, pixels from 1
   a folder, STEM.txt    one file per image: class score x1 y1 x2 y2, or with --corners xywh
-                        class score x y width height; pixels counted from 0
+                        class score x y width height; pixels from 0
   --save writes the same, without loss.
 
-A class without objects has no score and is left out of means. A score that is NaN, an image or a COCO
-category that the data set does not have, and an id that occurs twice are errors.")]
+A class without objects has no score and is left out of means. A score that is NaN, an image or
+a COCO category that the data set does not have, and an id that occurs twice are errors.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     merge: Option<Merge>,
-    // Without this `Option` the arguments that it requires would be missing from `merge`.
     #[command(flatten)]
-    eval: Option<EvalArgs>,
+    eval: EvalArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -98,8 +97,9 @@ struct EvalArgs {
 #[derive(Debug, clap::Args)]
 struct Scoring {
     /// The data set's folder, or COCO's annotation file
-    #[arg(long, value_name = "DIR", visible_alias = "ground-truth")]
-    data: PathBuf,
+    // An `Option` for `merge`, whose arguments are its own: what `eval` requires is absent there.
+    #[arg(long, value_name = "DIR", visible_alias = "ground-truth", required = true)]
+    data: Option<PathBuf>,
     #[command(flatten)]
     part: DataArgs,
     /// Overlap above which VOC counts an object as found
@@ -144,10 +144,9 @@ fn iou(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    match (&args.merge, &args.eval) {
-        (Some(Merge::Merge(merge)), _) => merge_parts(merge),
-        (None, Some(eval)) => evaluate(eval),
-        (None, None) => Err(Error::Usage("name a BUNDLE or --detections".to_string())),
+    match &args.merge {
+        Some(Merge::Merge(merge)) => merge_parts(merge),
+        None => evaluate(&args.eval),
     }
 }
 
@@ -160,7 +159,7 @@ fn evaluate(args: &EvalArgs) -> Result<(), Error> {
             (dataset, detections, bundle)
         }
         (None, Some(path)) => {
-            let mut dataset = scoring.part.open(&scoring.data, None)?;
+            let mut dataset = scoring.part.open(scoring.data()?, None)?;
             let annotated = dataset.classes.len();
             let kind = args.detections_format.map(DetectionFormat::kind);
             let detections = formats::read(path, kind, scoring.corners(), &mut dataset)?;
@@ -181,13 +180,17 @@ fn merge_parts(args: &MergeArgs) -> Result<(), Error> {
     scoring.check_outputs()?;
     let (header, images) = merge(&args.parts)?;
     let classes = [&[String::new()], header.classes.as_slice()].concat();
-    let dataset = scoring.part.open(&scoring.data, Some(&classes))?;
+    let dataset = scoring.part.open(scoring.data()?, Some(&classes))?;
     let first = args.parts.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
     let detections = detect::detections_of(&dataset, &images, first)?;
     scoring.report(&dataset, &detections, first)
 }
 
 impl Scoring {
+    fn data(&self) -> Result<&Path, Error> {
+        self.data.as_deref().ok_or_else(|| Error::Usage("name the data set with --data".to_string()))
+    }
+
     fn corners(&self) -> Corners {
         match self.corners {
             CornersArg::Xyxy => Corners::Inclusive,
@@ -222,7 +225,7 @@ impl Scoring {
             formats::write(path, self.save_kind(), self.corners(), dataset, detections)?;
         }
         if let Some(path) = &self.html {
-            let title = format!("{} on {} {}", title.display(), self.data.display(), self.part.split);
+            let title = format!("{} on {} {}", title.display(), self.data()?.display(), self.part.split);
             let page = evaluation(&Evaluation {
                 title: &title,
                 dataset,
