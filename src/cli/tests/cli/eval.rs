@@ -57,7 +57,7 @@ fn scores_do_not_depend_on_how_the_run_was_made() {
     fails(
         &eval(&fixture, &root, &["--run", &run, "--split", "other"]),
         1,
-        &["run.jsonl: is of another run", "`test`"],
+        &["run.jsonl: is of another run", "number of images"],
     );
     fails(&eval(&fixture, &root, &["--shard", "3/2", "--run", &run]), 2, &["--shard", "3/2"]);
     fails(&eval(&fixture, &root, &["--shard", "1/2"]), 2, &["--run"]);
