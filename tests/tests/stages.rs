@@ -15,11 +15,11 @@
 use std::path::PathBuf;
 
 use frcnn::{FeatureMap, ImageBlob, Roi, Session};
-use frcnn_tests::tensors::{Tensor, TensorFile};
+use frcnn_tests::tensors::{self, Tensor};
 use frcnn_tests::{Photo, bccd, detector, shared};
 
 struct Reference {
-    file: TensorFile,
+    file: tensors::Reference,
     photo: Photo,
     session: Session,
     spatial_scale: f32,
@@ -32,7 +32,7 @@ impl Reference {
             let bundle = bccd(&shared);
             let path: PathBuf = shared.join(format!("models/bccd-squeezenet/reference/{stem}.safetensors"));
             Reference {
-                file: TensorFile::open(&path),
+                file: tensors::Reference::open(&path),
                 photo: Photo::open(&shared.join(format!("data/bccd/PNGImages/{stem}.png"))),
                 session: detector(&bundle, 2).session(),
                 spatial_scale: bundle.contents().roi_pooling.spatial_scale,

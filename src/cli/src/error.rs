@@ -22,6 +22,12 @@ pub(crate) enum Error {
     /// The compiler refused; it names the file itself.
     #[error(transparent)]
     Compile(#[from] frcnn_compiler::Error),
+    /// A data set, detections or reference tensors; it names the file itself.
+    #[error(transparent)]
+    Eval(#[from] frcnn_eval::Error),
+    /// A run, a comparison or a sweep; it names the file itself.
+    #[error(transparent)]
+    Harness(#[from] frcnn_harness::Error),
     /// Some inputs failed, each has been reported already.
     #[error("some inputs failed")]
     Reported,

@@ -4,16 +4,20 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod compare;
 mod compile;
 mod console;
+mod data;
 mod detect;
 mod draw;
 mod error;
+mod eval;
 mod files;
 mod inputs;
 mod inspect;
 mod new;
 mod proposals;
+mod sweep;
 mod tables;
 mod units;
 
@@ -34,21 +38,27 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Compare(compare::Args),
     Compile(compile::Args),
     Detect(detect::Args),
+    Eval(Box<eval::Args>),
     Inspect(inspect::Args),
     New(new::Args),
     Proposals(proposals::Args),
+    Sweep(sweep::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Detect(args) => detect::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::New(args) => new::run(&args),
         Command::Proposals(args) => proposals::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
     };
     match outcome {
         // Whoever closed the pipe has read all that they wanted.

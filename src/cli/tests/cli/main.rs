@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bench;
+mod compare;
+mod dataset;
+mod eval;
 mod fixture;
 mod proposals;
+mod sweep;
 
 use std::fs;
 use std::process::Command;
@@ -16,7 +20,7 @@ use fixture::{Fixture, fails, frcnn, json_lines, stderr, stdout, succeed, text};
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    for command in ["bench", "compile", "detect", "inspect", "new", "proposals"] {
+    for command in ["bench", "compare", "compile", "detect", "eval", "inspect", "new", "proposals", "sweep"] {
         let help = stdout(&succeed(&[command, "--help"]));
         assert!(help.contains(&format!("Examples:\n  frcnn {command} ")), "{help}");
     }
