@@ -117,6 +117,7 @@ def main():
     cv2.setNumThreads(1)
     shared = Path(os.environ.get("FRCNN_SHARED", REPOSITORY.parent / "shared")) / "data"
     data, demo = shared / "bccd", shared / "demo"
+    args.out = args.out.resolve()
     folder = args.out / "photos"
     folder.mkdir(parents=True, exist_ok=True)
     for left_over in folder.iterdir():
