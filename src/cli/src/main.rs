@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+#[cfg(feature = "compile")]
 mod compile;
 mod console;
 mod detect;
@@ -12,6 +13,7 @@ mod error;
 mod files;
 mod inputs;
 mod inspect;
+#[cfg(feature = "compile")]
 mod new;
 mod tables;
 mod units;
@@ -33,18 +35,22 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(bench::Args),
+    #[cfg(feature = "compile")]
     Compile(compile::Args),
     Detect(detect::Args),
     Inspect(inspect::Args),
+    #[cfg(feature = "compile")]
     New(new::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "compile")]
         Command::Compile(args) => compile::run(&args),
         Command::Detect(args) => detect::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        #[cfg(feature = "compile")]
         Command::New(args) => new::run(&args),
     };
     match outcome {
