@@ -1,4 +1,4 @@
-//! Geometry and bookkeeping of Fast R-CNN: boxes, the box coder, image scales, RoIs, NMS and detections.
+//! Geometry and bookkeeping of Fast R-CNN: frames, boxes, the box coder, image scales, RoIs, NMS and detections.
 //!
 //! Everything here is arithmetic on values the caller owns: no `std`, no allocation, no `unsafe`, no panic on any
 //! input. The way of one image through the crate:
@@ -18,6 +18,7 @@
 pub mod bbox;
 pub mod coder;
 pub mod detection;
+pub mod frame;
 pub mod nms;
 pub mod roi;
 pub mod scale;
@@ -27,6 +28,7 @@ pub mod window;
 pub use bbox::BBox;
 pub use coder::BoxCoder;
 pub use detection::{Detection, Detections};
+pub use frame::{Frame, FrameError, PixelFormat};
 pub use nms::{keep_best, nms};
 pub use roi::{NO_ROI, Roi, project_rois};
 pub use scale::{blob_size, im_scale, nearest_level};

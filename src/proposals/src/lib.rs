@@ -5,5 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod grid;
+mod motion;
+mod propose;
+mod selective_search;
+mod tasks;
 
-pub use grid::grid;
+pub use grid::{Grid, grid};
+pub use motion::Motion;
+pub use propose::{Method, Notice, Proposals, Propose};
+pub use selective_search::{Mode, SelectiveSearch};

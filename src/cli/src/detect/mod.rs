@@ -159,7 +159,7 @@ impl Worker {
             });
         }
         let of_image = |error: frcnn::Error| Error::file(&image.path, error);
-        let frame = Frame::rgb8(pixels.as_raw(), width, height).map_err(of_image)?;
+        let frame = Frame::rgb8(pixels.as_raw(), width, height).map_err(|error| of_image(error.into()))?;
         let detections = self.session.detect(&frame, &proposals).map_err(of_image)?;
 
         let picture = match &self.pictures {
