@@ -1,7 +1,8 @@
 # What targets/build and targets/test-qemu share. Sourced in the root of the repository.
 
-# One selection for building and testing: another one would mean other features of shared crates, and building them anew.
-PACKAGES=(-p frcnn-core -p frcnn-kernels -p frcnn-bundle -p frcnn-proposals -p frcnn -p frcnn-capi -p frcnn-cli)
+# All that is tested as a board. One selection wherever cargo is called: another one would mean other features of shared
+# crates, and building tract anew.
+PACKAGES=(-p frcnn-core -p frcnn-kernels -p frcnn-bundle -p frcnn-proposals -p frcnn -p frcnn-capi)
 
 usage() { # SCRIPT
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$1" >&2

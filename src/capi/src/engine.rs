@@ -1,5 +1,6 @@
 //! One frame through all of it: pixels, boxes, network.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,15 +59,15 @@ impl Engine {
         facts.convert = start.elapsed();
 
         let proposals = match proposals {
-            Some(proposals) => proposals,
-            None => self.proposer.run(&frame),
+            Some(proposals) => Cow::Borrowed(proposals),
+            None => Cow::Owned(self.proposer.run(&frame)),
         };
         facts.proposals = proposals.len();
         facts.propose = start.elapsed() - facts.convert;
 
         let mut detections = Detections::new();
         if !proposals.is_empty() {
-            detections = self.session.detect(&frame, proposals)?;
+            detections = self.session.detect(&frame, &proposals)?;
             facts.stages = *self.session.timings();
         }
         facts.total = start.elapsed();

@@ -167,12 +167,16 @@ pub(crate) unsafe fn view<'a>(frame: *const FrcnnFrame) -> Result<Image<&'a [u8]
         let plane = &frame.planes[i];
         if plane.stride < row || u32::try_from(plane.stride).is_err() {
             let stride = plane.stride;
-            return Err(refused(format!("plane {i}: a stride of {stride} bytes does not fit rows of {row} bytes")));
+            return Err(refused(format!(
+                "plane {i}: a stride of {stride} bytes does not fit rows of {row} bytes"
+            )));
         }
         let needed = (rows - 1).checked_mul(plane.stride).and_then(|bytes| bytes.checked_add(row));
         let needed = needed.filter(|&needed| needed <= plane.size).ok_or_else(|| {
             let (size, stride) = (plane.size, plane.stride);
-            refused(format!("plane {i}: {size} bytes are too few for {rows} rows of {row} bytes, {stride} apart"))
+            refused(format!(
+                "plane {i}: {size} bytes are too few for {rows} rows of {row} bytes, {stride} apart"
+            ))
         })?;
         // SAFETY: `needed` is at most the size that the caller states.
         image.planes[i] = unsafe { bytes(plane, i, needed) }?;

@@ -29,8 +29,9 @@ pub enum FrcnnLogLevel {
 /// UTF-8 and only good during the call; and `user` as it was given to frcnn_log_set_callback.
 ///
 /// Called on any thread, also on several at once. It must not call frcnn functions.
-pub type FrcnnLogCallback =
-    Option<unsafe extern "C" fn(level: u32, target: *const c_char, message: *const c_char, user: *mut c_void)>;
+pub type FrcnnLogCallback = Option<
+    unsafe extern "C" fn(level: u32, target: *const c_char, message: *const c_char, user: *mut c_void),
+>;
 
 #[derive(Clone, Copy)]
 struct Sink {

@@ -75,7 +75,10 @@ impl Slot {
     /// Loads `path`, or the file it came from; on failure everything stays.
     fn reload(&self, path: Option<PathBuf>) -> Result<(), Failure> {
         let path = path.or_else(|| self.loaded().path).ok_or_else(|| {
-            Failure::new(FrcnnResult::InvalidArgument, "the model was opened from memory: reload it from a path")
+            Failure::new(
+                FrcnnResult::InvalidArgument,
+                "the model was opened from memory: reload it from a path",
+            )
         })?;
         // Frames go on while the new one is made ready.
         let detector = open(&path, &self.options)?;
@@ -90,9 +93,7 @@ impl Slot {
 
 fn open(path: &Path, options: &Options) -> Result<Detector, Failure> {
     let bundle = Bundle::open(path).map_err(|error| match error {
-        error @ frcnn_bundle::Error::Io { .. } => {
-            Failure::new(FrcnnResult::Io, error.to_string())
-        }
+        error @ frcnn_bundle::Error::Io { .. } => Failure::new(FrcnnResult::Io, error.to_string()),
         other => Failure::new(FrcnnResult::Bundle, format!("{}: {other}", path.display())),
     })?;
     Ok(Detector::new(bundle, options)?)
@@ -105,7 +106,8 @@ unsafe fn options(options: *const FrcnnModelOptions) -> Result<Options, Failure>
         return Ok(Options::default());
     }
     // SAFETY: says the caller.
-    let FrcnnModelOptions { threads, max_detections, score_threshold, nms_iou, .. } = unsafe { sized::read(options) }?;
+    let FrcnnModelOptions { threads, max_detections, score_threshold, nms_iou, .. } =
+        unsafe { sized::read(options) }?;
     // NaN is not negative, and refused as every other value out of range.
     let unless_negative = |value: f32| if value < 0.0 { None } else { Some(value) };
     let unless_zero = |value: u32| (value != 0).then_some(value as usize);
@@ -133,7 +135,10 @@ fn boxed(slot: Slot) -> *mut FrcnnModel {
 /// # Safety
 /// `options` points at `struct_size` writable bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn frcnn_model_options_init(options: *mut FrcnnModelOptions, struct_size: usize) -> FrcnnResult {
+pub unsafe extern "C" fn frcnn_model_options_init(
+    options: *mut FrcnnModelOptions,
+    struct_size: usize,
+) -> FrcnnResult {
     guard!(options => {
         let defaults = FrcnnModelOptions {
             struct_size,
@@ -234,7 +239,10 @@ pub unsafe extern "C" fn frcnn_model_reload(model: *const FrcnnModel, path: *con
 /// # Safety
 /// `model` is valid, `generation` writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn frcnn_model_generation(model: *const FrcnnModel, generation: *mut u64) -> FrcnnResult {
+pub unsafe extern "C" fn frcnn_model_generation(
+    model: *const FrcnnModel,
+    generation: *mut u64,
+) -> FrcnnResult {
     guard!(model, generation => {
         // SAFETY: says the caller.
         unsafe { *generation = (*model).slot.generation() };

@@ -5,7 +5,8 @@
 
 use frcnn::{Frame, PixelFormat};
 use yuv::{
-    YuvBiPlanarImage, YuvConversionMode, YuvError, YuvPackedImage, YuvPlanarImage, YuvRange, YuvStandardMatrix,
+    YuvBiPlanarImage, YuvConversionMode, YuvError, YuvPackedImage, YuvPlanarImage, YuvRange,
+    YuvStandardMatrix,
 };
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -98,12 +99,21 @@ fn yuv_to_rgb(image: &Image<&[u8]>, rgb: &mut [u8]) -> Result<(), YuvError> {
                 Format::Nv12 => yuv::yuv_nv12_to_rgb,
                 _ => yuv::yuv_nv21_to_rgb,
             };
-            let planes = YuvBiPlanarImage { y_plane: y, y_stride, uv_plane: u, uv_stride: u_stride, width, height };
+            let planes =
+                YuvBiPlanarImage { y_plane: y, y_stride, uv_plane: u, uv_stride: u_stride, width, height };
             convert(&planes, rgb, rgb_stride, range, matrix, YuvConversionMode::Balanced)
         }
         _ => {
-            let planes =
-                YuvPlanarImage { y_plane: y, y_stride, u_plane: u, u_stride, v_plane: v, v_stride, width, height };
+            let planes = YuvPlanarImage {
+                y_plane: y,
+                y_stride,
+                u_plane: u,
+                u_stride,
+                v_plane: v,
+                v_stride,
+                width,
+                height,
+            };
             yuv::yuv420_to_rgb(&planes, rgb, rgb_stride, range, matrix)
         }
     }

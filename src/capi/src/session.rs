@@ -168,7 +168,10 @@ impl FrcnnSession {
             return if count == 0 { Ok(false) } else { Err(Failure::null("proposals")) };
         }
         if count > isize::MAX as usize / size_of::<FrcnnBox>() {
-            return Err(Failure::new(FrcnnResult::InvalidArgument, "`proposal_count` is more than memory has"));
+            return Err(Failure::new(
+                FrcnnResult::InvalidArgument,
+                "`proposal_count` is more than memory has",
+            ));
         }
         // SAFETY: says the caller; not NULL and not too long.
         let boxes = unsafe { std::slice::from_raw_parts(proposals, count) };
@@ -375,7 +378,10 @@ pub unsafe extern "C" fn frcnn_session_poll(
 /// # Safety
 /// `session` is valid, `report` writable with its `struct_size` set.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn frcnn_session_report(session: *const FrcnnSession, report: *mut FrcnnReport) -> FrcnnResult {
+pub unsafe extern "C" fn frcnn_session_report(
+    session: *const FrcnnSession,
+    report: *mut FrcnnReport,
+) -> FrcnnResult {
     guard!(session, report => {
         // SAFETY: says the caller.
         unsafe { sized::write(report, &FrcnnReport::of(&(*session).facts)) }
@@ -387,7 +393,10 @@ pub unsafe extern "C" fn frcnn_session_report(session: *const FrcnnSession, repo
 /// # Safety
 /// `session` is valid, `stats` writable with its `struct_size` set.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn frcnn_session_stats(session: *const FrcnnSession, stats: *mut FrcnnStats) -> FrcnnResult {
+pub unsafe extern "C" fn frcnn_session_stats(
+    session: *const FrcnnSession,
+    stats: *mut FrcnnStats,
+) -> FrcnnResult {
     guard!(session, stats => {
         // SAFETY: says the caller.
         let counts = unsafe { &*session }.worker.as_ref().map(Worker::counts).unwrap_or_default();

@@ -40,7 +40,10 @@ pub(crate) unsafe fn read<T: Versioned>(from: *const T) -> Result<T, Failure> {
     // SAFETY: `size` bytes are readable, says the caller.
     let unknown = unsafe { std::slice::from_raw_parts(from.cast::<u8>().add(known), size - known) };
     if unknown.iter().any(|&byte| byte != 0) {
-        let message = format!("{}: a field is set that this library does not know; it is older than the header", T::NAME);
+        let message = format!(
+            "{}: a field is set that this library does not know; it is older than the header",
+            T::NAME
+        );
         return Err(Failure::new(FrcnnResult::StructSize, message));
     }
     let mut value = std::mem::MaybeUninit::<T>::zeroed();
@@ -80,7 +83,11 @@ unsafe fn fill<T: Versioned>(to: *mut T, value: &T, size: usize) {
     // SAFETY: the caller's promise; what lies behind the known fields is zeroed.
     unsafe {
         to.cast::<u8>().write_bytes(0, size);
-        std::ptr::copy_nonoverlapping(std::ptr::from_ref(value).cast::<u8>(), to.cast(), size.min(size_of::<T>()));
+        std::ptr::copy_nonoverlapping(
+            std::ptr::from_ref(value).cast::<u8>(),
+            to.cast(),
+            size.min(size_of::<T>()),
+        );
         to.cast::<usize>().write_unaligned(size);
     }
 }
@@ -114,7 +121,11 @@ mod tests {
         let new = read_words(&[32, 7, 8, 0]).unwrap();
         assert_eq!((new.struct_size, new.a, new.b), (32, 7, 8));
         for words in [[32, 7, 8, 1], [0, 0, 0, 0], [15, 0, 0, 0], [usize::MAX, 0, 0, 0]] {
-            assert_eq!(read_words(&words).map(|v| v.a).unwrap_err().code, FrcnnResult::StructSize, "{words:?}");
+            assert_eq!(
+                read_words(&words).map(|v| v.a).unwrap_err().code,
+                FrcnnResult::StructSize,
+                "{words:?}"
+            );
         }
     }
 

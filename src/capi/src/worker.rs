@@ -77,7 +77,8 @@ impl Worker {
     pub(crate) fn start(engine: Arc<Mutex<Engine>>) -> Result<Worker, Failure> {
         let shared = Arc::<Shared>::default();
         let theirs = shared.clone();
-        let thread = std::thread::Builder::new().name("frcnn-session".into()).spawn(move || work(&theirs, &engine));
+        let thread =
+            std::thread::Builder::new().name("frcnn-session".into()).spawn(move || work(&theirs, &engine));
         let thread = thread.map_err(|error| {
             Failure::new(FrcnnResult::Internal, format!("cannot start a session's thread: {error}"))
         })?;

@@ -43,7 +43,16 @@ impl Installed {
         let program = self.path("conformance");
         let compiler = std::env::var("FRCNN_CC").unwrap_or_else(|_| "cc".into());
         let mut command = Command::new(compiler);
-        command.args(["-std=c11", "-D_DEFAULT_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-O1", "-pthread"]);
+        command.args([
+            "-std=c11",
+            "-D_DEFAULT_SOURCE",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-g",
+            "-O1",
+            "-pthread",
+        ]);
         command.args(flags).args(pkg_config(&["--cflags"]));
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/conformance.c"));
         command.arg("-o").arg(&program).args(pkg_config(&["--libs"])).arg("-lm");
@@ -134,6 +143,12 @@ fn conforms_under_valgrind() {
     }
     let installed = Installed::new();
     let program = installed.compile(&[]).unwrap();
-    let valgrind = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"];
+    let valgrind = [
+        "valgrind",
+        "--quiet",
+        "--error-exitcode=9",
+        "--leak-check=full",
+        "--errors-for-leak-kinds=definite",
+    ];
     assert!(installed.run(&valgrind, &program, &["20"]).contains("conform"));
 }

@@ -24,8 +24,12 @@ fn equal_those_of_x86_64() {
         let frame = Frame::rgb8(&pixels, width, height).unwrap();
         for d in &detector.detect(&frame, &boxes(width, height)).unwrap() {
             let BBox { x1, y1, x2, y2 } = d.bbox;
-            writeln!(found, "{width} {} {} {:.6} {x1:.4} {y1:.4} {x2:.4} {y2:.4}", d.proposal, d.class_id, d.score)
-                .unwrap();
+            writeln!(
+                found,
+                "{width} {} {} {:.6} {x1:.4} {y1:.4} {x2:.4} {y2:.4}",
+                d.proposal, d.class_id, d.score
+            )
+            .unwrap();
         }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/detections.txt");
@@ -56,7 +60,8 @@ fn picture(width: u32, height: u32) -> Vec<u8> {
     let pixel = |i: u32| {
         let (x, y) = (i % width, i / width);
         let ground = [(x * 7 + y * 3) % 61, (x * 5 + y * 11) % 53, (x + y * 13) % 47].map(|v| v as u8);
-        let within = |cx: u32, cy: u32| x.abs_diff(width * cx / 8).pow(2) + y.abs_diff(height * cy / 8).pow(2) < 400;
+        let within =
+            |cx: u32, cy: u32| x.abs_diff(width * cx / 8).pow(2) + y.abs_diff(height * cy / 8).pow(2) < 400;
         match (within(2, 2), within(6, 3), within(3, 6)) {
             (true, _, _) => [230, ground[1], ground[2]],
             (_, true, _) => [ground[0], 210, ground[2]],

@@ -19,7 +19,10 @@ fn the_header_follows_the_source() {
         fs::write(&path, &made).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == made, "include/frcnn.h is not what src/ says: run this test with FRCNN_UPDATE_HEADER=1");
+    assert!(
+        committed == made,
+        "include/frcnn.h is not what src/ says: run this test with FRCNN_UPDATE_HEADER=1"
+    );
 }
 
 /// What Rust's `# Safety` asks, C takes for granted.
@@ -57,5 +60,8 @@ fn every_entry_point_is_guarded() {
     }
     let header = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("include/frcnn.h")).unwrap();
     let declared = header.split(';').filter(|part| part.contains(" frcnn_") && part.ends_with(')')).count();
-    assert!(entry_points >= 20 && entry_points <= declared, "{entry_points} entry points, {declared} declared");
+    assert!(
+        entry_points >= 20 && entry_points <= declared,
+        "{entry_points} entry points, {declared} declared"
+    );
 }

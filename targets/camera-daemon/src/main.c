@@ -101,15 +101,20 @@ static void finish_reload(daemon_t *d) {
     notify("READY=1");
 }
 
+/* The library said why. */
+static void frame_failed(daemon_t *d, uint64_t id) {
+    metrics_add(FRAMES_CORRUPT, 1);
+    char detail[400];
+    snprintf(detail, sizeof detail, "frame %llu: %s", (unsigned long long)id, frcnn_last_error_message());
+    event(d, "frame_failed", detail);
+}
+
 /* A frame's result, whichever way it came. */
 static void handle(daemon_t *d, frcnn_result result, size_t count) {
     frcnn_report report = {.struct_size = sizeof report};
     frcnn_session_report(d->session, &report);
     if (result != FRCNN_RESULT_OK) {
-        metrics_add(FRAMES_CORRUPT, 1);
-        char detail[400];
-        snprintf(detail, sizeof detail, "frame %llu: %s", (unsigned long long)report.frame_id, frcnn_last_error_message());
-        event(d, "frame_failed", detail);
+        frame_failed(d, report.frame_id);
         return;
     }
     metrics_frame(&report);
@@ -173,9 +178,11 @@ static void take_frame(daemon_t *d, frcnn_frame *frame) {
         event(d, "camera_back", "frames come again");
     }
     if (d->options.live) {
-        frcnn_result result = frcnn_session_submit(d->session, frame, NULL, 0);
-        if (result != FRCNN_RESULT_OK) handle(d, result, 0);
-        d->busy = 1;
+        if (frcnn_session_submit(d->session, frame, NULL, 0) == FRCNN_RESULT_OK) {
+            d->busy = 1;
+        } else {
+            frame_failed(d, frame->id);
+        }
     } else {
         size_t count;
         frcnn_result result = frcnn_session_detect(d->session, frame, NULL, 0, d->found, FRCNN_MAX_DETECTIONS, &count);

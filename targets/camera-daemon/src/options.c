@@ -16,7 +16,7 @@ static const char HELP[] =
     "  -s, --size WxH           of raw frames; of a camera, as near as it has\n"
     "      --colour COLOUR      bt601 bt601-full bt709 bt709-full [default: bt601]\n"
     "      --live               drop frames rather than fall behind; always on for a camera\n"
-    "      --proposer NAME      where boxes come from: grid [default: grid]\n"
+    "      --proposer NAME      where boxes come from: motion grid [default: motion]\n"
     "      --score-threshold S  only detections with a greater score [default: the bundle's]\n"
     "      --threads N          threads that work on one frame [default: the physical cores]\n"
     "      --all                print a line for frames without detections, too\n"
@@ -75,9 +75,9 @@ int options_read(options *o, int argc, char **argv) {
     /* In the order of the library's numbers. */
     static const char *const FORMATS[] = {"rgb24", "bgr24", "gray8", "yuyv", "uyvy", "nv12", "nv21", "i420", "mjpeg", NULL};
     static const char *const COLOURS[] = {"bt601", "bt601-full", "bt709", "bt709-full", NULL};
-    static const char *const PROPOSERS[] = {"grid", NULL};
+    static const char *const PROPOSERS[] = {"grid", "motion", NULL};
 
-    *o = (options){.score_threshold = -1, .mqtt_port = 1883, .topic = "frcnn-camera", .metrics_port = -1, .proposer = FRCNN_PROPOSER_GRID};
+    *o = (options){.score_threshold = -1, .mqtt_port = 1883, .topic = "frcnn-camera", .metrics_port = -1, .proposer = FRCNN_PROPOSER_MOTION};
     long value;
     for (int c; (c = getopt_long(argc, argv, "m:i:f:s:hV", LONG, NULL)) != -1;) {
         char *end;

@@ -9,7 +9,8 @@
 //! The noise makes every kernel count in the last digits without changing what is found.
 
 use frcnn_bundle::{
-    Bundle, BundleWriter, Contents, Conv, Error, Gemm, Graph, Layer, Manifest, Op, Precision, RoiPooling, Source,
+    Bundle, BundleWriter, Contents, Conv, Error, Gemm, Graph, Layer, Manifest, Op, Precision, RoiPooling,
+    Source,
 };
 
 /// Channels of the feature map: three colours and noise.
@@ -89,7 +90,14 @@ pub(crate) fn colours(short_side: u32) -> Result<Bundle, Error> {
     })
 }
 
-fn conv(writer: &mut BundleWriter, name: &str, from: usize, to: usize, [kernel, pad]: [usize; 2], weights: Vec<f32>) -> Op {
+fn conv(
+    writer: &mut BundleWriter,
+    name: &str,
+    from: usize,
+    to: usize,
+    [kernel, pad]: [usize; 2],
+    weights: Vec<f32>,
+) -> Op {
     let weight = writer.add(format!("{name}.weight"), &[kernel, kernel, from, to], weights);
     let bias = writer.add(format!("{name}.bias"), &[to], vec![0.0; to]);
     let stride = if pad == 0 { kernel as u32 } else { 1 };
@@ -116,7 +124,8 @@ fn gemm(writer: &mut BundleWriter, name: &str, from: usize, weights: Vec<f32>, b
 /// Layers that each read the one before.
 fn chain(layers: Vec<(&str, Op)>) -> Graph {
     let outputs = vec![layers.len() as u32];
-    let layer = |(i, (name, op)): (usize, (&str, Op))| Layer { name: name.into(), op, inputs: vec![i as u32] };
+    let layer =
+        |(i, (name, op)): (usize, (&str, Op))| Layer { name: name.into(), op, inputs: vec![i as u32] };
     Graph { layers: layers.into_iter().enumerate().map(layer).collect(), outputs }
 }
 

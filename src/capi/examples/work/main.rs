@@ -42,7 +42,9 @@ fn roi_pool(times: usize) -> Result<(), Box<dyn std::error::Error>> {
 fn detect(times: usize) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options { threads: Some(1), ..Options::default() };
     let detector = Detector::new(bundle::colours(240)?, &options)?;
-    let pixels: Vec<u8> = (0..320u32 * 240).flat_map(|i| [(i % 320 / 80 % 2 * 250) as u8, (i % 41) as u8, (i % 31) as u8]).collect();
+    let pixels: Vec<u8> = (0..320u32 * 240)
+        .flat_map(|i| [(i % 320 / 80 % 2 * 250) as u8, (i % 41) as u8, (i % 31) as u8])
+        .collect();
     let frame = Frame::rgb8(&pixels, 320, 240)?;
     let boxes = frcnn_proposals::grid(320, 240);
     let mut session = detector.session();

@@ -262,6 +262,24 @@ static void detections_and_proposals(void) {
     EXPECT(OK, frcnn_session_report(session, &report));
     CHECK(report.proposals > 100 && report.model_generation == 1);
     frcnn_session_free(session);
+
+    /* A fixed camera: the square appears after the background was learned. */
+    frcnn_session_options options;
+    EXPECT(OK, frcnn_session_options_init(&options, sizeof options));
+    options.proposer = FRCNN_PROPOSER_MOTION;
+    EXPECT(OK, frcnn_session_new(model, &options, &session));
+    picture empty;
+    draw(&empty, FRCNN_PIXEL_FORMAT_RGB24);
+    memset(empty.bytes, 0, sizeof empty.bytes);
+    for (int i = 0; i < 15; i++) {
+        EXPECT(OK, frcnn_session_detect(session, &empty.frame, NULL, 0, found, 4, &count));
+        EXPECT(OK, frcnn_session_report(session, &report));
+        CHECK(count == 0 && report.proposals == 0 && report.trunk_ns == 0 && report.total_ns > 0);
+    }
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count));
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(count >= 1 && found[0].class_id == 1 && report.proposals > 0 && report.proposals < 2000);
+    frcnn_session_free(session);
     frcnn_model_free(model);
 }
 
