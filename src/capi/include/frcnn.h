@@ -256,6 +256,12 @@ enum frcnn_proposer
    The same coarse grid of about 2000 boxes for every frame; small objects are missed.
    */
   FRCNN_PROPOSER_GRID = 0,
+  /*
+   Around what moves, for a fixed camera whose frames come in order. It learns the background from the first ten
+   frames, and again when the whole view changes; in these, and where nothing moves, there is no box, and the
+   network does not run.
+   */
+  FRCNN_PROPOSER_MOTION = 1,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

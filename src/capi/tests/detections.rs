@@ -18,7 +18,7 @@ fn equal_those_of_x86_64() {
     // Sides that leave rests in every block of every kernel, and enough to choose Winograd.
     for (width, height, short_side) in [(161, 121, 121), (320, 240, 187), (97, 210, 240)] {
         let bundle = bundle::colours(short_side).unwrap();
-        let options = Options { score_threshold: Some(0.02), ..Options::default() };
+        let options = Options { score_threshold: Some(0.001), nms_iou: Some(0.8), ..Options::default() };
         let detector = Detector::new(bundle, &options).unwrap();
         let pixels = picture(width, height);
         let frame = Frame::rgb8(&pixels, width, height).unwrap();
@@ -77,7 +77,7 @@ fn boxes(width: u32, height: u32) -> Vec<BBox> {
     let (width, height) = (width as f32, height as f32);
     let mut boxes = Vec::new();
     for (cx, cy) in [(2.0, 2.0), (6.0, 3.0), (3.0, 6.0), (5.0, 5.0)] {
-        for size in [12.0, 17.5, 24.0, 33.0] {
+        for size in [16.0, 18.5, 20.0, 26.0] {
             let (x, y) = (width * cx / 8.0, height * cy / 8.0);
             boxes.push(BBox::new(x - size, y - size, x + size, y + size * 0.9));
             boxes.push(BBox::new(x - size * 1.5, y - size / 2.0, x + size / 2.0, y + size));

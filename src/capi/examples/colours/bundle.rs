@@ -1,20 +1,22 @@
 //! A detector of red, green and blue things, small enough to be made by hand: for tests of what surrounds a detector.
 //!
 //! ```text
-//! data ─ conv1 8x8/8 ─ Relu ─ conv2 3x3 ─ Relu ─ roi_pool 3x3 ─ Flatten ─ fc6 ─ Relu ─┬─ cls_score ─ Softmax
-//!        redness,            3 kept,                                     sums of       └─ bbox_pred
-//!        greenness,          29 of noise                                 colour, noise
-//!        blueness
+//! data ─ conv1 4x4/4 ─ Relu ─ conv2 3x3 ─ Relu ─ roi_pool 3x3 ─ Flatten ─ fc6 ─ Relu ─┬─ cls_score ─ Softmax
+//!        redness,            each kept, its lack,                        their means   └─ bbox_pred
+//!        greenness,          its four edges; noise                       where a box
+//!        blueness                                                        has them; noise
 //! ```
-//! The noise makes every kernel count in the last digits without changing what is found.
+//! A box is scored for being full of a colour, for the colour's edges along its own, and against what lacks the colour:
+//! so the box that fits wins. The noise makes every kernel count in the last digits without changing what is found.
 
 use frcnn_bundle::{
     Bundle, BundleWriter, Contents, Conv, Error, Gemm, Graph, Layer, Manifest, Op, Precision, RoiPooling,
     Source,
 };
 
-/// Channels of the feature map: three colours and noise.
+/// Channels of the feature map: for each colour itself, its lack, and its left, right, upper and lower edges; and noise.
 const CHANNELS: usize = 32;
+const MEANINGFUL: usize = 3 * 6;
 /// Bins of a pooled RoI.
 const BINS: usize = 9;
 /// Features of `fc6`.
@@ -28,42 +30,62 @@ pub(crate) fn colours(short_side: u32) -> Result<Bundle, Error> {
     let mut noise = Noise(7);
 
     // A cell's mean of one colour less half of each of the others, 1 for pure colour.
-    let mut conv1 = vec![0.0; 8 * 8 * 3 * 3];
+    let mut conv1 = vec![0.0; 4 * 4 * 3 * 3];
     for (tap, weights) in conv1.chunks_exact_mut(3).enumerate() {
         // The blob is blue, green, red; the classes are red, green, blue.
         let channel = tap % 3;
         for (colour, weight) in weights.iter_mut().enumerate() {
-            *weight = if colour == 2 - channel { 1.0 } else { -0.5 } / (255.0 * 64.0);
+            *weight = if colour == 2 - channel { 1.0 } else { -0.5 } / (255.0 * 16.0);
         }
     }
-    let conv1 = conv(&mut writer, "conv1", 3, 3, [8, 0], conv1);
+    let conv1 = conv(&mut writer, "conv1", 3, [4, 0], conv1, vec![0.0; 3]);
 
+    // Cells of a 3 x 3 window, row by row: the middle, and the neighbours to the left, right, above and below.
+    const MIDDLE: usize = 4;
+    const NEIGHBOURS: [usize; 4] = [3, 5, 1, 7];
     let mut conv2 = vec![0.0; 3 * 3 * 3 * CHANNELS];
     for (tap, weights) in conv2.chunks_exact_mut(CHANNELS).enumerate() {
+        let (cell, colour) = (tap / 3, tap % 3);
         for (out, weight) in weights.iter_mut().enumerate() {
-            let centre_of_same = tap == 4 * 3 + out;
-            *weight = if out >= 3 { noise.next() } else { f32::from(centre_of_same) };
+            let middle = f32::from(cell == MIDDLE);
+            *weight = match (out / 6 == colour, out % 6) {
+                _ if out >= MEANINGFUL => noise.next(),
+                (false, _) => 0.0,
+                (true, 0) => middle,
+                (true, 1) => -middle,
+                (true, edge) => middle - f32::from(cell == NEIGHBOURS[edge - 2]),
+            };
         }
     }
-    let conv2 = conv(&mut writer, "conv2", 3, CHANNELS, [3, 1], conv2);
+    let lack = (0..CHANNELS).map(|out| f32::from(out < MEANINGFUL && out % 6 == 1)).collect();
+    let conv2 = conv(&mut writer, "conv2", 3, [3, 1], conv2, lack);
 
+    // Means over the bins that count: all of them, or the three along an edge.
     let mut fc6 = vec![0.0; BINS * CHANNELS * FEATURES];
     for (row, weights) in fc6.chunks_exact_mut(FEATURES).enumerate() {
+        let (bin, channel) = (row / CHANNELS, row % CHANNELS);
+        let along = [bin % 3 == 0, bin % 3 == 2, bin / 3 == 0, bin / 3 == 2];
         for (out, weight) in weights.iter_mut().enumerate() {
-            let same = row % CHANNELS == out;
-            *weight = if out >= 3 { 0.1 * noise.next() } else { f32::from(same) / BINS as f32 };
+            *weight = match channel % 6 {
+                _ if out >= MEANINGFUL => 0.1 * noise.next(),
+                _ if out != channel => 0.0,
+                0 | 1 => 1.0 / 9.0,
+                edge => f32::from(along[edge - 2]) / 3.0,
+            };
         }
     }
     let fc6 = gemm(&mut writer, "fc6", BINS * CHANNELS, fc6, vec![0.0; FEATURES]);
 
-    // A box that is half filled with pure colour stands even with the background.
+    // A box that fits comes to about 12, one inside the thing or half as large again to 8 or less.
+    const SCORES: [f32; 6] = [8.0, -8.0, 2.0, 2.0, 2.0, 2.0];
     let mut cls_score = vec![0.0; FEATURES * CLASSES];
     for (row, weights) in cls_score.chunks_exact_mut(CLASSES).enumerate() {
         for (class, weight) in weights.iter_mut().enumerate() {
-            *weight = if row < 3 { 12.0 * f32::from(class == row + 1) } else { 0.01 * noise.next() };
+            let of_class = f32::from(row / 6 + 1 == class);
+            *weight = if row < MEANINGFUL { of_class * SCORES[row % 6] } else { 0.01 * noise.next() };
         }
     }
-    let cls_score = gemm(&mut writer, "cls_score", FEATURES, cls_score, vec![6.0, 0.0, 0.0, 0.0]);
+    let cls_score = gemm(&mut writer, "cls_score", FEATURES, cls_score, vec![9.0, 0.0, 0.0, 0.0]);
     let bbox_pred = (0..FEATURES * CLASSES * 4).map(|_| 0.01 * noise.next()).collect();
     let bbox_pred = gemm(&mut writer, "bbox_pred", FEATURES, bbox_pred, vec![0.0; 4 * CLASSES]);
 
@@ -81,7 +103,7 @@ pub(crate) fn colours(short_side: u32) -> Result<Bundle, Error> {
     writer.finish(Contents {
         manifest,
         trunk,
-        roi_pooling: RoiPooling { pooled: [3, 3], spatial_scale: 0.125 },
+        roi_pooling: RoiPooling { pooled: [3, 3], spatial_scale: 0.25 },
         head,
         sections: Vec::new(),
         factored: Vec::new(),
@@ -90,16 +112,18 @@ pub(crate) fn colours(short_side: u32) -> Result<Bundle, Error> {
     })
 }
 
+/// A square kernel, either over blocks without padding or over every cell with it.
 fn conv(
     writer: &mut BundleWriter,
     name: &str,
     from: usize,
-    to: usize,
     [kernel, pad]: [usize; 2],
     weights: Vec<f32>,
+    bias: Vec<f32>,
 ) -> Op {
+    let to = bias.len();
     let weight = writer.add(format!("{name}.weight"), &[kernel, kernel, from, to], weights);
-    let bias = writer.add(format!("{name}.bias"), &[to], vec![0.0; to]);
+    let bias = writer.add(format!("{name}.bias"), &[to], bias);
     let stride = if pad == 0 { kernel as u32 } else { 1 };
     Op::Conv(Conv {
         in_channels: from as u32,
