@@ -4,7 +4,7 @@
 #[path = "../colours/bundle.rs"]
 mod bundle;
 
-use frcnn::{Detector, Frame, Options, Roi};
+use frcnn::{BBox, Detector, Frame, Options, Roi};
 use frcnn_kernels::{FeatureMap, roi_pool_into};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,7 +38,7 @@ fn roi_pool(times: usize) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// A 320 x 240 image with the grid's boxes through the detector of colours.
+/// A 320 x 240 image with 500 boxes through the detector of colours.
 fn detect(times: usize) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options { threads: Some(1), ..Options::default() };
     let detector = Detector::new(bundle::colours(240)?, &options)?;
@@ -46,7 +46,13 @@ fn detect(times: usize) -> Result<(), Box<dyn std::error::Error>> {
         .flat_map(|i| [(i % 320 / 80 % 2 * 250) as u8, (i % 41) as u8, (i % 31) as u8])
         .collect();
     let frame = Frame::rgb8(&pixels, 320, 240)?;
-    let boxes = frcnn_proposals::grid(320, 240);
+    let corner = |i: u16| (f32::from(i * 37 % 240), f32::from(i * 23 % 180));
+    let boxes: Vec<BBox> = (0..500)
+        .map(|i| {
+            let ((x, y), side) = (corner(i), f32::from(20 + i % 40));
+            BBox::new(x, y, x + side, y + side)
+        })
+        .collect();
     let mut session = detector.session();
     for _ in 0..times {
         println!("{}", session.detect(&frame, &boxes)?.len());
