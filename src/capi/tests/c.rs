@@ -41,8 +41,7 @@ impl Installed {
             String::from_utf8(output.stdout).unwrap().split_whitespace().map(String::from).collect::<Vec<_>>()
         };
         let program = self.path("conformance");
-        let compiler = std::env::var("FRCNN_CC").unwrap_or_else(|_| "cc".into());
-        let mut command = Command::new(compiler);
+        let mut command = Command::new(compiler());
         command.args([
             "-std=c11",
             "-D_DEFAULT_SOURCE",
@@ -106,7 +105,8 @@ fn emulated() -> bool {
 
 #[test]
 fn conforms_and_memory_stays_flat() {
-    if !available("conforms_and_memory_stays_flat", &compiler()) || !available("c", "pkg-config") {
+    let test = "conforms_and_memory_stays_flat";
+    if !available(test, &compiler()) || !available(test, "pkg-config") {
         return;
     }
     let installed = Installed::new();
