@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "compile")]
 use frcnn_compiler::onnx_writer::WriteError;
 
 /// Why a command ended early.
@@ -20,6 +21,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Usage(String),
     /// The compiler refused; it names the file itself.
+    #[cfg(feature = "compile")]
     #[error(transparent)]
     Compile(#[from] frcnn_compiler::Error),
     /// A data set, detections or reference tensors; it names the file itself.
@@ -36,6 +38,7 @@ pub(crate) enum Error {
     Closed,
 }
 
+#[cfg(feature = "compile")]
 impl From<WriteError> for Error {
     fn from(error: WriteError) -> Error {
         match &error {

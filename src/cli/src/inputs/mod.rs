@@ -1,5 +1,6 @@
 //! What a detector looks at: images, and the boxes in them.
 
+#[cfg(feature = "compile")]
 pub(crate) mod boxes;
 pub(crate) mod decode;
 pub(crate) mod images;
