@@ -33,7 +33,7 @@ pub use gemm::{linear_into, matmul_into};
 pub use isa::Isa;
 pub use lrn::lrn_into;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};
-pub use roi_pool::{FeatureMap, roi_pool_into, roi_pool_reference, roi_pool_with};
+pub use roi_pool::{FeatureMap, roi_pool_bin, roi_pool_into, roi_pool_reference, roi_pool_with};
 
 /// Product of dimensions. One that overflows saturates, and so matches the length of no slice.
 fn len_of(dimensions: &[usize]) -> usize {

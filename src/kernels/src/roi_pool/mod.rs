@@ -49,7 +49,7 @@ use frcnn_core::{Roi, ShapeError};
 
 use crate::{Isa, len_of, tasks};
 use generic::{Edges, PoolRoi};
-pub use reference::roi_pool_reference;
+pub use reference::{roi_pool_bin, roi_pool_reference};
 
 /// RoIs that a task takes at a time: enough to hide the cost of taking them, few enough to share out evenly.
 const ROIS_PER_CHUNK: usize = 4;
