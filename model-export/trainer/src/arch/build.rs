@@ -40,7 +40,7 @@ impl Conv {
 
 /// Root mean square of mean-subtracted pixels (about +-128), roughly. The first convolution divides by it, so that
 /// activations are of order 1 from there on and He's rule keeps them so.
-const PIXEL_RMS: f64 = 60.0;
+pub(crate) const PIXEL_RMS: f64 = 60.0;
 
 impl Default for Builder {
     fn default() -> Builder {

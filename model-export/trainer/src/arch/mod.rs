@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::Network;
 use build::Builder;
+pub(crate) use build::PIXEL_RMS;
 
 /// A network's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

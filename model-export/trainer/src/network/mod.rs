@@ -107,6 +107,11 @@ impl Network {
             .map(|layer| layer.name.as_str())
     }
 
+    /// Whether a layer reads the image blob itself.
+    pub(crate) fn reads_pixels(&self, layer: &str) -> bool {
+        self.layers.iter().any(|l| l.name == layer && l.inputs.iter().any(|input| input == DATA))
+    }
+
     /// Names of the convolutions, in order.
     pub(crate) fn convolutions(&self) -> impl Iterator<Item = &str> {
         self.layers.iter().filter(|l| matches!(l.op, Op::Conv { .. })).map(|layer| layer.name.as_str())

@@ -111,7 +111,7 @@ mod tests {
     fn random_rois(rng: &mut ChaCha8Rng, count: usize, images: u32) -> Vec<[f32; 5]> {
         let roi = |_| {
             let image = rng.random_range(0..images) as f32;
-            let mut corner = || rng.random_range(-60.0f32..400.0);
+            let mut corner = || rng.random_range(-60.0f32..240.0);
             [image, corner(), corner(), corner(), corner()]
         };
         (0..count).map(roi).collect()
@@ -171,7 +171,7 @@ mod tests {
         for i in (1..values.len()).rev() {
             values.swap(i, rng.random_range(0..=i));
         }
-        let rois = random_rois(&mut rng, 40, 1);
+        let rois = random_rois(&mut rng, 80, 1);
         let weights: Vec<f32> =
             (0..rois.len() * channels * 9).map(|_| rng.random_range(-4i32..=4) as f32).collect();
         let weights = Tensor::from_slice(&weights).view([rois.len() as i64, channels as i64, 3, 3]);

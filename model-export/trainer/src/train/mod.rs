@@ -22,6 +22,7 @@ use std::thread;
 
 use tch::{Device, Tensor};
 
+use crate::arch::PIXEL_RMS;
 use crate::data::{Dataset, Proposals};
 use crate::error::Error;
 use crate::network::{Network, Normalisation, Run};
@@ -58,7 +59,7 @@ impl<'a> Trainer<'a> {
         normalisation: Normalisation,
         device: Device,
     ) -> Trainer<'a> {
-        let sgd = Sgd::new(config.new_layers.clone());
+        let sgd = Sgd::new(rate_factors(config, &network));
         let mut trainer = Trainer { config, run_dir, network, sgd, normalisation, iteration: 0, device };
         trainer.network.to_device(device);
         trainer
@@ -218,4 +219,23 @@ impl<'a> Trainer<'a> {
             self.run_dir.path("").display()
         ))
     }
+}
+
+/// Each weight's learning rate over that of weights.
+fn rate_factors(config: &Config, network: &Network) -> BTreeMap<String, f64> {
+    let recipe = &config.recipe;
+    let factor = |name: &String| {
+        let (layer, part) = name.rsplit_once('.').unwrap_or((name, ""));
+        let is_new = config.new_layers.contains(layer);
+        let mut factor = if is_new { recipe.new_lr_factor } else { 1.0 };
+        if part == "bias" {
+            factor *= recipe.bias_lr_factor;
+        } else if is_new && network.reads_pixels(layer) {
+            // Drawn for pixels of +-128, its weights are as many times smaller than others as its gradients are greater:
+            // it learns as if pixels were of order 1 and its weights as large as others'.
+            factor /= PIXEL_RMS * PIXEL_RMS;
+        }
+        factor
+    };
+    network.weights.keys().map(|name| (name.clone(), factor(name))).collect()
 }

@@ -5,7 +5,7 @@
 //! v = momentum * v + lr * (gradient + decay * w)        w = w - v
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tch::Tensor;
 
@@ -16,13 +16,13 @@ use super::recipe::Recipe;
 pub(super) struct Sgd {
     /// By the name of the weight; only of those that were trained.
     pub(super) velocities: BTreeMap<String, Tensor>,
-    /// Layers that learn at the rate of new ones.
-    new_layers: BTreeSet<String>,
+    /// By the name of the weight, its learning rate over that of weights; 1 where none is given.
+    factors: BTreeMap<String, f64>,
 }
 
 impl Sgd {
-    pub(super) fn new(new_layers: BTreeSet<String>) -> Sgd {
-        Sgd { velocities: BTreeMap::new(), new_layers }
+    pub(super) fn new(factors: BTreeMap<String, f64>) -> Sgd {
+        Sgd { velocities: BTreeMap::new(), factors }
     }
 
     /// One step along the gradients that the weights have, which are then cleared. `lr` is that of weights.
@@ -33,12 +33,8 @@ impl Sgd {
                 if !gradient.defined() {
                     continue;
                 }
-                let (layer, part) = name.rsplit_once('.').unwrap_or((name, ""));
-                let (factor, decay) =
-                    if part == "bias" { (recipe.bias_lr_factor, 0.0) } else { (1.0, recipe.weight_decay) };
-                let factor =
-                    if self.new_layers.contains(layer) { factor * recipe.new_lr_factor } else { factor };
-                let rate = lr * factor;
+                let rate = lr * self.factors.get(name).copied().unwrap_or(1.0);
+                let decay = if name.ends_with(".bias") { 0.0 } else { recipe.weight_decay };
                 let velocity =
                     self.velocities.entry(name.clone()).or_insert_with(|| weight.detach().zeros_like());
                 *velocity *= recipe.momentum;
@@ -60,11 +56,11 @@ mod tests {
 
     #[test]
     fn two_steps_by_hand() {
-        let recipe = Recipe { momentum: 0.5, weight_decay: 0.1, new_lr_factor: 3.0, ..Recipe::default() };
+        let recipe = Recipe { momentum: 0.5, weight_decay: 0.1, ..Recipe::default() };
         let one = || Tensor::from_slice(&[1.0f64]).set_requires_grad(true);
         let mut weights: BTreeMap<String, Tensor> =
             ["a.weight", "a.bias", "b.weight"].map(|name| (name.to_string(), one())).into();
-        let mut sgd = Sgd::new(BTreeSet::from(["b".to_string()]));
+        let mut sgd = Sgd::new([("a.bias".to_string(), 2.0), ("b.weight".to_string(), 3.0)].into());
         // The loss is the sum of all, so every gradient is 1.
         for _ in 0..2 {
             let loss: Tensor = weights.values().map(|w| w.sum(Kind::Double)).sum();
