@@ -116,7 +116,9 @@ fn metadata(args: &Args, device: Device) -> Result<HashMap<String, String>, Erro
             "NCHW; rois in network pixels with a leading batch index; fc6 and fc7 after ReLU".to_string(),
         ),
     ]);
-    if let Some(cuda) = loaded_library("libcudart") {
+    if let Device::Cuda(_) = device
+        && let Some(cuda) = loaded_library("libcudart")
+    {
         metadata.insert("cuda_runtime".to_string(), cuda);
     }
     if args.model.is_file() {

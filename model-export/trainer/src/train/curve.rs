@@ -60,7 +60,9 @@ fn picture(lines: &[Line]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         .x_label_area_size(44)
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..last.max(1.0), 0.0..(1.05 * highest).max(1e-6))?;
-    chart.configure_mesh().x_desc("iteration").y_desc("loss").light_line_style(WHITE).draw()?;
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc("iteration").y_desc("loss").x_label_formatter(&|x| format!("{x:.0}"));
+    mesh.light_line_style(WHITE).draw()?;
     for (name, points, colour) in curves {
         let series = LineSeries::new(points, colour.stroke_width(2));
         chart
