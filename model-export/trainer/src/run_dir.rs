@@ -163,7 +163,7 @@ impl RunDir {
         let mut network = config.arch.network(config.classes.len().saturating_sub(1));
         fill(&mut network, checkpoint.weights).map_err(|what| Error::file(&self.checkpoint_path(), what))?;
         network.fold_bbox(&checkpoint.normalisation);
-        network.to_device(device);
+        network.move_to(device);
         Ok((config, network))
     }
 }

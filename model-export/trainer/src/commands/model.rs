@@ -26,7 +26,7 @@ impl Model {
             return Ok(Model { network, manifest: config.manifest(), proposals: config.proposals });
         }
         let mut network = read_onnx(path)?;
-        network.to_device(device);
+        network.move_to(device);
         let manifest_path = path.with_file_name("manifest.json");
         let manifest = Manifest::from_json(&files::read_text(&manifest_path)?)
             .map_err(|error| Error::file(&manifest_path, error))?;

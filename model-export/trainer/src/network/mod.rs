@@ -121,11 +121,11 @@ impl Network {
     pub(crate) fn class_count(&self) -> Option<i64> {
         let cls_prob = self.layers.iter().find(|layer| layer.name == "cls_prob")?;
         let scores = self.weights.get(&format!("{}.bias", cls_prob.inputs.first()?))?;
-        Some(scores.size1().ok()?)
+        scores.size1().ok()
     }
 
     /// Moves the weights.
-    pub(crate) fn to_device(&mut self, device: Device) {
+    pub(crate) fn move_to(&mut self, device: Device) {
         for weight in self.weights.values_mut() {
             *weight = weight.to_device(device);
         }

@@ -61,7 +61,7 @@ impl<'a> Trainer<'a> {
     ) -> Trainer<'a> {
         let sgd = Sgd::new(rate_factors(config, &network));
         let mut trainer = Trainer { config, run_dir, network, sgd, normalisation, iteration: 0, device };
-        trainer.network.to_device(device);
+        trainer.network.move_to(device);
         trainer
     }
 
