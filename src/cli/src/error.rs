@@ -25,9 +25,11 @@ pub(crate) enum Error {
     #[error(transparent)]
     Compile(#[from] frcnn_compiler::Error),
     /// A data set, detections or reference tensors; it names the file itself.
+    #[cfg(feature = "compile")]
     #[error(transparent)]
     Eval(#[from] frcnn_eval::Error),
     /// A run, a comparison or a sweep; it names the file itself.
+    #[cfg(feature = "compile")]
     #[error(transparent)]
     Harness(#[from] frcnn_harness::Error),
     /// Some inputs failed, each has been reported already.

@@ -16,8 +16,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{
+
+use crate::pb::tensor_proto::DataType;
+use crate::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
@@ -96,7 +97,6 @@ impl OnnxWriter {
             producer_name: "frcnn".to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.graph),
-            ..Default::default()
         }
     }
 }
@@ -109,12 +109,12 @@ fn value_info(name: &str, dims: &[Dim<'_>]) -> ValueInfoProto {
             Dim::Size(size) => Value::DimValue(*size),
             Dim::Symbol(name) => Value::DimParam((*name).to_owned()),
         })
-        .map(|value| Dimension { value: Some(value), ..Default::default() })
+        .map(|value| Dimension { value: Some(value) })
         .collect();
     let tensor =
         type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
-    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), denotation: String::new() };
-    ValueInfoProto { name: name.to_owned(), r#type: Some(r#type), doc_string: String::new() }
+    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)) };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(r#type) }
 }
 
 /// Constants: initializers of a graph, or the `value` of a `Constant` node.
@@ -150,7 +150,7 @@ pub mod tensor {
 /// Attributes of a node.
 pub mod attr {
     use super::{AttributeProto, TensorProto};
-    use tract_onnx::pb::attribute_proto::AttributeType;
+    use crate::pb::attribute_proto::AttributeType;
 
     /// One integer.
     pub fn int(name: &str, value: i64) -> AttributeProto {
