@@ -14,8 +14,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use frcnn::{BBox, Frame, Session};
 use frcnn_compiler::arch::{Arch, new_model};
 use frcnn_kernels::matmul_into;
+use frcnn_onnx::pb::{ModelProto, ValueInfoProto};
 use frcnn_tests::{Photo, boxes, compile_new, detector};
-use tract_onnx::pb::{ModelProto, ValueInfoProto};
+use prost::Message;
 use tract_onnx::prelude::*;
 
 const ROIS: usize = 2000;
@@ -35,8 +36,9 @@ fn tract_trunk(height: usize, width: usize) -> Arc<TypedRunnableModel> {
     graph.input.retain(|input| input.name == "data");
     graph.output = vec![ValueInfoProto { name, ..Default::default() }];
     let fact = f32::fact([1, 3, height, width]);
-    let model =
-        tract_onnx::onnx().model_for_proto_model(&model).unwrap().with_input_fact(0, fact.into()).unwrap();
+    let encoded = model.encode_to_vec();
+    let model = tract_onnx::onnx().model_for_read(&mut encoded.as_slice()).unwrap();
+    let model = model.with_input_fact(0, fact.into()).unwrap();
     model.into_optimized().unwrap().into_runnable().unwrap()
 }
 

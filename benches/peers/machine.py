@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("onnxruntime", "openvino", "ncnn", "opencv-python-headless")
+PACKAGES = ("onnxruntime", "openvino", "ncnn", "opencv-contrib-python-headless")
 
 
 def cpu_name():

@@ -1,5 +1,4 @@
-//! What the conformance tests share: the reference data where it is at hand, models that need none, and
-//! a plain scorer.
+//! What the conformance tests share: the reference data where it is at hand, and models that need none.
 //!
 //! Reference data lies outside the repository, at `../shared` or where the environment variable
 //! `FRCNN_SHARED` says. A test that needs it calls [`shared`] and says on stderr that it was skipped when
@@ -14,7 +13,6 @@
 pub mod matching;
 pub mod tensors;
 pub mod trunks;
-pub mod voc;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

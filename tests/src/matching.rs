@@ -1,17 +1,6 @@
 //! Whether two lists of detections are the same.
 
-use frcnn::BBox;
-
-/// A detection, whoever made it.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Class, 1..=K.
-    pub class_id: u16,
-    /// Its probability.
-    pub score: f32,
-    /// In image pixels.
-    pub bbox: BBox,
-}
+pub use frcnn_eval::Found;
 
 /// What two lists may differ in and still count as equal.
 pub struct Tolerance {

@@ -5,45 +5,30 @@ use std::path::Path;
 use frcnn::BBox;
 use safetensors::{Dtype, SafeTensors};
 
-/// One f32 tensor.
-#[derive(Clone, Debug)]
-pub struct Tensor {
-    /// Its dimensions.
-    pub shape: Vec<usize>,
-    /// Its values, row-major.
-    pub data: Vec<f32>,
-}
+pub use frcnn_eval::Tensor;
 
-impl Tensor {
-    /// `[N, C, H, W]` as `[N, H, W, C]`.
-    pub fn channels_last(&self) -> Tensor {
-        let [n, c, h, w] = self.shape[..] else { panic!("shape {:?}", self.shape) };
-        let mut data = Vec::with_capacity(self.data.len());
-        for image in self.data.chunks_exact(c * h * w).take(n) {
-            for pixel in 0..h * w {
-                data.extend((0..c).map(|channel| image[channel * h * w + pixel]));
-            }
-        }
-        Tensor { shape: vec![n, h, w, c], data }
-    }
-}
+/// A file of reference tensors.
+pub struct Reference(frcnn_eval::TensorFile);
 
-/// A safetensors file in memory.
-pub struct TensorFile(Vec<u8>);
-
-impl TensorFile {
+impl Reference {
     /// Reads a file.
-    pub fn open(path: &Path) -> TensorFile {
-        TensorFile(std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+    pub fn open(path: &Path) -> Reference {
+        Reference(frcnn_eval::TensorFile::open(path).unwrap())
     }
 
-    /// The f32 tensor of a name.
+    /// The tensor of a name.
     pub fn f32(&self, name: &str) -> Tensor {
-        let file = SafeTensors::deserialize(&self.0).unwrap();
-        let tensor = file.tensor(name).unwrap();
-        assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
-        let data = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-        Tensor { shape: tensor.shape().to_vec(), data: data.collect() }
+        self.0.get(name).unwrap_or_else(|| panic!("no tensor `{name}`")).clone()
+    }
+}
+
+/// A file of proposals in memory.
+pub struct Proposals(Vec<u8>);
+
+impl Proposals {
+    /// Reads a file.
+    pub fn open(path: &Path) -> Proposals {
+        Proposals(std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
     }
 
     /// The u16 boxes `[N, 4]` of an image.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use frcnn::{BBox, Bundle, Detections};
 use frcnn_compiler::{Options, Precision};
+use frcnn_eval::{Dataset, Detection, Location, Region, voc};
 use frcnn_tests::matching::{Found, Tolerance, compare};
-use frcnn_tests::tensors::TensorFile;
-use frcnn_tests::voc::{annotation, mean_average_precision};
+use frcnn_tests::tensors::Proposals;
 use frcnn_tests::{Photo, bccd, compile_file, detector, say, shared};
 use serde::Deserialize;
 
@@ -43,7 +43,7 @@ fn detect_all(
     folder: &str,
     extension: &str,
 ) -> BTreeMap<String, Vec<Found>> {
-    let proposals = TensorFile::open(&shared.join("data/bccd/proposals_selective_search.safetensors"));
+    let proposals = Proposals::open(&shared.join("data/bccd/proposals_selective_search.safetensors"));
     let mut session = detector(bundle, 2).session();
     let found = |detections: &Detections| {
         detections.iter().map(|d| Found { class_id: d.class_id, score: d.score, bbox: d.bbox }).collect()
@@ -59,16 +59,19 @@ fn detect_all(
 }
 
 fn map(shared: &Path, detections: &BTreeMap<String, Vec<Found>>) -> f64 {
+    let dataset = Dataset::open(&Location::new(shared.join("data/bccd"), "test")).unwrap();
     let bundle = bccd(shared);
-    let classes = &bundle.contents().manifest.classes;
-    let images: Vec<_> = detections
-        .iter()
-        .map(|(stem, found)| {
-            let truth = annotation(&shared.join(format!("data/bccd/Annotations/{stem}.xml")), classes);
-            (found.clone(), truth)
+    let stems = dataset.stems();
+    let scored = detections.iter().flat_map(|(stem, found)| found.iter().map(move |d| (stem, d)));
+    let scored: Vec<Detection> = scored
+        .map(|(stem, d)| Detection {
+            image: stems[stem.as_str()],
+            class: dataset.class(&bundle.contents().manifest.classes[usize::from(d.class_id)]).unwrap(),
+            score: f64::from(d.score),
+            region: Region::from(&d.bbox),
         })
         .collect();
-    mean_average_precision(&images, classes.len())
+    voc(&dataset, &scored, 0.5).map10.unwrap()
 }
 
 /// Every reference detection with score >= 0.1 is found, and nothing more.

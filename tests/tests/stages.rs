@@ -1,4 +1,5 @@
-//! Stage by stage against PyTorch's tensors for two photos.
+//! Stage by stage against libtorch's tensors: for the demo model and its picture, which are part of the repository, and
+//! for two photos of the reference data.
 //!
 //! Each stage reads the reference's own input, so that an error shows where it is made. Tolerances are
 //! shares of the largest magnitude of the reference's tensor:
@@ -12,14 +13,17 @@
 //! | cls_prob | 1e-5 | probabilities of scores up to 16 |
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use frcnn::{FeatureMap, ImageBlob, Roi, Session};
-use frcnn_tests::tensors::{Tensor, TensorFile};
-use frcnn_tests::{Photo, bccd, detector, shared};
+use frcnn_bundle::Bundle;
+use frcnn_compiler::Options;
+use frcnn_tests::tensors::{self, Tensor};
+use frcnn_tests::{Photo, bccd, compile_file, detector, shared};
 
 struct Reference {
-    file: TensorFile,
+    file: tensors::Reference,
     photo: Photo,
     session: Session,
     spatial_scale: f32,
@@ -27,18 +31,29 @@ struct Reference {
 
 impl Reference {
     fn all(test: &str) -> Vec<Reference> {
-        let Some(shared) = shared(test) else { return Vec::new() };
-        let open = |stem: &str| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let demo = root.join("model-export/demo");
+        let bundle = compile_file(&demo.join("model.onnx"), &Options::default()).bundle;
+        let tensors = root.join("tests/reference/demo.safetensors");
+        let mut all = vec![Reference::open(&bundle, &tensors, &demo.join("scene.jpg"))];
+        if let Some(shared) = shared(test) {
             let bundle = bccd(&shared);
-            let path: PathBuf = shared.join(format!("models/bccd-squeezenet/reference/{stem}.safetensors"));
-            Reference {
-                file: TensorFile::open(&path),
-                photo: Photo::open(&shared.join(format!("data/bccd/PNGImages/{stem}.png"))),
-                session: detector(&bundle, 2).session(),
-                spatial_scale: bundle.contents().roi_pooling.spatial_scale,
-            }
-        };
-        vec![open("BloodImage_00007"), open("BloodImage_00011")]
+            all.extend(["BloodImage_00007", "BloodImage_00011"].map(|stem| {
+                let tensors = shared.join(format!("models/bccd-squeezenet/reference/{stem}.safetensors"));
+                let photo = shared.join(format!("data/bccd/PNGImages/{stem}.png"));
+                Reference::open(&bundle, &tensors, &photo)
+            }));
+        }
+        all
+    }
+
+    fn open(bundle: &Arc<Bundle>, tensors: &Path, photo: &Path) -> Reference {
+        Reference {
+            file: tensors::Reference::open(tensors),
+            photo: Photo::open(photo),
+            session: detector(bundle, 2).session(),
+            spatial_scale: bundle.contents().roi_pooling.spatial_scale,
+        }
     }
 
     fn map(&self) -> FeatureMap {

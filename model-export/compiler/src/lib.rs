@@ -22,7 +22,6 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
-pub mod onnx_writer;
 
 mod constants;
 mod emit;
@@ -52,6 +51,7 @@ use split::Split;
 pub use emit::{EmitError, emit_onnx};
 pub use error::{Error, Problem};
 pub use frcnn_bundle::Precision;
+pub use frcnn_onnx::writer as onnx_writer;
 pub use report::{Agreement, Drift, FactoredLayer, Report};
 pub use source::load_manifest;
 

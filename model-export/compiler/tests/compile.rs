@@ -13,7 +13,7 @@ use std::path::Path;
 use frcnn_bundle::{Bundle, Manifest, Op};
 use frcnn_compiler::{Compiled, Error, Options, Precision, Svd, compile};
 use frcnn_core::{bf16_from_f32, bf16_to_f32};
-use tract_onnx::pb::ModelProto;
+use frcnn_onnx::pb::ModelProto;
 
 fn manifest(classes: usize) -> Manifest {
     let names = (1..classes).map(|i| format!("class{i}"));
@@ -281,7 +281,7 @@ mod svd {
 mod rois_in_the_graph {
     use super::*;
     use frcnn_compiler::onnx_writer::{attr, tensor};
-    use tract_onnx::pb::{AttributeProto, NodeProto, tensor_shape_proto::dimension::Value, type_proto};
+    use frcnn_onnx::pb::{AttributeProto, NodeProto, tensor_shape_proto::dimension::Value, type_proto};
 
     fn node(op_type: &str, output: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> NodeProto {
         NodeProto {

@@ -12,9 +12,9 @@ use frcnn::{BBox, Detector, ImageBlob};
 use frcnn_bundle::{Bundle, Contents, Manifest, Op};
 use frcnn_compiler::arch::{Arch, new_model};
 use frcnn_compiler::{Compiled, Options, Svd, compile, emit_onnx, onnx_writer};
+use frcnn_onnx::pb::ModelProto;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tract_onnx::pb::ModelProto;
 
 fn manifest() -> Manifest {
     let mut manifest = Manifest::new(["__background__", "a", "b", "c"].map(str::to_string).to_vec());

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "clippy's own exemption for tests ends at functions marked #[test]")]
 
 use frcnn_compiler::arch::{Arch, ArchError, MAX_CLASSES, new_model};
+use frcnn_onnx::pb::{ModelProto, TensorProto};
 use prost::Message;
-use tract_onnx::pb::{ModelProto, TensorProto};
 
 /// Parameters of the layers whose names `of` accepts, weights and biases.
 fn parameters(model: &ModelProto, of: impl Fn(&str) -> bool) -> i64 {

@@ -12,7 +12,7 @@ use std::{env, fs};
 use common::{broken, good};
 use frcnn_compiler::arch::{Arch, new_model};
 use frcnn_compiler::onnx_writer::write;
-use tract_onnx::pb::ModelProto;
+use frcnn_onnx::pb::ModelProto;
 
 /// Every value is defined once, and before it is read.
 fn assert_well_formed(name: &str, model: &ModelProto) {

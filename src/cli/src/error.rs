@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "compile")]
 use frcnn_compiler::onnx_writer::WriteError;
 
 /// Why a command ended early.
@@ -20,8 +21,17 @@ pub(crate) enum Error {
     #[error("{0}")]
     Usage(String),
     /// The compiler refused; it names the file itself.
+    #[cfg(feature = "compile")]
     #[error(transparent)]
     Compile(#[from] frcnn_compiler::Error),
+    /// A data set, detections or reference tensors; it names the file itself.
+    #[cfg(feature = "compile")]
+    #[error(transparent)]
+    Eval(#[from] frcnn_eval::Error),
+    /// A run, a comparison or a sweep; it names the file itself.
+    #[cfg(feature = "compile")]
+    #[error(transparent)]
+    Harness(#[from] frcnn_harness::Error),
     /// Some inputs failed, each has been reported already.
     #[error("some inputs failed")]
     Reported,
@@ -30,6 +40,7 @@ pub(crate) enum Error {
     Closed,
 }
 
+#[cfg(feature = "compile")]
 impl From<WriteError> for Error {
     fn from(error: WriteError) -> Error {
         match &error {

@@ -42,6 +42,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Finds out before hours of work that a file could not be written, or would replace an input.
+#[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
 pub(crate) fn check_output(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
@@ -59,6 +60,7 @@ pub(crate) fn check_output(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
 }
 
 /// The file `name` in the folder of `path`.
+#[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
 pub(crate) fn beside(path: &Path, name: &str) -> PathBuf {
     path.with_file_name(name)
 }

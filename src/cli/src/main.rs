@@ -4,15 +4,26 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+#[cfg(feature = "compile")]
+mod compare;
+#[cfg(feature = "compile")]
 mod compile;
 mod console;
+#[cfg(feature = "compile")]
+mod data;
 mod detect;
 mod draw;
 mod error;
+#[cfg(feature = "compile")]
+mod eval;
 mod files;
 mod inputs;
 mod inspect;
+#[cfg(feature = "compile")]
 mod new;
+mod proposals;
+#[cfg(feature = "compile")]
+mod sweep;
 mod tables;
 mod units;
 
@@ -33,19 +44,37 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(bench::Args),
+    #[cfg(feature = "compile")]
+    Compare(compare::Args),
+    #[cfg(feature = "compile")]
     Compile(compile::Args),
     Detect(detect::Args),
+    #[cfg(feature = "compile")]
+    Eval(Box<eval::Args>),
     Inspect(inspect::Args),
+    #[cfg(feature = "compile")]
     New(new::Args),
+    Proposals(proposals::Args),
+    #[cfg(feature = "compile")]
+    Sweep(sweep::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "compile")]
+        Command::Compare(args) => compare::run(&args),
+        #[cfg(feature = "compile")]
         Command::Compile(args) => compile::run(&args),
         Command::Detect(args) => detect::run(&args),
+        #[cfg(feature = "compile")]
+        Command::Eval(args) => eval::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        #[cfg(feature = "compile")]
         Command::New(args) => new::run(&args),
+        Command::Proposals(args) => proposals::run(&args),
+        #[cfg(feature = "compile")]
+        Command::Sweep(args) => sweep::run(&args),
     };
     match outcome {
         // Whoever closed the pipe has read all that they wanted.

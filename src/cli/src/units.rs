@@ -18,6 +18,7 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// A difference that may be tiny: `0`, `3.1e-6`, `0.0280`.
+#[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
 pub(crate) fn difference(value: f64) -> String {
     match value {
         0.0 => "0".to_string(),

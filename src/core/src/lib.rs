@@ -1,4 +1,4 @@
-//! Geometry and bookkeeping of Fast R-CNN: boxes, the box coder, image scales, RoIs, NMS and detections.
+//! Geometry and bookkeeping of Fast R-CNN: frames, boxes, the box coder, image scales, RoIs, NMS and detections.
 //!
 //! Everything here is arithmetic on values the caller owns: no `std`, no allocation, no `unsafe`, no panic on any
 //! input. The way of one image through the crate:
@@ -19,6 +19,7 @@ pub mod bbox;
 pub mod bf16;
 pub mod coder;
 pub mod detection;
+pub mod frame;
 pub mod nms;
 pub mod roi;
 pub mod scale;
@@ -29,6 +30,7 @@ pub use bbox::BBox;
 pub use bf16::{bf16_from_f32, bf16_to_f32};
 pub use coder::BoxCoder;
 pub use detection::{Detection, Detections};
+pub use frame::{Frame, FrameError, PixelFormat};
 pub use nms::{keep_best, nms};
 pub use roi::{NO_ROI, Roi, project_rois};
 pub use scale::{blob_size, im_scale, nearest_level};

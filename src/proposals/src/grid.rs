@@ -6,7 +6,12 @@
 //!   of √(W·H)      ▯    ▢    ▭            └──┴──┴──┴──┘
 //! ```
 
-use frcnn_core::BBox;
+use std::collections::HashSet;
+use std::time::Instant;
+
+use frcnn_core::{BBox, Frame};
+
+use crate::{Method, Proposals, Propose};
 
 /// Side of the square boxes, as a share of the side of a square as large as the image.
 const SIZES: [f64; 5] = [0.1, 0.16, 0.256, 0.41, 0.656];
@@ -14,6 +19,25 @@ const SIZES: [f64; 5] = [0.1, 0.16, 0.256, 0.41, 0.656];
 const ASPECTS: [f64; 3] = [0.5, 1.0, 2.0];
 /// Distance between neighbours at most, as a share of their side.
 const STRIDE: f64 = 0.5;
+
+/// [`grid`] as a source of proposals. Its boxes are in no order of merit: a low maximum takes an even selection of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grid;
+
+impl Propose for Grid {
+    fn propose(&mut self, frame: &Frame, max: usize) -> Proposals {
+        let start = Instant::now();
+        let mut seen = HashSet::new();
+        let mut boxes = grid(frame.width(), frame.height());
+        // In a tiny image many are equal.
+        boxes.retain(|b| seen.insert([b.x1, b.y1, b.x2, b.y2].map(|v| v as u32)));
+        let count = boxes.len();
+        if count > max {
+            boxes = (0..max).filter_map(|i| boxes.get(i * count / max).copied()).collect();
+        }
+        Proposals { boxes, method: Method::Grid, elapsed: start.elapsed(), notice: None }
+    }
+}
 
 /// About 2000 boxes all over an image of `width` x `height` pixels, and the image itself as the last.
 ///

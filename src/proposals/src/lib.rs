@@ -1,9 +1,44 @@
 //! Where the boxes come from that a Fast R-CNN judges.
 //!
 //! The network finds no object that no proposal comes near, so a detector is only as good as its proposals.
-//! [`grid`] needs nothing but the image's size and is the last resort.
+//!
+//! | source | looks at | for |
+//! |---|---|---|
+//! | [`SelectiveSearch`] | one image | photos, and whatever else is not known beforehand |
+//! | [`Motion`] | frame after frame | fixed cameras: what moves |
+//! | [`Grid`] | nothing but the size | the last resort, and experiments with dense boxes |
+//!
+//! All are a [`Propose`] and give [`Proposals`], best first:
+//!
+//! ```
+//! use frcnn_core::Frame;
+//! use frcnn_proposals::{Propose, SelectiveSearch};
+//!
+//! # let pixels = vec![0; 64 * 48 * 3];
+//! let frame = Frame::rgb8(&pixels, 64, 48)?;
+//! let proposals = SelectiveSearch::default().propose(&frame, 2000);
+//! println!("{} boxes by {} in {:?}", proposals.boxes.len(), proposals.method, proposals.elapsed);
+//! # Ok::<(), frcnn_core::FrameError>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod grid;
+mod motion;
+mod propose;
+mod selective_search;
+mod tasks;
 
-pub use grid::grid;
+pub use grid::{Grid, grid};
+pub use motion::Motion;
+pub use propose::{Method, Notice, Proposals, Propose};
+pub use selective_search::{Mode, SelectiveSearch};
+
+/// The steps of [`SelectiveSearch`], to measure and to look inside.
+pub mod stages {
+    pub use crate::selective_search::bins::Bins;
+    pub use crate::selective_search::colour::{ColourSpace, Planes};
+    pub use crate::selective_search::edges::Edges;
+    pub use crate::selective_search::group::{Similarity, group};
+    pub use crate::selective_search::regions::Regions;
+    pub use crate::selective_search::segment::{Segmentation, segment};
+}

@@ -8,7 +8,7 @@ pub enum Error {
     Bundle(#[from] frcnn_bundle::Error),
     /// A frame's size, stride and data do not fit together.
     #[error("frame: {0}")]
-    Frame(String),
+    Frame(#[from] frcnn_core::FrameError),
     /// An option is out of range.
     #[error("option: {0}")]
     Options(String),

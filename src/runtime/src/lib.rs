@@ -44,7 +44,6 @@
 
 mod detector;
 mod error;
-mod frame;
 mod fusion;
 mod head;
 mod ops;
@@ -59,9 +58,9 @@ mod trunk;
 
 pub use detector::Detector;
 pub use error::Error;
-pub use frame::{Frame, PixelFormat};
 pub use frcnn_bundle::{Bundle, MAX_DETECTIONS, Manifest};
-pub use frcnn_core::{BBox, Detection, NO_ROI, Roi};
+pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi};
+pub use frcnn_proposals::{Grid, Method, Mode, Motion, Notice, Proposals, Propose, SelectiveSearch};
 pub use head::{HeadOutput, Stage};
 pub use options::Options;
 pub use preprocess::ImageBlob;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use frcnn_core::{BBox, Roi, ShapeError, project_rois};
 use frcnn_kernels::Step;
+use frcnn_proposals::{Proposals, Propose};
 
 use crate::detector::Model;
 use crate::head::Regions;
@@ -92,6 +93,32 @@ impl Session {
     pub fn detect(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
         let model = self.model.clone();
         model.in_pool(|| self.detect_here(frame, proposals))
+    }
+
+    /// Makes at most `max` proposals of the frame, on the detector's threads, and detects objects among them.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), frcnn::Error> {
+    /// # let (pixels, detector) = (vec![0u8; 640 * 480 * 3], frcnn::Detector::open("cells.frcnn")?);
+    /// let frame = frcnn::Frame::rgb8(&pixels, 640, 480)?;
+    /// let mut source = frcnn::SelectiveSearch { threads: detector.threads(), ..Default::default() };
+    /// let (detections, proposals) = detector.session().detect_with(&frame, &mut source, 2000)?;
+    /// println!("{} objects, {} boxes in {:?}", detections.len(), proposals.boxes.len(), proposals.elapsed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`detect`](Session::detect).
+    pub fn detect_with(
+        &mut self,
+        frame: &Frame,
+        source: &mut dyn Propose,
+        max: usize,
+    ) -> Result<(Detections, Proposals), Error> {
+        let model = self.model.clone();
+        let proposals = model.in_pool(|| source.propose(frame, max));
+        Ok((self.detect(frame, &proposals.boxes)?, proposals))
     }
 
     fn detect_here(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {

@@ -21,7 +21,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use frcnn_bundle::Manifest;
-use tract_onnx::pb::ModelProto;
+use frcnn_onnx::pb::ModelProto;
 
 use net::Net;
 

@@ -1,9 +1,9 @@
 //! The layers that the published networks are made of, each written under its published name.
 
-use tract_onnx::pb::ModelProto;
+use frcnn_onnx::pb::ModelProto;
+use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 
 use super::weights::Weights;
-use crate::onnx_writer::{Dim, OnnxWriter, attr, tensor};
 
 /// Root mean square of mean-subtracted pixels (about +-128), roughly. The first convolution divides by it, so that
 /// activations are of order 1 from there on and He's rule keeps them so.

@@ -18,9 +18,8 @@ mod names;
 mod order;
 
 use frcnn_bundle::{Bundle, Conv, Gemm, Graph, Layer, Op, Pool, SectionId, Shape, nominal_size};
-use tract_onnx::pb::{AttributeProto, ModelProto};
-
-use crate::onnx_writer::{Dim, OnnxWriter, attr, tensor};
+use frcnn_onnx::pb::{AttributeProto, ModelProto};
+use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 
 use names::Names;
 use order::{Order, conv_weight, gemm_weight};

@@ -1,8 +1,8 @@
 //! Models with one thing wrong each. Every one is valid ONNX, unless its line says otherwise: the compiler is what must refuse it.
 
 use frcnn_compiler::onnx_writer::{Dim, attr, tensor};
-use tract_onnx::pb::ModelProto;
-use tract_onnx::pb::tensor_proto::DataType;
+use frcnn_onnx::pb::ModelProto;
+use frcnn_onnx::pb::tensor_proto::DataType;
 
 use super::Case;
 use super::graph::{Blob, CLASSES, Conv, Graph};

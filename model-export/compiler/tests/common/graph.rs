@@ -1,9 +1,9 @@
 //! Layers for the test models: a thin coat over [`OnnxWriter`] that draws weights and keeps count of channels.
 
 use frcnn_compiler::onnx_writer::{Dim, OnnxWriter, attr, tensor};
+use frcnn_onnx::pb::{AttributeProto, ModelProto, TensorProto};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tract_onnx::pb::{AttributeProto, ModelProto, TensorProto};
 
 /// Object classes K of every test model: 4 scores and 16 box deltas.
 pub(crate) const CLASSES: i64 = 3;

@@ -2,8 +2,8 @@
 //! and RoIs are pooled to 3x3 cells of 16 channels, 144 features.
 
 use frcnn_compiler::onnx_writer::{Dim, attr, tensor};
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{ModelProto, TensorProto};
+use frcnn_onnx::pb::tensor_proto::DataType;
+use frcnn_onnx::pb::{ModelProto, TensorProto};
 
 use super::Case;
 use super::graph::{Blob, CLASSES, Conv, Graph, fc_std};

@@ -14,7 +14,7 @@ pub(crate) mod graph;
 pub(crate) mod heads;
 pub(crate) mod trunks;
 
-use tract_onnx::pb::ModelProto;
+use frcnn_onnx::pb::ModelProto;
 
 /// A model to test with, and its name.
 pub(crate) type Case = (&'static str, fn() -> ModelProto);

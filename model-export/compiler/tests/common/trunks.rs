@@ -1,7 +1,7 @@
 //! One model per family of trunks; together they use the compiler's whole vocabulary.
 
 use frcnn_compiler::onnx_writer::{attr, tensor};
-use tract_onnx::pb::ModelProto;
+use frcnn_onnx::pb::ModelProto;
 
 use super::Case;
 use super::graph::{Blob, Conv, Graph};

@@ -28,7 +28,7 @@ pub(super) fn measure(
     let open_ms = milliseconds(start.elapsed());
 
     let (width, height) = work.pixels.dimensions();
-    let frame = Frame::rgb8(work.pixels.as_raw(), width, height).map_err(failed)?;
+    let frame = Frame::rgb8(work.pixels.as_raw(), width, height).map_err(|error| failed(error.into()))?;
     let mut session = detector.session();
     let mut detect = || {
         let start = Instant::now();

@@ -61,7 +61,7 @@ impl Work {
         let boxes = match proposals {
             Some(path) => {
                 let image = Image::new(image.to_path_buf());
-                Proposals::open(path, 1)?.of(&image, pixels.width(), pixels.height())?.into_owned()
+                Proposals::open(path, 1)?.of(&image)?.into_owned()
             }
             None => random_boxes(&mut ChaCha8Rng::seed_from_u64(seed), &pixels, boxes),
         };

@@ -4,17 +4,18 @@ mod pictures;
 mod report;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use frcnn::{Detector, Frame, Options, Session};
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::ValueEnum;
+use frcnn::{Detector, Frame, Grid, Motion, Options, Propose, SelectiveSearch, Session};
+use indicatif::ProgressBar;
 
 use crate::console;
 use crate::error::Error;
 use crate::files;
-use crate::inputs::decode;
 use crate::inputs::images::{self, Image, Inputs};
 use crate::inputs::proposals::Proposals;
+use crate::inputs::{decode, progress_bar};
 use pictures::Pictures;
 use report::ImageReport;
 
@@ -28,12 +29,16 @@ use report::ImageReport;
   frcnn detect model.frcnn photo.jpg --out drawn
   frcnn detect model.frcnn photos/ --proposals boxes.safetensors --json > found.jsonl
   frcnn detect model.frcnn photo.jpg --proposals boxes.json --score-threshold 0.5
+  frcnn detect model.frcnn frames/ --proposals-from motion --json
 
 Proposals:
   boxes.safetensors  one tensor [N, 4] of uint16, int32, int64 or float32 per image, named by the image's stem
   boxes.json         [[x1, y1, x2, y2], ...] for a single image, or {\"STEM\": [[x1, y1, x2, y2], ...], ...}
-  Without --proposals every image gets the same coarse grid of about 2000 boxes: objects smaller than a tenth
-  of the image are often missed, and the boxes found fit less well.")]
+  Without --proposals they are made of each image:
+  selective-search   of regions of like colour and texture, in its fast mode
+  motion             around what moves; the images are then frames of one fixed camera, in the order given
+  grid               the same coarse boxes whatever the image shows: objects smaller than a tenth of it are
+                     often missed, and the boxes found fit less well")]
 pub(crate) struct Args {
     /// A bundle that `frcnn compile` wrote
     #[arg(value_name = "BUNDLE")]
@@ -41,9 +46,16 @@ pub(crate) struct Args {
     /// JPEG or PNG files; of a folder, its .jpg, .jpeg and .png files by name
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// Boxes to look at (.safetensors or .json) [default: a coarse grid]
+    /// Boxes to look at (.safetensors or .json) [default: made of each image]
     #[arg(long, value_name = "FILE")]
     proposals: Option<PathBuf>,
+    /// How boxes are made where no file has them
+    #[arg(long, value_name = "METHOD", default_value = "selective-search", conflicts_with = "proposals")]
+    proposals_from: ProposalsFrom,
+    /// Boxes made per image at most
+    #[arg(long, value_name = "N", default_value_t = 2000, conflicts_with = "proposals",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    max_proposals: u32,
     /// Write each image with its detections drawn as DIR/STEM.png
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -64,23 +76,44 @@ pub(crate) struct Args {
     nms_iou: Option<f32>,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProposalsFrom {
+    SelectiveSearch,
+    Motion,
+    Grid,
+}
+
+/// Where the boxes of an image come from.
+enum Source {
+    File(Proposals),
+    Made { by: Box<dyn Propose>, max: usize },
+}
+
+impl Source {
+    fn open(args: &Args, detector: &Detector, images: usize) -> Result<Source, Error> {
+        if let Some(path) = &args.proposals {
+            return Ok(Source::File(Proposals::open(path, images)?));
+        }
+        let by: Box<dyn Propose> = match args.proposals_from {
+            ProposalsFrom::SelectiveSearch => {
+                Box::new(SelectiveSearch { threads: detector.threads(), ..SelectiveSearch::default() })
+            }
+            ProposalsFrom::Motion => Box::new(Motion::new()),
+            ProposalsFrom::Grid => Box::new(Grid),
+        };
+        Ok(Source::Made { by, max: args.max_proposals as usize })
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let detector = open_detector(args)?;
     let Inputs { images, mistaken } = images::list(&args.images);
     let total = images.len() + mistaken.len();
-    let proposals = match &args.proposals {
-        Some(path) => Proposals::open(path, total)?,
-        None => {
-            console::warning(
-                "no --proposals: looking at a coarse grid of boxes, which misses small objects and fits others less well",
-            );
-            Proposals::Grid
-        }
-    };
+    let source = Source::open(args, &detector, total)?;
     let pictures = args.out.as_deref().map(|folder| Pictures::plan(folder, &images)).transpose()?;
 
     mistaken.iter().for_each(console::error);
-    let mut worker = Worker { session: detector.session(), detector, proposals, pictures, json: args.json };
+    let mut worker = Worker { session: detector.session(), detector, source, pictures, json: args.json };
     let progress = progress_bar(images.len());
     let failed = worker.detect_all(&images, &progress);
     progress.finish_and_clear();
@@ -104,20 +137,11 @@ fn open_detector(args: &Args) -> Result<Detector, Error> {
     files::open_detector(&args.bundle, &options)
 }
 
-/// Hidden for a single image; hidden by itself where standard error is no terminal.
-fn progress_bar(images: usize) -> ProgressBar {
-    if images < 2 {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left  {wide_msg}");
-    ProgressBar::new(images as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
 /// What stays the same from image to image.
 struct Worker {
     detector: Detector,
     session: Session,
-    proposals: Proposals,
+    source: Source,
     pictures: Option<Pictures>,
     json: bool,
 }
@@ -147,20 +171,32 @@ impl Worker {
         let decode = start.elapsed();
 
         let (width, height) = pixels.dimensions();
-        let proposals = self.proposals.of(image, width, height)?;
-        let invalid = proposals.iter().filter(|b| !b.is_valid()).count();
-        if invalid > 0 {
-            progress.suspend(|| {
-                console::warning(format_args!(
-                    "{}: {invalid} of {} proposals are passed over: x2 < x1, y2 < y1 or not finite (a box is x1, y1, x2, y2)",
-                    image.path.display(),
-                    proposals.len()
-                ));
-            });
-        }
         let of_image = |error: frcnn::Error| Error::file(&image.path, error);
-        let frame = Frame::rgb8(pixels.as_raw(), width, height).map_err(of_image)?;
-        let detections = self.session.detect(&frame, &proposals).map_err(of_image)?;
+        let frame = Frame::rgb8(pixels.as_raw(), width, height).map_err(|error| of_image(error.into()))?;
+        let warn = |text: std::fmt::Arguments<'_>| {
+            progress.suspend(|| console::warning(format_args!("{}: {text}", image.path.display())));
+        };
+        let (detections, proposals, made_in) = match &mut self.source {
+            Source::File(file) => {
+                let boxes = file.of(image)?;
+                let invalid = boxes.iter().filter(|b| !b.is_valid()).count();
+                if invalid > 0 {
+                    warn(format_args!(
+                        "{invalid} of {} proposals are passed over: x2 < x1, y2 < y1 or not finite (a box is x1, y1, x2, y2)",
+                        boxes.len()
+                    ));
+                }
+                (self.session.detect(&frame, &boxes).map_err(of_image)?, boxes.len(), Duration::ZERO)
+            }
+            Source::Made { by, max } => {
+                let (detections, made) =
+                    self.session.detect_with(&frame, by.as_mut(), *max).map_err(of_image)?;
+                if let Some(notice) = made.notice {
+                    warn(format_args!("{}: {notice}", made.method));
+                }
+                (detections, made.boxes.len(), made.elapsed)
+            }
+        };
 
         let picture = match &self.pictures {
             Some(pictures) => Some(pictures.write(position, pixels, &detections, &self.detector)?),
@@ -171,13 +207,13 @@ impl Worker {
             (width, height),
             &detections,
             &self.detector,
-            decode,
+            [decode, made_in],
             self.session.timings(),
         );
         let text = if self.json {
             serde_json::to_string(&report).map_err(|error| Error::file(&image.path, error))? + "\n"
         } else {
-            report.text(proposals.len(), picture)
+            report.text(proposals, picture)
         };
         progress.suspend(|| console::result(&text))
     }

@@ -32,6 +32,13 @@ impl Label {
         Label { text, rect: best.unwrap_or_else(|| inside_image((target.left, target.top))) }
     }
 
+    /// A label with its left upper corner there, cut nowhere.
+    pub(super) fn at(text: &str, left: i32, top: i32, font: Font) -> Label {
+        let width = text.chars().count() as i32 * font.advance() + 2 * margin(font);
+        let rect = Rect { left, top, right: left + width, bottom: top + font.height() };
+        Label { text: text.to_string(), rect }
+    }
+
     pub(super) fn draw(&self, image: &mut RgbImage, font: Font, ground: Rgb<u8>) {
         self.rect.fill(image, ground);
         let ink = colour::of_text_on(ground);

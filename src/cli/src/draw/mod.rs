@@ -13,6 +13,7 @@
 mod colour;
 mod font;
 mod label;
+pub(crate) mod plot;
 mod rect;
 
 use frcnn::Detection;

@@ -1,4 +1,4 @@
-//! Where the boxes to look at come from: a file, or a grid.
+//! Boxes from a file.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,20 +14,15 @@ use crate::files;
 
 /// The boxes for every image.
 #[derive(Debug)]
-pub(crate) enum Proposals {
-    /// The same coarse boxes for all images of a size.
-    Grid,
-    /// From a file.
-    File {
-        /// Named in errors.
-        path: PathBuf,
-        boxes: Boxes,
-    },
+pub(crate) struct Proposals {
+    /// Named in errors.
+    path: PathBuf,
+    boxes: Boxes,
 }
 
 /// What a proposals file holds.
 #[derive(Debug)]
-pub(crate) enum Boxes {
+enum Boxes {
     /// Of a single image.
     One(Vec<BBox>),
     /// By image stem.
@@ -52,14 +47,12 @@ impl Proposals {
             );
             return Err(Error::file(path, problem));
         }
-        Ok(Proposals::File { path: path.to_path_buf(), boxes })
+        Ok(Proposals { path: path.to_path_buf(), boxes })
     }
 
-    /// The boxes for one image of `width` x `height` pixels.
-    pub(crate) fn of(&self, image: &Image, width: u32, height: u32) -> Result<Cow<'_, [BBox]>, Error> {
-        let Proposals::File { path, boxes } = self else {
-            return Ok(frcnn_proposals::grid(width, height).into());
-        };
+    /// The boxes for one image.
+    pub(crate) fn of(&self, image: &Image) -> Result<Cow<'_, [BBox]>, Error> {
+        let Proposals { path, boxes } = self;
         let in_file = |problem: String| Error::file(&image.path, format!("{}: {problem}", path.display()));
         let absent = || in_file(format!("has no boxes for `{}` (keys are image stems)", image.stem));
         match boxes {
@@ -156,7 +149,7 @@ mod tests {
             (Dtype::F32, bytes(f32::to_le_bytes, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 700.0, 8.0])),
         ] {
             let proposals = open("p.safetensors", &tensors(dtype, &[2, 4], &bytes), 1).unwrap();
-            assert_eq!(*proposals.of(&image("a"), 10, 10).unwrap(), EXPECTED, "{dtype:?}");
+            assert_eq!(*proposals.of(&image("a")).unwrap(), EXPECTED, "{dtype:?}");
         }
     }
 
@@ -164,13 +157,13 @@ mod tests {
     fn a_tensor_that_is_absent_or_of_another_kind_is_an_error_of_that_image() {
         let file = tensors(Dtype::U16, &[4, 2], &[0; 16]);
         let proposals = open("p.safetensors", &file, 2).unwrap();
-        let error = proposals.of(&image("b"), 10, 10).unwrap_err().to_string();
+        let error = proposals.of(&image("b")).unwrap_err().to_string();
         assert!(error.starts_with("photos/b.jpg: ") && error.contains("no boxes for `b`"), "{error}");
-        let error = proposals.of(&image("a"), 10, 10).unwrap_err().to_string();
+        let error = proposals.of(&image("a")).unwrap_err().to_string();
         assert!(error.contains("`a` has shape [4, 2], not [N, 4]"), "{error}");
 
         let proposals = open("p.safetensors", &tensors(Dtype::F64, &[1, 4], &[0; 32]), 1).unwrap();
-        let error = proposals.of(&image("a"), 10, 10).unwrap_err().to_string();
+        let error = proposals.of(&image("a")).unwrap_err().to_string();
         assert!(error.contains("type F64, not U16, I32, I64 or F32"), "{error}");
     }
 
@@ -178,10 +171,10 @@ mod tests {
     fn json_by_stem_and_for_one_image() {
         let list = "[[1, 2, 3, 4], [5, 6, 7e2, 8]]";
         let one = open("p.json", list.as_bytes(), 1).unwrap();
-        assert_eq!(*one.of(&image("any"), 10, 10).unwrap(), EXPECTED);
+        assert_eq!(*one.of(&image("any")).unwrap(), EXPECTED);
         let keyed = open("p.JSON", format!(" {{\"a\": {list}}}").as_bytes(), 5).unwrap();
-        assert_eq!(*keyed.of(&image("a"), 10, 10).unwrap(), EXPECTED);
-        assert!(keyed.of(&image("b"), 10, 10).unwrap_err().to_string().contains("no boxes for `b`"));
+        assert_eq!(*keyed.of(&image("a")).unwrap(), EXPECTED);
+        assert!(keyed.of(&image("b")).unwrap_err().to_string().contains("no boxes for `b`"));
     }
 
     #[test]
@@ -205,11 +198,5 @@ mod tests {
         for len in 0..file.len() {
             assert!(open("p.safetensors", &file[..len], 1).is_err(), "{len} bytes");
         }
-    }
-
-    #[test]
-    fn the_grid_depends_on_the_size() {
-        let boxes = Proposals::Grid.of(&image("a"), 64, 48).unwrap();
-        assert_eq!(boxes.last(), Some(&BBox::new(0.0, 0.0, 63.0, 47.0)));
     }
 }

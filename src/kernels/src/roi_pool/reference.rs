@@ -1,5 +1,7 @@
 //! RoI max pooling as its definition reads.
 
+use core::ops::Range;
+
 use frcnn_core::{Roi, ShapeError};
 
 use super::FeatureMap;
@@ -28,14 +30,14 @@ pub fn roi_pool_reference(
     let mut i = 0;
     for roi in rois {
         for py in 0..ph {
-            let (y_start, y_end) = bin_edges(roi.y1, roi.y2, py, ph, map.height());
+            let rows = roi_pool_bin(roi.y1, roi.y2, py, ph, map.height());
             for px in 0..pw {
-                let (x_start, x_end) = bin_edges(roi.x1, roi.x2, px, pw, map.width());
+                let columns = roi_pool_bin(roi.x1, roi.x2, px, pw, map.width());
                 for c in 0..map.channels() {
-                    let empty = y_start >= y_end || x_start >= x_end;
+                    let empty = rows.is_empty() || columns.is_empty();
                     let (mut max, mut cell) = (if empty { 0.0 } else { -f32::MAX }, -1);
-                    for y in y_start..y_end {
-                        for x in x_start..x_end {
+                    for y in rows.clone() {
+                        for x in columns.clone() {
                             let value = map.data()[(y * map.width() + x) * map.channels() + c];
                             if value > max {
                                 (max, cell) = (value, (y * map.width() + x) as i32);
@@ -54,11 +56,15 @@ pub fn roi_pool_reference(
     Ok(())
 }
 
-/// Cells that bin `p` of `pooled` covers of an axis with `len` cells: from the first up to, not including, the second.
-fn bin_edges(first: i32, last: i32, p: usize, pooled: usize, len: usize) -> (usize, usize) {
+/// Cells that bin `p` of `pooled` covers of an axis with `len` cells, for an RoI from cell `first` to cell `last`.
+///
+/// Empty when the bin lies outside the axis. For whoever needs to know which cells a bin took, as training does.
+#[must_use]
+pub fn roi_pool_bin(first: i32, last: i32, p: usize, pooled: usize, len: usize) -> Range<usize> {
     let width = (i64::from(last) - i64::from(first) + 1).max(1);
     let bin = width as f32 / pooled as f32;
     let start = libm::floorf(p as f32 * bin) as i64 + i64::from(first);
     let end = libm::ceilf((p as f32 + 1.0) * bin) as i64 + i64::from(first);
-    (start.clamp(0, len as i64) as usize, end.clamp(0, len as i64) as usize)
+    let clip = |cell: i64| cell.clamp(0, len as i64) as usize;
+    clip(start)..clip(end)
 }

@@ -1,0 +1,10 @@
+//! The part of the [ONNX] file format that trained Fast R-CNNs need, and a writer for it.
+//!
+//! Both sides that write such models use it, the compiler and the trainer, so a model looks the same whoever wrote it. It
+//! needs nothing but a protobuf codec.
+//!
+//! [ONNX]: https://onnx.ai/onnx/repo-docs/IR.html
+#![forbid(unsafe_code)]
+
+pub mod pb;
+pub mod writer;

@@ -1,0 +1,215 @@
+//! `frcnn-train fit`: trains a network on a data set.
+
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory};
+use tch::Device;
+
+use crate::arch::Arch;
+use crate::console;
+use crate::data::{Dataset, Proposals};
+use crate::device::{self, Choice};
+use crate::error::Error;
+use crate::files;
+use crate::init;
+use crate::run_dir::{Config, RunDir};
+use crate::train::{Recipe, Stop, Survey, Trainer, survey};
+
+/// Train a network on a data set in PASCAL VOC's layout
+///
+/// Every number of the recipe is a flag whose default is the Fast R-CNN paper's. The folder --out gets config.json,
+/// checkpoint.safetensors, log.jsonl and loss.png. Ctrl-C writes a checkpoint; --resume goes on from it and ends with
+/// the weights that an unbroken run would have.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  frcnn-train fit --data VOC2007 --arch vgg16 --init vgg16.safetensors --proposals ss.safetensors --out runs/vgg16
+  frcnn-train fit --data data/synth --arch tiny --scales 240 --lr 0.01 --iterations 20000 --out runs/tiny
+  frcnn-train fit --resume --out runs/tiny")]
+pub(crate) struct Args {
+    /// The folder with ImageSets, Annotations and JPEGImages
+    #[arg(long, value_name = "VOC_DIR", required_unless_present = "resume")]
+    data: Option<PathBuf>,
+    /// The split to learn from
+    #[arg(long, default_value = "trainval")]
+    split: String,
+    /// The network
+    #[arg(long, value_enum, required_unless_present = "resume")]
+    arch: Option<Arch>,
+    /// Names of the object classes in their order; by default all that occur, sorted
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    classes: Option<Vec<String>>,
+    /// Boxes for every photo, as safetensors with a tensor [N, 4] for each stem; by default a coarse grid
+    #[arg(long, value_name = "FILE")]
+    proposals: Option<PathBuf>,
+    /// Weights to begin with: .safetensors (our layer names or torchvision's) or .caffemodel
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// The folder of this run
+    #[arg(long, value_name = "RUN_DIR")]
+    out: PathBuf,
+    /// Go on with the run in --out, with its settings; --data and --proposals may say where these lie now
+    #[arg(long)]
+    resume: bool,
+    /// auto, cpu or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+    #[command(flatten, next_help_heading = "Recipe")]
+    recipe: Recipe,
+}
+
+/// Flags that may stand beside --resume.
+const WITH_RESUME: [&str; 5] = ["resume", "out", "device", "data", "proposals"];
+
+pub(crate) fn run(args: &Args, matches: &ArgMatches) -> Result<(), Error> {
+    let device = args.device.device()?;
+    let run_dir = RunDir::new(&args.out);
+    if args.resume {
+        refuse_other_flags(matches)?;
+        return resume(args, &run_dir, device);
+    }
+    args.recipe.check()?;
+    if run_dir.has_run() {
+        return Err(Error::file(
+            &args.out,
+            "holds a run already; go on with --resume, or name another folder",
+        ));
+    }
+    begin(args, &run_dir, device)
+}
+
+fn refuse_other_flags(matches: &ArgMatches) -> Result<(), Error> {
+    let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let mut ids = matches.ids().map(clap::Id::as_str).filter(|id| !WITH_RESUME.contains(id));
+    // Groups have identifiers too, but no source of a value.
+    let known: Vec<String> = crate::Cli::command()
+        .find_subcommand("fit")
+        .map(|fit| fit.get_arguments().map(|arg| arg.get_id().to_string()).collect())
+        .unwrap_or_default();
+    match ids.find(|id| known.iter().any(|known| known == id) && given(id)) {
+        Some(id) => {
+            let flag = id.replace('_', "-");
+            Err(Error::Usage(format!("--{flag}: a run that is resumed keeps its settings; leave it out")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
+    let (Some(data), Some(arch)) = (&args.data, args.arch) else {
+        return Err(Error::Usage("--data and --arch are needed".to_string()));
+    };
+    let recipe = &args.recipe;
+    let photos = Dataset::open(data, &args.split, args.classes.as_deref())?;
+    let proposals = Proposals::open(args.proposals.as_deref())?;
+    let survey = look(&photos, &proposals, recipe)?;
+
+    tch::manual_seed(recipe.seed as i64);
+    let mut network = arch.network(photos.classes.len() - 1);
+    check_frozen(recipe, network.learned())?;
+    let mut new_layers = network.learned().map(str::to_string).collect();
+    if let Some(path) = &args.init {
+        let weights = init::read_weights(path, arch, &recipe.pixel_means)?;
+        let report = init::fill(&mut network, weights).map_err(|problem| Error::file(path, problem))?;
+        for line in report.lines() {
+            console::note(format_args!("{}: {line}", path.display()));
+        }
+        if !report.random.contains("bbox_pred") {
+            // A published snapshot has its normalisation folded in.
+            network.unfold_bbox(&survey.normalisation);
+        }
+        new_layers = report.random;
+    }
+    let config = Config {
+        arch,
+        classes: photos.classes.clone(),
+        data: absolute(data)?,
+        split: args.split.clone(),
+        proposals: args.proposals.as_deref().map(absolute).transpose()?,
+        init: args.init.as_deref().map(absolute).transpose()?,
+        new_layers,
+        recipe: recipe.clone(),
+    };
+    run_dir.write_config(&config)?;
+    if !photos.problems.is_empty() {
+        files::write(&run_dir.path("data-problems.txt"), photos.problems.to_string().as_bytes())?;
+    }
+    let mut trainer = Trainer::new(&config, run_dir, network, survey.normalisation.clone(), device);
+    train(&mut trainer, &photos, &survey, &proposals, run_dir, device)
+}
+
+fn resume(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
+    let config = run_dir.read_config()?;
+    let checkpoint = run_dir.read_checkpoint()?;
+    let data = args.data.as_ref().unwrap_or(&config.data);
+    let photos = Dataset::open(data, &config.split, config.classes.get(1..))?;
+    let proposals = Proposals::open(args.proposals.as_deref().or(config.proposals.as_deref()))?;
+    let survey = look(&photos, &proposals, &config.recipe)?;
+    let network = config.arch.network(config.classes.len() - 1);
+    let mut trainer = Trainer::resume(&config, run_dir, network, checkpoint, device)?;
+    train(&mut trainer, &photos, &survey, &proposals, run_dir, device)
+}
+
+fn train(
+    trainer: &mut Trainer<'_>,
+    photos: &Dataset,
+    survey: &Survey,
+    proposals: &Proposals,
+    run_dir: &RunDir,
+    device: Device,
+) -> Result<(), Error> {
+    console::note(format_args!(
+        "training on {}: {} of {} photos, {} foreground RoIs, classes {}",
+        device::name(device),
+        survey.usable.len(),
+        photos.photos.len(),
+        survey.foreground,
+        photos.classes[1..].join(" ")
+    ));
+    let outcome = trainer.run(photos, &survey.usable, proposals, &Stop::on_interrupt()?);
+    let folder = run_dir.path("");
+    if let Err(Error::Interrupted) = outcome {
+        console::note(format_args!(
+            "stopped; go on with: frcnn-train fit --resume --out {}",
+            folder.display()
+        ));
+    }
+    outcome?;
+    console::result(&format!("{}\n", folder.display()))
+}
+
+/// Looks at every photo, tells what is wrong, and refuses what cannot be learned from.
+fn look(photos: &Dataset, proposals: &Proposals, recipe: &Recipe) -> Result<Survey, Error> {
+    for line in photos.problems.summary() {
+        console::warning(line);
+    }
+    let survey = survey(&photos.photos, proposals, photos.classes.len(), recipe)?;
+    let left_out = photos.photos.len() - survey.usable.len();
+    if left_out > 0 {
+        console::warning(format_args!(
+            "{left_out} photos left out: none of their boxes is foreground or background by the --fg-iou and --bg-iou flags"
+        ));
+    }
+    if survey.usable.is_empty() || survey.foreground == 0 {
+        return Err(Error::Training(
+            "no box of any photo overlaps an object enough to learn from: are these the proposals of these photos?"
+                .to_string(),
+        ));
+    }
+    Ok(survey)
+}
+
+fn check_frozen<'a>(recipe: &Recipe, layers: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    let layers: Vec<&str> = layers.collect();
+    let frozen = recipe.frozen.iter().flatten();
+    match frozen.into_iter().find(|name| *name != "none" && !layers.contains(&name.as_str())) {
+        Some(name) => {
+            Err(Error::Usage(format!("--frozen {name}: the network's layers are {}", layers.join(" "))))
+        }
+        None => Ok(()),
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|error| Error::file(path, error))
+}

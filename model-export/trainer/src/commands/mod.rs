@@ -1,0 +1,8 @@
+//! One module for each subcommand.
+
+pub(crate) mod eval;
+pub(crate) mod export;
+pub(crate) mod fit;
+mod model;
+pub(crate) mod reference;
+pub(crate) mod synth;

@@ -1,0 +1,40 @@
+//! A trained model on disk: a training run's folder, or an ONNX file with its manifest.json beside it.
+
+use std::path::{Path, PathBuf};
+
+use frcnn_bundle::Manifest;
+use tch::Device;
+
+use crate::error::Error;
+use crate::files;
+use crate::network::{Network, read_onnx};
+use crate::run_dir::RunDir;
+
+/// A network that is ready to detect.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) network: Network,
+    pub(crate) manifest: Manifest,
+    /// The proposals that a run was trained on.
+    pub(crate) proposals: Option<PathBuf>,
+}
+
+impl Model {
+    pub(crate) fn open(path: &Path, device: Device) -> Result<Model, Error> {
+        if path.is_dir() {
+            let (config, network) = RunDir::new(path).read_network(device)?;
+            return Ok(Model { network, manifest: config.manifest(), proposals: config.proposals });
+        }
+        let mut network = read_onnx(path)?;
+        network.move_to(device);
+        let manifest_path = path.with_file_name("manifest.json");
+        let manifest = Manifest::from_json(&files::read_text(&manifest_path)?)
+            .map_err(|error| Error::file(&manifest_path, error))?;
+        let scores = network.class_count().unwrap_or(0);
+        if scores != manifest.classes.len() as i64 {
+            let problem = format!("names {} classes, the network scores {scores}", manifest.classes.len());
+            return Err(Error::file(&manifest_path, problem));
+        }
+        Ok(Model { network, manifest, proposals: None })
+    }
+}

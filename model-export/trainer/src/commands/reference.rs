@@ -1,0 +1,163 @@
+//! `frcnn-train reference`: every stage's tensor for an image, for others to be held against.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use tch::{Cuda, Device, Tensor};
+
+use super::model::Model;
+use crate::console;
+use crate::data::{Preprocessing, Proposals, decode};
+use crate::detect::network_roi;
+use crate::device::{self, Choice};
+use crate::error::Error;
+use crate::files;
+use crate::network::{Network, Op, Run};
+use crate::tensors::TensorFile;
+
+/// Write every stage's tensor for an image, for other runtimes to be held against
+///
+/// The file has, in f32 and channels first: data, rois (network pixels, with a leading batch index), conv (the map that
+/// is pooled), pool5, fc6 and fc7 (after ReLU), cls_score, cls_prob and bbox_pred. With several images the names begin
+/// with the image's stem and a slash. On CUDA TF32 is off for products and convolutions, and only deterministic
+/// algorithms are used; the metadata says where it was made.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  frcnn-train reference model.onnx --images photo.png -o photo.safetensors
+  frcnn-train reference runs/vgg16 --images a.png b.png --proposals ss.safetensors --device cuda:0 -o ab.safetensors")]
+pub(crate) struct Args {
+    /// The folder of a run, or an ONNX file with its manifest.json beside it
+    #[arg(value_name = "RUN_DIR|MODEL.onnx")]
+    model: PathBuf,
+    /// Pictures
+    #[arg(long, required = true, num_args = 1.., value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Boxes for every image; by default a coarse grid
+    #[arg(long, value_name = "FILE")]
+    proposals: Option<PathBuf>,
+    /// At most this many RoIs of each image, spread evenly over its boxes
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rois: u32,
+    /// auto, cpu or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE.safetensors")]
+    output: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    files::check_output(&args.output)?;
+    let device = args.device.device()?;
+    Cuda::cudnn_set_benchmark(false);
+    let model = Model::open(&args.model, device)?;
+    let proposals = Proposals::open(args.proposals.as_deref())?;
+    let mut file = TensorFile { metadata: metadata(args, device)?, ..TensorFile::default() };
+    for path in &args.images {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let prefix = if args.images.len() > 1 { format!("{stem}/") } else { String::new() };
+        let image = decode(path)?;
+        let (width, height) = image.dimensions();
+        let boxes = proposals.of_image(&stem, width, height)?;
+        let every = boxes.len().div_ceil(args.rois as usize).max(1);
+        let preprocessing = Preprocessing {
+            pixel_means_bgr: model.manifest.pixel_means_bgr,
+            max_long_side: model.manifest.max_long_side,
+        };
+        let Some(&short_side) = model.manifest.scales.first() else { continue };
+        let (data, im_scale) = preprocessing.blob(&image, short_side);
+        let rois: Vec<[f32; 5]> =
+            boxes.iter().step_by(every).map(|bbox| network_roi(bbox, im_scale)).collect();
+        file.metadata.insert(format!("{prefix}im_scale"), im_scale.to_string());
+        file.metadata.insert(format!("{prefix}image"), file_name(path));
+        for (stage, tensor) in stages(&model.network, &data.to_device(device), &rois) {
+            file.tensors.insert(format!("{prefix}{stage}"), tensor);
+        }
+        file.tensors.insert(format!("{prefix}rois"), Tensor::from_slice(rois.as_flattened()).view([-1, 5]));
+        file.tensors.insert(format!("{prefix}data"), data);
+    }
+    file.write(&args.output)?;
+    console::result(&format!("{}\n", args.output.display()))
+}
+
+/// The stages that the network has.
+fn stages(network: &Network, data: &Tensor, rois: &[[f32; 5]]) -> Vec<(&'static str, Tensor)> {
+    let after_relu = |name: &str| {
+        let relu = network.layers.iter().find(|l| l.op == Op::Relu && l.inputs == [name]);
+        relu.map_or(name.to_string(), |relu| relu.name.clone())
+    };
+    let pool5 = network.layers.iter().find(|l| matches!(l.op, Op::RoiPool { .. }));
+    let cls_prob = network.layers.iter().find(|l| l.name == "cls_prob");
+    let wanted = [
+        ("conv", network.feature_map().to_string()),
+        ("pool5", pool5.map(|layer| layer.name.clone()).unwrap_or_default()),
+        ("fc6", after_relu("fc6")),
+        ("fc7", after_relu("fc7")),
+        ("cls_score", cls_prob.and_then(|layer| layer.inputs.first().cloned()).unwrap_or_default()),
+        ("cls_prob", "cls_prob".to_string()),
+        ("bbox_pred", "bbox_pred".to_string()),
+    ];
+    let names: Vec<&str> = wanted.iter().map(|(_, name)| name.as_str()).collect();
+    let run = Run { exact: true, dropout: None };
+    let blobs = tch::no_grad(|| network.run(run, data, rois, &names));
+    wanted.iter().filter_map(|(stage, name)| Some((*stage, blobs.get(name)?.shallow_clone()))).collect()
+}
+
+fn metadata(args: &Args, device: Device) -> Result<HashMap<String, String>, Error> {
+    let mut metadata = HashMap::from([
+        ("device".to_string(), device::name(device)),
+        ("device_name".to_string(), device_name(device)),
+        ("library".to_string(), format!("libtorch {}", env!("FRCNN_LIBTORCH_VERSION"))),
+        ("tf32".to_string(), "off".to_string()),
+        (
+            "layout".to_string(),
+            "NCHW; rois in network pixels with a leading batch index; fc6 and fc7 after ReLU".to_string(),
+        ),
+    ]);
+    if let Device::Cuda(_) = device
+        && let Some(cuda) = loaded_library("libcudart")
+    {
+        metadata.insert("cuda_runtime".to_string(), cuda);
+    }
+    if args.model.is_file() {
+        let hash = Sha256::digest(files::read(&args.model)?);
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        metadata.insert("onnx_sha256".to_string(), hex);
+    }
+    Ok(metadata)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What the operating system calls the processor or the GPU.
+fn device_name(device: Device) -> String {
+    let field = |path: &Path, key: &str| {
+        let text = fs::read_to_string(path).ok()?;
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        Some(line.split_once(':')?.1.trim().to_string())
+    };
+    let found = match device {
+        Device::Cuda(number) => {
+            let mut gpus: Vec<PathBuf> = fs::read_dir("/proc/driver/nvidia/gpus")
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| Some(entry.ok()?.path().join("information")))
+                .collect();
+            gpus.sort();
+            gpus.get(number).and_then(|gpu| field(gpu, "Model"))
+        }
+        _ => field(Path::new("/proc/cpuinfo"), "model name"),
+    };
+    found.unwrap_or_else(|| "unknown".to_string())
+}
+
+/// The file name of a library in this process.
+fn loaded_library(prefix: &str) -> Option<String> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let mut files = maps.lines().filter_map(|line| line.rsplit('/').next());
+    files.find(|file| file.starts_with(prefix)).map(str::to_string)
+}

@@ -1,0 +1,81 @@
+//! The `frcnn-train` command: trains a Fast R-CNN with libtorch, on CUDA or on a CPU, and writes the ONNX file that
+//! `frcnn compile` takes.
+//!
+//! Exit codes: 0 all went well, 1 the command failed, 2 it was called wrongly, 130 training was interrupted and can be
+//! resumed.
+
+mod arch;
+mod commands;
+mod console;
+mod data;
+mod detect;
+mod device;
+mod error;
+mod files;
+mod init;
+mod network;
+mod run_dir;
+mod score;
+mod synth;
+mod tensors;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use commands::{eval, export, fit, reference};
+use error::Error;
+
+/// Fast R-CNN from a data set to ONNX: train, evaluate, export.
+#[derive(Debug, Parser)]
+#[command(name = "frcnn-train", version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Synth(commands::synth::Args),
+    Fit(Box<fit::Args>),
+    Eval(eval::Args),
+    Export(export::Args),
+    Reference(reference::Args),
+}
+
+fn main() -> ExitCode {
+    device::load_cuda();
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let outcome = match (&cli.command, matches.subcommand()) {
+        (Command::Fit(args), Some((_, matches))) => fit::run(args, matches),
+        (Command::Fit(_), None) => Ok(()),
+        (Command::Synth(args), _) => commands::synth::run(args),
+        (Command::Eval(args), _) => eval::run(args),
+        (Command::Export(args), _) => export::run(args),
+        (Command::Reference(args), _) => reference::run(args),
+    };
+    match outcome {
+        // Whoever closed the pipe has read all that they wanted.
+        Ok(()) | Err(Error::Closed) => ExitCode::SUCCESS,
+        Err(Error::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            console::error(&error);
+            if matches!(error, Error::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::Cli::command().debug_assert();
+    }
+}

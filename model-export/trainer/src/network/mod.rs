@@ -1,0 +1,176 @@
+//! A Fast R-CNN as a list of layers in a small vocabulary, with its weights.
+//!
+//! One list serves everything: it is trained and run with libtorch, written as ONNX and read from it. Layers and blobs
+//! carry the published names (`conv5_3`, `pool5`, `fc6`); a layer's output has the layer's name.
+//!
+//! Letters: `N` images, `R` RoIs, `C` channels, `H x W` the blob, `Hf x Wf` the feature map, `P` pooled side, `K` object
+//! classes. Tensors are channels first, as in ONNX.
+
+mod onnx_read;
+mod onnx_write;
+mod roi_pool;
+mod run;
+
+use std::collections::BTreeMap;
+
+use tch::{Device, Tensor};
+
+pub(crate) use onnx_read::read_onnx;
+pub(crate) use onnx_write::bytes;
+pub(crate) use run::{Rois, Run};
+
+/// The image blob `[N, 3, H, W]`.
+pub(crate) const DATA: &str = "data";
+/// RoIs `[R, 5]` in network pixels: index of the image in the batch, x1, y1, x2, y2.
+pub(crate) const ROIS: &str = "rois";
+
+/// What a layer does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Op {
+    /// Weights `[Co, Ci / groups, Kh, Kw]` and bias `[Co]`.
+    Conv {
+        stride: i64,
+        pad: i64,
+        groups: i64,
+    },
+    Relu,
+    MaxPool {
+        kernel: i64,
+        stride: i64,
+        pad: i64,
+        ceil: bool,
+    },
+    /// `x / (k + alpha / size * sum of squares over size channels) ^ beta`.
+    Lrn {
+        size: i64,
+        alpha: f64,
+        beta: f64,
+        k: f64,
+    },
+    /// Stacks channels.
+    Concat,
+    /// Each of R RoIs becomes `P x P` bins, the maximum of a bin in each channel.
+    RoiPool {
+        pooled: i64,
+        spatial_scale: f32,
+    },
+    Flatten,
+    /// Zeroes a share of what it reads while training, and scales the rest up.
+    Dropout,
+    /// Weights `[out, in]` and, unless it is the first half of a factored layer, bias `[out]`.
+    Linear,
+    Softmax,
+}
+
+/// One layer: its name is also its output's.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Layer {
+    pub(crate) name: String,
+    pub(crate) op: Op,
+    /// Outputs of earlier layers, or [`DATA`].
+    pub(crate) inputs: Vec<String>,
+}
+
+/// A network and its weights.
+#[derive(Debug)]
+pub(crate) struct Network {
+    /// In an order in which every input is already computed.
+    pub(crate) layers: Vec<Layer>,
+    /// `LAYER.weight` and `LAYER.bias`.
+    pub(crate) weights: BTreeMap<String, Tensor>,
+}
+
+impl Network {
+    /// The RoI pooling layer, in every Fast R-CNN exactly one.
+    fn roi_pool(&self) -> Option<(&Layer, i64, f32)> {
+        self.layers.iter().find_map(|layer| match layer.op {
+            Op::RoiPool { pooled, spatial_scale } => Some((layer, pooled, spatial_scale)),
+            _ => None,
+        })
+    }
+
+    /// Feature cells per network pixel.
+    pub(crate) fn spatial_scale(&self) -> f32 {
+        self.roi_pool().map_or(1.0, |(_, _, scale)| scale)
+    }
+
+    /// The blob that is pooled: `conv5_3`, say.
+    pub(crate) fn feature_map(&self) -> &str {
+        self.roi_pool().and_then(|(layer, _, _)| layer.inputs.first()).map_or(DATA, String::as_str)
+    }
+
+    /// Names of the layers that have weights, in order.
+    pub(crate) fn learned(&self) -> impl Iterator<Item = &str> {
+        self.layers
+            .iter()
+            .filter(|layer| matches!(layer.op, Op::Conv { .. } | Op::Linear))
+            .map(|layer| layer.name.as_str())
+    }
+
+    /// Whether a layer reads the image blob itself.
+    pub(crate) fn reads_pixels(&self, layer: &str) -> bool {
+        self.layers.iter().any(|l| l.name == layer && l.inputs.iter().any(|input| input == DATA))
+    }
+
+    /// Names of the convolutions, in order.
+    pub(crate) fn convolutions(&self) -> impl Iterator<Item = &str> {
+        self.layers.iter().filter(|l| matches!(l.op, Op::Conv { .. })).map(|layer| layer.name.as_str())
+    }
+
+    /// K + 1, if the network has a layer `cls_prob`.
+    pub(crate) fn class_count(&self) -> Option<i64> {
+        let cls_prob = self.layers.iter().find(|layer| layer.name == "cls_prob")?;
+        let scores = self.weights.get(&format!("{}.bias", cls_prob.inputs.first()?))?;
+        scores.size1().ok()
+    }
+
+    /// Moves the weights.
+    pub(crate) fn move_to(&mut self, device: Device) {
+        for weight in self.weights.values_mut() {
+            *weight = weight.to_device(device);
+        }
+    }
+
+    /// Makes `bbox_pred` give plain regressions where it gave normalised ones: `W *= sigma; b = b * sigma + mu`, each of
+    /// its rows by its own class and coordinate.
+    pub(crate) fn fold_bbox(&mut self, normalisation: &Normalisation) {
+        let (mean, std) = normalisation.tensors(self.device());
+        self.scale_bbox(&std, &(&std * 0.0), &mean);
+    }
+
+    /// The inverse of [`Network::fold_bbox`]: for weights that come folded and are to be trained on.
+    pub(crate) fn unfold_bbox(&mut self, normalisation: &Normalisation) {
+        let (mean, std) = normalisation.tensors(self.device());
+        self.scale_bbox(&std.reciprocal(), &-mean, &(&std * 0.0));
+    }
+
+    /// `W *= scale; b = (b + before) * scale + after`.
+    fn scale_bbox(&mut self, scale: &Tensor, before: &Tensor, after: &Tensor) {
+        tch::no_grad(|| {
+            if let Some(weight) = self.weights.get_mut("bbox_pred.weight") {
+                *weight = &*weight * scale.unsqueeze(1);
+            }
+            if let Some(bias) = self.weights.get_mut("bbox_pred.bias") {
+                *bias = (&*bias + before) * scale + after;
+            }
+        });
+    }
+
+    fn device(&self) -> Device {
+        self.weights.values().next().map_or(Device::Cpu, Tensor::device)
+    }
+}
+
+/// Means and standard deviations of the regression targets, 4 for each of K + 1 classes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Normalisation {
+    pub(crate) mean: Vec<[f32; 4]>,
+    pub(crate) std: Vec<[f32; 4]>,
+}
+
+impl Normalisation {
+    fn tensors(&self, device: Device) -> (Tensor, Tensor) {
+        let flat = |rows: &[[f32; 4]]| Tensor::from_slice(rows.as_flattened()).to_device(device);
+        (flat(&self.mean), flat(&self.std))
+    }
+}

@@ -1,0 +1,114 @@
+//! A network as ONNX.
+//!
+//! The contract: inputs `data` `[1, 3, H, W]` and `rois` `[R, 5]`, outputs `cls_prob` `[R, K+1]` and `bbox_pred`
+//! `[R, 4(K+1)]`, a standard `MaxRoiPool` node in the middle, operator set 13. Dropout does nothing when a network is run,
+//! and is left out.
+
+use std::collections::HashMap;
+
+use frcnn_onnx::pb::ModelProto;
+use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
+use tch::{Device, Kind, Tensor};
+
+use super::{DATA, Layer, Network, Op, ROIS};
+
+impl Network {
+    /// The network as an ONNX model.
+    pub(crate) fn to_onnx(&self, name: &str) -> ModelProto {
+        let mut onnx = OnnxWriter::new(&format!("fast_rcnn_{name}"));
+        onnx.input(DATA, &[Dim::Size(1), Dim::Size(3), Dim::Symbol("H"), Dim::Symbol("W")]);
+        onnx.input(ROIS, &[Dim::Symbol("R"), Dim::Size(5)]);
+        for (name, weight) in &self.weights {
+            onnx.initializer(tensor::f32_bytes(name, &weight.size(), bytes(weight)));
+        }
+        // Readers of a layer that was left out read what it read.
+        let mut stand_ins: HashMap<&str, String> = HashMap::new();
+        for layer in &self.layers {
+            let mut inputs: Vec<String> = layer
+                .inputs
+                .iter()
+                .map(|name| stand_ins.get(name.as_str()).unwrap_or(name).clone())
+                .collect();
+            if layer.op == Op::Dropout {
+                stand_ins.insert(&layer.name, inputs.swap_remove(0));
+                continue;
+            }
+            self.node(&mut onnx, layer, inputs);
+        }
+        let scores = self.class_count().unwrap_or(0);
+        onnx.output("cls_prob", &[Dim::Symbol("R"), Dim::Size(scores)]);
+        onnx.output("bbox_pred", &[Dim::Symbol("R"), Dim::Size(4 * scores)]);
+        onnx.finish()
+    }
+
+    fn node(&self, onnx: &mut OnnxWriter, layer: &Layer, mut inputs: Vec<String>) {
+        let name = &layer.name;
+        let weight = format!("{name}.weight");
+        let bias = format!("{name}.bias");
+        if let Op::RoiPool { .. } = layer.op {
+            inputs.push(ROIS.to_string());
+        }
+        let kernel = self.weights.get(&weight).map(Tensor::size);
+        for constant in [weight, bias] {
+            if self.weights.contains_key(&constant) {
+                inputs.push(constant);
+            }
+        }
+        let square = |side: i64| [side, side];
+        let (op_type, attributes) = match layer.op {
+            Op::Conv { stride, pad, groups } => (
+                "Conv",
+                vec![
+                    attr::int("group", groups),
+                    attr::ints(
+                        "kernel_shape",
+                        kernel.as_deref().and_then(|k| k.get(2..)).unwrap_or_default(),
+                    ),
+                    attr::ints("pads", &[pad; 4]),
+                    attr::ints("strides", &square(stride)),
+                ],
+            ),
+            Op::MaxPool { kernel, stride, pad, ceil } => (
+                "MaxPool",
+                vec![
+                    attr::int("ceil_mode", i64::from(ceil)),
+                    attr::ints("kernel_shape", &square(kernel)),
+                    attr::ints("pads", &[pad; 4]),
+                    attr::ints("strides", &square(stride)),
+                ],
+            ),
+            Op::Lrn { size, alpha, beta, k } => (
+                "LRN",
+                vec![
+                    attr::int("size", size),
+                    attr::float("alpha", alpha as f32),
+                    attr::float("beta", beta as f32),
+                    attr::float("bias", k as f32),
+                ],
+            ),
+            Op::RoiPool { pooled, spatial_scale } => (
+                "MaxRoiPool",
+                vec![
+                    attr::ints("pooled_shape", &square(pooled)),
+                    attr::float("spatial_scale", spatial_scale),
+                ],
+            ),
+            Op::Relu => ("Relu", vec![]),
+            Op::Concat => ("Concat", vec![attr::int("axis", 1)]),
+            Op::Flatten => ("Flatten", vec![attr::int("axis", 1)]),
+            Op::Linear => ("Gemm", vec![attr::int("transB", 1)]),
+            Op::Softmax => ("Softmax", vec![attr::int("axis", 1)]),
+            Op::Dropout => ("Dropout", vec![]),
+        };
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        onnx.node(op_type, name, &inputs, attributes);
+    }
+}
+
+/// The values of a tensor as little-endian f32.
+pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
+    let host = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let mut values = vec![0.0f32; host.numel()];
+    host.copy_data(&mut values, host.numel());
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}

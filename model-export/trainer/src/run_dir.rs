@@ -1,0 +1,181 @@
+//! A folder that a training run writes, and everything in it that is read again.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.json` | everything that was decided before training began |
+//! | `checkpoint.safetensors` | weights, velocities and iteration; replaced atomically |
+//! | `log.jsonl` | one line of JSON for every few iterations |
+//! | `loss.png` | the same as curves |
+//! | `data-problems.txt` | what was wrong with the data, if anything |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use frcnn_bundle::Manifest;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
+
+use crate::arch::Arch;
+use crate::data::Preprocessing;
+use crate::error::Error;
+use crate::files;
+use crate::network::{Network, Normalisation};
+use crate::tensors::TensorFile;
+use crate::train::Recipe;
+
+const VELOCITY: &str = "velocity/";
+const MEAN: &str = "bbox_targets.mean";
+const STD: &str = "bbox_targets.std";
+
+/// The contents of `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) arch: Arch,
+    /// The K + 1 names, background first.
+    pub(crate) classes: Vec<String>,
+    /// The data set's folder.
+    pub(crate) data: PathBuf,
+    pub(crate) split: String,
+    /// `None`: the grid.
+    pub(crate) proposals: Option<PathBuf>,
+    pub(crate) init: Option<PathBuf>,
+    /// Layers that `init` did not fill.
+    pub(crate) new_layers: BTreeSet<String>,
+    pub(crate) recipe: Recipe,
+}
+
+impl Config {
+    pub(crate) fn preprocessing(&self) -> Preprocessing {
+        let means = &self.recipe.pixel_means;
+        Preprocessing {
+            pixel_means_bgr: std::array::from_fn(|c| means.get(c).copied().unwrap_or_default()),
+            max_long_side: self.recipe.max_long_side,
+        }
+    }
+
+    /// What a runtime must know about the model.
+    pub(crate) fn manifest(&self) -> Manifest {
+        Manifest {
+            name: self.arch.name().to_string(),
+            pixel_means_bgr: self.preprocessing().pixel_means_bgr,
+            scales: self.recipe.scales.clone(),
+            max_long_side: self.recipe.max_long_side,
+            ..Manifest::new(self.classes.clone())
+        }
+    }
+}
+
+/// The state of a run after some iterations.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) iteration: u64,
+    /// As they are trained: bbox_pred gives normalised regressions.
+    pub(crate) weights: BTreeMap<String, Tensor>,
+    pub(crate) velocities: BTreeMap<String, Tensor>,
+    pub(crate) normalisation: Normalisation,
+}
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub(crate) struct RunDir(PathBuf);
+
+impl RunDir {
+    pub(crate) fn new(path: &Path) -> RunDir {
+        RunDir(path.to_path_buf())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn checkpoint_path(&self) -> PathBuf {
+        self.path("checkpoint.safetensors")
+    }
+
+    pub(crate) fn has_run(&self) -> bool {
+        self.path("config.json").exists()
+    }
+
+    pub(crate) fn write_config(&self, config: &Config) -> Result<(), Error> {
+        files::make_folder(&self.0)?;
+        files::write_json(&self.path("config.json"), config)
+    }
+
+    pub(crate) fn read_config(&self) -> Result<Config, Error> {
+        let path = self.path("config.json");
+        if !path.is_file() {
+            return Err(Error::file(
+                &self.0,
+                "is not a folder that `frcnn-train fit` wrote: it has no config.json",
+            ));
+        }
+        serde_json::from_str(&files::read_text(&path)?).map_err(|error| Error::file(&path, error))
+    }
+
+    pub(crate) fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let copy = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
+        let mut tensors: BTreeMap<String, Tensor> = checkpoint.weights.iter().map(copy).collect();
+        for (name, velocity) in &checkpoint.velocities {
+            tensors.insert(format!("{VELOCITY}{name}"), velocity.shallow_clone());
+        }
+        for (name, rows) in [(MEAN, &checkpoint.normalisation.mean), (STD, &checkpoint.normalisation.std)] {
+            tensors.insert(name.to_string(), Tensor::from_slice(rows.as_flattened()).view([-1, 4]));
+        }
+        let metadata = [("iteration".to_string(), checkpoint.iteration.to_string())].into();
+        TensorFile { tensors, metadata }.write(&self.checkpoint_path())
+    }
+
+    pub(crate) fn read_checkpoint(&self) -> Result<Checkpoint, Error> {
+        let path = self.checkpoint_path();
+        if !path.is_file() {
+            return Err(Error::file(
+                &path,
+                "there is no checkpoint yet: the run was stopped before its first",
+            ));
+        }
+        let mut file = TensorFile::read(&path)?;
+        let damaged = |what: &str| Error::file(&path, format!("is no checkpoint of this program: {what}"));
+        let iteration = file.metadata.get("iteration").and_then(|i| i.parse().ok());
+        let iteration = iteration.ok_or_else(|| damaged("no iteration in its metadata"))?;
+        let mut rows = |name: &str| {
+            let tensor = file.tensors.remove(name).ok_or_else(|| damaged(&format!("no `{name}`")))?;
+            let flat =
+                Vec::<f32>::try_from(tensor.reshape([-1])).map_err(|error| damaged(&error.to_string()))?;
+            Ok::<_, Error>(flat.as_chunks::<4>().0.to_vec())
+        };
+        let normalisation = Normalisation { mean: rows(MEAN)?, std: rows(STD)? };
+        let mut velocities = BTreeMap::new();
+        let mut weights = BTreeMap::new();
+        for (name, tensor) in file.tensors {
+            match name.strip_prefix(VELOCITY) {
+                Some(name) => velocities.insert(name.to_string(), tensor),
+                None => weights.insert(name, tensor),
+            };
+        }
+        Ok(Checkpoint { iteration, weights, velocities, normalisation })
+    }
+
+    /// The trained network as runtimes see it, its bounding-box normalisation folded in.
+    pub(crate) fn read_network(&self, device: Device) -> Result<(Config, Network), Error> {
+        let config = self.read_config()?;
+        let checkpoint = self.read_checkpoint()?;
+        let mut network = config.arch.network(config.classes.len().saturating_sub(1));
+        fill(&mut network, checkpoint.weights).map_err(|what| Error::file(&self.checkpoint_path(), what))?;
+        network.fold_bbox(&checkpoint.normalisation);
+        network.move_to(device);
+        Ok((config, network))
+    }
+}
+
+/// Replaces every weight of a network; the error names what is missing or has another shape.
+pub(crate) fn fill(network: &mut Network, mut weights: BTreeMap<String, Tensor>) -> Result<(), String> {
+    for (name, weight) in &mut network.weights {
+        let found = weights.remove(name).ok_or_else(|| format!("has no `{name}`"))?;
+        if found.size() != weight.size() {
+            return Err(format!("`{name}` has shape {:?}, not {:?}", found.size(), weight.size()));
+        }
+        *weight = found;
+    }
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! Training: the paper's single stage, or its ablations.
+//!
+//! ```text
+//! survey ─▶ usable photos, normalisation
+//!                                  ┌────────────── iteration i ─────────────┐
+//! photos, proposals ─▶ loader ─▶ Minibatch ─▶ network ─▶ losses ─▶ gradients ─▶ SGD
+//!  (a thread of its own)                                            every few: log, checkpoint
+//! ```
+
+mod batch;
+mod curve;
+mod label;
+mod log;
+mod loss;
+mod recipe;
+mod sgd;
+mod stop;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use tch::{Device, Tensor};
+
+use crate::arch::PIXEL_RMS;
+use crate::data::{Dataset, Proposals};
+use crate::error::Error;
+use crate::network::{Network, Normalisation, Run};
+use crate::run_dir::{Checkpoint, Config, RunDir};
+use batch::{Batches, Minibatch};
+pub(crate) use label::{Survey, survey};
+use log::Log;
+use loss::losses;
+pub(crate) use recipe::{Recipe, Stage};
+use sgd::Sgd;
+pub(crate) use stop::Stop;
+
+/// Mini-batches that the loader makes ahead.
+const AHEAD: usize = 2;
+
+/// A run, ready to go on from some iteration.
+#[derive(Debug)]
+pub(crate) struct Trainer<'a> {
+    config: &'a Config,
+    run_dir: &'a RunDir,
+    network: Network,
+    sgd: Sgd,
+    normalisation: Normalisation,
+    iteration: u64,
+    device: Device,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run from its beginning. `network` gives normalised regressions.
+    pub(crate) fn new(
+        config: &'a Config,
+        run_dir: &'a RunDir,
+        network: Network,
+        normalisation: Normalisation,
+        device: Device,
+    ) -> Trainer<'a> {
+        let sgd = Sgd::new(rate_factors(config, &network));
+        let mut trainer = Trainer { config, run_dir, network, sgd, normalisation, iteration: 0, device };
+        trainer.network.move_to(device);
+        trainer
+    }
+
+    /// A run that goes on where a checkpoint was written.
+    pub(crate) fn resume(
+        config: &'a Config,
+        run_dir: &'a RunDir,
+        mut network: Network,
+        checkpoint: Checkpoint,
+        device: Device,
+    ) -> Result<Trainer<'a>, Error> {
+        crate::run_dir::fill(&mut network, checkpoint.weights)
+            .map_err(|what| Error::file(&run_dir.path("checkpoint.safetensors"), what))?;
+        let mut trainer = Trainer::new(config, run_dir, network, checkpoint.normalisation, device);
+        let on_device = |(name, velocity): (String, Tensor)| (name, velocity.to_device(device));
+        trainer.sgd.velocities = checkpoint.velocities.into_iter().map(on_device).collect();
+        trainer.iteration = checkpoint.iteration;
+        Ok(trainer)
+    }
+
+    /// Trains to the end, or until `stop` is asked for; either way the last thing is a checkpoint.
+    pub(crate) fn run(
+        &mut self,
+        data: &Dataset,
+        usable: &[usize],
+        proposals: &Proposals,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let recipe = &self.config.recipe;
+        let (first, total) = (self.iteration, recipe.total_iterations());
+        let normalisation = self.normalisation.clone();
+        let batches = Batches {
+            photos: &data.photos,
+            usable,
+            proposals,
+            normalisation: &normalisation,
+            recipe,
+            preprocessing: self.config.preprocessing(),
+        };
+        thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(AHEAD);
+            scope.spawn(move || {
+                for i in first..total {
+                    // An error is the last thing sent. When nobody receives any more, training has ended.
+                    let batch = batches.make(i);
+                    let failed = batch.is_err();
+                    if sender.send(batch).is_err() || failed {
+                        break;
+                    }
+                }
+            });
+            self.iterate(total, &receiver, stop)
+        })
+    }
+
+    fn iterate(
+        &mut self,
+        total: u64,
+        batches: &Receiver<Result<Minibatch, Error>>,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let recipe = &self.config.recipe;
+        let mut log = Log::open(self.run_dir, self.iteration, total, recipe.images_per_batch)?;
+        let mut stage = None;
+        while self.iteration < total {
+            let i = self.iteration;
+            if stage != Some(recipe.stage(i)) {
+                stage = Some(recipe.stage(i));
+                self.choose_trained(recipe.stage(i));
+            }
+            let Ok(batch) = batches.recv() else {
+                return Err(Error::Training("the loader of photos ended early".to_string()));
+            };
+            let lr = recipe.lr_at(i);
+            let [cls, bbox] = self.step(&batch?, recipe.stage(i), lr);
+            if !cls.is_finite() || !bbox.is_finite() {
+                return Err(self.diverged(i, [cls, bbox], lr));
+            }
+            self.iteration += 1;
+            log.add(self.iteration, [cls, bbox * recipe.lambda], lr)?;
+            let stopping = stop.requested();
+            if stopping || self.iteration == total || self.iteration.is_multiple_of(recipe.checkpoint_every) {
+                log.flush()?;
+                self.checkpoint()?;
+                curve::draw(self.run_dir)?;
+            }
+            if stopping && self.iteration < total {
+                return Err(Error::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    /// One mini-batch; gives both losses.
+    fn step(&mut self, batch: &Minibatch, stage: Stage, lr: f64) -> [f64; 2] {
+        let recipe = &self.config.recipe;
+        // Dropout depends on the iteration alone, as the mini-batch does.
+        tch::manual_seed(recipe.seed.wrapping_mul(1 << 32).wrapping_add(self.iteration) as i64);
+        if batch.rois.is_empty() {
+            return [0.0, 0.0];
+        }
+        let run = Run { dropout: Some(recipe.dropout), exact: false };
+        let wanted = ["cls_score", "bbox_pred"];
+        let mut blobs = self.network.run(run, &batch.data.to_device(self.device), &batch.rois, &wanted);
+        let [Some(cls_score), Some(bbox_pred)] = wanted.map(|name| blobs.remove(name)) else {
+            return [f64::NAN, f64::NAN];
+        };
+        let losses = losses(&cls_score, &bbox_pred, batch);
+        let total = match stage {
+            Stage::Joint => &losses.cls + &losses.bbox * recipe.lambda,
+            Stage::Classes => losses.cls.shallow_clone(),
+            Stage::Boxes => &losses.bbox * recipe.lambda,
+        };
+        total.backward();
+        self.sgd.step(&mut self.network.weights, recipe, lr);
+        [&losses.cls, &losses.bbox].map(|loss| loss.double_value(&[]))
+    }
+
+    /// Tells libtorch which weights want a gradient.
+    fn choose_trained(&mut self, stage: Stage) {
+        let config = self.config;
+        let frozen: Vec<String> = match (&config.recipe.frozen, config.recipe.fc_only) {
+            (_, true) => self.network.convolutions().map(str::to_string).collect(),
+            (Some(layers), _) => layers.clone(),
+            (None, _) => config.arch.frozen().iter().map(|layer| (*layer).to_string()).collect(),
+        };
+        for (name, weight) in &mut self.network.weights {
+            let layer = name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer);
+            let trained = match stage {
+                Stage::Joint => !frozen.iter().any(|f| f == layer),
+                Stage::Classes => layer != "bbox_pred" && !frozen.iter().any(|f| f == layer),
+                Stage::Boxes => layer == "bbox_pred",
+            };
+            *weight = weight.detach().set_requires_grad(trained);
+        }
+    }
+
+    fn checkpoint(&self) -> Result<(), Error> {
+        let copy = |map: &BTreeMap<String, Tensor>| {
+            map.iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect()
+        };
+        self.run_dir.write_checkpoint(&Checkpoint {
+            iteration: self.iteration,
+            weights: copy(&self.network.weights),
+            velocities: copy(&self.sgd.velocities),
+            normalisation: self.normalisation.clone(),
+        })
+    }
+
+    fn diverged(&self, i: u64, [cls, bbox]: [f64; 2], lr: f64) -> Error {
+        Error::Training(format!(
+            "the loss is no longer a number in iteration {i} (classification {cls}, boxes {bbox}, learning rate {lr}). \
+             What helps most is a smaller --lr, a third of it, say; then --new-lr-factor 1, and --init where there is \
+             none. The last checkpoint, of before, stays in {}",
+            self.run_dir.path("").display()
+        ))
+    }
+}
+
+/// Each weight's learning rate over that of weights.
+fn rate_factors(config: &Config, network: &Network) -> BTreeMap<String, f64> {
+    let recipe = &config.recipe;
+    let factor = |name: &String| {
+        let (layer, part) = name.rsplit_once('.').unwrap_or((name, ""));
+        let is_new = config.new_layers.contains(layer);
+        let mut factor = if is_new { recipe.new_lr_factor } else { 1.0 };
+        if part == "bias" {
+            factor *= recipe.bias_lr_factor;
+        } else if is_new && network.reads_pixels(layer) {
+            // Drawn for pixels of +-128, its weights are as many times smaller than others as its gradients are greater:
+            // it learns as if pixels were of order 1 and its weights as large as others'.
+            factor /= PIXEL_RMS * PIXEL_RMS;
+        }
+        factor
+    };
+    network.weights.keys().map(|name| (name.clone(), factor(name))).collect()
+}

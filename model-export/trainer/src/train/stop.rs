@@ -1,0 +1,29 @@
+//! Ctrl-C: the iteration is finished and a checkpoint written; a second one ends the program at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::Error;
+
+/// Whether somebody asked to stop.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Listens for Ctrl-C and SIGTERM from now on.
+    pub(crate) fn on_interrupt() -> Result<Stop, Error> {
+        let stop = Stop::default();
+        let flag = stop.0.clone();
+        ctrlc::set_handler(move || {
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        })
+        .map_err(|error| Error::Training(format!("cannot listen for Ctrl-C: {error}")))?;
+        Ok(stop)
+    }
+
+    pub(crate) fn requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

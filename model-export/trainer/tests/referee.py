@@ -1,0 +1,34 @@
+"""Whether ONNX Runtime gives what libtorch gave: MODEL.onnx REFERENCE.safetensors. Exits 77 where it is not installed."""
+
+import json
+import struct
+import sys
+
+try:
+    import numpy
+    import onnxruntime
+except ImportError as error:
+    print(error)
+    sys.exit(77)
+
+model, reference = sys.argv[1:]
+with open(reference, "rb") as file:
+    (length,) = struct.unpack("<Q", file.read(8))
+    header = json.loads(file.read(length))
+    payload = file.read()
+
+
+def tensor(name):
+    begin, end = header[name]["data_offsets"]
+    return numpy.frombuffer(payload[begin:end], "<f4").reshape(header[name]["shape"])
+
+
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+outputs = session.run(["cls_prob", "bbox_pred"], {"data": tensor("data"), "rois": tensor("rois")})
+for name, output in zip(["cls_prob", "bbox_pred"], outputs):
+    expected = tensor(name)
+    assert output.shape == expected.shape, (name, output.shape, expected.shape)
+    worst = float(abs(output - expected).max())
+    print(f"{name}: largest difference {worst:.2e} of {float(abs(expected).max()):.2e}")
+    # f32 sums in another order, of values of order 1.
+    assert worst <= 1e-4, (name, worst)

@@ -1,0 +1,201 @@
+//! The program from end to end on images that it draws itself: train, stop and resume, score, export.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a test's failure")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Small and quick: 120 x 160 pixels.
+const SMALL: [&str; 6] = ["--arch", "tiny", "--scales", "120", "--lr", "0.01"];
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_frcnn-train"));
+    // Tests run side by side: threads that spin while they wait would take the cores from each other.
+    command.env("OMP_WAIT_POLICY", "passive");
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    program().args(args).output().unwrap()
+}
+
+/// Runs the program, which must succeed; gives its standard output.
+fn ok(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs the program, which must fail with this exit code; gives what it says.
+fn fails(code: i32, args: &[&str]) -> String {
+    let output = run(args);
+    assert_eq!(output.status.code(), Some(code), "{args:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Four images to learn from and one to test on.
+fn scenes() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    ok(&["synth", path(&folder.path().join("data")), "--images", "5", "--seed", "3"]);
+    folder
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn fit(folder: &Path, name: &str, more: &[&str]) -> Vec<String> {
+    let (data, out) = (folder.join("data"), folder.join(name));
+    let mut args = vec!["fit", "--data", path(&data), "--out", path(&out)];
+    args.extend(SMALL);
+    args.extend(more);
+    args.into_iter().map(str::to_string).collect()
+}
+
+fn refs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn four_images_are_learned_by_heart_then_exported() {
+    let folder = scenes();
+    let (data, run_dir) = (folder.path().join("data"), folder.path().join("run"));
+    let recipe =
+        ["--iterations", "500", "--dropout", "0", "--flip-probability", "0", "--images-per-batch", "4"];
+    ok(&refs(&fit(folder.path(), "run", &recipe)));
+
+    let log = fs::read_to_string(run_dir.join("log.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let loss =
+        |line: &serde_json::Value| line["loss_cls"].as_f64().unwrap() + line["loss_bbox"].as_f64().unwrap();
+    let (first, last) = (loss(&lines[0]), loss(lines.last().unwrap()));
+    assert!(first > 0.5 && last < 0.05, "from {first} to {last}");
+    assert!(run_dir.join("loss.png").is_file());
+
+    let report = ok(&["eval", path(&run_dir), "--data", path(&data), "--split", "trainval", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let map = report["map_voc10"].as_f64().unwrap();
+    assert!(map > 0.95, "{report}");
+    let table = ok(&["eval", path(&run_dir), "--data", path(&data), "--split", "trainval", "--no-bbox"]);
+    assert!(table.contains("mean"), "{table}");
+
+    export_is_the_same_network(&folder, &run_dir, &data, map);
+}
+
+/// The ONNX file gives what the run gives: read by this program, and by ONNX Runtime where it is installed.
+fn export_is_the_same_network(folder: &TempDir, run_dir: &Path, data: &Path, map: f64) {
+    let onnx = folder.path().join("model.onnx");
+    ok(&["export", path(run_dir), "-o", path(&onnx)]);
+    let report = ok(&["eval", path(&onnx), "--data", path(data), "--split", "trainval", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert!((report["map_voc10"].as_f64().unwrap() - map).abs() < 1e-9, "{report}, not {map}");
+
+    let image = data.join("JPEGImages/000004.jpg");
+    let references = ["run.safetensors", "onnx.safetensors"].map(|name| folder.path().join(name));
+    for (model, output) in [(run_dir, &references[0]), (&onnx, &references[1])] {
+        ok(&["reference", path(model), "--images", path(&image), "--device", "cpu", "-o", path(output)]);
+    }
+    let mut command = Command::new("python3");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/referee.py");
+    let output = command.args([path(&script), path(&onnx), path(&references[0])]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(77) => eprintln!("skipped: no ONNX Runtime for python3 ({})", said.trim()),
+        code => assert_eq!(code, Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_with_the_weights_of_an_unbroken_one() {
+    let folder = scenes();
+    let recipe = ["--iterations", "80", "--checkpoint-every", "10", "--images-per-batch", "1"];
+    ok(&refs(&fit(folder.path(), "whole", &recipe)));
+
+    let broken = folder.path().join("broken");
+    let mut child =
+        program().args(fit(folder.path(), "broken", &recipe)).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !broken.join("checkpoint.safetensors").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Ctrl-C.
+    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(signal.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+
+    let out = path(&broken);
+    let refused = fails(2, &["fit", "--resume", "--out", out, "--lr", "0.5"]);
+    assert!(refused.contains("--lr"), "{refused}");
+    ok(&["fit", "--resume", "--out", out]);
+    let checkpoint = |name: &str| fs::read(folder.path().join(name).join("checkpoint.safetensors")).unwrap();
+    assert!(checkpoint("whole") == checkpoint("broken"), "the weights differ");
+    // Iterations that came after the checkpoint are not twice in the log.
+    let log = fs::read_to_string(broken.join("log.jsonl")).unwrap();
+    let iterations: Vec<u64> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["iteration"].as_u64().unwrap())
+        .collect();
+    assert!(iterations.is_sorted_by(|a, b| a < b) && iterations.last() == Some(&80), "{iterations:?}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run() {
+    let folder = scenes();
+    let args = fit(folder.path(), "run", &["--iterations", "200"]);
+    let args: Vec<&str> = args.iter().map(|arg| if arg == "0.01" { "1e6" } else { arg.as_str() }).collect();
+    let said = fails(1, &args);
+    assert!(said.contains("smaller --lr"), "{said}");
+}
+
+#[test]
+fn ablations_train_what_they_say() {
+    let folder = scenes();
+    let weights = |name: &str| {
+        let bytes = fs::read(folder.path().join(name).join("checkpoint.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let velocities = file.names().into_iter().filter_map(|n| n.strip_prefix("velocity/"));
+        let mut layers: Vec<String> =
+            velocities.filter_map(|n| n.strip_suffix(".weight")).map(str::to_string).collect();
+        layers.sort();
+        layers
+    };
+    let short = ["--iterations", "2", "--images-per-batch", "1"];
+    for (name, flags, trained) in [
+        ("fc", &["--fc-only"][..], &["bbox_pred", "cls_score", "fc6", "fc7"][..]),
+        ("frozen", &["--frozen", "conv1,conv2,conv3,conv4,conv5,fc6"], &["bbox_pred", "cls_score", "fc7"]),
+        ("cls", &["--cls-only"], &["cls_score", "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]),
+        (
+            "stages",
+            &["--stage-wise"],
+            &["bbox_pred", "cls_score", "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"],
+        ),
+    ] {
+        ok(&refs(&fit(folder.path(), name, &[&short[..], flags].concat())));
+        assert_eq!(weights(name), trained, "{name}");
+    }
+    // Five scales.
+    let args = fit(folder.path(), "scales", &short);
+    let args: Vec<&str> = args.iter().map(|a| if a == "120" { "96,120,144" } else { a }).collect();
+    ok(&args);
+    ok(&["eval", path(&folder.path().join("scales")), "--data", path(&folder.path().join("data"))]);
+}
+
+#[test]
+fn mistakes_are_said_at_once() {
+    let folder = scenes();
+    let data = folder.path().join("data");
+    let (data, out) = (path(&data), folder.path().join("run"));
+    let said = fails(2, &["fit", "--data", data, "--arch", "tiny", "--out", path(&out), "--dropout", "1"]);
+    assert!(said.contains("--dropout"), "{said}");
+    let said = fails(2, &["fit", "--data", data, "--arch", "tiny", "--out", path(&out), "--frozen", "conv9"]);
+    assert!(said.contains("conv9") && said.contains("conv5"), "{said}");
+    let said = fails(1, &["fit", "--resume", "--out", path(&out)]);
+    assert!(said.contains("config.json"), "{said}");
+    let said = fails(1, &["eval", "absent.onnx", "--data", data]);
+    assert!(said.contains("absent.onnx"), "{said}");
+    assert!(!out.exists());
+}

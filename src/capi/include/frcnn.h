@@ -1,0 +1,688 @@
+#ifndef FRCNN_H
+#define FRCNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Fast R-CNN on a CPU.
+ *
+ * A model is opened once and may be used by any number of threads; each thread makes a session of its own. Every
+ * function that returns a frcnn_result checks its pointers, and frcnn_last_error_message() says what was wrong. No
+ * function keeps a pointer that it was given, but for the callback of frcnn_log_set_callback. Nothing here writes to
+ * stdout; to stderr, only a fault of the library itself does.
+ *
+ *     frcnn_model *model;
+ *     frcnn_session *session;
+ *     if (frcnn_model_open("cells.frcnn", NULL, &model) != FRCNN_RESULT_OK ||
+ *         frcnn_session_new(model, NULL, &session) != FRCNN_RESULT_OK) {
+ *         fprintf(stderr, "%s\n", frcnn_last_error_message());
+ *         return 1;
+ *     }
+ *     frcnn_frame frame = { .struct_size = sizeof frame, .width = 640, .height = 480,
+ *                           .format = FRCNN_PIXEL_FORMAT_RGB24,
+ *                           .planes = { { .data = pixels, .size = 640 * 480 * 3, .stride = 640 * 3 } } };
+ *     frcnn_detection found[FRCNN_MAX_DETECTIONS];
+ *     size_t count;
+ *     frcnn_session_detect(session, &frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count);
+ *
+ * Structures that begin with `struct_size` may get more fields at their end; a program sets it to the sizeof that it
+ * was compiled with, and zeroes the rest as the initializer above does. Nothing else changes while
+ * FRCNN_ABI_VERSION stays.
+ */
+
+/*
+ The version of this header. A program runs with a library whose frcnn_abi_version() is the same.
+ */
+#define FRCNN_ABI_VERSION 1
+
+/*
+ No image has more detections than this.
+ */
+#define FRCNN_MAX_DETECTIONS 512
+
+/*
+ What a call came to. frcnn_last_error_message() says more about every code but the first three.
+ */
+enum frcnn_result
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   Done.
+   */
+  FRCNN_RESULT_OK = 0,
+  /*
+   frcnn_session_poll: frames are in work, but none is done yet.
+   */
+  FRCNN_RESULT_NOT_READY = 1,
+  /*
+   frcnn_session_poll: no frame is in work and every result has been fetched.
+   */
+  FRCNN_RESULT_IDLE = 2,
+  /*
+   A pointer is NULL that must not be.
+   */
+  FRCNN_RESULT_NULL_POINTER = 3,
+  /*
+   An argument is out of its range.
+   */
+  FRCNN_RESULT_INVALID_ARGUMENT = 4,
+  /*
+   A structure's `struct_size` was not set, or comes from a header that does not fit this library.
+   */
+  FRCNN_RESULT_STRUCT_SIZE = 5,
+  /*
+   A file cannot be read.
+   */
+  FRCNN_RESULT_IO = 6,
+  /*
+   Not a bundle, a damaged one, or one of another format version.
+   */
+  FRCNN_RESULT_BUNDLE = 7,
+  /*
+   A frame's size, format, strides and planes do not fit together.
+   */
+  FRCNN_RESULT_FRAME = 8,
+  /*
+   A JPEG cannot be decoded.
+   */
+  FRCNN_RESULT_DECODE = 9,
+  /*
+   The image is too small or too large for the network.
+   */
+  FRCNN_RESULT_IMAGE_SIZE = 10,
+  /*
+   The caller's array or buffer is too small; as much as fits has been written.
+   */
+  FRCNN_RESULT_BUFFER_TOO_SMALL = 11,
+  /*
+   The network could not be run, or threads could not be started.
+   */
+  FRCNN_RESULT_INTERNAL = 12,
+  /*
+   A fault of this library, caught at its border. What the call worked on may be freed, and should be.
+   */
+  FRCNN_RESULT_PANIC = 13,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum frcnn_result frcnn_result;
+#else
+typedef int32_t frcnn_result;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ Which red, green and blue the Y, U and V of a frame mean. Ignored for other formats.
+ */
+enum frcnn_colour
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   ITU-R BT.601, Y in 16..235: most cameras.
+   */
+  FRCNN_COLOUR_BT601_LIMITED = 0,
+  /*
+   ITU-R BT.601, Y in 0..255: JPEG's.
+   */
+  FRCNN_COLOUR_BT601_FULL = 1,
+  /*
+   ITU-R BT.709, Y in 16..235: high-definition video.
+   */
+  FRCNN_COLOUR_BT709_LIMITED = 2,
+  /*
+   ITU-R BT.709, Y in 0..255.
+   */
+  FRCNN_COLOUR_BT709_FULL = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum frcnn_colour frcnn_colour;
+#else
+typedef uint32_t frcnn_colour;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ How much a message matters.
+ */
+enum frcnn_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   Nothing at all.
+   */
+  FRCNN_LOG_LEVEL_OFF = 0,
+  /*
+   Something failed that no result code tells.
+   */
+  FRCNN_LOG_LEVEL_ERROR = 1,
+  /*
+   Something is not as it should be.
+   */
+  FRCNN_LOG_LEVEL_WARN = 2,
+  /*
+   A model was opened or reloaded.
+   */
+  FRCNN_LOG_LEVEL_INFO = 3,
+  /*
+   For those who look for a fault.
+   */
+  FRCNN_LOG_LEVEL_DEBUG = 4,
+  /*
+   The same, and much of it.
+   */
+  FRCNN_LOG_LEVEL_TRACE = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum frcnn_log_level frcnn_log_level;
+#else
+typedef uint32_t frcnn_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ How the pixels of a frame lie in memory.
+
+ A plane of `n` rows, `stride` bytes apart, has at least `(n - 1) * stride` bytes and one row. "Half" is rounded up.
+ */
+enum frcnn_pixel_format
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   One plane: red, green, blue.
+   */
+  FRCNN_PIXEL_FORMAT_RGB24 = 0,
+  /*
+   One plane: blue, green, red.
+   */
+  FRCNN_PIXEL_FORMAT_BGR24 = 1,
+  /*
+   One plane of grey, used for all three colours.
+   */
+  FRCNN_PIXEL_FORMAT_GRAY8 = 2,
+  /*
+   One plane, 4 bytes for two pixels: Y U Y V. A row has 4 * half the width bytes.
+   */
+  FRCNN_PIXEL_FORMAT_YUYV = 3,
+  /*
+   One plane, 4 bytes for two pixels: U Y V Y. A row has 4 * half the width bytes.
+   */
+  FRCNN_PIXEL_FORMAT_UYVY = 4,
+  /*
+   Two planes: Y; and U, V side by side for 2 x 2 pixels, 2 * half the width bytes in half the rows.
+   */
+  FRCNN_PIXEL_FORMAT_NV12 = 5,
+  /*
+   As NV12 with V before U.
+   */
+  FRCNN_PIXEL_FORMAT_NV21 = 6,
+  /*
+   Three planes: Y; U; V. The latter have half the width in half the rows.
+   */
+  FRCNN_PIXEL_FORMAT_I420 = 7,
+  /*
+   One plane that holds one JPEG of `size` bytes, with or without Huffman tables. Its size in pixels is the JPEG's,
+   at most 8192 x 8192; the frame's width, height, colour and stride are ignored.
+   */
+  FRCNN_PIXEL_FORMAT_MJPEG = 8,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum frcnn_pixel_format frcnn_pixel_format;
+#else
+typedef uint32_t frcnn_pixel_format;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ Where a session takes boxes from for frames that come without any.
+ */
+enum frcnn_proposer
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   The same coarse grid of about 2000 boxes for every frame; small objects are missed.
+   */
+  FRCNN_PROPOSER_GRID = 0,
+  /*
+   Around what moves, for a fixed camera whose frames come in order. It learns the background from the first ten
+   frames, and again when the whole view changes; in these, and where nothing moves, there is no box, and the
+   network does not run.
+   */
+  FRCNN_PROPOSER_MOTION = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum frcnn_proposer frcnn_proposer;
+#else
+typedef uint32_t frcnn_proposer;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ A trained network that is ready to run. It may be used by any number of threads at once, and freed by one of them
+ once no other uses it; sessions keep what they need of it.
+ */
+typedef struct frcnn_model frcnn_model;
+
+/*
+ The buffers with which a model works on frames of one size after another. One thread at a time may use it; as many
+ threads as there are sessions may work at once.
+ */
+typedef struct frcnn_session frcnn_session;
+
+/*
+ Takes one message: its level (a frcnn_log_level), the part of the library that it comes from, and its text, both in
+ UTF-8 and only good during the call; and `user` as it was given to frcnn_log_set_callback.
+
+ Called on any thread, also on several at once. It must not call frcnn functions.
+ */
+typedef void (*frcnn_log_callback)(uint32_t level, const char *target, const char *message, void *user);
+
+/*
+ Choices made when a model is opened; they also hold for what it is reloaded from. frcnn_model_options_init sets
+ every field to "as the bundle says".
+ */
+typedef struct frcnn_model_options {
+  /*
+   sizeof(frcnn_model_options).
+   */
+  size_t struct_size;
+  /*
+   Threads that work on one frame; 0 for as many as there are physical cores.
+   */
+  uint32_t threads;
+  /*
+   Detections per image at most, 1 to FRCNN_MAX_DETECTIONS; 0 for the bundle's.
+   */
+  uint32_t max_detections;
+  /*
+   Detections have a greater score; at least 0 and below 1, or negative for the bundle's.
+   */
+  float score_threshold;
+  /*
+   IoU from which a better detection of a class suppresses another; above 0 and at most 1, or negative for the
+   bundle's.
+   */
+  float nms_iou;
+} frcnn_model_options;
+
+/*
+ Choices made when a session is made. frcnn_session_options_init sets the defaults.
+ */
+typedef struct frcnn_session_options {
+  /*
+   sizeof(frcnn_session_options).
+   */
+  size_t struct_size;
+  /*
+   A frcnn_proposer.
+   */
+  uint32_t proposer;
+  /*
+   Must be 0.
+   */
+  uint32_t reserved;
+} frcnn_session_options;
+
+/*
+ A part of a frame. The library only reads it, and only during the call.
+ */
+typedef struct frcnn_plane {
+  /*
+   The first byte.
+   */
+  const uint8_t *data;
+  /*
+   Bytes that may be read from `data` on.
+   */
+  size_t size;
+  /*
+   Bytes from the start of a row to the start of the next.
+   */
+  size_t stride;
+} frcnn_plane;
+
+/*
+ A picture as a camera gives it.
+ */
+typedef struct frcnn_frame {
+  /*
+   sizeof(frcnn_frame).
+   */
+  size_t struct_size;
+  /*
+   The caller's number for the frame, given back with its detections.
+   */
+  uint64_t id;
+  /*
+   Columns, 1 to 32768.
+   */
+  uint32_t width;
+  /*
+   Rows, 1 to 32768.
+   */
+  uint32_t height;
+  /*
+   A frcnn_pixel_format.
+   */
+  uint32_t format;
+  /*
+   A frcnn_colour.
+   */
+  uint32_t colour;
+  /*
+   As many as the format has; the rest is ignored.
+   */
+  struct frcnn_plane planes[3];
+} frcnn_frame;
+
+/*
+ A box in image pixels, counted from 0; the corners (x1, y1) and (x2, y2) belong to it. Never changes within an ABI
+ version, as arrays of it are handed over.
+ */
+typedef struct frcnn_box {
+  /*
+   Left.
+   */
+  float x1;
+  /*
+   Top.
+   */
+  float y1;
+  /*
+   Right.
+   */
+  float x2;
+  /*
+   Bottom.
+   */
+  float y2;
+} frcnn_box;
+
+/*
+ An object. Never changes within an ABI version.
+ */
+typedef struct frcnn_detection {
+  /*
+   From 1; frcnn_model_class_name tells its name.
+   */
+  uint32_t class_id;
+  /*
+   0 to 1.
+   */
+  float score;
+  /*
+   Where it is, inside the image.
+   */
+  struct frcnn_box bbox;
+  /*
+   The position of the box that it was found from, among the frame's proposals.
+   */
+  uint32_t proposal;
+} frcnn_detection;
+
+/*
+ What there is to say about the last frame beside its detections. Times are nanoseconds.
+ */
+typedef struct frcnn_report {
+  /*
+   sizeof(frcnn_report).
+   */
+  size_t struct_size;
+  /*
+   The frame's.
+   */
+  uint64_t frame_id;
+  /*
+   Which of the model's reloads looked at the frame: see frcnn_model_generation.
+   */
+  uint64_t model_generation;
+  /*
+   Columns of the picture; 0 if it could not be read.
+   */
+  uint32_t width;
+  /*
+   Rows of it.
+   */
+  uint32_t height;
+  /*
+   Boxes that the network was asked about. With none, it did not run.
+   */
+  uint64_t proposals;
+  /*
+   The camera's format to RGB, JPEG included.
+   */
+  uint64_t convert_ns;
+  /*
+   Making proposals.
+   */
+  uint64_t propose_ns;
+  /*
+   Resizing, means.
+   */
+  uint64_t preprocess_ns;
+  /*
+   Convolutional trunk.
+   */
+  uint64_t trunk_ns;
+  /*
+   RoI pooling.
+   */
+  uint64_t roi_pool_ns;
+  /*
+   Fully connected layers.
+   */
+  uint64_t head_ns;
+  /*
+   Box decoding and non-maximum suppression.
+   */
+  uint64_t postprocess_ns;
+  /*
+   All of it; 0 if the frame failed.
+   */
+  uint64_t total_ns;
+} frcnn_report;
+
+/*
+ What happened to the frames that were submitted. All but those waiting or in work are completed, failed or dropped.
+ */
+typedef struct frcnn_stats {
+  /*
+   sizeof(frcnn_stats).
+   */
+  size_t struct_size;
+  /*
+   Calls of frcnn_session_submit that succeeded.
+   */
+  uint64_t submitted;
+  /*
+   Looked at, with or without detections.
+   */
+  uint64_t completed;
+  /*
+   Looked at in vain; polling them gives the error.
+   */
+  uint64_t failed;
+  /*
+   Never looked at, because a newer frame came before their turn.
+   */
+  uint64_t dropped;
+  /*
+   Results given up because 16 newer ones had not been polled.
+   */
+  uint64_t forgotten;
+} frcnn_stats;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/*
+ What the last call on this thread that failed had to say: one sentence in UTF-8, never NULL, empty if none failed.
+
+ The text is the library's, and stays until the next call on this thread.
+ */
+const char *frcnn_last_error_message(void);
+
+/*
+ A result code's name, such as `"FRCNN_RESULT_NULL_POINTER"`; for a number that is none, `"unknown"`. Never NULL.
+ */
+const char *frcnn_result_name(int32_t result);
+
+/*
+ The FRCNN_ABI_VERSION that the library was built with.
+ */
+uint32_t frcnn_abi_version(void);
+
+/*
+ The library's release, such as `"0.1.0"`. Never NULL.
+ */
+const char *frcnn_version(void);
+
+/*
+ Sends the library's messages up to `max_level` (a frcnn_log_level) to `callback`; NULL ends that. Without a callback,
+ the library writes nothing anywhere.
+
+ One callback serves the whole process. When the call returns, no thread is in the previous one.
+ */
+frcnn_result frcnn_log_set_callback(frcnn_log_callback callback,
+                                    uint32_t max_level,
+                                    void *user);
+
+/*
+ Sets every field of `options` to its default. `struct_size` is sizeof(frcnn_model_options).
+ */
+frcnn_result frcnn_model_options_init(struct frcnn_model_options *options, size_t struct_size);
+
+/*
+ Opens the bundle at `path`, a `.frcnn` file that `frcnn compile` wrote. `options` may be NULL for the defaults.
+ `*model`, to be freed by frcnn_model_free, is NULL unless the result is FRCNN_RESULT_OK.
+ */
+frcnn_result frcnn_model_open(const char *path,
+                              const struct frcnn_model_options *options,
+                              struct frcnn_model **model);
+
+/*
+ The same for a bundle in memory, which is copied.
+ */
+frcnn_result frcnn_model_open_bytes(const uint8_t *bytes,
+                                    size_t size,
+                                    const struct frcnn_model_options *options,
+                                    struct frcnn_model **model);
+
+/*
+ Frees a model; NULL is passed over. Its sessions go on.
+ */
+void frcnn_model_free(struct frcnn_model *model);
+
+/*
+ Loads the bundle at `path` in place of the present one; NULL for the path that the model came from last. Takes as
+ long as opening; other threads detect meanwhile, and every session takes up the new model with its next frame. If
+ it fails, the present one stays.
+ */
+frcnn_result frcnn_model_reload(const struct frcnn_model *model,
+                                const char *path);
+
+/*
+ 1 for a model as it was opened, and one more for each reload that succeeded.
+ */
+frcnn_result frcnn_model_generation(const struct frcnn_model *model, uint64_t *generation);
+
+/*
+ The number of classes, the background (class 0) counted.
+ */
+frcnn_result frcnn_model_class_count(const struct frcnn_model *model, size_t *count);
+
+/*
+ Writes the name of a class, in UTF-8 and with its NUL, to `name`, which has room for `size` bytes; a longer name is
+ cut and gives FRCNN_RESULT_BUFFER_TOO_SMALL. A class that does not exist gives FRCNN_RESULT_INVALID_ARGUMENT.
+ */
+frcnn_result frcnn_model_class_name(const struct frcnn_model *model,
+                                    uint32_t class_id,
+                                    char *name,
+                                    size_t size);
+
+/*
+ Sets every field of `options` to its default. `struct_size` is sizeof(frcnn_session_options).
+ */
+frcnn_result frcnn_session_options_init(struct frcnn_session_options *options, size_t struct_size);
+
+/*
+ Makes a session of a model. `options` may be NULL for the defaults. `*session`, to be freed by frcnn_session_free, is
+ NULL unless the result is FRCNN_RESULT_OK.
+ */
+frcnn_result frcnn_session_new(const struct frcnn_model *model,
+                               const struct frcnn_session_options *options,
+                               struct frcnn_session **session);
+
+/*
+ Frees a session; NULL is passed over. Waits for a frame in work; frames and results not fetched are given up.
+ */
+void frcnn_session_free(struct frcnn_session *session);
+
+/*
+ Detects objects in a frame, and returns when that is done.
+
+ `proposals` are the `proposal_count` boxes to look at; an invalid one (a corner not finite, or x2 < x1, or y2 < y1)
+ is passed over. NULL asks the session's proposer. `detections` takes up to `capacity` detections, best first, and
+ `*count` tells how many were found: if more than `capacity`, the result is FRCNN_RESULT_BUFFER_TOO_SMALL.
+ FRCNN_MAX_DETECTIONS are always enough. `detections` may be NULL if `capacity` is 0.
+ */
+frcnn_result frcnn_session_detect(struct frcnn_session *session,
+                                  const struct frcnn_frame *frame,
+                                  const struct frcnn_box *proposals,
+                                  size_t proposal_count,
+                                  struct frcnn_detection *detections,
+                                  size_t capacity,
+                                  size_t *count);
+
+/*
+ Leaves a copy of a frame to the session's own thread and returns at once; frcnn_session_poll gives its detections.
+
+ One frame waits while another is in work. A newer one takes its place, and frcnn_stats.dropped counts the older.
+ */
+frcnn_result frcnn_session_submit(struct frcnn_session *session,
+                                  const struct frcnn_frame *frame,
+                                  const struct frcnn_box *proposals,
+                                  size_t proposal_count);
+
+/*
+ Fetches the result of the oldest submitted frame that has one; waits up to `timeout_ms` milliseconds while frames are
+ in work. Detections are handed over as by frcnn_session_detect, and frcnn_session_report tells which frame it was.
+
+ FRCNN_RESULT_NOT_READY: none is done yet. FRCNN_RESULT_IDLE: none is in work. Another code is that of the frame.
+ */
+frcnn_result frcnn_session_poll(struct frcnn_session *session,
+                                uint32_t timeout_ms,
+                                struct frcnn_detection *detections,
+                                size_t capacity,
+                                size_t *count);
+
+/*
+ Tells about the last frame that frcnn_session_detect or frcnn_session_poll gave a result of.
+ */
+frcnn_result frcnn_session_report(const struct frcnn_session *session, struct frcnn_report *report);
+
+/*
+ Counts the frames that were submitted.
+ */
+frcnn_result frcnn_session_stats(const struct frcnn_session *session, struct frcnn_stats *stats);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* FRCNN_H */

@@ -1,0 +1,37 @@
+//! The C interface of frcnn. `include/frcnn.h`, which is made from this crate, documents it for those who call it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `result` | result codes, the last error's message, the macro around every entry point |
+//! | `sized` | structures that carry their own size, so that they can grow |
+//! | `frame` | frames as C describes them, checked |
+//! | `pixels` | frames in camera formats turned into what the runtime reads |
+//! | `proposer` | boxes for callers that bring none |
+//! | `engine` | one frame through all of it, in safe Rust |
+//! | `worker` | submit and poll: the thread behind a session |
+//! | `about`, `logging`, `model`, `session` | the entry points |
+//!
+//! `unsafe` stands where C's pointers become references, and nowhere else.
+#![allow(unsafe_code, reason = "this crate is the border to C; each block says why it is sound")]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+#[macro_use]
+mod result;
+mod about;
+mod engine;
+mod frame;
+mod logging;
+mod model;
+mod pixels;
+mod proposer;
+mod session;
+mod sized;
+mod worker;
+
+pub use about::*;
+pub use frame::*;
+pub use logging::*;
+pub use model::*;
+pub use proposer::FrcnnProposer;
+pub use result::*;
+pub use session::*;

@@ -1,0 +1,302 @@
+//! `frcnn_model`: a detector that threads share and that can be exchanged while they work.
+
+use std::ffi::{CStr, OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use frcnn::{Bundle, Detector, Options};
+
+use crate::result::{Failure, FrcnnResult};
+use crate::sized::{self, Versioned};
+
+/// A trained network that is ready to run. It may be used by any number of threads at once, and freed by one of them
+/// once no other uses it; sessions keep what they need of it.
+pub struct FrcnnModel {
+    pub(crate) slot: Arc<Slot>,
+}
+
+/// Choices made when a model is opened; they also hold for what it is reloaded from. frcnn_model_options_init sets
+/// every field to "as the bundle says".
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FrcnnModelOptions {
+    /// sizeof(frcnn_model_options).
+    pub struct_size: usize,
+    /// Threads that work on one frame; 0 for as many as there are physical cores.
+    pub threads: u32,
+    /// Detections per image at most, 1 to FRCNN_MAX_DETECTIONS; 0 for the bundle's.
+    pub max_detections: u32,
+    /// Detections have a greater score; at least 0 and below 1, or negative for the bundle's.
+    pub score_threshold: f32,
+    /// IoU from which a better detection of a class suppresses another; above 0 and at most 1, or negative for the
+    /// bundle's.
+    pub nms_iou: f32,
+}
+
+// SAFETY: `repr(C)`, `struct_size` first; numbers.
+unsafe impl Versioned for FrcnnModelOptions {
+    const NAME: &'static str = "frcnn_model_options";
+    const FIRST_SIZE: usize = size_of::<FrcnnModelOptions>();
+}
+
+/// What sessions watch.
+pub(crate) struct Slot {
+    loaded: RwLock<Loaded>,
+    /// That of `loaded`, to be looked at without waiting for a reload.
+    generation: AtomicU64,
+    options: Options,
+}
+
+/// A detector and where it came from.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    pub(crate) detector: Detector,
+    /// 1, and one more for each reload.
+    pub(crate) generation: u64,
+    path: Option<PathBuf>,
+}
+
+impl Slot {
+    fn new(detector: Detector, path: Option<PathBuf>, options: Options) -> Slot {
+        let loaded = RwLock::new(Loaded { detector, generation: 1, path });
+        Slot { loaded, generation: AtomicU64::new(1), options }
+    }
+
+    pub(crate) fn loaded(&self) -> Loaded {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Loads `path`, or the file it came from; on failure everything stays.
+    fn reload(&self, path: Option<PathBuf>) -> Result<(), Failure> {
+        let path = path.or_else(|| self.loaded().path).ok_or_else(|| {
+            Failure::new(
+                FrcnnResult::InvalidArgument,
+                "the model was opened from memory: reload it from a path",
+            )
+        })?;
+        // Frames go on while the new one is made ready.
+        let detector = open(&path, &self.options)?;
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        let generation = loaded.generation + 1;
+        log::info!("{}: model generation {generation}", path.display());
+        *loaded = Loaded { detector, generation, path: Some(path) };
+        self.generation.store(generation, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn open(path: &Path, options: &Options) -> Result<Detector, Failure> {
+    let bundle = Bundle::open(path).map_err(|error| match error {
+        error @ frcnn_bundle::Error::Io { .. } => Failure::new(FrcnnResult::Io, error.to_string()),
+        other => Failure::new(FrcnnResult::Bundle, format!("{}: {other}", path.display())),
+    })?;
+    Ok(Detector::new(bundle, options)?)
+}
+
+/// # Safety
+/// NULL or a structure as `sized::read` wants it.
+unsafe fn options(options: *const FrcnnModelOptions) -> Result<Options, Failure> {
+    if options.is_null() {
+        return Ok(Options::default());
+    }
+    // SAFETY: says the caller.
+    let FrcnnModelOptions { threads, max_detections, score_threshold, nms_iou, .. } =
+        unsafe { sized::read(options) }?;
+    // NaN is not negative, and refused as every other value out of range.
+    let unless_negative = |value: f32| if value < 0.0 { None } else { Some(value) };
+    let unless_zero = |value: u32| (value != 0).then_some(value as usize);
+    Ok(Options {
+        threads: unless_zero(threads),
+        max_detections: unless_zero(max_detections),
+        score_threshold: unless_negative(score_threshold),
+        nms_iou: unless_negative(nms_iou),
+    })
+}
+
+/// # Safety
+/// `path` is a C string.
+unsafe fn path<'a>(path: *const c_char) -> &'a Path {
+    // SAFETY: says the caller.
+    Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()))
+}
+
+fn boxed(slot: Slot) -> *mut FrcnnModel {
+    Box::into_raw(Box::new(FrcnnModel { slot: Arc::new(slot) }))
+}
+
+/// Sets every field of `options` to its default. `struct_size` is sizeof(frcnn_model_options).
+///
+/// # Safety
+/// `options` points at `struct_size` writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_options_init(
+    options: *mut FrcnnModelOptions,
+    struct_size: usize,
+) -> FrcnnResult {
+    guard!(options => {
+        let defaults = FrcnnModelOptions {
+            struct_size,
+            threads: 0,
+            max_detections: 0,
+            score_threshold: -1.0,
+            nms_iou: -1.0,
+        };
+        // SAFETY: says the caller.
+        unsafe { sized::init(options, &defaults, struct_size) }
+    })
+}
+
+/// Opens the bundle at `path`, a `.frcnn` file that `frcnn compile` wrote. `options` may be NULL for the defaults.
+/// `*model`, to be freed by frcnn_model_free, is NULL unless the result is FRCNN_RESULT_OK.
+///
+/// # Safety
+/// `path` is a C string, `options` NULL or valid, `model` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_open(
+    path: *const c_char,
+    options: *const FrcnnModelOptions,
+    model: *mut *mut FrcnnModel,
+) -> FrcnnResult {
+    guard!(path, model => {
+        // SAFETY: says the caller.
+        let (path, options) = unsafe {
+            *model = std::ptr::null_mut();
+            (self::path(path), self::options(options)?)
+        };
+        let detector = open(path, &options)?;
+        log::info!("{}: opened, {} threads", path.display(), detector.threads());
+        // SAFETY: says the caller.
+        unsafe { *model = boxed(Slot::new(detector, Some(path.to_path_buf()), options)) };
+        Ok(())
+    })
+}
+
+/// The same for a bundle in memory, which is copied.
+///
+/// # Safety
+/// `size` bytes are readable at `bytes`; `options` is NULL or valid, `model` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_open_bytes(
+    bytes: *const u8,
+    size: usize,
+    options: *const FrcnnModelOptions,
+    model: *mut *mut FrcnnModel,
+) -> FrcnnResult {
+    guard!(bytes, model => {
+        // SAFETY: says the caller.
+        unsafe { *model = std::ptr::null_mut() };
+        if isize::try_from(size).is_err() {
+            return Err(Failure::new(FrcnnResult::InvalidArgument, "`size` is more than memory has"));
+        }
+        // SAFETY: says the caller; not NULL and not too long.
+        let (bytes, options) = unsafe { (std::slice::from_raw_parts(bytes, size), self::options(options)?) };
+        let bundle = Bundle::from_bytes(bytes).map_err(frcnn::Error::from)?;
+        let detector = Detector::new(bundle, &options)?;
+        // SAFETY: says the caller.
+        unsafe { *model = boxed(Slot::new(detector, None, options)) };
+        Ok(())
+    })
+}
+
+/// Frees a model; NULL is passed over. Its sessions go on.
+///
+/// # Safety
+/// `model` is NULL or from frcnn_model_open or frcnn_model_open_bytes, and is not used any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_free(model: *mut FrcnnModel) {
+    // The result says only that a NULL was passed over.
+    let _ = guard!(model => {
+        // SAFETY: says the caller.
+        drop(unsafe { Box::from_raw(model) });
+        Ok(())
+    });
+}
+
+/// Loads the bundle at `path` in place of the present one; NULL for the path that the model came from last. Takes as
+/// long as opening; other threads detect meanwhile, and every session takes up the new model with its next frame. If
+/// it fails, the present one stays.
+///
+/// # Safety
+/// `model` is valid, `path` NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_reload(model: *const FrcnnModel, path: *const c_char) -> FrcnnResult {
+    guard!(model => {
+        // SAFETY: says the caller.
+        let path = (!path.is_null()).then(|| unsafe { self::path(path) }.to_path_buf());
+        // SAFETY: says the caller.
+        unsafe { &*model }.slot.reload(path)
+    })
+}
+
+/// 1 for a model as it was opened, and one more for each reload that succeeded.
+///
+/// # Safety
+/// `model` is valid, `generation` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_generation(
+    model: *const FrcnnModel,
+    generation: *mut u64,
+) -> FrcnnResult {
+    guard!(model, generation => {
+        // SAFETY: says the caller.
+        unsafe { *generation = (*model).slot.generation() };
+        Ok(())
+    })
+}
+
+/// The number of classes, the background (class 0) counted.
+///
+/// # Safety
+/// `model` is valid, `count` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_class_count(model: *const FrcnnModel, count: *mut usize) -> FrcnnResult {
+    guard!(model, count => {
+        // SAFETY: says the caller.
+        unsafe { *count = (*model).slot.loaded().detector.manifest().classes.len() };
+        Ok(())
+    })
+}
+
+/// Writes the name of a class, in UTF-8 and with its NUL, to `name`, which has room for `size` bytes; a longer name is
+/// cut and gives FRCNN_RESULT_BUFFER_TOO_SMALL. A class that does not exist gives FRCNN_RESULT_INVALID_ARGUMENT.
+///
+/// # Safety
+/// `model` is valid, `size` bytes are writable at `name`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_class_name(
+    model: *const FrcnnModel,
+    class_id: u32,
+    name: *mut c_char,
+    size: usize,
+) -> FrcnnResult {
+    guard!(model, name => {
+        if size == 0 {
+            return Err(Failure::new(FrcnnResult::InvalidArgument, "`size` is 0"));
+        }
+        // SAFETY: says the caller.
+        let detector = unsafe { &*model }.slot.loaded().detector;
+        let classes = &detector.manifest().classes;
+        let class = classes.get(class_id as usize).map_or("", String::as_str);
+        let written = class.floor_char_boundary(size - 1);
+        // SAFETY: `written` and the NUL are at most `size` bytes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(class.as_ptr().cast(), name, written);
+            *name.add(written) = 0;
+        }
+        if class_id as usize >= classes.len() {
+            let message = format!("class {class_id} does not exist: there are {}", classes.len());
+            return Err(Failure::new(FrcnnResult::InvalidArgument, message));
+        }
+        if written < class.len() {
+            let message = format!("the name `{class}` needs {} bytes", class.len() + 1);
+            return Err(Failure::new(FrcnnResult::BufferTooSmall, message));
+        }
+        Ok(())
+    })
+}

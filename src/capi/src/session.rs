@@ -1,0 +1,414 @@
+//! `frcnn_session`: one thread's way from frames to detections.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use frcnn::{BBox, Detections};
+
+use crate::engine::{Engine, Facts};
+use crate::frame::{FrcnnFrame, view};
+use crate::model::FrcnnModel;
+use crate::proposer::FrcnnProposer;
+use crate::result::{Failure, FrcnnResult};
+use crate::sized::{self, Versioned};
+use crate::worker::Worker;
+
+/// The buffers with which a model works on frames of one size after another. One thread at a time may use it; as many
+/// threads as there are sessions may work at once.
+pub struct FrcnnSession {
+    engine: Arc<Mutex<Engine>>,
+    /// From the first frame that is submitted.
+    worker: Option<Worker>,
+    /// Of the last frame that was detected or polled.
+    facts: Facts,
+    /// The caller's, as the runtime reads them.
+    boxes: Vec<BBox>,
+}
+
+/// Choices made when a session is made. frcnn_session_options_init sets the defaults.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FrcnnSessionOptions {
+    /// sizeof(frcnn_session_options).
+    pub struct_size: usize,
+    /// A frcnn_proposer.
+    pub proposer: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+// SAFETY: `repr(C)`, `struct_size` first; integers.
+unsafe impl Versioned for FrcnnSessionOptions {
+    const NAME: &'static str = "frcnn_session_options";
+    const FIRST_SIZE: usize = size_of::<FrcnnSessionOptions>();
+}
+
+/// A box in image pixels, counted from 0; the corners (x1, y1) and (x2, y2) belong to it. Never changes within an ABI
+/// version, as arrays of it are handed over.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FrcnnBox {
+    /// Left.
+    pub x1: f32,
+    /// Top.
+    pub y1: f32,
+    /// Right.
+    pub x2: f32,
+    /// Bottom.
+    pub y2: f32,
+}
+
+/// An object. Never changes within an ABI version.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FrcnnDetection {
+    /// From 1; frcnn_model_class_name tells its name.
+    pub class_id: u32,
+    /// 0 to 1.
+    pub score: f32,
+    /// Where it is, inside the image.
+    pub bbox: FrcnnBox,
+    /// The position of the box that it was found from, among the frame's proposals.
+    pub proposal: u32,
+}
+
+/// What there is to say about the last frame beside its detections. Times are nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FrcnnReport {
+    /// sizeof(frcnn_report).
+    pub struct_size: usize,
+    /// The frame's.
+    pub frame_id: u64,
+    /// Which of the model's reloads looked at the frame: see frcnn_model_generation.
+    pub model_generation: u64,
+    /// Columns of the picture; 0 if it could not be read.
+    pub width: u32,
+    /// Rows of it.
+    pub height: u32,
+    /// Boxes that the network was asked about. With none, it did not run.
+    pub proposals: u64,
+    /// The camera's format to RGB, JPEG included.
+    pub convert_ns: u64,
+    /// Making proposals.
+    pub propose_ns: u64,
+    /// Resizing, means.
+    pub preprocess_ns: u64,
+    /// Convolutional trunk.
+    pub trunk_ns: u64,
+    /// RoI pooling.
+    pub roi_pool_ns: u64,
+    /// Fully connected layers.
+    pub head_ns: u64,
+    /// Box decoding and non-maximum suppression.
+    pub postprocess_ns: u64,
+    /// All of it; 0 if the frame failed.
+    pub total_ns: u64,
+}
+
+// SAFETY: `repr(C)`, `struct_size` first; integers.
+unsafe impl Versioned for FrcnnReport {
+    const NAME: &'static str = "frcnn_report";
+    const FIRST_SIZE: usize = size_of::<FrcnnReport>();
+}
+
+/// What happened to the frames that were submitted. All but those waiting or in work are completed, failed or dropped.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FrcnnStats {
+    /// sizeof(frcnn_stats).
+    pub struct_size: usize,
+    /// Calls of frcnn_session_submit that succeeded.
+    pub submitted: u64,
+    /// Looked at, with or without detections.
+    pub completed: u64,
+    /// Looked at in vain; polling them gives the error.
+    pub failed: u64,
+    /// Never looked at, because a newer frame came before their turn.
+    pub dropped: u64,
+    /// Results given up because 16 newer ones had not been polled.
+    pub forgotten: u64,
+}
+
+// SAFETY: `repr(C)`, `struct_size` first; integers.
+unsafe impl Versioned for FrcnnStats {
+    const NAME: &'static str = "frcnn_stats";
+    const FIRST_SIZE: usize = size_of::<FrcnnStats>();
+}
+
+impl FrcnnReport {
+    fn of(facts: &Facts) -> FrcnnReport {
+        let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        FrcnnReport {
+            struct_size: size_of::<FrcnnReport>(),
+            frame_id: facts.id,
+            model_generation: facts.generation,
+            width: facts.size.0,
+            height: facts.size.1,
+            proposals: facts.proposals as u64,
+            convert_ns: ns(facts.convert),
+            propose_ns: ns(facts.propose),
+            preprocess_ns: ns(facts.stages.preprocess),
+            trunk_ns: ns(facts.stages.trunk),
+            roi_pool_ns: ns(facts.stages.roi_pool),
+            head_ns: ns(facts.stages.head),
+            postprocess_ns: ns(facts.stages.postprocess),
+            total_ns: ns(facts.total),
+        }
+    }
+}
+
+impl FrcnnSession {
+    /// The caller's boxes, or none to have the proposer asked.
+    ///
+    /// # Safety
+    /// `proposals` is NULL or points at `count` boxes.
+    unsafe fn take_boxes(&mut self, proposals: *const FrcnnBox, count: usize) -> Result<bool, Failure> {
+        if proposals.is_null() {
+            return if count == 0 { Ok(false) } else { Err(Failure::null("proposals")) };
+        }
+        if count > isize::MAX as usize / size_of::<FrcnnBox>() {
+            return Err(Failure::new(
+                FrcnnResult::InvalidArgument,
+                "`proposal_count` is more than memory has",
+            ));
+        }
+        // SAFETY: says the caller; not NULL and not too long.
+        let boxes = unsafe { std::slice::from_raw_parts(proposals, count) };
+        self.boxes.clear();
+        self.boxes.extend(boxes.iter().map(|b| BBox::new(b.x1, b.y1, b.x2, b.y2)));
+        Ok(true)
+    }
+}
+
+/// Hands detections over, best first, as many as fit.
+///
+/// # Safety
+/// `capacity` detections are writable at `to`, and `count` is.
+unsafe fn hand_over(
+    found: &Detections,
+    to: *mut FrcnnDetection,
+    capacity: usize,
+    count: *mut usize,
+) -> Result<(), Failure> {
+    for (i, d) in found.iter().take(capacity).enumerate() {
+        let bbox = FrcnnBox { x1: d.bbox.x1, y1: d.bbox.y1, x2: d.bbox.x2, y2: d.bbox.y2 };
+        let detection =
+            FrcnnDetection { class_id: d.class_id.into(), score: d.score, bbox, proposal: d.proposal };
+        // SAFETY: `i` is below `capacity`.
+        unsafe { to.add(i).write(detection) };
+    }
+    // SAFETY: says the caller.
+    unsafe { *count = found.len() };
+    if found.len() > capacity {
+        let message = format!("{} detections do not fit into an array of {capacity}", found.len());
+        return Err(Failure::new(FrcnnResult::BufferTooSmall, message));
+    }
+    Ok(())
+}
+
+/// Sets every field of `options` to its default. `struct_size` is sizeof(frcnn_session_options).
+///
+/// # Safety
+/// `options` points at `struct_size` writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_session_options_init(
+    options: *mut FrcnnSessionOptions,
+    struct_size: usize,
+) -> FrcnnResult {
+    guard!(options => {
+        let defaults = FrcnnSessionOptions { struct_size, proposer: FrcnnProposer::Grid as u32, reserved: 0 };
+        // SAFETY: says the caller.
+        unsafe { sized::init(options, &defaults, struct_size) }
+    })
+}
+
+/// Makes a session of a model. `options` may be NULL for the defaults. `*session`, to be freed by frcnn_session_free, is
+/// NULL unless the result is FRCNN_RESULT_OK.
+///
+/// # Safety
+/// `model` is valid, `options` NULL or valid, `session` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_session_new(
+    model: *const FrcnnModel,
+    options: *const FrcnnSessionOptions,
+    session: *mut *mut FrcnnSession,
+) -> FrcnnResult {
+    guard!(model, session => {
+        // SAFETY: says the caller.
+        unsafe { *session = std::ptr::null_mut() };
+        let mut proposer = FrcnnProposer::Grid;
+        if !options.is_null() {
+            // SAFETY: says the caller.
+            let options = unsafe { sized::read(options) }?;
+            let refused = |message: String| Failure::new(FrcnnResult::InvalidArgument, message);
+            if options.reserved != 0 {
+                return Err(refused("frcnn_session_options: `reserved` must be 0".into()));
+            }
+            proposer = FrcnnProposer::from_number(options.proposer)
+                .ok_or_else(|| refused(format!("{} is no proposer", options.proposer)))?;
+        }
+        // SAFETY: says the caller.
+        let slot = unsafe { &*model }.slot.clone();
+        let engine = Arc::new(Mutex::new(Engine::new(slot, proposer)));
+        let made = FrcnnSession { engine, worker: None, facts: Facts::default(), boxes: Vec::new() };
+        // SAFETY: says the caller.
+        unsafe { *session = Box::into_raw(Box::new(made)) };
+        Ok(())
+    })
+}
+
+/// Frees a session; NULL is passed over. Waits for a frame in work; frames and results not fetched are given up.
+///
+/// # Safety
+/// `session` is NULL or from frcnn_session_new, and is not used any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_session_free(session: *mut FrcnnSession) {
+    // The result says only that a NULL was passed over.
+    let _ = guard!(session => {
+        // SAFETY: says the caller.
+        drop(unsafe { Box::from_raw(session) });
+        Ok(())
+    });
+}
+
+/// Detects objects in a frame, and returns when that is done.
+///
+/// `proposals` are the `proposal_count` boxes to look at; an invalid one (a corner not finite, or x2 < x1, or y2 < y1)
+/// is passed over. NULL asks the session's proposer. `detections` takes up to `capacity` detections, best first, and
+/// `*count` tells how many were found: if more than `capacity`, the result is FRCNN_RESULT_BUFFER_TOO_SMALL.
+/// FRCNN_MAX_DETECTIONS are always enough. `detections` may be NULL if `capacity` is 0.
+///
+/// # Safety
+/// `session` and `frame` are valid; `proposals` and `detections` have as many elements as stated; `count` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_session_detect(
+    session: *mut FrcnnSession,
+    frame: *const FrcnnFrame,
+    proposals: *const FrcnnBox,
+    proposal_count: usize,
+    detections: *mut FrcnnDetection,
+    capacity: usize,
+    count: *mut usize,
+) -> FrcnnResult {
+    guard!(session, frame, count => {
+        // SAFETY: says the caller.
+        let (session, image) = unsafe {
+            *count = 0;
+            (&mut *session, view(frame)?)
+        };
+        if detections.is_null() && capacity > 0 {
+            return Err(Failure::null("detections"));
+        }
+        // SAFETY: says the caller.
+        let given = unsafe { session.take_boxes(proposals, proposal_count) }?;
+        let found = {
+            let mut engine = session.engine.lock().unwrap_or_else(PoisonError::into_inner);
+            engine.run(&image, given.then_some(&session.boxes[..]), &mut session.facts)?
+        };
+        // SAFETY: says the caller.
+        unsafe { hand_over(&found, detections, capacity, count) }
+    })
+}
+
+/// Leaves a copy of a frame to the session's own thread and returns at once; frcnn_session_poll gives its detections.
+///
+/// One frame waits while another is in work. A newer one takes its place, and frcnn_stats.dropped counts the older.
+///
+/// # Safety
+/// As of frcnn_session_detect.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_session_submit(
+    session: *mut FrcnnSession,
+    frame: *const FrcnnFrame,
+    proposals: *const FrcnnBox,
+    proposal_count: usize,
+) -> FrcnnResult {
+    guard!(session, frame => {
+        // SAFETY: says the caller.
+        let (session, image) = unsafe { (&mut *session, view(frame)?) };
+        // SAFETY: says the caller.
+        let given = unsafe { session.take_boxes(proposals, proposal_count) }?;
+        if session.worker.is_none() {
+            session.worker = Some(Worker::start(session.engine.clone())?);
+        }
+        if let Some(worker) = &session.worker {
+            worker.submit(&image, given.then_some(&session.boxes[..]));
+        }
+        Ok(())
+    })
+}
+
+/// Fetches the result of the oldest submitted frame that has one; waits up to `timeout_ms` milliseconds while frames are
+/// in work. Detections are handed over as by frcnn_session_detect, and frcnn_session_report tells which frame it was.
+///
+/// FRCNN_RESULT_NOT_READY: none is done yet. FRCNN_RESULT_IDLE: none is in work. Another code is that of the frame.
+///
+/// # Safety
+/// As of frcnn_session_detect.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_session_poll(
+    session: *mut FrcnnSession,
+    timeout_ms: u32,
+    detections: *mut FrcnnDetection,
+    capacity: usize,
+    count: *mut usize,
+) -> FrcnnResult {
+    guard!(session, count => {
+        // SAFETY: says the caller.
+        let session = unsafe {
+            *count = 0;
+            &mut *session
+        };
+        if detections.is_null() && capacity > 0 {
+            return Err(Failure::null("detections"));
+        }
+        let Some(worker) = &session.worker else {
+            return Err(Failure::new(FrcnnResult::Idle, "no frame was submitted"));
+        };
+        let done = worker.poll(Duration::from_millis(timeout_ms.into()))?;
+        session.facts = done.facts;
+        // SAFETY: says the caller.
+        unsafe { hand_over(&done.outcome?, detections, capacity, count) }
+    })
+}
+
+/// Tells about the last frame that frcnn_session_detect or frcnn_session_poll gave a result of.
+///
+/// # Safety
+/// `session` is valid, `report` writable with its `struct_size` set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_session_report(
+    session: *const FrcnnSession,
+    report: *mut FrcnnReport,
+) -> FrcnnResult {
+    guard!(session, report => {
+        // SAFETY: says the caller.
+        unsafe { sized::write(report, &FrcnnReport::of(&(*session).facts)) }
+    })
+}
+
+/// Counts the frames that were submitted.
+///
+/// # Safety
+/// `session` is valid, `stats` writable with its `struct_size` set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_session_stats(
+    session: *const FrcnnSession,
+    stats: *mut FrcnnStats,
+) -> FrcnnResult {
+    guard!(session, stats => {
+        // SAFETY: says the caller.
+        let counts = unsafe { &*session }.worker.as_ref().map(Worker::counts).unwrap_or_default();
+        let counted = FrcnnStats {
+            struct_size: size_of::<FrcnnStats>(),
+            submitted: counts.submitted,
+            completed: counts.completed,
+            failed: counts.failed,
+            dropped: counts.dropped,
+            forgotten: counts.forgotten,
+        };
+        // SAFETY: says the caller.
+        unsafe { sized::write(stats, &counted) }
+    })
+}

@@ -1,0 +1,174 @@
+//! Submit and poll: a thread that always takes the newest frame.
+//!
+//! ```text
+//! submit ──► waiting (one frame; a newer one takes its place) ──► engine ──► done (a few results) ──► poll
+//! ```
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use frcnn::{BBox, Detections};
+
+use crate::engine::{Engine, Facts};
+use crate::frame::Image;
+use crate::result::{Failure, FrcnnResult};
+
+/// Results kept for a caller that polls seldom; then the oldest is forgotten.
+const RESULTS_KEPT: usize = 16;
+
+/// A frame's outcome.
+pub(crate) struct Done {
+    pub(crate) facts: Facts,
+    pub(crate) outcome: Result<Detections, Failure>,
+}
+
+/// What happened to the frames so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Counts {
+    pub(crate) submitted: u64,
+    /// Looked at, with or without detections.
+    pub(crate) completed: u64,
+    /// Looked at in vain: the outcome is an error.
+    pub(crate) failed: u64,
+    /// Never looked at: a newer frame came first.
+    pub(crate) dropped: u64,
+    /// Outcomes that nobody fetched in time.
+    pub(crate) forgotten: u64,
+}
+
+struct Job {
+    image: Image<Vec<u8>>,
+    proposals: Option<Vec<BBox>>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Option<Job>,
+    /// A job whose buffers can be used again.
+    spare: Option<Job>,
+    busy: bool,
+    done: VecDeque<Done>,
+    counts: Counts,
+    stop: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's thread. Dropping it waits for the frame in work.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    pub(crate) fn start(engine: Arc<Mutex<Engine>>) -> Result<Worker, Failure> {
+        let shared = Arc::<Shared>::default();
+        let theirs = shared.clone();
+        let thread =
+            std::thread::Builder::new().name("frcnn-session".into()).spawn(move || work(&theirs, &engine));
+        let thread = thread.map_err(|error| {
+            Failure::new(FrcnnResult::Internal, format!("cannot start a session's thread: {error}"))
+        })?;
+        Ok(Worker { shared, thread: Some(thread) })
+    }
+
+    /// Leaves a copy of the frame to the thread, in place of one that is still waiting.
+    pub(crate) fn submit(&self, image: &Image<&[u8]>, proposals: Option<&[BBox]>) {
+        let mut state = self.shared.lock();
+        state.counts.submitted += 1;
+        let mut job = match state.waiting.take() {
+            Some(older) => {
+                state.counts.dropped += 1;
+                log::debug!("frame {} is dropped for frame {}", older.image.id, image.id);
+                older
+            }
+            None => state.spare.take().unwrap_or_else(|| Job { image: Image::empty(), proposals: None }),
+        };
+        image.copy_into(&mut job.image);
+        job.proposals = proposals.map(|boxes| {
+            let mut copy = job.proposals.take().unwrap_or_default();
+            copy.clear();
+            copy.extend_from_slice(boxes);
+            copy
+        });
+        state.waiting = Some(job);
+        self.shared.changed.notify_all();
+    }
+
+    /// The oldest result that was not fetched yet; waits for one while a frame is in work.
+    pub(crate) fn poll(&self, timeout: Duration) -> Result<Done, Failure> {
+        let state = self.shared.lock();
+        let in_work = |state: &mut State| state.done.is_empty() && (state.busy || state.waiting.is_some());
+        let waited = self.shared.changed.wait_timeout_while(state, timeout, in_work);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match state.done.pop_front() {
+            Some(done) => Ok(done),
+            None if in_work(&mut state) => Err(Failure::new(FrcnnResult::NotReady, "no frame is done yet")),
+            None => Err(Failure::new(FrcnnResult::Idle, "no frame is in work")),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.shared.lock().counts
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // It catches what can panic in it.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(shared: &Shared, engine: &Mutex<Engine>) {
+    loop {
+        let state = shared.lock();
+        let wait = shared.changed.wait_while(state, |state| state.waiting.is_none() && !state.stop);
+        let mut state = wait.unwrap_or_else(PoisonError::into_inner);
+        if state.stop {
+            return;
+        }
+        let Some(job) = state.waiting.take() else { continue };
+        state.busy = true;
+        drop(state);
+
+        let mut facts = Facts { id: job.image.id, ..Facts::default() };
+        let run = || {
+            let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+            engine.run(&job.image.view(), job.proposals.as_deref(), &mut facts)
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(run));
+        let outcome = outcome.unwrap_or_else(|payload| Err(Failure::panicked(&*payload)));
+
+        let mut state = shared.lock();
+        state.busy = false;
+        match outcome {
+            Ok(_) => state.counts.completed += 1,
+            Err(_) => state.counts.failed += 1,
+        }
+        if state.done.len() == RESULTS_KEPT {
+            state.done.pop_front();
+            state.counts.forgotten += 1;
+        }
+        state.done.push_back(Done { facts, outcome });
+        state.spare = Some(job);
+        shared.changed.notify_all();
+    }
+}

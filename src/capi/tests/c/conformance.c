@@ -1,0 +1,468 @@
+/*
+ * Every entry point of frcnn.h, as it should be used and as it should not be.
+ *
+ *     conformance BUNDLE JPEG FRAMES [memory]
+ *
+ * BUNDLE is examples/colours' detector, JPEG a red picture. FRAMES frames are detected one after another; with
+ * `memory`, the resident memory must not grow meanwhile.
+ */
+#include "check.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+static const char *bundle_path;
+
+static int is_red_square(const frcnn_detection *d) {
+    const frcnn_box *b = &d->bbox;
+    return d->class_id == 1 && d->score > 0.9f && fabsf(b->x1 - 24) < 3 && fabsf(b->y1 - 16) < 3 &&
+           fabsf(b->x2 - 55) < 3 && fabsf(b->y2 - 47) < 3 && d->proposal == 0;
+}
+
+static frcnn_model *open_model(void) {
+    frcnn_model *model = NULL;
+    EXPECT(OK, frcnn_model_open(bundle_path, NULL, &model));
+    return model;
+}
+
+static frcnn_session *new_session(const frcnn_model *model) {
+    frcnn_session *session = NULL;
+    EXPECT(OK, frcnn_session_new(model, NULL, &session));
+    return session;
+}
+
+static void versions(void) {
+    CHECK(frcnn_abi_version() == FRCNN_ABI_VERSION);
+    CHECK(strchr(frcnn_version(), '.') != NULL);
+    CHECK(strcmp(frcnn_last_error_message(), "") == 0);
+    CHECK(strcmp(frcnn_result_name(FRCNN_RESULT_OK), "FRCNN_RESULT_OK") == 0);
+    CHECK(strcmp(frcnn_result_name(12345), "unknown") == 0);
+}
+
+static void null_pointers(void) {
+    frcnn_model *model = open_model();
+    frcnn_session *session = new_session(model);
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_RGB24);
+    frcnn_detection found[4];
+    frcnn_report report = {.struct_size = sizeof report};
+    frcnn_stats stats = {.struct_size = sizeof stats};
+    size_t count;
+    uint64_t generation;
+    char name[8];
+
+    EXPECT(NULL_POINTER, frcnn_model_options_init(NULL, sizeof(frcnn_model_options)));
+    EXPECT(NULL_POINTER, frcnn_model_open(NULL, NULL, &(frcnn_model *){NULL}));
+    CHECK(strstr(frcnn_last_error_message(), "`path`") != NULL);
+    EXPECT(NULL_POINTER, frcnn_model_open(bundle_path, NULL, NULL));
+    EXPECT(NULL_POINTER, frcnn_model_open_bytes(NULL, 1, NULL, &(frcnn_model *){NULL}));
+    EXPECT(NULL_POINTER, frcnn_model_open_bytes((const uint8_t *)"", 0, NULL, NULL));
+    EXPECT(NULL_POINTER, frcnn_model_reload(NULL, bundle_path));
+    EXPECT(NULL_POINTER, frcnn_model_generation(NULL, &generation));
+    EXPECT(NULL_POINTER, frcnn_model_generation(model, NULL));
+    EXPECT(NULL_POINTER, frcnn_model_class_count(NULL, &count));
+    EXPECT(NULL_POINTER, frcnn_model_class_count(model, NULL));
+    EXPECT(NULL_POINTER, frcnn_model_class_name(NULL, 1, name, sizeof name));
+    EXPECT(NULL_POINTER, frcnn_model_class_name(model, 1, NULL, sizeof name));
+    EXPECT(NULL_POINTER, frcnn_session_options_init(NULL, sizeof(frcnn_session_options)));
+    EXPECT(NULL_POINTER, frcnn_session_new(NULL, NULL, &(frcnn_session *){NULL}));
+    EXPECT(NULL_POINTER, frcnn_session_new(model, NULL, NULL));
+    EXPECT(NULL_POINTER, frcnn_session_detect(NULL, &p.frame, BOXES, 3, found, 4, &count));
+    EXPECT(NULL_POINTER, frcnn_session_detect(session, NULL, BOXES, 3, found, 4, &count));
+    EXPECT(NULL_POINTER, frcnn_session_detect(session, &p.frame, NULL, 3, found, 4, &count));
+    EXPECT(NULL_POINTER, frcnn_session_detect(session, &p.frame, BOXES, 3, NULL, 4, &count));
+    EXPECT(NULL_POINTER, frcnn_session_detect(session, &p.frame, BOXES, 3, found, 4, NULL));
+    EXPECT(NULL_POINTER, frcnn_session_submit(NULL, &p.frame, BOXES, 3));
+    EXPECT(NULL_POINTER, frcnn_session_submit(session, NULL, BOXES, 3));
+    EXPECT(NULL_POINTER, frcnn_session_submit(session, &p.frame, NULL, 3));
+    EXPECT(NULL_POINTER, frcnn_session_poll(NULL, 0, found, 4, &count));
+    EXPECT(NULL_POINTER, frcnn_session_poll(session, 0, NULL, 4, &count));
+    EXPECT(NULL_POINTER, frcnn_session_poll(session, 0, found, 4, NULL));
+    EXPECT(NULL_POINTER, frcnn_session_report(NULL, &report));
+    EXPECT(NULL_POINTER, frcnn_session_report(session, NULL));
+    EXPECT(NULL_POINTER, frcnn_session_stats(NULL, &stats));
+    EXPECT(NULL_POINTER, frcnn_session_stats(session, NULL));
+    p.frame.planes[0].data = NULL;
+    EXPECT(NULL_POINTER, frcnn_session_detect(session, &p.frame, BOXES, 3, found, 4, &count));
+    frcnn_session_free(NULL);
+    frcnn_model_free(NULL);
+    frcnn_session_free(session);
+    frcnn_model_free(model);
+}
+
+static void structure_sizes(void) {
+    frcnn_model *model = open_model();
+    frcnn_session *session = new_session(model);
+    frcnn_model_options options;
+    EXPECT(STRUCT_SIZE, frcnn_model_options_init(&options, 3));
+    EXPECT(OK, frcnn_model_options_init(&options, sizeof options));
+    CHECK(options.struct_size == sizeof options && options.threads == 0 && options.score_threshold < 0);
+    frcnn_model *other;
+    options.struct_size = 0;
+    EXPECT(STRUCT_SIZE, frcnn_model_open(bundle_path, &options, &other));
+    CHECK(other == NULL && strstr(frcnn_last_error_message(), "sizeof") != NULL);
+    options.struct_size = sizeof options;
+    options.score_threshold = 2;
+    EXPECT(INVALID_ARGUMENT, frcnn_model_open(bundle_path, &options, &other));
+    options.score_threshold = NAN;
+    EXPECT(INVALID_ARGUMENT, frcnn_model_open(bundle_path, &options, &other));
+    options.score_threshold = 0.5f;
+    options.threads = 1000000;
+    EXPECT(INVALID_ARGUMENT, frcnn_model_open(bundle_path, &options, &other));
+
+    frcnn_session_options session_options;
+    frcnn_session *unmade;
+    EXPECT(OK, frcnn_session_options_init(&session_options, sizeof session_options));
+    session_options.proposer = 77;
+    EXPECT(INVALID_ARGUMENT, frcnn_session_new(model, &session_options, &unmade));
+    CHECK(unmade == NULL);
+
+    /* A caller with a newer header: fine while its new fields are zero. */
+    struct {
+        frcnn_frame frame;
+        uint64_t newer;
+    } wide;
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_RGB24);
+    frcnn_detection found[4];
+    size_t count;
+    wide.frame = p.frame;
+    wide.newer = 0;
+    wide.frame.struct_size = sizeof wide;
+    EXPECT(OK, frcnn_session_detect(session, &wide.frame, BOXES, 3, found, 4, &count));
+    wide.newer = 1;
+    EXPECT(STRUCT_SIZE, frcnn_session_detect(session, &wide.frame, BOXES, 3, found, 4, &count));
+    wide.frame.struct_size = SIZE_MAX;
+    EXPECT(STRUCT_SIZE, frcnn_session_detect(session, &wide.frame, BOXES, 3, found, 4, &count));
+    frcnn_report report = {0};
+    frcnn_stats stats = {0};
+    EXPECT(STRUCT_SIZE, frcnn_session_report(session, &report));
+    EXPECT(STRUCT_SIZE, frcnn_session_stats(session, &stats));
+    frcnn_session_free(session);
+    frcnn_model_free(model);
+}
+
+static void opening(void) {
+    frcnn_model *model = (frcnn_model *)1;
+    EXPECT(IO, frcnn_model_open("/nowhere/model.frcnn", NULL, &model));
+    CHECK(model == NULL && strstr(frcnn_last_error_message(), "/nowhere/model.frcnn") != NULL);
+    EXPECT(BUNDLE, frcnn_model_open_bytes((const uint8_t *)"not a bundle", 12, NULL, &model));
+    CHECK(model == NULL);
+
+    FILE *file = fopen(bundle_path, "rb");
+    CHECK(file != NULL && fseek(file, 0, SEEK_END) == 0);
+    size_t size = (size_t)ftell(file);
+    rewind(file);
+    uint8_t *bytes = malloc(size);
+    CHECK(bytes != NULL && fread(bytes, 1, size, file) == size);
+    fclose(file);
+    EXPECT(OK, frcnn_model_open_bytes(bytes, size, NULL, &model));
+    EXPECT(INVALID_ARGUMENT, frcnn_model_reload(model, NULL));
+    bytes[size / 2] ^= 1;
+    frcnn_model *damaged;
+    EXPECT(BUNDLE, frcnn_model_open_bytes(bytes, size, NULL, &damaged));
+    free(bytes);
+
+    size_t classes;
+    char name[32], cut[3];
+    EXPECT(OK, frcnn_model_class_count(model, &classes));
+    CHECK(classes == 4);
+    EXPECT(OK, frcnn_model_class_name(model, 2, name, sizeof name));
+    CHECK(strcmp(name, "green") == 0);
+    EXPECT(BUFFER_TOO_SMALL, frcnn_model_class_name(model, 2, cut, sizeof cut));
+    CHECK(strcmp(cut, "gr") == 0);
+    EXPECT(INVALID_ARGUMENT, frcnn_model_class_name(model, 4, name, sizeof name));
+    CHECK(name[0] == '\0');
+    EXPECT(INVALID_ARGUMENT, frcnn_model_class_name(model, 1, name, 0));
+    frcnn_model_free(model);
+}
+
+static void formats(const char *jpeg_path) {
+    frcnn_model *model = open_model();
+    frcnn_session *session = new_session(model);
+    frcnn_model_free(model); /* Its session goes on. */
+    frcnn_detection found[FRCNN_MAX_DETECTIONS];
+    size_t count;
+    picture p;
+    for (uint32_t format = FRCNN_PIXEL_FORMAT_RGB24; format < FRCNN_PIXEL_FORMAT_MJPEG; format++) {
+        draw(&p, format);
+        EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 3, found, FRCNN_MAX_DETECTIONS, &count));
+        if (format == FRCNN_PIXEL_FORMAT_GRAY8) {
+            CHECK(count == 0);
+        } else {
+            CHECK(count == 1 && is_red_square(&found[0]));
+        }
+        /* The last row needs no padding behind it, but every byte of itself. */
+        for (int i = 0; i < 3 && p.frame.planes[i].data != NULL; i++) {
+            frcnn_frame bad = p.frame;
+            bad.planes[i].size -= 1;
+            EXPECT(FRAME, frcnn_session_detect(session, &bad, BOXES, 3, found, 4, &count));
+            CHECK(count == 0);
+            bad = p.frame;
+            bad.planes[i].stride -= 1;
+            EXPECT(FRAME, frcnn_session_detect(session, &bad, BOXES, 3, found, 4, &count));
+            bad.planes[i].stride = SIZE_MAX;
+            EXPECT(FRAME, frcnn_session_detect(session, &bad, BOXES, 3, found, 4, &count));
+        }
+    }
+    draw(&p, FRCNN_PIXEL_FORMAT_NV12);
+    frcnn_frame bad = p.frame;
+    bad.width = 0;
+    EXPECT(FRAME, frcnn_session_detect(session, &bad, BOXES, 3, found, 4, &count));
+    bad.width = bad.height = UINT32_MAX;
+    EXPECT(FRAME, frcnn_session_detect(session, &bad, BOXES, 3, found, 4, &count));
+    bad = p.frame;
+    bad.format = 99;
+    EXPECT(FRAME, frcnn_session_detect(session, &bad, BOXES, 3, found, 4, &count));
+    bad = p.frame;
+    bad.colour = 99;
+    EXPECT(FRAME, frcnn_session_detect(session, &bad, BOXES, 3, found, 4, &count));
+
+    /* JPEG: the picture's own size counts. Half of it is an error, as is nothing at all. */
+    static uint8_t jpeg[1 << 16];
+    FILE *file = fopen(jpeg_path, "rb");
+    CHECK(file != NULL);
+    size_t size = fread(jpeg, 1, sizeof jpeg, file);
+    fclose(file);
+    frcnn_frame frame = {.struct_size = sizeof frame, .format = FRCNN_PIXEL_FORMAT_MJPEG};
+    frame.planes[0] = (frcnn_plane){jpeg, size, 0};
+    EXPECT(OK, frcnn_session_detect(session, &frame, BOXES, 1, found, 4, &count));
+    CHECK(count == 1 && is_red_square(&found[0]));
+    frcnn_report report = {.struct_size = sizeof report};
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(report.width == WIDTH && report.height == HEIGHT && report.proposals == 1 && report.convert_ns > 0 &&
+          report.trunk_ns > 0 && report.total_ns >= report.convert_ns + report.trunk_ns);
+    for (size_t part = 0; part < size - 2; part += size / 7) {
+        frame.planes[0].size = part;
+        EXPECT(DECODE, frcnn_session_detect(session, &frame, BOXES, 1, found, 4, &count));
+    }
+    frcnn_session_free(session);
+}
+
+static void detections_and_proposals(void) {
+    frcnn_model *model = open_model();
+    frcnn_session *session = new_session(model);
+    frcnn_detection found[FRCNN_MAX_DETECTIONS];
+    size_t count;
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_RGB24);
+    EXPECT(BUFFER_TOO_SMALL, frcnn_session_detect(session, &p.frame, BOXES, 3, NULL, 0, &count));
+    CHECK(count == 1);
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 0, found, 4, &count));
+    CHECK(count == 0);
+    frcnn_box invalid[2] = {{NAN, 0, 1, 1}, {50, 50, 10, 10}};
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, invalid, 2, found, 4, &count));
+    CHECK(count == 0);
+    /* NULL asks the built-in proposer. */
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count));
+    CHECK(count >= 1 && found[0].class_id == 1);
+    frcnn_report report = {.struct_size = sizeof report};
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(report.proposals > 100 && report.model_generation == 1);
+    frcnn_session_free(session);
+
+    /* A fixed camera: the square appears after the background was learned. */
+    frcnn_session_options options;
+    EXPECT(OK, frcnn_session_options_init(&options, sizeof options));
+    options.proposer = FRCNN_PROPOSER_MOTION;
+    EXPECT(OK, frcnn_session_new(model, &options, &session));
+    picture empty;
+    draw(&empty, FRCNN_PIXEL_FORMAT_RGB24);
+    memset(empty.bytes, 0, sizeof empty.bytes);
+    for (int i = 0; i < 15; i++) {
+        EXPECT(OK, frcnn_session_detect(session, &empty.frame, NULL, 0, found, 4, &count));
+        EXPECT(OK, frcnn_session_report(session, &report));
+        CHECK(count == 0 && report.proposals == 0 && report.trunk_ns == 0 && report.total_ns > 0);
+    }
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count));
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(count >= 1 && found[0].class_id == 1 && report.proposals > 0 && report.proposals < 2000);
+    frcnn_session_free(session);
+    frcnn_model_free(model);
+}
+
+static void submit_and_poll(void) {
+    frcnn_model *model = open_model();
+    frcnn_session *session = new_session(model);
+    frcnn_detection found[4];
+    frcnn_report report = {.struct_size = sizeof report};
+    frcnn_stats stats = {.struct_size = sizeof stats};
+    size_t count;
+    EXPECT(IDLE, frcnn_session_poll(session, 1000, found, 4, &count));
+    EXPECT(OK, frcnn_session_stats(session, &stats));
+    CHECK(stats.submitted == 0);
+
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_YUYV);
+    enum { FRAMES = 300 };
+    uint64_t polled = 0, last = 0;
+    for (uint64_t id = 1; id <= FRAMES; id++) {
+        p.frame.id = id;
+        EXPECT(OK, frcnn_session_submit(session, &p.frame, BOXES, 3));
+        /* The copy is the library's: the caller's bytes may change at once. */
+        p.bytes[0] ^= 0xff;
+        frcnn_result result = frcnn_session_poll(session, 0, found, 4, &count);
+        if (result == FRCNN_RESULT_NOT_READY || result == FRCNN_RESULT_IDLE) {
+            continue;
+        }
+        EXPECT(OK, result);
+        EXPECT(OK, frcnn_session_report(session, &report));
+        CHECK(count == 1 && is_red_square(&found[0]) && report.frame_id > last);
+        last = report.frame_id;
+        polled++;
+    }
+    for (frcnn_result result; (result = frcnn_session_poll(session, 60000, found, 4, &count)) != FRCNN_RESULT_IDLE;) {
+        EXPECT(OK, result);
+        EXPECT(OK, frcnn_session_report(session, &report));
+        CHECK(report.frame_id > last);
+        last = report.frame_id;
+        polled++;
+    }
+    /* The newest frame is never the one that is dropped. */
+    CHECK(last == FRAMES);
+    EXPECT(OK, frcnn_session_stats(session, &stats));
+    CHECK(stats.submitted == FRAMES && stats.failed == 0 && stats.completed + stats.dropped == FRAMES &&
+          stats.completed == polled + stats.forgotten);
+
+    frcnn_frame garbage = {.struct_size = sizeof garbage, .id = 7, .format = FRCNN_PIXEL_FORMAT_MJPEG};
+    garbage.planes[0] = (frcnn_plane){p.bytes, 100, 0};
+    EXPECT(OK, frcnn_session_submit(session, &garbage, BOXES, 3));
+    EXPECT(DECODE, frcnn_session_poll(session, 60000, found, 4, &count));
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(report.frame_id == 7 && report.total_ns == 0);
+    /* Freed with frames in work and in the queue. */
+    for (int i = 0; i < 3; i++) {
+        EXPECT(OK, frcnn_session_submit(session, &p.frame, NULL, 0));
+    }
+    frcnn_session_free(session);
+    frcnn_model_free(model);
+}
+
+static atomic_int messages;
+static void count_message(uint32_t level, const char *target, const char *message, void *user) {
+    CHECK(level >= FRCNN_LOG_LEVEL_ERROR && level <= FRCNN_LOG_LEVEL_INFO && target != NULL && message != NULL);
+    CHECK(user == &messages);
+    atomic_fetch_add(&messages, 1);
+}
+
+static void reload_and_log(void) {
+    frcnn_model *model = open_model();
+    frcnn_session *session = new_session(model);
+    EXPECT(INVALID_ARGUMENT, frcnn_log_set_callback(count_message, 77, &messages));
+    EXPECT(OK, frcnn_log_set_callback(count_message, FRCNN_LOG_LEVEL_INFO, &messages));
+    uint64_t generation;
+    EXPECT(IO, frcnn_model_reload(model, "/nowhere/model.frcnn"));
+    EXPECT(OK, frcnn_model_generation(model, &generation));
+    CHECK(generation == 1);
+    EXPECT(OK, frcnn_model_reload(model, NULL));
+    EXPECT(OK, frcnn_model_reload(model, bundle_path));
+    EXPECT(OK, frcnn_model_generation(model, &generation));
+    CHECK(generation == 3 && atomic_load(&messages) >= 2);
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_BGR24);
+    frcnn_detection found[4];
+    size_t count;
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 3, found, 4, &count));
+    frcnn_report report = {.struct_size = sizeof report};
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(count == 1 && is_red_square(&found[0]) && report.model_generation == 3);
+    EXPECT(OK, frcnn_log_set_callback(NULL, FRCNN_LOG_LEVEL_TRACE, NULL));
+    int so_far = atomic_load(&messages);
+    EXPECT(OK, frcnn_model_reload(model, NULL));
+    CHECK(atomic_load(&messages) == so_far);
+    frcnn_session_free(session);
+    frcnn_model_free(model);
+}
+
+static void *detect_many(void *model) {
+    frcnn_session *session = new_session(model);
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_I420);
+    for (int i = 0; i < 100; i++) {
+        frcnn_detection found[4];
+        size_t count;
+        EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 3, found, 4, &count));
+        CHECK(count == 1 && is_red_square(&found[0]));
+        /* The message is this thread's own. */
+        EXPECT(NULL_POINTER, frcnn_session_report(session, NULL));
+        CHECK(strstr(frcnn_last_error_message(), "report") != NULL);
+    }
+    frcnn_session_free(session);
+    return NULL;
+}
+
+static void two_threads_with_one_model(void) {
+    frcnn_model *model = open_model();
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) {
+        CHECK(pthread_create(&threads[i], NULL, detect_many, model) == 0);
+    }
+    for (int i = 0; i < 5; i++) {
+        EXPECT(OK, frcnn_model_reload(model, NULL));
+    }
+    for (int i = 0; i < 2; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+    frcnn_model_free(model);
+}
+
+static long resident_kib(void) {
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file != NULL && fscanf(file, "%*d %ld", &pages) == 1);
+    fclose(file);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+static void many_frames(long frames, int measure_memory) {
+    frcnn_model *model = open_model();
+    frcnn_session *session = new_session(model);
+    static picture pictures[8];
+    for (uint32_t format = 0; format < 8; format++) {
+        draw(&pictures[format], format);
+    }
+    long before = 0;
+    for (long i = 0; i < frames; i++) {
+        if (i == frames / 10) {
+            before = resident_kib();
+        }
+        frcnn_detection found[4];
+        size_t count;
+        picture *p = &pictures[i % 8];
+        if (i % 2) {
+            EXPECT(OK, frcnn_session_detect(session, &p->frame, BOXES, 3, found, 4, &count));
+        } else {
+            EXPECT(OK, frcnn_session_submit(session, &p->frame, BOXES, 3));
+            EXPECT(OK, frcnn_session_poll(session, 60000, found, 4, &count));
+        }
+        CHECK(count == (p->frame.format != FRCNN_PIXEL_FORMAT_GRAY8));
+    }
+    long grown = resident_kib() - before;
+    printf("%ld frames, resident memory grew by %ld KiB\n", frames, grown);
+    /* The allocator may still take a page or a few; a leak of 200 bytes a frame would be more. */
+    CHECK(!measure_memory || grown < 1024);
+    frcnn_session_free(session);
+    frcnn_model_free(model);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 4) {
+        fprintf(stderr, "usage: conformance BUNDLE JPEG FRAMES [memory]\n");
+        return 2;
+    }
+    bundle_path = argv[1];
+    versions();
+    null_pointers();
+    structure_sizes();
+    opening();
+    formats(argv[2]);
+    detections_and_proposals();
+    submit_and_poll();
+    reload_and_log();
+    two_threads_with_one_model();
+    many_frames(atol(argv[3]), argc > 4);
+    puts("all entry points conform");
+    return 0;
+}

@@ -1,0 +1,99 @@
+//! A data set and its proposals, as several commands are told of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use frcnn_eval::{Dataset, Format, Location};
+use frcnn_harness::Loaded;
+
+use crate::console;
+use crate::error::Error;
+use crate::inputs::boxes::BoxSource;
+use crate::inputs::decode;
+use crate::inputs::images::Image;
+
+/// Which part of a data set, and where its boxes come from.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DataArgs {
+    /// How the data set lies on disk [default: what is found there]
+    #[arg(long, value_enum)]
+    format: Option<DataFormat>,
+    /// The images to use: ImageSets/Main/SPLIT.txt, or annotations/instances_SPLIT.json
+    #[arg(long, default_value = "test")]
+    pub(crate) split: String,
+    /// The folder of the images, from the data set's [default: JPEGImages, or COCO's SPLIT]
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Boxes to look at (.safetensors or .json) [default: the data set's only proposals*.safetensors, or selective search]
+    #[arg(long, value_name = "FILE")]
+    proposals: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DataFormat {
+    /// Annotations/*.xml, ImageSets/Main/SPLIT.txt, JPEGImages/
+    Voc,
+    /// annotations/instances_SPLIT.json and the images
+    Coco,
+}
+
+impl DataArgs {
+    /// Reads the annotations; `classes` are a detector's, the background first.
+    pub(crate) fn open(&self, root: &Path, classes: Option<&[String]>) -> Result<Dataset, Error> {
+        let location = Location {
+            root: root.to_path_buf(),
+            format: self.format.map(|format| match format {
+                DataFormat::Voc => Format::Voc,
+                DataFormat::Coco => Format::Coco,
+            }),
+            split: self.split.clone(),
+            images: self.images.clone(),
+        };
+        let mut dataset = Dataset::open(&location)?;
+        if let Some([_background, objects @ ..]) = classes {
+            for class in dataset.meet_classes(objects) {
+                console::warning(format_args!(
+                    "the data set has objects of class `{class}`, which the detector does not know: they count as missed"
+                ));
+            }
+        }
+        Ok(dataset)
+    }
+
+    /// Where the boxes come from.
+    pub(crate) fn proposals(&self, root: &Path, dataset: &Dataset) -> Result<BoxSource, Error> {
+        let file = self.proposals.clone().or_else(|| only_proposals(root));
+        BoxSource::open(file.as_deref(), dataset.images.len())
+    }
+
+    /// What changes the detections, for comparing runs.
+    pub(crate) fn settings(&self) -> [(&'static str, String); 3] {
+        let name = |path: &Option<PathBuf>| {
+            path.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+        };
+        [("split", self.split.clone()), ("images", name(&self.images)), ("proposals", name(&self.proposals))]
+    }
+}
+
+/// The file of a data set whose name begins with `proposals`, if there is one and no other.
+fn only_proposals(root: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(root).ok()?.flatten().map(|entry| entry.path());
+    let mut found = entries.filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("proposals") && name.ends_with(".safetensors")
+    });
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// Pixels and boxes of an image.
+pub(crate) fn load(image: &frcnn_eval::Image, proposals: &BoxSource) -> Result<Loaded, frcnn_harness::Error> {
+    let of_image = |error: Error| match error {
+        Error::File { path, problem } => frcnn_harness::Error::File { path, problem },
+        other => frcnn_harness::Error::file(&image.path, other),
+    };
+    let pixels = decode::rgb8(&image.path).map_err(of_image)?;
+    let key = Image { path: image.path.clone(), stem: image.stem.clone() };
+    let boxes = proposals.of(&key, &pixels).map_err(of_image)?.into_owned();
+    Ok(Loaded { pixels, boxes })
+}

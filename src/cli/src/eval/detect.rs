@@ -1,0 +1,129 @@
+//! A bundle's detections on a data set.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use frcnn::{Detector, Options};
+use frcnn_eval::{Dataset, Detection, Problem, RunFile, RunHeader, RunImage};
+use frcnn_harness::{Finished, Shard, run};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{EvalArgs, incomplete};
+use crate::console;
+use crate::data::load;
+use crate::error::Error;
+use crate::files;
+
+/// None if only a part was to be run.
+pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, Vec<Detection>)>, Error> {
+    let scoring = &args.scoring;
+    // Images side by side, each on one thread, is the quickest way through many.
+    let detector = files::open_detector(bundle, &Options { threads: Some(1), ..Options::default() })?;
+    let dataset = scoring.part.open(scoring.data()?, Some(&detector.manifest().classes))?;
+    let proposals = scoring.part.proposals(scoring.data()?, &dataset)?;
+
+    let opened = args.run.as_deref().map(|path| RunFile::open(path, &header(args, &detector, &dataset)));
+    let (mut file, mut found) =
+        opened.transpose()?.map_or((None, Vec::new()), |(file, found)| (Some(file), found));
+    let done = by_stem(&found);
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    let stem = |position: usize| dataset.images.get(position).map_or("", |image| image.stem.as_str());
+    let mine: Vec<usize> = (0..dataset.images.len()).filter(|&position| shard.has(position)).collect();
+    let todo: Vec<usize> =
+        mine.iter().copied().filter(|&position| !done.contains_key(stem(position))).collect();
+
+    let progress = bar(mine.len() as u64);
+    progress.set_position((mine.len() - todo.len()) as u64);
+    let workers = args.threads.map_or_else(workers, usize::from);
+    let mut failed = 0;
+    let load = |image: &frcnn_eval::Image| load(image, &proposals);
+    let outcome = run(&detector, &dataset, &todo, workers, load, |Finished { image, outcome, .. }| {
+        progress.set_message(image.stem.clone());
+        match outcome {
+            Ok((image, _)) => {
+                file.as_mut().map_or(Ok(()), |file| file.add(&image))?;
+                found.push(image);
+            }
+            Err(error) => {
+                failed += 1;
+                progress.suspend(|| console::error(error));
+            }
+        }
+        progress.inc(1);
+        Ok(())
+    });
+    progress.finish_and_clear();
+    outcome?;
+    if failed > 0 {
+        let again = if args.run.is_some() { "; the same command goes on with those" } else { "" };
+        console::error(format_args!("{failed} of {} images failed, so there is no score{again}", mine.len()));
+        return Err(Error::Reported);
+    }
+    if let (Some(shard), Some(path)) = (args.shard, &args.run)
+        && shard != Shard::WHOLE
+    {
+        let text =
+            format!("{}: {} images; `frcnn eval merge` scores all parts\n", path.display(), mine.len());
+        return console::result(&text).map(|()| None);
+    }
+    let detections = detections_of(&dataset, &found, args.run.as_deref().unwrap_or(bundle))?;
+    Ok(Some((dataset, detections)))
+}
+
+/// In the data set's order, so that results do not depend on which image was finished first.
+pub(super) fn detections_of(
+    dataset: &Dataset,
+    images: &[RunImage],
+    path: &Path,
+) -> Result<Vec<Detection>, Error> {
+    let found = by_stem(images);
+    let stems = dataset.stems();
+    if let Some(image) = images.iter().find(|image| !stems.contains_key(image.image.as_str())) {
+        let (id, hint) = (format!("`{}`", image.image), "; name the right --data and --split".to_string());
+        let problem = Problem::Unknown { what: "image", id, hint };
+        return Err(frcnn_eval::Error { path: path.to_path_buf(), problem }.into());
+    }
+    let missing: Vec<&str> = dataset
+        .images
+        .iter()
+        .map(|image| image.stem.as_str())
+        .filter(|stem| !found.contains_key(stem))
+        .collect();
+    if let Some(first) = missing.first() {
+        return Err(incomplete(path, missing.len(), dataset.images.len(), first));
+    }
+    let mut detections = Vec::new();
+    for (position, image) in dataset.images.iter().enumerate() {
+        if let Some(found) = found.get(image.stem.as_str()) {
+            detections.extend(found.detections(dataset, position, path)?);
+        }
+    }
+    Ok(detections)
+}
+
+fn by_stem(images: &[RunImage]) -> HashMap<&str, &RunImage> {
+    images.iter().map(|image| (image.image.as_str(), image)).collect()
+}
+
+/// What must agree for detections to be of one run.
+fn header(args: &EvalArgs, detector: &Detector, dataset: &Dataset) -> RunHeader {
+    let contents = detector.bundle().contents();
+    let weights = contents.sections.iter().fold(0, |hash: u128, section| hash.rotate_left(1) ^ section.hash);
+    let manifest = serde_json::to_string(&contents.manifest).unwrap_or_default();
+    let mut settings: std::collections::BTreeMap<String, String> =
+        args.scoring.part.settings().map(|(key, value)| (key.to_string(), value)).into();
+    settings.insert("weights".to_string(), format!("{weights:032x}"));
+    settings.insert("manifest".to_string(), manifest);
+    settings.insert("number of images".to_string(), dataset.images.len().to_string());
+    RunHeader::new(contents.manifest.classes.iter().skip(1).cloned().collect(), settings)
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// Hidden by itself where standard error is no terminal.
+pub(crate) fn bar(images: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left  {wide_msg}");
+    ProgressBar::new(images).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

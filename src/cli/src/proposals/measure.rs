@@ -1,0 +1,167 @@
+//! How well boxes cover the objects of a data set.
+
+use std::collections::BTreeMap;
+
+use frcnn::BBox;
+use serde::Serialize;
+
+use super::voc::Object;
+
+/// Overlaps at which recall is measured.
+pub(super) const IOUS: [f32; 3] = [0.5, 0.7, 0.9];
+/// Numbers of boxes at which recall is measured, as far as there are so many.
+const COUNTS: [usize; 11] = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000];
+
+/// Objects with the best overlap that the first boxes reach, by class.
+#[derive(Default)]
+pub(super) struct Coverage {
+    classes: BTreeMap<String, Vec<Covered>>,
+    pub(super) images: usize,
+    pub(super) boxes: usize,
+    most: usize,
+    /// Objects that are difficult, or whose box is none.
+    pub(super) passed_over: usize,
+}
+
+/// An object: each number of boxes at which its best overlap rises, and that overlap.
+struct Covered(Vec<(usize, f32)>);
+
+impl Covered {
+    /// The best overlap of the first `boxes` boxes.
+    fn best(&self, boxes: usize) -> f32 {
+        self.0.iter().take_while(|(count, _)| *count <= boxes).last().map_or(0.0, |&(_, iou)| iou)
+    }
+}
+
+/// What is said of a class, or of all.
+#[derive(Serialize)]
+pub(super) struct Row {
+    pub(super) class: String,
+    pub(super) objects: usize,
+    /// Shares of the objects, at [`IOUS`].
+    pub(super) recall: [f64; 3],
+    /// Mean over the objects of the best overlap (ABO).
+    pub(super) average_best_overlap: f64,
+}
+
+/// What is said of a number of boxes.
+#[derive(Serialize)]
+pub(super) struct Point {
+    pub(super) boxes: usize,
+    pub(super) recall: [f64; 3],
+    /// Mean over the classes of ABO.
+    pub(super) mabo: f64,
+}
+
+impl Coverage {
+    /// Takes in an image.
+    pub(super) fn add(&mut self, objects: &[Object], boxes: &[BBox]) {
+        self.images += 1;
+        self.boxes += boxes.len();
+        self.most = self.most.max(boxes.len());
+        for object in objects {
+            let empty = !object.bbox.is_valid() || object.bbox.area(1.0) <= 1.0;
+            if object.difficult || empty {
+                self.passed_over += 1;
+                continue;
+            }
+            let mut rises = Vec::new();
+            let mut best = 0.0;
+            for (i, b) in boxes.iter().enumerate() {
+                let iou = b.iou(&object.bbox, 1.0);
+                if iou > best {
+                    best = iou;
+                    rises.push((i + 1, iou));
+                }
+            }
+            self.classes.entry(object.class.clone()).or_default().push(Covered(rises));
+        }
+    }
+
+    /// Objects that count.
+    pub(super) fn objects(&self) -> usize {
+        self.classes.values().map(Vec::len).sum()
+    }
+
+    /// Each class by name, then all objects together.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let all = self.classes.values().flatten();
+        let classes = self.classes.iter().map(|(class, objects)| row(class, objects.iter()));
+        classes.chain([row("all", all)]).collect()
+    }
+
+    /// Mean over the classes of their ABO, with the first `boxes` boxes of each image.
+    fn mabo(&self, boxes: usize) -> f64 {
+        mean(self.classes.values().map(|objects| mean(objects.iter().map(|o| f64::from(o.best(boxes))))))
+    }
+
+    /// Recall of all objects together against the number of boxes, up to all.
+    pub(super) fn curve(&self) -> Vec<Point> {
+        let counts = COUNTS.into_iter().filter(|&count| count < self.most).chain([self.most]);
+        counts
+            .map(|boxes| Point {
+                boxes,
+                recall: IOUS.map(|iou| recall(self.classes.values().flatten(), boxes, iou)),
+                mabo: self.mabo(boxes),
+            })
+            .collect()
+    }
+}
+
+fn row<'a>(class: &str, objects: impl Iterator<Item = &'a Covered> + Clone) -> Row {
+    Row {
+        class: class.to_string(),
+        objects: objects.clone().count(),
+        recall: IOUS.map(|iou| recall(objects.clone(), usize::MAX, iou)),
+        average_best_overlap: mean(objects.map(|object| f64::from(object.best(usize::MAX)))),
+    }
+}
+
+fn recall<'a>(objects: impl Iterator<Item = &'a Covered>, boxes: usize, iou: f32) -> f64 {
+    mean(objects.map(|object| if object.best(boxes) >= iou { 1.0 } else { 0.0 }))
+}
+
+/// 0 of nothing.
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
+    sum / count.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(class: &str, bbox: BBox) -> Object {
+        Object { class: class.to_string(), bbox, difficult: false }
+    }
+
+    #[test]
+    fn recall_by_hand() {
+        let (cat, dog) = (BBox::new(0.0, 0.0, 9.0, 9.0), BBox::new(50.0, 50.0, 59.0, 59.0));
+        // IoU with the cat: 0.6, then 1; nothing near the dog but the third, with 0.8.
+        let boxes = [BBox::new(0.0, 0.0, 5.0, 9.0), cat, BBox::new(50.0, 50.0, 57.0, 59.0)];
+        let mut coverage = Coverage::default();
+        let hard = Object { difficult: true, ..object("cat", dog) };
+        let inverted = object("cat", BBox::new(5.0, 5.0, 3.0, 9.0));
+        coverage.add(&[object("cat", cat), object("dog", dog), hard, inverted], &boxes);
+        assert_eq!((coverage.objects(), coverage.passed_over), (2, 2));
+        let rows = coverage.rows();
+        assert_eq!(rows.iter().map(|r| r.class.as_str()).collect::<Vec<_>>(), ["cat", "dog", "all"]);
+        assert_eq!(rows[0].recall, [1.0, 1.0, 1.0]);
+        assert_eq!(rows[1].recall, [1.0, 1.0, 0.0]);
+        assert_eq!(rows[2].recall, [1.0, 1.0, 0.5]);
+        assert!((rows[1].average_best_overlap - 0.8).abs() < 1e-6);
+        let curve = coverage.curve();
+        assert_eq!(curve.len(), 1);
+        assert!((curve[0].mabo - 0.9).abs() < 1e-6);
+        assert!((coverage.mabo(1) - 0.3).abs() < 1e-6);
+    }
+
+    #[test]
+    fn nothing_covers_nothing() {
+        let mut coverage = Coverage::default();
+        coverage.add(&[object("cat", BBox::new(0.0, 0.0, 9.0, 9.0))], &[]);
+        assert_eq!(coverage.rows()[1].recall, [0.0; 3]);
+        assert_eq!(Coverage::default().rows()[0].objects, 0);
+    }
+}

@@ -1,0 +1,262 @@
+//! `frcnn proposals`: boxes of a whole data set, made once and kept in a file; and how good they are.
+
+mod measure;
+mod recall;
+mod store;
+mod voc;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use frcnn::{Frame, Grid, Mode, Proposals, Propose, SelectiveSearch};
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use crate::console;
+use crate::error::Error;
+use crate::files;
+use crate::inputs::images::{self, Image, Inputs};
+use crate::inputs::{decode, progress_bar};
+use crate::units::milliseconds;
+use store::{Settings, Store};
+
+/// Make boxes to look at for many images, and measure them
+///
+/// Writes one tensor [N, 4] of uint16 per image, named by the image's stem: x1, y1, x2, y2 in pixels, corners inclusive,
+/// best first. What is done is saved every minute: called again, the command goes on where it was stopped.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  frcnn proposals photos/ -o boxes.safetensors
+  frcnn proposals VOC2007/JPEGImages -o boxes.safetensors --quality --max-proposals 4000
+  frcnn proposals recall --data VOC2007 --split test boxes.safetensors
+
+An image that fails is reported by name and the rest go on; the exit code is then 1.
+Boxes that depend on the frames before (motion) are made by `frcnn detect --proposals-from motion`."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    recall: Option<Recall>,
+    /// JPEG or PNG files; of a folder, its .jpg, .jpeg and .png files by name
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+    /// The file to write, or to continue (.safetensors)
+    #[arg(short, long, value_name = "FILE", required = true)]
+    out: Option<PathBuf>,
+    /// How the boxes are made
+    #[arg(long, value_name = "METHOD", default_value = "selective-search")]
+    from: Method,
+    /// Selective search with 80 strategies in place of 8: more boxes, ten times slower
+    #[arg(long)]
+    quality: bool,
+    /// Boxes per image at most
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    max_proposals: u32,
+    /// Which random order of equally good boxes
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Images that are worked on at once [default: the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Begin anew where FILE exists
+    #[arg(long)]
+    force: bool,
+    /// One JSON object per image and line, in the order in which they are done
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Recall {
+    Recall(recall::Args),
+}
+
+/// Methods that look at one image alone.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Method {
+    SelectiveSearch,
+    Grid,
+}
+
+/// What is done is saved this often.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    match (&args.recall, &args.out) {
+        (Some(Recall::Recall(args)), _) => recall::run(args),
+        (None, Some(out)) => precompute(args, out),
+        (None, None) => Err(Error::Usage("--out FILE is needed".to_string())),
+    }
+}
+
+fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
+    if args.quality && args.from != Method::SelectiveSearch {
+        return Err(Error::Usage("--quality is a mode of selective search".to_string()));
+    }
+    let Inputs { images, mistaken } = images::list(&args.images);
+    let inputs: Vec<&Path> = images.iter().map(|image| image.path.as_path()).collect();
+    files::check_output(out, &inputs)?;
+    refuse_equal_stems(&images)?;
+    let mut store = Store::open(out, args.settings(), args.force)?;
+    mistaken.iter().for_each(console::error);
+    let (known, missing): (Vec<Image>, Vec<Image>) =
+        images.into_iter().partition(|image| store.has(&image.stem));
+
+    let progress = progress_bar(known.len() + missing.len());
+    progress.inc(known.len() as u64);
+    progress.reset_eta();
+    let start = Instant::now();
+    let outcome = make_all(args, &missing, &mut store, &progress);
+    progress.finish_and_clear();
+    // Whatever stopped the work, what is done stays done.
+    store.save()?;
+    let failed = outcome? + mistaken.len();
+    let boxes: usize = missing.iter().map(|image| store.count(&image.stem)).sum();
+    let made = missing.len() + mistaken.len() - failed;
+    if !args.json {
+        console::result(&format!(
+            "{}: {} images, {made} of them new with {boxes} boxes in {:.1} s\n",
+            out.display(),
+            store.len(),
+            start.elapsed().as_secs_f64()
+        ))?;
+    }
+    if failed == 0 {
+        return Ok(());
+    }
+    console::error(format_args!(
+        "{failed} of {} images failed",
+        known.len() + missing.len() + mistaken.len()
+    ));
+    Err(Error::Reported)
+}
+
+impl Args {
+    fn settings(&self) -> Settings {
+        let method = match (self.from, self.quality) {
+            (Method::SelectiveSearch, false) => "selective-search fast",
+            (Method::SelectiveSearch, true) => "selective-search quality",
+            (Method::Grid, _) => "grid",
+        };
+        Settings { method, seed: self.seed, max_proposals: self.max_proposals }
+    }
+
+    /// One for each thread.
+    fn source(&self) -> Box<dyn Propose> {
+        let mode = if self.quality { Mode::Quality } else { Mode::Fast };
+        match self.from {
+            Method::SelectiveSearch => Box::new(SelectiveSearch { mode, seed: self.seed, threads: 1 }),
+            Method::Grid => Box::new(Grid),
+        }
+    }
+
+    fn threads(&self) -> usize {
+        let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.map_or_else(cores, usize::from)
+    }
+}
+
+/// The stem is the key in the file.
+fn refuse_equal_stems(images: &[Image]) -> Result<(), Error> {
+    let mut seen = std::collections::HashMap::new();
+    for image in images {
+        if let Some(before) = seen.insert(&image.stem, &image.path) {
+            let problem = format!("has the same stem as {}; write them to two files", before.display());
+            return Err(Error::file(&image.path, problem));
+        }
+    }
+    Ok(())
+}
+
+/// Gives the number of images that failed.
+fn make_all(
+    args: &Args,
+    images: &[Image],
+    store: &mut Store,
+    progress: &ProgressBar,
+) -> Result<usize, Error> {
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..args.threads().min(images.len()) {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                let mut source = args.source();
+                while let Some(image) = images.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let made = make(source.as_mut(), image, args.max_proposals as usize);
+                    if sender.send((image, made)).is_err() {
+                        // Nobody listens any more: the file cannot be written.
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let (mut failed, mut saved) = (0, Instant::now());
+        // Moved in, so that it is dropped when saving fails and the threads stop.
+        let receiver = receiver;
+        for (image, made) in &receiver {
+            match made {
+                Ok((size, proposals)) => {
+                    store.add(&image.stem, &proposals.boxes);
+                    if args.json {
+                        progress.suspend(|| Line::new(image, size, &proposals).print())?;
+                    }
+                }
+                Err(error) => {
+                    progress.suspend(|| console::error(error));
+                    failed += 1;
+                }
+            }
+            progress.set_message(image.path.display().to_string());
+            progress.inc(1);
+            if saved.elapsed() > SAVE_EVERY {
+                store.save()?;
+                saved = Instant::now();
+            }
+        }
+        Ok(failed)
+    })
+}
+
+fn make(source: &mut dyn Propose, image: &Image, max: usize) -> Result<((u32, u32), Proposals), Error> {
+    let pixels = decode::rgb8(&image.path)?;
+    let frame = Frame::rgb8(pixels.as_raw(), pixels.width(), pixels.height());
+    let frame = frame.map_err(|error| Error::file(&image.path, error))?;
+    Ok((pixels.dimensions(), source.propose(&frame, max)))
+}
+
+/// What `--json` writes of an image.
+#[derive(Serialize)]
+struct Line {
+    image: String,
+    width: u32,
+    height: u32,
+    proposals: usize,
+    /// Without decoding.
+    elapsed_ms: f64,
+}
+
+impl Line {
+    fn new(image: &Image, (width, height): (u32, u32), proposals: &Proposals) -> Line {
+        Line {
+            image: image.path.display().to_string(),
+            width,
+            height,
+            proposals: proposals.boxes.len(),
+            elapsed_ms: milliseconds(proposals.elapsed),
+        }
+    }
+
+    fn print(&self) -> Result<(), Error> {
+        let json = serde_json::to_string(self);
+        console::result(&(json.map_err(|error| Error::file(Path::new(&self.image), error))? + "\n"))
+    }
+}

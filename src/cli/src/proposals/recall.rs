@@ -1,0 +1,143 @@
+//! `frcnn proposals recall`: how many of a data set's objects some box comes near.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::measure::{Coverage, IOUS, Point, Row};
+use super::voc;
+use crate::console;
+use crate::draw::plot::{Curve, plot};
+use crate::error::Error;
+use crate::files;
+use crate::inputs::images::Image;
+use crate::inputs::progress_bar;
+use crate::inputs::proposals::Proposals;
+use crate::tables::Column::{Numbers, Words};
+use crate::tables::{pairs, table};
+
+/// Measure how well boxes cover the objects of a data set
+///
+/// Recall is the share of the objects that some box overlaps by an IoU of at least 0.5, 0.7 and 0.9. ABO is the mean over a
+/// class's objects of the best overlap, MABO the mean of that over the classes. Objects that are difficult or have no area
+/// are passed over.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  frcnn proposals recall --data VOC2007 --split test boxes.safetensors
+  frcnn proposals recall --data VOC2007 --split test boxes.safetensors --plot recall.png
+
+The data set is in PASCAL VOC layout: Annotations/STEM.xml, ImageSets/Main/SPLIT.txt.")]
+pub(super) struct Args {
+    /// Boxes that `frcnn proposals` wrote (.safetensors or .json)
+    #[arg(value_name = "FILE")]
+    proposals: PathBuf,
+    /// The data set's folder
+    #[arg(long, value_name = "VOC_DIR")]
+    data: PathBuf,
+    /// Which of its images
+    #[arg(long, value_name = "NAME", default_value = "test")]
+    split: String,
+    /// Draw recall against the number of boxes
+    #[arg(long, value_name = "PNG")]
+    plot: Option<PathBuf>,
+    /// One JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    images: usize,
+    boxes_per_image: f64,
+    passed_over: usize,
+    ious: [f32; 3],
+    classes: Vec<Row>,
+    mabo: f64,
+    curve: Vec<Point>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Error> {
+    if let Some(path) = &args.plot {
+        files::check_output(path, &[&args.proposals])?;
+    }
+    let stems = voc::stems(&args.data, &args.split)?;
+    let proposals = Proposals::open(&args.proposals, stems.len())?;
+    let mut coverage = Coverage::default();
+    let progress = progress_bar(stems.len());
+    for stem in stems {
+        let path = voc::annotation(&args.data, &stem);
+        let objects = voc::objects(&path)?;
+        coverage.add(&objects, &proposals.of(&Image { path, stem })?);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    if coverage.objects() == 0 {
+        return Err(Error::file(
+            &args.data,
+            format!("the images of `{}` have no objects that count", args.split),
+        ));
+    }
+
+    let report = Report::new(&coverage);
+    if let Some(path) = &args.plot {
+        files::write(path, &report.plot(path)?)?;
+    }
+    if args.json {
+        let json = serde_json::to_string(&report).map_err(|error| Error::file(&args.proposals, error))?;
+        console::result(&(json + "\n"))
+    } else {
+        console::result(&report.text())
+    }
+}
+
+impl Report {
+    fn new(coverage: &Coverage) -> Report {
+        let curve = coverage.curve();
+        Report {
+            images: coverage.images,
+            boxes_per_image: coverage.boxes as f64 / coverage.images.max(1) as f64,
+            passed_over: coverage.passed_over,
+            ious: IOUS,
+            classes: coverage.rows(),
+            mabo: curve.last().map_or(0.0, |point| point.mabo),
+            curve,
+        }
+    }
+
+    fn text(&self) -> String {
+        let share = |value: &f64| format!("{value:.3}");
+        let recall = |row: &[f64; 3]| row.iter().map(share).collect::<Vec<String>>();
+        let at = [Numbers("recall@0.5"), Numbers("@0.7"), Numbers("@0.9")];
+        let classes = table(
+            &[&[Words("class"), Numbers("objects")], &at[..], &[Numbers("ABO")]].concat(),
+            self.classes.iter().map(|row| {
+                let names = vec![row.class.clone(), row.objects.to_string()];
+                [names, recall(&row.recall), vec![share(&row.average_best_overlap)]].concat()
+            }),
+        );
+        let curve = table(
+            &[&[Numbers("first boxes")], &at[..], &[Numbers("MABO")]].concat(),
+            self.curve.iter().map(|point| {
+                [vec![point.boxes.to_string()], recall(&point.recall), vec![share(&point.mabo)]].concat()
+            }),
+        );
+        let summary = pairs(&[
+            ("images", self.images.to_string()),
+            ("boxes per image", format!("{:.0}", self.boxes_per_image)),
+            ("objects passed over", self.passed_over.to_string()),
+            ("MABO", share(&self.mabo)),
+        ]);
+        format!("{summary}\n{classes}\n{curve}")
+    }
+
+    fn plot(&self, path: &Path) -> Result<Vec<u8>, Error> {
+        let curve = |name: String, value: &dyn Fn(&Point) -> f64| Curve {
+            name,
+            points: self.curve.iter().map(|point| (point.boxes as f64, value(point))).collect(),
+        };
+        let recalls =
+            IOUS.iter().enumerate().map(|(i, iou)| curve(format!("recall@{iou}"), &|p| p.recall[i]));
+        let curves: Vec<Curve> = recalls.chain([curve("MABO".to_string(), &|p| p.mabo)]).collect();
+        plot("boxes per image", &curves).map_err(|error| Error::file(path, error))
+    }
+}

@@ -1,0 +1,178 @@
+//! `frcnn compare`, and its page in a browser.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize};
+use serde_json::Value;
+
+use crate::fixture::{Fixture, fails, frcnn, say, shared, stdout, succeed, text};
+
+/// `compare` with the fixture's bundle.
+fn compare(fixture: &Fixture, more: &[&str]) -> Output {
+    frcnn(&[&["compare", &fixture.path("model.frcnn")], more].concat())
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+#[test]
+fn a_bundle_agrees_with_itself_and_its_model() {
+    let fixture = Fixture::get();
+    let photos = fixture.path("photos");
+    let itself =
+        compare(&fixture, &["--against", &fixture.path("model.frcnn"), "--image", &photos, "--json"]);
+    assert!(itself.status.success());
+    let report = json(&itself);
+    assert_eq!((report["agrees"].as_bool(), report["images"].as_array().unwrap().len()), (Some(true), 2));
+    let stages = report["images"][0]["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages.iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    assert_eq!(names[..4], ["data", "conv", "pool5", "fc6"]);
+    for stage in stages {
+        assert_eq!(
+            (&stage["difference"]["max_abs"], &stage["difference"]["worst"]),
+            (&0.0.into(), &Value::Null)
+        );
+    }
+    let drift = &report["images"][0]["detections"];
+    assert!(drift["matched"].as_u64().unwrap() > 0, "{drift}");
+    assert_eq!((&drift["missing"], &drift["extra"]), (&0.into(), &0.into()));
+
+    let (model, manifest) = (fixture.path("model.onnx"), fixture.path("small.json"));
+    let photo = photos + "/a.png";
+    let onnx = compare(&fixture, &["--against", &model, "--manifest", &manifest, "--image", &photo]);
+    assert!(stdout(&onnx).contains("All stages agree"), "{}", stdout(&onnx));
+}
+
+#[test]
+fn the_factored_layer_is_found() {
+    let fixture = Fixture::get();
+    fixture.compile("rank8.frcnn", &["--svd", "fc6=8"]);
+    let (small, photo) = (fixture.path("rank8.frcnn"), fixture.path("photos/a.png"));
+    let output = compare(&fixture, &["--against", &small, "--image", &photo]);
+    fails(&output, 1, &[]);
+    let table = stdout(&output);
+    assert!(
+        table.contains("Stages up to pool5 agree, fc6 does not") && table.contains("factoring"),
+        "{table}"
+    );
+    let wide = compare(&fixture, &["--against", &small, "--image", &photo, "--tolerance", "9"]);
+    assert!(wide.status.success(), "{}", stdout(&wide));
+    let wrong = compare(&fixture, &["--against", &small, "--image", &photo, "--tolerance", "fc5=1"]);
+    fails(&wrong, 2, &["stage `fc5` was not compared", "fc6"]);
+    fails(&compare(&fixture, &["--against", &small]), 2, &["--image"]);
+    fails(&compare(&fixture, &[]), 2, &["--reference"]);
+}
+
+/// A reference of one image of 96 x 128 and two RoIs.
+fn reference(path: &Path, rois: &[usize], scores: f32) {
+    let data = bytes(&(0..3 * 96 * 128).map(|i| (i % 97) as f32).collect::<Vec<f32>>());
+    let boxes = bytes(&[0.0, 8.0, 8.0, 60.0, 60.0, 0.0, 20.0, 10.0, 120.0, 90.0]);
+    let cls_prob = bytes(&[scores; 8]);
+    let view = |shape: &[usize], data| TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap();
+    let tensors = [
+        ("data", view(&[1, 3, 96, 128], &data)),
+        ("rois", view(rois, &boxes)),
+        ("cls_prob", view(&[2, 4], &cls_prob)),
+    ];
+    let metadata = HashMap::from([("device".to_string(), "NVIDIA H200".to_string())]);
+    fs::write(path, serialize(tensors, Some(metadata)).unwrap()).unwrap();
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+#[test]
+fn references_with_mistakes_are_named() {
+    let fixture = Fixture::get();
+    let folder = fixture.fresh("references");
+    let path = folder.join("r.safetensors");
+    reference(&path, &[2, 5], 0.25);
+    let output = compare(&fixture, &["--reference", text(&path), "--json"]);
+    fails(&output, 1, &[]);
+    let report = json(&output);
+    assert_eq!(report["images"][0]["sides"][0]["facts"][0][1], "NVIDIA H200");
+    assert!(report["images"][0]["verdict"].as_str().unwrap().contains("softmax"), "{report}");
+
+    let other = folder.join("other.safetensors");
+    reference(&other, &[2, 5], 0.25);
+    assert!(compare(&fixture, &["--reference", text(&path), "--against", text(&other)]).status.success());
+    reference(&other, &[2, 5], f32::NAN);
+    let output = compare(&fixture, &["--reference", text(&path), "--against", text(&other), "--json"]);
+    assert_eq!(json(&output)["images"][0]["stages"][2]["difference"]["max_abs"], "inf");
+    fails(&output, 1, &[]);
+
+    reference(&path, &[10, 1], 0.25);
+    fails(&compare(&fixture, &["--reference", text(&path)]), 1, &["r.safetensors: `rois` has shape [10, 1]"]);
+    fs::write(&path, "no tensors").unwrap();
+    fails(&compare(&fixture, &["--reference", text(&path)]), 1, &["r.safetensors: not a safetensors file"]);
+    fails(&compare(&fixture, &["--reference", text(&folder.join("absent"))]), 1, &["absent: "]);
+}
+
+#[test]
+fn blood_cells_agree_with_pytorch() {
+    let Some(shared) = shared("blood_cells_agree_with_pytorch") else { return };
+    let model = shared.join("models/bccd-squeezenet");
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("cells.frcnn");
+    succeed(&["compile", text(&model.join("model.onnx")), "-o", text(&bundle), "--quiet"]);
+    let reference = model.join("reference/BloodImage_00007.safetensors");
+    let arguments = ["compare", text(&bundle), "--reference", text(&reference), "--image"];
+    let png = shared.join("data/bccd/PNGImages/BloodImage_00007.png");
+    let page = folder.path().join("page.html");
+    succeed(&[&arguments[..], &[text(&png), "--html", text(&page)]].concat());
+    // Another decoder's pixels: said to be the cause.
+    let jpeg = shared.join("data/bccd/JPEGImages/BloodImage_00007.jpg");
+    let output = frcnn(&[&arguments[..], &[text(&jpeg)]].concat());
+    fails(&output, 1, &[]);
+    assert!(stdout(&output).contains("data differs") && stdout(&output).contains("JPEG decoders differ"));
+}
+
+/// The page works by itself: a browser without network draws both sides' boxes, each on its side of the slider.
+#[test]
+fn the_page_opens_in_a_browser() {
+    let fixture = Fixture::get();
+    fixture.compile("rank4.frcnn", &["--svd", "fc6=4"]);
+    let folder = fixture.fresh("browser");
+    let page = folder.join("page.html");
+    let (small, photo) = (fixture.path("rank4.frcnn"), fixture.path("photos/a.png"));
+    compare(&fixture, &["--against", &small, "--image", &photo, "--html", text(&page)]);
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(!html.contains("src=\"http") && !html.contains("href="), "the page refers to something outside");
+
+    let browse = |more: &[&str]| {
+        let address = format!("file://{}", page.display());
+        let offline =
+            ["--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"];
+        let profile = format!("--user-data-dir={}", folder.join("profile").display());
+        let arguments = [&offline[..], &[&profile, "--window-size=1250,2400"], more, &[&address]].concat();
+        Command::new("chromium").args(arguments).output()
+    };
+    let Ok(dom) = browse(&["--dump-dom"]) else {
+        return say("the_page_opens_in_a_browser: skipped, there is no `chromium`");
+    };
+    let dom = stdout(&dom);
+    assert!(
+        dom.contains("clip-path: inset(0px 50% 0px 0px)")
+            || dom.contains("clip-path: inset(0 50% 0 0)")
+            || dom.contains("clip-path: inset(0px 50% 0px"),
+        "the slider's script has not run: {dom}"
+    );
+    assert!(dom.matches("class=\"mark ").count() > 2 && dom.contains("fc6 does not"));
+
+    let picture = folder.join("page.png");
+    browse(&[&format!("--screenshot={}", picture.display())]).unwrap();
+    let pixels = image::open(&picture).unwrap().into_rgb8();
+    let count = |colour: [u8; 3]| pixels.pixels().filter(|pixel| pixel.0 == colour).count();
+    // The style sheet's colours: bars, and the boxes of either side (pairs, missing, extra).
+    assert!(count([0x00, 0x72, 0xb2]) > 100, "no bars");
+    assert!(
+        count([0xf5, 0xc4, 0x00]) + count([0xe3, 0x34, 0x2f]) + count([0xd5, 0x5e, 0x00]) > 50,
+        "no boxes"
+    );
+}

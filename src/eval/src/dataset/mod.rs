@@ -1,0 +1,164 @@
+//! Images with annotated objects, from a VOC or a COCO folder.
+
+mod coco;
+mod voc;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Region};
+
+/// How a data set lies on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `Annotations/STEM.xml`, `ImageSets/Main/SPLIT.txt`, `JPEGImages/`.
+    Voc,
+    /// `annotations/instances_SPLIT.json`, and the images in `SPLIT/`, `images/SPLIT/` or `images/`.
+    Coco,
+}
+
+/// Where a data set is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Location {
+    /// Its folder; of COCO also its annotation file.
+    pub root: PathBuf,
+    /// How it lies there; found out by what is there if `None`.
+    pub format: Option<Format>,
+    /// Such as `test` or `val2017`.
+    pub split: String,
+    /// The folder of its images, from `root`, if not the format's own.
+    pub images: Option<PathBuf>,
+}
+
+impl Location {
+    /// With the format found out and the images in the format's own folder.
+    pub fn new(root: impl Into<PathBuf>, split: impl Into<String>) -> Location {
+        Location { root: root.into(), format: None, split: split.into(), images: None }
+    }
+}
+
+/// Images, classes, and the objects in them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dataset {
+    /// In the split's order; COCO's by id.
+    pub images: Vec<Image>,
+    /// Names of the object classes, without the background.
+    pub classes: Vec<String>,
+    /// COCO's category ids in the order of the classes; empty for VOC.
+    pub category_ids: Vec<i64>,
+    /// All objects.
+    pub truths: Vec<Truth>,
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// The file's name without its extension: the key of its proposals, and its name in VOC and text files.
+    pub stem: String,
+    /// COCO's id.
+    pub id: Option<i64>,
+    /// The file, which need not exist for scoring.
+    pub path: PathBuf,
+}
+
+/// An annotated object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Truth {
+    /// Position of its image.
+    pub image: usize,
+    /// Position of its class.
+    pub class: usize,
+    /// Where.
+    pub region: Region,
+    /// In square pixels; COCO measures the segmentation, so it is less than the region's.
+    pub area: f64,
+    /// VOC's `difficult`, COCO's `iscrowd`: counts neither as found nor as missed.
+    pub ignore: bool,
+    /// COCO's `iscrowd`: takes in any number of detections, each by how much of it lies inside.
+    pub crowd: bool,
+}
+
+impl Dataset {
+    /// Reads the annotations of a split.
+    ///
+    /// # Errors
+    /// A file is missing, has a mistake, or refers to what is not there; an image, category or annotation occurs twice;
+    /// two images have one stem.
+    pub fn open(location: &Location) -> Result<Dataset, Error> {
+        let format = match location.format {
+            Some(format) => format,
+            None => found_out(&location.root)?,
+        };
+        let dataset = match format {
+            Format::Voc => voc::read(location)?,
+            Format::Coco => coco::read(location)?,
+        };
+        if dataset.images.is_empty() {
+            return Err(Error::syntax(
+                &location.root,
+                format_args!("split `{}` has no images", location.split),
+            ));
+        }
+        Ok(dataset)
+    }
+
+    /// Adds the classes of a detector that no object here has; gives the data set's classes that `names` lacks.
+    ///
+    /// VOC lists its classes nowhere, so those that happen not to be annotated are only known from the detector.
+    pub fn meet_classes(&mut self, names: &[String]) -> Vec<String> {
+        let missing = self.classes.iter().filter(|class| !names.contains(class)).cloned().collect();
+        for name in names {
+            if !self.classes.contains(name) {
+                self.classes.push(name.clone());
+                if let Some(largest) = self.category_ids.iter().max() {
+                    self.category_ids.push(largest + 1);
+                }
+            }
+        }
+        missing
+    }
+
+    /// The position of a class that detections name. VOC lists its classes nowhere, so there a class that no object has
+    /// is added; COCO's list is complete.
+    pub(crate) fn meet_class(&mut self, name: &str) -> Option<usize> {
+        let known = self.class(name);
+        if known.is_none() && self.category_ids.is_empty() {
+            self.classes.push(name.to_string());
+            return Some(self.classes.len() - 1);
+        }
+        known
+    }
+
+    /// The position of a class.
+    pub fn class(&self, name: &str) -> Option<usize> {
+        self.classes.iter().position(|class| class == name)
+    }
+
+    /// Positions of the images by stem.
+    pub fn stems(&self) -> HashMap<String, usize> {
+        self.images.iter().enumerate().map(|(position, image)| (image.stem.clone(), position)).collect()
+    }
+}
+
+fn found_out(root: &Path) -> Result<Format, Error> {
+    if root.is_file() {
+        return Ok(Format::Coco);
+    }
+    std::fs::read_dir(root).map_err(|error| Error::new(root, error))?;
+    if root.join("Annotations").is_dir() && root.join("ImageSets").is_dir() {
+        return Ok(Format::Voc);
+    }
+    if root.join("annotations").is_dir() {
+        return Ok(Format::Coco);
+    }
+    Err(Error::syntax(root, "neither VOC (folders Annotations and ImageSets) nor COCO (folder annotations)"))
+}
+
+/// Two images of one stem would share their proposals and detections.
+fn check_stems(path: &Path, images: &[Image]) -> Result<(), Error> {
+    let mut seen = std::collections::HashSet::new();
+    match images.iter().find(|image| !seen.insert(image.stem.as_str())) {
+        Some(image) => Err(Error::duplicate(path, "image", format_args!("`{}`", image.stem))),
+        None => Ok(()),
+    }
+}

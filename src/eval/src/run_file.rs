@@ -1,0 +1,265 @@
+//! The detections of a run over a data set, written as they are found.
+//!
+//! A file of lines: what was run, then one line per image. A run that was interrupted goes on behind the last whole
+//! line; runs over shards of a data set are merged by reading all their files.
+//!
+//! ```text
+//! {"frcnn_run":1,"classes":["RBC","WBC"],"settings":{"bundle":"6f…","split":"test"}}
+//! {"image":"000004","detections":[{"class":"RBC","score":0.98,"box":[17.0,297.5,133.0,401.0]}]}
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Dataset, Detection, Error, Problem, Region};
+
+/// Version of the format.
+const VERSION: u32 = 1;
+
+/// What was run; files that are merged or continued must agree in all of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunHeader {
+    frcnn_run: u32,
+    /// The detector's classes, without the background.
+    pub classes: Vec<String>,
+    /// Whatever changes the detections or their number: bundle, split, thresholds.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl RunHeader {
+    /// Of a run of these classes with these settings.
+    pub fn new(classes: Vec<String>, settings: BTreeMap<String, String>) -> RunHeader {
+        RunHeader { frcnn_run: VERSION, classes, settings }
+    }
+
+    /// In which setting another run differs.
+    fn difference(&self, other: &RunHeader) -> Option<String> {
+        if self.classes != other.classes {
+            return Some(format!("classes {:?} and {:?}", self.classes, other.classes));
+        }
+        let value = |header: &RunHeader, key| header.settings.get(key).cloned().unwrap_or_default();
+        let key = self
+            .settings
+            .keys()
+            .chain(other.settings.keys())
+            .find(|&key| value(self, key) != value(other, key))?;
+        Some(format!("{key} `{}` and `{}`", value(self, key), value(other, key)))
+    }
+}
+
+/// What was found in one image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunImage {
+    /// Its stem.
+    pub image: String,
+    /// Best first.
+    pub detections: Vec<RunDetection>,
+}
+
+/// One detection of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunDetection {
+    /// The class's name.
+    pub class: String,
+    /// Its probability.
+    pub score: f32,
+    /// x1, y1, x2, y2 in pixels, corners inclusive.
+    pub r#box: [f32; 4],
+}
+
+impl RunImage {
+    /// The detections as they are scored.
+    ///
+    /// # Errors
+    /// A class or the image is not in the data set; `path` is named.
+    pub fn detections(&self, dataset: &Dataset, image: usize, path: &Path) -> Result<Vec<Detection>, Error> {
+        let detection = |found: &RunDetection| {
+            let hint = String::new();
+            let id = format!("`{}`", found.class);
+            let class = dataset
+                .class(&found.class)
+                .ok_or_else(|| Error::new(path, Problem::Unknown { what: "class", id, hint }))?;
+            let region = Region::from_inclusive(found.r#box.map(f64::from));
+            if !found.score.is_finite() || !region.is_finite() {
+                let problem = format!("`{}` has a detection with a number that is not finite", self.image);
+                return Err(Error::syntax(path, problem));
+            }
+            Ok(Detection { image, class, score: f64::from(found.score), region })
+        };
+        self.detections.iter().map(detection).collect()
+    }
+}
+
+/// A run's file, open for more images.
+#[derive(Debug)]
+pub struct RunFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl RunFile {
+    /// Starts a file, or opens one that an earlier run with the same `header` left and gives its images.
+    ///
+    /// # Errors
+    /// The file is of another run, or cannot be read or written.
+    pub fn open(path: &Path, header: &RunHeader) -> Result<(RunFile, Vec<RunImage>), Error> {
+        let io = |error| Error::new(path, error);
+        let (images, keep) = match fs::read(path) {
+            Ok(bytes) if !bytes.is_empty() => {
+                let Contents { header: found, images, whole } = parse(path, &bytes)?;
+                if let Some(difference) = header.difference(&found) {
+                    let problem = format!("is of another run: {difference}; remove it or name another file");
+                    return Err(Error::new(path, Problem::Run(problem)));
+                }
+                (images, whole)
+            }
+            Ok(_) => (Vec::new(), 0),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (Vec::new(), 0),
+            Err(error) => return Err(io(error)),
+        };
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
+        // A line that was cut short by whatever ended the run.
+        file.set_len(keep as u64).map_err(io)?;
+        let mut run = RunFile { path: path.to_path_buf(), file };
+        if keep == 0 {
+            run.line(header)?;
+        }
+        Ok((run, images))
+    }
+
+    /// Adds an image; it is in the file when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn add(&mut self, image: &RunImage) -> Result<(), Error> {
+        self.line(image)
+    }
+
+    fn line(&mut self, value: &impl Serialize) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(value).map_err(|error| Error::syntax(&self.path, error))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|error| Error::new(&self.path, error))
+    }
+}
+
+/// Reads the files of the shards of one run. An image may be in several if what was found is the same.
+///
+/// # Errors
+/// A file cannot be read, is of another run than the first, or has other detections for an image.
+pub fn merge(paths: &[PathBuf]) -> Result<(RunHeader, Vec<RunImage>), Error> {
+    let mut merged: Option<RunHeader> = None;
+    let mut images: Vec<RunImage> = Vec::new();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for path in paths {
+        let bytes = fs::read(path).map_err(|error| Error::new(path, error))?;
+        let contents = parse(path, &bytes)?;
+        let header = merged.get_or_insert_with(|| contents.header.clone());
+        if let Some(difference) = header.difference(&contents.header) {
+            let problem = format!("is of another run than the first file: {difference}");
+            return Err(Error::new(path, Problem::Run(problem)));
+        }
+        for image in contents.images {
+            match seen.get(&image.image).and_then(|&position| images.get(position)) {
+                Some(before) if *before == image => {}
+                Some(_) => {
+                    let problem = format!("has other detections for `{}` than a file before it", image.image);
+                    return Err(Error::new(path, Problem::Run(problem)));
+                }
+                None => {
+                    seen.insert(image.image.clone(), images.len());
+                    images.push(image);
+                }
+            }
+        }
+    }
+    let nothing = || Error::new(Path::new(""), Problem::Run("there are no files to merge".to_string()));
+    Ok((merged.ok_or_else(nothing)?, images))
+}
+
+struct Contents {
+    header: RunHeader,
+    images: Vec<RunImage>,
+    /// Bytes up to the end of the last whole line.
+    whole: usize,
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, Error> {
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |position| position + 1);
+    let mut lines = bytes.get(..whole).unwrap_or_default().split_inclusive(|&byte| byte == b'\n').enumerate();
+    let no_run = || Error::syntax(path, "not a file of `frcnn eval --run`");
+    let (_, first) = lines.next().ok_or_else(no_run)?;
+    let header: RunHeader = serde_json::from_slice(first).map_err(|_| no_run())?;
+    if header.frcnn_run != VERSION {
+        return Err(Error::syntax(path, format_args!("format {}, not {VERSION}", header.frcnn_run)));
+    }
+    let image = |(index, line)| serde_json::from_slice(line).map_err(|error| Error::line(path, index, error));
+    Ok(Contents { header, images: lines.map(image).collect::<Result<_, Error>>()?, whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(split: &str) -> RunHeader {
+        RunHeader::new(vec!["cat".into()], [("split".to_string(), split.to_string())].into())
+    }
+
+    fn image(stem: &str, score: f32) -> RunImage {
+        let detections = vec![RunDetection { class: "cat".into(), score, r#box: [1.0, 2.0, 3.5, 4.1] }];
+        RunImage { image: stem.into(), detections }
+    }
+
+    #[test]
+    fn a_run_goes_on_behind_the_last_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.jsonl");
+        let (mut run, before) = RunFile::open(&path, &header("test")).unwrap();
+        assert!(before.is_empty());
+        run.add(&image("a", 0.1)).unwrap();
+        run.add(&image("b", 0.2)).unwrap();
+        drop(run);
+        let bytes = fs::read(&path).unwrap();
+        for cut in 0..bytes.len() {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let opened = RunFile::open(&path, &header("test"));
+            let lines = bytes[..cut].iter().filter(|&&byte| byte == b'\n').count();
+            if cut > 0 && lines == 0 {
+                assert!(opened.unwrap_err().to_string().contains("run.jsonl: not a file of"));
+                continue;
+            }
+            let (mut run, before) = opened.unwrap();
+            assert_eq!(before.len(), lines.saturating_sub(1), "cut at {cut}");
+            for missing in [image("a", 0.1), image("b", 0.2)].iter().skip(before.len()) {
+                run.add(missing).unwrap();
+            }
+            assert_eq!(fs::read(&path).unwrap(), bytes, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn another_run_is_not_mixed_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["1", "2", "3", "4"].map(|name| folder.path().join(name));
+        let write = |path: &Path, split: &str, images: &[RunImage]| {
+            let (mut run, _) = RunFile::open(path, &header(split)).unwrap();
+            images.iter().for_each(|image| run.add(image).unwrap());
+        };
+        write(&paths[0], "test", &[image("a", 0.1)]);
+        write(&paths[1], "test", &[image("b", 0.2), image("a", 0.1)]);
+        write(&paths[2], "test", &[image("a", 0.3)]);
+        write(&paths[3], "val", &[]);
+        let (_, images) = merge(&paths[..2]).unwrap();
+        assert_eq!(images, [image("a", 0.1), image("b", 0.2)]);
+        let error = merge(&paths[..3]).unwrap_err().to_string();
+        assert!(error.contains("other detections for `a`"), "{error}");
+        let error = merge(&[paths[0].clone(), paths[3].clone()]).unwrap_err().to_string();
+        assert!(error.contains("split `test` and `val`"), "{error}");
+        let error = RunFile::open(&paths[3], &header("test")).unwrap_err().to_string();
+        assert!(error.contains("is of another run"), "{error}");
+        assert!(merge(&[]).is_err());
+    }
+}

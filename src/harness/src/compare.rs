@@ -1,0 +1,259 @@
+//! One side's outputs against the other's, stage by stage and detection by detection.
+
+use frcnn::{BBox, Detector};
+use frcnn_eval::{
+    Drift, Found, Pair, StageResult, Tensor, TensorFile, Tolerances, difference, explain, pair,
+};
+use image::RgbImage;
+use serde::Serialize;
+
+use crate::stages::{Inputs, Stages, blob_from, blob_of, computed, of_photo, tensor_of};
+use crate::{Error, Provenance};
+
+/// Detections are one object's from this overlap on.
+const SAME_OBJECT: f32 = 0.5;
+
+/// How two sides differ on one image.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// The side that is held to be right, and the other.
+    pub sides: [Provenance; 2],
+    /// The stages that both have, in the network's order.
+    pub stages: Vec<StageResult>,
+    /// Stages that could not be compared, and why.
+    pub not_compared: Vec<String>,
+    /// What the stages' errors do to the detections; none where a side has no predictions.
+    pub detections: Option<DetectionResult>,
+    /// In words, where the sides first diverge and what to look at.
+    pub verdict: String,
+    /// The photo, or what `data` shows of it.
+    #[serde(skip)]
+    pub picture: Option<RgbImage>,
+    /// Width and height in image pixels, in which boxes are; the picture may have the blob's size instead.
+    pub size: (u32, u32),
+}
+
+/// The detections of both sides, from the same boxes and thresholds.
+#[derive(Clone, Debug, Serialize)]
+pub struct DetectionResult {
+    /// The reference's.
+    #[serde(skip)]
+    pub reference: Vec<Found>,
+    /// The other side's.
+    #[serde(skip)]
+    pub found: Vec<Found>,
+    /// Those of one object.
+    #[serde(skip)]
+    pub pairs: Vec<Pair>,
+    /// How far apart they are.
+    #[serde(flatten)]
+    pub drift: Drift,
+}
+
+impl Comparison {
+    /// Whether every stage agrees within its tolerance and none had to be left out for its shape.
+    pub fn agrees(&self) -> bool {
+        !self.stages.is_empty() && self.not_compared.is_empty() && self.stages.iter().all(StageResult::agrees)
+    }
+}
+
+/// Names of the two sides: a detector's, or a file's path.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// Of the side that is held to be right.
+    pub reference: &'a str,
+    /// Of the other.
+    pub found: &'a str,
+}
+
+/// A detector against a reference file, on the file's own RoIs.
+///
+/// With the `photo` that the reference was made from, `data` is compared, too; without, the reference's `data` is where
+/// the detector starts. Each stage is computed twice: on what the stages before it gave, and on the reference's own
+/// input, which tells the stage that makes an error from those that pass it on.
+///
+/// # Errors
+/// The reference lacks what is needed to begin with, or the detector cannot run it.
+pub fn with_reference(
+    detector: &Detector,
+    file: &TensorFile,
+    photo: Option<&RgbImage>,
+    tolerances: &Tolerances,
+    names: Names,
+) -> Result<Comparison, Error> {
+    let in_file = |problem: String| Error::file(names.reference.as_ref(), problem);
+    let mut reference = Stages::of_file(file).map_err(in_file)?;
+    if let Some(photo) = photo {
+        reference.size = photo.dimensions();
+    }
+    let sides = [Provenance::of_file(names.reference, file), Provenance::of_detector(names.found, detector)];
+    against(detector, &reference, photo, tolerances, sides).map_err(|error| match error {
+        Error::Runtime(error) => in_file(error.to_string()),
+        Error::Stage(problem) => in_file(problem),
+        other => other,
+    })
+}
+
+/// Two detectors on the same photo and boxes; the first is the reference.
+///
+/// # Errors
+/// A detector cannot run the photo.
+pub fn detectors(
+    [first, second]: [&Detector; 2],
+    photo: &RgbImage,
+    boxes: &[BBox],
+    tolerances: &Tolerances,
+    names: Names,
+) -> Result<Comparison, Error> {
+    let reference = of_photo(first, photo, boxes)?;
+    let sides =
+        [Provenance::of_detector(names.reference, first), Provenance::of_detector(names.found, second)];
+    against(second, &reference, Some(photo), tolerances, sides)
+}
+
+/// Two reference files; `detector` runs nothing, but its manifest makes detections of predictions.
+///
+/// # Errors
+/// A file's metadata or RoIs make no sense.
+pub fn files(
+    detector: &Detector,
+    [first, second]: [&TensorFile; 2],
+    photo: Option<&RgbImage>,
+    tolerances: &Tolerances,
+    names: Names,
+) -> Result<Comparison, Error> {
+    let sides = [Provenance::of_file(names.reference, first), Provenance::of_file(names.found, second)];
+    let read =
+        |file, name: &str| Stages::of_file(file).map_err(|problem| Error::file(name.as_ref(), problem));
+    let (mut reference, found) = (read(first, names.reference)?, read(second, names.found)?);
+    if let Some(photo) = photo {
+        reference.size = photo.dimensions();
+    }
+    let found: Vec<(String, Tensor)> =
+        found.names().filter_map(|name| Some((name.to_string(), found.get(name)?.clone()))).collect();
+    Ok(Side { chained: found, alone: Vec::new() }.compare(detector, &reference, photo, tolerances, sides))
+}
+
+fn against(
+    detector: &Detector,
+    reference: &Stages,
+    photo: Option<&RgbImage>,
+    tolerances: &Tolerances,
+    sides: [Provenance; 2],
+) -> Result<Comparison, Error> {
+    let mut session = detector.session();
+    let reference_blob = reference.get("data").map(|data| blob_from(data, reference.im_scale)).transpose();
+    let reference_blob = reference_blob?;
+    if reference.get("rois").is_some() {
+        reference.rois(detector.bundle().contents().roi_pooling.spatial_scale)?;
+    }
+    let (mut chained, mut alone) = (Vec::new(), Vec::new());
+    let own_blob = match photo {
+        Some(photo) => {
+            let blob = blob_of(&mut session, photo)?;
+            chained.push(("data".to_string(), tensor_of(&blob)));
+            Some(blob)
+        }
+        None => None,
+    };
+    let start = own_blob.as_ref().or(reference_blob.as_ref());
+    let inputs = Inputs {
+        data: start,
+        // A reference that begins behind the trunk.
+        conv: if start.is_none() { reference.get("conv") } else { None },
+        pool5: if start.is_none() && reference.get("conv").is_none() { reference.get("pool5") } else { None },
+    };
+    chained.extend(computed(detector, &mut session, &inputs, reference)?);
+
+    let first = |name: &str, inputs: &Inputs, session: &mut frcnn::Session| -> Result<Option<_>, Error> {
+        let stages = computed(detector, session, inputs, reference)?;
+        Ok(stages.into_iter().find(|(known, _)| known == name))
+    };
+    if own_blob.is_some() && reference_blob.is_some() {
+        let inputs = Inputs { data: reference_blob.as_ref(), ..Inputs::default() };
+        alone.extend(first("conv", &inputs, &mut session)?);
+    }
+    if let Some(conv) = reference.get("conv") {
+        let inputs = Inputs { conv: Some(conv), ..Inputs::default() };
+        alone.extend(first("pool5", &inputs, &mut session)?);
+    }
+    if let Some(pool5) = reference.get("pool5") {
+        let inputs = Inputs { pool5: Some(pool5), ..Inputs::default() };
+        alone.extend(computed(detector, &mut session, &inputs, reference)?);
+    }
+    Ok(Side { chained, alone }.compare(detector, reference, photo, tolerances, sides))
+}
+
+/// What the other side has.
+struct Side {
+    /// Each stage behind its own stages before.
+    chained: Vec<(String, Tensor)>,
+    /// Each stage behind the reference's.
+    alone: Vec<(String, Tensor)>,
+}
+
+impl Side {
+    fn compare(
+        self,
+        detector: &Detector,
+        reference: &Stages,
+        photo: Option<&RgbImage>,
+        tolerances: &Tolerances,
+        sides: [Provenance; 2],
+    ) -> Comparison {
+        let find = |stages: &[(String, Tensor)], name: &str| {
+            stages.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor.clone())
+        };
+        let (mut stages, mut not_compared) = (Vec::new(), Vec::new());
+        for name in reference.names() {
+            let (Some(expected), Some(found)) = (reference.get(name), find(&self.chained, name)) else {
+                continue;
+            };
+            match difference(expected, &found) {
+                Ok(difference_) => stages.push(StageResult {
+                    stage: name.to_string(),
+                    difference: difference_,
+                    alone: find(&self.alone, name).and_then(|alone| difference(expected, &alone).ok()),
+                    tolerance: tolerances.get(name),
+                }),
+                Err(mismatch) => not_compared.push(format!("{name} {mismatch}")),
+            }
+        }
+        let mut verdict = explain(&stages);
+        if let [Some(a), Some(b)] = [&sides[0], &sides[1]].map(|side| side.get("onnx_sha256"))
+            && a != b
+        {
+            verdict += " The sides were made from different ONNX files (see onnx_sha256).";
+        }
+        for problem in &not_compared {
+            verdict += &format!(" Not compared: {problem}.");
+        }
+        let detections = self.detections(detector, reference);
+        let picture = photo.cloned().or_else(|| reference_picture(detector, reference));
+        Comparison { sides, stages, not_compared, detections, verdict, picture, size: reference.size }
+    }
+
+    fn detections(&self, detector: &Detector, reference: &Stages) -> Option<DetectionResult> {
+        let spatial_scale = detector.bundle().contents().roi_pooling.spatial_scale;
+        let (_, boxes) = reference.rois(spatial_scale).ok()?;
+        let mut session = detector.session();
+        let expected = reference.detections(&mut session, &boxes)?;
+        let other = Stages::of(self.chained.clone(), reference);
+        let found = other.detections(&mut session, &boxes)?;
+        let pairs = pair(&expected, &found, SAME_OBJECT);
+        let drift = Drift::new(&expected, &found, &pairs);
+        Some(DetectionResult { reference: expected, found, pairs, drift })
+    }
+}
+
+/// The picture that `data` shows: means added, red first. It has the blob's size.
+fn reference_picture(detector: &Detector, reference: &Stages) -> Option<RgbImage> {
+    let blob = blob_from(reference.get("data")?, reference.im_scale).ok()?;
+    let means = detector.manifest().pixel_means_bgr;
+    let mut pixels = Vec::with_capacity(blob.data.len());
+    for bgr in blob.data.as_chunks::<3>().0 {
+        let [b, g, r]: [u8; 3] = std::array::from_fn(|c| (bgr[c] + means[c]).round().clamp(0.0, 255.0) as u8);
+        pixels.extend([r, g, b]);
+    }
+    RgbImage::from_raw(blob.width as u32, blob.height as u32, pixels)
+}

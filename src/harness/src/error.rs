@@ -1,0 +1,41 @@
+//! Why a run ended early.
+
+use std::path::{Path, PathBuf};
+
+/// Why a run ended early; the text names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something is wrong with one file, or with what was made of it.
+    #[error("{path}: {problem}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// A data set, detections or tensors.
+    #[error(transparent)]
+    Eval(#[from] frcnn_eval::Error),
+    /// The compiler refused.
+    #[error(transparent)]
+    Compile(#[from] frcnn_compiler::Error),
+    /// The runtime refused.
+    #[error(transparent)]
+    Runtime(#[from] frcnn::Error),
+    /// Tensors that are not what a stage reads.
+    #[error("{0}")]
+    Stage(String),
+    /// A picture could not be drawn.
+    #[error("cannot draw: {0}")]
+    Draw(String),
+    /// Whoever called has had enough.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Error {
+    /// That something is wrong with a file.
+    pub fn file(path: &Path, problem: impl std::fmt::Display) -> Error {
+        Error::File { path: path.to_path_buf(), problem: problem.to_string() }
+    }
+}

@@ -1,0 +1,27 @@
+//! Runs Fast R-CNN detectors over data sets and against references, and tells how they did.
+//!
+//! | question | function | page |
+//! |---|---|---|
+//! | What does it find in these images? | [`run()`] | |
+//! | How good is that? | scores of `frcnn-eval` | [`page::evaluation()`] |
+//! | Does it compute what the reference did, and if not, since which stage? | [`compare`] | [`page::comparison()`] |
+//! | How far can its layers be factored before it finds less? | [`sweep`] | [`plot::trade_off()`] |
+//!
+//! This is a crate of its own because of the direction of dependencies: the scorer (`frcnn-eval`) runs no network and the
+//! runtime (`frcnn`) knows no data set, so what needs both, and for the sweep the compiler as well, stands above all
+//! three. The command line only reads arguments and files, and prints what these functions give.
+#![forbid(unsafe_code)]
+
+mod error;
+mod provenance;
+mod run;
+mod stages;
+
+pub mod compare;
+pub mod page;
+pub mod plot;
+pub mod sweep;
+
+pub use error::Error;
+pub use provenance::Provenance;
+pub use run::{Finished, Loaded, Shard, run};

@@ -1,0 +1,100 @@
+//! Selective search: Uijlings, van de Sande, Gevers and Smeulders, "Selective search for object recognition", IJCV 2013.
+//!
+//! ```text
+//!                    ┌ k = 50  ── regions ┬ colour + texture + size + fill ── boxes ┐
+//!       ┌ HSV ─ edges┤                    └          texture + size + fill ── boxes │
+//! frame ┤   └── bins └ k = 100 ── regions … two more                                ├ ranked, distinct
+//!       └ Lab … four more                                                           │
+//!                                       initial regions' boxes of each segmentation ┘
+//! ```
+//!
+//! What strategies have in common is done once: edges are weighed and sorted and pixels put into histogram bins for each
+//! colour space, regions found for each k of those. Other things that make it fast:
+//!
+//! 1. Edge weights are whole 64ths of a grey level, so that counting sorts them.
+//! 2. A root in the union-find holds its size in the place of a parent, and ends of an edge that share a parent are passed
+//!    over before any root is looked for.
+//! 3. A region's histogram is the mean of its parts', so pixels are counted once.
+//! 4. Only neighbours are compared, and again only when one of them has grown; a heap says who is next.
+//! 5. Loops over pixels and histograms are compiled for the CPU's widest vectors too.
+
+pub(crate) mod bins;
+pub(crate) mod colour;
+pub(crate) mod edges;
+mod filter;
+pub(crate) mod group;
+mod rank;
+pub(crate) mod regions;
+pub(crate) mod segment;
+mod strategies;
+mod working;
+
+use std::time::Instant;
+
+use frcnn_core::Frame;
+
+use crate::tasks;
+use crate::{Method, Proposals, Propose};
+use bins::Bins;
+use colour::Planes;
+use edges::Edges;
+use group::group;
+use rank::Ranking;
+use regions::Regions;
+use segment::segment;
+use working::Working;
+
+pub use strategies::Mode;
+
+/// Boxes of regions that differ from what is around them, from small to large.
+///
+/// Images wider than 500 pixels are worked on at that width, higher ones than 1500 at that height; boxes under 20 pixels
+/// there on either side are left out. Time and memory are bounded by that size, whatever the image shows. The same frame
+/// and seed give the same boxes for any number of threads.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectiveSearch {
+    /// Which strategies.
+    pub mode: Mode,
+    /// Decides the random part of the boxes' order.
+    pub seed: u64,
+    /// Threads of the current rayon pool that work on a frame at most; with 1 the caller's does everything.
+    pub threads: usize,
+}
+
+impl Default for SelectiveSearch {
+    /// Fast, seed 0, all threads of the pool.
+    fn default() -> SelectiveSearch {
+        SelectiveSearch { mode: Mode::Fast, seed: 0, threads: usize::MAX }
+    }
+}
+
+impl Propose for SelectiveSearch {
+    fn propose(&mut self, frame: &Frame, max: usize) -> Proposals {
+        let start = Instant::now();
+        let working = Working::new(frame);
+        let (width, height) = (working.width, working.height);
+        let (spaces, scales) = (self.mode.spaces(), self.mode.scales());
+        let similarities = self.mode.similarities();
+
+        let seen = tasks::map(self.threads, spaces.len(), |i| {
+            let planes = Planes::new(spaces[i], &working.rgb);
+            (Edges::new(&planes, width, height), Bins::new(&planes, width))
+        });
+        let regions = tasks::map(self.threads, spaces.len() * scales.len(), |i| {
+            let (edges, bins) = &seen[i / scales.len()];
+            Regions::new(&segment(edges, scales[i % scales.len()]), bins, width)
+        });
+        drop(seen);
+        let groups = tasks::map(self.threads, regions.len() * similarities.len(), |i| {
+            group(&regions[i / similarities.len()], similarities[i % similarities.len()])
+        });
+
+        let mut ranking = Ranking::new(self.seed, width, height);
+        for (regions, groups) in regions.iter().zip(groups.chunks(similarities.len())) {
+            ranking.add_initial(&regions.boxes);
+            groups.iter().for_each(|boxes| ranking.add_grouped(boxes));
+        }
+        let boxes = ranking.finish(max).into_iter().map(|b| working.to_frame(b)).collect();
+        Proposals { boxes, method: Method::SelectiveSearch, elapsed: start.elapsed(), notice: None }
+    }
+}

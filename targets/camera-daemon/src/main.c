@@ -1,0 +1,332 @@
+/*
+ * frcnn-camera: frames from a camera or a pipe, detections to stdout and to an MQTT broker.
+ *
+ * One thread does all the work in one loop: it waits for the source, for signals and for the time to pass. The library
+ * has a thread of its own for live frames, libmosquitto one for the network, the metrics one for their port.
+ */
+#include "metrics.h"
+#include "mqtt.h"
+#include "notify.h"
+#include "options.h"
+#include "report.h"
+#include "source.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    STALL_MS = 5000,        /* Without a frame for so long, a camera is taken for dead. */
+    RETRY_MS = 1000,        /* Before the first attempt to open it again; doubles … */
+    RETRY_MAX_MS = 30000,   /* … up to this. */
+    TICK_MS = 500,          /* The loop turns at least so often. */
+    RESULT_TICK_MS = 5,     /* The same while the library has a frame in work. */
+    DRAIN_MS = 10000,       /* For the last results at the end. */
+    MQTT_DRAIN_SECONDS = 5, /* For the last messages. */
+};
+
+static volatile sig_atomic_t stop_asked, reload_asked;
+static atomic_int reloading, reload_result; /* Result: 0 none, 1 done, -1 failed. */
+static char reload_problem[256];
+
+typedef struct daemon {
+    options options;
+    frcnn_model *model;
+    frcnn_session *session;
+    source *source;
+    frcnn_detection found[FRCNN_MAX_DETECTIONS];
+    uint64_t frames;     /* Read so far; the last one's id. */
+    int64_t last_frame;  /* When; or when the source was opened. */
+    int64_t reopen_at;   /* 0 while the source is open. */
+    int retry_ms;
+    int stalled, ended, busy;
+    uint32_t width, height; /* Of the last frame that was looked at. */
+    int64_t watchdog_at;
+} daemon_t;
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void on_signal(int number) {
+    if (number == SIGHUP) {
+        reload_asked = 1;
+    } else {
+        stop_asked = 1;
+    }
+}
+
+static void event(daemon_t *d, const char *name, const char *detail) {
+    if (report_event(name, detail) == -1) d->ended = 1;
+}
+
+/* The model is read on a thread of its own; frames go on with the old one. */
+static void *reload(void *model) {
+    frcnn_result result = frcnn_model_reload(model, NULL);
+    if (result != FRCNN_RESULT_OK) {
+        snprintf(reload_problem, sizeof reload_problem, "%s", frcnn_last_error_message());
+    }
+    atomic_store(&reload_result, result == FRCNN_RESULT_OK ? 1 : -1);
+    return NULL;
+}
+
+static void start_reload(daemon_t *d) {
+    if (atomic_load(&reloading)) return;
+    reload_asked = 0;
+    pthread_t thread;
+    notify("RELOADING=1");
+    atomic_store(&reloading, 1);
+    if (pthread_create(&thread, NULL, reload, d->model) == 0) {
+        pthread_detach(thread);
+    } else {
+        snprintf(reload_problem, sizeof reload_problem, "no thread");
+        atomic_store(&reload_result, -1);
+    }
+}
+
+static void finish_reload(daemon_t *d) {
+    int result = atomic_exchange(&reload_result, 0);
+    if (result == 0) return;
+    metrics_add(result > 0 ? MODEL_RELOADS : MODEL_RELOADS_FAILED, 1);
+    event(d, result > 0 ? "model_reloaded" : "model_kept", result > 0 ? d->options.model : reload_problem);
+    atomic_store(&reloading, 0);
+    notify("READY=1");
+}
+
+/* The library said why. */
+static void frame_failed(daemon_t *d, uint64_t id) {
+    metrics_add(FRAMES_CORRUPT, 1);
+    char detail[400];
+    snprintf(detail, sizeof detail, "frame %llu: %s", (unsigned long long)id, frcnn_last_error_message());
+    event(d, "frame_failed", detail);
+}
+
+/* A frame's result, whichever way it came. */
+static void handle(daemon_t *d, frcnn_result result, size_t count) {
+    frcnn_report report = {.struct_size = sizeof report};
+    frcnn_session_report(d->session, &report);
+    if (result != FRCNN_RESULT_OK) {
+        frame_failed(d, report.frame_id);
+        return;
+    }
+    metrics_frame(&report);
+    metrics_add(DETECTIONS, count);
+    if (d->width != 0 && (d->width != report.width || d->height != report.height)) {
+        metrics_add(FRAMES_RESIZED, 1);
+        char detail[80];
+        snprintf(detail, sizeof detail, "%u x %u, from %u x %u", report.width, report.height, d->width, d->height);
+        event(d, "size_changed", detail);
+    }
+    d->width = report.width;
+    d->height = report.height;
+    if ((count > 0 || d->options.all) && report_frame(d->model, &report, d->found, count) == -1) d->ended = 1;
+}
+
+/* Fetches what the library has done of the live frames. */
+static void collect(daemon_t *d, uint32_t timeout_ms) {
+    for (;;) {
+        size_t count;
+        frcnn_result result = frcnn_session_poll(d->session, timeout_ms, d->found, FRCNN_MAX_DETECTIONS, &count);
+        d->busy = result != FRCNN_RESULT_IDLE;
+        if (result == FRCNN_RESULT_IDLE || result == FRCNN_RESULT_NOT_READY) break;
+        handle(d, result, count);
+        timeout_ms = 0;
+    }
+    frcnn_stats stats = {.struct_size = sizeof stats};
+    if (frcnn_session_stats(d->session, &stats) == FRCNN_RESULT_OK) metrics_set(FRAMES_DROPPED, stats.dropped);
+}
+
+static void lose_source(daemon_t *d, const char *name, const char *detail) {
+    metrics_set(CAMERA_UP, 0);
+    metrics_add(CAMERA_LOST, 1);
+    event(d, name, detail);
+    d->source->close(d->source);
+    if (!d->source->reopens) {
+        d->ended = 1;
+        return;
+    }
+    d->reopen_at = now_ms() + d->retry_ms;
+    d->retry_ms = d->retry_ms * 2 < RETRY_MAX_MS ? d->retry_ms * 2 : RETRY_MAX_MS;
+}
+
+static void open_source(daemon_t *d) {
+    if (d->source->open(d->source) == -1) {
+        lose_source(d, "camera_unavailable", d->source->problem);
+        return;
+    }
+    d->reopen_at = 0;
+    d->last_frame = now_ms();
+    metrics_set(CAMERA_UP, 1);
+}
+
+static void take_frame(daemon_t *d, frcnn_frame *frame) {
+    frame->id = ++d->frames;
+    metrics_add(FRAMES_READ, 1);
+    d->last_frame = now_ms();
+    d->retry_ms = RETRY_MS;
+    if (d->stalled) {
+        d->stalled = 0;
+        metrics_set(CAMERA_UP, 1);
+        event(d, "camera_back", "frames come again");
+    }
+    if (d->options.live) {
+        if (frcnn_session_submit(d->session, frame, NULL, 0) == FRCNN_RESULT_OK) {
+            d->busy = 1;
+        } else {
+            frame_failed(d, frame->id);
+        }
+    } else {
+        size_t count;
+        frcnn_result result = frcnn_session_detect(d->session, frame, NULL, 0, d->found, FRCNN_MAX_DETECTIONS, &count);
+        handle(d, result, count);
+        d->last_frame = now_ms();
+    }
+    d->source->release(d->source);
+}
+
+/* Whether there may be more to read at once. */
+static int read_source(daemon_t *d) {
+    frcnn_frame frame;
+    switch (d->source->read(d->source, &frame)) {
+    case SOURCE_FRAME: take_frame(d, &frame); return 1;
+    case SOURCE_NOTHING: break;
+    case SOURCE_CORRUPT:
+        metrics_add(FRAMES_CORRUPT, 1);
+        d->last_frame = now_ms();
+        return 1;
+    case SOURCE_CUT:
+        metrics_add(FRAMES_CUT, 1);
+        event(d, "stream_cut", "the stream ended within a frame");
+        d->ended = 1;
+        return 0;
+    case SOURCE_END: d->ended = 1; return 0;
+    case SOURCE_LOST: lose_source(d, "camera_lost", d->source->problem); return 0;
+    }
+    if (now_ms() - d->last_frame > STALL_MS && !d->stalled) {
+        const char *detail = "no frame for 5 seconds";
+        if (d->source->reopens) {
+            lose_source(d, "camera_stalled", detail);
+        } else {
+            /* A pipe cannot be opened again: say so, and wait. */
+            d->stalled = 1;
+            metrics_set(CAMERA_UP, 0);
+            metrics_add(CAMERA_LOST, 1);
+            event(d, "camera_stalled", detail);
+        }
+    }
+    return 0;
+}
+
+static void watchdog(daemon_t *d) {
+    int interval = notify_watchdog_ms();
+    if (interval < 0 || now_ms() < d->watchdog_at) return;
+    notify("WATCHDOG=1");
+    d->watchdog_at = now_ms() + interval;
+}
+
+static void run(daemon_t *d) {
+    sigset_t all_but_ours, ours;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGHUP);
+    sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGINT);
+    /* They arrive only while the loop waits, so none is missed between a look at its flag and the wait. */
+    pthread_sigmask(SIG_BLOCK, &ours, &all_but_ours);
+    open_source(d);
+    int more = 0;
+    while (!d->ended && !stop_asked) {
+        int watchdog_ms = notify_watchdog_ms();
+        int ms = more ? 0 : d->busy ? RESULT_TICK_MS : watchdog_ms > 0 && watchdog_ms < TICK_MS ? watchdog_ms : TICK_MS;
+        struct timespec timeout = {ms / 1000, ms % 1000 * 1000000};
+        struct pollfd input = {.fd = d->source->fd, .events = POLLIN};
+        ppoll(&input, 1, &timeout, &all_but_ours);
+        watchdog(d);
+        if (reload_asked) start_reload(d);
+        finish_reload(d);
+        if (d->busy) collect(d, 0);
+        if (d->reopen_at != 0) {
+            if (now_ms() >= d->reopen_at) open_source(d);
+            more = 0;
+        } else {
+            more = read_source(d);
+        }
+    }
+    notify("STOPPING=1");
+    int64_t limit = now_ms() + DRAIN_MS;
+    while (d->busy && now_ms() < limit) collect(d, 100);
+    char detail[300];
+    snprintf(detail, sizeof detail, "%s; frames: %llu read, %llu completed, %llu dropped, %llu corrupt, %llu cut",
+             stop_asked ? "asked to" : "no more frames", (unsigned long long)metrics_get(FRAMES_READ),
+             (unsigned long long)metrics_get(FRAMES_COMPLETED), (unsigned long long)metrics_get(FRAMES_DROPPED),
+             (unsigned long long)metrics_get(FRAMES_CORRUPT), (unsigned long long)metrics_get(FRAMES_CUT));
+    event(d, "stopped", detail);
+}
+
+static void log_to_stderr(uint32_t level, const char *target, const char *message, void *user) {
+    (void)level, (void)user;
+    fprintf(stderr, "%s: %s\n", target, message);
+}
+
+static int open_library(daemon_t *d) {
+    if (frcnn_abi_version() != FRCNN_ABI_VERSION) {
+        fprintf(stderr, "frcnn-camera: built for ABI %u of libfrcnn, found %u\n", FRCNN_ABI_VERSION, frcnn_abi_version());
+        return -1;
+    }
+    frcnn_log_set_callback(log_to_stderr, FRCNN_LOG_LEVEL_WARN, NULL);
+    frcnn_model_options model_options;
+    frcnn_model_options_init(&model_options, sizeof model_options);
+    model_options.threads = d->options.threads;
+    model_options.score_threshold = d->options.score_threshold;
+    frcnn_session_options session_options;
+    frcnn_session_options_init(&session_options, sizeof session_options);
+    session_options.proposer = d->options.proposer;
+    if (frcnn_model_open(d->options.model, &model_options, &d->model) != FRCNN_RESULT_OK ||
+        frcnn_session_new(d->model, &session_options, &d->session) != FRCNN_RESULT_OK) {
+        fprintf(stderr, "frcnn-camera: %s\n", frcnn_last_error_message());
+        return -1;
+    }
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static daemon_t d = {.retry_ms = RETRY_MS};
+    int answered = options_read(&d.options, argc, argv);
+    if (answered != 0) return answered > 0 ? 0 : 2;
+
+    struct sigaction action = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGHUP, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+
+    char problem[160] = "";
+    d.source = source_new(&d.options.source, problem, sizeof problem);
+    if (d.source == NULL) {
+        fprintf(stderr, "frcnn-camera: %s\n", problem);
+        return 2;
+    }
+    if (open_library(&d) == -1) return 1;
+    if (d.options.metrics_port >= 0) {
+        int port = metrics_serve(d.options.metrics_port);
+        if (port == -1) return 1;
+        fprintf(stderr, "frcnn-camera: metrics on http://127.0.0.1:%d/metrics\n", port);
+    }
+    if (d.options.mqtt_host != NULL && mqtt_start(d.options.mqtt_host, d.options.mqtt_port, d.options.topic) == -1) return 1;
+    notify("READY=1");
+    run(&d);
+    mqtt_stop(MQTT_DRAIN_SECONDS);
+    /* A reload may still use the model. */
+    while (atomic_load(&reloading) && atomic_load(&reload_result) == 0) poll(NULL, 0, 10);
+    d.source->free(d.source);
+    frcnn_session_free(d.session);
+    frcnn_model_free(d.model);
+    return 0;
+}

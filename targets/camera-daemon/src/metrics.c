@@ -1,0 +1,172 @@
+#include "metrics.h"
+#include "text.h"
+
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name, *type, *help;
+} ABOUT[METRICS] = {
+    [FRAMES_READ] = {"frames_read_total", "counter", "Whole frames from the source."},
+    [FRAMES_COMPLETED] = {"frames_completed_total", "counter", "Frames looked at."},
+    [FRAMES_DROPPED] = {"frames_dropped_total", "counter", "Frames passed over for newer ones."},
+    [FRAMES_CORRUPT] = {"frames_corrupt_total", "counter", "Frames that could not be decoded."},
+    [FRAMES_CUT] = {"frames_cut_total", "counter", "Frames ended by the end of the stream."},
+    [FRAMES_RESIZED] = {"frames_resized_total", "counter", "Frames of another size than the one before."},
+    [FRAMES_STILL] = {"frames_still_total", "counter", "Frames without a proposal; the network did not run."},
+    [DETECTIONS] = {"detections_total", "counter", "Objects found."},
+    [CAMERA_UP] = {"up", "gauge", "Whether frames can come."},
+    [CAMERA_LOST] = {"lost_total", "counter", "Times that the camera was lost."},
+    [MODEL_RELOADS] = {"model_reloads_total", "counter", "Models loaded while running."},
+    [MODEL_RELOADS_FAILED] = {"model_reloads_failed_total", "counter", "Reloads that left the old model in place."},
+    [MQTT_CONNECTED] = {"mqtt_connected", "gauge", "Whether the broker is connected."},
+    [MQTT_PUBLISHED] = {"mqtt_published_total", "counter", "Messages that the broker acknowledged."},
+    [MQTT_DROPPED] = {"mqtt_dropped_total", "counter", "Messages given up because the queue was full."},
+};
+
+enum { STAGES = 8, BUCKETS = 12 };
+static const char *const STAGE_NAMES[STAGES] = {"convert", "propose", "preprocess", "trunk", "roi_pool", "head", "postprocess", "total"};
+static const double BOUNDS[BUCKETS] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t values[METRICS];
+static struct {
+    uint64_t buckets[BUCKETS], count;
+    double sum;
+} stages[STAGES];
+/* When the last frames were completed; as many as are kept make the frame rate. */
+static struct timespec completed[32];
+static uint64_t completions;
+
+void metrics_add(metric m, uint64_t more) {
+    pthread_mutex_lock(&lock);
+    values[m] += more;
+    pthread_mutex_unlock(&lock);
+}
+
+void metrics_set(metric m, uint64_t value) {
+    pthread_mutex_lock(&lock);
+    values[m] = value;
+    pthread_mutex_unlock(&lock);
+}
+
+uint64_t metrics_get(metric m) {
+    pthread_mutex_lock(&lock);
+    uint64_t value = values[m];
+    pthread_mutex_unlock(&lock);
+    return value;
+}
+
+void metrics_frame(const frcnn_report *r) {
+    const uint64_t ns[STAGES] = {r->convert_ns,  r->propose_ns, r->preprocess_ns,  r->trunk_ns,
+                                 r->roi_pool_ns, r->head_ns,    r->postprocess_ns, r->total_ns};
+    pthread_mutex_lock(&lock);
+    values[FRAMES_COMPLETED]++;
+    values[FRAMES_STILL] += r->proposals == 0;
+    for (int i = 0; i < STAGES; i++) {
+        double seconds = (double)ns[i] / 1e9;
+        for (int b = 0; b < BUCKETS; b++) stages[i].buckets[b] += seconds <= BOUNDS[b];
+        stages[i].count++;
+        stages[i].sum += seconds;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &completed[completions++ % 32]);
+    pthread_mutex_unlock(&lock);
+}
+
+/* Frames a second over the last 32, or 0 if the last was more than 5 seconds ago. */
+static double frame_rate(void) {
+    if (completions < 2) return 0;
+    uint64_t kept = completions < 32 ? completions : 32;
+    struct timespec now, first = completed[(completions - kept) % 32], last = completed[(completions - 1) % 32];
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    double span = (double)(last.tv_sec - first.tv_sec) + (double)(last.tv_nsec - first.tv_nsec) / 1e9;
+    return now.tv_sec - last.tv_sec > 5 || span <= 0 ? 0 : (double)(kept - 1) / span;
+}
+
+static void write_all(text *t) {
+    pthread_mutex_lock(&lock);
+    for (int m = 0; m < METRICS; m++) {
+        const char *name = ABOUT[m].name;
+        text_add(t, "# HELP frcnn_camera_%s %s\n# TYPE frcnn_camera_%s %s\n", name, ABOUT[m].help, name, ABOUT[m].type);
+        text_add(t, "frcnn_camera_%s %llu\n", name, (unsigned long long)values[m]);
+    }
+    text_add(t, "# HELP frcnn_camera_frames_per_second Frames looked at.\n# TYPE frcnn_camera_frames_per_second gauge\n");
+    text_add(t, "frcnn_camera_frames_per_second %g\n", frame_rate());
+    text_add(t, "# HELP frcnn_camera_stage_seconds Time of each stage.\n# TYPE frcnn_camera_stage_seconds histogram\n");
+    for (int i = 0; i < STAGES; i++) {
+        const char *stage = STAGE_NAMES[i];
+        for (int b = 0; b < BUCKETS; b++) {
+            text_add(t, "frcnn_camera_stage_seconds_bucket{stage=\"%s\",le=\"%g\"} %llu\n", stage, BOUNDS[b],
+                     (unsigned long long)stages[i].buckets[b]);
+        }
+        unsigned long long count = stages[i].count;
+        text_add(t, "frcnn_camera_stage_seconds_bucket{stage=\"%s\",le=\"+Inf\"} %llu\n", stage, count);
+        text_add(t, "frcnn_camera_stage_seconds_sum{stage=\"%s\"} %g\n", stage, stages[i].sum);
+        text_add(t, "frcnn_camera_stage_seconds_count{stage=\"%s\"} %llu\n", stage, count);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* Whoever asks gets the metrics: one page needs no router. */
+static void answer(int client, text *body, text *head) {
+    struct timeval limit = {.tv_sec = 2};
+    setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    char request[4096];
+    size_t have = 0;
+    while (have < sizeof request - 1) {
+        ssize_t got = recv(client, request + have, sizeof request - 1 - have, 0);
+        if (got <= 0) return;
+        have += (size_t)got;
+        request[have] = '\0';
+        if (strstr(request, "\r\n\r\n") != NULL) break;
+    }
+    text_clear(body);
+    text_clear(head);
+    write_all(body);
+    text_add(head, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+             body->size, body->data);
+    for (size_t sent = 0; sent < head->size;) {
+        ssize_t more = send(client, head->data + sent, head->size - sent, MSG_NOSIGNAL);
+        if (more <= 0) return;
+        sent += (size_t)more;
+    }
+}
+
+static void *serve(void *argument) {
+    int listener = (int)(intptr_t)argument;
+    text body = {0}, head = {0};
+    for (;;) {
+        int client = accept(listener, NULL, NULL);
+        if (client == -1) {
+            /* Out of descriptors, say: not a reason to spin. */
+            sleep(1);
+            continue;
+        }
+        answer(client, &body, &head);
+        close(client);
+    }
+    return NULL;
+}
+
+int metrics_serve(int port) {
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    pthread_t thread;
+    if (listener == -1 || bind(listener, (struct sockaddr *)&address, size) == -1 || listen(listener, 8) == -1 ||
+        getsockname(listener, (struct sockaddr *)&address, &size) == -1 ||
+        pthread_create(&thread, NULL, serve, (void *)(intptr_t)listener) != 0) {
+        fprintf(stderr, "frcnn-camera: cannot serve metrics on port %d: %m\n", port);
+        return -1;
+    }
+    pthread_detach(thread);
+    return ntohs(address.sin_port);
+}

@@ -1,0 +1,175 @@
+#include "mqtt.h"
+
+#include <stdio.h>
+
+#ifdef HAVE_MOSQUITTO
+
+#include "metrics.h"
+
+#include <mosquitto.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Handed to libmosquitto and not acknowledged; few, so that the queue stays in our hands. */
+enum { IN_FLIGHT = 16 };
+
+static struct mosquitto *client;
+static char availability[256], detections[256];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char *queue[MQTT_QUEUE];
+static unsigned first, waiting, in_flight;
+static int connected;
+static int online_id; /* Used by libmosquitto's thread alone. */
+
+/* Hands over as much as may be in flight. libmosquitto may call back from within publish, so without the lock. */
+static void pump(void) {
+    for (;;) {
+        pthread_mutex_lock(&lock);
+        char *message = NULL;
+        if (connected && waiting > 0 && in_flight < IN_FLIGHT) {
+            message = queue[first];
+            first = (first + 1) % MQTT_QUEUE;
+            waiting--;
+            in_flight++;
+        }
+        pthread_mutex_unlock(&lock);
+        if (message == NULL) return;
+        int result = mosquitto_publish(client, NULL, detections, (int)strlen(message), message, 1, false);
+        /* Without a connection libmosquitto has kept it, and sends it after the next one. */
+        if (result != MOSQ_ERR_SUCCESS && result != MOSQ_ERR_NO_CONN) {
+            metrics_add(MQTT_DROPPED, 1);
+            pthread_mutex_lock(&lock);
+            in_flight--;
+            pthread_mutex_unlock(&lock);
+        }
+        free(message);
+    }
+}
+
+static void on_connect(struct mosquitto *m, void *user, int code) {
+    (void)user;
+    if (code != 0) {
+        fprintf(stderr, "frcnn-camera: the broker refuses: %s\n", mosquitto_connack_string(code));
+        return;
+    }
+    mosquitto_publish(m, &online_id, availability, 6, "online", 1, true);
+    pthread_mutex_lock(&lock);
+    connected = 1;
+    pthread_mutex_unlock(&lock);
+    metrics_set(MQTT_CONNECTED, 1);
+    pump();
+}
+
+static void on_disconnect(struct mosquitto *m, void *user, int code) {
+    (void)m, (void)user;
+    pthread_mutex_lock(&lock);
+    int was = connected;
+    connected = 0;
+    pthread_mutex_unlock(&lock);
+    metrics_set(MQTT_CONNECTED, 0);
+    if (was && code != 0) fprintf(stderr, "frcnn-camera: the broker is away: %s\n", mosquitto_strerror(code));
+}
+
+/* Acknowledged. "online" is, too, but was not counted as in flight. */
+static void on_publish(struct mosquitto *m, void *user, int id) {
+    (void)m, (void)user;
+    if (id == online_id) {
+        online_id = 0;
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    int counted = in_flight > 0;
+    in_flight -= (unsigned)counted;
+    pthread_mutex_unlock(&lock);
+    metrics_add(MQTT_PUBLISHED, (uint64_t)counted);
+    pump();
+}
+
+int mqtt_start(const char *host, int port, const char *prefix) {
+    snprintf(availability, sizeof availability, "%s/availability", prefix);
+    snprintf(detections, sizeof detections, "%s/detections", prefix);
+    mosquitto_lib_init();
+    char name[64], machine[40] = "";
+    gethostname(machine, sizeof machine - 1);
+    snprintf(name, sizeof name, "frcnn-camera-%.30s-%ld", machine, (long)getpid());
+    client = mosquitto_new(name, true, NULL);
+    if (client == NULL) {
+        fprintf(stderr, "frcnn-camera: MQTT: %m\n");
+        return -1;
+    }
+    mosquitto_connect_callback_set(client, on_connect);
+    mosquitto_disconnect_callback_set(client, on_disconnect);
+    mosquitto_publish_callback_set(client, on_publish);
+    mosquitto_will_set(client, availability, 7, "offline", 1, true);
+    mosquitto_reconnect_delay_set(client, 1, 30, true);
+    /* Gives MOSQ_ERR_SUCCESS only for arguments that make sense; the thread connects, now or later. */
+    int result = mosquitto_connect_async(client, host, port, 20);
+    if (result == MOSQ_ERR_INVAL || mosquitto_loop_start(client) != MOSQ_ERR_SUCCESS) {
+        fprintf(stderr, "frcnn-camera: MQTT: %s:%d: %s\n", host, port, mosquitto_strerror(result));
+        return -1;
+    }
+    return 0;
+}
+
+void mqtt_publish(const char *message) {
+    if (client == NULL) return;
+    char *copy = strdup(message);
+    if (copy == NULL) {
+        metrics_add(MQTT_DROPPED, 1);
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    char *oldest = NULL;
+    if (waiting == MQTT_QUEUE) {
+        oldest = queue[first];
+        first = (first + 1) % MQTT_QUEUE;
+        waiting--;
+    }
+    queue[(first + waiting++) % MQTT_QUEUE] = copy;
+    pthread_mutex_unlock(&lock);
+    if (oldest != NULL) {
+        free(oldest);
+        metrics_add(MQTT_DROPPED, 1);
+    }
+    pump();
+}
+
+void mqtt_stop(int seconds) {
+    if (client == NULL) return;
+    for (int i = 0; i < 20 * seconds; i++) {
+        pthread_mutex_lock(&lock);
+        int done = !connected || waiting + in_flight == 0;
+        pthread_mutex_unlock(&lock);
+        if (done) break;
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    mosquitto_publish(client, NULL, availability, 7, "offline", 1, true);
+    mosquitto_disconnect(client);
+    mosquitto_loop_stop(client, false);
+    mosquitto_destroy(client);
+    mosquitto_lib_cleanup();
+    client = NULL;
+    while (waiting > 0) {
+        free(queue[first]);
+        first = (first + 1) % MQTT_QUEUE;
+        waiting--;
+        metrics_add(MQTT_DROPPED, 1);
+    }
+}
+
+#else
+
+int mqtt_start(const char *host, int port, const char *prefix) {
+    (void)host, (void)port, (void)prefix;
+    fputs("frcnn-camera: built without libmosquitto, so without --mqtt\n", stderr);
+    return -1;
+}
+
+void mqtt_publish(const char *message) { (void)message; }
+
+void mqtt_stop(int seconds) { (void)seconds; }
+
+#endif

@@ -1,0 +1,152 @@
+#include "options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char HELP[] =
+    "Usage: frcnn-camera --model FILE.frcnn [OPTION]...\n"
+    "\n"
+    "Finds objects in a camera's frames; prints a JSON line for each frame that has some.\n"
+    "\n"
+    "  -m, --model FILE         a bundle that `frcnn compile` wrote; read again at SIGHUP\n"
+    "  -i, --input DEVICE       /dev/videoN; - for standard input [default: -]\n"
+    "  -f, --format FORMAT      rgb24 bgr24 gray8 yuyv uyvy nv12 nv21 i420 mjpeg\n"
+    "  -s, --size WxH           of raw frames; of a camera, as near as it has\n"
+    "      --colour COLOUR      bt601 bt601-full bt709 bt709-full [default: bt601]\n"
+    "      --live               drop frames rather than fall behind; always on for a camera\n"
+    "      --proposer NAME      where boxes come from: motion grid [default: motion]\n"
+    "      --score-threshold S  only detections with a greater score [default: the bundle's]\n"
+    "      --threads N          threads that work on one frame [default: the physical cores]\n"
+    "      --all                print a line for frames without detections, too\n"
+    "      --mqtt HOST[:PORT]   publish to a broker as well [port: 1883]\n"
+    "      --topic PREFIX       of the MQTT topics [default: frcnn-camera]\n"
+    "      --metrics PORT       Prometheus metrics on http://127.0.0.1:PORT/metrics; 0 for a free port\n"
+    "  -h, --help\n"
+    "  -V, --version\n"
+    "\n"
+    "Examples:\n"
+    "  frcnn-camera -m cells.frcnn -i /dev/video0 -s 640x480 --metrics 9477\n"
+    "  ffmpeg -i street.mp4 -f rawvideo -pix_fmt nv12 - | frcnn-camera -m street.frcnn -f nv12 -s 1280x720\n"
+    "  ffmpeg -i rtsp://camera/ -c:v mjpeg -f mjpeg - | frcnn-camera -m street.frcnn -f mjpeg --live --mqtt localhost\n";
+
+static int named(const char *what, const char *name, const char *const names[], uint32_t *value) {
+    for (uint32_t i = 0; names[i] != NULL; i++) {
+        if (strcmp(names[i], name) == 0) {
+            *value = i;
+            return 0;
+        }
+    }
+    fprintf(stderr, "frcnn-camera: %s: `%s` is none of", what, name);
+    for (uint32_t i = 0; names[i] != NULL; i++) fprintf(stderr, " %s", names[i]);
+    fputs("\n", stderr);
+    return -1;
+}
+
+static int number(const char *what, const char *text, long low, long high, long *value) {
+    char *end;
+    *value = strtol(text, &end, 10);
+    if (*text != '\0' && *end == '\0' && *value >= low && *value <= high) return 0;
+    fprintf(stderr, "frcnn-camera: %s: `%s` is not a number from %ld to %ld\n", what, text, low, high);
+    return -1;
+}
+
+int options_read(options *o, int argc, char **argv) {
+    enum { COLOUR = 256, LIVE, PROPOSER, SCORE, THREADS, ALL, MQTT, TOPIC, METRICS_PORT };
+    static const struct option LONG[] = {
+        {"model", required_argument, NULL, 'm'},
+        {"input", required_argument, NULL, 'i'},
+        {"format", required_argument, NULL, 'f'},
+        {"size", required_argument, NULL, 's'},
+        {"colour", required_argument, NULL, COLOUR},
+        {"live", no_argument, NULL, LIVE},
+        {"proposer", required_argument, NULL, PROPOSER},
+        {"score-threshold", required_argument, NULL, SCORE},
+        {"threads", required_argument, NULL, THREADS},
+        {"all", no_argument, NULL, ALL},
+        {"mqtt", required_argument, NULL, MQTT},
+        {"topic", required_argument, NULL, TOPIC},
+        {"metrics", required_argument, NULL, METRICS_PORT},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    /* In the order of the library's numbers. */
+    static const char *const FORMATS[] = {"rgb24", "bgr24", "gray8", "yuyv", "uyvy", "nv12", "nv21", "i420", "mjpeg", NULL};
+    static const char *const COLOURS[] = {"bt601", "bt601-full", "bt709", "bt709-full", NULL};
+    static const char *const PROPOSERS[] = {"grid", "motion", NULL};
+
+    *o = (options){.score_threshold = -1, .mqtt_port = 1883, .topic = "frcnn-camera", .metrics_port = -1, .proposer = FRCNN_PROPOSER_MOTION};
+    long value;
+    for (int c; (c = getopt_long(argc, argv, "m:i:f:s:hV", LONG, NULL)) != -1;) {
+        char *end;
+        switch (c) {
+        case 'm': o->model = optarg; break;
+        case 'i': o->source.device = strcmp(optarg, "-") == 0 ? NULL : optarg; break;
+        case 'f':
+            if (named("--format", optarg, FORMATS, &o->source.format)) return -1;
+            o->source.format_given = 1;
+            break;
+        case 's': {
+            unsigned width, height;
+            int used = 0;
+            if (sscanf(optarg, "%ux%u%n", &width, &height, &used) != 2 || optarg[used] != '\0' || width < 1 ||
+                height < 1 || width > 32768 || height > 32768) {
+                fprintf(stderr, "frcnn-camera: --size: `%s` is not like 640x480\n", optarg);
+                return -1;
+            }
+            o->source.width = width;
+            o->source.height = height;
+            break;
+        }
+        case COLOUR:
+            if (named("--colour", optarg, COLOURS, &o->source.colour)) return -1;
+            break;
+        case LIVE: o->live = 1; break;
+        case PROPOSER:
+            if (named("--proposer", optarg, PROPOSERS, &o->proposer)) return -1;
+            break;
+        case SCORE:
+            o->score_threshold = strtof(optarg, &end);
+            if (*optarg == '\0' || *end != '\0' || !(o->score_threshold >= 0 && o->score_threshold < 1)) {
+                fprintf(stderr, "frcnn-camera: --score-threshold: `%s` is not at least 0 and below 1\n", optarg);
+                return -1;
+            }
+            break;
+        case THREADS:
+            if (number("--threads", optarg, 1, 1024, &value)) return -1;
+            o->threads = (uint32_t)value;
+            break;
+        case ALL: o->all = 1; break;
+        case MQTT: {
+            char *colon = strrchr(optarg, ':');
+            if (colon != NULL) {
+                if (number("--mqtt", colon + 1, 1, 65535, &value)) return -1;
+                *colon = '\0';
+                o->mqtt_port = (int)value;
+            }
+            o->mqtt_host = optarg;
+            break;
+        }
+        case TOPIC: o->topic = optarg; break;
+        case METRICS_PORT:
+            if (number("--metrics", optarg, 0, 65535, &value)) return -1;
+            o->metrics_port = (int)value;
+            break;
+        case 'h': fputs(HELP, stdout); return 1;
+        case 'V': printf("frcnn-camera, frcnn %s\n", frcnn_version()); return 1;
+        default: fputs("Try frcnn-camera --help.\n", stderr); return -1;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "frcnn-camera: what is `%s`? Try frcnn-camera --help.\n", argv[optind]);
+        return -1;
+    }
+    if (o->model == NULL) {
+        fputs("frcnn-camera: --model is missing. Try frcnn-camera --help.\n", stderr);
+        return -1;
+    }
+    if (o->source.device != NULL) o->live = 1;
+    return 0;
+}

@@ -1,0 +1,49 @@
+#include "report.h"
+#include "mqtt.h"
+#include "text.h"
+
+#include <stdio.h>
+#include <time.h>
+
+/* Used by the main thread alone. */
+static text line;
+
+static void start_line(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    text_clear(&line);
+    text_add(&line, "{\"time\":%lld.%03ld", (long long)now.tv_sec, now.tv_nsec / 1000000);
+}
+
+static int end_line(void) {
+    text_add(&line, "}");
+    mqtt_publish(line.data);
+    return puts(line.data) == EOF || fflush(stdout) == EOF ? -1 : 0;
+}
+
+int report_frame(const frcnn_model *model, const frcnn_report *r, const frcnn_detection *found, size_t count) {
+    start_line();
+    text_add(&line, ",\"frame\":%llu,\"width\":%u,\"height\":%u,\"proposals\":%llu,\"ms\":%.1f,\"detections\":[",
+             (unsigned long long)r->frame_id, r->width, r->height, (unsigned long long)r->proposals,
+             (double)r->total_ns / 1e6);
+    for (size_t i = 0; i < count; i++) {
+        char name[256] = "";
+        frcnn_model_class_name(model, found[i].class_id, name, sizeof name);
+        text_add(&line, "%s{\"class\":", i > 0 ? "," : "");
+        text_add_json(&line, name);
+        const frcnn_box *b = &found[i].bbox;
+        text_add(&line, ",\"score\":%.6f,\"box\":[%.3f,%.3f,%.3f,%.3f]}", found[i].score, b->x1, b->y1, b->x2, b->y2);
+    }
+    text_add(&line, "]");
+    return end_line();
+}
+
+int report_event(const char *event, const char *detail) {
+    fprintf(stderr, "frcnn-camera: %s: %s\n", event, detail);
+    start_line();
+    text_add(&line, ",\"event\":");
+    text_add_json(&line, event);
+    text_add(&line, ",\"detail\":");
+    text_add_json(&line, detail);
+    return end_line();
+}

@@ -1,0 +1,13 @@
+/* JSON lines: on stdout, and to the broker. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include <frcnn.h>
+
+/* A frame's detections. -1 when nobody reads stdout any more. */
+int report_frame(const frcnn_model *model, const frcnn_report *report, const frcnn_detection *found, size_t count);
+
+/* Something that happened to the daemon: `event` is a word, `detail` a sentence. Also on stderr. */
+int report_event(const char *event, const char *detail);
+
+#endif

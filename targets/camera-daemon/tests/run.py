@@ -1,0 +1,412 @@
+#!/usr/bin/env python3
+"""Runs frcnn-camera on videos that ffmpeg makes, against a broker on loopback, and while things break.
+
+    tests/run.py --program build/frcnn-camera --model colours.frcnn [--soak SECONDS] [--only NAME] [--runner COMMAND]
+
+The model is examples/colours' (cargo run -p frcnn-capi --example colours). Needs nothing but Python; tests that need
+ffmpeg or mosquitto are skipped by name where the machine has none.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+WIDTH, HEIGHT, RATE = 320, 240, 25
+# Seconds: motion learns the background from ten frames, and again when a video starts over.
+APPEARS = 0.5
+
+
+def need(*tools):
+    for tool in tools:
+        if shutil.which(tool) is None and not os.path.exists(f"/usr/sbin/{tool}"):
+            raise Skip(f"no {tool} on this machine")
+
+
+class Skip(Exception):
+    pass
+
+
+def video(seconds, codec, width=WIDTH, height=HEIGHT):
+    """A red square of 64 pixels that goes round and round over a ground of other colours, once that was seen alone."""
+    need("ffmpeg")
+    scene = (
+        f"gradients=size={width}x{height}:rate={RATE}:c0=0x404858:c1=0x605850:x0=0:y0=0:x1={width}:y1={height}:speed=0.00001[g];"
+        f"color=red:size=64x64:rate={RATE}[s];[g][s]overlay=enable='gte(t,{APPEARS})':x='{(width - 64) // 2}*(1+sin(t*2))':y='{(height - 64) // 2}*(1+cos(t*2))'"
+    )
+    command = ["ffmpeg", "-v", "error", "-filter_complex", scene, "-t", str(seconds), *codec, "-"]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+
+def square_at(frame, width=WIDTH, height=HEIGHT):
+    """Where the square is in a frame, counted from 1, to a pixel or two."""
+    import math
+
+    t = (frame - 1) / RATE
+    x = (width - 64) // 2 * (1 + math.sin(t * 2))
+    y = (height - 64) // 2 * (1 + math.cos(t * 2))
+    return [x, y, x + 63, y + 63]
+
+
+def overlap(a, b):
+    width = min(a[2], b[2]) - max(a[0], b[0]) + 1
+    height = min(a[3], b[3]) - max(a[1], b[1]) + 1
+    if width <= 0 or height <= 0:
+        return 0.0
+    area = lambda c: (c[2] - c[0] + 1) * (c[3] - c[1] + 1)
+    return width * height / (area(a) + area(b) - width * height)
+
+
+NV12 = ["-f", "rawvideo", "-pix_fmt", "nv12"]
+MJPEG = ["-f", "mjpeg", "-pix_fmt", "yuvj422p", "-q:v", "3"]
+NV12_INPUT = ["-f", "nv12", "-s", f"{WIDTH}x{HEIGHT}"]
+
+
+class Camera:
+    """A running frcnn-camera, its lines collected as they come."""
+
+    def __init__(self, *arguments, env=None):
+        command = [*ARGUMENTS.runner.split(), ARGUMENTS.program, "-m", ARGUMENTS.model, *arguments]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}
+        )
+        self.lines, self.errors = [], []
+        self.readers = [threading.Thread(target=self.collect), threading.Thread(target=self.collect_errors)]
+        for reader in self.readers:
+            reader.start()
+
+    def collect(self):
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    def collect_errors(self):
+        for line in self.process.stderr:
+            self.errors.append(line.decode())
+
+    def feed(self, data):
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def feed_at(self, data, size, rate, stop):
+        """Frame by frame, over and over, as a camera does."""
+        try:
+            start = time.monotonic()
+            for i in range(10**9):
+                if stop.is_set():
+                    break
+                at = i % (len(data) // size) * size
+                self.feed(data[at : at + size])
+                time.sleep(max(0, start + (i + 1) / rate - time.monotonic()))
+        except (BrokenPipeError, ValueError):
+            pass
+
+    def end(self, limit=120):
+        """Closes the pipe and waits for the daemon to finish."""
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+        code = self.process.wait(limit)
+        for reader in self.readers:
+            reader.join()
+        assert code == 0, f"exit code {code}: {''.join(self.errors)}"
+        return self
+
+    def frames(self):
+        return [line for line in self.lines if "frame" in line]
+
+    def events(self, name):
+        return [line for line in self.lines if line.get("event") == name]
+
+    def wait_for(self, condition, limit=60):
+        end = time.monotonic() + limit
+        while not condition():
+            assert time.monotonic() < end, f"waited in vain: {self.lines[-3:]} {self.errors[-3:]}"
+            assert self.process.poll() is None, f"ended early: {self.errors}"
+            time.sleep(0.02)
+
+    def counts(self):
+        """The numbers of the last event."""
+        detail = self.events("stopped")[0]["detail"]
+        return {word: int(number) for number, word in (part.split() for part in detail.split("frames: ")[1].split(", "))}
+
+    def metric(self, name):
+        port = next(line for line in self.errors if "metrics on" in line).rsplit(":", 1)[1].split("/")[0]
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+        return float(next(line for line in page.splitlines() if line.startswith(f"frcnn_camera_{name} ")).split()[1])
+
+
+def share_found(frames, total):
+    """The share of `total` frames whose square was found, as the best red thing."""
+    hits = 0
+    for line in frames:
+        red = [d for d in line["detections"] if d["class"] == "red"]
+        hits += bool(red) and overlap(red[0]["box"], square_at(line["frame"])) >= 0.5
+    return hits / total
+
+
+def test_objects_are_found():
+    camera = Camera(*NV12_INPUT)
+    camera.feed(video(4, NV12))
+    frames = camera.end().frames()
+    share = share_found(frames, sum(t / RATE >= APPEARS for t in range(4 * RATE)))
+    assert share >= 0.95, f"found in {share:.1%} of the frames"
+    print(f"    found in {share:.1%} of the frames", end="")
+    if ARGUMENTS.save:
+        with open(ARGUMENTS.save, "w") as file:
+            json.dump(frames, file)
+    assert camera.counts()["read"] == camera.counts()["completed"] == 4 * RATE
+
+
+def test_damaged_jpegs_are_counted():
+    data = bytearray(video(2, MJPEG))
+    starts = [i for i in range(len(data) - 2) if data[i : i + 3] == b"\xff\xd8\xff"]
+    assert len(starts) == 2 * RATE
+    # One frame loses its tables, one its header, one its second half.
+    for frame, offset in ((10, 30), (20, 0)):
+        data[starts[frame] + offset : starts[frame] + offset + 40] = b"\x00" * 40
+    half = (starts[31] - starts[30]) // 2
+    del data[starts[30] + half : starts[31]]
+    camera = Camera("-f", "mjpeg", "--all")
+    camera.feed(bytes(data[:-500]))
+    counts = camera.end().counts()
+    assert counts["corrupt"] >= 3 and counts["cut"] == 1, counts
+    assert counts["completed"] == 2 * RATE - 4, counts
+    assert len(camera.events("stream_cut")) == 1
+
+
+def test_size_may_change():
+    camera = Camera("-f", "mjpeg", "--all")
+    camera.feed(video(1, MJPEG) + video(1, MJPEG, 480, 360) + video(1, MJPEG))
+    camera.end()
+    assert len(camera.events("size_changed")) == 2 and camera.counts()["completed"] == 3 * RATE
+    assert [f["width"] for f in camera.frames()] == [320] * RATE + [480] * RATE + [320] * RATE
+
+
+def test_truncated_pipe():
+    camera = Camera(*NV12_INPUT, "--all")
+    camera.feed(video(1, NV12)[:-1000])
+    counts = camera.end().counts()
+    assert counts["read"] == counts["completed"] == RATE - 1 and counts["cut"] == 1, counts
+
+
+def test_live_frames_are_dropped_rather_than_queued():
+    camera = Camera(*NV12_INPUT, "--live", "--all")
+    camera.feed(video(8, NV12))
+    counts = camera.end().counts()
+    assert counts["read"] == 8 * RATE and counts["completed"] + counts["dropped"] == 8 * RATE, counts
+    ids = [f["frame"] for f in camera.frames()]
+    assert ids == sorted(ids) and ids[-1] == 8 * RATE, "the newest frame is never dropped"
+
+
+def test_signals_and_metrics():
+    camera = Camera(*NV12_INPUT, "--live", "--metrics", "0")
+    stop = threading.Event()
+    feeder = threading.Thread(target=camera.feed_at, args=(video(4, NV12), WIDTH * HEIGHT * 3 // 2, RATE, stop))
+    feeder.start()
+    camera.wait_for(lambda: len(camera.frames()) > 5)
+    os.kill(camera.process.pid, signal.SIGHUP)
+    camera.wait_for(lambda: camera.events("model_reloaded"))
+    seen = len(camera.frames())
+    camera.wait_for(lambda: len(camera.frames()) > seen + 5)
+    assert camera.metric("model_reloads_total") == 1 and camera.metric("up") == 1
+    assert camera.metric("frames_completed_total") >= 10 and camera.metric("frames_per_second") > 0.5
+    os.rename(ARGUMENTS.model, ARGUMENTS.model + ".away")
+    try:
+        os.kill(camera.process.pid, signal.SIGHUP)
+        camera.wait_for(lambda: camera.events("model_kept"))
+    finally:
+        os.rename(ARGUMENTS.model + ".away", ARGUMENTS.model)
+    seen = len(camera.frames())
+    camera.wait_for(lambda: len(camera.frames()) > seen + 5)
+    os.kill(camera.process.pid, signal.SIGTERM)
+    camera.wait_for(lambda: camera.events("stopped")) if camera.process.poll() is None else None
+    stop.set()
+    feeder.join()
+    counts = camera.end().counts()
+    assert counts["read"] == counts["completed"] + counts["dropped"] + counts["corrupt"], counts
+
+
+def test_a_camera_that_is_not_there_is_reported_and_retried():
+    camera = Camera("-i", "/dev/video99", "--metrics", "0")
+    camera.wait_for(lambda: len(camera.events("camera_unavailable")) >= 2)
+    first, second = camera.events("camera_unavailable")[:2]
+    assert "/dev/video99" in first["detail"] and second["time"] - first["time"] > 0.9
+    assert camera.metric("up") == 0
+    os.kill(camera.process.pid, signal.SIGTERM)
+    camera.end(20)
+
+
+def test_a_stalled_stream_is_reported():
+    data = video(1, NV12)
+    camera = Camera(*NV12_INPUT)
+    camera.feed(data)
+    camera.wait_for(lambda: camera.events("camera_stalled"), 30)
+    camera.feed(data)
+    camera.wait_for(lambda: camera.events("camera_back"))
+    camera.end()
+    assert camera.counts()["read"] == 2 * RATE
+
+
+def test_systemd_is_told():
+    with tempfile.TemporaryDirectory() as folder:
+        path = folder + "/notify"
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        server.bind(path)
+        server.settimeout(30)
+        camera = Camera(*NV12_INPUT, env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"})
+        told = [server.recv(200).decode() for _ in range(4)]
+        assert told == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"], told
+        camera.end()
+        while (word := server.recv(200).decode()) == "WATCHDOG=1":
+            pass
+        assert word == "STOPPING=1", word
+
+
+class Broker:
+    """mosquitto on a loopback port."""
+
+    def __init__(self, folder):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.config = folder + "/mosquitto.conf"
+        with open(self.config, "w") as file:
+            file.write(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        self.start()
+
+    def start(self):
+        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        self.process = subprocess.Popen([program, "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError("mosquitto does not start")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def subscribe(self, messages):
+        command = ["mosquitto_sub", "-p", str(self.port), "-t", "yard/#", "-q", "1", "-v"]
+        subscriber = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=lambda: messages.extend(line.rstrip("\n") for line in subscriber.stdout), daemon=True).start()
+        return subscriber
+
+
+def test_a_broker_that_comes_and_goes():
+    need("mosquitto", "mosquitto_sub")
+    with tempfile.TemporaryDirectory() as folder:
+        broker = Broker(folder)
+        messages = []
+        subscriber = broker.subscribe(messages)
+        time.sleep(0.5)
+        camera = Camera(*NV12_INPUT, "--live", "--mqtt", f"127.0.0.1:{broker.port}", "--topic", "yard", "--metrics", "0")
+        if any("without libmosquitto" in line for line in camera.errors) or camera.process.poll() is not None:
+            raise Skip("frcnn-camera is built without libmosquitto")
+        stop = threading.Event()
+        feeder = threading.Thread(target=camera.feed_at, args=(video(4, NV12), WIDTH * HEIGHT * 3 // 2, 10, stop))
+        feeder.start()
+        try:
+            of_frames = lambda: {json.loads(m.split(" ", 1)[1])["frame"] for m in messages if "detections" in m and '"frame"' in m}
+            camera.wait_for(lambda: len(of_frames()) >= 10)
+            assert "yard/availability online" in messages
+            broker.kill()
+            subscriber.kill()
+            camera.wait_for(lambda: camera.metric("mqtt_connected") == 0)
+            seen = len(camera.frames())
+            camera.wait_for(lambda: len(camera.frames()) > seen + 10)
+            broker.start()
+            subscriber = broker.subscribe(messages)
+            camera.wait_for(lambda: camera.metric("mqtt_connected") == 1)
+            seen = len(camera.frames())
+            camera.wait_for(lambda: len(camera.frames()) > seen + 10)
+            os.kill(camera.process.pid, signal.SIGTERM)
+            stop.set()
+            feeder.join()
+            camera.end()
+            time.sleep(0.5)
+            assert messages[-1] == "yard/availability offline", messages[-1]
+            published = {f["frame"] for f in camera.frames()}
+            missed = sorted(published - of_frames())
+            print(f"    {len(published)} lines, {len(missed)} not seen by the subscriber", end="")
+            # The broker was killed with what it had not handed on; and a new subscriber may join after a first few.
+            assert len(missed) <= 16, missed
+        finally:
+            stop.set()
+            subscriber.kill()
+            broker.kill()
+            camera.process.kill()
+
+
+def test_soak():
+    """Memory and descriptors stay flat while frames come, clients ask and the model is reloaded."""
+    camera = Camera(*NV12_INPUT, "--live", "--metrics", "0")
+    stop = threading.Event()
+    feeder = threading.Thread(target=camera.feed_at, args=(video(4, NV12), WIDTH * HEIGHT * 3 // 2, RATE, stop))
+    feeder.start()
+    pid = camera.process.pid
+
+    def use():
+        with open(f"/proc/{pid}/statm") as file:
+            resident = int(file.read().split()[1]) * 4
+        return resident, len(os.listdir(f"/proc/{pid}/fd"))
+
+    try:
+        camera.wait_for(lambda: len(camera.frames()) > 50)
+        before, end, samples = use(), time.monotonic() + ARGUMENTS.soak, []
+        while time.monotonic() < end:
+            time.sleep(1)
+            camera.metric("up")
+            samples.append(use())
+        after = samples[-1]
+        print(f"    {ARGUMENTS.soak} s: {before[0]} to {after[0]} KiB, {before[1]} to {after[1]} descriptors", end="")
+        assert max(r for r, _ in samples[len(samples) // 2 :]) - before[0] < 4096 and after[1] == before[1]
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        stop.set()
+        feeder.join()
+    camera.end()
+
+
+def main():
+    global ARGUMENTS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--runner", default="", help="a command to run it by, such as qemu-aarch64-static")
+    parser.add_argument("--soak", type=float, default=10, metavar="SECONDS")
+    parser.add_argument("--only", default="", metavar="NAME", help="tests whose names hold NAME")
+    parser.add_argument("--save", default="", metavar="FILE", help="detections of the first test, to compare machines")
+    ARGUMENTS = parser.parse_args()
+    failed = 0
+    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_") and ARGUMENTS.only in n]:
+        print(name, end="", flush=True)
+        start = time.monotonic()
+        try:
+            test()
+            print(f"  ok ({time.monotonic() - start:.1f} s)")
+        except Skip as reason:
+            print(f"  skipped: {reason}")
+        except Exception as error:
+            failed += 1
+            print(f"  FAILED: {type(error).__name__}: {error}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    # A thread that still reads must not keep a failed run alive.
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)
