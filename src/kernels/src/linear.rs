@@ -260,7 +260,7 @@ impl PreparedLinear {
         let n = self.out_features;
         assert!(len_of(&[rows, n]) <= out.len() && begin.flatten().is_none_or(|bias| bias.len() == n));
         let tasks = tasks::task_count(threads);
-        let row_block = rows.min(BF16_ROW_BLOCK).max(1);
+        let row_block = rows.clamp(1, BF16_ROW_BLOCK);
         let (row_blocks, panels) = (rows.div_ceil(row_block), n.div_ceil(PANEL));
         // Each share of the panels rounds the rows anew: no more than the tasks ask for.
         let shares = if row_blocks >= 2 * tasks { 1 } else { tasks };

@@ -122,6 +122,7 @@ impl Slab {
     }
 
     /// Copies what `out_rows` output rows from `first` of image `image` see.
+    #[expect(clippy::too_many_arguments, reason = "a layer, its map, and which rows of it")]
     pub(super) fn fill(
         &self,
         engine: &Engine,
