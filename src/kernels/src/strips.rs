@@ -29,8 +29,9 @@ use crate::{
 
 /// Bytes of the largest map between two layers that a strip has: the L2 of a server's core, and some of its L3.
 const STRIP_BYTES: usize = 3 << 20;
-/// Rows of output are a multiple of this where there are as many: whole tiles of F(4x4) and F(6x6), pooled or not.
-const ROW_UNIT: usize = 6;
+/// Rows of a convolution's output in a strip are a multiple of this where there are as many: whole tiles of F(4x4) and
+/// F(6x6).
+const TILED_ROWS: usize = 12;
 
 /// One of the layers, on the whole of its map.
 #[derive(Clone, Debug)]
@@ -91,6 +92,21 @@ pub fn run_strips(
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
     let sizes = sizes(stages, size)?;
+    let rows = strip_rows(stages, &sizes);
+    run_strips_of(rows, stages, &sizes, input, threads, scratch, out)
+}
+
+/// [`run_strips`] with a number of output rows in each strip.
+fn run_strips_of(
+    rows: usize,
+    stages: &[Stage<'_>],
+    sizes: &[Size],
+    input: &[f32],
+    threads: usize,
+    scratch: &mut Vec<StripScratch>,
+    out: &mut [f32],
+) -> Result<(), ShapeError> {
+    let size = sizes.first().copied().unwrap_or_default();
     ShapeError::check("input", len_of(&size), input.len())?;
     let [height, width, channels] = sizes.last().copied().unwrap_or(size);
     ShapeError::check("out", len_of(&[height, width, channels]), out.len())?;
@@ -98,13 +114,12 @@ pub fn run_strips(
         return Ok(());
     }
     let row_len = width * channels;
-    let rows = strip_rows(stages, &sizes);
     let tasks = task_count(threads);
     scratch.resize_with(scratch.len().max(tasks), StripScratch::default);
     let mut states: Vec<_> = scratch.iter_mut().take(tasks).map(|scratch| (scratch, Ok(()))).collect();
     for_each_chunk(&mut states, out, rows * row_len, |(scratch, result), i, out| {
         let first = i * rows;
-        let strip = run_strip(stages, &sizes, input, first..first + out.len() / row_len, scratch, out);
+        let strip = run_strip(stages, sizes, input, first..first + out.len() / row_len, scratch, out);
         *result = result.and(strip);
     });
     states.into_iter().try_for_each(|(_, result)| result)
@@ -158,11 +173,20 @@ fn strip_rows(stages: &[Stage<'_>], sizes: &[Size]) -> usize {
         }
         bytes
     };
-    let mut rows = ROW_UNIT;
-    while rows < height && largest(rows + ROW_UNIT) <= STRIP_BYTES {
-        rows += ROW_UNIT;
+    let unit = row_unit(stages);
+    let mut rows = unit;
+    while rows < height && largest(rows + unit) <= STRIP_BYTES {
+        rows += unit;
     }
     rows
+}
+
+/// What a number of output rows is a multiple of.
+fn row_unit(stages: &[Stage<'_>]) -> usize {
+    match stages.last() {
+        Some(Stage::Conv { pool: None, .. }) => TILED_ROWS,
+        _ => TILED_ROWS / 2,
+    }
 }
 
 /// Rows of a map, and the rows of padding that are seen before and after them.
@@ -254,8 +278,9 @@ fn run_stage(
             }
         }
         Stage::MaxPool(shape) => {
-            // What a window reaches beyond the padding hangs over, in ceil mode.
-            let pads = [seen.before, shape.pads[1], seen.after.min(shape.pads[2]), shape.pads[3]];
+            // What a window hangs over the end of the map in ceil mode is padding, which is skipped: the rows of a
+            // last window alone may be fewer than a window has.
+            let pads = [seen.before, shape.pads[1], seen.after, shape.pads[3]];
             max_pool_into(&PoolShape { height, pads, ..shape.clone() }, input, 1, out)
         }
         Stage::Lrn { size, alpha, beta, k } => lrn_into(input, channels, *size, *alpha, *beta, *k, 1, out),
@@ -323,13 +348,18 @@ mod tests {
     fn check(stages: &[Stage<'_>], size: Size) {
         let input = Random::new(1).values(len_of(&size));
         let expected = one_by_one(stages, size, &input);
+        let sizes = sizes(stages, size).unwrap();
+        // The small maps of a test are one strip, unless strips are as short as they may be.
         let run = |threads| {
-            let mut out = vec![f32::NAN; expected.len()];
+            let (mut out, mut short) = (vec![f32::NAN; expected.len()], vec![f32::NAN; expected.len()]);
             let mut scratch = vec![];
             // Twice: what a scratch holds from before does not matter.
             for _ in 0..2 {
                 run_strips(stages, size, &input, threads, &mut scratch, &mut out).unwrap();
+                run_strips_of(row_unit(stages), stages, &sizes, &input, threads, &mut scratch, &mut short)
+                    .unwrap();
             }
+            assert_eq!(short, out, "{size:?}, short strips");
             out
         };
         rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap().install(|| {
@@ -353,9 +383,10 @@ mod tests {
     #[test]
     fn a_convolution_and_its_pooling() {
         // SqueezeNet's and CaffeNet's first layers, smaller; heights that end strips, and windows, at odd places.
-        for (height, kernel, stride, pad) in
-            [(61, 7, 2, 0), (63, 7, 2, 0), (90, 11, 4, 5), (23, 3, 1, 1), (7, 7, 2, 0)]
-        {
+        let published = [(61, 7, 2, 0), (63, 7, 2, 0), (90, 11, 4, 5), (7, 7, 2, 0)];
+        // Every remainder of rows in the last strip, a single one whose window hangs over among them.
+        let plain = (2..30).map(|height| (height, 3, 1, 1));
+        for (height, kernel, stride, pad) in published.into_iter().chain(plain) {
             for ceil_mode in [false, true] {
                 let shape = conv(height, 41, [3, 20], kernel, stride, pad);
                 let (h, w) = shape.output_size().unwrap();
@@ -382,9 +413,8 @@ mod tests {
 
     #[test]
     fn two_convolutions() {
-        for (height, second) in
-            [(50, ConvAlgorithm::Winograd6), (49, ConvAlgorithm::Winograd4), (51, ConvAlgorithm::Direct)]
-        {
+        let algorithms = [ConvAlgorithm::Winograd6, ConvAlgorithm::Winograd4, ConvAlgorithm::Direct];
+        for (height, second) in (20..52).flat_map(|height| algorithms.map(|second| (height, second))) {
             let (one, two) = (conv(height, 33, [3, 16], 3, 1, 1), conv(height, 33, [16, 17], 3, 1, 1));
             with_layers(&[(one.clone(), ConvAlgorithm::Direct), (two.clone(), second)], |layers| {
                 for pool in [None, Some(false), Some(true)] {
@@ -414,7 +444,7 @@ mod tests {
         };
         let stages = [stage(&layers[0], &one, None), stage(&layers[1], &two, Some(true))];
         let sizes = sizes(&stages, [600, 800, 3]).unwrap();
-        assert_eq!(strip_rows(&stages, &sizes), ROW_UNIT);
+        assert_eq!(strip_rows(&stages, &sizes), 6);
         assert_eq!(rows_seen(&stages[1], sizes[1], 0..6), Seen { rows: 0..13, before: 1, after: 0 });
         assert_eq!(rows_seen(&stages[1], sizes[1], 294..300), Seen { rows: 587..600, before: 0, after: 1 });
     }

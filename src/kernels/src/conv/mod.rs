@@ -85,13 +85,15 @@ impl ConvShape {
         Some((axis(0, self.height).output_len(false)?, axis(1, self.width).output_len(false)?))
     }
 
-    /// Max pooling of the output by 2x2 windows that move by 2; `None` when there is no output.
+    /// Max pooling of the output by 2x2 windows that move by 2; `None` when there is no output. What windows hang over
+    /// in ceil mode is padding here, which max pooling skips: so rows from the end of a map are a map like any other.
     #[must_use]
     pub fn pool_2x2(&self, ceil_mode: bool) -> Option<PoolShape> {
         let (height, width) = self.output_size()?;
         let (batch, channels) = (self.batch, self.out_channels);
-        let (kernel, stride, dilation, pads) = ([2, 2], [2, 2], [1, 1], [0; 4]);
-        Some(PoolShape { batch, height, width, channels, kernel, stride, dilation, pads, ceil_mode })
+        let (kernel, stride, dilation) = ([2, 2], [2, 2], [1, 1]);
+        let pads = if ceil_mode { [0, 0, height % 2, width % 2] } else { [0; 4] };
+        Some(PoolShape { batch, height, width, channels, kernel, stride, dilation, pads, ceil_mode: false })
     }
 
     /// Values in the weights, `[Kh, Kw, Ci / group, Co]`; saturates.

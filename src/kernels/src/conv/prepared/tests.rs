@@ -246,7 +246,7 @@ fn another_layer_is_an_error() {
     let one_row = ConvShape { height: 1, ..shape.clone() };
     let pooled = prepared.run_max_pooled(
         &one_row,
-        true,
+        false,
         &[0.0; 8],
         &weights,
         None,
