@@ -79,7 +79,7 @@ fn rgi(pixel: [u8; 3]) -> [u8; 3] {
     let [r, g, b] = pixel.map(u32::from);
     let sum = r + g + b;
     // Black has no colour: the shares that grey has.
-    let share = |channel: u32| if sum == 0 { 85 } else { (channel * 255 + sum / 2) / sum };
+    let share = |channel: u32| (channel * 255 + sum / 2).checked_div(sum).unwrap_or(85);
     [share(r) as u8, share(g) as u8, luma(pixel)]
 }
 
