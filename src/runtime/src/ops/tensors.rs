@@ -106,7 +106,12 @@ mod tests {
     use super::*;
 
     fn make(tensors: &Tensors, shape: &[usize]) -> Arc<Tensor> {
-        tensors.make(shape, |values| Ok(values.fill(1f32))).unwrap()
+        tensors
+            .make(shape, |values| {
+                values.fill(1f32);
+                Ok(())
+            })
+            .unwrap()
     }
 
     fn kept(tensors: &Tensors) -> usize {
@@ -144,7 +149,12 @@ mod tests {
         let held = make(&tensors, &[2]);
         for _ in 0..10 {
             let _run = tensors.run();
-            let other = tensors.make(&[2], |values| Ok(values.fill(2f32))).unwrap();
+            let other = tensors
+                .make(&[2], |values| {
+                    values.fill(2f32);
+                    Ok(())
+                })
+                .unwrap();
             assert!(!Arc::ptr_eq(&held, &other));
         }
         assert_eq!(held.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap(), [1.0, 1.0]);
