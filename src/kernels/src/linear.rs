@@ -4,9 +4,9 @@
 //!   out[R, N] = x[R, K] w[K, N] + bias, then ReLU
 //! ```
 //!
-//! 1. Weights lie as `product` reads them: nothing is packed while a frame waits. With few rows a layer costs one pass
-//!    over its weights, panel after panel, as fast as memory gives them.
-//! 2. With many rows, a block of them stays in L2 with the part of a panel that it meets: `K` is cut into blocks.
+//! 1. Weights lie as `product` reads them, from the first to the last, and nothing is packed while a frame waits:
+//!    blocks of `K`, and in each the panels. With few rows a layer costs one pass over them, as fast as memory gives them.
+//! 2. With many rows, a block of them stays in L2 with the part of a panel that it meets.
 //! 3. The `K` of a layer that reads RoI-pooled features may be taken slab by slab of channels, the order in which
 //!    `roi_pool` makes them. See [`KOrder`].
 //!
@@ -23,7 +23,7 @@ use crate::{
     bf16::{Bf16Weights, PANEL, Rounded},
     gemm::check_bias,
     len_of,
-    product::{Left, Rows, Start, Sums, multiply_panel, pack_rows, packed_len},
+    product::{Left, Rows, Start, Sums, multiply_panel, pack, pack_rows, packed_len},
     shared::Shared,
     simd::{MAX_LANES, Width},
     tasks,
@@ -32,8 +32,8 @@ use crate::{
 /// Values of `K` in a block, at most: a panel's part is 200 KiB and stays in L2 while rows go by. As many as a slab of
 /// 7 x 7 bins has.
 const K_BLOCK: usize = 784;
-/// Rows in a block: with [`K_BLOCK`] values of each they stay in L2.
-const ROW_BLOCK: usize = 336;
+/// Rows in a block: with [`K_BLOCK`] values of each they stay in L2, beside the parts of two panels.
+const ROW_BLOCK: usize = 120;
 /// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel.
 const BF16_ROW_BLOCK: usize = 256;
 /// Most values in a row of a panel.
@@ -102,17 +102,22 @@ impl PreparedLinear {
     ) -> Result<Self, ShapeError> {
         order.check(in_features, out_features, weights.len())?;
         let width = Width::of(isa);
-        let rows: Vec<usize> = order.features(in_features).collect();
-        let padded = out_features.next_multiple_of(width.lanes);
         let mut packed = AlignedVec::zeros(packed_len(in_features, out_features, width));
-        let panel_len = in_features.saturating_mul(width.panel);
-        tasks::for_each_chunk_stateless(threads, packed.as_mut_slice(), panel_len, |panel, packed| {
-            let first = panel * width.panel;
-            let channels = width.panel.min(out_features - first);
-            let lanes = width.panel.min(padded - first);
-            for (&row, packed) in rows.iter().zip(packed.chunks_exact_mut(lanes)) {
-                packed[..channels].copy_from_slice(&weights[row * out_features + first..][..channels]);
-            }
+        let blocks = order.blocks(in_features);
+        let padded = out_features.next_multiple_of(width.lanes);
+        let shared = Shared::new(packed.as_mut_slice());
+        let mut tasks = alloc::vec![(); tasks::task_count(threads)];
+        tasks::for_each_index(&mut tasks, blocks.len(), |(), i| {
+            let block = &blocks[i];
+            let rows: Vec<usize> = block.values().collect();
+            // SAFETY: blocks follow one another in `K` and have `padded` values for each of it: their parts of
+            // `packed`, which is as long as all of them, do not overlap.
+            let packed = unsafe {
+                let first = shared.as_mut_ptr().add(block.first_k * padded);
+                core::slice::from_raw_parts_mut(first, rows.len() * padded)
+            };
+            let row = |k: usize| &weights[rows[k] * out_features..][..out_features];
+            pack(rows.len(), out_features, width, packed, row);
         });
         Ok(Self { isa, in_features, out_features, order, form: Form::F32 { width, weights: packed } })
     }
@@ -229,10 +234,11 @@ impl PreparedLinear {
         let padded = self.out_features.next_multiple_of(width.lanes);
         let panels = padded.div_ceil(width.panel);
         let tasks = tasks::task_count(threads);
-        // Blocks of rows for each task when there are enough of them, otherwise panels.
+        // Blocks of rows for each task when there are enough of them, otherwise a share of the panels, too: no more
+        // shares than tasks, for each packs the rows.
         let row_block = if rows >= 2 * ROW_BLOCK { ROW_BLOCK } else { rows };
         let row_blocks = rows.div_ceil(row_block.max(1));
-        let shares = if row_blocks >= 4 * tasks { 1 } else { panels };
+        let shares = if row_blocks >= 4 * tasks { 1 } else { panels.min(tasks) };
         let mut rooms: Vec<Room> = (0..tasks).map(|_| Room::default()).collect();
         let out_len = out.len();
         let shared = Shared::new(out);
@@ -296,8 +302,9 @@ impl PreparedLinear {
         let padded = n.next_multiple_of(lanes);
         for (i, part) in parts.iter().enumerate() {
             let block = part.block;
+            let block_k = block.segments.len() * block.segment_len;
             assert!(rows.is_empty() || part.last(rows.end - 1) <= part.data.len());
-            assert!(block.first_k + block.segments.len() * block.segment_len <= k);
+            assert!(block.first_k + block_k <= k);
             let last = i + 1 == parts.len();
             let whole = Rows {
                 data: part.data.as_ptr().wrapping_add(rows.start * part.stride),
@@ -306,10 +313,10 @@ impl PreparedLinear {
                 segment_len: block.segment_len,
             };
             let left = if panels.len() > 2 {
-                let packed = at_least(packed, rows.len() * block.segments.len() * block.segment_len);
+                let packed = at_least(packed, rows.len() * block_k);
                 // SAFETY: the last value of the rows was seen to be in `data`; `packed` is as long as they are.
                 unsafe { pack_rows(whole, rows.len(), packed.as_mut_ptr()) };
-                Left::Packed { data: packed.as_ptr(), k: block.segments.len() * block.segment_len }
+                Left::Packed { data: packed.as_ptr(), k: block_k }
             } else {
                 Left::Rows(whole)
             };
@@ -326,7 +333,7 @@ impl PreparedLinear {
                     }
                     _ => Start::Output,
                 };
-                let weights = &weights[first * k..][..k * width][block.first_k * width..];
+                let weights = &weights[block.first_k * padded + first * block_k..][..block_k * width];
                 let relu = relu && last;
                 // SAFETY: `a`'s last value was seen to be in `data`, the panel holds `width` values for each of its
                 // `K`, and row `i` of the sums is `width` values from channel `first` of row `i` of `out`, or of
@@ -335,7 +342,7 @@ impl PreparedLinear {
                     let to = out.as_mut_ptr().add(rows.start * n + first);
                     if channels == width {
                         let sums = Sums { data: to, stride: n, start, relu };
-                        multiply_panel(self.isa, left, rows.len(), weights.as_ptr(), width, sums);
+                        multiply_panel(self.isa, left, rows.len(), weights.as_ptr(), width, true, sums);
                         continue;
                     }
                     let rest = at_least(rest, rows.len() * width).as_mut_ptr();
@@ -345,7 +352,7 @@ impl PreparedLinear {
                         }
                     }
                     let sums = Sums { data: rest, stride: width, start, relu };
-                    multiply_panel(self.isa, left, rows.len(), weights.as_ptr(), width, sums);
+                    multiply_panel(self.isa, left, rows.len(), weights.as_ptr(), width, true, sums);
                     for row in 0..rows.len() {
                         core::ptr::copy_nonoverlapping(rest.add(row * width), to.add(row * n), channels);
                     }
@@ -414,11 +421,6 @@ impl KOrder {
         Ok(())
     }
 
-    /// The features in this order.
-    fn features(self, in_features: usize) -> impl Iterator<Item = usize> {
-        self.blocks(in_features).into_iter().flat_map(|block| block.values().collect::<Vec<_>>())
-    }
-
     /// The runs of features to take at a time, as they lie in a row of all of them.
     fn blocks(self, in_features: usize) -> Vec<KBlock> {
         match self {
@@ -477,7 +479,8 @@ mod tests {
     fn slabs_cover_every_feature_once() {
         for (bins, channels) in [(49, 512), (36, 40), (1, 16), (4, 7), (49, 1)] {
             let order = KOrder::ChannelSlabs { bins, channels };
-            let mut features: Vec<usize> = order.features(bins * channels).collect();
+            let blocks = order.blocks(bins * channels);
+            let mut features: Vec<usize> = blocks.iter().flat_map(KBlock::values).collect();
             if channels > SLAB && bins > 1 {
                 assert_eq!(features[..SLAB + 1], (0..SLAB).chain([channels]).collect::<Vec<_>>()[..]);
             }

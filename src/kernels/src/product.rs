@@ -9,13 +9,15 @@
 //! 1. A tile of [`ROWS`] rows and a panel of [`Vector::PANEL`] vectors of sums stays in registers while `K` goes by.
 //! 2. The rows of `a` need not be contiguous: a row is a list of segments, so that the windows of a convolution are
 //!    rows as they lie in the map.
-//! 3. A sum is one chain of additions in the order of `K`, whatever tile it falls into: how work is cut into tiles, or
+//! 3. Where weights are too many for L2, what follows a panel in memory, the next panel, is asked for while it is
+//!    multiplied, a share of it with each tile: memory and multipliers work at the same time.
+//! 4. A sum is one chain of additions in the order of `K`, whatever tile it falls into: how work is cut into tiles, or
 //!    shared among threads, changes no bit.
 
 use crate::Isa;
 use crate::simd::{Kernel, Vector, Width, run_on};
 
-/// Rows of a panel that are asked for before they are needed: it comes from L2.
+/// Rows of a panel that are asked for into L1 before they are needed: it comes from L2.
 const AHEAD: usize = 16;
 /// Rows of a tile of sums.
 pub(crate) const ROWS: usize = 6;
@@ -25,15 +27,21 @@ pub(crate) fn packed_len(k: usize, n: usize, width: Width) -> usize {
     k.saturating_mul(n.next_multiple_of(width.lanes))
 }
 
-/// Packs `b(k, n)`, `k` rows of `n`, into `packed`, with zeros after the last channel.
-pub(crate) fn pack(k: usize, n: usize, width: Width, packed: &mut [f32], b: impl Fn(usize, usize) -> f32) {
+/// Packs `k` rows of `n` channels into `packed`, zeros after the last channel.
+pub(crate) fn pack<'a>(
+    k: usize,
+    n: usize,
+    width: Width,
+    packed: &mut [f32],
+    row: impl Fn(usize) -> &'a [f32],
+) {
     let padded = n.next_multiple_of(width.lanes);
     for (panel, packed) in packed[..k * padded].chunks_mut((k * width.panel).max(1)).enumerate() {
         let first = panel * width.panel;
-        for (row, packed) in packed.chunks_exact_mut(width.panel.min(padded - first)).enumerate() {
-            for (channel, value) in (first..).zip(packed) {
-                *value = if channel < n { b(row, channel) } else { 0.0 };
-            }
+        let channels = width.panel.min(n - first);
+        for (k, packed) in packed.chunks_exact_mut(width.panel.min(padded - first)).enumerate() {
+            packed[..channels].copy_from_slice(&row(k)[first..][..channels]);
+            packed[channels..].fill(0.0);
         }
     }
 }
@@ -57,6 +65,15 @@ pub(crate) enum Left<'a> {
         data: *const f32,
         k: usize,
     },
+}
+
+impl Left<'_> {
+    fn k(&self) -> usize {
+        match self {
+            Self::Rows(rows) => rows.segments.len() * rows.segment_len,
+            Self::Packed { k, .. } => *k,
+        }
+    }
 }
 
 impl<'a> From<Rows<'a>> for Left<'a> {
@@ -136,7 +153,8 @@ pub(crate) enum Start {
     Output,
 }
 
-/// `sums[m, width] = start + a[m, K] panel[K, width]`, on the vectors of `isa`.
+/// `sums[m, width] = start + a[m, K] panel[K, width]`, on the vectors of `isa`; with `more`, what follows the panel in
+/// memory is brought into L2.
 ///
 /// # Safety
 /// `width` is 1 to [`Vector::PANEL`] whole vectors; what `a`, `panel` and `sums` describe is readable and writable, and
@@ -147,9 +165,10 @@ pub(crate) unsafe fn multiply_panel<'a>(
     m: usize,
     panel: *const f32,
     width: usize,
+    more: bool,
     sums: Sums,
 ) {
-    run_on(isa, MultiplyPanel { a: a.into(), m, panel, width, sums });
+    run_on(isa, MultiplyPanel { a: a.into(), m, panel, width, more, sums });
 }
 
 /// The arguments of [`multiply_panel`], the only place that makes one.
@@ -158,6 +177,7 @@ struct MultiplyPanel<'a> {
     m: usize,
     panel: *const f32,
     width: usize,
+    more: bool,
     sums: Sums,
 }
 
@@ -166,8 +186,10 @@ impl Kernel for MultiplyPanel<'_> {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { a, m, panel, width, sums } = self;
+        let Self { a, m, panel, width, more, sums } = self;
         let vectors = width / V::LANES;
+        let panel_len = a.k() * width;
+        let step = if more { width.div_ceil(m.div_ceil(ROWS).max(1)) } else { 0 };
         for (row, rows) in tiles(m) {
             // SAFETY: rows `row..row + rows` are some of those that the caller of `multiply_panel` promised.
             unsafe {
@@ -176,6 +198,8 @@ impl Kernel for MultiplyPanel<'_> {
                     Left::Packed { data, k } => Left::Packed { data: data.add(row * k), k },
                 };
                 let sums = Sums { data: sums.data.add(row * sums.stride), ..sums };
+                let panel =
+                    Panel { data: panel, next: panel.wrapping_add(panel_len + row * panel_len / m), step };
                 match rows {
                     1 => multiply_rows::<V, 1>(a, panel, vectors, sums),
                     2 => multiply_rows::<V, 2>(a, panel, vectors, sums),
@@ -189,15 +213,20 @@ impl Kernel for MultiplyPanel<'_> {
     }
 }
 
+/// A panel of weights and what a tile asks for while it reads them.
+#[derive(Clone, Copy)]
+struct Panel {
+    data: *const f32,
+    /// The tile's share of what follows the panel; need not be readable.
+    next: *const f32,
+    /// Values of it for each row of the panel.
+    step: usize,
+}
+
 /// # Safety
 /// As [`multiply_panel`], for `M` rows of `vectors`; the CPU has the instruction set of `V`.
 #[inline(always)]
-unsafe fn multiply_rows<V: Vector, const M: usize>(
-    a: Left<'_>,
-    panel: *const f32,
-    vectors: usize,
-    sums: Sums,
-) {
+unsafe fn multiply_rows<V: Vector, const M: usize>(a: Left<'_>, panel: Panel, vectors: usize, sums: Sums) {
     // SAFETY: the caller's promises.
     unsafe {
         match vectors {
@@ -215,7 +244,7 @@ unsafe fn multiply_rows<V: Vector, const M: usize>(
 #[inline(always)]
 unsafe fn multiply_tile<V: Vector, const M: usize, const N: usize>(
     a: Left<'_>,
-    mut panel: *const f32,
+    mut panel: Panel,
     Sums { data, stride, start, relu }: Sums,
 ) {
     // SAFETY: the caller's promises: the pointers walk over the rows, the panel and the sums that they describe.
@@ -234,16 +263,14 @@ unsafe fn multiply_tile<V: Vector, const M: usize, const N: usize>(
             Left::Packed { data, k } => {
                 for k in 0..k {
                     let values = data.add(k * M);
-                    step::<V, M, N>(&mut sums, |i| *values.add(i), panel);
-                    panel = panel.add(N * V::LANES);
+                    step::<V, M, N>(&mut sums, |i| *values.add(i), &mut panel);
                 }
             }
             Left::Rows(a) => {
                 for &offset in a.segments {
                     let values = a.data.add(offset);
                     for k in 0..a.segment_len {
-                        step::<V, M, N>(&mut sums, |i| *values.add(i * a.stride + k), panel);
-                        panel = panel.add(N * V::LANES);
+                        step::<V, M, N>(&mut sums, |i| *values.add(i * a.stride + k), &mut panel);
                     }
                 }
             }
@@ -257,23 +284,28 @@ unsafe fn multiply_tile<V: Vector, const M: usize, const N: usize>(
     }
 }
 
-/// Adds the products of one value from each row and one row of weights.
+/// Adds the products of one value from each row and one row of the panel, and goes on to the next.
 ///
 /// # Safety
-/// The CPU has the instruction set of `V`, and `N` vectors are readable at `weights`.
+/// The CPU has the instruction set of `V`, and `N` vectors are readable at the panel's data.
 #[inline(always)]
 unsafe fn step<V: Vector, const M: usize, const N: usize>(
     sums: &mut [[V; N]; M],
     value: impl Fn(usize) -> f32,
-    weights: *const f32,
+    panel: &mut Panel,
 ) {
     // SAFETY: the caller's promises.
     unsafe {
         let mut row = [V::splat(0.0); N];
         for (j, vector) in row.iter_mut().enumerate() {
-            *vector = V::load(weights.add(j * V::LANES));
-            V::prefetch(weights.wrapping_add((AHEAD * N + j) * V::LANES));
+            *vector = V::load(panel.data.add(j * V::LANES));
+            V::prefetch(panel.data.wrapping_add((AHEAD * N + j) * V::LANES));
+            if j * V::LANES < panel.step {
+                V::prefetch_far(panel.next.wrapping_add(j * V::LANES));
+            }
         }
+        panel.data = panel.data.add(N * V::LANES);
+        panel.next = panel.next.wrapping_add(panel.step);
         for (i, sums) in sums.iter_mut().enumerate() {
             let value = V::splat(value(i));
             for (sum, weights) in sums.iter_mut().zip(row) {

@@ -58,7 +58,7 @@ impl Direct {
         let group_len = packed_len(k, group_out, width);
         let mut packed = AlignedVec::zeros(len_of(&[shape.group, group_len]));
         for (g, packed) in packed.as_mut_slice().chunks_exact_mut(group_len.max(1)).enumerate() {
-            pack(k, group_out, width, packed, |row, channel| weights[row * co + g * group_out + channel]);
+            pack(k, group_out, width, packed, |row| &weights[row * co + g * group_out..][..group_out]);
         }
         Self { isa, width, weights: packed }
     }
@@ -254,7 +254,7 @@ impl Chunk<'_> {
                             start,
                             relu: relu && weights.is_empty(),
                         };
-                        multiply_panel(layer.isa, a, pixels, now.as_ptr(), width, sums);
+                        multiply_panel(layer.isa, a, pixels, now.as_ptr(), width, false, sums);
                     }
                 }
                 start = Start::Output;

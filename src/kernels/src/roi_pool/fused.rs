@@ -21,8 +21,8 @@ use crate::{
     tasks,
 };
 
-/// Values of pooled slabs that are multiplied together: 12 MiB, which an L3 keeps.
-const GROUP_VALUES: usize = 3 << 20;
+/// Values of pooled slabs that are multiplied together: 24 MiB, which an L3 keeps. Sums go by once for each group.
+const GROUP_VALUES: usize = 6 << 20;
 /// RoIs taken at a time.
 const MOST_ROIS: usize = 4096;
 /// Values of pooled features that are pooled whole, all channels of an RoI at a time: 12 MiB. The weights are read once

@@ -1,9 +1,9 @@
 //! 512-bit registers: 16 lanes.
 
 use core::arch::x86_64::{
-    __m512, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_stream_ps,
-    _mm512_sub_ps,
+    __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm512_add_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    _mm512_stream_ps, _mm512_sub_ps,
 };
 
 use super::Vector;
@@ -41,6 +41,12 @@ unsafe impl Vector for __m512 {
     fn prefetch(from: *const f32) {
         // SAFETY: part of SSE, which every x86-64 has; it is a hint and faults on no address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_far(from: *const f32) {
+        // SAFETY: part of SSE, which every x86-64 has; it is a hint and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
     #[inline(always)]

@@ -220,7 +220,7 @@ impl Multiply<'_> {
                     start: if k == 0 { Start::Zero } else { Start::Output },
                     relu: false,
                 };
-                multiply_panel(isa, a, self.rows, panel.as_ptr().add(k * self.width), self.width, sums);
+                multiply_panel(isa, a, self.rows, panel.as_ptr().add(k * self.width), self.width, true, sums);
             }
         }
     }
