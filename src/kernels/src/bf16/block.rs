@@ -49,6 +49,7 @@ impl Sums {
 /// The left-hand side: row `i` is, for each offset `o` of `steps` in turn, the 32 values from `data + i * stride + o`
 /// on.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "there is no engine to read them"))]
 pub(super) struct Rows<'a> {
     pub(super) data: *const u16,
     pub(super) stride: usize,
