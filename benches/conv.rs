@@ -29,7 +29,7 @@ fn conv(c: &mut Criterion) {
                 ConvAlgorithm::Winograd4,
                 ConvAlgorithm::Winograd6,
             ] {
-                let prepared = PreparedConv::with(Isa::detect(), Some(algorithm), &shape, &weights).unwrap();
+                let prepared = PreparedConv::with(Isa::detect(), Some(algorithm), &shape, &weights, 1).unwrap();
                 if prepared.algorithm() != algorithm {
                     continue;
                 }
@@ -46,7 +46,7 @@ fn conv(c: &mut Criterion) {
                     b.iter(|| {
                         let input = black_box(&input[..]);
                         prepared
-                            .run(&shape, input, &weights, Some(bias), true, 1, &mut scratch, out)
+                            .run(&shape, input, Some(bias), true, 1, &mut scratch, out)
                             .unwrap();
                     });
                 });

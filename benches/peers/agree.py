@@ -1,8 +1,9 @@
 """Holds what every contender computed against ONNX Runtime, before anything is timed.
 
 Peers: each output tensor of each stage. Those that compute in less than float32 need not agree (OpenVINO's bfloat16 also
-rounds the corners of RoIs, by up to two pixels, and so pools other cells): their differences are reported. frcnn shows detections only: they are compared with those that
-postprocess.py makes of ONNX Runtime's cls_prob and bbox_pred. Prints one line of JSON.
+rounds the corners of RoIs, by up to two pixels, and so pools other cells): their differences are reported. frcnn shows
+detections only: they are compared with those that postprocess.py makes of ONNX Runtime's cls_prob and bbox_pred, and
+those of its bf16 are reported as well. Prints one line of JSON.
 """
 
 import argparse
@@ -48,8 +49,8 @@ def share_found(wanted, found, offset):
     return matched / max(len(wanted), 1)
 
 
-def frcnn_difference(folder, tensors, manifest, trained):
-    report = json.loads((folder / "frcnn.json").read_text())
+def frcnn_difference(ours, folder, tensors, manifest, trained):
+    report = json.loads((folder / f"{ours.file_stem}.json").read_text())
     found = [(one["class_id"], one["score"], np.array(one["box"])) for one in report["detections"]]
     boxes = np.array(json.loads((folder / "boxes.json").read_text()))
     wanted = postprocess.detections(
@@ -60,8 +61,8 @@ def frcnn_difference(folder, tensors, manifest, trained):
     share = min(share_found(wanted, found, offset), share_found(found, wanted, offset))
     least = 1.0 if trained else UNTRAINED_SHARE
     return {
-        "contender": "frcnn", "stage": "whole", "detections": len(found), "expected": len(wanted), "share": share,
-        "least_share": least, "same": bool(wanted) and share >= least,
+        "contender": ours.name, "stage": "whole", "detections": len(found), "expected": len(wanted), "share": share,
+        "least_share": least, "same": ours.precision != "f32" or (bool(wanted) and share >= least),
     }
 
 
@@ -73,9 +74,10 @@ def main():
     args = arguments.parse_args()
     tensors = args.folder / "tensors"
     checks = list(peer_differences(args.folder / "got", tensors))
-    if (args.folder / "frcnn.json").exists():
-        manifest = json.loads(args.manifest.read_text())
-        checks.append(frcnn_difference(args.folder, tensors, manifest, args.trained))
+    manifest = json.loads(args.manifest.read_text())
+    for ours in cases.OURS:
+        if (args.folder / f"{ours.file_stem}.json").exists():
+            checks.append(frcnn_difference(ours, args.folder, tensors, manifest, args.trained))
     print(json.dumps(checks))
 
 

@@ -38,6 +38,21 @@ CASES = (
 
 
 @dataclass(frozen=True)
+class Ours:
+    """frcnn with a network compiled for a precision."""
+
+    name: str
+    precision: str
+
+    @property
+    def file_stem(self):
+        return self.name.replace(" ", "-")
+
+
+OURS = (Ours("frcnn", "f32"), Ours("frcnn bf16", "bf16"))
+
+
+@dataclass(frozen=True)
 class Peer:
     """A runtime as its users would set it up, and the stages that it can run."""
 
@@ -54,6 +69,9 @@ PEERS = (
     Peer("ncnn", "ncnn_peer", "f32", ("trunk",)),
     Peer("OpenCV", "opencv_peer", "f32", ("trunk", "head")),
 )
+
+# The peer that reduces precision as well, beside which frcnn bf16 is set.
+REDUCED = "OpenVINO default"
 
 # Greatest difference from ONNX Runtime's output that a float32 peer may have, as a share of that output's largest value:
 # sums of up to 25088 products in another order, and Winograd convolutions, stay well below it.

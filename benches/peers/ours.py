@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-NAME = "frcnn"
-
 
 class Frcnn:
     def __init__(self, binary, call):
@@ -18,16 +16,17 @@ class Frcnn:
         command = ["new", "--arch", net, "--classes", "20", "--output", str(onnx), "--force"]
         self.call([self.binary, *command], None)
 
-    def compile(self, onnx, svd, bundle, emitted):
+    def compile(self, onnx, svd, precision, bundle, emitted=None):
         """Writes the bundle, and the network that is in it as ONNX."""
-        command = ["compile", str(onnx), "--output", str(bundle), "--emit-onnx", str(emitted), "--quiet"]
-        self.call([self.binary, *command, *(["--svd", svd] if svd else [])], None)
+        command = ["compile", str(onnx), "--output", str(bundle), "--precision", precision, "--quiet"]
+        command += [*(["--svd", svd] if svd else []), *(["--emit-onnx", str(emitted)] if emitted else [])]
+        self.call([self.binary, *command], None)
 
-    def detect(self, bundle, folder, threads, every_score):
-        """Writes what is found in a case's photo to FOLDER/frcnn.json."""
+    def detect(self, bundle, folder, threads, every_score, found):
+        """Writes what is found in a case's photo to the file `found`."""
         command = ["detect", str(bundle), str(folder / "photo.png"), "--proposals", str(folder / "boxes.json"), "--json"]
         command += ["--threads", str(threads), *(["--score-threshold", "0"] if every_score else [])]
-        Path(folder / "frcnn.json").write_text(self.call([self.binary, *command], threads))
+        Path(found).write_text(self.call([self.binary, *command], threads))
 
     def bench(self, bundle, folder, threads, runs):
         command = ["bench", str(bundle), "--image", str(folder / "photo.png")]

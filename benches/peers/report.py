@@ -1,7 +1,6 @@
 """results.json as Markdown."""
 
 import cases
-import ours
 
 STAGE_NAMES = {
     "trunk": "trunk", "roi_pool": "RoI pool", "head": "heads", "roi_pool+head": "RoI pool + heads", "whole": "all of it",
@@ -20,6 +19,10 @@ def table(head, rows):
     return [row(head), row(["---"] * len(head)), *(row(cells) for cells in rows)]
 
 
+def ratio(peer, mine):
+    return f"({peer / mine:.2f}x)"
+
+
 def times(results, names):
     """A line for each network, number of RoIs, stage and number of threads."""
     lines = {}
@@ -28,11 +31,14 @@ def times(results, names):
         key = (one["net"], boxes, STAGE_NAMES[one["stage"]], one["threads"])
         lines.setdefault(key, {})[one["contender"]] = one["ms"]
     for key, by_contender in lines.items():
-        mine = by_contender[ours.NAME]
+        f32, bf16 = (by_contender[one.name] for one in cases.OURS)
+        reduced = by_contender.get(cases.REDUCED)
+        peers = (by_contender.get(name) for name in names)
         yield [
             *key,
-            f"**{milliseconds(mine)}**",
-            *(f"{milliseconds(by_contender[n])} ({by_contender[n] / mine:.2f}x)" if n in by_contender else "" for n in names),
+            f"**{milliseconds(f32)}**",
+            *(f"{milliseconds(peer)} {ratio(peer, f32)}" if peer else "" for peer in peers),
+            f"**{milliseconds(bf16)}**" + (f" {ratio(reduced, bf16)}" if reduced else ""),
         ]
 
 
@@ -42,12 +48,13 @@ def whole_model(results, key, names, format):
         if one["stage"] == "whole":
             lines.setdefault((one["net"], one["threads"]), {})[one["contender"]] = one[key]
     for (net, threads), by_contender in lines.items():
-        yield [net, threads, *(format(by_contender[n]) if n in by_contender else "" for n in [ours.NAME, *names])]
+        yield [net, threads, *(format(by_contender[n]) if n in by_contender else "" for n in names)]
 
 
 def markdown(results):
     names = [peer.name for peer in cases.PEERS]
-    whole = [peer.name for peer in cases.PEERS if "whole" in peer.stages]
+    f32, bf16 = (one.name for one in cases.OURS)
+    whole = [f32, *(peer.name for peer in cases.PEERS if "whole" in peer.stages), bf16]
     machine, settings = results["machine"], results["settings"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
@@ -59,10 +66,11 @@ def markdown(results):
         + " and ".join(sorted({one["precision"] for one in results["measured"] if one["contender"] == "OpenVINO default"}))
         + " here.",
         "",
-        "Milliseconds (peer's time / frcnn's time: above 1, frcnn is faster). frcnn's \"all of it\" includes preprocessing,"
-        " decoding and NMS, which the peers do not have.",
+        "Milliseconds (peer's time / frcnn's time: above 1, frcnn is faster; beside frcnn bf16 stands"
+        f" {cases.REDUCED}'s time / its own). frcnn's \"all of it\" includes preprocessing, decoding and NMS, which the"
+        " peers do not have.",
         "",
-        *table(["network", "RoIs", "stage", "threads", ours.NAME, *names], times(results, names)),
+        *table(["network", "RoIs", "stage", "threads", f32, *names, bf16], times(results, names)),
     ]
     for title, key, format in (
         ("Milliseconds to load the network (frcnn: `open`)", "open_ms", milliseconds),
@@ -73,7 +81,7 @@ def markdown(results):
         rows = list(whole_model(results, key, whole, format))
         if rows:
             lines += ["", f"{title}, all of it in one file:", ""]
-            lines += table(["network", "threads", ours.NAME, *whole], rows)
+            lines += table(["network", "threads", *whole], rows)
     lines += ["", "Agreement with ONNX Runtime, checked before timing (differences as shares of the tensor's"
               " largest value; of each contender its worst tensor):", ""]
     lines += table(["case", "contender", "difference"], agreement(results))
@@ -84,9 +92,9 @@ def agreement(results):
     for case, checks in results["agreement"].items():
         worst = {}
         for check in checks:
-            if check["contender"] == ours.NAME:
+            if "share" in check:
                 note = "trained" if check["least_share"] == 1 else "untrained: scores nearly flat"
-                yield [case, ours.NAME, f"{check['share']:.0%} of {check['expected']} detections the same ({note})"]
+                yield [case, check["contender"], f"{check['share']:.0%} of {check['expected']} detections the same ({note})"]
             else:
                 name = check["contender"]
                 worst[name] = max(worst.get(name, check), check, key=lambda c: c["greatest"])

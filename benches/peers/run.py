@@ -56,8 +56,11 @@ class Net:
         if not self.trained:
             frcnn.new(name, onnx)
         self.manifest = onnx.with_name("manifest.json")
-        self.bundle, self.emitted = folder / "model.frcnn", folder / "emitted.onnx"
-        frcnn.compile(onnx, cases.SVD[name], self.bundle, self.emitted)
+        self.emitted = folder / "emitted.onnx"
+        self.bundles = {one.name: folder / f"{one.file_stem}.frcnn" for one in cases.OURS}
+        for one in cases.OURS:
+            emitted = self.emitted if one.precision == "f32" else None
+            frcnn.compile(onnx, cases.SVD[name], one.precision, self.bundles[one.name], emitted)
 
 
 def stages_to_measure(case, frcnn_stages):
@@ -79,7 +82,9 @@ def check(frcnn, net, case, folder, stages, threads):
         for peer in peers_of(stage):
             work(peer, folder, stage, threads, 0, save=folder / "got" / peer.name / stage)
     if "whole" in stages:
-        frcnn.detect(net.bundle, folder, threads, every_score=not net.trained)
+        for one in cases.OURS:
+            found = folder / f"{one.file_stem}.json"
+            frcnn.detect(net.bundles[one.name], folder, threads, not net.trained, found)
     trained = ["--trained"] if net.trained else []
     checks = python("agree.py", "--folder", folder, "--manifest", net.manifest, *trained)
     wrong = [one for one in checks if not one["same"]]
@@ -94,9 +99,12 @@ def time_rounds(frcnn, net, case, folder, stages, threads, rounds):
     seen = {}
     for number in range(rounds):
         print(f"{case.name}, {threads} threads, round {number + 1} of {rounds}", file=sys.stderr)
-        times, start = frcnn.bench(net.bundle, folder, threads, RUNS_PER_ROUND)
+        for one in cases.OURS:
+            times, start = frcnn.bench(net.bundles[one.name], folder, threads, RUNS_PER_ROUND)
+            for stage in stages:
+                got = {"ms": times[stage], "precision": one.precision, **start}
+                seen.setdefault((stage, one.name), []).append(got)
         for stage in stages:
-            seen.setdefault((stage, ours.NAME), []).append({"ms": times[stage], "precision": "f32", **start})
             for peer in peers_of(stage):
                 got = work(peer, folder, stage, threads, RUNS_PER_ROUND)
                 got["ms"] = statistics.median(got.pop("runs_ms"))
@@ -155,7 +163,8 @@ def main():
             files = ["--folder", folder, "--onnx", net.emitted, "--manifest", net.manifest]
             python("prepare.py", "--case", case.name, *files, *(["--photo", photo] if photo.exists() else []))
             threads = max(args.threads)
-            stages = stages_to_measure(case, frcnn.bench(net.bundle, folder, threads, 1)[0])
+            times, _ = frcnn.bench(net.bundles[cases.OURS[0].name], folder, threads, 1)
+            stages = stages_to_measure(case, times)
             results["agreement"][case.name] = check(frcnn, net, case, folder, stages, threads)
             for threads in args.threads:
                 results["measured"] += time_rounds(frcnn, net, case, folder, stages, threads, args.runs)

@@ -74,7 +74,7 @@ fn the_ways_to_open_agree() {
     let proposals = boxes(30, 200.0, 150.0, 9);
     let opened = Detector::open(&path).unwrap().detect(&photo.frame(), &proposals).unwrap();
     let in_memory =
-        Detector::from_bytes(bundle.as_bytes()).unwrap().detect(&photo.frame(), &proposals).unwrap();
+        Detector::from_bytes(&bundle.to_bytes()).unwrap().detect(&photo.frame(), &proposals).unwrap();
     assert_eq!(opened, in_memory);
 
     let missing = Detector::open(folder.path().join("missing.frcnn")).unwrap_err().to_string();

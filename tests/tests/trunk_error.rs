@@ -37,8 +37,8 @@ impl Maps {
         let (height, width) = shape.output_size().unwrap();
         let size = [height, width, shape.out_channels];
         let mut out = vec![f32::NAN; size.iter().product()];
-        let prepared = PreparedConv::new(on_blob, &weights).unwrap();
-        prepared.run(shape, &self.f32, &weights, Some(&bias), true, 1, &mut Vec::new(), &mut out).unwrap();
+        let prepared = PreparedConv::new(on_blob, &weights, 1).unwrap();
+        prepared.run(shape, &self.f32, Some(&bias), true, 1, &mut Vec::new(), &mut out).unwrap();
         let maps = Maps { size, f32: out, f64: conv_f64(shape, &self.f64, &weights, &bias) };
         (maps, prepared.algorithm())
     }

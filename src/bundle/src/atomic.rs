@@ -6,9 +6,16 @@ use std::path::Path;
 /// Writes `bytes` beside `path` and renames the result to it, so that an interrupted or failed write
 /// leaves what was there before.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_pieces(path, [bytes])
+}
+
+/// The same for bytes in several places, which follow one another in the file.
+pub(crate) fn write_pieces<'a>(path: &Path, pieces: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = readable_by_others(&mut tempfile::Builder::new()).tempfile_in(folder)?;
-    file.write_all(bytes)?;
+    for piece in pieces {
+        file.write_all(piece)?;
+    }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())

@@ -5,22 +5,26 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use frcnn_core::bf16_to_f32;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::storage::{ALIGN, AlignedBytes};
-use crate::{Contents, Error, Precision, Section, SectionId};
+use crate::storage::Values;
+use crate::{Contents, Error, Section, SectionId, Weights};
 
 /// Version of the format that this crate reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"\x89FRCNN\r\n";
 const PRELUDE: usize = 64;
+/// Alignment of sections in the file.
+const ALIGN: usize = 64;
 
-/// A validated bundle in memory.
+/// A validated bundle in memory. Clones share the weights.
+#[derive(Clone)]
 pub struct Bundle {
     contents: Contents,
-    bytes: AlignedBytes,
+    /// The file up to the end of the contents record.
+    head: Vec<u8>,
+    weights: Vec<Weights>,
 }
 
 impl std::fmt::Debug for Bundle {
@@ -33,34 +37,29 @@ impl Bundle {
     /// Reads and validates a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Bundle, Error> {
         let path = path.as_ref();
-        let read = || {
+        let open = || {
             let file = File::open(path)?;
             let metadata = file.metadata()?;
             if metadata.is_dir() {
                 return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
             }
-            let len = usize::try_from(metadata.len()).map_err(io::Error::other)?;
-            // A file that is no bundle is found out from its first bytes, before it is read whole.
-            let mut prelude = Vec::with_capacity(PRELUDE);
-            (&file).take(PRELUDE as u64).read_to_end(&mut prelude)?;
-            if let Err(error) = Prelude::parse(&prelude, len) {
-                return Ok(Err(error));
-            }
-            AlignedBytes::read(prelude.chain(&file), len).map(Ok)
+            Ok((usize::try_from(metadata.len()).map_err(io::Error::other)?, file))
         };
-        let bytes = read().map_err(|source| Error::Io { path: path.to_path_buf(), source })??;
-        Bundle::from_aligned(bytes)
+        let failed = |source| Error::Io { path: path.to_path_buf(), source };
+        let (len, file) = open().map_err(failed)?;
+        read(file, len).map_err(|refusal| match refusal {
+            Refusal::Io(source) => failed(source),
+            Refusal::Invalid(error) => error,
+        })
     }
 
-    /// Validates a bundle that is in memory already; the bytes are copied once, to an aligned place.
+    /// Validates a bundle that is in memory already; its weights are copied once.
     pub fn from_bytes(bytes: &[u8]) -> Result<Bundle, Error> {
-        Prelude::parse(bytes, bytes.len())?;
-        Bundle::from_aligned(AlignedBytes::copy_of(bytes))
-    }
-
-    fn from_aligned(bytes: AlignedBytes) -> Result<Bundle, Error> {
-        let contents = parse(bytes.as_slice())?;
-        Ok(Bundle { contents, bytes })
+        read(bytes, bytes.len()).map_err(|refusal| match refusal {
+            // What is there was counted before.
+            Refusal::Io(_) => Error::TooShort(bytes.len()),
+            Refusal::Invalid(error) => error,
+        })
     }
 
     /// Everything but the weights.
@@ -70,34 +69,53 @@ impl Bundle {
 
     /// An f32 section's weights in the layout that its layer documents; empty for one that is bf16, or does not exist.
     pub fn weights(&self, id: SectionId) -> &[f32] {
-        self.section(id, Precision::F32).map_or(&[], bytemuck::cast_slice)
+        self.weights.get(id as usize).map_or(&[], Weights::f32)
     }
 
     /// The same of a bf16 section, as bits; empty for one that is f32, or does not exist.
     pub fn bf16_weights(&self, id: SectionId) -> &[u16] {
-        self.section(id, Precision::Bf16).map_or(&[], bytemuck::cast_slice)
+        self.weights.get(id as usize).map_or(&[], Weights::bf16)
     }
 
     /// A section's weights, widened to f32 where they are bf16.
     pub fn weights_as_f32(&self, id: SectionId) -> Cow<'_, [f32]> {
-        match self.bf16_weights(id) {
-            [] => Cow::Borrowed(self.weights(id)),
-            bits => Cow::Owned(bits.iter().map(|&bits| bf16_to_f32(bits)).collect()),
-        }
-    }
-
-    /// The bytes of a section of that precision.
-    fn section(&self, id: SectionId, precision: Precision) -> Option<&[u8]> {
-        let section = self.contents.sections.get(id as usize)?;
-        if section.precision() != Some(precision) {
-            return None;
-        }
-        section_bytes(self.bytes.as_slice(), section)
+        self.weights.get(id as usize).map_or(Cow::Borrowed(&[]), Weights::to_f32)
     }
 
     /// Length of the file in bytes.
     pub fn file_len(&self) -> usize {
-        self.bytes.as_slice().len()
+        self.contents.sections.last().map_or(self.head.len(), |last| (last.offset + last.bytes) as usize)
+    }
+
+    /// The contents, and the weights of each section.
+    pub fn into_parts(self) -> (Contents, Vec<Weights>) {
+        (self.contents, self.weights)
+    }
+
+    /// The file, byte for byte.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.file_len());
+        self.pieces().for_each(|piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    /// Writes the file. It appears whole or not at all: it is written beside its place and renamed.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        crate::atomic::write_pieces(path, self.pieces())
+            .map_err(|source| Error::Io { path: path.to_path_buf(), source })
+    }
+
+    /// The file, cut at the ends of its sections.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        const ZEROS: [u8; ALIGN] = [0; ALIGN];
+        let mut end = self.head.len();
+        let sections = self.weights.iter().flat_map(move |weights| {
+            let gap = end.next_multiple_of(ALIGN) - end;
+            end += gap + weights.bytes().len();
+            [&ZEROS[..gap], weights.bytes()]
+        });
+        [&self.head[..]].into_iter().chain(sections)
     }
 }
 
@@ -158,66 +176,75 @@ fn zeros(bytes: &[u8], offset: usize) -> Result<(), Error> {
     }
 }
 
-/// Validates a whole file and gives its contents record.
-fn parse(bytes: &[u8]) -> Result<Contents, Error> {
-    let prelude = Prelude::parse(bytes, bytes.len())?;
-    let contents_end = PRELUDE + prelude.contents_len;
-    let record = bytes.get(PRELUDE..contents_end).ok_or(Error::TooShort(bytes.len()))?;
+/// Why no bundle came of what was read.
+enum Refusal {
+    Io(io::Error),
+    Invalid(Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        Refusal::Io(error)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Invalid(error)
+    }
+}
+
+/// Reads and validates a whole file of `len` bytes. One that is no bundle is found out from its first bytes.
+fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
+    let mut head = Vec::with_capacity(PRELUDE);
+    file.by_ref().take(PRELUDE as u64).read_to_end(&mut head)?;
+    let prelude = Prelude::parse(&head, len)?;
+    head.resize(PRELUDE + prelude.contents_len, 0);
+    let record = &mut head[PRELUDE..];
+    file.read_exact(record)?;
     if xxh3_128(record) != prelude.contents_hash {
-        return Err(Error::ContentsHash);
+        return Err(Error::ContentsHash.into());
     }
     let (contents, rest) = postcard::take_from_bytes::<Contents>(record).map_err(Error::Contents)?;
     if !rest.is_empty() {
-        return Err(Error::Contents(postcard::Error::DeserializeBadEncoding));
+        return Err(Error::Contents(postcard::Error::DeserializeBadEncoding).into());
     }
     crate::validate::contents(&contents)?;
 
-    let mut end = contents_end;
+    let mut end = head.len();
+    let mut weights = Vec::with_capacity(contents.sections.len());
     for section in &contents.sections {
         let problem =
             |problem: &str| Error::Section { name: section.name.clone(), problem: problem.to_string() };
         let start = end.next_multiple_of(ALIGN);
         if section.offset != start as u64 {
-            return Err(problem("does not follow the one before it"));
+            return Err(problem("does not follow the one before it").into());
         }
-        let data = section_bytes(bytes, section).ok_or_else(|| problem("reaches beyond the file"))?;
-        zeros(&bytes[end..start], end)?;
-        if xxh3_128(data) != section.hash {
-            return Err(problem("does not match its hash"));
+        let bytes = usize::try_from(section.bytes).ok();
+        let bytes = bytes.filter(|&bytes| start.checked_add(bytes).is_some_and(|end| end <= len));
+        let bytes = bytes.ok_or_else(|| problem("reaches beyond the file"))?;
+        let gap = &mut [0; ALIGN][..start - end];
+        file.read_exact(gap)?;
+        zeros(gap, end)?;
+        let precision = section.precision().ok_or_else(|| problem("is of no known precision"))?;
+        let data = Weights::read(&mut file, precision, bytes)?;
+        if xxh3_128(data.bytes()) != section.hash {
+            return Err(problem("does not match its hash").into());
         }
-        end = start + data.len();
+        weights.push(data);
+        end = start + bytes;
     }
-    if end != bytes.len() {
-        return Err(Error::Length { stated: end as u64, actual: bytes.len() as u64 });
+    if end != len {
+        return Err(Error::Length { stated: end as u64, actual: len as u64 }.into());
     }
-    Ok(contents)
-}
-
-fn section_bytes<'a>(file: &'a [u8], section: &Section) -> Option<&'a [u8]> {
-    let start = usize::try_from(section.offset).ok()?;
-    let len = usize::try_from(section.bytes).ok()?;
-    file.get(start..start.checked_add(len)?)
+    Ok(Bundle { contents, head, weights })
 }
 
 /// Collects weights and writes them with the contents record as one file.
 #[derive(Default)]
 pub struct BundleWriter {
     sections: Vec<Section>,
-    data: Vec<Data>,
-}
-
-enum Data {
-    F32(Vec<f32>),
-    Bf16(Vec<u16>),
-}
-
-impl Data {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Data::F32(values) => bytemuck::cast_slice(values),
-            Data::Bf16(bits) => bytemuck::cast_slice(bits),
-        }
-    }
+    weights: Vec<Weights>,
 }
 
 impl BundleWriter {
@@ -228,16 +255,16 @@ impl BundleWriter {
 
     /// Adds a tensor of weights and gives the id by which layers refer to it.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize], data: Vec<f32>) -> SectionId {
-        self.push(name.into(), shape, Data::F32(data))
+        self.push(name.into(), shape, Values::F32(data))
     }
 
     /// Adds a tensor of bf16 weights, given as their bits.
     pub fn add_bf16(&mut self, name: impl Into<String>, shape: &[usize], bits: Vec<u16>) -> SectionId {
-        self.push(name.into(), shape, Data::Bf16(bits))
+        self.push(name.into(), shape, Values::Bf16(bits))
     }
 
-    fn push(&mut self, name: String, shape: &[usize], data: Data) -> SectionId {
-        let bytes = data.bytes();
+    fn push(&mut self, name: String, shape: &[usize], values: Values) -> SectionId {
+        let bytes = values.bytes();
         self.sections.push(Section {
             name,
             shape: shape.iter().map(|&d| d as u32).collect(),
@@ -245,7 +272,7 @@ impl BundleWriter {
             bytes: bytes.len() as u64,
             hash: xxh3_128(bytes),
         });
-        self.data.push(data);
+        self.weights.push(Weights::new(values));
         (self.sections.len() - 1) as SectionId
     }
 
@@ -253,6 +280,7 @@ impl BundleWriter {
     /// validates the result as a reader would. Same input, same bytes.
     pub fn finish(self, mut contents: Contents) -> Result<Bundle, Error> {
         contents.sections = self.sections;
+        crate::validate::contents(&contents)?;
         // Offsets depend on the record's length, which depends on the offsets: postcard's integers vary
         // in length. Lengths only grow with offsets, so this settles after a few rounds.
         let mut record = Vec::new();
@@ -275,35 +303,15 @@ impl BundleWriter {
             .last()
             .map_or(PRELUDE + record.len(), |last| (last.offset + last.bytes) as usize);
 
-        let mut prelude = Vec::with_capacity(PRELUDE);
-        prelude.extend_from_slice(&MAGIC);
-        prelude.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        prelude.extend_from_slice(&[0; 4]);
-        prelude.extend_from_slice(&(record.len() as u64).to_le_bytes());
-        prelude.extend_from_slice(&(file_len as u64).to_le_bytes());
-        prelude.extend_from_slice(&xxh3_128(&record).to_le_bytes());
-
-        let mut bytes = AlignedBytes::zeroed(file_len);
-        bytes.write_at(0, &prelude);
-        bytes.write_at(PRELUDE, &record);
-        // Each tensor is dropped once it is in its place: VGG16's weights fit in memory twice, not thrice.
-        for (section, data) in contents.sections.iter().zip(self.data) {
-            bytes.write_at(section.offset as usize, data.bytes());
-        }
-        Bundle::from_aligned(bytes)
-    }
-}
-
-impl Bundle {
-    /// The file, byte for byte.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.as_slice()
-    }
-
-    /// Writes the file. It appears whole or not at all: it is written beside its place and renamed.
-    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let path = path.as_ref();
-        crate::write_atomically(path, self.as_bytes())
-            .map_err(|source| Error::Io { path: path.to_path_buf(), source })
+        let mut head = Vec::with_capacity(PRELUDE + record.len());
+        head.extend_from_slice(&MAGIC);
+        head.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        head.extend_from_slice(&[0; 4]);
+        head.extend_from_slice(&(record.len() as u64).to_le_bytes());
+        head.extend_from_slice(&(file_len as u64).to_le_bytes());
+        head.extend_from_slice(&xxh3_128(&record).to_le_bytes());
+        head.resize(PRELUDE, 0);
+        head.extend_from_slice(&record);
+        Ok(Bundle { contents, head, weights: self.weights })
     }
 }

@@ -23,7 +23,8 @@
 //! | … | … | weight sections, f32 or bf16, each starting at a multiple of 64, zeros between |
 //!
 //! The sections' offsets are in the contents record. Because they are aligned within the file, the
-//! weights can be used in place wherever the file itself is aligned: in a mapped file, or in memory.
+//! weights can be used in place wherever the file itself is aligned. [`Bundle`] reads each section into memory of its own,
+//! so that who has laid its weights out in another way can let go of it.
 //! The hashes find damage; they are no defence against somebody who means harm, which is why shapes and
 //! references are checked as well.
 //!
@@ -60,4 +61,5 @@ pub use graph::{
 };
 pub use infer::Shape;
 pub use manifest::{Manifest, ManifestError};
+pub use storage::Weights;
 pub use validate::MAX_DETECTIONS;

@@ -1,48 +1,81 @@
-//! A file's bytes in memory, aligned so that f32 sections can be used where they lie.
+//! The weights of one section, in memory.
 
-use std::io::Read;
+use std::borrow::Cow;
+use std::io::{self, Read};
+use std::sync::Arc;
 
-/// Alignment of sections in the file, and of the file in memory.
-pub(crate) const ALIGN: usize = 64;
+use frcnn_core::bf16_to_f32;
 
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; ALIGN]);
+use crate::Precision;
 
-/// Bytes that start at a multiple of 64.
-pub(crate) struct AlignedBytes {
-    lines: Vec<Line>,
-    len: usize,
+/// The weights of one section. Clones share them, and the last one to go frees them.
+#[derive(Clone)]
+pub struct Weights(Arc<Values>);
+
+pub(crate) enum Values {
+    F32(Vec<f32>),
+    /// As bits.
+    Bf16(Vec<u16>),
 }
 
-impl AlignedBytes {
-    pub(crate) fn copy_of(bytes: &[u8]) -> AlignedBytes {
-        let mut aligned = AlignedBytes::zeroed(bytes.len());
-        aligned.as_mut_slice().copy_from_slice(bytes);
-        aligned
+impl Values {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Values::F32(values) => bytemuck::cast_slice(values),
+            Values::Bf16(bits) => bytemuck::cast_slice(bits),
+        }
+    }
+}
+
+impl Weights {
+    pub(crate) fn new(values: Values) -> Weights {
+        Weights(Arc::new(values))
     }
 
-    /// Reads all of `file`, which is said to hold `len` bytes, without a second copy.
-    pub(crate) fn read(mut file: impl Read, len: usize) -> std::io::Result<AlignedBytes> {
-        let mut aligned = AlignedBytes::zeroed(len);
-        file.read_exact(aligned.as_mut_slice())?;
-        Ok(aligned)
+    /// Reads the next `bytes` bytes, a whole number of values.
+    pub(crate) fn read(file: &mut impl Read, precision: Precision, bytes: usize) -> io::Result<Weights> {
+        let mut values = match precision {
+            Precision::F32 => Values::F32(vec![0.0; bytes / size_of::<f32>()]),
+            Precision::Bf16 => Values::Bf16(vec![0; bytes / size_of::<u16>()]),
+        };
+        file.read_exact(match &mut values {
+            Values::F32(values) => bytemuck::cast_slice_mut(values),
+            Values::Bf16(bits) => bytemuck::cast_slice_mut(bits),
+        })?;
+        Ok(Weights::new(values))
     }
 
-    pub(crate) fn zeroed(len: usize) -> AlignedBytes {
-        AlignedBytes { lines: vec![Line([0; ALIGN]); len.div_ceil(ALIGN)], len }
+    /// Their values; empty if they are bf16.
+    pub fn f32(&self) -> &[f32] {
+        match &*self.0 {
+            Values::F32(values) => values,
+            Values::Bf16(_) => &[],
+        }
     }
 
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+    /// The bits of bf16 weights; empty if they are f32.
+    pub fn bf16(&self) -> &[u16] {
+        match &*self.0 {
+            Values::F32(_) => &[],
+            Values::Bf16(bits) => bits,
+        }
     }
 
-    /// Copies `bytes` to `offset`; the caller has made room for them.
-    pub(crate) fn write_at(&mut self, offset: usize, bytes: &[u8]) {
-        self.as_mut_slice()[offset..offset + bytes.len()].copy_from_slice(bytes);
+    /// Their values, widened where they are bf16.
+    pub fn to_f32(&self) -> Cow<'_, [f32]> {
+        match &*self.0 {
+            Values::F32(values) => Cow::Borrowed(values),
+            Values::Bf16(bits) => Cow::Owned(bits.iter().map(|&bits| bf16_to_f32(bits)).collect()),
+        }
     }
 
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Weights({} bytes)", self.bytes().len())
     }
 }

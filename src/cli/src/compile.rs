@@ -129,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         (None, None) => (with_svd(args, &manifest, Svd::None)?, None),
     };
 
-    files::write(&args.output, bundle.as_bytes())?;
+    files::write_bundle(&args.output, &bundle)?;
     if let Some(path) = &args.emit_onnx {
         let model = emit_onnx(&bundle).map_err(|error| Error::file(path, error))?;
         onnx_writer::write(&model, path)?;

@@ -1,6 +1,6 @@
 //! Reading and writing files with errors that name them.
 
-use std::fs;
+use std::{fs, io};
 use std::path::{Path, PathBuf};
 
 use frcnn::{Detector, Options};
@@ -34,11 +34,24 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// The file appears whole or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    write_atomically(path, bytes).map_err(|error| match error.raw_os_error() {
+    write_atomically(path, bytes).map_err(|error| not_written(path, error))
+}
+
+/// As [`write`], without a copy of the whole.
+#[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
+pub(crate) fn write_bundle(path: &Path, bundle: &Bundle) -> Result<(), Error> {
+    bundle.write(path).map_err(|error| match error {
+        frcnn_bundle::Error::Io { source, .. } => not_written(path, source),
+        other => Error::file(path, other),
+    })
+}
+
+fn not_written(path: &Path, error: io::Error) -> Error {
+    match error.raw_os_error() {
         Some(_) => Error::file(path, error),
         // The text names the temporary file, which means nothing to a user.
         None => Error::file(path, error.kind()),
-    })
+    }
 }
 
 /// Finds out before hours of work that a file could not be written, or would replace an input.

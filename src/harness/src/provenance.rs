@@ -19,7 +19,7 @@ pub struct Provenance {
 impl Provenance {
     /// Of values that `detector` computes on this machine.
     pub fn of_detector(name: &str, detector: &Detector) -> Provenance {
-        let contents = detector.bundle().contents();
+        let contents = detector.contents();
         let factored =
             contents.factored.iter().map(|f| format!("{}={}", f.layer, f.rank)).collect::<Vec<_>>();
         let facts = [

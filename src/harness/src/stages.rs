@@ -143,7 +143,7 @@ pub(crate) fn computed(
     inputs: &Inputs,
     reference: &Stages,
 ) -> Result<Vec<(String, Tensor)>, Error> {
-    let pooling = detector.bundle().contents().roi_pooling;
+    let pooling = detector.contents().roi_pooling;
     let mut stages = Vec::new();
     let map = match (inputs.conv, inputs.data) {
         (Some(conv), _) => Some(map_from(conv)?),

@@ -12,7 +12,9 @@
 //! that two strips see are computed twice; the first layers of a network are cheap to compute.
 //!
 //! A strip's values are those that the layers give one after the other, bit for bit: each row is computed in the same
-//! way, and strips of Winograd's tiles begin where tiles begin.
+//! way, and strips of Winograd's tiles begin where tiles begin. Only in the maps between layers that see one another's
+//! rows, tiles of a first layer begin elsewhere, which changes the last bits of its values. How strips are cut depends
+//! on no number of threads.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -29,6 +31,9 @@ use crate::{
 
 /// Bytes of the largest map between two layers that a strip has: the L2 of a server's core, and some of its L3.
 const STRIP_BYTES: usize = 3 << 20;
+/// The same where Winograd's algorithm makes the first map: rows computed twice then cost a good part of what the layer
+/// after it does.
+const WINOGRAD_STRIP_BYTES: usize = 6 << 20;
 /// Rows of a convolution's output in a strip are a multiple of this where there are as many: whole tiles of F(4x4) and
 /// F(6x6).
 const TILED_ROWS: usize = 12;
@@ -43,8 +48,6 @@ pub enum Stage<'a> {
         prepared: &'a PreparedConv,
         /// Its sizes.
         shape: ConvShape,
-        /// `[Kh, Kw, Ci / group, Co]`.
-        weights: &'a [f32],
         /// `[Co]`.
         bias: Option<&'a [f32]>,
         /// Whether ReLU follows.
@@ -158,7 +161,7 @@ fn sizes(stages: &[Stage<'_>], size: Size) -> Result<Vec<Size>, ShapeError> {
     Ok(sizes)
 }
 
-/// Rows of output in a strip: as many as [`STRIP_BYTES`] allow.
+/// Rows of output in a strip: as many as [`STRIP_BYTES`] or [`WINOGRAD_STRIP_BYTES`] allow.
 fn strip_rows(stages: &[Stage<'_>], sizes: &[Size]) -> usize {
     let height = sizes.last().map_or(0, |size| size[0]);
     let largest = |rows: usize| {
@@ -173,9 +176,13 @@ fn strip_rows(stages: &[Stage<'_>], sizes: &[Size]) -> usize {
         }
         bytes
     };
+    let most = match stages.first() {
+        Some(Stage::Conv { prepared, .. }) if prepared.fuses_max_pool() => WINOGRAD_STRIP_BYTES,
+        _ => STRIP_BYTES,
+    };
     let unit = row_unit(stages);
     let mut rows = unit;
-    while rows < height && largest(rows + unit) <= STRIP_BYTES {
+    while rows < height && largest(rows + unit) <= most {
         rows += unit;
     }
     rows
@@ -264,16 +271,16 @@ fn run_stage(
 ) -> Result<(), ShapeError> {
     let height = seen.rows.len();
     match stage {
-        Stage::Conv { prepared, shape, weights, bias, relu, pool } => {
+        Stage::Conv { prepared, shape, bias, relu, pool } => {
             let pads = [seen.before, shape.pads[1], seen.after, shape.pads[3]];
             let shape = &ConvShape { height, pads, ..shape.clone() };
             match pool {
                 Some(ceil) => {
-                    prepared.run_max_pooled(shape, *ceil, input, weights, *bias, *relu, 1, scratch, out)
+                    prepared.run_max_pooled(shape, *ceil, input, *bias, *relu, 1, scratch, out)
                 }
                 None => {
                     let cells = Cells { first: 0, stride: shape.out_channels };
-                    prepared.run_cells(shape, input, weights, *bias, *relu, 1, scratch, cells, out)
+                    prepared.run_cells(shape, input, *bias, *relu, 1, scratch, cells, out)
                 }
             }
         }
@@ -329,11 +336,11 @@ mod tests {
             let mut out = vec![f32::NAN; len_of(&sizes[1])];
             let scratch = &mut Vec::new();
             match stage {
-                Stage::Conv { prepared, shape, weights, bias, relu, pool: Some(ceil) } => prepared
-                    .run_max_pooled(shape, *ceil, &map, weights, *bias, *relu, 1, scratch, &mut out)
+                Stage::Conv { prepared, shape, bias, relu, pool: Some(ceil) } => prepared
+                    .run_max_pooled(shape, *ceil, &map, *bias, *relu, 1, scratch, &mut out)
                     .unwrap(),
-                Stage::Conv { prepared, shape, weights, bias, relu, pool: None } => {
-                    prepared.run(shape, &map, weights, *bias, *relu, 1, scratch, &mut out).unwrap();
+                Stage::Conv { prepared, shape, bias, relu, pool: None } => {
+                    prepared.run(shape, &map, *bias, *relu, 1, scratch, &mut out).unwrap();
                 }
                 Stage::MaxPool(shape) => max_pool_into(shape, &map, 1, &mut out).unwrap(),
                 Stage::Lrn { size, alpha, beta, k } => {
@@ -370,12 +377,12 @@ mod tests {
         assert!(run_strips(stages, size, &input, 1, &mut vec![], &mut short).is_err());
     }
 
-    fn with_layers(shapes: &[(ConvShape, ConvAlgorithm)], check: impl Fn(&[(PreparedConv, Vec<f32>)])) {
+    fn with_layers(shapes: &[(ConvShape, ConvAlgorithm)], check: impl Fn(&[PreparedConv])) {
         let prepare = |(shape, algorithm): &(ConvShape, ConvAlgorithm)| {
             let weights = Random::new(2).values(shape.weight_len());
-            let prepared = PreparedConv::with(Isa::detect(), Some(*algorithm), shape, &weights).unwrap();
+            let prepared = PreparedConv::with(Isa::detect(), Some(*algorithm), shape, &weights, 1).unwrap();
             assert_eq!(prepared.algorithm(), *algorithm);
-            (prepared, weights)
+            prepared
         };
         check(&shapes.iter().map(prepare).collect::<Vec<_>>());
     }
@@ -391,10 +398,9 @@ mod tests {
                 let shape = conv(height, 41, [3, 20], kernel, stride, pad);
                 let (h, w) = shape.output_size().unwrap();
                 with_layers(&[(shape.clone(), ConvAlgorithm::Direct)], |layers| {
-                    let (prepared, weights) = &layers[0];
-                    let bias = Some(&[0.5; 20][..]);
+                    let (prepared, bias) = (&layers[0], Some(&[0.5; 20][..]));
                     let first =
-                        Stage::Conv { prepared, shape: shape.clone(), weights, bias, relu: true, pool: None };
+                        Stage::Conv { prepared, shape: shape.clone(), bias, relu: true, pool: None };
                     let lrn = Stage::Lrn { size: 5, alpha: 1e-1, beta: 0.75, k: 1.0 };
                     for pads in [[0; 4], [1, 1, 1, 1], [0, 0, 2, 2]] {
                         let pool = pool(h, w, 20, pads, ceil_mode);
@@ -419,8 +425,8 @@ mod tests {
             with_layers(&[(one.clone(), ConvAlgorithm::Direct), (two.clone(), second)], |layers| {
                 for pool in [None, Some(false), Some(true)] {
                     let stage = |i: usize, shape: &ConvShape, pool| {
-                        let (prepared, weights) = &layers[i];
-                        Stage::Conv { prepared, shape: shape.clone(), weights, bias: None, relu: true, pool }
+                        let (prepared, shape) = (&layers[i], shape.clone());
+                        Stage::Conv { prepared, shape, bias: None, relu: true, pool }
                     };
                     check(&[stage(0, &one, None), stage(1, &two, pool)], [height, 33, 3]);
                 }
@@ -432,12 +438,11 @@ mod tests {
     fn strips_are_bounded_by_the_largest_map_between() {
         // VGG16's first two layers: 14 rows of 800 x 64 make 2.9 MB, 20 would be 4.1.
         let (one, two) = (conv(600, 800, [3, 64], 3, 1, 1), conv(600, 800, [64, 64], 3, 1, 1));
-        let prepared = |shape: &ConvShape| PreparedConv::new(shape, &vec![0.0; shape.weight_len()]).unwrap();
+        let prepared = |shape: &ConvShape| PreparedConv::new(shape, &vec![0.0; shape.weight_len()], 1).unwrap();
         let layers = [prepared(&one), prepared(&two)];
         let stage = |prepared, shape: &ConvShape, pool| Stage::Conv {
             prepared,
             shape: shape.clone(),
-            weights: &[],
             bias: None,
             relu: true,
             pool,

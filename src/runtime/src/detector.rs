@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use frcnn_bundle::{Bundle, Manifest, Shape, nominal_size};
+use frcnn_bundle::{Bundle, Contents, Manifest, Shape, nominal_size};
 
 use crate::head::{Head, pooled_order};
+use crate::network::Network;
 use crate::ops::{PreparedConvs, PreparedLinears, Workshop};
 use crate::options::{Options, Settings};
 use crate::trunk::Trunk;
@@ -20,8 +21,8 @@ pub struct Detector {
 
 /// What sessions share.
 pub(crate) struct Model {
-    pub(crate) bundle: Arc<Bundle>,
     pub(crate) settings: Settings,
+    workshop: Workshop,
     pub(crate) trunk: Trunk,
     pub(crate) head: Head,
     /// None with one thread: then the caller's does the work.
@@ -31,7 +32,7 @@ pub(crate) struct Model {
 impl std::fmt::Debug for Detector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Detector")
-            .field("bundle", &self.model.bundle)
+            .field("model", &self.manifest().name)
             .field("settings", &self.model.settings)
             .finish_non_exhaustive()
     }
@@ -56,11 +57,14 @@ impl Detector {
 
     /// Makes a bundle ready to run.
     ///
+    /// The first detection lays out the weights for this CPU and lets go of the bundle's own, so hand over the bundle
+    /// unless it is needed for something else.
+    ///
     /// # Errors
     /// An option is out of range, or the threads cannot be started.
     pub fn new(bundle: impl Into<Arc<Bundle>>, options: &Options) -> Result<Detector, Error> {
-        let bundle = bundle.into();
-        let settings = options.settle(&bundle.contents().manifest)?;
+        let (contents, weights) = Arc::unwrap_or_clone(bundle.into()).into_parts();
+        let settings = options.settle(&contents.manifest)?;
         let pool = match settings.threads {
             1 => None,
             threads => Some(
@@ -71,14 +75,16 @@ impl Detector {
                     .map_err(|error| Error::Threads(error.to_string()))?,
             ),
         };
-        let [image, region] = input_shapes(&bundle);
-        let contents = bundle.contents();
+        let [image, region] = input_shapes(&contents);
         let graphs = [(&contents.trunk, image), (&contents.head, region)];
-        let linears = PreparedLinears::new(&contents.head, pooled_order(&bundle, region.channels()));
-        let workshop = Workshop::new(settings.threads, PreparedConvs::new(contents, graphs), linears);
-        let head = Head::new(bundle.clone(), region.channels(), &workshop)?;
-        let trunk = Trunk::new(bundle.clone(), workshop);
-        let model = Arc::new(Model { bundle, settings, trunk, head, pool });
+        let convs = PreparedConvs::new(&contents, &weights, graphs);
+        let order = pooled_order(&contents, region.channels());
+        let linears = PreparedLinears::new(&contents.head, &weights, order);
+        let network = Network::new(contents, &weights);
+        let workshop = Workshop::new(settings.threads, network, convs, linears);
+        let head = Head::new(region.channels(), &workshop)?;
+        let trunk = Trunk::new(workshop.clone());
+        let model = Arc::new(Model { settings, workshop, trunk, head, pool });
         Ok(Detector { model, idle: Arc::default() })
     }
 
@@ -105,12 +111,12 @@ impl Detector {
 
     /// Classes, preprocessing, thresholds and box conventions.
     pub fn manifest(&self) -> &Manifest {
-        &self.model.bundle.contents().manifest
+        &self.contents().manifest
     }
 
-    /// The bundle that the detector runs.
-    pub fn bundle(&self) -> &Bundle {
-        &self.model.bundle
+    /// Everything that the bundle has but its weights.
+    pub fn contents(&self) -> &Contents {
+        self.model.contents()
     }
 
     /// A class's name; empty for an id that does not exist. Class 0 is the background.
@@ -125,6 +131,15 @@ impl Detector {
 }
 
 impl Model {
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.workshop.network.contents
+    }
+
+    /// Lays out the weights for this CPU, if that has not been done yet.
+    pub(crate) fn lay_out(&self) -> Result<(), Error> {
+        self.workshop.lay_out().map_err(Error::graph("network"))
+    }
+
     /// Runs `work` where the kernels find the detector's threads.
     pub(crate) fn in_pool<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         in_pool(self.pool.as_ref(), work)
@@ -139,8 +154,7 @@ fn in_pool<T: Send>(pool: Option<&rayon::ThreadPool>, work: impl FnOnce() -> T +
 }
 
 /// What the trunk reads of an image of the nominal size, and what the head reads of one RoI.
-fn input_shapes(bundle: &Bundle) -> [Shape; 2] {
-    let contents = bundle.contents();
+fn input_shapes(contents: &Contents) -> [Shape; 2] {
     let (height, width) = nominal_size(&contents.manifest);
     let image = Shape::Map { height, width, channels: 3 };
     let shapes = contents.trunk.infer(image).unwrap_or_default();

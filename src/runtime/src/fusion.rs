@@ -62,11 +62,7 @@ impl<'a> Fusion<'a> {
     pub(crate) fn branches(&self, position: usize) -> Option<Vec<(usize, &'a Layer, &'a Conv)>> {
         let concat = self.layer(position).filter(|layer| matches!(layer.op, Op::Concat))?;
         let branch = |&value: &u32| {
-            let end = (value as usize).checked_sub(1)?;
-            let start = match self.op(end)? {
-                Op::Relu => self.layer(end)?.inputs.first()?.checked_sub(1)? as usize,
-                _ => end,
-            };
+            let (start, end) = self.makers(value)?;
             let layer = self.layer(start)?;
             let Op::Conv(conv) = &layer.op else { return None };
             let is_own = self.end(start) == end && self.only_reader(end) == Some(position);
@@ -79,14 +75,21 @@ impl<'a> Fusion<'a> {
     /// they take in.
     pub(crate) fn strips(&self, position: usize) -> Option<Vec<usize>> {
         let Op::Conv(first) = self.op(position)? else { return None };
-        if !self.kernels.starts_strips(first.weight) {
+        let is_last_of_others = || {
+            let (before, _) = self.makers(*self.layer(position)?.inputs.first()?)?;
+            Some(self.strips(before)?.contains(&position))
+        };
+        if !self.kernels.starts_strips(first.weight)
+            || self.pool_after(position).is_some()
+            || is_last_of_others() == Some(true)
+        {
             return None;
         }
         let mut strips = vec![position];
         let mut end = self.end(position);
         while let Some(next) = self.only_reader(end) {
             match self.op(next)? {
-                Op::Lrn { .. } | Op::MaxPool(_) => {
+                Op::Lrn { .. } | Op::MaxPool(_) if !self.kernels.pools(first.weight) => {
                     strips.push(next);
                     end = next;
                 }
@@ -148,6 +151,16 @@ impl<'a> Fusion<'a> {
             _ => None,
         };
         taken.is_some() || self.is_in_strips(position)
+    }
+
+    /// The layer that makes `value`, itself and what comes before it if it is a ReLU: first and last.
+    fn makers(&self, value: u32) -> Option<(usize, usize)> {
+        let end = (value as usize).checked_sub(1)?;
+        let start = match self.op(end)? {
+            Op::Relu => self.layer(end)?.inputs.first()?.checked_sub(1)? as usize,
+            _ => end,
+        };
+        Some((start, end))
     }
 
     /// The layer that makes what `position` and its ReLU give.
@@ -221,7 +234,7 @@ mod tests {
         }
 
         fn ends_strips(&self, _: SectionId, second: SectionId) -> bool {
-            second == 6
+            second == 5 || second == 6
         }
     }
 
@@ -293,6 +306,9 @@ mod tests {
         assert_eq!(taken(&pair(6), &[5]), [1, 2, 3]);
         assert_eq!(taken(&pair(1), &[5]), [1, 3]);
         assert_eq!(taken(&pair(6), &[2, 5]), [1, 3]);
+        // Weights 5 may start strips, but not those of which they are the end.
+        let fives = (0..3).map(|value| (conv(5), vec![value])).collect();
+        assert_eq!(taken(&graph(fives), &[3]), [1], "the third is made by itself");
     }
 
     #[test]

@@ -1,13 +1,11 @@
 //! The head: pooled RoIs to class probabilities and box deltas.
 
-use std::sync::Arc;
-
-use frcnn_bundle::{Bundle, Graph, Op};
+use frcnn_bundle::{Contents, Graph, Op};
 use frcnn_core::{Roi, ShapeError};
 use frcnn_kernels::{KOrder, Step, roi_pool_into, roi_pool_linear_into};
 use tract_core::internal::*;
 
-use crate::ops::{Weights, Workshop};
+use crate::ops::Workshop;
 use crate::plan::{Plan, values};
 use crate::pooled_linear::PooledLinear;
 use crate::{Error, FeatureMap};
@@ -43,7 +41,6 @@ pub struct Stage {
 /// The head of one detector.
 #[derive(Debug)]
 pub(crate) struct Head {
-    bundle: Arc<Bundle>,
     workshop: Workshop,
     /// Of the whole head, or of what comes after `first`.
     plan: Plan,
@@ -62,19 +59,20 @@ pub(crate) enum Regions<'a> {
 }
 
 impl Head {
-    pub(crate) fn new(bundle: Arc<Bundle>, channels: usize, workshop: &Workshop) -> Result<Head, Error> {
+    pub(crate) fn new(channels: usize, workshop: &Workshop) -> Result<Head, Error> {
         let workshop = workshop.with_own_tensors();
-        let [height, width] = bundle.contents().roi_pooling.pooled.map(|p| p as usize);
-        let (graph, pooled) = (&bundle.contents().head, [height, width, channels]);
+        let contents = &workshop.network.contents;
+        let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
+        let (graph, pooled) = (&contents.head, [height, width, channels]);
         let first = PooledLinear::of(graph);
         let plan = match &first {
             Some(first) => {
                 let rest = &first.rest;
-                plan(&bundle, rest, &[first.gemm.out_features as usize], &rest.outputs, &workshop)?
+                plan(rest, &[first.gemm.out_features as usize], &rest.outputs, &workshop)?
             }
-            None => plan(&bundle, graph, &pooled, &graph.outputs, &workshop)?,
+            None => plan(graph, &pooled, &graph.outputs, &workshop)?,
         };
-        Ok(Head { bundle, workshop, plan, first, pooled })
+        Ok(Head { workshop, plan, first, pooled })
     }
 
     /// Values in one pooled RoI.
@@ -139,10 +137,9 @@ impl Head {
         out: &mut [f32],
         after: &mut dyn FnMut(Step),
     ) -> TractResult<()> {
-        let weights = |section| Weights { bundle: self.bundle.clone(), section };
-        let (weight, bias) = (weights(first.gemm.weight), first.gemm.bias.map(weights));
-        let (bias, relu, threads) = (bias.as_ref().map(Weights::get), first.relu, self.workshop.threads);
-        let linear = self.workshop.linears.get(&weight, threads)?;
+        let (relu, threads) = (first.relu, self.workshop.threads);
+        let bias = self.workshop.bias(first.gemm.bias);
+        let linear = self.workshop.linears.get(first.gemm.weight, threads)?;
         match regions {
             Regions::Maps(maps, rois) => {
                 let maps = maps.iter().map(FeatureMap::view).collect::<Result<Vec<_>, Error>>()?;
@@ -194,9 +191,10 @@ impl Head {
     pub(crate) fn stages(&self, pooled: &[f32]) -> Result<Vec<Stage>, Error> {
         let graph_error = Error::graph("head");
         let rows = pooled.len() / self.features().max(1);
-        let named = named_values(&self.bundle.contents().head);
+        let graph = &self.workshop.network.contents.head;
+        let named = named_values(graph);
         let outputs: Vec<u32> = named.iter().map(|(_, value)| *value).collect();
-        let plan = plan(&self.bundle, &self.bundle.contents().head, &self.pooled, &outputs, &self.workshop)?;
+        let plan = plan(graph, &self.pooled, &outputs, &self.workshop)?;
         let [height, width, channels] = self.pooled;
         let input = Tensor::from_shape(&[rows, height, width, channels], pooled).map_err(&graph_error)?;
         let tensors = plan.run(input.into_tvalue())?;
@@ -230,7 +228,6 @@ impl<'a> Regions<'a> {
 
 /// A plan of some head's graph, whose input is `features` of each RoI.
 fn plan(
-    bundle: &Arc<Bundle>,
     graph: &Graph,
     features: &[usize],
     outputs: &[u32],
@@ -239,13 +236,13 @@ fn plan(
     let symbols = SymbolScope::default();
     let rois = symbols.sym("R").to_dim();
     let input: Vec<TDim> = [rois].into_iter().chain(features.iter().map(ToDim::to_dim)).collect();
-    Plan::new("head", bundle, graph, &input, outputs, workshop, symbols)
+    Plan::new("head", graph, &input, outputs, workshop, symbols)
 }
 
 /// The order in which the layer that reads pooled RoIs sums their features.
-pub(crate) fn pooled_order(bundle: &Bundle, channels: usize) -> Option<(u32, KOrder)> {
-    let first = PooledLinear::of(&bundle.contents().head)?;
-    let [height, width] = bundle.contents().roi_pooling.pooled.map(|p| p as usize);
+pub(crate) fn pooled_order(contents: &Contents, channels: usize) -> Option<(u32, KOrder)> {
+    let first = PooledLinear::of(&contents.head)?;
+    let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
     Some((first.gemm.weight, KOrder::ChannelSlabs { bins: height * width, channels }))
 }
 

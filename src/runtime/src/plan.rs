@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use frcnn_bundle::{Bundle, Graph};
+use frcnn_bundle::Graph;
 use tract_core::internal::*;
 
 use crate::Error;
@@ -19,14 +19,13 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(
         stage: &'static str,
-        bundle: &Arc<Bundle>,
         graph: &Graph,
         input: &[TDim],
         outputs: &[u32],
         workshop: &Workshop,
         symbols: SymbolScope,
     ) -> Result<Plan, Error> {
-        let runnable = raise(bundle, graph, input, outputs, workshop, symbols)
+        let runnable = raise(graph, input, outputs, workshop, symbols)
             .and_then(|model| model.into_optimized()?.into_runnable())
             .map_err(Error::graph(stage))?;
         Ok(Plan { stage, runnable })

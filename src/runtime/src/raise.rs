@@ -1,8 +1,6 @@
 //! A bundle's graph as a tract model over channels-last tensors.
 
-use std::sync::Arc;
-
-use frcnn_bundle::{Bundle, Conv, Graph, Layer, Op, Pool, SectionId};
+use frcnn_bundle::{Conv, Graph, Layer, Op, Pool};
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::change_axes::wire_with_rank_broadcast;
@@ -11,14 +9,13 @@ use tract_core::ops::nn::{Reduce, Reducer, Softmax, hard_swish, leaky_relu, sigm
 
 use crate::fusion::Fusion;
 use crate::ops::{
-    ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, StripLayer, StripsOp, Weights, Workshop,
+    ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, StripLayer, StripsOp, Workshop,
 };
 
 /// Raises `graph`, whose input is an f32 tensor of `input`'s shape, to a model that gives `outputs`.
 ///
 /// Layers that a kernel does along with another become part of it, see [`Fusion`].
 pub(crate) fn raise(
-    bundle: &Arc<Bundle>,
     graph: &Graph,
     input: &[TDim],
     outputs: &[u32],
@@ -27,7 +24,7 @@ pub(crate) fn raise(
 ) -> TractResult<TypedModel> {
     let fusion = Fusion { graph, outputs, kernels: &*workshop.convs };
     let model = TypedModel { symbols, ..TypedModel::default() };
-    let mut raiser = Raiser { model, bundle, workshop, fusion };
+    let mut raiser = Raiser { model, workshop, fusion };
     let source = raiser.model.add_source("input", f32::fact(input))?;
     let mut values = vec![source];
     for (position, layer) in graph.layers.iter().enumerate() {
@@ -55,7 +52,6 @@ fn values_of(values: &[OutletId], layer: &Layer) -> TractResult<TVec<OutletId>> 
 
 struct Raiser<'a> {
     model: TypedModel,
-    bundle: &'a Arc<Bundle>,
     workshop: &'a Workshop,
     fusion: Fusion<'a>,
 }
@@ -79,8 +75,7 @@ impl Raiser<'_> {
                 self.node(name, op, inputs)
             }
             Op::Gemm(gemm) => {
-                let (weight, bias) = (self.weights(gemm.weight), gemm.bias.map(|id| self.weights(id)));
-                let op = LinearOp::new(gemm, weight, bias, relu, self.workshop.clone());
+                let op = LinearOp::new(gemm, relu, self.workshop.clone());
                 self.node(name, op, inputs)
             }
             Op::MaxPool(pool) => self.node(name, self.max_pool(pool), inputs),
@@ -128,14 +123,10 @@ impl Raiser<'_> {
             Op::Add => self.node(name, add(), inputs),
             Op::Mul => self.node(name, mul(), inputs),
             Op::Affine(affine) => {
-                let bundle = self.bundle.clone();
-                let scaled = self.with_constants(
-                    &format!("{name}.scale"),
-                    mul(),
-                    input,
-                    bundle.weights(affine.scale),
-                )?;
-                self.with_constants(&name, add(), scaled, bundle.weights(affine.shift))
+                let network = &self.workshop.network;
+                let (scale, shift) = (network.values(affine.scale), network.values(affine.shift));
+                let scaled = self.with_constants(&format!("{name}.scale"), mul(), input, scale)?;
+                self.with_constants(&name, add(), scaled, shift)
             }
             Op::Flatten => {
                 let from: TVec<TDim> = self.model.outlet_fact(input)?.shape.iter().skip(1).cloned().collect();
@@ -148,10 +139,9 @@ impl Raiser<'_> {
 
     /// A convolution with what it takes in; its output is bf16 or f32.
     fn conv(&self, position: usize, conv: &Conv, bf16: bool) -> ConvOp {
-        let (weight, bias) = (self.weights(conv.weight), conv.bias.map(|id| self.weights(id)));
         let relu = self.fusion.relu_after(position).is_some();
         let pool = self.fusion.pool_after(position).map(|(_, ceil_mode)| ceil_mode);
-        ConvOp::new(conv, weight, bias, relu, pool, bf16, self.workshop.clone())
+        ConvOp::new(conv, relu, pool, bf16, self.workshop.clone())
     }
 
     fn max_pool(&self, pool: &Pool) -> PoolOp {
@@ -199,9 +189,5 @@ impl Raiser<'_> {
             .first()
             .copied()
             .context("an operator without output")
-    }
-
-    fn weights(&self, section: SectionId) -> Weights {
-        Weights { bundle: self.bundle.clone(), section }
     }
 }

@@ -123,8 +123,9 @@ impl Session {
 
     fn detect_here(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
         let model = self.model.clone();
-        let contents = model.bundle.contents();
+        let contents = model.contents();
         let manifest = &contents.manifest;
+        model.lay_out()?;
         let mut clock = Clock::start();
 
         self.blobs.resize_with(manifest.scales.len(), ImageBlob::default);
@@ -162,7 +163,7 @@ impl Session {
 
     /// Stage `data`: the frame's blob at each of the manifest's scales.
     pub fn preprocess(&mut self, frame: &Frame) -> Vec<ImageBlob> {
-        let manifest = &self.model.bundle.contents().manifest;
+        let manifest = &self.model.contents().manifest;
         let blob = |&short_side: &u32| {
             let mut blob = ImageBlob::default();
             self.preprocessor.run(frame, manifest, short_side, &mut blob);
@@ -184,7 +185,7 @@ impl Session {
     /// # Errors
     /// None that a caller can cause.
     pub fn project(&self, proposals: &[BBox], blobs: &[ImageBlob]) -> Result<ProjectedRois, Error> {
-        let contents = self.model.bundle.contents();
+        let contents = self.model.contents();
         let mut rois = ProjectedRois::default();
         let (scale, offset) = (contents.roi_pooling.spatial_scale, contents.manifest.box_width_offset);
         rois.project(proposals, blobs, scale, offset)?;
@@ -232,7 +233,7 @@ impl Session {
         width: u32,
         height: u32,
     ) -> Detections {
-        let (manifest, settings) = (&self.model.bundle.contents().manifest, &self.model.settings);
+        let (manifest, settings) = (&self.model.contents().manifest, &self.model.settings);
         self.postprocessor.run(proposals, index, output, (width, height), manifest, settings)
     }
 

@@ -1,8 +1,8 @@
 //! The convolutional trunk: image blob to feature map.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use frcnn_bundle::{Bundle, Shape};
+use frcnn_bundle::Shape;
 use frcnn_core::ShapeError;
 use tract_core::internal::*;
 
@@ -67,14 +67,13 @@ impl FeatureMap {
 /// The trunk of one detector, with its plans by blob size, the latest used last.
 #[derive(Debug)]
 pub(crate) struct Trunk {
-    bundle: Arc<Bundle>,
     workshop: Workshop,
     plans: Mutex<Vec<([usize; 2], Plan)>>,
 }
 
 impl Trunk {
-    pub(crate) fn new(bundle: Arc<Bundle>, workshop: Workshop) -> Trunk {
-        Trunk { bundle, workshop, plans: Mutex::default() }
+    pub(crate) fn new(workshop: Workshop) -> Trunk {
+        Trunk { workshop, plans: Mutex::default() }
     }
 
     pub(crate) fn run(&self, blob: &ImageBlob) -> Result<FeatureMap, Error> {
@@ -109,7 +108,7 @@ impl Trunk {
     }
 
     fn make_plan(&self, [height, width]: [usize; 2]) -> Result<Plan, Error> {
-        let graph = &self.bundle.contents().trunk;
+        let graph = &self.workshop.network.contents.trunk;
         // Sizes that the network cannot take are found here, with the layer's name, rather than in tract.
         graph.infer(Shape::Map { height, width, channels: 3 }).map_err(|(position, problem)| {
             let layer = graph.layers.get(position).map_or("", |l| &l.name);
@@ -117,6 +116,6 @@ impl Trunk {
         })?;
         let input = [1.to_dim(), height.to_dim(), width.to_dim(), 3.to_dim()];
         let symbols = SymbolScope::default();
-        Plan::new("trunk", &self.bundle, graph, &input, &graph.outputs, &self.workshop, symbols)
+        Plan::new("trunk", graph, &input, &graph.outputs, &self.workshop, symbols)
     }
 }

@@ -107,7 +107,7 @@ fn by_stem(images: &[RunImage]) -> HashMap<&str, &RunImage> {
 
 /// What must agree for detections to be of one run.
 fn header(args: &EvalArgs, detector: &Detector, dataset: &Dataset) -> RunHeader {
-    let contents = detector.bundle().contents();
+    let contents = detector.contents();
     let weights = contents.sections.iter().fold(0, |hash: u128, section| hash.rotate_left(1) ^ section.hash);
     let manifest = serde_json::to_string(&contents.manifest).unwrap_or_default();
     let mut settings: std::collections::BTreeMap<String, String> =

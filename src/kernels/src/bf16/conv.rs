@@ -32,20 +32,25 @@ pub struct Bf16Conv {
 }
 
 impl Bf16Conv {
-    /// Lays out `weights`, `[Kh, Kw, Ci, Co]`, the bits of bf16 values. `None` where they cannot be used: on a CPU
+    /// Lays out `weights`, `[Kh, Kw, Ci, Co]`, the bits of bf16 values, on that many threads. `None` where they cannot be used: on a CPU
     /// without instructions for bf16, and for grouped layers and those without input channels.
     ///
     /// # Errors
     /// `weights` has another length, or [`ConvShape::output_size`] is `None`.
-    pub fn new(shape: &ConvShape, weights: &[u16]) -> Result<Option<Self>, ShapeError> {
-        Bf16Isa::detect().map_or(Ok(None), |isa| Self::with(isa, shape, weights))
+    pub fn new(shape: &ConvShape, weights: &[u16], threads: usize) -> Result<Option<Self>, ShapeError> {
+        Bf16Isa::detect().map_or(Ok(None), |isa| Self::with(isa, shape, weights, threads))
     }
 
     /// [`Bf16Conv::new`] on chosen instructions, for tests and benches.
     ///
     /// # Errors
     /// As [`Bf16Conv::new`].
-    pub fn with(isa: Bf16Isa, shape: &ConvShape, weights: &[u16]) -> Result<Option<Self>, ShapeError> {
+    pub fn with(
+        isa: Bf16Isa,
+        shape: &ConvShape,
+        weights: &[u16],
+        threads: usize,
+    ) -> Result<Option<Self>, ShapeError> {
         shape.check_layer(weights.len())?;
         if shape.group != 1
             || shape.in_channels == 0
@@ -55,7 +60,7 @@ impl Bf16Conv {
         }
         let steps = Steps::new(shape);
         let row = |step, value| steps.weight(step, value);
-        let panels = pack(weights, shape.out_channels, steps.len(), 1, row);
+        let panels = pack(weights, shape.out_channels, steps.len(), threads, row);
         Ok(Some(Self { isa, shape: shape.clone(), steps, panels }))
     }
 

@@ -33,7 +33,7 @@ fn check(shape: &ConvShape, bias: bool, relu: bool, threads: usize, seed: u32) {
     conv2d_reference(shape, &input_rounded, &weights_rounded, bias, relu, &mut exact).unwrap();
     let max = exact.iter().fold(0f32, |max, v| max.max(v.abs()));
     for isa in Bf16Isa::available() {
-        let layer = Bf16Conv::with(isa, shape, &weights).unwrap().unwrap();
+        let layer = Bf16Conv::with(isa, shape, &weights, 1).unwrap().unwrap();
         let cells = Cells { first: 0, stride: shape.out_channels };
         let run = |input: Map<'_>, threads: usize, cells: Cells, out: MapMut<'_>| {
             // Scratch that holds something else.
@@ -157,7 +157,7 @@ fn layers_without_values() {
     check(&shape([0, 4, 4], [2, 2], [3, 3], [1; 4]), true, false, 2, 4);
     check(&shape([1, 3, 3], [2, 0], [3, 3], [1; 4]), true, false, 2, 4);
     for isa in Bf16Isa::available() {
-        assert!(Bf16Conv::with(isa, &shape([1, 3, 3], [0, 2], [3, 3], [1; 4]), &[]).unwrap().is_none());
+        assert!(Bf16Conv::with(isa, &shape([1, 3, 3], [0, 2], [3, 3], [1; 4]), &[], 1).unwrap().is_none());
     }
 }
 
@@ -167,7 +167,7 @@ fn nan_reaches_the_output() {
     let mut input = vec![0.0; 9 * 9 * 32];
     input[0] = f32::NAN;
     for isa in Bf16Isa::available() {
-        let layer = Bf16Conv::with(isa, &shape, &vec![0x3f80; shape.weight_len()]).unwrap().unwrap();
+        let layer = Bf16Conv::with(isa, &shape, &vec![0x3f80; shape.weight_len()], 1).unwrap().unwrap();
         let mut out = vec![0.0; 9 * 9 * 4];
         let (cells, scratch) = (Cells { first: 0, stride: 4 }, &mut Vec::new());
         layer
@@ -183,9 +183,9 @@ fn what_does_not_fit_is_an_error() {
     let weights = [0; 36];
     let grouped = ConvShape { group: 2, ..layer.clone() };
     for isa in Bf16Isa::available() {
-        assert_eq!(Bf16Conv::with(isa, &layer, &weights[1..]).unwrap_err().what, "weights");
-        assert!(Bf16Conv::with(isa, &grouped, &weights[..18]).unwrap().is_none());
-        let prepared = Bf16Conv::with(isa, &layer, &weights).unwrap().unwrap();
+        assert_eq!(Bf16Conv::with(isa, &layer, &weights[1..], 1).unwrap_err().what, "weights");
+        assert!(Bf16Conv::with(isa, &grouped, &weights[..18], 1).unwrap().is_none());
+        let prepared = Bf16Conv::with(isa, &layer, &weights, 1).unwrap().unwrap();
         let run = |shape: &ConvShape, input: usize, out: usize| {
             let (input, mut out) = (vec![0.0; input], vec![0.0; out]);
             let (input, out) = (Map::F32(&input), MapMut::F32(&mut out));

@@ -13,14 +13,14 @@
 //! | conv1_2 64 -> 64 | 268 | 242 (0.1) | 90 (0.6) | **83** (1.1) |
 //! | conv2_1 64 -> 128 | 127 | 116 (0.3) | **46** (1.2) | 47 (2.1) |
 //! | conv2_2 128 -> 128 | 257 | 233 (0.6) | 93 (2.4) | **83** (4.2) |
-//! | conv3_1 128 -> 256 | 125 | 114 (1.2) | 44 (4.7) | **44** (8.4) |
-//! | conv3_2 256 -> 256 | 269 | 261 (2.4) | 88 (9.4) | **92** (16.8) |
+//! | conv3_1 128 -> 256 | 125 | 114 (1.2) | **44** (4.7) | 44 (8.4) |
+//! | conv3_2 256 -> 256 | 269 | 261 (2.4) | **88** (9.4) | 92 (16.8) |
 //! | conv4_1 256 -> 512 | 135 | 119 (4.7) | **41** (18.9) | 44 (33.6) |
 //! | conv4_2 512 -> 512 | 309 | 242 (9.4) | **75** (37.8) | 76 (67.1) |
 //! | conv5_1 512 -> 512 | 77 | 64 (9.4) | **21** (37.8) | 24 (67.1) |
 //!
-//! F(6x6, 3x3) saves a fifth of the products, and loses most of it again to weights and to V and M that come from
-//! farther away: deep layers, where it would also hold twice the weights, do without.
+//! F(6x6, 3x3) saves a fifth of the products, and loses it again to weights and to V and M that come from farther
+//! away: where its weights, nearly twice those of F(4x4, 3x3), are more than [`F6_WEIGHT_BYTES`], layers do without.
 
 use super::{
     ConvAlgorithm, ConvShape,
@@ -36,6 +36,9 @@ const FLOPS_PER_TRANSFORMED: f64 = 24.0;
 /// What holding a byte of weights costs: half of what it takes to transform and write it once. Two algorithms within a
 /// few percent of each other are not worth 30 MB for a layer.
 const FLOPS_PER_WEIGHT_BYTE: f64 = 64.0;
+
+/// Most bytes of weights with which F(6x6, 3x3) pays.
+const F6_WEIGHT_BYTES: f64 = 6e6;
 
 /// The cheapest algorithm for a layer on maps of the size of `shape`.
 pub(super) fn choose(shape: &ConvShape) -> ConvAlgorithm {
@@ -67,6 +70,9 @@ fn winograd_cost(shape: &ConvShape, tile: Tile) -> f64 {
     let products = tile.products() as f64;
     let block = block_tiles(tile, channels, tiles);
     let (flops, weight_bytes) = (2.0 * tiles as f64 * products * ci * co, 4.0 * products * ci * co);
+    if tile == Tile::F6 && weight_bytes > F6_WEIGHT_BYTES {
+        return f64::INFINITY;
+    }
     let transformed = products * tiles as f64 * (ci + co);
     let bytes = if fits_cache(tile, channels, block) {
         0.0

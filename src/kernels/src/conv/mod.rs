@@ -129,23 +129,17 @@ impl ConvShape {
         bias: Option<&[f32]>,
         out: &[f32],
     ) -> Result<(usize, usize), ShapeError> {
-        let (height, width) = self.check_operands(input, weights, bias)?;
+        let (height, width) = self.check_layer(weights.len())?;
+        self.check_operands(input, bias)?;
         ShapeError::check("out", len_of(&[self.batch, height, width, self.out_channels]), out.len())?;
         Ok((height, width))
     }
 
-    /// Checks everything but the output, and gives its size.
-    fn check_operands(
-        &self,
-        input: &[f32],
-        weights: &[f32],
-        bias: Option<&[f32]>,
-    ) -> Result<(usize, usize), ShapeError> {
-        let size = self.check_layer(weights.len())?;
+    /// Checks what a layer reads beside its weights.
+    fn check_operands(&self, input: &[f32], bias: Option<&[f32]>) -> Result<(), ShapeError> {
         check_bias(bias, self.out_channels)?;
         let input_len = len_of(&[self.batch, self.height, self.width, self.in_channels]);
-        ShapeError::check("input", input_len, input.len())?;
-        Ok(size)
+        ShapeError::check("input", input_len, input.len())
     }
 
     /// Checks what does not depend on the maps, and gives the output size.

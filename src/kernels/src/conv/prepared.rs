@@ -16,7 +16,7 @@ use crate::{Isa, ShapeError, len_of, max_pool_into};
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConvAlgorithm {
-    /// [`conv2d_into`]: any layer, the weights as they are.
+    /// [`conv2d_into`]: any layer, a copy of its weights.
     Plain,
     /// By the definition, sums in registers: packed weights, as large as the layer's.
     Direct,
@@ -50,7 +50,8 @@ pub struct PreparedConv {
 
 #[derive(Clone, Debug)]
 enum Form {
-    Plain,
+    /// The weights as they came.
+    Plain(Vec<f32>),
     Direct(Direct),
     /// One for each group.
     Winograd(Vec<Winograd>),
@@ -58,13 +59,13 @@ enum Form {
 
 impl PreparedConv {
     /// Chooses the algorithm that costs least on maps of the size of `shape`, and lays out `weights`,
-    /// `[Kh, Kw, Ci / group, Co]`, for it.
+    /// `[Kh, Kw, Ci / group, Co]`, for it, on that many threads. They are not needed any more then.
     ///
     /// # Errors
     /// `weights` has another length, a channel count is not a multiple of `group`, or
     /// [`ConvShape::output_size`] is `None`.
-    pub fn new(shape: &ConvShape, weights: &[f32]) -> Result<Self, ShapeError> {
-        Self::with(Isa::detect(), None, shape, weights)
+    pub fn new(shape: &ConvShape, weights: &[f32], threads: usize) -> Result<Self, ShapeError> {
+        Self::with(Isa::detect(), None, shape, weights, threads)
     }
 
     /// [`PreparedConv::new`] on a chosen instruction set and with a chosen algorithm, for tests and benches. An
@@ -78,17 +79,19 @@ impl PreparedConv {
         algorithm: Option<ConvAlgorithm>,
         shape: &ConvShape,
         weights: &[f32],
+        threads: usize,
     ) -> Result<Self, ShapeError> {
         shape.check_layer(weights.len())?;
         let algorithm = algorithm.unwrap_or_else(|| choose(shape));
         let winograd = |tile| {
-            Form::Winograd((0..shape.group).map(|g| Winograd::new(isa, tile, shape, g, weights)).collect())
+            let group = |g| Winograd::new(isa, tile, shape, g, weights, threads);
+            Form::Winograd((0..shape.group).map(group).collect())
         };
         let form = match algorithm {
             ConvAlgorithm::Direct if Direct::applies(shape) => Form::Direct(Direct::new(isa, shape, weights)),
             ConvAlgorithm::Winograd4 if Winograd::applies(shape) => winograd(Tile::F4),
             ConvAlgorithm::Winograd6 if Winograd::applies(shape) => winograd(Tile::F6),
-            _ => Form::Plain,
+            _ => Form::Plain(weights.to_vec()),
         };
         Ok(Self { shape: shape.clone(), form })
     }
@@ -97,7 +100,7 @@ impl PreparedConv {
     #[must_use]
     pub fn algorithm(&self) -> ConvAlgorithm {
         match &self.form {
-            Form::Plain => ConvAlgorithm::Plain,
+            Form::Plain(_) => ConvAlgorithm::Plain,
             Form::Direct(_) => ConvAlgorithm::Direct,
             Form::Winograd(groups) if groups.iter().all(|group| group.tile() == Tile::F4) => {
                 ConvAlgorithm::Winograd4
@@ -106,19 +109,18 @@ impl PreparedConv {
         }
     }
 
-    /// Bytes of weights held here, beside the caller's.
+    /// Bytes of weights held here.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
         match &self.form {
-            Form::Plain => 0,
+            Form::Plain(weights) => size_of_val(&weights[..]),
             Form::Direct(layer) => layer.weight_bytes(),
             Form::Winograd(groups) => groups.iter().map(Winograd::weight_bytes).sum(),
         }
     }
 
-    /// Convolves as [`conv2d_into`] does, with the same arguments. `shape` may differ from the one the layer was
-    /// prepared for in batch, height and width, and have less padding above and below, as rows from inside a map do.
-    /// `weights` are those it was prepared with.
+    /// Convolves as [`conv2d_into`] does. `shape` may differ from the one the layer was prepared for in batch, height
+    /// and width, and have less padding above and below, as rows from inside a map do.
     ///
     /// # Errors
     /// As [`conv2d_into`], or `shape` is another layer's.
@@ -127,7 +129,6 @@ impl PreparedConv {
         &self,
         shape: &ConvShape,
         input: &[f32],
-        weights: &[f32],
         bias: Option<&[f32]>,
         relu: bool,
         threads: usize,
@@ -135,7 +136,7 @@ impl PreparedConv {
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
         let cells = Cells { first: 0, stride: shape.out_channels };
-        self.run_cells(shape, input, weights, bias, relu, threads, scratch, cells, out)
+        self.run_cells(shape, input, bias, relu, threads, scratch, cells, out)
     }
 
     /// [`PreparedConv::run`] into some of the channels of `out`, `[N, Ho, Wo, cells.stride]`; the others stay as they
@@ -148,7 +149,6 @@ impl PreparedConv {
         &self,
         shape: &ConvShape,
         input: &[f32],
-        weights: &[f32],
         bias: Option<&[f32]>,
         relu: bool,
         threads: usize,
@@ -156,8 +156,8 @@ impl PreparedConv {
         cells: Cells,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
-        self.check_layer(shape)?;
-        let (height, width) = shape.check_operands(input, weights, bias)?;
+        let (height, width) = self.check_layer(shape)?;
+        shape.check_operands(input, bias)?;
         let end = cells.first.saturating_add(shape.out_channels);
         if end > cells.stride {
             return Err(ShapeError { what: "channels of a cell", expected: end, found: cells.stride });
@@ -168,10 +168,10 @@ impl PreparedConv {
         }
         let size = [height, width];
         match &self.form {
-            Form::Plain if cells.stride == shape.out_channels => {
+            Form::Plain(weights) if cells.stride == shape.out_channels => {
                 conv2d_into(shape, input, weights, bias, relu, threads, scratch, out)?;
             }
-            Form::Plain => {
+            Form::Plain(weights) => {
                 let mut whole = vec![0.0; out.len() / cells.stride * shape.out_channels];
                 conv2d_into(shape, input, weights, bias, relu, threads, scratch, &mut whole)?;
                 let cells_out = out.chunks_exact_mut(cells.stride);
@@ -208,15 +208,14 @@ impl PreparedConv {
         shape: &ConvShape,
         ceil_mode: bool,
         input: &[f32],
-        weights: &[f32],
         bias: Option<&[f32]>,
         relu: bool,
         threads: usize,
         scratch: &mut Vec<f32>,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
-        self.check_layer(shape)?;
-        let (height, width) = shape.check_operands(input, weights, bias)?;
+        let (height, width) = self.check_layer(shape)?;
+        shape.check_operands(input, bias)?;
         let none = ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 };
         let pool = shape.pool_2x2(ceil_mode).ok_or(none)?;
         let (pooled_height, pooled_width) = pool.output_size().ok_or(none)?;
@@ -233,12 +232,12 @@ impl PreparedConv {
             return Ok(());
         }
         let mut whole = vec![0.0; len_of(&[shape.batch, height, width, shape.out_channels])];
-        self.run(shape, input, weights, bias, relu, threads, scratch, &mut whole)?;
+        self.run(shape, input, bias, relu, threads, scratch, &mut whole)?;
         max_pool_into(&pool, &whole, threads, out)
     }
 
-    /// Whether `shape` is that of the prepared layer, on maps of any size or on rows of them.
-    fn check_layer(&self, shape: &ConvShape) -> Result<(), ShapeError> {
+    /// The output size on maps of `shape`, if it is that of the prepared layer, on maps of any size or on rows of them.
+    fn check_layer(&self, shape: &ConvShape) -> Result<(usize, usize), ShapeError> {
         let ConvShape { batch, height, width, pads: [top, _, bottom, _], .. } = *shape;
         let pads = [
             top.min(self.shape.pads[0]),
@@ -247,7 +246,7 @@ impl PreparedConv {
             self.shape.pads[3],
         ];
         if *shape == (ConvShape { batch, height, width, pads, ..self.shape.clone() }) {
-            Ok(())
+            shape.check_layer(shape.weight_len())
         } else {
             Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 })
         }

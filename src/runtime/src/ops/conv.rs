@@ -1,14 +1,13 @@
 //! `Conv`, with the ReLU and the 2x2 max pooling that follow it taken in, and `Concat` of such.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::OnceLock;
 
-use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, SectionId, Shape};
-use frcnn_core::ShapeError;
+use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, SectionId, Shape, Weights};
 use frcnn_kernels::{Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PreparedConv, Stage};
 use tract_core::internal::*;
 
-use super::{Weights, Workshop, nhwc};
+use super::{Lazy, Workshop, nhwc};
 use crate::fusion::Kernels;
 
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
@@ -16,8 +15,8 @@ use crate::fusion::Kernels;
 pub(crate) struct ConvOp {
     /// Batch, height and width are those of the input, which [`ConvOp::shape`] fills in.
     layer: ConvShape,
-    weight: Weights,
-    bias: Option<Weights>,
+    weight: SectionId,
+    bias: Option<SectionId>,
     relu: bool,
     /// The 2x2 max pooling that follows, if it is taken in: whether in ceil mode.
     pool: Option<bool>,
@@ -29,13 +28,12 @@ pub(crate) struct ConvOp {
 impl ConvOp {
     pub(crate) fn new(
         conv: &Conv,
-        weight: Weights,
-        bias: Option<Weights>,
         relu: bool,
         pool: Option<bool>,
         bf16: bool,
         workshop: Workshop,
     ) -> ConvOp {
+        let Conv { weight, bias, .. } = *conv;
         ConvOp { layer: layer_shape(conv), weight, bias, relu, pool, bf16, workshop }
     }
 
@@ -56,15 +54,11 @@ impl ConvOp {
         let layer = self.shape(*shape);
         let (height, width) = self.output_size(&layer)?;
         *shape = [1, height, width, layer.out_channels];
-        let (prepared, weights) = self.workshop.convs.get(&self.weight)?.f32(&self.weight)?;
-        Ok(Stage::Conv {
-            prepared,
-            shape: layer,
-            weights,
-            bias: self.bias.as_ref().map(Weights::get),
-            relu: self.relu,
-            pool: self.pool,
-        })
+        let Prepared::F32(prepared) = self.workshop.convs.get(self.weight, self.workshop.threads)? else {
+            bail!("a bf16 layer where only f32 ones run")
+        };
+        let bias = self.workshop.bias(self.bias);
+        Ok(Stage::Conv { prepared, shape: layer, bias, relu: self.relu, pool: self.pool })
     }
 
     /// Runs the layer from `input` into its channels of `output`, which are all of them if it takes in a pooling.
@@ -74,28 +68,26 @@ impl ConvOp {
             plain if input.datum_type() == u16::datum_type() => Map::Bf16(plain.as_slice()?),
             plain => Map::F32(plain.as_slice()?),
         };
-        let bias = self.bias.as_ref().map(Weights::get);
+        let bias = self.workshop.bias(self.bias);
         let (relu, threads) = (self.relu, self.workshop.threads);
-        let prepared = self.workshop.convs.get(&self.weight)?;
+        let prepared = self.workshop.convs.get(self.weight, threads)?;
         self.workshop.with_scratch(|scratch| {
-            if let Prepared::Bf16(layer) = prepared {
-                return Ok(match self.pool {
-                    Some(ceil) => {
-                        layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)
-                    }
-                    None => layer.run_cells(shape, input, bias, relu, threads, scratch, cells, output),
-                }?);
-            }
-            let (Map::F32(input), MapMut::F32(output)) = (input, output) else {
-                bail!("an f32 layer among bf16 maps")
-            };
-            let (layer, weight) = prepared.f32(&self.weight)?;
-            Ok(match self.pool {
-                Some(ceil) => {
-                    layer.run_max_pooled(shape, ceil, input, weight, bias, relu, threads, scratch, output)
+            let done = match (prepared, input, output, self.pool) {
+                (Prepared::Bf16(layer), input, output, Some(ceil)) => {
+                    layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)
                 }
-                None => layer.run_cells(shape, input, weight, bias, relu, threads, scratch, cells, output),
-            }?)
+                (Prepared::Bf16(layer), input, output, None) => {
+                    layer.run_cells(shape, input, bias, relu, threads, scratch, cells, output)
+                }
+                (Prepared::F32(layer), Map::F32(input), MapMut::F32(output), Some(ceil)) => {
+                    layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)
+                }
+                (Prepared::F32(layer), Map::F32(input), MapMut::F32(output), None) => {
+                    layer.run_cells(shape, input, bias, relu, threads, scratch, cells, output)
+                }
+                _ => bail!("an f32 layer among bf16 maps"),
+            };
+            Ok(done?)
         })
     }
 
@@ -228,41 +220,37 @@ struct LazyConv {
     shape: ConvShape,
     /// Whether it runs as [`Prepared::Bf16`].
     bf16: bool,
-    prepared: OnceLock<Result<Prepared, ShapeError>>,
+    layer: Lazy<Prepared>,
 }
 
 #[derive(Debug)]
 enum Prepared {
-    /// With its weights if they are not those of the bundle: bf16 ones are widened for a CPU that cannot multiply them.
-    F32(PreparedConv, Vec<f32>),
+    /// Of f32 weights, or of bf16 ones on a CPU that cannot multiply them.
+    F32(PreparedConv),
     Bf16(Bf16Conv),
-}
-
-impl Prepared {
-    /// An f32 layer and its weights, which are the bundle's `weight` or stand for it.
-    fn f32<'a>(&'a self, weight: &'a Weights) -> TractResult<(&'a PreparedConv, &'a [f32])> {
-        match self {
-            Prepared::F32(layer, widened) if widened.is_empty() => Ok((layer, weight.get())),
-            Prepared::F32(layer, widened) => Ok((layer, widened)),
-            Prepared::Bf16(_) => bail!("a bf16 layer where only f32 ones run"),
-        }
-    }
 }
 
 impl PreparedConvs {
     /// The convolutions of `graphs`, each given with the shape of its input, are prepared for maps of the size that they
-    /// get from it.
-    pub(crate) fn new(contents: &Contents, graphs: [(&Graph, Shape); 2]) -> PreparedConvs {
+    /// get from it. `weights` are those of each section.
+    pub(crate) fn new(
+        contents: &Contents,
+        weights: &[Weights],
+        graphs: [(&Graph, Shape); 2],
+    ) -> PreparedConvs {
         let can = Bf16Isa::detect().is_some();
         let mut layers = HashMap::new();
         for (graph, input) in graphs {
             let shapes = graph.infer(input).unwrap_or_default();
             for layer in &graph.layers {
                 let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
-                if let (LayerOp::Conv(conv), Some(&Shape::Map { height, width, .. })) = (&layer.op, input) {
+                let LayerOp::Conv(conv) = &layer.op else { continue };
+                let weights = weights.get(conv.weight as usize);
+                if let (Some(&Shape::Map { height, width, .. }), Some(weights)) = (input, weights) {
                     let shape = ConvShape { height, width, ..layer_shape(conv) };
                     let bf16 = can && contents.is_bf16(conv.weight);
-                    layers.insert(conv.weight, LazyConv { shape, bf16, prepared: OnceLock::new() });
+                    let layer = Lazy::new(weights.clone());
+                    layers.insert(conv.weight, LazyConv { shape, bf16, layer });
                 }
             }
         }
@@ -273,25 +261,36 @@ impl PreparedConvs {
         self.0.get(&section)
     }
 
-    fn get(&self, weight: &Weights) -> TractResult<&Prepared> {
-        let layer = self.layer(weight.section).context("a layer that is not of this network")?;
-        let prepared = layer.prepared.get_or_init(|| {
-            let bf16 = if layer.bf16 { Bf16Conv::new(&layer.shape, weight.bf16())? } else { None };
-            if let Some(conv) = bf16 {
-                return Ok(Prepared::Bf16(conv));
-            }
-            let weights = weight.bundle.weights_as_f32(weight.section);
-            let conv = PreparedConv::new(&layer.shape, &weights)?;
-            Ok(Prepared::F32(conv, if weight.get().is_empty() { weights.into_owned() } else { Vec::new() }))
-        });
-        Ok(prepared.as_ref().map_err(|error| *error)?)
+    fn get(&self, weight: SectionId, threads: usize) -> TractResult<&Prepared> {
+        let LazyConv { shape, bf16, layer } =
+            self.layer(weight).context("a layer that is not of this network")?;
+        layer.get(|weights| {
+            let bf16 = if *bf16 { Bf16Conv::new(shape, weights.bf16(), threads)? } else { None };
+            Ok(match bf16 {
+                Some(conv) => Prepared::Bf16(conv),
+                None => Prepared::F32(PreparedConv::new(shape, &weights.to_f32(), threads)?),
+            })
+        })
+    }
+
+    /// Lays out every layer, the largest first.
+    pub(super) fn lay_out(&self, threads: usize) -> TractResult<()> {
+        let mut layers: Vec<_> = self.0.iter().collect();
+        layers.sort_by_key(|(section, layer)| (Reverse(layer.shape.weight_len()), **section));
+        layers.into_iter().try_for_each(|(&section, _)| self.get(section, threads).map(drop))
     }
 }
 
 /// Bytes of a map that is worth keeping out of memory: as large as the L2 of several cores.
 const LARGE_MAP: usize = 8 << 20;
+/// The same where Winograd's algorithm makes the map: strips of it spare memory rather than time.
+const LARGE_WINOGRAD_MAP: usize = 32 << 20;
 /// How many times as much work the second of two convolutions must be: rows of the first are computed twice.
 const SECOND_CONV: usize = 4;
+/// The same after a layer of Winograd's algorithm, whose strips are longer, ...
+const SECOND_WINOGRAD: usize = 2;
+/// ... and the most weights that the second one then has: it reads them for every strip.
+const SECOND_WEIGHTS: usize = 1 << 18;
 
 impl Kernels for PreparedConvs {
     fn pools(&self, conv: SectionId) -> bool {
@@ -305,14 +304,25 @@ impl Kernels for PreparedConvs {
     fn starts_strips(&self, conv: SectionId) -> bool {
         self.layer(conv).is_some_and(|layer| {
             let map = layer.pixels().saturating_mul(4 * layer.shape.out_channels);
-            !layer.bf16 && layer.algorithm() == ConvAlgorithm::Direct && map >= LARGE_MAP
+            let large = match layer.algorithm() {
+                ConvAlgorithm::Plain => return false,
+                ConvAlgorithm::Direct => LARGE_MAP,
+                ConvAlgorithm::Winograd4 | ConvAlgorithm::Winograd6 => LARGE_WINOGRAD_MAP,
+            };
+            !layer.bf16 && map >= large
         })
     }
 
     fn ends_strips(&self, conv: SectionId, second: SectionId) -> bool {
         let (Some(first), Some(second)) = (self.layer(conv), self.layer(second)) else { return false };
         let may_end = !second.bf16 && second.shape.stride == [1, 1];
-        may_end && second.products() >= first.products().saturating_mul(SECOND_CONV)
+        let (times, most) = match first.algorithm() {
+            ConvAlgorithm::Direct => (SECOND_CONV, usize::MAX),
+            _ => (SECOND_WINOGRAD, SECOND_WEIGHTS),
+        };
+        may_end
+            && second.products() >= first.products().saturating_mul(times)
+            && second.shape.weight_len() <= most
     }
 }
 

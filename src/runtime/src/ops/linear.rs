@@ -1,34 +1,28 @@
 //! `Gemm`, with a ReLU that follows it taken in.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::OnceLock;
 
-use frcnn_bundle::{Gemm, Graph, Op as LayerOp, SectionId};
-use frcnn_core::ShapeError;
+use frcnn_bundle::{Gemm, Graph, Op as LayerOp, SectionId, Weights};
 use frcnn_kernels::{KOrder, PreparedLinear};
 use tract_core::internal::*;
 
-use super::{Weights, Workshop};
+use super::{Lazy, Workshop};
 
 /// `[R, in]` to `[R, out]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LinearOp {
     out_features: usize,
-    weight: Weights,
-    bias: Option<Weights>,
+    weight: SectionId,
+    bias: Option<SectionId>,
     relu: bool,
     workshop: Workshop,
 }
 
 impl LinearOp {
-    pub(crate) fn new(
-        gemm: &Gemm,
-        weight: Weights,
-        bias: Option<Weights>,
-        relu: bool,
-        workshop: Workshop,
-    ) -> LinearOp {
-        LinearOp { out_features: gemm.out_features as usize, weight, bias, relu, workshop }
+    pub(crate) fn new(gemm: &Gemm, relu: bool, workshop: Workshop) -> LinearOp {
+        let Gemm { out_features, weight, bias, .. } = *gemm;
+        LinearOp { out_features: out_features as usize, weight, bias, relu, workshop }
     }
 }
 
@@ -47,9 +41,10 @@ impl EvalOp for LinearOp {
         let input = args_1!(inputs);
         let rows = input.shape().first().copied().unwrap_or(0);
         let threads = self.workshop.threads;
-        let linear = self.workshop.linears.get(&self.weight, threads)?;
+        let linear = self.workshop.linears.get(self.weight, threads)?;
+        let bias = self.workshop.bias(self.bias);
         self.workshop.map_tensor(&input, &[rows, self.out_features], |input, output| {
-            linear.run(input, self.bias.as_ref().map(Weights::get), self.relu, rows, threads, output)
+            linear.run(input, bias, self.relu, rows, threads, output)
         })
     }
 }
@@ -71,29 +66,41 @@ pub(crate) struct PreparedLinears(HashMap<SectionId, LazyLinear>);
 struct LazyLinear {
     features: [usize; 2],
     order: KOrder,
-    prepared: OnceLock<Result<PreparedLinear, ShapeError>>,
+    layer: Lazy<PreparedLinear>,
 }
 
 impl PreparedLinears {
-    /// The layers of `head`. `pooled` is the one that reads pooled RoIs, if any, and the order of their features.
-    pub(crate) fn new(head: &Graph, pooled: Option<(SectionId, KOrder)>) -> PreparedLinears {
+    /// The layers of `head`, with the weights of each section. `pooled` is the layer that reads pooled RoIs, if any, and
+    /// the order of their features.
+    pub(crate) fn new(
+        head: &Graph,
+        weights: &[Weights],
+        pooled: Option<(SectionId, KOrder)>,
+    ) -> PreparedLinears {
         let layers = head.layers.iter().filter_map(|layer| {
             let LayerOp::Gemm(gemm) = &layer.op else { return None };
             let features = [gemm.in_features, gemm.out_features].map(|features| features as usize);
             let order =
                 pooled.filter(|(section, _)| *section == gemm.weight).map_or(KOrder::Natural, |p| p.1);
-            Some((gemm.weight, LazyLinear { features, order, prepared: OnceLock::new() }))
+            let layer = Lazy::new(weights.get(gemm.weight as usize)?.clone());
+            Some((gemm.weight, LazyLinear { features, order, layer }))
         });
         PreparedLinears(layers.collect())
     }
 
-    pub(crate) fn get(&self, weight: &Weights, threads: usize) -> TractResult<&PreparedLinear> {
-        let layer = self.0.get(&weight.section).context("a layer that is not of this network")?;
-        let [in_features, out_features] = layer.features;
-        let prepare = || match weight.bf16() {
-            [] => PreparedLinear::new(weight.get(), in_features, out_features, layer.order, threads),
-            bits => PreparedLinear::from_bf16(bits, in_features, out_features, layer.order, threads),
-        };
-        Ok(layer.prepared.get_or_init(prepare).as_ref().map_err(|error| *error)?)
+    pub(crate) fn get(&self, weight: SectionId, threads: usize) -> TractResult<&PreparedLinear> {
+        let LazyLinear { features: [in_features, out_features], order, layer } =
+            self.0.get(&weight).context("a layer that is not of this network")?;
+        layer.get(|weights| match weights.bf16() {
+            [] => PreparedLinear::new(weights.f32(), *in_features, *out_features, *order, threads),
+            bits => PreparedLinear::from_bf16(bits, *in_features, *out_features, *order, threads),
+        })
+    }
+
+    /// Lays out every layer, the largest first.
+    pub(super) fn lay_out(&self, threads: usize) -> TractResult<()> {
+        let mut layers: Vec<_> = self.0.iter().collect();
+        layers.sort_by_key(|(section, layer)| (Reverse(layer.features.iter().product::<usize>()), **section));
+        layers.into_iter().try_for_each(|(&section, _)| self.get(section, threads).map(drop))
     }
 }

@@ -1,9 +1,9 @@
 //! The layers that run on kernels of our own, as tract operators over channels-last tensors.
 //!
-//! Each holds its weights as a reference into the bundle, so the plans for different blob sizes share
-//! one copy of them.
+//! An operator names its weights and holds none of them, so the plans for different blob sizes share one copy.
 
 mod conv;
+mod lazy;
 mod linear;
 mod lrn;
 mod pool;
@@ -13,52 +13,25 @@ mod tensors;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use frcnn_bundle::{Bundle, SectionId};
+use frcnn_bundle::SectionId;
 use frcnn_kernels::StripScratch;
 use tract_core::internal::*;
 
+use crate::network::Network;
+
 pub(crate) use conv::{ConcatConvsOp, ConvOp, PreparedConvs};
+pub(crate) use lazy::Lazy;
 pub(crate) use linear::{LinearOp, PreparedLinears};
 pub(crate) use lrn::LrnOp;
 pub(crate) use pool::{PoolKind, PoolOp};
 pub(crate) use strips::{StripLayer, StripsOp};
 pub(crate) use tensors::Tensors;
 
-/// A section of the bundle that stays where it is.
-#[derive(Clone, Debug)]
-pub(crate) struct Weights {
-    pub(crate) bundle: Arc<Bundle>,
-    pub(crate) section: SectionId,
-}
-
-impl Weights {
-    pub(crate) fn get(&self) -> &[f32] {
-        self.bundle.weights(self.section)
-    }
-
-    fn bf16(&self) -> &[u16] {
-        self.bundle.bf16_weights(self.section)
-    }
-}
-
-impl PartialEq for Weights {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.bundle, &other.bundle) && self.section == other.section
-    }
-}
-
-impl Eq for Weights {}
-
-impl Hash for Weights {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.section.hash(state);
-    }
-}
-
 /// What all operators of a detector work with.
 #[derive(Clone, Debug)]
 pub(crate) struct Workshop {
     pub(crate) threads: usize,
+    pub(crate) network: Arc<Network>,
     pub(crate) convs: Arc<PreparedConvs>,
     pub(crate) linears: Arc<PreparedLinears>,
     pub(crate) tensors: Arc<Tensors>,
@@ -70,15 +43,33 @@ pub(crate) struct Workshop {
 type Shelf<T> = Arc<Mutex<Vec<T>>>;
 
 impl Workshop {
-    pub(crate) fn new(threads: usize, convs: PreparedConvs, linears: PreparedLinears) -> Workshop {
+    pub(crate) fn new(
+        threads: usize,
+        network: Network,
+        convs: PreparedConvs,
+        linears: PreparedLinears,
+    ) -> Workshop {
         Workshop {
             threads,
+            network: Arc::new(network),
             convs: Arc::new(convs),
             linears: Arc::new(linears),
             tensors: Arc::default(),
             scratch: Arc::default(),
             strip_scratch: Arc::default(),
         }
+    }
+
+    /// Lays out every layer that is not yet. The largest come first, while there are no maps in memory: beside what is
+    /// laid out, memory then has one layer's weights twice, or those of the rest of the bundle.
+    pub(crate) fn lay_out(&self) -> TractResult<()> {
+        self.linears.lay_out(self.threads)?;
+        self.convs.lay_out(self.threads)
+    }
+
+    /// The values of a layer's bias.
+    pub(crate) fn bias(&self, section: Option<SectionId>) -> Option<&[f32]> {
+        section.map(|section| self.network.values(section))
     }
 
     /// This workshop with tensors of its own, for a graph whose runs alternate with another's.

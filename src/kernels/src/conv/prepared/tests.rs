@@ -58,7 +58,7 @@ impl Layer {
         // Scratch that holds something else.
         let mut scratch = vec![f32::NAN; 3000];
         prepared
-            .run(&self.shape, &self.input, &self.weights, bias, relu, threads, &mut scratch, &mut out)
+            .run(&self.shape, &self.input, bias, relu, threads, &mut scratch, &mut out)
             .unwrap();
         out
     }
@@ -71,7 +71,7 @@ impl Layer {
         let max = exact.iter().fold(0f32, |max, v| max.max(v.abs()));
         for isa in Isa::available() {
             for algorithm in ALGORITHMS {
-                let prepared = PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights).unwrap();
+                let prepared = PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights, 1).unwrap();
                 let found = self.run(&prepared, bias, relu, 1);
                 for (i, (found, exact)) in found.iter().zip(&exact).enumerate() {
                     // The project's bound is 2e-4 of the layer's largest value; F(6x6, 3x3), whose largest
@@ -82,7 +82,8 @@ impl Layer {
                         self.shape
                     );
                 }
-                assert_eq!(self.run(&prepared, bias, relu, threads), found, "{threads} threads");
+                let threaded = PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights, threads);
+                assert_eq!(self.run(&threaded.unwrap(), bias, relu, threads), found, "{threads} threads");
                 self.check_pooled(&prepared, bias, relu, threads, &found);
                 self.check_cells(&prepared, bias, relu, threads, &found);
             }
@@ -95,9 +96,9 @@ impl Layer {
         let cells = Cells { first: 3, stride: co + 5 };
         let mut out = vec![7.0; whole.len() / co * cells.stride];
         let bias = bias.then_some(&self.bias[..]);
-        let (shape, input, weights) = (&self.shape, &self.input[..], &self.weights[..]);
+        let (shape, input) = (&self.shape, &self.input[..]);
         prepared
-            .run_cells(shape, input, weights, bias, relu, threads, &mut Vec::new(), cells, &mut out)
+            .run_cells(shape, input, bias, relu, threads, &mut Vec::new(), cells, &mut out)
             .unwrap();
         for (cell, expected) in out.chunks(cells.stride).zip(whole.chunks(co)) {
             assert_eq!(&cell[3..3 + co], expected, "{:?}, {shape:?}", prepared.algorithm());
@@ -106,7 +107,7 @@ impl Layer {
         let narrow = Cells { first: 1, stride: co };
         let mut out = whole.to_vec();
         let error =
-            prepared.run_cells(shape, input, weights, bias, relu, 1, &mut Vec::new(), narrow, &mut out);
+            prepared.run_cells(shape, input, bias, relu, 1, &mut Vec::new(), narrow, &mut out);
         assert_eq!(error.unwrap_err().what, "channels of a cell");
     }
 
@@ -127,7 +128,6 @@ impl Layer {
                     shape,
                     ceil_mode,
                     &self.input,
-                    &self.weights,
                     bias,
                     relu,
                     threads,
@@ -211,13 +211,13 @@ fn one_form_runs_on_any_size_of_map() {
     let small = Layer::realistic(shape_3x3(8, 9, 20, 12), 3);
     for algorithm in ALGORITHMS {
         let prepared =
-            PreparedConv::with(Isa::detect(), Some(algorithm), &small.shape, &small.weights).unwrap();
+            PreparedConv::with(Isa::detect(), Some(algorithm), &small.shape, &small.weights, 1).unwrap();
         assert_eq!(prepared.algorithm(), algorithm);
         let large = Layer {
             weights: small.weights.clone(),
             ..Layer::realistic(ConvShape { batch: 2, ..shape_3x3(21, 17, 20, 12) }, 4)
         };
-        let fresh = PreparedConv::with(Isa::detect(), Some(algorithm), &large.shape, &large.weights).unwrap();
+        let fresh = PreparedConv::with(Isa::detect(), Some(algorithm), &large.shape, &large.weights, 1).unwrap();
         assert_eq!(large.run(&prepared, true, true, 1), large.run(&fresh, true, true, 1));
     }
 }
@@ -228,7 +228,7 @@ fn nan_reaches_the_output() {
     layer.input[0] = f32::NAN;
     for algorithm in ALGORITHMS {
         let prepared =
-            PreparedConv::with(Isa::detect(), Some(algorithm), &layer.shape, &layer.weights).unwrap();
+            PreparedConv::with(Isa::detect(), Some(algorithm), &layer.shape, &layer.weights, 1).unwrap();
         assert!(layer.run(&prepared, true, true, 1)[0].is_nan(), "{algorithm:?}");
     }
 }
@@ -237,18 +237,17 @@ fn nan_reaches_the_output() {
 fn another_layer_is_an_error() {
     let shape = shape_3x3(4, 4, 2, 2);
     let weights = [0.0; 36];
-    let prepared = PreparedConv::new(&shape, &weights).unwrap();
+    let prepared = PreparedConv::new(&shape, &weights, 1).unwrap();
     let other = ConvShape { pads: [0; 4], ..shape.clone() };
     let mut out = [0.0; 8];
     let run =
-        prepared.run(&other, &[0.0; 32], &weights, None, false, 1, &mut Vec::new(), &mut out).unwrap_err();
+        prepared.run(&other, &[0.0; 32], None, false, 1, &mut Vec::new(), &mut out).unwrap_err();
     assert_eq!(run.what, "the layer that was prepared");
     let one_row = ConvShape { height: 1, ..shape.clone() };
     let pooled = prepared.run_max_pooled(
         &one_row,
         false,
         &[0.0; 8],
-        &weights,
         None,
         false,
         1,
@@ -256,9 +255,9 @@ fn another_layer_is_an_error() {
         &mut out,
     );
     assert_eq!(pooled.unwrap_err().what, "windows that fit the convolved map");
-    assert_eq!(PreparedConv::new(&shape, &weights[1..]).unwrap_err().what, "weights");
+    assert_eq!(PreparedConv::new(&shape, &weights[1..], 1).unwrap_err().what, "weights");
     let grouped = ConvShape { group: 3, ..shape };
-    assert!(PreparedConv::new(&grouped, &weights).is_err());
+    assert!(PreparedConv::new(&grouped, &weights, 1).is_err());
 }
 
 #[test]
@@ -270,7 +269,7 @@ fn layers_without_values() {
         for algorithm in ALGORITHMS {
             let layer = Layer::realistic(shape.clone(), 6);
             let prepared =
-                PreparedConv::with(Isa::detect(), Some(algorithm), &shape, &layer.weights).unwrap();
+                PreparedConv::with(Isa::detect(), Some(algorithm), &shape, &layer.weights, 1).unwrap();
             let out = layer.run(&prepared, false, false, 2);
             assert!(out.iter().all(|&v| v == 0.0), "{algorithm:?} of {shape:?}");
         }

@@ -37,8 +37,13 @@ use crate::{
     aligned::{AlignedVec, LINE},
     len_of,
     product::packed_len,
+    shared::Shared,
     simd::{Width, run_on},
+    tasks,
 };
+
+/// Input channels whose weights are transformed at a time.
+const WEIGHT_PART: usize = 32;
 
 /// Which of the algorithms, by the side of its output tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,24 +98,36 @@ impl Winograd {
     }
 
     /// Transforms the weights of group `g` out of `weights`, `[3, 3, Ci / group, Co]`, of the right length.
-    pub(super) fn new(isa: Isa, tile: Tile, shape: &ConvShape, g: usize, weights: &[f32]) -> Self {
+    pub(super) fn new(
+        isa: Isa,
+        tile: Tile,
+        shape: &ConvShape,
+        g: usize,
+        weights: &[f32],
+        threads: usize,
+    ) -> Self {
         let width = Width::of(isa);
         let [in_channels, out_channels] = shape.group_channels();
         let weight_stride = odd_lines(packed_len(in_channels, out_channels, width));
         let mut transformed = AlignedVec::zeros(len_of(&[tile.products(), weight_stride]));
-        run_on(
-            isa,
-            steps::TransformWeights {
-                tile,
-                in_channels,
-                out_channels,
-                weights,
-                row: shape.out_channels,
-                first: g * out_channels,
-                stride: weight_stride,
-                out: transformed.as_mut_slice(),
-            },
-        );
+        let transform = steps::TransformWeights {
+            tile,
+            in_channels,
+            out_channels,
+            weights,
+            row: shape.out_channels,
+            first: g * out_channels,
+            stride: weight_stride,
+            len: transformed.as_slice().len(),
+            out: Shared::new(transformed.as_mut_slice()),
+            part: 0..0,
+        };
+        let parts = in_channels.div_ceil(WEIGHT_PART);
+        let mut tasks = alloc::vec![(); tasks::task_count(threads)];
+        tasks::for_each_index(&mut tasks, parts, |(), i| {
+            let part = i * WEIGHT_PART..in_channels.min((i + 1) * WEIGHT_PART);
+            run_on(isa, steps::TransformWeights { part, ..transform.clone() });
+        });
         Self { isa, width, tile, in_channels, out_channels, weights: transformed, weight_stride }
     }
 

@@ -50,6 +50,7 @@ unsafe fn copy_cells(
 }
 
 /// `[3, 3, Ci, Co]` to `t^2` packed matrices `Ci x Co`, `stride` values apart.
+#[derive(Clone)]
 pub(super) struct TransformWeights<'a> {
     pub(super) tile: Tile,
     pub(super) in_channels: usize,
@@ -59,7 +60,10 @@ pub(super) struct TransformWeights<'a> {
     pub(super) row: usize,
     pub(super) first: usize,
     pub(super) stride: usize,
-    pub(super) out: &'a mut [f32],
+    /// The matrices, of which those parts are written that come of the input channels `part`.
+    pub(super) out: Shared,
+    pub(super) len: usize,
+    pub(super) part: Range<usize>,
 }
 
 impl Kernel for TransformWeights<'_> {
@@ -82,22 +86,22 @@ impl TransformWeights<'_> {
     /// The CPU has the instruction set of `V`.
     #[inline(always)]
     unsafe fn transform<F: Transform<3, T>, V: Vector, const T: usize>(self) {
-        let Self { in_channels, out_channels, weights, row, first: first_channel, stride, out, .. } = self;
+        let Self { in_channels, out_channels, weights, row, first: first_channel, stride, .. } = self;
         let padded = out_channels.next_multiple_of(V::LANES);
         let panel_width = V::PANEL * V::LANES;
         assert!(weights.len() == 9 * in_channels * row && first_channel + out_channels <= row);
-        assert!(in_channels * padded <= stride && out.len() == T * T * stride);
+        assert!(in_channels * padded <= stride && self.len == T * T * stride && self.part.end <= in_channels);
         let (tap, weights) = (in_channels * row, weights.as_ptr().wrapping_add(first_channel));
         for first in (0..padded).step_by(panel_width) {
             let width = panel_width.min(padded - first);
-            for ci in 0..in_channels {
+            for ci in self.part.clone() {
                 for co in (first..first + width).step_by(V::LANES) {
                     let lanes = V::LANES.min(out_channels - co);
                     let mut scrap = Scrap::new();
                     // SAFETY: nine taps of the weights exist at (ci, co..co + lanes). A vector of them is read in
                     // place only when all its lanes exist, else from `scrap`, which has room for 9. Panels before
                     // `first` hold `in_channels * first` values of each matrix, so that the vector written ends
-                    // at or before `in_channels * padded <= stride`.
+                    // at or before `in_channels * padded <= stride`. Other tasks write other `ci`.
                     unsafe {
                         let mut from = Square { data: weights.add(ci * row + co), row: 3 * tap, column: tap };
                         if lanes < V::LANES {
@@ -106,7 +110,7 @@ impl TransformWeights<'_> {
                             copy_cells(from, to, 0..3, 0..3, lanes);
                             from = Square { data: scrap.0.as_ptr(), row: 3 * V::LANES, column: V::LANES };
                         }
-                        let data = out.as_mut_ptr().add(in_channels * first + ci * width + co - first);
+                        let data = self.out.as_mut_ptr().add(in_channels * first + ci * width + co - first);
                         transform::<F, V, 3, T>(from, Square { data, row: T * stride, column: stride }, None);
                     }
                 }

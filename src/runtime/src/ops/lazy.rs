@@ -1,0 +1,30 @@
+//! Layers that are laid out for this CPU when they are first needed.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use frcnn_bundle::Weights;
+use frcnn_core::ShapeError;
+use tract_core::internal::*;
+
+/// A layer's weights as the bundle has them, then as its kernel wants them: never both for longer than it takes to make
+/// the one of the other.
+#[derive(Debug)]
+pub(crate) struct Lazy<T> {
+    weights: Mutex<Option<Weights>>,
+    laid_out: OnceLock<Result<T, ShapeError>>,
+}
+
+impl<T> Lazy<T> {
+    pub(crate) fn new(weights: Weights) -> Lazy<T> {
+        Lazy { weights: Mutex::new(Some(weights)), laid_out: OnceLock::new() }
+    }
+
+    /// What `lay_out` makes of the weights, which happens once.
+    pub(super) fn get(&self, lay_out: impl FnOnce(&Weights) -> Result<T, ShapeError>) -> TractResult<&T> {
+        let laid_out = self.laid_out.get_or_init(|| {
+            let weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner).take();
+            lay_out(&weights.ok_or(ShapeError { what: "weights", expected: 1, found: 0 })?)
+        });
+        Ok(laid_out.as_ref().map_err(|error| *error)?)
+    }
+}
