@@ -12,7 +12,7 @@ use crate::storage::{ALIGN, AlignedBytes};
 use crate::{Contents, Error, Precision, Section, SectionId};
 
 /// Version of the format that this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"\x89FRCNN\r\n";
 const PRELUDE: usize = 64;

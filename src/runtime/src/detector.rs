@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use frcnn_bundle::{Bundle, Manifest, Shape, nominal_size};
+use frcnn_bundle::{Bundle, Contents, Manifest, Regions, Shape, nominal_size};
 
+use crate::crops;
 use crate::head::{Head, pooled_order};
 use crate::ops::{PreparedConvs, PreparedLinears, Workshop};
 use crate::options::{Options, Settings};
 use crate::trunk::Trunk;
 use crate::{BBox, Detections, Error, Frame, Session};
 
-/// A Fast R-CNN that is ready to run. Cloning is cheap and gives the same detector.
+/// A detector that is ready to run. Cloning is cheap and gives the same detector.
 #[derive(Clone)]
 pub struct Detector {
     pub(crate) model: Arc<Model>,
@@ -71,12 +72,17 @@ impl Detector {
                     .map_err(|error| Error::Threads(error.to_string()))?,
             ),
         };
-        let [image, region] = input_shapes(&bundle);
         let contents = bundle.contents();
-        let graphs = [(&contents.trunk, image), (&contents.head, region)];
-        let linears = PreparedLinears::new(&contents.head, pooled_order(&bundle, region.channels()));
+        let [image, map] = trunk_shapes(contents);
+        let region = contents.region_shape(map);
+        let blobs = match contents.regions {
+            Regions::RoiPooling(_) => 1,
+            Regions::Warp(_) => crops::AT_ONCE,
+        };
+        let graphs = [(&contents.trunk, image, blobs), (&contents.head, region, 1)];
+        let linears = PreparedLinears::new(&contents.head, pooled_order(&bundle, map.channels()));
         let workshop = Workshop::new(settings.threads, PreparedConvs::new(contents, graphs), linears);
-        let head = Head::new(bundle.clone(), region.channels(), &workshop)?;
+        let head = Head::new(bundle.clone(), region, &workshop)?;
         let trunk = Trunk::new(bundle.clone(), workshop);
         let model = Arc::new(Model { bundle, settings, trunk, head, pool });
         Ok(Detector { model, idle: Arc::default() })
@@ -138,14 +144,12 @@ fn in_pool<T: Send>(pool: Option<&rayon::ThreadPool>, work: impl FnOnce() -> T +
     }
 }
 
-/// What the trunk reads of an image of the nominal size, and what the head reads of one RoI.
-fn input_shapes(bundle: &Bundle) -> [Shape; 2] {
-    let contents = bundle.contents();
-    let (height, width) = nominal_size(&contents.manifest);
+/// What the trunk reads and gives, for a blob of the nominal size.
+fn trunk_shapes(contents: &Contents) -> [Shape; 2] {
+    let (height, width) = nominal_size(contents);
     let image = Shape::Map { height, width, channels: 3 };
     let shapes = contents.trunk.infer(image).unwrap_or_default();
     // Validation has seen that the trunk gives a map.
-    let output = contents.trunk.outputs.first().and_then(|&value| shapes.get(value as usize));
-    let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
-    [image, Shape::Map { height, width, channels: output.map_or(0, Shape::channels) }]
+    let map = contents.trunk.outputs.first().and_then(|&value| shapes.get(value as usize));
+    [image, map.copied().unwrap_or(image)]
 }

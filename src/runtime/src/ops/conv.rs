@@ -250,17 +250,17 @@ impl Prepared {
 }
 
 impl PreparedConvs {
-    /// The convolutions of `graphs`, each given with the shape of its input, are prepared for maps of the size that they
-    /// get from it.
-    pub(crate) fn new(contents: &Contents, graphs: [(&Graph, Shape); 2]) -> PreparedConvs {
+    /// The convolutions of `graphs`, each given with the shape of its input and how many such it reads at once, are
+    /// prepared for maps of the size that they get from it.
+    pub(crate) fn new(contents: &Contents, graphs: [(&Graph, Shape, usize); 2]) -> PreparedConvs {
         let can = Bf16Isa::detect().is_some();
         let mut layers = HashMap::new();
-        for (graph, input) in graphs {
+        for (graph, input, batch) in graphs {
             let shapes = graph.infer(input).unwrap_or_default();
             for layer in &graph.layers {
                 let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
                 if let (LayerOp::Conv(conv), Some(&Shape::Map { height, width, .. })) = (&layer.op, input) {
-                    let shape = ConvShape { height, width, ..layer_shape(conv) };
+                    let shape = ConvShape { batch, height, width, ..layer_shape(conv) };
                     let bf16 = can && contents.is_bf16(conv.weight);
                     layers.insert(conv.weight, LazyConv { shape, bf16, prepared: OnceLock::new() });
                 }

@@ -1,14 +1,15 @@
 //! `Gemm`, with a ReLU that follows it taken in.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use frcnn_bundle::{Gemm, Graph, Op as LayerOp, SectionId};
+use frcnn_bundle::{Bundle, Gemm, Graph, Op as LayerOp, SectionId};
 use frcnn_core::ShapeError;
 use frcnn_kernels::{KOrder, PreparedLinear};
 use tract_core::internal::*;
 
 use super::{Weights, Workshop};
+use crate::pooled_linear::PooledLinear;
 
 /// `[R, in]` to `[R, out]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +66,11 @@ impl TypedOp for LinearOp {
 
 /// The fully connected layers of a network, each laid out for this CPU when it first runs.
 #[derive(Debug, Default)]
-pub(crate) struct PreparedLinears(HashMap<SectionId, LazyLinear>);
+pub(crate) struct PreparedLinears {
+    layers: HashMap<SectionId, LazyLinear>,
+    /// The layer that reads pooled RoIs, with the regressors that do, if it is no layer of the above.
+    joined: Option<LazyLinear>,
+}
 
 #[derive(Debug)]
 struct LazyLinear {
@@ -74,26 +79,72 @@ struct LazyLinear {
     prepared: OnceLock<Result<PreparedLinear, ShapeError>>,
 }
 
+impl LazyLinear {
+    fn new(gemm: &Gemm, order: KOrder) -> LazyLinear {
+        let features = [gemm.in_features, gemm.out_features].map(|features| features as usize);
+        LazyLinear { features, order, prepared: OnceLock::new() }
+    }
+
+    fn get(
+        &self,
+        prepare: impl FnOnce([usize; 2], KOrder) -> Result<PreparedLinear, ShapeError>,
+    ) -> TractResult<&PreparedLinear> {
+        let prepared = self.prepared.get_or_init(|| prepare(self.features, self.order));
+        Ok(prepared.as_ref().map_err(|error| *error)?)
+    }
+}
+
 impl PreparedLinears {
-    /// The layers of `head`. `pooled` is the one that reads pooled RoIs, if any, and the order of their features.
-    pub(crate) fn new(head: &Graph, pooled: Option<(SectionId, KOrder)>) -> PreparedLinears {
+    /// The layers of `head`. `pooled` is what reads pooled RoIs, if any, and the order of their features.
+    pub(crate) fn new(head: &Graph, pooled: Option<(PooledLinear, KOrder)>) -> PreparedLinears {
+        let order = |gemm: &Gemm| match &pooled {
+            Some((first, order)) if first.gemm.weight == gemm.weight && first.boxes.is_none() => *order,
+            _ => KOrder::Natural,
+        };
         let layers = head.layers.iter().filter_map(|layer| {
             let LayerOp::Gemm(gemm) = &layer.op else { return None };
-            let features = [gemm.in_features, gemm.out_features].map(|features| features as usize);
-            let order =
-                pooled.filter(|(section, _)| *section == gemm.weight).map_or(KOrder::Natural, |p| p.1);
-            Some((gemm.weight, LazyLinear { features, order, prepared: OnceLock::new() }))
+            Some((gemm.weight, LazyLinear::new(gemm, order(gemm))))
         });
-        PreparedLinears(layers.collect())
+        let layers = layers.collect();
+        let joined = pooled.filter(|(first, _)| first.boxes.is_some()).map(|(first, order)| {
+            let features = [first.gemm.in_features as usize, first.out_features().iter().sum()];
+            LazyLinear { features, order, prepared: OnceLock::new() }
+        });
+        PreparedLinears { layers, joined }
     }
 
     pub(crate) fn get(&self, weight: &Weights, threads: usize) -> TractResult<&PreparedLinear> {
-        let layer = self.0.get(&weight.section).context("a layer that is not of this network")?;
-        let [in_features, out_features] = layer.features;
-        let prepare = || match weight.bf16() {
-            [] => PreparedLinear::new(weight.get(), in_features, out_features, layer.order, threads),
-            bits => PreparedLinear::from_bf16(bits, in_features, out_features, layer.order, threads),
-        };
-        Ok(layer.prepared.get_or_init(prepare).as_ref().map_err(|error| *error)?)
+        let layer = self.layers.get(&weight.section).context("a layer that is not of this network")?;
+        layer.get(|[rows, columns], order| match weight.bf16() {
+            [] => PreparedLinear::new(weight.get(), rows, columns, order, threads),
+            bits => PreparedLinear::from_bf16(bits, rows, columns, order, threads),
+        })
     }
+
+    /// The layer that reads pooled RoIs, the columns of its regressors behind its own.
+    pub(crate) fn pooled(
+        &self,
+        bundle: &Arc<Bundle>,
+        first: &PooledLinear,
+        threads: usize,
+    ) -> TractResult<&PreparedLinear> {
+        let (Some(boxes), Some(joined)) = (&first.boxes, &self.joined) else {
+            return self.get(&Weights { bundle: bundle.clone(), section: first.gemm.weight }, threads);
+        };
+        let (sections, widths) = ([first.gemm.weight, boxes.weight], first.out_features());
+        joined.get(|[rows, columns], order| match sections.map(|id| bundle.bf16_weights(id)) {
+            [[], _] | [_, []] => {
+                let [hidden, boxes] = sections.map(|id| bundle.weights_as_f32(id));
+                let both = side_by_side([&hidden, &boxes], widths);
+                PreparedLinear::new(&both, rows, columns, order, threads)
+            }
+            both => PreparedLinear::from_bf16(&side_by_side(both, widths), rows, columns, order, threads),
+        })
+    }
+}
+
+/// Two matrices of as many rows, of these widths, as one.
+fn side_by_side<T: Copy>(matrices: [&[T]; 2], widths: [usize; 2]) -> Vec<T> {
+    let [left, right] = [0, 1].map(|i| matrices[i].chunks_exact(widths[i].max(1)));
+    left.zip(right).flat_map(|(left, right)| left.iter().chain(right)).copied().collect()
 }
