@@ -64,7 +64,7 @@ fn roi_pool(c: &mut Criterion) {
                 let id = BenchmarkId::new(format!("{isa:?}"), count);
                 let bins = [case.bins; 2];
                 group.bench_function(id, |b| {
-                    b.iter(|| roi_pool_with(isa, black_box(map), &rois, bins, 1, out).unwrap());
+                    b.iter(|| roi_pool_with(isa, black_box(map), &rois, &[bins], 1, out).unwrap());
                 });
             }
         }
@@ -92,8 +92,19 @@ fn with_fc6(c: &mut Criterion) {
             b.iter(|| {
                 let bins = [case.bins; 2];
                 let (scratch, out) = (&mut scratch, &mut out[..]);
-                roi_pool_linear_into(&maps, &rois, bins, &linear, None, false, 1, scratch, out, &mut |_| {})
-                    .unwrap();
+                roi_pool_linear_into(
+                    &maps,
+                    &rois,
+                    &[bins],
+                    &linear,
+                    None,
+                    false,
+                    1,
+                    scratch,
+                    out,
+                    &mut |_| {},
+                )
+                .unwrap();
             });
         });
     }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use frcnn::{BBox, Detector, Frame, Options};
-use frcnn_bundle::Bundle;
+use frcnn_bundle::{Bundle, Contents, Regions, RoiPooling};
 use frcnn_compiler::arch::{Arch, new_model};
 use frcnn_compiler::{Compiled, compile, load_manifest};
 
@@ -68,6 +68,14 @@ pub fn compile_new(arch: Arch, classes: u32, change: impl FnOnce(&mut frcnn::Man
     let path = folder.path().join("model.onnx");
     frcnn_compiler::onnx_writer::write(&model.onnx, &path).unwrap();
     compile(&path, &model.manifest, &frcnn_compiler::Options::default(), &mut |_| {}).unwrap().bundle
+}
+
+/// How what is no R-CNN pools.
+pub fn roi_pooling(contents: &Contents) -> &RoiPooling {
+    match &contents.regions {
+        Regions::RoiPooling(pooling) => pooling,
+        Regions::Warp(_) => panic!("it is an R-CNN"),
+    }
 }
 
 /// A detector with a number of threads.

@@ -1,7 +1,7 @@
 //! Bundles that are not what they should be: always an error that says why, never a panic.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
-use frcnn_bundle::{Bundle, Contents, Error, FORMAT_VERSION};
+use frcnn_bundle::{Bundle, Contents, Error, FORMAT_VERSION, Regions, RoiPooling, Warp};
 use frcnn_tests::untrained;
 
 fn error(bytes: &[u8]) -> Error {
@@ -96,9 +96,20 @@ fn wrong_contents_are_refused() {
         ("no classes", Box::new(|c| c.manifest.classes.clear())),
         ("one class too many", Box::new(|c| c.manifest.classes.push("extra".into()))),
         ("scale 0", Box::new(|c| c.manifest.scales = vec![0])),
-        ("scale NaN", Box::new(|c| c.roi_pooling.spatial_scale = f32::NAN)),
-        ("pooled 0", Box::new(|c| c.roi_pooling.pooled = [0, 6])),
-        ("pooled huge", Box::new(|c| c.roi_pooling.pooled = [u32::MAX, u32::MAX])),
+        ("scale NaN", Box::new(|c| pooling(c).spatial_scale = f32::NAN)),
+        ("pooled 0", Box::new(|c| pooling(c).pooled = vec![[0, 6]])),
+        ("pooled huge", Box::new(|c| pooling(c).pooled = vec![[u32::MAX, u32::MAX]])),
+        ("no levels", Box::new(|c| pooling(c).pooled.clear())),
+        ("levels that the head does not read", Box::new(|c| pooling(c).pooled.push([3, 3]))),
+        ("crops of nothing", Box::new(|c| c.regions = Regions::Warp(Warp { side: 0, context: 0 }))),
+        (
+            "crops of nothing but context",
+            Box::new(|c| c.regions = Regions::Warp(Warp { side: 224, context: 112 })),
+        ),
+        (
+            "crops whose maps the head does not read",
+            Box::new(|c| c.regions = Regions::Warp(Warp { side: 224, context: 16 })),
+        ),
         ("a layer reads itself", Box::new(|c| c.trunk.layers[0].inputs = vec![1])),
         ("a layer reads nothing", Box::new(|c| c.trunk.layers[0].inputs.clear())),
         ("a value that is not there", Box::new(|c| c.trunk.layers[0].inputs = vec![u32::MAX])),
@@ -117,6 +128,13 @@ fn wrong_contents_are_refused() {
     for (what, change) in changes {
         let error = rebuilt(&*change).err();
         assert!(error.is_some(), "{what} was accepted");
+    }
+}
+
+fn pooling(contents: &mut Contents) -> &mut RoiPooling {
+    match &mut contents.regions {
+        Regions::RoiPooling(pooling) => pooling,
+        Regions::Warp(_) => panic!("it is an R-CNN"),
     }
 }
 

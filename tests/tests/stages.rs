@@ -52,7 +52,7 @@ impl Reference {
             file: tensors::Reference::open(tensors),
             photo: Photo::open(photo),
             session: detector(bundle, 2).session(),
-            spatial_scale: bundle.contents().roi_pooling.spatial_scale,
+            spatial_scale: frcnn_tests::roi_pooling(bundle.contents()).spatial_scale,
         }
     }
 

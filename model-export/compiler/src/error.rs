@@ -53,13 +53,18 @@ pub enum Problem {
         /// Whether the graph has `RoiAlign` instead.
         roi_align: bool,
     },
-    /// There are several.
-    #[error("{count} MaxRoiPool nodes ({names}); a Fast R-CNN has one")]
+    /// There are several that do not pool the same regions of one map.
+    #[error(
+        "{count} MaxRoiPool nodes ({names}) with different {what}; a Fast R-CNN has one, and the levels of an SPPnet all \
+         pool the same rois from one feature map at one spatial scale"
+    )]
     SeveralRoiPools {
         /// How many.
         count: usize,
         /// Their names.
         names: String,
+        /// In what they differ.
+        what: &'static str,
     },
     /// The model's inputs are not those of a Fast R-CNN.
     #[error(
@@ -69,6 +74,12 @@ pub enum Problem {
     /// The model's outputs are not those of a Fast R-CNN.
     #[error("outputs: {0}")]
     Outputs(String),
+    /// The classifier of an R-CNN is not one.
+    #[error("classifier: {0}")]
+    Classifier(String),
+    /// The weights of an R-CNN's SVMs and regressors cannot be used.
+    #[error("SVM weights: {0}")]
+    Svm(String),
     /// An operator outside the vocabulary.
     #[error("node `{node}`: operator {op} is not supported; supported are {supported}", supported = crate::lower::SUPPORTED)]
     Operator {

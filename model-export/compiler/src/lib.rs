@@ -1,4 +1,4 @@
-//! Compiles a trained Fast R-CNN from ONNX into a `.frcnn` bundle.
+//! Compiles a trained Fast R-CNN, SPPnet or R-CNN from ONNX into a `.frcnn` bundle.
 //!
 //! ```text
 //! model.onnx ──split──► trunk ┐           ┌──► referee: tract-onnx runs the same
@@ -9,9 +9,10 @@
 //! | step | module |
 //! |---|---|
 //! | read the files | `source` |
-//! | find the `MaxRoiPool` node and what lies before and behind it | `split`, `rois` |
+//! | find the `MaxRoiPool` nodes and what lies before and behind them | `split`, `rois` |
 //! | evaluate constant expressions | `constants` |
 //! | ONNX nodes to the bundle's layers, weights to channels last | `lower`, `network` |
+//! | an R-CNN: a classifier and the weights of its SVMs | `rcnn`, `svm` |
 //! | check against tract-onnx on a seeded input | `referee` |
 //! | truncated SVD of fully connected layers | `svd`, `factor` |
 //! | reduced precision | `precision` |
@@ -30,12 +31,14 @@ mod factor;
 mod lower;
 mod network;
 mod precision;
+mod rcnn;
 mod referee;
 mod report;
 mod rois;
 mod source;
 mod split;
 mod svd;
+mod svm;
 mod weights;
 
 use std::path::Path;
@@ -47,13 +50,14 @@ use lower::Lowering;
 use referee::{Cut, Trial};
 use source::Source;
 use split::Split;
+use svm::Svm;
 
 pub use emit::{EmitError, emit_onnx};
 pub use error::{Error, Problem};
 pub use frcnn_bundle::Precision;
 pub use frcnn_onnx::writer as onnx_writer;
 pub use report::{Agreement, Drift, FactoredLayer, Report};
-pub use source::load_manifest;
+pub use source::{load_manifest, load_rcnn_manifest};
 
 /// Which fully connected layers to factor, and how far.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,6 +108,29 @@ pub fn compile(
         .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
 }
 
+/// Compiles an R-CNN: the classifier in the file `onnx`, with `data` `[N, 3, S, S]`, and the safetensors file `svm` with
+/// `svm.weight` `[K, D]` and `svm.bias` `[K]`, and, unless proposals are taken as they are, `bbox.weight` `[4K, D5]` and
+/// `bbox.bias` `[4K]`. Its metadata may name the ONNX values that they read: `features`, by default what the classifier's
+/// last fully connected layer reads, and `bbox_features`, by default the map that is flattened before the first one.
+///
+/// The manifest says that scores are margins; see [`load_rcnn_manifest`].
+///
+/// # Errors
+/// As [`compile`], or the weights do not fit the classifier.
+pub fn compile_rcnn(
+    onnx: &Path,
+    svm: &Path,
+    manifest: &Manifest,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Compiled, Error> {
+    progress("reading the model");
+    let source = Source::read(onnx)?;
+    let svm = Svm::read(svm)?;
+    rcnn::compile(source, &svm, manifest, options, progress)
+        .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
+}
+
 fn compile_source(
     source: Source,
     manifest: &Manifest,
@@ -118,11 +145,7 @@ fn compile_source(
     let split = Split::find(graph)?;
     rois::check(&model, &split)?;
     let mut lowering = Lowering::new(&model, &folder);
-    let record = frcnn_bundle::Source {
-        onnx_sha256: sha256,
-        compiler: concat!("frcnn-compiler ", env!("CARGO_PKG_VERSION")).to_string(),
-    };
-    let network = network::lower(&split, &mut lowering, manifest, record)?;
+    let network = network::lower(&split, &mut lowering, manifest, record(sha256))?;
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(network.contents)?);
 
     progress("checking against tract-onnx");
@@ -131,12 +154,30 @@ fn compile_source(
     drop(lowering);
     let halves = cut.take_apart(model);
     let trial = Trial::run(&bundle, fixed_rois)?;
-    let agreement = trial.compare(halves, &bundle, network.scores_first, network.softmax_added)?;
+    let (scores_first, softmax_added) = (network.scores_first, network.softmax_added);
+    let agreement = trial.compare(halves, &network.levels, &bundle, scores_first, softmax_added)?;
+    finish(bundle, &network.known_as, &trial, agreement, options, progress)
+}
 
+/// Where a bundle came from.
+fn record(onnx_sha256: [u8; 32]) -> frcnn_bundle::Source {
+    let compiler = concat!("frcnn-compiler ", env!("CARGO_PKG_VERSION")).to_string();
+    frcnn_bundle::Source { onnx_sha256, compiler }
+}
+
+/// Makes a checked network smaller, as the options say. `known_as` are names of the head's layers.
+fn finish(
+    bundle: Arc<Bundle>,
+    known_as: &[Vec<String>],
+    trial: &Trial,
+    agreement: Agreement,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Compiled, Problem> {
     let (bundle, factored, not_factored, drift) = if options.svd == Svd::None {
         (bundle, Vec::new(), Vec::new(), None)
     } else {
-        let result = factor::factor(&bundle, &network.known_as, &options.svd, progress)?;
+        let result = factor::factor(&bundle, known_as, &options.svd, progress)?;
         let factored = Arc::new(result.bundle);
         let drift = if result.layers.is_empty() { None } else { Some(trial.drift(&factored)?) };
         (factored, result.layers, result.left_whole, drift)
@@ -150,7 +191,7 @@ fn compile_source(
             (rounded, Some(drift))
         }
     };
-    let (height, width) = nominal_size(manifest);
+    let (height, width) = nominal_size(bundle.contents());
     let report = Report {
         cost: NetworkCost::new(bundle.contents(), height, width)?,
         factored,

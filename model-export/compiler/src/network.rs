@@ -1,17 +1,21 @@
-//! A whole Fast R-CNN from its two halves: which output is which, and the published names.
+//! A whole Fast R-CNN, or SPPnet, from its two halves: which output is which, and the published names.
 
-use frcnn_bundle::{Contents, Gemm, Graph, Layer, Manifest, Op, Precision, RoiPooling, Source};
+use frcnn_bundle::{
+    Contents, Gemm, Graph, Layer, Manifest, Op, Precision, Regions, RoiPooling, Scores, Source,
+};
 
 use crate::error::Problem;
-use crate::lower::{Attributes, Computed, Kind, Lowered, Lowering};
+use crate::lower::{Attributes, Computed, Kind, Lowered, Lowering, Order};
 use crate::split::Split;
 use crate::weights::name_sections;
 
-/// A lowered network, its weights still apart.
+/// A lowered detector, its weights still apart.
 pub(crate) struct Network {
     pub(crate) contents: Contents,
     /// Names by which a user may mean each layer of the head.
     pub(crate) known_as: Vec<Vec<String>>,
+    /// The levels of RoI pooling in the model's order.
+    pub(crate) levels: Vec<[u32; 2]>,
     /// Whether the model's first output is the class scores.
     pub(crate) scores_first: bool,
     /// Whether the model leaves the softmax to its reader; the head has it in any case.
@@ -25,47 +29,52 @@ pub(crate) fn lower<'a>(
     manifest: &Manifest,
     source: Source,
 ) -> Result<Network, Problem> {
-    let at = Attributes(split.roi_pool);
-    let pooled = at.sizes::<2>("pooled_shape", [0, 0])?;
-    let roi_pooling = RoiPooling { pooled, spatial_scale: at.float("spatial_scale", 1.0) };
-    let (Some(feature_map), Some(pooled_name)) =
-        (split.roi_pool.input.first(), split.roi_pool.output.first())
-    else {
-        return Err(at.problem("it must read a feature map and give pooled features"));
-    };
-
     let image = Kind::Map { size: None, channels: 3 };
-    let trunk = lowering.graph(&split.trunk, (split.data, image), 1, &[feature_map])?;
-    let channels = match trunk.outputs[..] {
-        [Computed { kind: Kind::Map { channels, .. }, .. }] => channels,
-        _ => return Err(at.problem("it reads a row of features, not a map")),
+    let trunk = lowering.graph(&split.trunk, &[(split.data, image)], 1, &[split.feature_map])?;
+    let mut pooled = Vec::new();
+    for &node in &split.roi_pools {
+        let at = Attributes(node);
+        let [Computed { kind: Kind::Map { channels, .. }, .. }] = trunk.outputs[..] else {
+            return Err(at.problem("it reads a row of features, not a map"));
+        };
+        let [height, width] = at.sizes::<2>("pooled_shape", [0, 0])?.map(|p| p as usize);
+        pooled.extend(node.output.iter().map(|name| (name.as_str(), [height, width, channels])));
+    }
+    let regions = |(level, (name, map)): (usize, &(&'a str, [usize; 3]))| match (*map, pooled.len()) {
+        ([height, width, channels], 1) => (*name, Kind::Map { size: Some([height, width]), channels }),
+        (map, _) => (*name, Kind::Level { level, map, flat: false }),
     };
-    let size = Some(pooled.map(|p| p as usize));
-    let regions = Kind::Map { size, channels };
-    let mut head = lowering.graph(&split.head, (pooled_name, regions), 0, &split.outputs)?;
+    let regions: Vec<(&str, Kind)> = pooled.iter().enumerate().map(regions).collect();
+    let mut head = lowering.graph(&split.head, &regions, 0, &split.outputs)?;
+    let sides = |&[height, width, _]: &[usize; 3]| [height as u32, width as u32];
+    let levels: Vec<[u32; 2]> = pooled.iter().map(|(_, map)| sides(map)).collect();
+    let spatial_scale =
+        split.roi_pools.first().map_or(1.0, |&node| Attributes(node).float("spatial_scale", 1.0));
+    // With one there was nothing to join.
+    let pooled = if levels.len() == 1 { levels.clone() } else { head.levels.iter().map(sides).collect() };
 
     let scores_first = order_outputs(&mut head, manifest)?;
-    let softmax_added = end_in_softmax(&mut head)?;
+    let softmax_added = end_in_softmax(&mut head, manifest.scores)?;
     name_layers(&mut head.graph);
     name_sections(&trunk.graph, &mut lowering.weights);
     name_sections(&head.graph, &mut lowering.weights);
     let contents = Contents {
         manifest: manifest.clone(),
         trunk: trunk.graph,
-        roi_pooling,
+        regions: Regions::RoiPooling(RoiPooling { pooled, spatial_scale }),
         head: head.graph,
         sections: Vec::new(),
         factored: Vec::new(),
         precision: Precision::F32,
         source,
     };
-    Ok(Network { contents, known_as: head.known_as, scores_first, softmax_added })
+    Ok(Network { contents, known_as: head.known_as, levels, scores_first, softmax_added })
 }
 
 /// Puts the scores first; gives whether they were.
 fn order_outputs(head: &mut Lowered, manifest: &Manifest) -> Result<bool, Problem> {
     let features = |computed: &Computed| match computed.kind {
-        Kind::Flat { features, map: None } => Ok(features),
+        Kind::Flat { features, order: Order::AsOnDevice } => Ok(features),
         _ => Err(Problem::Outputs(
             "they must be rows of class scores [R, K+1] and box deltas [R, 4(K+1)], not maps".to_string(),
         )),
@@ -80,18 +89,7 @@ fn order_outputs(head: &mut Lowered, manifest: &Manifest) -> Result<bool, Proble
             "they are {a} and {b} wide; a Fast R-CNN gives K+1 class scores and 4(K+1) box deltas"
         )));
     }
-    let classes = manifest.classes.len();
-    if classes != scores {
-        let hint =
-            if classes + 1 == scores && manifest.classes.first().is_none_or(|c| !c.contains("background")) {
-                "; the first class must be the background"
-            } else {
-                ""
-            };
-        return Err(Problem::Outputs(format!(
-            "the model scores {scores} classes (the background included), but the manifest names {classes}{hint}"
-        )));
-    }
+    check_classes(scores, manifest)?;
     let scores_first = a == scores;
     if !scores_first {
         head.outputs.reverse();
@@ -100,11 +98,29 @@ fn order_outputs(head: &mut Lowered, manifest: &Manifest) -> Result<bool, Proble
     Ok(scores_first)
 }
 
-/// Appends the softmax that a model leaves to its reader; gives whether it did.
-fn end_in_softmax(head: &mut Lowered) -> Result<bool, Problem> {
+/// Whether the manifest names as many classes as the model scores, the background included.
+pub(crate) fn check_classes(scores: usize, manifest: &Manifest) -> Result<(), Problem> {
+    let classes = manifest.classes.len();
+    if classes == scores {
+        return Ok(());
+    }
+    let no_background = manifest.classes.first().is_none_or(|c| !c.contains("background"));
+    let hint =
+        if classes + 1 == scores && no_background { "; the first class must be the background" } else { "" };
+    Err(Problem::Outputs(format!(
+        "the model scores {scores} classes (the background included), but the manifest names {classes}{hint}"
+    )))
+}
+
+/// Appends the softmax that a model leaves to its reader, unless its scores are margins; gives whether it did.
+fn end_in_softmax(head: &mut Lowered, kind: Scores) -> Result<bool, Problem> {
     let Some(&scores) = head.graph.outputs.first() else { return Ok(false) };
     match (scores as usize).checked_sub(1).and_then(|position| head.graph.layers.get(position)) {
+        Some(Layer { op: Op::Softmax, .. }) if kind == Scores::Margins => Err(Problem::Outputs(
+            "the class scores come from a softmax, but the manifest says that they are margins".to_string(),
+        )),
         Some(Layer { op: Op::Softmax, .. }) => Ok(false),
+        Some(_) if kind == Scores::Margins => Ok(false),
         Some(Layer { op: Op::Gemm(_) | Op::Affine(_) | Op::Flatten, .. }) => {
             head.graph.layers.push(Layer {
                 name: "cls_prob".to_string(),
@@ -118,7 +134,7 @@ fn end_in_softmax(head: &mut Lowered) -> Result<bool, Problem> {
             Ok(true)
         }
         other => Err(Problem::Outputs(format!(
-            "the class scores come from {}; a Fast R-CNN ends in a softmax or in plain scores",
+            "the class scores come from {}; a detector ends in a softmax or in plain scores",
             other.map_or("the pooled features themselves".to_string(), |l| format!(
                 "`{}` ({})",
                 l.name,
@@ -130,7 +146,7 @@ fn end_in_softmax(head: &mut Lowered) -> Result<bool, Problem> {
 
 /// Gives the fully connected layers their published names: `fc6`, `fc7` and so on in order, then
 /// `cls_score` and `bbox_pred`.
-fn name_layers(head: &mut Graph) {
+pub(crate) fn name_layers(head: &mut Graph) {
     let outputs = head.outputs.clone();
     let last: Vec<Option<usize>> = outputs.iter().map(|&value| gemm_behind(head, value)).collect();
     for (name, position) in ["cls_score", "bbox_pred"].into_iter().zip(&last) {

@@ -1,12 +1,12 @@
 //! tract-onnx's own run of the ONNX model, against which the lowered network is checked.
 //!
 //! tract has no `MaxRoiPool`, so the model is run in two halves, with the plain reference RoI pooling
-//! between them.
+//! between them. An R-CNN's network is run whole, on the same crops.
 
 use std::collections::HashSet;
 
-use frcnn::{BBox, Detector, FeatureMap, HeadOutput, ImageBlob, Options, Roi};
-use frcnn_bundle::{Bundle, Shape, nominal_size};
+use frcnn::{BBox, Detector, FeatureMap, HeadOutput, ImageBlob, Options, Roi, Session};
+use frcnn_bundle::{Bundle, Regions, Shape, nominal_size};
 use frcnn_kernels::roi_pool_reference;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -29,6 +29,8 @@ const ALLOWED: f64 = 1e-3;
 /// ceil modes leave a remainder.
 const CHECK_SIZE: [usize; 2] = [197, 259];
 const CHECK_ROIS: usize = 16;
+/// An R-CNN's network takes a second for each at VGG16's size.
+const CHECK_CROPS: usize = 2;
 
 /// The two halves of a model, cut out of it with their weights.
 pub(crate) struct Halves {
@@ -43,7 +45,7 @@ pub(crate) struct Cut {
     head_nodes: Vec<NodeProto>,
     data: String,
     feature_map: String,
-    pooled: String,
+    pooled: Vec<String>,
     outputs: [String; 2],
     ir_version: i64,
     folder: String,
@@ -57,8 +59,8 @@ impl Cut {
             trunk_nodes: own(&split.trunk),
             head_nodes: own(&split.head),
             data: split.data.to_string(),
-            feature_map: split.roi_pool.input.first().cloned().unwrap_or_default(),
-            pooled: split.roi_pool.output.first().cloned().unwrap_or_default(),
+            feature_map: split.feature_map.to_string(),
+            pooled: split.roi_pools.iter().flat_map(|pool| pool.output.clone()).collect(),
             outputs: split.outputs.map(str::to_string),
             ir_version: model.ir_version,
             folder: folder.to_string(),
@@ -68,7 +70,7 @@ impl Cut {
     /// Weights are moved, not copied: VGG16's are half a gigabyte.
     pub(crate) fn take_apart(self, mut model: ModelProto) -> Halves {
         let mut weights = model.graph.take().map(|graph| graph.initializer).unwrap_or_default();
-        let mut half = |nodes: Vec<NodeProto>, input: &str, outputs: &[String]| {
+        let mut half = |nodes: Vec<NodeProto>, inputs: &[String], outputs: &[String]| {
             let reads: HashSet<&str> = nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
             let (initializer, rest) =
                 std::mem::take(&mut weights).into_iter().partition(|w| reads.contains(w.name.as_str()));
@@ -77,7 +79,7 @@ impl Cut {
                 outputs.iter().map(|name| ValueInfoProto { name: name.clone(), ..Default::default() });
             let graph = GraphProto {
                 initializer,
-                input: vec![float_input(input)],
+                input: inputs.iter().map(|name| float_input(name)).collect(),
                 output: output.collect(),
                 node: nodes,
                 ..Default::default()
@@ -89,7 +91,7 @@ impl Cut {
                 ..Default::default()
             }
         };
-        let trunk = half(self.trunk_nodes, &self.data, &[self.feature_map]);
+        let trunk = half(self.trunk_nodes, &[self.data], &[self.feature_map]);
         let head = half(self.head_nodes, &self.pooled, &self.outputs);
         Halves { trunk, head, folder: self.folder }
     }
@@ -105,8 +107,12 @@ pub(crate) fn float_input(name: &str) -> ValueInfoProto {
 pub(crate) struct Trial {
     blob: ImageBlob,
     rois: Vec<Roi>,
-    map: FeatureMap,
-    pooled: Vec<f32>,
+    /// What an R-CNN's trunk read: `[R, S, S, 3]`.
+    crops: Vec<f32>,
+    /// What any other's trunk gave.
+    map: Option<FeatureMap>,
+    /// What the head read.
+    features: Vec<f32>,
     output: HeadOutput,
 }
 
@@ -115,7 +121,7 @@ impl Trial {
         let contents = bundle.contents();
         let [height, width] = CHECK_SIZE;
         let fits = contents.trunk.infer(Shape::Map { height, width, channels: 3 }).is_ok();
-        let (height, width) = if fits { (height, width) } else { nominal_size(&contents.manifest) };
+        let (height, width) = if fits { (height, width) } else { nominal_size(contents) };
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let data = (0..height * width * 3).map(|_| rng.random_range(-128.0..128.0)).collect();
         let blob = ImageBlob { data, height, width, im_scale: 1.0 };
@@ -123,7 +129,11 @@ impl Trial {
             let (a, b) = (rng.random_range(0.0..len as f32), rng.random_range(0.0..len as f32));
             (a.min(b), a.max(b))
         };
-        let boxes: Vec<BBox> = (0..fixed_rois.unwrap_or(CHECK_ROIS))
+        let count = match contents.regions {
+            Regions::RoiPooling(_) => fixed_rois.unwrap_or(CHECK_ROIS),
+            Regions::Warp(_) => CHECK_CROPS,
+        };
+        let boxes: Vec<BBox> = (0..count)
             .map(|_| {
                 let ((x1, x2), (y1, y2)) = (side(width), side(height));
                 BBox::new(x1, y1, x2, y2)
@@ -132,45 +142,42 @@ impl Trial {
 
         let detector = Detector::new(bundle.clone(), &Options::default())?;
         let mut session = detector.session();
-        let map = session.trunk(&blob)?;
         let distinct = session.project(&boxes, std::slice::from_ref(&blob))?.rois;
         // Duplicates would only be dropped on one side; a model may ask for an exact number.
         let rois: Vec<Roi> = distinct.iter().copied().cycle().take(boxes.len()).collect();
-        let pooled = session.roi_pool(std::slice::from_ref(&map), &rois)?;
-        let output = session.head(&pooled)?;
-        Ok(Trial { blob, rois, map, pooled, output })
+        let Features { crops, map, features } = Features::new(&session, bundle, &blob, &rois)?;
+        let output = session.head(&features)?;
+        Ok(Trial { blob, rois, crops, map, features, output })
     }
 
-    /// Compares the lowered network with tract-onnx's run of `halves`. `scores_first` tells the order of
-    /// the model's outputs, `softmax` whether the model leaves it to the reader.
+    /// Compares the lowered network with tract-onnx's run of `halves`. `levels` are those of RoI pooling in the model's
+    /// order, `scores_first` tells the order of the model's outputs, `softmax` whether the model leaves it to the reader.
     pub(crate) fn compare(
         &self,
         halves: Halves,
+        levels: &[[u32; 2]],
         bundle: &Bundle,
         scores_first: bool,
         softmax: bool,
     ) -> Result<Agreement, Problem> {
-        let (height, width, channels) = (self.map.height(), self.map.width(), self.map.channels());
+        let Some(map) = &self.map else {
+            let message = "it has no feature map".to_string();
+            return Err(Problem::Referee { part: "trunk".to_string(), message });
+        };
+        let (height, width, channels) = (map.height(), map.width(), map.channels());
         let blob = &self.blob;
         let data = to_channels_first(&blob.data, [blob.height, blob.width, 3]);
         let data = tensor(&[1, 3, blob.height, blob.width], &data, "trunk")?;
-        let trunk = run(halves.trunk, &halves.folder, data, "trunk")?;
+        let trunk = run(halves.trunk, &halves.folder, vec![data], "trunk")?;
         let conv = values(trunk.first(), "trunk")?;
         let conv = to_channels_last(&conv, [height, width, channels]);
-        let conv_error = error_between("conv", self.map.data()?, &conv)?;
+        let conv_error = error_between("conv", map.data()?, &conv)?;
 
-        let [ph, pw] = bundle.contents().roi_pooling.pooled.map(|p| p as usize);
-        let features = ph * pw * channels;
-        let mut pooled = vec![0.0; self.rois.len() * features];
         let view = frcnn_kernels::FeatureMap::new(&conv, height, width, channels)
             .map_err(|error| Problem::Runtime(error.into()))?;
-        roi_pool_reference(view, &self.rois, [ph, pw], &mut pooled, None)
-            .map_err(|error| Problem::Runtime(error.into()))?;
-        let pooled: Vec<f32> = pooled
-            .chunks_exact(features.max(1))
-            .flat_map(|roi| to_channels_first(roi, [ph, pw, channels]))
-            .collect();
-        let pooled = tensor(&[self.rois.len(), channels, ph, pw], &pooled, "head")?;
+        let pooled: Result<Vec<Tensor>, Problem> =
+            levels.iter().map(|&level| pooled(view, &self.rois, level)).collect();
+        let pooled = pooled?;
         let head = run(halves.head, &halves.folder, pooled, "head")?;
         let (scores, boxes) = if scores_first { (0, 1) } else { (1, 0) };
         let mut scores = values(head.get(scores), "head")?;
@@ -178,18 +185,54 @@ impl Trial {
             softmax_rows(&mut scores, bundle.contents().manifest.classes.len());
         }
         let boxes = values(head.get(boxes), "head")?;
+        self.agreement([blob.height, blob.width], conv_error, &scores, &boxes)
+    }
+
+    /// Compares the lowered R-CNN with tract-onnx's run of `network`, which gives the trunk's map, margins and box deltas of
+    /// a crop of `side` pixels.
+    pub(crate) fn compare_crops(
+        &self,
+        network: ModelProto,
+        folder: &str,
+        side: usize,
+    ) -> Result<Agreement, Problem> {
+        let [mut conv, mut scores, mut boxes] = [const { Vec::new() }; 3];
+        // One after the other: a classifier may be exported for a batch of one.
+        for crop in self.crops.chunks_exact((side * side * 3).max(1)) {
+            let crop = tensor(&[1, 3, side, side], &to_channels_first(crop, [side, side, 3]), "network")?;
+            let made = run(network.clone(), folder, vec![crop], "network")?;
+            let map = made.first();
+            let &[1, channels, height, width] = map.map_or(&[][..], |map| map.shape()) else {
+                let message = "its trunk gave no map".to_string();
+                return Err(Problem::Referee { part: "network".to_string(), message });
+            };
+            conv.extend(to_channels_last(&values(map, "network")?, [height, width, channels]));
+            scores.extend(values(made.get(1), "network")?);
+            boxes.extend(values(made.get(2), "network")?);
+        }
+        let conv_error = error_between("conv", &self.features, &conv)?;
+        self.agreement([side; 2], conv_error, &scores, &boxes)
+    }
+
+    fn agreement(
+        &self,
+        blob: [usize; 2],
+        conv: f64,
+        scores: &[f32],
+        boxes: &[f32],
+    ) -> Result<Agreement, Problem> {
         Ok(Agreement {
-            blob: [blob.height, blob.width],
+            blob,
             rois: self.rois.len(),
-            conv: conv_error,
-            cls_prob: error_between("cls_prob", &self.output.cls_prob, &scores)?,
-            bbox_pred: error_between("bbox_pred", &self.output.bbox_pred, &boxes)?,
+            conv,
+            cls_prob: error_between("cls_prob", &self.output.cls_prob, scores)?,
+            bbox_pred: error_between("bbox_pred", &self.output.bbox_pred, boxes)?,
         })
     }
 
-    /// What `factored` makes of the same pooled features, against this trial's network.
+    /// What `factored` makes of the same features, against this trial's network.
     pub(crate) fn drift(&self, factored: &Arc<Bundle>) -> Result<Drift, Problem> {
-        let output = Detector::new(factored.clone(), &Options::default())?.session().head(&self.pooled)?;
+        let output = Detector::new(factored.clone(), &Options::default())?.session().head(&self.features)?;
         Ok(drift(&self.output, &output))
     }
 
@@ -197,12 +240,48 @@ impl Trial {
     pub(crate) fn rounding(&self, exact: &Arc<Bundle>, rounded: &Arc<Bundle>) -> Result<Drift, Problem> {
         let run = |bundle: &Arc<Bundle>| -> Result<HeadOutput, Problem> {
             let mut session = Detector::new(bundle.clone(), &Options::default())?.session();
-            let map = session.trunk(&self.blob)?;
-            let pooled = session.roi_pool(&[map], &self.rois)?;
-            Ok(session.head(&pooled)?)
+            let Features { features, .. } = Features::new(&session, bundle, &self.blob, &self.rois)?;
+            Ok(session.head(&features)?)
         };
         Ok(drift(&run(exact)?, &run(rounded)?))
     }
+}
+
+/// What lies between a blob and the head.
+struct Features {
+    crops: Vec<f32>,
+    map: Option<FeatureMap>,
+    features: Vec<f32>,
+}
+
+impl Features {
+    fn new(session: &Session, bundle: &Bundle, blob: &ImageBlob, rois: &[Roi]) -> Result<Features, Problem> {
+        Ok(match bundle.contents().regions {
+            Regions::RoiPooling(_) => {
+                let map = session.trunk(blob)?;
+                let features = session.roi_pool(std::slice::from_ref(&map), rois)?;
+                Features { crops: Vec::new(), map: Some(map), features }
+            }
+            Regions::Warp(_) => {
+                let crops = session.warp(blob, rois)?;
+                Features { features: session.trunk_of_crops(&crops)?, crops, map: None }
+            }
+        })
+    }
+}
+
+/// One level of RoI pooling, by its definition, as ONNX has it.
+fn pooled(map: frcnn_kernels::FeatureMap<'_>, rois: &[Roi], level: [u32; 2]) -> Result<Tensor, Problem> {
+    let [height, width] = level.map(|p| p as usize);
+    let channels = map.channels();
+    let mut pooled = vec![0.0; rois.len() * height * width * channels];
+    roi_pool_reference(map, rois, [height, width], &mut pooled, None)
+        .map_err(|error| Problem::Runtime(error.into()))?;
+    let pooled: Vec<f32> = pooled
+        .chunks_exact((height * width * channels).max(1))
+        .flat_map(|roi| to_channels_first(roi, [height, width, channels]))
+        .collect();
+    tensor(&[rois.len(), channels, height, width], &pooled, "head")
 }
 
 fn drift(before: &HeadOutput, after: &HeadOutput) -> Drift {
@@ -212,13 +291,15 @@ fn drift(before: &HeadOutput, after: &HeadOutput) -> Drift {
     }
 }
 
-fn run(model: ModelProto, folder: &str, input: Tensor, part: &str) -> Result<TVec<TValue>, Problem> {
+fn run(model: ModelProto, folder: &str, inputs: Vec<Tensor>, part: &str) -> Result<TVec<TValue>, Problem> {
     let run = || -> TractResult<TVec<TValue>> {
-        let parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(&model, Some(folder))?;
+        let mut parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(&model, Some(folder))?.model;
         drop(model);
-        let fact = f32::fact(input.shape());
-        let plan = parsed.model.with_input_fact(0, fact.into())?.into_optimized()?.into_runnable()?;
-        plan.run(tvec!(input.into_tvalue()))
+        for (position, input) in inputs.iter().enumerate() {
+            parsed.set_input_fact(position, f32::fact(input.shape()).into())?;
+        }
+        let plan = parsed.into_optimized()?.into_runnable()?;
+        plan.run(inputs.into_iter().map(IntoTValue::into_tvalue).collect())
     };
     run().map_err(|error| referee(part, &error))
 }

@@ -60,13 +60,13 @@ impl FactoredLayer {
 /// seeded input, each relative to the largest magnitude of its stage.
 #[derive(Clone, Debug, Serialize)]
 pub struct Agreement {
-    /// Rows and columns of the blob.
+    /// Rows and columns of the blob, or of R-CNN's crops.
     pub blob: [usize; 2],
     /// RoIs.
     pub rois: usize,
     /// The trunk's feature map.
     pub conv: f64,
-    /// Class probabilities.
+    /// Class probabilities, or margins.
     pub cls_prob: f64,
     /// Box deltas.
     pub bbox_pred: f64,
@@ -75,7 +75,7 @@ pub struct Agreement {
 /// Largest absolute changes that one step of compiling alone makes to the head's outputs, on the same input.
 #[derive(Clone, Debug, Serialize)]
 pub struct Drift {
-    /// Of a class probability.
+    /// Of a class probability, or margin.
     pub cls_prob: f64,
     /// Of a box delta.
     pub bbox_pred: f64,

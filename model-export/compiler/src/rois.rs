@@ -39,7 +39,7 @@ fn run(model: &ModelProto, split: &Split, given: &[f32]) -> TractResult<Vec<f32>
     let weights = model.graph.iter().flat_map(|g| &g.initializer);
     let is_read =
         |name: &str| split.rois_nodes.iter().any(|node| node.input.iter().any(|input| input == name));
-    let output = split.roi_pool.input.get(1).cloned().unwrap_or_default();
+    let output = split.roi_pools.first().and_then(|pool| pool.input.get(1)).cloned().unwrap_or_default();
     let graph = GraphProto {
         node: split.rois_nodes.iter().map(|&node| node.clone()).collect(),
         initializer: weights.filter(|w| is_read(&w.name)).cloned().collect(),

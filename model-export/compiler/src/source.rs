@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use frcnn_bundle::Manifest;
+use frcnn_bundle::{Manifest, ManifestError, Scores};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::ModelProto;
@@ -39,6 +39,24 @@ impl Source {
 /// # Errors
 /// The file cannot be read, or has a mistake; the text names the file.
 pub fn load_manifest(path: &Path) -> Result<Manifest, Error> {
+    load(path, Scores::Probabilities)
+}
+
+/// The same for an R-CNN, whose scores are margins if the file does not say what they are.
+///
+/// # Errors
+/// As [`load_manifest`], or the file says that they are probabilities.
+pub fn load_rcnn_manifest(path: &Path) -> Result<Manifest, Error> {
+    let manifest = load(path, Scores::Margins)?;
+    if manifest.scores == Scores::Margins {
+        return Ok(manifest);
+    }
+    let problem = "`scores` must be margins: an R-CNN scores with linear SVMs".to_string();
+    Err(Error::Manifest { path: path.to_path_buf(), source: ManifestError::Value(problem) })
+}
+
+fn load(path: &Path, scores: Scores) -> Result<Manifest, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    Manifest::from_json(&text).map_err(|source| Error::Manifest { path: path.to_path_buf(), source })
+    Manifest::from_json_with(&text, scores)
+        .map_err(|source| Error::Manifest { path: path.to_path_buf(), source })
 }

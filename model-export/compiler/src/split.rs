@@ -1,4 +1,4 @@
-//! Where the graph is split: at its one `MaxRoiPool`.
+//! Where the graph is split: at its `MaxRoiPool`, or at the several of SPPnet, which all pool one map.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,6 +7,7 @@ use tract_onnx::pb::type_proto::Value as TypeValue;
 use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto};
 
 use crate::error::Problem;
+use crate::lower::Attributes;
 
 /// The parts of a Fast R-CNN in ONNX, by position and name.
 pub(crate) struct Split<'a> {
@@ -20,7 +21,10 @@ pub(crate) struct Split<'a> {
     pub(crate) rois_nodes: Vec<&'a NodeProto>,
     /// RoIs per run, where the model fixes it.
     pub(crate) fixed_rois: Option<usize>,
-    pub(crate) roi_pool: &'a NodeProto,
+    /// The value that is pooled.
+    pub(crate) feature_map: &'a str,
+    /// One, or SPPnet's levels.
+    pub(crate) roi_pools: Vec<&'a NodeProto>,
     /// Nodes that the feature map needs, in order.
     pub(crate) trunk: Vec<&'a NodeProto>,
     /// Nodes that the outputs need, after RoI pooling, in order.
@@ -31,16 +35,8 @@ pub(crate) struct Split<'a> {
 
 impl<'a> Split<'a> {
     pub(crate) fn find(graph: &'a GraphProto) -> Result<Split<'a>, Problem> {
-        let roi_pool = find_roi_pool(graph)?;
-        let (Some(feature_map), Some(rois), Some(pooled)) =
-            (roi_pool.input.first(), roi_pool.input.get(1), roi_pool.output.first())
-        else {
-            return Err(Problem::Node {
-                node: name(roi_pool).to_string(),
-                op: roi_pool.op_type.clone(),
-                problem: "it must read a feature map and rois".to_string(),
-            });
-        };
+        let (roi_pools, feature_map, rois) = find_roi_pools(graph)?;
+        let pooled: Vec<&str> = roi_pools.iter().flat_map(|node| &node.output).map(String::as_str).collect();
         let producers = Producers::new(graph);
         let outputs = match &graph.output[..] {
             [a, b] => [a.name.as_str(), b.name.as_str()],
@@ -54,21 +50,23 @@ impl<'a> Split<'a> {
             }
         };
 
-        let (trunk, trunk_reads) = producers.needed_by(&[feature_map], None);
-        let (rois_nodes, rois_reads) = producers.needed_by(&[rois], None);
-        let (head, head_reads) = producers.needed_by(&outputs, Some(pooled));
+        let (trunk, trunk_reads) = producers.needed_by(&[feature_map], &[]);
+        let (rois_nodes, rois_reads) = producers.needed_by(&[rois], &[]);
+        let (head, head_reads) = producers.needed_by(&outputs, &pooled);
         if let Some(missing) = trunk_reads
             .iter()
             .chain(&rois_reads)
             .chain(&head_reads)
-            .find(|read| graph.input.iter().all(|i| i.name != **read) && *read != pooled)
+            .find(|read| graph.input.iter().all(|i| i.name != **read) && !pooled.contains(read))
         {
             return Err(Problem::Inputs(format!("`{missing}` is read, but nothing gives it")));
         }
-        if !head_reads.contains(pooled.as_str()) {
-            return Err(Problem::Outputs("they do not depend on the MaxRoiPool node".to_string()));
+        if let Some(unread) = pooled.iter().find(|pooled| !head_reads.contains(*pooled)) {
+            return Err(Problem::Outputs(format!(
+                "they do not depend on the MaxRoiPool node that gives `{unread}`"
+            )));
         }
-        if let Some(other) = head_reads.iter().find(|read| *read != pooled) {
+        if let Some(other) = head_reads.iter().find(|read| !pooled.contains(read)) {
             return Err(Problem::Inputs(format!("`{other}` is read behind the MaxRoiPool node")));
         }
         let data = only_input(graph, &trunk_reads, "feature map")?;
@@ -88,7 +86,8 @@ impl<'a> Split<'a> {
             rois_columns,
             rois_nodes,
             fixed_rois,
-            roi_pool,
+            feature_map,
+            roi_pools,
             trunk,
             head,
             outputs,
@@ -101,27 +100,43 @@ pub(crate) fn name(node: &NodeProto) -> &str {
     if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
 }
 
-fn find_roi_pool(graph: &GraphProto) -> Result<&NodeProto, Problem> {
+/// The RoI poolings, and the map and the RoIs that they all read.
+fn find_roi_pools(graph: &GraphProto) -> Result<(Vec<&NodeProto>, &str, &str), Problem> {
     let found: Vec<&NodeProto> = graph.node.iter().filter(|node| node.op_type == "MaxRoiPool").collect();
-    match found[..] {
-        [one] => Ok(one),
-        [] => Err(Problem::NoRoiPool { roi_align: graph.node.iter().any(|n| n.op_type == "RoiAlign") }),
-        _ => {
-            let names: Vec<_> = found.iter().map(|node| format!("`{}`", name(node))).collect();
-            Err(Problem::SeveralRoiPools { count: found.len(), names: names.join(", ") })
-        }
+    let Some(&first) = found.first() else {
+        return Err(Problem::NoRoiPool { roi_align: graph.node.iter().any(|n| n.op_type == "RoiAlign") });
+    };
+    let ([map, rois], [_]) = (&first.input[..], &first.output[..]) else {
+        return Err(
+            Attributes(first).problem("it must read a feature map and rois, and give pooled features")
+        );
+    };
+    let scale = |node| Attributes(node).float("spatial_scale", 1.0);
+    for &other in &found {
+        let what = if other.input.first() != Some(map) {
+            "feature maps"
+        } else if other.input.get(1) != Some(rois) {
+            "rois"
+        } else if scale(other) != scale(first) {
+            "spatial scales"
+        } else {
+            continue;
+        };
+        let names: Vec<_> = found.iter().map(|node| format!("`{}`", name(node))).collect();
+        return Err(Problem::SeveralRoiPools { count: found.len(), names: names.join(", "), what });
     }
+    Ok((found, map, rois))
 }
 
 /// Which node makes which value.
-struct Producers<'a> {
+pub(crate) struct Producers<'a> {
     graph: &'a GraphProto,
     by_output: HashMap<&'a str, usize>,
     initializers: HashSet<&'a str>,
 }
 
 impl<'a> Producers<'a> {
-    fn new(graph: &'a GraphProto) -> Producers<'a> {
+    pub(crate) fn new(graph: &'a GraphProto) -> Producers<'a> {
         let outputs = graph.node.iter().enumerate();
         let by_output = outputs.flat_map(|(i, n)| n.output.iter().map(move |o| (o.as_str(), i))).collect();
         let initializers = graph.initializer.iter().map(|t| t.name.as_str()).collect();
@@ -129,11 +144,11 @@ impl<'a> Producers<'a> {
     }
 
     /// The nodes that `values` need, in the graph's order, and what those read that no node makes and
-    /// that is no weight. The search stops at `boundary`.
-    fn needed_by(
+    /// that is no weight. The search stops at the values of `boundary`.
+    pub(crate) fn needed_by(
         &self,
         values: &[&'a str],
-        boundary: Option<&'a str>,
+        boundary: &[&str],
     ) -> (Vec<&'a NodeProto>, HashSet<&'a str>) {
         let (mut nodes, mut reads, mut seen) =
             (vec![false; self.graph.node.len()], HashSet::new(), HashSet::new());
@@ -143,7 +158,7 @@ impl<'a> Producers<'a> {
                 continue;
             }
             match self.by_output.get(value) {
-                Some(&position) if Some(value) != boundary => {
+                Some(&position) if !boundary.contains(&value) => {
                     nodes[position] = true;
                     open.extend(self.graph.node[position].input.iter().map(String::as_str));
                 }
@@ -158,7 +173,7 @@ impl<'a> Producers<'a> {
 }
 
 /// Inputs that a caller gives; older files list weights among the inputs, too.
-fn inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
+pub(crate) fn inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
     graph.input.iter().filter(|input| graph.initializer.iter().all(|weight| weight.name != input.name))
 }
 
@@ -175,7 +190,7 @@ fn only_input<'a>(
 }
 
 /// `None` for a dimension that is free.
-fn dims(input: &ValueInfoProto) -> Option<Vec<Option<i64>>> {
+pub(crate) fn dims(input: &ValueInfoProto) -> Option<Vec<Option<i64>>> {
     let TypeValue::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
     let dims = tensor.shape.as_ref()?.dim.iter();
     Some(
@@ -206,7 +221,7 @@ fn check_rois(rois: &ValueInfoProto, made_in_graph: bool) -> Result<(Option<usiz
     }
 }
 
-fn show(shape: &[Option<i64>]) -> String {
+pub(crate) fn show(shape: &[Option<i64>]) -> String {
     let dims: Vec<String> = shape.iter().map(|d| d.map_or("?".to_string(), |d| d.to_string())).collect();
     format!("[{}]", dims.join(", "))
 }

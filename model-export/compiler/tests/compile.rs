@@ -10,7 +10,7 @@ mod common;
 
 use std::path::Path;
 
-use frcnn_bundle::{Bundle, Manifest, Op};
+use frcnn_bundle::{Bundle, Manifest, Method, Op, Regions, Scores};
 use frcnn_compiler::{Compiled, Error, Options, Precision, Svd, compile};
 use frcnn_core::{bf16_from_f32, bf16_to_f32};
 use frcnn_onnx::pb::ModelProto;
@@ -99,7 +99,12 @@ fn what_cannot_be_compiled_is_named() {
     let words: &[(&str, &[&str])] = &[
         ("roi_align", &["no MaxRoiPool", "RoiAlign", "roi_pool"]),
         ("no_roi_pool", &["no MaxRoiPool"]),
-        ("two_roi_pools", &["2 MaxRoiPool", "pool4", "pool5"]),
+        ("two_roi_pools", &["2 MaxRoiPool", "pool4", "pool5", "different feature maps"]),
+        ("levels_of_two_scales", &["4 MaxRoiPool", "pool5_1x1", "different spatial scales"]),
+        ("levels_of_two_rois", &["4 MaxRoiPool", "pool5_1x1", "different rois"]),
+        ("level_not_flattened", &["pool5_1x1_flat", "Relu", "flatten each"]),
+        ("level_left_out", &["do not depend", "pool5_1x1"]),
+        ("level_twice", &["`pool5` (Concat)", "twice"]),
         ("erf_in_trunk", &["conv1_erf", "Erf", "supported are Conv"]),
         ("einsum_in_head", &["pool5_flat", "Einsum", "supported are Conv"]),
         ("missing_rois", &["rois"]),
@@ -175,6 +180,31 @@ fn layers_have_their_published_names() {
 }
 
 #[test]
+fn levels_become_one_row_in_the_order_of_their_concat() {
+    let compiled = try_compile(&common::heads::sppnet(), Svd::None).unwrap();
+    let contents = compiled.bundle.contents();
+    let Regions::RoiPooling(pooling) = &contents.regions else { panic!("it is an R-CNN") };
+    assert_eq!(pooling.pooled, [[2, 4], [3, 3], [2, 2], [1, 1]]);
+    assert_eq!(contents.method(), Method::Sppnet);
+    assert!(matches!(contents.head.layers[0].op, Op::Gemm(_)), "{:?}", contents.head.layers[0]);
+    let one = try_compile(&common::heads::gemm_trans_b(), Svd::None).unwrap();
+    assert_eq!(one.bundle.contents().method(), Method::FastRcnn);
+}
+
+#[test]
+fn margins_get_no_softmax() {
+    let margins = Manifest { scores: Scores::Margins, score_threshold: -1.0, ..manifest(4) };
+    let plain = common::heads::sppnet_boxes_from_pooled();
+    let has_softmax = |manifest: &Manifest| {
+        let compiled = compile_with(&plain, manifest, Svd::None).unwrap();
+        compiled.bundle.contents().head.layers.iter().any(|layer| layer.op == Op::Softmax)
+    };
+    assert!(has_softmax(&manifest(4)) && !has_softmax(&margins));
+    let error = compile_with(&common::heads::sppnet(), &margins, Svd::None).unwrap_err().to_string();
+    assert!(error.contains("softmax") && error.contains("margins"), "{error}");
+}
+
+#[test]
 fn batch_normalisation_leaves_no_layer_behind_a_convolution() {
     let compiled = try_compile(&common::trunks::resnet_like(), Svd::None).unwrap();
     let trunk = &compiled.bundle.contents().trunk;
@@ -213,7 +243,11 @@ mod svd {
 
     #[test]
     fn a_full_rank_changes_nothing_but_rounding() {
-        let model = common::heads::gemm_trans_b();
+        full_rank(common::heads::gemm_trans_b());
+        full_rank(common::heads::sppnet());
+    }
+
+    fn full_rank(model: ModelProto) {
         let whole = try_compile(&model, Svd::None).unwrap();
         let rank = whole
             .report

@@ -2,11 +2,15 @@
 
 use serde::Serialize;
 
-use crate::graph::{Contents, Graph, Layer, Op, Section};
-use crate::{Error, Manifest, Shape};
+use crate::graph::{Contents, Graph, Layer, Method, Op, Regions, Section};
+use crate::{Error, Shape};
 
-/// Blob height and width that a 4:3 photo gets at the manifest's first scale.
-pub fn nominal_size(manifest: &Manifest) -> (usize, usize) {
+/// Height and width of the blob that the trunk reads: of a 4:3 photo at the manifest's first scale, or of a warped region.
+pub fn nominal_size(contents: &Contents) -> (usize, usize) {
+    if let Regions::Warp(warp) = contents.regions {
+        return (warp.side as usize, warp.side as usize);
+    }
+    let manifest = &contents.manifest;
     let short = manifest.scales.first().copied().unwrap_or(600) as usize;
     let long_limit = manifest.max_long_side as usize;
     let long = short * 4 / 3;
@@ -28,15 +32,17 @@ pub struct LayerCost {
     pub parameters: u64,
     /// Bytes of them.
     pub weight_bytes: u64,
-    /// Multiply-accumulates: of the trunk for one image, of the head for one RoI.
+    /// Multiply-accumulates: of the trunk for one blob, of the head for one RoI.
     pub macs: u64,
-    /// Bytes of its output: of the trunk for one image, of the head for one RoI.
+    /// Bytes of its output: of the trunk for one blob, of the head for one RoI.
     pub activation_bytes: u64,
 }
 
 /// A whole network's cost at one blob size.
 #[derive(Clone, Debug, Serialize)]
 pub struct NetworkCost {
+    /// Which system it is: R-CNN has a blob for each RoI, the others have one for the image.
+    pub method: Method,
     /// Rows and columns of the blob.
     pub blob: [usize; 2],
     /// In the order in which they run.
@@ -45,7 +51,7 @@ pub struct NetworkCost {
     pub parameters: u64,
     /// Bytes of them.
     pub weight_bytes: u64,
-    /// Multiply-accumulates of the trunk for one image.
+    /// Multiply-accumulates of the trunk for one blob.
     pub trunk_macs: u64,
     /// Multiply-accumulates of the head for one RoI.
     pub head_macs_per_roi: u64,
@@ -59,14 +65,9 @@ impl NetworkCost {
     /// The cost of running `contents` on a blob of `height` x `width`.
     pub fn new(contents: &Contents, height: usize, width: usize) -> Result<NetworkCost, Error> {
         let trunk_shapes = shapes(&contents.trunk, Shape::Map { height, width, channels: 3 })?;
-        let channels = contents
-            .trunk
-            .outputs
-            .first()
-            .and_then(|&value| trunk_shapes.get(value as usize))
-            .map_or(0, Shape::channels);
-        let [ph, pw] = contents.roi_pooling.pooled.map(|p| p as usize);
-        let head_shapes = shapes(&contents.head, Shape::Map { height: ph, width: pw, channels })?;
+        let map = contents.trunk.outputs.first().and_then(|&value| trunk_shapes.get(value as usize));
+        let region = contents.region_shape(map.copied().unwrap_or(Shape::Flat { features: 0 }));
+        let head_shapes = shapes(&contents.head, region)?;
 
         let mut layers = Vec::new();
         for (graph, which, shapes) in
@@ -80,6 +81,7 @@ impl NetworkCost {
             layers.iter().filter(|l| graph.is_empty() || l.graph == graph).map(of).sum()
         };
         Ok(NetworkCost {
+            method: contents.method(),
             blob: [height, width],
             parameters: sum("", |l| l.parameters),
             weight_bytes: sum("", |l| l.weight_bytes),

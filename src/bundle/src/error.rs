@@ -56,7 +56,7 @@ pub enum Error {
     /// A value of the manifest is out of range.
     #[error("invalid bundle: manifest: {0}")]
     Manifest(String),
-    /// The graphs do not make a Fast R-CNN.
+    /// The graphs do not make a detector.
     #[error("invalid bundle: {0}")]
     Network(String),
     /// A layer's attributes, inputs or weights do not fit together.

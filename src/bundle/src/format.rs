@@ -11,7 +11,7 @@ use crate::storage::Values;
 use crate::{Contents, Error, Section, SectionId, Weights};
 
 /// Version of the format that this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"\x89FRCNN\r\n";
 const PRELUDE: usize = 64;

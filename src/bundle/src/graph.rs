@@ -1,8 +1,8 @@
-//! The two graphs of a Fast R-CNN as lists of layers in a small vocabulary, and what goes with them.
+//! The two graphs of a detector as lists of layers in a small vocabulary, and what goes with them.
 
 use serde::{Deserialize, Serialize};
 
-use crate::Manifest;
+use crate::{Manifest, Shape};
 
 /// Everything in a bundle but the weights' bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,9 +11,10 @@ pub struct Contents {
     pub manifest: Manifest,
     /// Image blob to feature map: one input `[H, W, 3]`, one output.
     pub trunk: Graph,
-    /// How regions of the feature map are pooled.
-    pub roi_pooling: RoiPooling,
-    /// Pooled region to predictions: one input `[P, P, C]`, outputs `cls_prob` and `bbox_pred`.
+    /// How a region becomes what the head reads.
+    pub regions: Regions,
+    /// A region's features to predictions: one input, see [`Contents::region_shape`], outputs `cls_prob` and
+    /// `bbox_pred`.
     pub head: Graph,
     /// Where each weight lies in the file; layers refer to these by position.
     pub sections: Vec<Section>,
@@ -25,13 +26,55 @@ pub struct Contents {
     pub source: Source,
 }
 
+/// How a region becomes what the head reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Regions {
+    /// The trunk runs on the whole image, and regions of its map are pooled: Fast R-CNN and SPPnet.
+    RoiPooling(RoiPooling),
+    /// Regions are cut out of the image, and the trunk runs on each: R-CNN.
+    Warp(Warp),
+}
+
 /// RoI max pooling.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RoiPooling {
-    /// Rows and columns of bins.
-    pub pooled: [u32; 2],
+    /// Rows and columns of bins: of one level in Fast R-CNN, of several, which lie one after the other, in SPPnet.
+    pub pooled: Vec<[u32; 2]>,
     /// Feature-map cells per network pixel: 1/16 for VGG16.
     pub spatial_scale: f32,
+}
+
+/// Cutting a region out of the image and resizing it, whatever its shape, to a square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warp {
+    /// Side of the square: what the network reads.
+    pub side: u32,
+    /// Pixels of the square, on each of its sides, that show what is around the region.
+    pub context: u32,
+}
+
+/// The published systems that a bundle can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// One pooled level of one feature map.
+    FastRcnn,
+    /// Several pooled levels of one feature map.
+    Sppnet,
+    /// The whole network on each region.
+    RCnn,
+}
+
+impl Method {
+    /// As `inspect` and JSON have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::FastRcnn => "fast-rcnn",
+            Method::Sppnet => "sppnet",
+            Method::RCnn => "r-cnn",
+        }
+    }
 }
 
 /// A layer graph. Value 0 is the graph's input; layer `i` makes value `i + 1`.
@@ -201,6 +244,30 @@ pub struct Section {
 }
 
 impl Contents {
+    /// The published system that this is.
+    pub fn method(&self) -> Method {
+        match &self.regions {
+            Regions::Warp(_) => Method::RCnn,
+            Regions::RoiPooling(pooling) if pooling.pooled.len() > 1 => Method::Sppnet,
+            Regions::RoiPooling(_) => Method::FastRcnn,
+        }
+    }
+
+    /// What the head reads of one region when the trunk gives `map`: pooled bins as a map, bins of several levels as a
+    /// row (rows, columns, channels last, level after level), or the map itself where it is that of a region.
+    pub fn region_shape(&self, map: Shape) -> Shape {
+        let Regions::RoiPooling(pooling) = &self.regions else { return map };
+        let channels = map.channels();
+        match pooling.pooled[..] {
+            [[height, width]] => Shape::Map { height: height as usize, width: width as usize, channels },
+            ref levels => {
+                let bins: usize =
+                    levels.iter().map(|&[height, width]| height as usize * width as usize).sum();
+                Shape::Flat { features: bins * channels }
+            }
+        }
+    }
+
     /// Whether the layer with these weights computes in bf16.
     pub fn is_bf16(&self, weight: SectionId) -> bool {
         let section = self.sections.get(weight as usize);

@@ -1,4 +1,5 @@
-//! The `.frcnn` file: everything that the device needs to run one trained Fast R-CNN.
+//! The `.frcnn` file: everything that the device needs to run one trained detector: a Fast R-CNN,
+//! or one of its predecessors, SPPnet and R-CNN.
 //!
 //! The compiler writes a bundle, the runtime reads it, and this crate is the only place where either
 //! happens. A bundle is wholly validated before anything of it is used: [`Bundle::from_bytes`] either
@@ -56,10 +57,10 @@ pub use cost::{LayerCost, NetworkCost, nominal_size};
 pub use error::Error;
 pub use format::{Bundle, BundleWriter, FORMAT_VERSION};
 pub use graph::{
-    Affine, Contents, Conv, Factored, Gemm, Graph, Layer, Op, Pool, Precision, RoiPooling, Section,
-    SectionId, Source,
+    Affine, Contents, Conv, Factored, Gemm, Graph, Layer, Method, Op, Pool, Precision, Regions, RoiPooling,
+    Section, SectionId, Source, Warp,
 };
 pub use infer::Shape;
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::{Manifest, ManifestError, Scores};
 pub use storage::Weights;
 pub use validate::MAX_DETECTIONS;

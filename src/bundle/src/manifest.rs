@@ -31,8 +31,11 @@ pub struct Manifest {
     /// The same offset as it is used in the IoU of non-maximum suppression.
     #[serde(default = "defaults::width_offset")]
     pub nms_width_offset: f32,
-    /// A detection's score must be greater than this; in 0..1.
-    #[serde(default = "defaults::score_threshold")]
+    /// What the class scores are. Default: probabilities; of an R-CNN, margins.
+    #[serde(default)]
+    pub scores: Scores,
+    /// A detection's score must be greater than this; a probability in 0..1, or any margin. Default: 0.05, or -1.
+    #[serde(default = "defaults::unset")]
     pub score_threshold: f32,
     /// A detection is suppressed when its IoU with a better one of its class is at least this; in 0..=1.
     #[serde(default = "defaults::nms_iou")]
@@ -40,6 +43,48 @@ pub struct Manifest {
     /// At most this many detections are given per image, the best ones.
     #[serde(default = "defaults::max_detections")]
     pub max_detections: u32,
+}
+
+/// Whether a manifest has the field `scores`, whose default depends on the model.
+fn says_scores(text: &str) -> Result<bool, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Said {
+        scores: Option<Scores>,
+    }
+    Ok(serde_json::from_str::<Said>(text)?.scores.is_some())
+}
+
+/// What a model's class scores are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scores {
+    /// A distribution over the classes, in 0..1: those of a softmax, which is added to a model that leaves it out.
+    #[default]
+    Probabilities,
+    /// Signed distances of linear SVMs, of any size; that of the background is 0.
+    Margins,
+}
+
+impl Scores {
+    /// The threshold of a manifest that gives none.
+    ///
+    /// Of margins it is -1, where the SVM's loss on a negative begins. The published R-CNN has no such number: it keeps as
+    /// many detections as scoring a data set needs.
+    pub const fn default_threshold(self) -> f32 {
+        match self {
+            Scores::Probabilities => 0.05,
+            Scores::Margins => -1.0,
+        }
+    }
+
+    /// Whether `threshold` is one for such scores; the error says what is.
+    pub fn check_threshold(self, threshold: f32) -> Result<(), &'static str> {
+        match self {
+            Scores::Probabilities if !(0.0..1.0).contains(&threshold) => Err("at least 0 and below 1"),
+            Scores::Margins if !threshold.is_finite() => Err("a number"),
+            _ => Ok(()),
+        }
+    }
 }
 
 mod defaults {
@@ -55,8 +100,9 @@ mod defaults {
     pub(super) fn width_offset() -> f32 {
         1.0
     }
-    pub(super) fn score_threshold() -> f32 {
-        0.05
+    /// No JSON number: it depends on another field, see [`Scores::default_threshold`](super::Scores).
+    pub(super) fn unset() -> f32 {
+        f32::NAN
     }
     pub(super) fn nms_iou() -> f32 {
         0.3
@@ -88,7 +134,8 @@ impl Manifest {
             max_long_side: defaults::max_long_side(),
             box_width_offset: defaults::width_offset(),
             nms_width_offset: defaults::width_offset(),
-            score_threshold: defaults::score_threshold(),
+            scores: Scores::default(),
+            score_threshold: Scores::default().default_threshold(),
             nms_iou: defaults::nms_iou(),
             max_detections: defaults::max_detections(),
         }
@@ -96,7 +143,18 @@ impl Manifest {
 
     /// Reads and checks the text of a `manifest.json`.
     pub fn from_json(text: &str) -> Result<Manifest, ManifestError> {
-        let manifest: Manifest = serde_json::from_str(text)?;
+        Manifest::from_json_with(text, Scores::default())
+    }
+
+    /// The same, where a text that does not say what the scores are means `scores`.
+    pub fn from_json_with(text: &str, scores: Scores) -> Result<Manifest, ManifestError> {
+        let mut manifest: Manifest = serde_json::from_str(text)?;
+        if !says_scores(text)? {
+            manifest.scores = scores;
+        }
+        if manifest.score_threshold.is_nan() {
+            manifest.score_threshold = manifest.scores.default_threshold();
+        }
         manifest.check().map_err(ManifestError::Value)?;
         Ok(manifest)
     }
@@ -124,7 +182,9 @@ impl Manifest {
         {
             in_range(what, (0.0..=1.0).contains(&offset), "between 0 and 1")?;
         }
-        in_range("score_threshold", (0.0..1.0).contains(&self.score_threshold), "at least 0 and below 1")?;
+        if let Err(range) = self.scores.check_threshold(self.score_threshold) {
+            in_range("score_threshold", false, range)?;
+        }
         in_range("nms_iou", self.nms_iou > 0.0 && self.nms_iou <= 1.0, "above 0 and at most 1")?;
         in_range(
             "max_detections",
@@ -144,6 +204,27 @@ mod tests {
         assert_eq!(manifest, Manifest::new(vec!["__background__".into(), "cat".into()]));
         assert_eq!(manifest.scales, [600]);
         assert_eq!(manifest.box_width_offset, 1.0);
+    }
+
+    #[test]
+    fn margins_have_a_threshold_of_their_own() {
+        let read = |more: &str| Manifest::from_json(&format!(r#"{{"classes": ["b", "c"]{more}}}"#));
+        assert_eq!(read("").unwrap().score_threshold, 0.05);
+        let margins = read(r#", "scores": "margins""#).unwrap();
+        assert_eq!((margins.scores, margins.score_threshold), (Scores::Margins, -1.0));
+        for threshold in [-2.5, 0.0, 3.0] {
+            let json = format!(r#", "scores": "margins", "score_threshold": {threshold}"#);
+            assert_eq!(read(&json).unwrap().score_threshold, threshold);
+        }
+        assert!(read(r#", "score_threshold": -0.5"#).is_err());
+        for (json, expected) in [
+            (r#"{"classes": ["b", "c"]}"#, (Scores::Margins, -1.0)),
+            (r#"{"classes": ["b", "c"], "scores": "probabilities"}"#, (Scores::Probabilities, 0.05)),
+        ] {
+            let manifest = Manifest::from_json_with(json, Scores::Margins).unwrap();
+            assert_eq!((manifest.scores, manifest.score_threshold), expected);
+        }
+        assert!(read(r#", "scores": "margins", "score_threshold": 1e40"#).is_err());
     }
 
     #[test]

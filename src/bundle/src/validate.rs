@@ -1,6 +1,6 @@
-//! Whether a contents record describes a Fast R-CNN that can be run: checked once, then relied on.
+//! Whether a contents record describes a detector that can be run: checked once, then relied on.
 
-use crate::graph::{Contents, Graph, Layer, Op, Precision, SectionId};
+use crate::graph::{Contents, Graph, Layer, Op, Precision, Regions, SectionId};
 use crate::{Error, Shape};
 
 /// No manifest may ask for more detections per image than this.
@@ -9,6 +9,7 @@ pub const MAX_DETECTIONS: usize = 512;
 pub(crate) const MAX_SIDE: u32 = 20_000;
 pub(crate) const MAX_CLASSES: usize = 10_000;
 const MAX_POOLED: u32 = 64;
+const MAX_LEVELS: usize = 16;
 /// Kernels, strides, dilations and pads beyond this make no sense and could overflow sizes.
 const MAX_WINDOW: u32 = 1_024;
 /// Channels or features of one value.
@@ -16,16 +17,7 @@ const MAX_CHANNELS: usize = 1 << 24;
 
 pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
     contents.manifest.check().map_err(Error::Manifest)?;
-    let pooling = contents.roi_pooling;
-    if !pooling.pooled.iter().all(|p| (1..=MAX_POOLED).contains(p)) {
-        return Err(Error::Network(format!(
-            "pooled shape {:?} is not within 1 to {MAX_POOLED}",
-            pooling.pooled
-        )));
-    }
-    if !(pooling.spatial_scale > 0.0 && pooling.spatial_scale <= 1.0) {
-        return Err(Error::Network(format!("spatial scale {} is not in (0, 1]", pooling.spatial_scale)));
-    }
+    regions(&contents.regions).map_err(Error::Network)?;
     for section in &contents.sections {
         if section.precision().is_none() {
             let problem = format!("of shape {:?} cannot be {} bytes", section.shape, section.bytes);
@@ -47,15 +39,43 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
     check_ends(contents)
 }
 
+fn regions(regions: &Regions) -> Result<(), String> {
+    match regions {
+        Regions::RoiPooling(pooling) => {
+            let (levels, scale) = (&pooling.pooled, pooling.spatial_scale);
+            if !(1..=MAX_LEVELS).contains(&levels.len()) {
+                return Err(format!(
+                    "{} levels of RoI pooling are not within 1 to {MAX_LEVELS}",
+                    levels.len()
+                ));
+            }
+            if !levels.iter().flatten().all(|p| (1..=MAX_POOLED).contains(p)) {
+                return Err(format!("pooled shape {levels:?} is not within 1 to {MAX_POOLED}"));
+            }
+            if !(scale > 0.0 && scale <= 1.0) {
+                return Err(format!("spatial scale {scale} is not in (0, 1]"));
+            }
+        }
+        Regions::Warp(warp) => {
+            if !(1..=MAX_WINDOW).contains(&warp.side) || warp.context >= warp.side.div_ceil(2) {
+                return Err(format!(
+                    "a crop of {} pixels a side, {} of them context on each side, makes no sense",
+                    warp.side, warp.context
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The graphs fit each other and the manifest.
 fn check_ends(contents: &Contents) -> Result<(), Error> {
-    let (height, width) = crate::nominal_size(&contents.manifest);
+    let (height, width) = crate::nominal_size(contents);
     let trunk = infer("trunk", &contents.trunk, Shape::Map { height, width, channels: 3 })?;
-    let [Shape::Map { channels, .. }] = outputs(&contents.trunk, &trunk)[..] else {
+    let [map @ Shape::Map { .. }] = outputs(&contents.trunk, &trunk)[..] else {
         return Err(Error::Network("the trunk does not give one feature map".to_string()));
     };
-    let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
-    let head = infer("head", &contents.head, Shape::Map { height, width, channels })?;
+    let head = infer("head", &contents.head, contents.region_shape(map))?;
     let scores = contents.manifest.classes.len();
     match outputs(&contents.head, &head)[..] {
         [Shape::Flat { features: s }, Shape::Flat { features: b }] if s == scores && b == 4 * scores => {

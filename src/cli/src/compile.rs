@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use frcnn::Manifest;
 use frcnn_compiler::{
-    Compiled, Drift, Options, Precision, Report, Svd, compile, emit_onnx, load_manifest, onnx_writer,
+    Compiled, Drift, Options, Precision, Report, Svd, compile, compile_rcnn, emit_onnx, load_manifest,
+    load_rcnn_manifest, onnx_writer,
 };
 use frcnn_harness::sweep::{self, Subject, Sweep};
 use indicatif::ProgressBar;
@@ -19,10 +20,14 @@ use crate::files;
 use crate::tables::{self, FactoredRow};
 use crate::units;
 
-/// Compile a trained Fast R-CNN from ONNX into a .frcnn bundle
+/// Compile a trained Fast R-CNN, SPPnet or R-CNN from ONNX into a .frcnn bundle
 ///
 /// The bundle holds everything that `frcnn detect` and the `frcnn` library need. Before it is written, it is run
 /// beside the ONNX file on the same input, and refused if the two disagree.
+///
+/// One MaxRoiPool makes a Fast R-CNN; several that pool one map, each flattened and all joined, make an SPPnet. Neither is
+/// R-CNN, whose ONNX file is a plain classifier of images of one size: --method rcnn crops and warps each proposal to that
+/// size, and takes linear SVMs and box regressors from another file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn compile model.onnx -o model.frcnn
@@ -30,13 +35,19 @@ use crate::units;
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --manifest voc.json
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --emit-onnx vgg16-svd.onnx
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --precision bf16
+  frcnn compile classifier.onnx --method rcnn --svm svm.safetensors -o rcnn.frcnn
   frcnn compile model.onnx -o small.frcnn --svd auto --data VOC2007 --split val --max-drop 0.3
 
 --svd auto keeps less and less of the energy of the hidden fully connected layers, runs each
 network over the data set, and takes the smallest that loses at most --max-drop points of mAP
-(VOC10+ at IoU 0.5). `frcnn sweep` shows the whole trade-off.")]
+(VOC10+ at IoU 0.5). `frcnn sweep` shows the whole trade-off.
+
+The safetensors file of --svm has svm.weight [K, D] and svm.bias [K] for K classes, and may have
+bbox.weight [4K, D5] and bbox.bias [4K], not normalised. They read what the classifier's last
+fully connected layer reads, and the map that is flattened before the first; metadata `features`
+and `bbox_features` name other values of the ONNX file.")]
 pub(crate) struct Args {
-    /// Trained network with inputs `data` and `rois` and one MaxRoiPool
+    /// Trained network with inputs `data` and `rois` and MaxRoiPool, or a classifier with the input `data`
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
     /// The bundle to write
@@ -45,6 +56,12 @@ pub(crate) struct Args {
     /// Classes, pixel means, scales, thresholds and box conventions [default: manifest.json beside the model]
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    /// What the ONNX file is [default: a Fast R-CNN or SPPnet, which its MaxRoiPool nodes tell]
+    #[arg(long, value_name = "METHOD", requires = "svm", conflicts_with = "emit_onnx")]
+    method: Option<Method>,
+    /// Linear SVMs and box regressors of an R-CNN
+    #[arg(long, value_name = "FILE.safetensors", requires = "method")]
+    svm: Option<PathBuf>,
     /// Factor these fully connected layers to these ranks, such as fc6=1024,fc7=256, or as far as --data shows to be good
     #[arg(long, value_name = "LAYER=RANK,...|auto", value_parser = Choice::parse, conflicts_with = "svd_energy")]
     svd: Option<Choice>,
@@ -74,6 +91,12 @@ pub(crate) struct Args {
     max_drop: f64,
     #[command(flatten, next_help_heading = AUTO)]
     part: DataArgs,
+}
+
+/// What `--method` can be.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Method {
+    Rcnn,
 }
 
 /// Over the options that only it reads.
@@ -112,13 +135,23 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let manifest_path = args.manifest.clone().unwrap_or_else(|| files::beside(&args.model, "manifest.json"));
     fs::metadata(&args.model).map_err(|error| Error::file(&args.model, error))?;
     explain_if_absent(&manifest_path, args.manifest.is_none())?;
+    let read = [Some(&args.model), Some(&manifest_path), args.svm.as_ref()];
+    let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
     for output in [Some(&args.output), args.emit_onnx.as_ref(), args.report.as_ref()].into_iter().flatten() {
-        files::check_output(output, &[&args.model, &manifest_path])?;
+        files::check_output(output, &read)?;
     }
     if args.data.is_some() && !matches!(args.svd, Some(Choice::Auto)) {
         return Err(Error::Usage("--data is for --svd auto".to_string()));
     }
-    let manifest = load_manifest(&manifest_path)?;
+    if args.svm.is_some() && matches!(args.svd, Some(Choice::Auto)) {
+        return Err(Error::Usage(
+            "--svd auto is for a Fast R-CNN or SPPnet, not for --method rcnn".to_string(),
+        ));
+    }
+    let manifest = match args.svm {
+        Some(_) => load_rcnn_manifest(&manifest_path)?,
+        None => load_manifest(&manifest_path)?,
+    };
     let (Compiled { bundle, report }, chosen) = match (&args.svd, args.svd_energy) {
         (Some(Choice::Auto), _) => {
             let (sweep, compiled) = choose(args, &manifest)?;
@@ -151,7 +184,11 @@ fn with_svd(args: &Args, manifest: &Manifest, svd: Svd) -> Result<Compiled, Erro
     let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     spinner.enable_steady_tick(Duration::from_millis(100));
     let mut progress = |step: &str| spinner.set_message(step.to_string());
-    let compiled = compile(&args.model, manifest, &Options { svd, precision: args.precision }, &mut progress);
+    let options = Options { svd, precision: args.precision };
+    let compiled = match &args.svm {
+        Some(svm) => compile_rcnn(&args.model, svm, manifest, &options, &mut progress),
+        None => compile(&args.model, manifest, &options, &mut progress),
+    };
     spinner.finish_and_clear();
     Ok(compiled?)
 }

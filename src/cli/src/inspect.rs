@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use frcnn_bundle::{Bundle, Factored, Manifest, NetworkCost, Precision, RoiPooling, nominal_size};
+use frcnn_bundle::{
+    Bundle, Factored, Manifest, Method, NetworkCost, Precision, Regions, Scores, nominal_size,
+};
 use serde::Serialize;
 
 use crate::console;
@@ -44,7 +46,8 @@ struct Summary<'a> {
     source: Source<'a>,
     precision: Precision,
     file_bytes: usize,
-    roi_pooling: RoiPooling,
+    method: Method,
+    regions: &'a Regions,
     factored: &'a [Factored],
     cost: NetworkCost,
     sections: Vec<Section<'a>>,
@@ -68,7 +71,7 @@ struct Section<'a> {
 impl Summary<'_> {
     fn new(bundle: &Bundle) -> Result<Summary<'_>, frcnn_bundle::Error> {
         let contents = bundle.contents();
-        let (height, width) = nominal_size(&contents.manifest);
+        let (height, width) = nominal_size(contents);
         let sections = contents.sections.iter().map(|section| Section {
             name: &section.name,
             shape: &section.shape,
@@ -84,7 +87,8 @@ impl Summary<'_> {
             },
             precision: contents.precision,
             file_bytes: bundle.file_len(),
-            roi_pooling: contents.roi_pooling,
+            method: contents.method(),
+            regions: &contents.regions,
             factored: &contents.factored,
             cost: NetworkCost::new(contents, height, width)?,
             sections: sections.collect(),
@@ -94,14 +98,14 @@ impl Summary<'_> {
 
 fn text(summary: &Summary<'_>) -> String {
     let mut text = "Manifest\n\n".to_string() + &manifest(summary.manifest);
-    let [rows, columns] = summary.roi_pooling.pooled;
     text += "\nBundle\n\n";
     text += &tables::pairs(&[
+        ("method", summary.method.name().to_string()),
         ("file", format!("{} ({} bytes)", units::bytes(summary.file_bytes as u64), summary.file_bytes)),
         ("precision", summary.precision.name().to_string()),
         ("compiler", summary.source.compiler.to_string()),
         ("ONNX sha256", summary.source.onnx_sha256.clone()),
-        ("RoI pooling", format!("{rows} x {columns}, spatial scale {}", summary.roi_pooling.spatial_scale)),
+        regions(summary.regions),
     ]);
     text += "\n";
     text += &tables::network(&summary.cost);
@@ -111,6 +115,20 @@ fn text(summary: &Summary<'_>) -> String {
     }
     text += "\n";
     text + &sections(&summary.sections)
+}
+
+fn regions(regions: &Regions) -> (&'static str, String) {
+    match regions {
+        Regions::RoiPooling(pooling) => {
+            let levels: Vec<String> =
+                pooling.pooled.iter().map(|[rows, columns]| format!("{rows} x {columns}")).collect();
+            ("RoI pooling", format!("{}, spatial scale {}", levels.join(", "), pooling.spatial_scale))
+        }
+        Regions::Warp(warp) => (
+            "regions",
+            format!("warped to {0} x {0}, {1} of it context on each side", warp.side, warp.context),
+        ),
+    }
 }
 
 fn manifest(manifest: &Manifest) -> String {
@@ -124,6 +142,14 @@ fn manifest(manifest: &Manifest) -> String {
         (
             "width offset",
             format!("{} of boxes, {} in NMS", manifest.box_width_offset, manifest.nms_width_offset),
+        ),
+        (
+            "scores",
+            match manifest.scores {
+                Scores::Probabilities => "probabilities",
+                Scores::Margins => "margins of linear SVMs",
+            }
+            .to_string(),
         ),
         ("score threshold", manifest.score_threshold.to_string()),
         ("NMS IoU", manifest.nms_iou.to_string()),

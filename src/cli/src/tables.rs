@@ -1,7 +1,7 @@
 //! The tables that `compile` and `inspect` print.
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use frcnn_bundle::NetworkCost;
+use frcnn_bundle::{Method, NetworkCost};
 
 use crate::units;
 
@@ -65,16 +65,19 @@ pub(crate) fn network(cost: &NetworkCost) -> String {
             }),
         )
     };
+    let trunk_macs =
+        if cost.method == Method::RCnn { "trunk MACs, one RoI" } else { "trunk MACs, one image" };
     let totals = pairs(&[
         ("parameters", units::count(cost.parameters)),
         ("weights", units::bytes(cost.weight_bytes)),
-        ("trunk MACs, one image", units::count(cost.trunk_macs)),
+        (trunk_macs, units::count(cost.trunk_macs)),
         ("head MACs, one RoI", units::count(cost.head_macs_per_roi)),
         ("peak activation memory of the trunk", units::bytes(cost.trunk_peak_bytes)),
         ("peak activation memory of the head, one RoI", units::bytes(cost.head_peak_bytes_per_roi)),
     ]);
+    let what = if cost.method == Method::RCnn { "one RoI warped to" } else { "one image as a blob of" };
     format!(
-        "Trunk, one image as a blob of {height} x {width}\n\n{}\nHead, one RoI\n\n{}\nTotals\n\n{totals}",
+        "Trunk, {what} {height} x {width}\n\n{}\nHead, one RoI\n\n{}\nTotals\n\n{totals}",
         graph("trunk"),
         graph("head"),
     )

@@ -32,7 +32,7 @@ pub use coder::BoxCoder;
 pub use detection::{Detection, Detections};
 pub use frame::{Frame, FrameError, PixelFormat};
 pub use nms::{keep_best, nms};
-pub use roi::{NO_ROI, Roi, project_rois};
+pub use roi::{NO_ROI, Roi, project_rois, window_rois};
 pub use scale::{blob_size, im_scale, nearest_level};
 pub use shape_error::ShapeError;
 pub use window::WindowAxis;

@@ -58,6 +58,26 @@ impl Roi {
         Self { level, y1: cell(y1), x1: cell(x1), y2: cell(y2), x2: cell(x2) }
     }
 
+    /// The pixels of an image that R-CNN warps to a square of `side` pixels for a box: the box, dilated about its centre so
+    /// that `context` pixels of the square, on each of its sides, lie around it.
+    ///
+    /// As published, corners are rounded to whole pixels half away from zero; the last column is
+    /// `round(centre + side / (side - 2 context) * width / 2)` and so on, inclusive. In f64.
+    #[must_use]
+    pub fn window(bbox: &BBox, side: u32, context: u32, width_offset: f32) -> Self {
+        let inner = (f64::from(side) - 2.0 * f64::from(context)).max(1.0);
+        let scale = f64::from(side) / inner;
+        let axis = |first: f32, last: f32| {
+            let half = (f64::from(last) - f64::from(first) + f64::from(width_offset)) / 2.0;
+            let centre = f64::from(first) + half;
+            let limit = f64::from(MAX_CELL);
+            let pixel = |at: f64| libm::round(at).clamp(-limit, limit) as i32;
+            (pixel(centre - half * scale), pixel(centre + half * scale))
+        };
+        let ((x1, x2), (y1, y2)) = (axis(bbox.x1, bbox.x2), axis(bbox.y1, bbox.y2));
+        Self { level: 0, y1, x1, y2, x2 }
+    }
+
     /// The cells of a box in image pixels: each corner times `im_scale` in f64, then rounded to f32 as the network's
     /// `rois` input holds it, then [`Roi::from_network`].
     #[must_use]
@@ -93,13 +113,37 @@ pub fn project_rois(
     rois: &mut [Roi],
     index: &mut [u32],
 ) -> Result<usize, ShapeError> {
-    ShapeError::check("rois", boxes.len(), rois.len())?;
-    ShapeError::check("index", boxes.len(), index.len())?;
-    let project = |bbox: &BBox| {
+    distinct_rois(boxes, rois, index, |bbox| {
         let level = nearest_level(bbox, im_scales, width_offset);
         let scale = im_scales.get(level).copied().unwrap_or(1.0);
         Roi::project(u16::try_from(level).unwrap_or(u16::MAX), bbox, scale, spatial_scale)
-    };
+    })
+}
+
+/// The [windows](Roi::window) of all boxes as [`project_rois`] gives RoIs, distinct and with the index back: boxes with
+/// equal windows show R-CNN's network the same pixels.
+///
+/// # Errors
+/// `rois` or `index` does not have one entry for each box.
+pub fn window_rois(
+    boxes: &[BBox],
+    side: u32,
+    context: u32,
+    width_offset: f32,
+    rois: &mut [Roi],
+    index: &mut [u32],
+) -> Result<usize, ShapeError> {
+    distinct_rois(boxes, rois, index, |bbox| Roi::window(bbox, side, context, width_offset))
+}
+
+fn distinct_rois(
+    boxes: &[BBox],
+    rois: &mut [Roi],
+    index: &mut [u32],
+    project: impl Fn(&BBox) -> Roi,
+) -> Result<usize, ShapeError> {
+    ShapeError::check("rois", boxes.len(), rois.len())?;
+    ShapeError::check("index", boxes.len(), index.len())?;
     let mut count = 0;
     for (roi, bbox) in rois.iter_mut().zip(boxes.iter().filter(|bbox| bbox.is_valid())) {
         *roi = project(bbox);
@@ -162,6 +206,34 @@ mod tests {
         // 0.29999998 * 80 = 23.9999986 stays below.
         assert_eq!(Roi::project(0, &BBox::new(0.3, 0.299_999_98, 1.0, 1.0), 80.0, 1.0 / 16.0).x1, 2);
         assert_eq!(Roi::project(0, &BBox::new(0.3, 0.299_999_98, 1.0, 1.0), 80.0, 1.0 / 16.0).y1, 1);
+    }
+
+    #[test]
+    fn a_window_has_its_context() {
+        // 224 / (224 - 32) = 7 / 6: 96 pixels, 8 more on each side. The last column is inclusive, so one more.
+        let bbox = BBox::new(100.0, 40.0, 195.0, 87.0);
+        let window = Roi { level: 0, x1: 92, y1: 36, x2: 204, y2: 92 };
+        assert_eq!(Roi::window(&bbox, 224, 16, 1.0), window);
+        // Without context: from the first pixel to the one behind the last.
+        assert_eq!(Roi::window(&bbox, 224, 0, 1.0), Roi { level: 0, x1: 100, y1: 40, x2: 196, y2: 88 });
+        // -0.5 rounds away from zero.
+        assert_eq!(Roi::window(&BBox::new(0.0, 0.0, 5.0, 5.0), 224, 16, 1.0).x1, -1);
+        let wild = Roi::window(&BBox::new(-1e38, 0.0, 1e38, f32::NAN), 224, 16, 1.0);
+        assert_eq!((wild.x1, wild.x2), (-MAX_CELL, MAX_CELL));
+    }
+
+    #[test]
+    fn equal_windows_are_one() {
+        let boxes = [
+            BBox::new(10.0, 10.0, 50.0, 50.0),
+            BBox::new(f32::NAN, 0.0, 1.0, 1.0),
+            BBox::new(10.05, 10.0, 50.05, 50.0),
+            BBox::new(0.0, 0.0, 5.0, 5.0),
+        ];
+        let (mut rois, mut index) = ([Roi::default(); 4], [9; 4]);
+        assert_eq!(window_rois(&boxes, 224, 16, 1.0, &mut rois, &mut index), Ok(2));
+        assert_eq!(index, [1, NO_ROI, 1, 0]);
+        assert_eq!(rois[1], Roi::window(&boxes[0], 224, 16, 1.0));
     }
 
     #[test]

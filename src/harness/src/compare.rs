@@ -7,7 +7,7 @@ use frcnn_eval::{
 use image::RgbImage;
 use serde::Serialize;
 
-use crate::stages::{Inputs, Stages, blob_from, blob_of, computed, of_photo, tensor_of};
+use crate::stages::{Inputs, Stages, blob_from, blob_of, computed, of_photo, pooling, tensor_of};
 use crate::{Error, Provenance};
 
 /// Detections are one object's from this overlap on.
@@ -145,7 +145,7 @@ fn against(
     let reference_blob = reference.get("data").map(|data| blob_from(data, reference.im_scale)).transpose();
     let reference_blob = reference_blob?;
     if reference.get("rois").is_some() {
-        reference.rois(detector.contents().roi_pooling.spatial_scale)?;
+        reference.rois(pooling(detector)?.spatial_scale)?;
     }
     let (mut chained, mut alone) = (Vec::new(), Vec::new());
     let own_blob = match photo {
@@ -234,8 +234,7 @@ impl Side {
     }
 
     fn detections(&self, detector: &Detector, reference: &Stages) -> Option<DetectionResult> {
-        let spatial_scale = detector.contents().roi_pooling.spatial_scale;
-        let (_, boxes) = reference.rois(spatial_scale).ok()?;
+        let (_, boxes) = reference.rois(pooling(detector).ok()?.spatial_scale).ok()?;
         let mut session = detector.session();
         let expected = reference.detections(&mut session, &boxes)?;
         let other = Stages::of(self.chained.clone(), reference);

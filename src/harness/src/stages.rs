@@ -1,9 +1,11 @@
 //! The stages of a detector as reference files name and lay them out.
 //!
 //! `data` [1,3,H,W] and `pool5` [R,C,P,P] have their channels first, as the frameworks that make references do; `rois`
-//! [R,5] is batch index, x1, y1, x2, y2 in network pixels. What the head makes has the names of its layers.
+//! [R,5] is batch index, x1, y1, x2, y2 in network pixels. What the head makes has the names of its layers. SPPnet's
+//! `pool5` is [R,F]: its levels, each flattened, one after the other.
 
 use frcnn::{BBox, Detector, FeatureMap, Frame, HeadOutput, ImageBlob, Roi, Session};
+use frcnn_bundle::{Regions, RoiPooling};
 use frcnn_eval::{Found, Tensor, TensorFile};
 use image::RgbImage;
 
@@ -143,7 +145,7 @@ pub(crate) fn computed(
     inputs: &Inputs,
     reference: &Stages,
 ) -> Result<Vec<(String, Tensor)>, Error> {
-    let pooling = detector.contents().roi_pooling;
+    let pooling = pooling(detector)?;
     let mut stages = Vec::new();
     let map = match (inputs.conv, inputs.data) {
         (Some(conv), _) => Some(map_from(conv)?),
@@ -156,12 +158,11 @@ pub(crate) fn computed(
         (None, None) => None,
     };
     let pooled = match (inputs.pool5, map, reference.rois(pooling.spatial_scale)) {
-        (Some(pool5), ..) => pool5.channels_last().data,
+        (Some(pool5), ..) => from_onnx(pool5, pooling)?,
         (None, Some(map), Ok((rois, _))) => {
-            let [height, width] = pooling.pooled.map(|p| p as usize);
-            let shape = vec![rois.len(), height, width, map.channels()];
+            let channels = map.channels();
             let pooled = session.roi_pool(&[map], &rois)?;
-            stages.push(("pool5".to_string(), Tensor { shape, data: pooled.clone() }.channels_first()));
+            stages.push(("pool5".to_string(), to_onnx(&pooled, pooling, rois.len(), channels)));
             pooled
         }
         _ => return Ok(stages),
@@ -170,6 +171,74 @@ pub(crate) fn computed(
     stages
         .extend(head.into_iter().map(|stage| (stage.name, Tensor { shape: stage.shape, data: stage.data })));
     Ok(stages)
+}
+
+/// How the detector pools.
+///
+/// # Errors
+/// It is an R-CNN: references hold no crops.
+pub(crate) fn pooling(detector: &Detector) -> Result<&RoiPooling, Error> {
+    match &detector.contents().regions {
+        Regions::RoiPooling(pooling) => Ok(pooling),
+        Regions::Warp(_) => Err(Error::Stage(
+            "an R-CNN's stages cannot be compared: it runs its network on each region by itself".to_string(),
+        )),
+    }
+}
+
+/// Rows, columns and bins of each level.
+fn levels(pooling: &RoiPooling) -> impl Iterator<Item = [usize; 3]> {
+    pooling.pooled.iter().map(|&[height, width]| {
+        let [height, width] = [height, width].map(|p| p as usize);
+        [height, width, height * width]
+    })
+}
+
+/// The runtime's `pool5` of `rois` RoIs as references have it: [R, C, P, P], or, of several levels, [R, F], each level
+/// flattened with its channels first.
+fn to_onnx(pooled: &[f32], pooling: &RoiPooling, rois: usize, channels: usize) -> Tensor {
+    if let [[height, width]] = pooling.pooled[..] {
+        let shape = vec![rois, height as usize, width as usize, channels];
+        return Tensor { shape, data: pooled.to_vec() }.channels_first();
+    }
+    let features = levels(pooling).map(|[.., bins]| bins * channels).sum();
+    let mut data = Vec::with_capacity(pooled.len());
+    for mut rest in pooled.chunks_exact(features) {
+        for [height, width, bins] in levels(pooling) {
+            let (level, later) = rest.split_at(bins * channels);
+            rest = later;
+            let level = Tensor { shape: vec![1, height, width, channels], data: level.to_vec() };
+            data.extend(level.channels_first().data);
+        }
+    }
+    Tensor { shape: vec![rois, features], data }
+}
+
+/// The reverse.
+fn from_onnx(pool5: &Tensor, pooling: &RoiPooling) -> Result<Vec<f32>, Error> {
+    if pooling.pooled.len() == 1 {
+        return Ok(pool5.channels_last().data);
+    }
+    let bins: usize = levels(pooling).map(|[.., bins]| bins).sum();
+    let channels = match pool5.shape[..] {
+        [_, features] if features > 0 && features.is_multiple_of(bins) => features / bins,
+        _ => {
+            let shape = &pool5.shape;
+            return Err(Error::Stage(format!(
+                "`pool5` has shape {shape:?}, not [R, F] with F a multiple of {bins}"
+            )));
+        }
+    };
+    let mut data = Vec::with_capacity(pool5.data.len());
+    for mut rest in pool5.data.chunks_exact(bins * channels) {
+        for [height, width, bins] in levels(pooling) {
+            let (level, later) = rest.split_at(bins * channels);
+            rest = later;
+            let level = Tensor { shape: vec![1, channels, height, width], data: level.to_vec() };
+            data.extend(level.channels_last().data);
+        }
+    }
+    Ok(data)
 }
 
 fn map_from(conv: &Tensor) -> Result<FeatureMap, Error> {

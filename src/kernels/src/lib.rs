@@ -1,4 +1,5 @@
-//! The arithmetic of Fast R-CNN on a CPU: RoI max pooling, products, convolution, LRN, pooling.
+//! The arithmetic of Fast R-CNN on a CPU: RoI max pooling, products, convolution, LRN, pooling; and the warping of regions
+//! with which R-CNN begins.
 //!
 //! Letters used everywhere: `N` images, `H x W` a map, `C` (`Ci` in, `Co` out) its channels, `Kh x Kw` a kernel
 //! window, `R` RoIs, `Ph x Pw` pooled bins. Every tensor is a row-major `f32` slice, and every feature map is
@@ -33,6 +34,7 @@ mod strips;
 mod tasks;
 #[cfg(test)]
 mod test_random;
+mod warp;
 mod window;
 
 pub use bf16::{Bf16Conv, Bf16Isa, Map, MapMut};
@@ -48,6 +50,7 @@ pub use roi_pool::{
     FeatureMap, Step, roi_pool_bin, roi_pool_into, roi_pool_linear_into, roi_pool_reference, roi_pool_with,
 };
 pub use strips::{Stage, StripScratch, run_strips};
+pub use warp::warp_into;
 
 /// Product of dimensions. One that overflows saturates, and so matches the length of no slice.
 fn len_of(dimensions: &[usize]) -> usize {

@@ -275,9 +275,7 @@ fn run_stage(
             let pads = [seen.before, shape.pads[1], seen.after, shape.pads[3]];
             let shape = &ConvShape { height, pads, ..shape.clone() };
             match pool {
-                Some(ceil) => {
-                    prepared.run_max_pooled(shape, *ceil, input, *bias, *relu, 1, scratch, out)
-                }
+                Some(ceil) => prepared.run_max_pooled(shape, *ceil, input, *bias, *relu, 1, scratch, out),
                 None => {
                     let cells = Cells { first: 0, stride: shape.out_channels };
                     prepared.run_cells(shape, input, *bias, *relu, 1, scratch, cells, out)
@@ -336,9 +334,9 @@ mod tests {
             let mut out = vec![f32::NAN; len_of(&sizes[1])];
             let scratch = &mut Vec::new();
             match stage {
-                Stage::Conv { prepared, shape, bias, relu, pool: Some(ceil) } => prepared
-                    .run_max_pooled(shape, *ceil, &map, *bias, *relu, 1, scratch, &mut out)
-                    .unwrap(),
+                Stage::Conv { prepared, shape, bias, relu, pool: Some(ceil) } => {
+                    prepared.run_max_pooled(shape, *ceil, &map, *bias, *relu, 1, scratch, &mut out).unwrap()
+                }
                 Stage::Conv { prepared, shape, bias, relu, pool: None } => {
                     prepared.run(shape, &map, *bias, *relu, 1, scratch, &mut out).unwrap();
                 }
@@ -399,8 +397,7 @@ mod tests {
                 let (h, w) = shape.output_size().unwrap();
                 with_layers(&[(shape.clone(), ConvAlgorithm::Direct)], |layers| {
                     let (prepared, bias) = (&layers[0], Some(&[0.5; 20][..]));
-                    let first =
-                        Stage::Conv { prepared, shape: shape.clone(), bias, relu: true, pool: None };
+                    let first = Stage::Conv { prepared, shape: shape.clone(), bias, relu: true, pool: None };
                     let lrn = Stage::Lrn { size: 5, alpha: 1e-1, beta: 0.75, k: 1.0 };
                     for pads in [[0; 4], [1, 1, 1, 1], [0, 0, 2, 2]] {
                         let pool = pool(h, w, 20, pads, ceil_mode);
@@ -438,7 +435,8 @@ mod tests {
     fn strips_are_bounded_by_the_largest_map_between() {
         // VGG16's first two layers: 14 rows of 800 x 64 make 2.9 MB, 20 would be 4.1.
         let (one, two) = (conv(600, 800, [3, 64], 3, 1, 1), conv(600, 800, [64, 64], 3, 1, 1));
-        let prepared = |shape: &ConvShape| PreparedConv::new(shape, &vec![0.0; shape.weight_len()], 1).unwrap();
+        let prepared =
+            |shape: &ConvShape| PreparedConv::new(shape, &vec![0.0; shape.weight_len()], 1).unwrap();
         let layers = [prepared(&one), prepared(&two)];
         let stage = |prepared, shape: &ConvShape, pool| Stage::Conv {
             prepared,

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use frcnn_bundle::{Bundle, Contents, Manifest, Shape, nominal_size};
+use frcnn_bundle::{Bundle, Contents, Manifest, Regions, Shape, nominal_size};
 
+use crate::crops;
 use crate::head::{Head, pooled_order};
 use crate::network::Network;
 use crate::ops::{PreparedConvs, PreparedLinears, Workshop};
@@ -12,7 +13,7 @@ use crate::options::{Options, Settings};
 use crate::trunk::Trunk;
 use crate::{BBox, Detections, Error, Frame, Session};
 
-/// A Fast R-CNN that is ready to run. Cloning is cheap and gives the same detector.
+/// A detector that is ready to run. Cloning is cheap and gives the same detector.
 #[derive(Clone)]
 pub struct Detector {
     pub(crate) model: Arc<Model>,
@@ -75,14 +76,19 @@ impl Detector {
                     .map_err(|error| Error::Threads(error.to_string()))?,
             ),
         };
-        let [image, region] = input_shapes(&contents);
-        let graphs = [(&contents.trunk, image), (&contents.head, region)];
+        let [image, map] = trunk_shapes(&contents);
+        let region = contents.region_shape(map);
+        let blobs = match contents.regions {
+            Regions::RoiPooling(_) => 1,
+            Regions::Warp(_) => crops::AT_ONCE,
+        };
+        let graphs = [(&contents.trunk, image, blobs), (&contents.head, region, 1)];
         let convs = PreparedConvs::new(&contents, &weights, graphs);
-        let order = pooled_order(&contents, region.channels());
-        let linears = PreparedLinears::new(&contents.head, &weights, order);
+        let pooled = pooled_order(&contents, map.channels());
+        let linears = PreparedLinears::new(&contents.head, &weights, pooled);
         let network = Network::new(contents, &weights);
         let workshop = Workshop::new(settings.threads, network, convs, linears);
-        let head = Head::new(region.channels(), &workshop)?;
+        let head = Head::new(region, &workshop)?;
         let trunk = Trunk::new(workshop.clone());
         let model = Arc::new(Model { settings, workshop, trunk, head, pool });
         Ok(Detector { model, idle: Arc::default() })
@@ -153,13 +159,12 @@ fn in_pool<T: Send>(pool: Option<&rayon::ThreadPool>, work: impl FnOnce() -> T +
     }
 }
 
-/// What the trunk reads of an image of the nominal size, and what the head reads of one RoI.
-fn input_shapes(contents: &Contents) -> [Shape; 2] {
-    let (height, width) = nominal_size(&contents.manifest);
+/// What the trunk reads and gives, for a blob of the nominal size.
+fn trunk_shapes(contents: &Contents) -> [Shape; 2] {
+    let (height, width) = nominal_size(contents);
     let image = Shape::Map { height, width, channels: 3 };
     let shapes = contents.trunk.infer(image).unwrap_or_default();
     // Validation has seen that the trunk gives a map.
-    let output = contents.trunk.outputs.first().and_then(|&value| shapes.get(value as usize));
-    let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
-    [image, Shape::Map { height, width, channels: output.map_or(0, Shape::channels) }]
+    let map = contents.trunk.outputs.first().and_then(|&value| shapes.get(value as usize));
+    [image, map.copied().unwrap_or(image)]
 }

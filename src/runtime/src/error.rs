@@ -25,6 +25,14 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// The bundle's method has no such stage.
+    #[error("{method} has no stage `{stage}`")]
+    Stage {
+        /// Of the bundle.
+        method: &'static str,
+        /// The stage asked for.
+        stage: &'static str,
+    },
     /// The threads could not be started.
     #[error("cannot start threads: {0}")]
     Threads(String),

@@ -1,6 +1,8 @@
-//! The head: pooled RoIs to class probabilities and box deltas.
+//! The head: features of RoIs to class scores and box deltas.
 
-use frcnn_bundle::{Contents, Graph, Op};
+use std::borrow::Cow;
+
+use frcnn_bundle::{Contents, Gemm, Graph, Op, Regions, Shape};
 use frcnn_core::{Roi, ShapeError};
 use frcnn_kernels::{KOrder, Step, roi_pool_into, roi_pool_linear_into};
 use tract_core::internal::*;
@@ -21,7 +23,7 @@ const POOLED_ROWS: usize = 4096;
 /// What the head gives for `R` RoIs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeadOutput {
-    /// `[R, K + 1]`, each row a distribution over the classes.
+    /// `[R, K + 1]`: scores as the manifest says what they are, probabilities or margins.
     pub cls_prob: Vec<f32>,
     /// `[R, 4 (K + 1)]`: tx, ty, tw, th of each class.
     pub bbox_pred: Vec<f32>,
@@ -45,66 +47,82 @@ pub(crate) struct Head {
     /// Of the whole head, or of what comes after `first`.
     plan: Plan,
     first: Option<PooledLinear>,
-    /// `[P, P, C]` of one RoI.
-    pooled: [usize; 3],
+    /// `[P, P, C]` of one RoI, or `[features]` where it is pooled to several levels.
+    input: TVec<usize>,
+    /// The levels that RoIs are pooled to; none where they are not pooled.
+    levels: Vec<[usize; 2]>,
 }
 
 /// What the head reads.
 #[derive(Clone, Copy)]
-pub(crate) enum Regions<'a> {
-    /// RoIs of feature maps, one for each level.
+pub(crate) enum HeadInput<'a> {
+    /// RoIs of feature maps, one for each level of the image pyramid.
     Maps(&'a [FeatureMap], &'a [Roi]),
-    /// `[R, P, P, C]`, pooled already.
-    Pooled(&'a [f32]),
+    /// `[R, ...]`, pooled already or not to be pooled.
+    Features(&'a [f32]),
 }
 
 impl Head {
-    pub(crate) fn new(channels: usize, workshop: &Workshop) -> Result<Head, Error> {
+    pub(crate) fn new(region: Shape, workshop: &Workshop) -> Result<Head, Error> {
         let workshop = workshop.with_own_tensors();
         let contents = &workshop.network.contents;
-        let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
-        let (graph, pooled) = (&contents.head, [height, width, channels]);
+        let graph = &contents.head;
+        let input = match region {
+            Shape::Map { height, width, channels } => tvec!(height, width, channels),
+            Shape::Flat { features } => tvec!(features),
+        };
         let first = PooledLinear::of(graph);
         let plan = match &first {
             Some(first) => {
                 let rest = &first.rest;
                 plan(rest, &[first.gemm.out_features as usize], &rest.outputs, &workshop)?
             }
-            None => plan(graph, &pooled, &graph.outputs, &workshop)?,
+            None => plan(graph, &input, &graph.outputs, &workshop)?,
         };
-        Ok(Head { workshop, plan, first, pooled })
+        let levels = levels(contents);
+        Ok(Head { workshop, plan, first, input, levels })
     }
 
-    /// Values in one pooled RoI.
+    /// Values that it reads of one RoI.
     pub(crate) fn features(&self) -> usize {
-        self.pooled.iter().product()
+        self.input.iter().product()
     }
 
-    /// Writes the predictions for `regions` to `output`. `after` is called after each step of the work.
+    /// Appends the predictions for `regions` to `output`. `after` is called after each step of the work.
     pub(crate) fn run(
         &self,
-        regions: Regions<'_>,
+        regions: HeadInput<'_>,
         output: &mut HeadOutput,
         after: &mut dyn FnMut(Step),
     ) -> Result<(), Error> {
         let _run = self.workshop.tensors.run();
-        output.cls_prob.clear();
-        output.bbox_pred.clear();
         match &self.first {
             Some(first) => regions.chunks(POOLED_ROWS, self.features()).try_for_each(|regions| {
                 let rows = regions.rows(self.features());
-                let features = first.gemm.out_features as usize;
+                let [features, boxes] = first.out_features();
+                let row = (features + boxes).max(1);
                 let made = self
                     .workshop
                     .tensors
-                    .make(&[rows, features], |out| self.first(first, regions, out, after));
+                    .make(&[rows, features + boxes], |out| self.first(first, regions, out, after));
                 let made = made.map_err(Error::graph("head"))?;
-                for chunk in values("head", &made)?.chunks(CHUNK_ROWS * features.max(1)) {
-                    let rows = chunk.len() / features.max(1);
-                    self.run_plan(&[rows, features], output, |input| {
-                        input.copy_from_slice(chunk);
+                for chunk in values("head", &made)?.chunks(CHUNK_ROWS * row) {
+                    self.run_plan(&[chunk.len() / row, features], output, |input| {
+                        if boxes == 0 {
+                            input.copy_from_slice(chunk);
+                            return Ok(());
+                        }
+                        for (input, made) in input.chunks_exact_mut(features).zip(chunk.chunks_exact(row)) {
+                            // The regressors beside it have none, so the product could not do it.
+                            for (input, made) in input.iter_mut().zip(made) {
+                                *input = if first.relu { made.max(0.0) } else { *made };
+                            }
+                        }
                         Ok(())
                     })?;
+                    for made in chunk.chunks_exact(row) {
+                        output.bbox_pred.extend_from_slice(&made[features..]);
+                    }
                 }
                 after(Step::Multiply);
                 Ok(())
@@ -112,12 +130,10 @@ impl Head {
             None => {
                 let rows = (CHUNK_BYTES / 4 / self.features().max(1)).clamp(64, CHUNK_ROWS);
                 regions.chunks(rows, self.features()).try_for_each(|regions| {
-                    let [height, width, channels] = self.pooled;
-                    let shape = [regions.rows(self.features()), height, width, channels];
-                    self.run_plan(&shape, output, |pooled| {
+                    self.run_plan(&self.shape(regions.rows(self.features())), output, |pooled| {
                         match regions {
-                            Regions::Maps(maps, rois) => self.pool(maps, rois, pooled)?,
-                            Regions::Pooled(features) => pooled.copy_from_slice(features),
+                            HeadInput::Maps(maps, rois) => self.pool(maps, rois, pooled)?,
+                            HeadInput::Features(features) => pooled.copy_from_slice(features),
                         }
                         after(Step::Pool);
                         Ok(())
@@ -133,26 +149,38 @@ impl Head {
     fn first(
         &self,
         first: &PooledLinear,
-        regions: Regions<'_>,
+        regions: HeadInput<'_>,
         out: &mut [f32],
         after: &mut dyn FnMut(Step),
     ) -> TractResult<()> {
-        let (relu, threads) = (first.relu, self.workshop.threads);
-        let bias = self.workshop.bias(first.gemm.bias);
-        let linear = self.workshop.linears.get(first.gemm.weight, threads)?;
+        let threads = self.workshop.threads;
+        let bias = self.bias(first);
+        let (bias, relu) = (bias.as_deref(), first.relu && first.boxes.is_none());
+        let linear = self.workshop.linears.pooled(first, threads)?;
         match regions {
-            Regions::Maps(maps, rois) => {
+            HeadInput::Maps(maps, rois) => {
                 let maps = maps.iter().map(FeatureMap::view).collect::<Result<Vec<_>, Error>>()?;
-                let bins = [self.pooled[0], self.pooled[1]];
+                let bins = &self.levels;
                 self.workshop.with_scratch(|scratch| {
                     roi_pool_linear_into(&maps, rois, bins, linear, bias, relu, threads, scratch, out, after)
                 })?;
             }
-            Regions::Pooled(features) => {
+            HeadInput::Features(features) => {
                 linear.run(features, bias, relu, regions.rows(self.features()), threads, out)?;
             }
         }
         Ok(())
+    }
+
+    /// That of the layer, and of the regressors that it runs with.
+    fn bias(&self, first: &PooledLinear) -> Option<Cow<'_, [f32]>> {
+        let of = |gemm: &Gemm| self.workshop.bias(gemm.bias);
+        let Some(boxes) = &first.boxes else { return of(&first.gemm).map(Cow::Borrowed) };
+        let both = [&first.gemm, boxes].map(|gemm| match of(gemm) {
+            Some(bias) => Cow::Borrowed(bias),
+            None => Cow::Owned(vec![0.0; gemm.out_features as usize]),
+        });
+        Some(Cow::Owned(both.concat()))
     }
 
     /// Appends what the plan makes of an input of `shape`, which `fill` writes.
@@ -164,39 +192,48 @@ impl Head {
     ) -> Result<(), Error> {
         let input = self.workshop.tensors.make(shape, fill).map_err(Error::graph("head"))?;
         let result = self.plan.run(input.into_tvalue())?;
-        let [cls_prob, bbox_pred] = &result[..] else {
-            return Err(ShapeError { what: "head outputs", expected: 2, found: result.len() }.into());
+        // Regressors on pooled features have run before.
+        let (cls_prob, bbox_pred) = match &result[..] {
+            [cls_prob, bbox_pred] => (cls_prob, Some(bbox_pred)),
+            [cls_prob] => (cls_prob, None),
+            _ => return Err(ShapeError { what: "head outputs", expected: 2, found: result.len() }.into()),
         };
         output.cls_prob.extend_from_slice(values("head", cls_prob)?);
-        output.bbox_pred.extend_from_slice(values("head", bbox_pred)?);
+        if let Some(bbox_pred) = bbox_pred {
+            output.bbox_pred.extend_from_slice(values("head", bbox_pred)?);
+        }
         Ok(())
     }
 
     /// Pools each run of RoIs that share a level from that level's map; zeros where there is none.
     pub(crate) fn pool(&self, maps: &[FeatureMap], rois: &[Roi], pooled: &mut [f32]) -> Result<(), Error> {
-        let (bins, features) = ([self.pooled[0], self.pooled[1]], self.features());
+        let features = self.features();
         let mut rest = pooled;
         for run in rois.chunk_by(|a, b| a.level == b.level) {
             let (out, after) = rest.split_at_mut(run.len() * features);
             rest = after;
             match run.first().and_then(|roi| maps.get(usize::from(roi.level))) {
-                Some(map) => roi_pool_into(map.view()?, run, bins, self.workshop.threads, out)?,
+                Some(map) => roi_pool_into(map.view()?, run, &self.levels, self.workshop.threads, out)?,
                 None => out.fill(0.0),
             }
         }
         Ok(())
     }
 
-    /// Runs the head on `[R, P, P, C]` and gives what its named layers made.
+    /// `[R, ...]` of its input.
+    fn shape(&self, rows: usize) -> TVec<usize> {
+        [rows].into_iter().chain(self.input.iter().copied()).collect()
+    }
+
+    /// Runs the head on the features of RoIs and gives what its named layers made.
     pub(crate) fn stages(&self, pooled: &[f32]) -> Result<Vec<Stage>, Error> {
         let graph_error = Error::graph("head");
         let rows = pooled.len() / self.features().max(1);
         let graph = &self.workshop.network.contents.head;
         let named = named_values(graph);
         let outputs: Vec<u32> = named.iter().map(|(_, value)| *value).collect();
-        let plan = plan(graph, &self.pooled, &outputs, &self.workshop)?;
-        let [height, width, channels] = self.pooled;
-        let input = Tensor::from_shape(&[rows, height, width, channels], pooled).map_err(&graph_error)?;
+        let plan = plan(graph, &self.input, &outputs, &self.workshop)?;
+        let input = Tensor::from_shape(&self.shape(rows), pooled).map_err(&graph_error)?;
         let tensors = plan.run(input.into_tvalue())?;
         named
             .into_iter()
@@ -208,42 +245,47 @@ impl Head {
     }
 }
 
-impl<'a> Regions<'a> {
+impl<'a> HeadInput<'a> {
     fn rows(self, features: usize) -> usize {
         match self {
-            Regions::Maps(_, rois) => rois.len(),
-            Regions::Pooled(pooled) => pooled.len() / features.max(1),
+            HeadInput::Maps(_, rois) => rois.len(),
+            HeadInput::Features(pooled) => pooled.len() / features.max(1),
         }
     }
 
-    fn chunks(self, rows: usize, features: usize) -> Box<dyn Iterator<Item = Regions<'a>> + 'a> {
+    fn chunks(self, rows: usize, features: usize) -> Box<dyn Iterator<Item = HeadInput<'a>> + 'a> {
         match self {
-            Regions::Maps(maps, rois) => {
-                Box::new(rois.chunks(rows).map(move |rois| Regions::Maps(maps, rois)))
+            HeadInput::Maps(maps, rois) => {
+                Box::new(rois.chunks(rows).map(move |rois| HeadInput::Maps(maps, rois)))
             }
-            Regions::Pooled(pooled) => Box::new(pooled.chunks(rows * features.max(1)).map(Regions::Pooled)),
+            HeadInput::Features(all) => Box::new(all.chunks(rows * features.max(1)).map(HeadInput::Features)),
         }
     }
 }
 
 /// A plan of some head's graph, whose input is `features` of each RoI.
-fn plan(
-    graph: &Graph,
-    features: &[usize],
-    outputs: &[u32],
-    workshop: &Workshop,
-) -> Result<Plan, Error> {
+fn plan(graph: &Graph, features: &[usize], outputs: &[u32], workshop: &Workshop) -> Result<Plan, Error> {
     let symbols = SymbolScope::default();
     let rois = symbols.sym("R").to_dim();
     let input: Vec<TDim> = [rois].into_iter().chain(features.iter().map(ToDim::to_dim)).collect();
     Plan::new("head", graph, &input, outputs, workshop, symbols)
 }
 
-/// The order in which the layer that reads pooled RoIs sums their features.
-pub(crate) fn pooled_order(contents: &Contents, channels: usize) -> Option<(u32, KOrder)> {
+/// The levels that a bundle pools RoIs to.
+fn levels(contents: &Contents) -> Vec<[usize; 2]> {
+    match &contents.regions {
+        Regions::RoiPooling(pooling) => {
+            pooling.pooled.iter().map(|level| level.map(|p| p as usize)).collect()
+        }
+        Regions::Warp(_) => Vec::new(),
+    }
+}
+
+/// The order in which the layer that reads pooled RoIs, if there is one, sums their features.
+pub(crate) fn pooled_order(contents: &Contents, channels: usize) -> Option<(PooledLinear, KOrder)> {
     let first = PooledLinear::of(&contents.head)?;
-    let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
-    Some((first.gemm.weight, KOrder::ChannelSlabs { bins: height * width, channels }))
+    let bins = levels(contents).iter().map(|[height, width]| height * width).sum();
+    Some((first, if bins > 0 { KOrder::ChannelSlabs { bins, channels } } else { KOrder::Natural }))
 }
 
 /// The values that have a published name, each after the ReLU that follows its layer, then the outputs.

@@ -1,4 +1,4 @@
-//! Runs a trained Fast R-CNN on a CPU.
+//! Runs a trained Fast R-CNN, SPPnet or R-CNN on a CPU.
 //!
 //! A [`Detector`] is opened from a `.frcnn` bundle that `frcnn compile` made. It can be shared between
 //! threads; each thread works in a cheap [`Session`] of its own, which owns the buffers that are reused
@@ -31,8 +31,17 @@
 //! [`Session::detect`] goes all the way; each stage is also a method of its own that hands out its
 //! tensor, which is what conformance tests and debugging need.
 //!
+//! SPPnet is the same with several pooled levels, one behind the other: `[R, B, C]`, where `B` counts the bins of all.
+//! R-CNN runs the trunk on each region, which [`Session::warp`] cuts out of the image:
+//!
+//! ```text
+//! Frame ──preprocess──► ImageBlob ─┐
+//!                                  ├─warp──► [R,S,S,3] ──trunk_of_crops──► [R,Hf,Wf,C] ──head──► margins, bbox_pred
+//! &[BBox] ──project──► &[Roi] ─────┘
+//! ```
+//!
 //! Letters: `H x W` blob, `Hf x Wf` feature map, `C` its channels, `R` RoIs, `P` pooled side, `K` object
-//! classes (class 0 is the background, so there are K + 1 scores).
+//! classes (class 0 is the background, so there are K + 1 scores), `S` the side of R-CNN's input.
 //!
 //! # Which proposals are detected
 //!
@@ -42,6 +51,7 @@
 //! what it detects is clipped to the image.
 #![forbid(unsafe_code)]
 
+mod crops;
 mod detector;
 mod error;
 mod fusion;

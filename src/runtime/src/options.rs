@@ -8,7 +8,7 @@ pub struct Options {
     /// Threads that work on one frame. Default: the physical cores that the process may use. Results are
     /// the same for any number.
     pub threads: Option<usize>,
-    /// A detection's score must be greater than this; at least 0 and below 1.
+    /// A detection's score must be greater than this; at least 0 and below 1, or any number for margins.
     pub score_threshold: Option<f32>,
     /// IoU from which a detection is suppressed by a better one of its class; above 0 and at most 1.
     pub nms_iou: Option<f32>,
@@ -37,10 +37,9 @@ impl Options {
             if ok { Ok(()) } else { Err(Error::Options(problem.to_string())) }
         };
         check((1..=1024).contains(&settings.threads), "threads must be 1 to 1024")?;
-        check(
-            (0.0..1.0).contains(&settings.score_threshold),
-            "score_threshold must be at least 0 and below 1",
-        )?;
+        if let Err(range) = manifest.scores.check_threshold(settings.score_threshold) {
+            return Err(Error::Options(format!("score_threshold must be {range}")));
+        }
         check(settings.nms_iou > 0.0 && settings.nms_iou <= 1.0, "nms_iou must be above 0 and at most 1")?;
         check(
             (1..=MAX_DETECTIONS).contains(&settings.max_detections),

@@ -1,4 +1,4 @@
-//! The fully connected layer that reads pooled RoIs, taken out of the head's graph to run as one with RoI pooling.
+//! The fully connected layers that read pooled RoIs, taken out of the head's graph to run as one with RoI pooling.
 
 use frcnn_bundle::{Gemm, Graph, Op};
 
@@ -9,41 +9,86 @@ pub(crate) struct PooledLinear {
     pub(crate) gemm: Gemm,
     /// Whether a ReLU follows it.
     pub(crate) relu: bool,
-    /// The layers after it, whose input is what it gives.
+    /// SPPnet's and R-CNN's box regressors, which read the same features; the head gives what they give.
+    pub(crate) boxes: Option<Gemm>,
+    /// The layers after it, whose input is what it gives. Outputs are the head's, without the boxes where they are above.
     pub(crate) rest: Graph,
 }
 
 impl PooledLinear {
-    /// None when the head does something else with pooled RoIs: convolutions, or two layers that both read them.
+    /// None when the head does something else with pooled RoIs: convolutions, or two hidden layers that both read them.
     pub(crate) fn of(head: &Graph) -> Option<PooledLinear> {
-        let flatten = only_reader(head, 0)?;
-        if head.layers.get(flatten)?.op != Op::Flatten {
+        // Bins of several levels are a row already.
+        let flatten = only_reader(head, 0).filter(|&reader| is(head, reader, &Op::Flatten));
+        let row = flatten.map_or(0, |flatten| flatten + 1);
+        if head.outputs.contains(&(row as u32)) {
             return None;
         }
-        let linear = only_reader(head, flatten + 1)?;
-        let Op::Gemm(gemm) = &head.layers.get(linear)?.op else { return None };
-        let relu = only_reader(head, linear + 1)
-            .filter(|&reader| head.layers.get(reader).is_some_and(|layer| layer.op == Op::Relu));
-        let end = relu.unwrap_or(linear);
-        let rest = without(head, &[Some(flatten), Some(linear), relu], end)?;
-        Some(PooledLinear { gemm: gemm.clone(), relu: relu.is_some(), rest })
+        let (linear, regressors) = match readers(head, row)[..] {
+            [linear] => (linear, None),
+            [a, b] if is_boxes(head, b) && is_hidden(head, a) => (a, Some(b)),
+            [a, b] if is_boxes(head, a) && is_hidden(head, b) => (b, Some(a)),
+            _ => return None,
+        };
+        let boxes = match regressors {
+            Some(regressors) => Some(gemm(head, regressors)?.clone()),
+            None => None,
+        };
+        let relu = only_reader(head, linear + 1).filter(|&reader| is(head, reader, &Op::Relu));
+        let outputs = if boxes.is_some() { &head.outputs[..1] } else { &head.outputs[..] };
+        let rest =
+            without(head, &[flatten, Some(linear), regressors, relu], relu.unwrap_or(linear), outputs)?;
+        Some(PooledLinear { gemm: gemm(head, linear)?.clone(), relu: relu.is_some(), boxes, rest })
+    }
+
+    /// Features that the layer, and the regressors with it, make.
+    pub(crate) fn out_features(&self) -> [usize; 2] {
+        let boxes = self.boxes.as_ref().map_or(0, |boxes| boxes.out_features);
+        [self.gemm.out_features, boxes].map(|features| features as usize)
     }
 }
 
-/// The one layer that reads a value, once, if it is no output.
-fn only_reader(graph: &Graph, value: usize) -> Option<usize> {
-    let reads = |inputs: &[u32]| inputs.iter().filter(|&&input| input as usize == value).count();
-    let mut readers = graph.layers.iter().enumerate().filter(|(_, layer)| reads(&layer.inputs) > 0);
-    match (readers.next(), readers.next()) {
-        (Some((position, layer)), None) if reads(&layer.inputs) == 1 && reads(&graph.outputs) == 0 => {
-            Some(position)
-        }
+fn is(graph: &Graph, position: usize, op: &Op) -> bool {
+    graph.layers.get(position).is_some_and(|layer| layer.op == *op)
+}
+
+fn gemm(graph: &Graph, position: usize) -> Option<&Gemm> {
+    match &graph.layers.get(position)?.op {
+        Op::Gemm(gemm) => Some(gemm),
         _ => None,
     }
 }
 
-/// `graph` without the layers at `gone`, its input being what layer `end` gave.
-fn without(graph: &Graph, gone: &[Option<usize>], end: usize) -> Option<Graph> {
+/// Whether layer `position` gives the box deltas, and to nobody else.
+fn is_boxes(graph: &Graph, position: usize) -> bool {
+    let value = position as u32 + 1;
+    gemm(graph, position).is_some()
+        && graph.outputs.get(1) == Some(&value)
+        && readers(graph, position + 1).is_empty()
+}
+
+/// Whether other layers read what layer `position` gives.
+fn is_hidden(graph: &Graph, position: usize) -> bool {
+    !graph.outputs.contains(&(position as u32 + 1))
+}
+
+/// The layers that read a value, one of them twice if it reads it twice.
+fn readers(graph: &Graph, value: usize) -> Vec<usize> {
+    let layers = graph.layers.iter().enumerate();
+    let reads = layers.flat_map(|(position, layer)| layer.inputs.iter().map(move |&input| (position, input)));
+    reads.filter(|&(_, input)| input as usize == value).map(|(position, _)| position).collect()
+}
+
+/// The one layer that reads a value, once, if it is no output.
+fn only_reader(graph: &Graph, value: usize) -> Option<usize> {
+    match readers(graph, value)[..] {
+        [reader] if !graph.outputs.contains(&(value as u32)) => Some(reader),
+        _ => None,
+    }
+}
+
+/// The part of `graph` that gives `outputs`, without the layers at `gone`, its input being what layer `end` gave.
+fn without(graph: &Graph, gone: &[Option<usize>], end: usize, outputs: &[u32]) -> Option<Graph> {
     let mut renamed = vec![None; graph.layers.len() + 1];
     renamed[end + 1] = Some(0);
     let mut layers = Vec::new();
@@ -57,7 +102,7 @@ fn without(graph: &Graph, gone: &[Option<usize>], end: usize) -> Option<Graph> {
             renamed[position + 1] = Some(layers.len() as u32);
         }
     }
-    Some(Graph { outputs: rename(&renamed, &graph.outputs)?, layers })
+    Some(Graph { outputs: rename(&renamed, outputs)?, layers })
 }
 
 #[cfg(test)]
@@ -102,9 +147,36 @@ mod tests {
     }
 
     #[test]
+    fn regressors_on_the_same_features_go_with_it() {
+        let row = graph(&[(gemm(9), &[0]), (gemm(7), &[0]), (Op::Relu, &[2]), (gemm(8), &[3])], &[4, 1]);
+        let map = graph(
+            &[(Op::Flatten, &[0]), (gemm(7), &[1]), (Op::Relu, &[2]), (gemm(9), &[1]), (gemm(8), &[3])],
+            &[5, 4],
+        );
+        for head in [row, map] {
+            let found = PooledLinear::of(&head).unwrap();
+            assert_eq!((found.gemm.weight, found.relu), (7, true));
+            assert_eq!(found.boxes.as_ref().map(|boxes| boxes.weight), Some(9));
+            assert_eq!(found.out_features(), [4, 4]);
+            assert_eq!(found.rest, graph(&[(gemm(8), &[0])], &[1]));
+        }
+    }
+
+    #[test]
+    fn a_row_needs_no_flattening() {
+        let head = graph(&[(gemm(7), &[0]), (Op::Relu, &[1]), (gemm(8), &[2]), (gemm(9), &[2])], &[3, 4]);
+        let found = PooledLinear::of(&head).unwrap();
+        assert_eq!((found.gemm.weight, found.relu), (7, true));
+        assert_eq!(found.rest, graph(&[(gemm(8), &[0]), (gemm(9), &[0])], &[1, 2]));
+    }
+
+    #[test]
     fn other_heads_are_left_alone() {
-        let two_readers = graph(&[(Op::Flatten, &[0]), (gemm(7), &[1]), (gemm(8), &[1])], &[2, 3]);
-        assert_eq!(PooledLinear::of(&two_readers), None);
+        let two_hidden = graph(
+            &[(Op::Flatten, &[0]), (gemm(7), &[1]), (gemm(8), &[1]), (gemm(9), &[2]), (gemm(9), &[3])],
+            &[4, 5],
+        );
+        assert_eq!(PooledLinear::of(&two_hidden), None);
         let pooled_twice = graph(&[(Op::Flatten, &[0]), (gemm(7), &[1]), (Op::Relu, &[0])], &[2, 3]);
         assert_eq!(PooledLinear::of(&pooled_twice), None);
         let average = graph(&[(Op::GlobalAveragePool, &[0]), (gemm(7), &[1]), (gemm(8), &[2])], &[2, 3]);

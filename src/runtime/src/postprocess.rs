@@ -36,8 +36,8 @@ impl Postprocessor {
                     continue;
                 }
                 let row = row as usize;
-                let score = output.cls_prob.get(row * scores + class_id).copied().unwrap_or(0.0);
-                if score > settings.score_threshold
+                if let Some(&score) = output.cls_prob.get(row * scores + class_id)
+                    && score > settings.score_threshold
                     && let Some(&delta) = output
                         .bbox_pred
                         .get((row * scores + class_id) * 4..)

@@ -52,6 +52,11 @@ impl Preprocessor {
     /// Makes the blob of `frame` for the scale at which the short side has `short_side` pixels.
     pub(crate) fn run(&mut self, frame: &Frame, manifest: &Manifest, short_side: u32, blob: &mut ImageBlob) {
         let scale = im_scale(frame.height(), frame.width(), short_side, manifest.max_long_side);
+        self.run_scaled(frame, &manifest.pixel_means_bgr, scale, blob);
+    }
+
+    /// Makes the blob of `frame` with `scale` blob pixels to a pixel.
+    pub(crate) fn run_scaled(&mut self, frame: &Frame, means: &[f32; 3], scale: f64, blob: &mut ImageBlob) {
         let (height, width) = blob_size(frame.height(), frame.width(), scale);
         blob.im_scale = scale;
         (blob.height, blob.width) = (height, width);
@@ -64,7 +69,7 @@ impl Preprocessor {
         }
         for (y, out) in blob.data.chunks_exact_mut(width * 3).enumerate() {
             let tap = tap(y, scale, frame.height() as usize);
-            self.resize_rows(frame, &manifest.pixel_means_bgr, tap);
+            self.resize_rows(frame, means, tap);
             let [low, high] = &self.rows;
             for ((out, low), high) in out.iter_mut().zip(&low.data).zip(&high.data) {
                 *out = low * (1.0 - tap.weight) + high * tap.weight;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use frcnn_core::{BBox, Roi, ShapeError, project_rois};
+use frcnn_bundle::{Method, Regions, Warp};
+use frcnn_core::{BBox, Roi, ShapeError, project_rois, window_rois};
 use frcnn_kernels::Step;
 use frcnn_proposals::{Proposals, Propose};
 
+use crate::crops::{self, Part};
 use crate::detector::Model;
-use crate::head::Regions;
+use crate::head::HeadInput;
 use crate::postprocess::Postprocessor;
 use crate::preprocess::Preprocessor;
 use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob, Stage};
@@ -19,6 +21,8 @@ pub struct Session {
     preprocessor: Preprocessor,
     blobs: Vec<ImageBlob>,
     rois: ProjectedRois,
+    /// R-CNN's, of some regions.
+    features: Vec<f32>,
     output: HeadOutput,
     postprocessor: Postprocessor,
     timings: Timings,
@@ -29,11 +33,11 @@ pub struct Session {
 pub struct Timings {
     /// Image to blobs.
     pub preprocess: Duration,
-    /// Blobs to feature maps.
+    /// Blobs, or R-CNN's crops, to feature maps.
     pub trunk: Duration,
-    /// Projection, deduplication and pooling of RoIs.
+    /// Projection, deduplication and pooling of RoIs, or their warping in R-CNN.
     pub roi_pool: Duration,
-    /// Pooled RoIs to predictions.
+    /// Features of RoIs to predictions.
     pub head: Duration,
     /// Predictions to detections.
     pub postprocess: Duration,
@@ -46,7 +50,7 @@ impl Timings {
     }
 }
 
-/// The distinct RoIs of a list of boxes.
+/// The distinct RoIs of a list of boxes: in cells of feature maps, or R-CNN's windows in pixels of the image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProjectedRois {
     /// Distinct, in ascending order, so those of one pyramid level lie together.
@@ -60,14 +64,21 @@ impl ProjectedRois {
         &mut self,
         proposals: &[BBox],
         blobs: &[ImageBlob],
-        spatial_scale: f32,
+        regions: &Regions,
         width_offset: f32,
     ) -> Result<(), Error> {
-        let scales: Vec<f64> = blobs.iter().map(|blob| blob.im_scale).collect();
         self.rois.resize(proposals.len(), Roi::default());
         self.index.resize(proposals.len(), 0);
         let (rois, index) = (&mut self.rois, &mut self.index);
-        let distinct = project_rois(proposals, &scales, spatial_scale, width_offset, rois, index)?;
+        let distinct = match regions {
+            Regions::RoiPooling(pooling) => {
+                let scales: Vec<f64> = blobs.iter().map(|blob| blob.im_scale).collect();
+                project_rois(proposals, &scales, pooling.spatial_scale, width_offset, rois, index)?
+            }
+            Regions::Warp(warp) => {
+                window_rois(proposals, warp.side, warp.context, width_offset, rois, index)?
+            }
+        };
         self.rois.truncate(distinct);
         Ok(())
     }
@@ -80,6 +91,7 @@ impl Session {
             preprocessor: Preprocessor::default(),
             blobs: Vec::new(),
             rois: ProjectedRois::default(),
+            features: Vec::new(),
             output: HeadOutput::default(),
             postprocessor: Postprocessor::default(),
             timings: Timings::default(),
@@ -128,26 +140,40 @@ impl Session {
         model.lay_out()?;
         let mut clock = Clock::start();
 
-        self.blobs.resize_with(manifest.scales.len(), ImageBlob::default);
-        for (blob, &short_side) in self.blobs.iter_mut().zip(&manifest.scales) {
-            self.preprocessor.run(frame, manifest, short_side, blob);
-        }
+        let mut blobs = std::mem::take(&mut self.blobs);
+        self.preprocess_into(frame, &mut blobs);
+        self.blobs = blobs;
         self.timings = Timings { preprocess: clock.lap(), ..Timings::default() };
 
-        let maps: Result<Vec<FeatureMap>, Error> =
-            self.blobs.iter().map(|blob| model.trunk.run(blob)).collect();
-        let maps = maps?;
-        self.timings.trunk = clock.lap();
-
-        let spatial_scale = contents.roi_pooling.spatial_scale;
-        self.rois.project(proposals, &self.blobs, spatial_scale, manifest.box_width_offset)?;
-        self.timings.roi_pool = clock.lap();
-
-        let timings = &mut self.timings;
-        model.head.run(Regions::Maps(&maps, &self.rois.rois), &mut self.output, &mut |step| match step {
-            Step::Pool => timings.roi_pool += clock.lap(),
-            Step::Multiply => timings.head += clock.lap(),
-        })?;
+        self.output.cls_prob.clear();
+        self.output.bbox_pred.clear();
+        match (&contents.regions, &self.blobs[..]) {
+            (Regions::Warp(warp), [image]) => {
+                self.rois.project(proposals, &self.blobs, &contents.regions, manifest.box_width_offset)?;
+                self.timings.roi_pool = clock.lap();
+                let (timings, features, output) = (&mut self.timings, &mut self.features, &mut self.output);
+                crops::predict(&model, *warp, image, &self.rois.rois, features, output, &mut |part| {
+                    *match part {
+                        Part::Warp => &mut timings.roi_pool,
+                        Part::Trunk => &mut timings.trunk,
+                        Part::Head => &mut timings.head,
+                    } += clock.lap();
+                })?;
+            }
+            (regions, blobs) => {
+                let maps: Result<Vec<FeatureMap>, Error> =
+                    blobs.iter().map(|blob| model.trunk.run(blob)).collect();
+                let maps = maps?;
+                self.timings.trunk = clock.lap();
+                self.rois.project(proposals, blobs, regions, manifest.box_width_offset)?;
+                self.timings.roi_pool = clock.lap();
+                let (timings, input) = (&mut self.timings, HeadInput::Maps(&maps, &self.rois.rois));
+                model.head.run(input, &mut self.output, &mut |step| match step {
+                    Step::Pool => timings.roi_pool += clock.lap(),
+                    Step::Multiply => timings.head += clock.lap(),
+                })?;
+            }
+        }
 
         let size = (frame.width(), frame.height());
         let (index, settings) = (&self.rois.index, &model.settings);
@@ -161,15 +187,27 @@ impl Session {
         &self.timings
     }
 
-    /// Stage `data`: the frame's blob at each of the manifest's scales.
+    /// Stage `data`: the frame's blob at each of the manifest's scales; of R-CNN one, of the frame's own size.
     pub fn preprocess(&mut self, frame: &Frame) -> Vec<ImageBlob> {
-        let manifest = &self.model.contents().manifest;
-        let blob = |&short_side: &u32| {
-            let mut blob = ImageBlob::default();
-            self.preprocessor.run(frame, manifest, short_side, &mut blob);
-            blob
+        let mut blobs = Vec::new();
+        self.preprocess_into(frame, &mut blobs);
+        blobs
+    }
+
+    fn preprocess_into(&mut self, frame: &Frame, blobs: &mut Vec<ImageBlob>) {
+        let contents = self.model.contents();
+        let manifest = &contents.manifest;
+        let count = match contents.regions {
+            Regions::RoiPooling(_) => manifest.scales.len(),
+            Regions::Warp(_) => 1,
         };
-        manifest.scales.iter().map(blob).collect()
+        blobs.resize_with(count, ImageBlob::default);
+        for (blob, &short_side) in blobs.iter_mut().zip(&manifest.scales) {
+            match contents.regions {
+                Regions::RoiPooling(_) => self.preprocessor.run(frame, manifest, short_side, blob),
+                Regions::Warp(_) => self.preprocessor.run_scaled(frame, &manifest.pixel_means_bgr, 1.0, blob),
+            }
+        }
     }
 
     /// Stage `conv`: the trunk's feature map of a blob.
@@ -180,47 +218,74 @@ impl Session {
         self.model.in_pool(|| self.model.trunk.run(blob))
     }
 
-    /// Stage `rois`: the boxes as distinct RoIs on the feature maps of `blobs`.
+    /// Stage `rois`: the boxes as distinct RoIs on the feature maps of `blobs`, or as R-CNN's windows of the image.
     ///
     /// # Errors
     /// None that a caller can cause.
     pub fn project(&self, proposals: &[BBox], blobs: &[ImageBlob]) -> Result<ProjectedRois, Error> {
         let contents = self.model.contents();
         let mut rois = ProjectedRois::default();
-        let (scale, offset) = (contents.roi_pooling.spatial_scale, contents.manifest.box_width_offset);
-        rois.project(proposals, blobs, scale, offset)?;
+        rois.project(proposals, blobs, &contents.regions, contents.manifest.box_width_offset)?;
         Ok(rois)
     }
 
-    /// Stage `pool5`: `[R, P, P, C]`, each RoI pooled from the map of its level.
+    /// Stage `pool5`: each RoI pooled from the map of its level, `[R, P, P, C]`; of SPPnet `[R, B, C]`, the bins of
+    /// all levels.
     ///
     /// # Errors
-    /// A map has not the channels that the trunk gives. An RoI of a level that has no map pools zeros.
+    /// A map has not the channels that the trunk gives, or the bundle is an R-CNN. An RoI of a level that has no map
+    /// pools zeros.
     pub fn roi_pool(&self, maps: &[FeatureMap], rois: &[Roi]) -> Result<Vec<f32>, Error> {
+        if self.model.contents().method() == Method::RCnn {
+            return Err(self.no_stage("roi_pool"));
+        }
         let mut pooled = vec![0.0; rois.len() * self.model.head.features()];
         self.model.in_pool(|| self.model.head.pool(maps, rois, &mut pooled))?;
         Ok(pooled)
     }
 
-    /// Stages `cls_prob` and `bbox_pred` of `[R, P, P, C]` pooled features.
+    /// Stage `crops` of an R-CNN: the windows that [`project`](Session::project) gives, cut out of `image` and resized to
+    /// `[R, S, S, 3]`.
     ///
     /// # Errors
-    /// `pooled` is not a whole number of RoIs.
-    pub fn head(&mut self, pooled: &[f32]) -> Result<HeadOutput, Error> {
-        self.check_pooled(pooled)?;
+    /// The bundle is no R-CNN.
+    pub fn warp(&self, image: &ImageBlob, windows: &[Roi]) -> Result<Vec<f32>, Error> {
+        let warp = self.warp_of("warp")?;
+        let side = warp.side as usize;
+        let mut crops = vec![0.0; windows.len() * side * side * 3];
+        self.model.in_pool(|| crops::cut(image, windows, warp, self.model.settings.threads, &mut crops))?;
+        Ok(crops)
+    }
+
+    /// The trunk's maps of an R-CNN's crops, `[R, Hf, Wf, C]`.
+    ///
+    /// # Errors
+    /// `crops` is not a whole number of them, or the bundle is no R-CNN.
+    pub fn trunk_of_crops(&self, crops: &[f32]) -> Result<Vec<f32>, Error> {
+        let warp = self.warp_of("trunk_of_crops")?;
+        self.model.in_pool(|| crops::maps(&self.model, warp, crops))
+    }
+
+    /// Stages `cls_prob` and `bbox_pred` of the features of RoIs: pooled, or the maps of an R-CNN's crops.
+    ///
+    /// # Errors
+    /// `features` are not of a whole number of RoIs.
+    pub fn head(&mut self, features: &[f32]) -> Result<HeadOutput, Error> {
+        self.check_features(features)?;
         let mut output = HeadOutput::default();
-        self.model.in_pool(|| self.model.head.run(Regions::Pooled(pooled), &mut output, &mut |_| {}))?;
+        let input = HeadInput::Features(features);
+        self.model.in_pool(|| self.model.head.run(input, &mut output, &mut |_| {}))?;
         Ok(output)
     }
 
-    /// Every named layer of the head on `[R, P, P, C]` pooled features: `fc6`, `fc7`, `cls_score`,
-    /// `bbox_pred`, `cls_prob`. For looking inside; [`head`](Session::head) is quicker.
+    /// Every named layer of the head on the features of RoIs: `fc6`, `fc7`, `cls_score`, `bbox_pred`, `cls_prob`. For
+    /// looking inside; [`head`](Session::head) is quicker.
     ///
     /// # Errors
-    /// `pooled` is not a whole number of RoIs.
-    pub fn head_stages(&self, pooled: &[f32]) -> Result<Vec<Stage>, Error> {
-        self.check_pooled(pooled)?;
-        self.model.in_pool(|| self.model.head.stages(pooled))
+    /// `features` are not of a whole number of RoIs.
+    pub fn head_stages(&self, features: &[f32]) -> Result<Vec<Stage>, Error> {
+        self.check_features(features)?;
+        self.model.in_pool(|| self.model.head.stages(features))
     }
 
     /// The last stage: predictions to detections in an image of `width` x `height` pixels. `index` is
@@ -237,11 +302,22 @@ impl Session {
         self.postprocessor.run(proposals, index, output, (width, height), manifest, settings)
     }
 
-    /// Whether `pooled` is a whole number of RoIs.
-    fn check_pooled(&self, pooled: &[f32]) -> Result<(), Error> {
-        let features = self.model.head.features();
-        let whole = pooled.len() / features.max(1) * features;
-        Ok(ShapeError::check("pooled features", whole, pooled.len())?)
+    /// Whether `features` are of a whole number of RoIs.
+    fn check_features(&self, features: &[f32]) -> Result<(), Error> {
+        let each = self.model.head.features();
+        let whole = features.len() / each.max(1) * each;
+        Ok(ShapeError::check("features of RoIs", whole, features.len())?)
+    }
+
+    fn warp_of(&self, stage: &'static str) -> Result<Warp, Error> {
+        match self.model.contents().regions {
+            Regions::Warp(warp) => Ok(warp),
+            Regions::RoiPooling(_) => Err(self.no_stage(stage)),
+        }
+    }
+
+    fn no_stage(&self, stage: &'static str) -> Error {
+        Error::Stage { method: self.model.contents().method().name(), stage }
     }
 }
 

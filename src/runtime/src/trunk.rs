@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use frcnn_bundle::Shape;
+use frcnn_bundle::{Regions, Shape};
 use frcnn_core::ShapeError;
 use tract_core::internal::*;
 
@@ -79,18 +79,30 @@ impl Trunk {
     pub(crate) fn run(&self, blob: &ImageBlob) -> Result<FeatureMap, Error> {
         let expected = blob.height.saturating_mul(blob.width).saturating_mul(3);
         ShapeError::check("image blob", expected, blob.data.len())?;
-        let plan = self.plan([blob.height, blob.width])?;
-        let _run = self.workshop.tensors.run();
-        let input = self.workshop.tensors.make(&[1, blob.height, blob.width, 3], |values| {
+        let tensor = self.run_batch(1, [blob.height, blob.width], |values| {
             values.copy_from_slice(&blob.data);
             Ok(())
-        });
-        let output = plan.run(input.map_err(Error::graph("trunk"))?.into_tvalue())?;
-        let tensor = output.into_iter().next().unwrap_or_else(|| Tensor::default().into_tvalue());
+        })?;
         let &[_, height, width, channels] = tensor.shape() else {
             return Err(ShapeError { what: "feature map's rank", expected: 4, found: tensor.rank() }.into());
         };
         Ok(FeatureMap { tensor, height, width, channels })
+    }
+
+    /// The maps, `[N, Hf, Wf, C]`, of `batch` blobs of one size, which `fill` writes as `[N, H, W, 3]`.
+    pub(crate) fn run_batch(
+        &self,
+        batch: usize,
+        size: [usize; 2],
+        fill: impl FnOnce(&mut [f32]) -> TractResult<()>,
+    ) -> Result<TValue, Error> {
+        let plan = self.plan(size)?;
+        let _run = self.workshop.tensors.run();
+        let [height, width] = size;
+        let input =
+            self.workshop.tensors.make(&[batch, height, width, 3], fill).map_err(Error::graph("trunk"))?;
+        let output = plan.run(input.into_tvalue())?;
+        Ok(output.into_iter().next().unwrap_or_else(|| Tensor::default().into_tvalue()))
     }
 
     fn plan(&self, size: [usize; 2]) -> Result<Plan, Error> {
@@ -114,8 +126,13 @@ impl Trunk {
             let layer = graph.layers.get(position).map_or("", |l| &l.name);
             Error::BlobSize { height, width, problem: format!("layer `{layer}`: {problem}") }
         })?;
-        let input = [1.to_dim(), height.to_dim(), width.to_dim(), 3.to_dim()];
         let symbols = SymbolScope::default();
+        let batch = match self.workshop.network.contents.regions {
+            Regions::RoiPooling(_) => 1.to_dim(),
+            // The last crops of an image are fewer than those before.
+            Regions::Warp(_) => symbols.sym("N").to_dim(),
+        };
+        let input = [batch, height.to_dim(), width.to_dim(), 3.to_dim()];
         Plan::new("trunk", graph, &input, &graph.outputs, &self.workshop, symbols)
     }
 }

@@ -1,9 +1,13 @@
-//! The published Fast R-CNN networks, untrained, as ONNX: to train from, to measure, and to test on at full size.
+//! The published networks, untrained, as ONNX: to train from, to measure, and to test on at full size. As Fast R-CNN:
 //!
 //! ```text
 //! data [1,3,H,W] ─▶ trunk ─▶ MaxRoiPool pool5 ─▶ fc6 ─▶ fc7 ─┬▶ cls_score ─▶ cls_prob [R,K+1]
 //! rois [R,5] ───────────────────┘                            └▶ bbox_pred [R,4(K+1)]
 //! ```
+//!
+//! As SPPnet, RoIs are pooled to 6x6, 3x3, 2x2 and 1x1 bins, side by side; scores are margins of linear SVMs on fc7, and
+//! `bbox_pred` reads the pooled features. As R-CNN, the network is a classifier of images of one size, and SVMs on fc7 and
+//! regressors on pool5 lie in a file of their own.
 //!
 //! Layers and initializers carry the published names (`conv5_3`, `fc6.weight`). Weights are drawn by He's rule from a
 //! seed, so that on a photo activations stay of order 1 from conv1 to fc7 and scores differ from RoI to RoI. Dropout does
@@ -20,10 +24,10 @@ mod weights;
 use std::fmt;
 use std::str::FromStr;
 
-use frcnn_bundle::Manifest;
+use frcnn_bundle::{Manifest, Scores};
 use frcnn_onnx::pb::ModelProto;
 
-use net::Net;
+use net::{Blob, Crop, Head, Net};
 
 /// The most object classes that [`new_model`] accepts: every network then stays below ONNX's 2 GiB.
 pub const MAX_CLASSES: u32 = 10_000;
@@ -106,16 +110,96 @@ pub struct NewModel {
 /// # Errors
 /// [`ArchError::Classes`] when `classes` is 0 or above [`MAX_CLASSES`].
 pub fn new_model(arch: Arch, classes: u32, seed: u64) -> Result<NewModel, ArchError> {
-    if !(1..=MAX_CLASSES).contains(&classes) {
-        return Err(ArchError::Classes { classes });
-    }
+    check(classes)?;
     let (mut net, data) = Net::new(arch.name(), seed);
-    let (conv, head) = match arch {
-        Arch::Vgg16 => (vgg16::trunk(&mut net, data), vgg16::HEAD),
-        Arch::VggCnnM1024 => (vgg_cnn_m_1024::trunk(&mut net, data), vgg_cnn_m_1024::HEAD),
-        Arch::CaffeNet => (caffenet::trunk(&mut net, data), caffenet::HEAD),
-        Arch::SqueezeNet => (squeezenet::trunk(&mut net, data), squeezenet::HEAD),
+    let conv = arch.trunk(&mut net, data);
+    let manifest = manifest(arch, classes);
+    Ok(NewModel { onnx: net.head(&conv, &arch.head(), classes as usize), manifest })
+}
+
+/// The same as an SPPnet: the manifest has the published five scales.
+///
+/// # Errors
+/// As [`new_model`].
+pub fn new_sppnet(arch: Arch, classes: u32, seed: u64) -> Result<NewModel, ArchError> {
+    check(classes)?;
+    let (mut net, data) = Net::new(arch.name(), seed);
+    let conv = arch.trunk(&mut net, data);
+    let manifest =
+        Manifest { scales: SCALES.to_vec(), max_long_side: 2000, ..margins(manifest(arch, classes)) };
+    Ok(NewModel { onnx: net.pyramid_head(&conv, &arch.head(), &LEVELS, classes as usize), manifest })
+}
+
+/// An R-CNN and what goes beside it.
+#[derive(Debug)]
+pub struct NewRcnn {
+    /// The classifier, for `classifier.onnx`.
+    pub onnx: ModelProto,
+    /// SVMs and box regressors, for `svm.safetensors`.
+    pub svm: Vec<u8>,
+    /// For `manifest.json`.
+    pub manifest: Manifest,
+}
+
+/// The same as an R-CNN.
+///
+/// # Errors
+/// As [`new_model`].
+pub fn new_rcnn(arch: Arch, classes: u32, seed: u64) -> Result<NewRcnn, ArchError> {
+    check(classes)?;
+    let crop = arch.crop();
+    let (mut net, data) = Net::classifier(arch.name(), &crop, seed);
+    let conv = match arch {
+        Arch::CaffeNet => caffenet::classifier_trunk(&mut net, data),
+        _ => arch.trunk(&mut net, data),
     };
-    let manifest = Manifest { name: arch.to_string(), ..Manifest::new(classes::class_names(classes)) };
-    Ok(NewModel { onnx: net.head(&conv, &head, classes as usize), manifest })
+    let (onnx, svm) = net.classifier_head(&conv, &arch.head(), &crop, classes as usize);
+    Ok(NewRcnn { onnx, svm, manifest: margins(manifest(arch, classes)) })
+}
+
+/// The levels of SPPnet's pyramid: 50 bins.
+const LEVELS: [usize; 4] = [6, 3, 2, 1];
+/// SPPnet's scales.
+const SCALES: [u32; 5] = [480, 576, 688, 864, 1200];
+
+fn check(classes: u32) -> Result<(), ArchError> {
+    if (1..=MAX_CLASSES).contains(&classes) { Ok(()) } else { Err(ArchError::Classes { classes }) }
+}
+
+fn manifest(arch: Arch, classes: u32) -> Manifest {
+    Manifest { name: arch.to_string(), ..Manifest::new(classes::class_names(classes)) }
+}
+
+fn margins(manifest: Manifest) -> Manifest {
+    let scores = Scores::Margins;
+    Manifest { scores, score_threshold: scores.default_threshold(), ..manifest }
+}
+
+impl Arch {
+    fn trunk(self, net: &mut Net, data: Blob) -> Blob {
+        match self {
+            Arch::Vgg16 => vgg16::trunk(net, data),
+            Arch::VggCnnM1024 => vgg_cnn_m_1024::trunk(net, data),
+            Arch::CaffeNet => caffenet::trunk(net, data),
+            Arch::SqueezeNet => squeezenet::trunk(net, data),
+        }
+    }
+
+    fn head(self) -> Head {
+        match self {
+            Arch::Vgg16 => vgg16::HEAD,
+            Arch::VggCnnM1024 => vgg_cnn_m_1024::HEAD,
+            Arch::CaffeNet => caffenet::HEAD,
+            Arch::SqueezeNet => squeezenet::HEAD,
+        }
+    }
+
+    fn crop(self) -> Crop {
+        match self {
+            Arch::Vgg16 => vgg16::CROP,
+            Arch::VggCnnM1024 => vgg_cnn_m_1024::CROP,
+            Arch::CaffeNet => caffenet::CROP,
+            Arch::SqueezeNet => squeezenet::CROP,
+        }
+    }
 }

@@ -3,6 +3,8 @@
 use frcnn_onnx::pb::ModelProto;
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 
+use safetensors::tensor::{Dtype, TensorView};
+
 use super::weights::Weights;
 
 /// Root mean square of mean-subtracted pixels (about +-128), roughly. The first convolution divides by it, so that
@@ -11,6 +13,9 @@ const PIXEL_RMS: f32 = 60.0;
 
 const DATA: &str = "data";
 const BIAS_STD: f32 = 0.01;
+/// Of hidden features, of which there are hundreds or thousands, and of pooled ones, of which there are ten times more.
+const SVM_STD: f32 = 0.01;
+const REGRESSOR_STD: f32 = 0.0001;
 
 /// A tensor of the graph: the output of the layer of that name.
 #[derive(Debug)]
@@ -54,7 +59,22 @@ pub(super) struct Head {
     pub(super) fc7: usize,
 }
 
-/// A Fast R-CNN under construction.
+/// What R-CNN's network reads, and how its map is pooled, in place of RoI pooling, to the same size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crop {
+    /// Pixels.
+    pub(super) side: usize,
+    /// Kernel and stride of the last max pooling.
+    pub(super) pool: (usize, usize),
+}
+
+/// Pooled features, as a row.
+struct Row<'a> {
+    name: &'a str,
+    features: usize,
+}
+
+/// A network under construction.
 #[derive(Debug)]
 pub(super) struct Net {
     onnx: OnnxWriter,
@@ -67,6 +87,14 @@ impl Net {
         let mut onnx = OnnxWriter::new(&format!("fast_rcnn_{name}"));
         onnx.input(DATA, &[Dim::Size(1), Dim::Size(3), Dim::Symbol("H"), Dim::Symbol("W")]);
         onnx.input("rois", &[Dim::Symbol("R"), Dim::Size(5)]);
+        (Self { onnx, weights: Weights::new(seed) }, Blob { name: DATA.to_owned(), channels: 3 })
+    }
+
+    /// A graph that reads images of one size.
+    pub(super) fn classifier(name: &str, crop: &Crop, seed: u64) -> (Self, Blob) {
+        let mut onnx = OnnxWriter::new(&format!("classifier_{name}"));
+        let side = Dim::Size(crop.side as i64);
+        onnx.input(DATA, &[Dim::Symbol("N"), Dim::Size(3), side, side]);
         (Self { onnx, weights: Weights::new(seed) }, Blob { name: DATA.to_owned(), channels: 3 })
     }
 
@@ -137,30 +165,113 @@ impl Net {
 
     /// RoI pooling, the hidden layers and the two outputs: the rest of every Fast R-CNN.
     pub(super) fn head(mut self, conv: &Blob, head: &Head, classes: usize) -> ModelProto {
-        let Head { pooled, stride, fc6, fc7 } = *head;
-        self.onnx.node(
-            "MaxRoiPool",
-            "pool5",
-            &[&conv.name, "rois"],
-            [
-                attr::ints("pooled_shape", &[pooled as i64; 2]),
-                attr::float("spatial_scale", 1.0 / stride as f32),
-            ],
-        );
-        self.onnx.node("Flatten", "pool5_flat", &["pool5"], [attr::int("axis", 1)]);
-        let features = conv.channels * pooled * pooled;
-        self.fc("pool5_flat", "fc6", [fc6, features], he(features));
-        let hidden = self.relu("fc6");
-        self.fc(&hidden, "fc7", [fc7, fc6], he(fc6));
-        let hidden = self.relu("fc7");
+        let features = self.roi_pool("pool5", conv, head, head.pooled);
+        let hidden = self.hidden_layers(&Row { name: "pool5_flat", features }, head);
 
         let scores = classes + 1;
-        self.fc(&hidden, "cls_score", [scores, fc7], 0.01);
+        self.fc(&hidden, "cls_score", [scores, head.fc7], 0.01);
         self.onnx.node("Softmax", "cls_prob", &["cls_score"], [attr::int("axis", 1)]);
-        self.fc(&hidden, "bbox_pred", [4 * scores, fc7], 0.001);
-        self.onnx.output("cls_prob", &[Dim::Symbol("R"), Dim::Size(scores as i64)]);
+        self.fc(&hidden, "bbox_pred", [4 * scores, head.fc7], 0.001);
+        self.outputs("cls_prob", scores)
+    }
+
+    /// The rest of an SPPnet: RoI pooling at several levels, the hidden layers, linear SVMs on them, and box regressors on
+    /// the pooled features.
+    pub(super) fn pyramid_head(
+        mut self,
+        conv: &Blob,
+        head: &Head,
+        levels: &[usize],
+        classes: usize,
+    ) -> ModelProto {
+        let (mut features, mut rows) = (0, Vec::new());
+        for &pooled in levels {
+            let name = format!("pool5_{pooled}x{pooled}");
+            features += self.roi_pool(&name, conv, head, pooled);
+            rows.push(name + "_flat");
+        }
+        let names: Vec<&str> = rows.iter().map(String::as_str).collect();
+        self.onnx.node("Concat", "pool5", &names, [attr::int("axis", 1)]);
+        let row = Row { name: "pool5", features };
+        let hidden = self.hidden_layers(&row, head);
+
+        let scores = classes + 1;
+        self.fc_of_objects(&hidden, "cls_score", [scores, head.fc7], 1, SVM_STD);
+        self.fc_of_objects(row.name, "bbox_pred", [4 * scores, features], 4, REGRESSOR_STD);
+        self.outputs("cls_score", scores)
+    }
+
+    /// The rest of R-CNN's classifier, and what is trained on its features: the model, and SVMs and regressors as a
+    /// safetensors file.
+    pub(super) fn classifier_head(
+        mut self,
+        conv: &Blob,
+        head: &Head,
+        crop: &Crop,
+        classes: usize,
+    ) -> (ModelProto, Vec<u8>) {
+        let (kernel, stride) = crop.pool;
+        let pool5 = self.max_pool(conv, "pool5", kernel, stride, 0);
+        self.onnx.node("Flatten", "pool5_flat", &[&pool5.name], [attr::int("axis", 1)]);
+        let features = pool5.channels * head.pooled * head.pooled;
+        let hidden = self.hidden_layers(&Row { name: "pool5_flat", features }, head);
+        let scores = classes + 1;
+        self.fc(&hidden, "fc8", [scores, head.fc7], 0.01);
+        self.onnx.node("Softmax", "prob", &["fc8"], [attr::int("axis", 1)]);
+        self.onnx.output("prob", &[Dim::Symbol("N"), Dim::Size(scores as i64)]);
+
+        let mut tensors = Vec::new();
+        for (name, [rows, columns], std) in
+            [("svm", [classes, head.fc7], SVM_STD), ("bbox", [4 * classes, features], REGRESSOR_STD)]
+        {
+            tensors.push((
+                format!("{name}.weight"),
+                vec![rows, columns],
+                self.weights.normal(std, rows * columns),
+            ));
+            tensors.push((format!("{name}.bias"), vec![rows], self.weights.normal(BIAS_STD, rows)));
+        }
+        (self.onnx.finish(), safetensors_of(&tensors))
+    }
+
+    /// Pools RoIs to `pooled` x `pooled` and flattens them to the blob `NAME_flat`; gives its features.
+    fn roi_pool(&mut self, name: &str, conv: &Blob, head: &Head, pooled: usize) -> usize {
+        let spatial_scale = 1.0 / head.stride as f32;
+        self.onnx.node(
+            "MaxRoiPool",
+            name,
+            &[&conv.name, "rois"],
+            [attr::ints("pooled_shape", &[pooled as i64; 2]), attr::float("spatial_scale", spatial_scale)],
+        );
+        self.onnx.node("Flatten", &format!("{name}_flat"), &[name], [attr::int("axis", 1)]);
+        conv.channels * pooled * pooled
+    }
+
+    /// fc6 and fc7; gives the blob behind them.
+    fn hidden_layers(&mut self, row: &Row, head: &Head) -> String {
+        self.fc(row.name, "fc6", [head.fc6, row.features], he(row.features));
+        let hidden = self.relu("fc6");
+        self.fc(&hidden, "fc7", [head.fc7, head.fc6], he(head.fc6));
+        self.relu("fc7")
+    }
+
+    fn outputs(mut self, scores_name: &str, scores: usize) -> ModelProto {
+        self.onnx.output(scores_name, &[Dim::Symbol("R"), Dim::Size(scores as i64)]);
         self.onnx.output("bbox_pred", &[Dim::Symbol("R"), Dim::Size(4 * scores as i64)]);
         self.onnx.finish()
+    }
+
+    /// A layer whose first `background` outputs are zero: linear SVMs have none for the background.
+    fn fc_of_objects(&mut self, bottom: &str, name: &str, dims: [usize; 2], background: usize, std: f32) {
+        let names = [format!("{name}.weight"), format!("{name}.bias")];
+        for (name, dims, std) in [(&names[0], &dims[..], std), (&names[1], &dims[..1], BIAS_STD)] {
+            let mut bytes = self.weights.normal(std, dims.iter().product());
+            let row = bytes.len() / dims[0];
+            bytes[..background * row].fill(0);
+            let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
+            self.onnx.initializer(tensor::f32_bytes(name, &dims, bytes));
+        }
+        self.onnx.node("Gemm", name, &[bottom, &names[0], &names[1]], [attr::int("transB", 1)]);
     }
 
     fn fc(&mut self, bottom: &str, name: &str, dims: [usize; 2], std: f32) {
@@ -189,4 +300,14 @@ impl Net {
 /// He's standard deviation: a layer followed by a ReLU keeps the mean square of what it reads.
 fn he(fan_in: usize) -> f32 {
     (2.0 / fan_in as f32).sqrt()
+}
+
+/// F32 tensors by name, as a safetensors file.
+fn safetensors_of(tensors: &[(String, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+    let views = tensors.iter().filter_map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).ok()?;
+        Some((name.as_str(), view))
+    });
+    // Four names, all different, of tensors whose lengths are right.
+    safetensors::serialize(views, None).unwrap_or_default()
 }

@@ -3,9 +3,12 @@
 //! A fire module squeezes the channels with a 1x1 convolution, expands them with 1x1 and 3x3 side by side, and stacks
 //! the two results.
 
-use super::net::{Blob, Conv, Head, Net};
+use super::net::{Blob, Conv, Crop, Head, Net};
 
 pub(super) const HEAD: Head = Head { pooled: 6, stride: 8, fc6: 512, fc7: 512 };
+
+/// 27 x 27 cells become as many bins as RoI pooling makes.
+pub(super) const CROP: Crop = Crop { side: 227, pool: (7, 4) };
 
 pub(super) fn trunk(net: &mut Net, data: Blob) -> Blob {
     let mut top = net.conv(&data, "conv1", Conv { stride: 2, ..Conv::new(96, 7) });

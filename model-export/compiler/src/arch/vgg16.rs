@@ -1,8 +1,10 @@
 //! VGG16, the paper's network L: thirteen 3x3 convolutions, four 2x2 pools, stride 16.
 
-use super::net::{Blob, Conv, Head, Net};
+use super::net::{Blob, Conv, Crop, Head, Net};
 
 pub(super) const HEAD: Head = Head { pooled: 7, stride: 16, fc6: 4096, fc7: 4096 };
+
+pub(super) const CROP: Crop = Crop { side: 224, pool: (2, 2) };
 
 pub(super) fn trunk(net: &mut Net, data: Blob) -> Blob {
     let mut top = data;

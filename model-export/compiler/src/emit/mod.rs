@@ -6,7 +6,7 @@
 //! Conv   [Kh, Kw, Ci/g, Co]    ──►   Conv [Co, Ci/g, Kh, Kw]
 //! Gemm   [in, out]             ──►   Gemm [out, in], transB; columns of (y, x, c) become columns of (c, y, x)
 //! Affine x * scale + shift     ──►   BatchNormalization of mean 0, variance 1 and epsilon 0
-//! RoI pooling                  ──►   MaxRoiPool
+//! RoI pooling                  ──►   MaxRoiPool; of several levels each, Flatten and Concat
 //! ```
 //!
 //! Every other layer has an ONNX operator of the same name and attributes. Compiling what was emitted gives the same
@@ -17,7 +17,9 @@
 mod names;
 mod order;
 
-use frcnn_bundle::{Bundle, Conv, Gemm, Graph, Layer, Op, Pool, SectionId, Shape, nominal_size};
+use frcnn_bundle::{
+    Bundle, Conv, Gemm, Graph, Layer, Op, Pool, Regions, RoiPooling, SectionId, Shape, nominal_size,
+};
 use frcnn_onnx::pb::{AttributeProto, ModelProto};
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 
@@ -28,7 +30,7 @@ const DATA: &str = "data";
 const ROIS: &str = "rois";
 const OUTPUTS: [&str; 2] = ["cls_prob", "bbox_pred"];
 
-/// A layer that ONNX, channels first, has no word for. No bundle that this crate compiles has one.
+/// A layer that ONNX, channels first, has no word for. Of what this crate compiles, only an R-CNN has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("layer `{layer}` cannot be written as ONNX: {problem}")]
 pub struct EmitError {
@@ -46,9 +48,15 @@ pub struct EmitError {
 ///
 /// # Errors
 /// A row that was flattened from a map is joined, normalised by a softmax or given out before a fully connected layer
-/// has read it: its values lie in another order in ONNX.
+/// has read it: its values lie in another order in ONNX. Or the bundle is an R-CNN, whose regions are cut out of the image
+/// before the network.
 pub fn emit_onnx(bundle: &Bundle) -> Result<ModelProto, EmitError> {
     let contents = bundle.contents();
+    let Regions::RoiPooling(pooling) = &contents.regions else {
+        let problem =
+            "it is a region that R-CNN cuts out of the image, for which ONNX has no operator".to_string();
+        return Err(EmitError { layer: DATA.to_string(), problem });
+    };
     let scores = contents.manifest.classes.len() as i64;
     let mut onnx = OnnxWriter::new("fast_rcnn");
     onnx.input(DATA, &[Dim::Size(1), Dim::Size(3), Dim::Symbol("H"), Dim::Symbol("W")]);
@@ -56,27 +64,15 @@ pub fn emit_onnx(bundle: &Bundle) -> Result<ModelProto, EmitError> {
     let mut emitter =
         Emitter { bundle, onnx, names: Names::reserving(&[DATA, ROIS, OUTPUTS[0], OUTPUTS[1]]) };
 
-    let (height, width) = nominal_size(&contents.manifest);
+    let (height, width) = nominal_size(contents);
     let image = Value { name: DATA.to_string(), order: Order::AsOnDevice };
     let trunk = &contents.trunk;
     let (values, shapes) = emitter.graph(trunk, image, Shape::Map { height, width, channels: 3 }, &[])?;
     let map = trunk.outputs.first().map_or(0, |&value| value as usize);
-
-    let [height, width] = contents.roi_pooling.pooled.map(|p| p as usize);
-    let pool5 = emitter.names.unique("pool5");
-    emitter.onnx.node(
-        "MaxRoiPool",
-        &pool5,
-        &[values.get(map).map_or(DATA, |value| &value.name), ROIS],
-        [
-            attr::ints("pooled_shape", &[height as i64, width as i64]),
-            attr::float("spatial_scale", contents.roi_pooling.spatial_scale),
-        ],
-    );
-
-    let regions = Shape::Map { height, width, channels: shapes.get(map).map_or(0, Shape::channels) };
-    let head = &contents.head;
-    let pool5 = Value { name: pool5, order: Order::AsOnDevice };
+    let map_name = values.get(map).map_or(DATA, |value| &value.name);
+    let map = shapes.get(map).copied().unwrap_or(Shape::Flat { features: 0 });
+    let pool5 = emitter.roi_pooling(pooling, map_name, map.channels());
+    let (head, regions) = (&contents.head, contents.region_shape(map));
     let (values, _) = emitter.graph(head, pool5, regions, &OUTPUTS)?;
     for ((&value, name), columns) in head.outputs.iter().zip(OUTPUTS).zip([scores, 4 * scores]) {
         if values.get(value as usize).is_none_or(|value| value.order != Order::AsOnDevice) {
@@ -100,6 +96,37 @@ struct Emitter<'a> {
 }
 
 impl Emitter<'_> {
+    /// Adds RoI pooling of a map of so many channels; gives what the head reads.
+    fn roi_pooling(&mut self, pooling: &RoiPooling, map: &str, channels: usize) -> Value {
+        if let [level] = pooling.pooled[..] {
+            let name = self.roi_pool("pool5", map, level, pooling.spatial_scale);
+            return Value { name, order: Order::AsOnDevice };
+        }
+        let (mut rows, mut maps) = (Vec::new(), Vec::new());
+        for &[height, width] in &pooling.pooled {
+            let name = format!("pool5_{height}x{width}");
+            let level = self.roi_pool(&name, map, [height, width], pooling.spatial_scale);
+            let row = self.names.unique(&format!("{name}_flat"));
+            self.onnx.node("Flatten", &row, &[&level], [attr::int("axis", 1)]);
+            rows.push(row);
+            maps.push([height as usize, width as usize, channels]);
+        }
+        let name = self.names.unique("pool5");
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        self.onnx.node("Concat", &name, &rows, [attr::int("axis", 1)]);
+        Value { name, order: Order::ChannelsFirst(maps.into()) }
+    }
+
+    fn roi_pool(&mut self, name: &str, map: &str, [height, width]: [u32; 2], spatial_scale: f32) -> String {
+        let name = self.names.unique(name);
+        let attributes = [
+            attr::ints("pooled_shape", &[height.into(), width.into()]),
+            attr::float("spatial_scale", spatial_scale),
+        ];
+        self.onnx.node("MaxRoiPool", &name, &[map, ROIS], attributes);
+        name
+    }
+
     /// Adds a graph's layers; gives its values and their shapes. Its outputs get the names `outputs`.
     fn graph(
         &mut self,
@@ -122,8 +149,11 @@ impl Emitter<'_> {
             let read: Vec<&Value> =
                 layer.inputs.iter().filter_map(|&value| values.get(value as usize)).collect();
             let shape = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
-            let order =
-                Order::after(layer, &read.iter().map(|value| value.order).collect::<Vec<_>>(), shape)?;
+            let order = Order::after(
+                layer,
+                &read.iter().map(|value| value.order.clone()).collect::<Vec<_>>(),
+                shape,
+            )?;
             self.layer(layer, &name, &read);
             values.push(Value { name, order });
         }
@@ -132,7 +162,7 @@ impl Emitter<'_> {
 
     fn layer(&mut self, layer: &Layer, name: &str, read: &[&Value]) {
         let mut inputs: Vec<String> = read.iter().map(|value| value.name.clone()).collect();
-        let order = read.first().map_or(Order::AsOnDevice, |value| value.order);
+        let order = read.first().map_or(&Order::AsOnDevice, |value| &value.order);
         let mut attributes = Vec::new();
         let op_type = match &layer.op {
             Op::Conv(conv) => {
@@ -219,7 +249,7 @@ impl Emitter<'_> {
         [weight].into_iter().chain(self.bias(layer, conv.bias)).collect()
     }
 
-    fn gemm_weights(&mut self, layer: &str, gemm: &Gemm, order: Order) -> Vec<String> {
+    fn gemm_weights(&mut self, layer: &str, gemm: &Gemm, order: &Order) -> Vec<String> {
         let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
         let weight = gemm_weight(&self.bundle.weights_as_f32(gemm.weight), rows, columns, order);
         let weight = self.constant(layer, "weight", &[columns, rows], &weight);

@@ -4,13 +4,24 @@ use frcnn_bundle::{Conv, Op, Pool};
 use tract_onnx::prelude::Tensor;
 
 use super::attributes::pads;
-use super::{Attributes, Computed, Input, Kind, Lowering};
+use super::{Attributes, Computed, Input, Kind, Lowering, Order};
 use crate::constants::{floats, integers};
 use crate::error::Problem;
+
+/// What may stand between several levels of RoI pooling and the row that they are joined to.
+const AFTER_LEVELS: [&str; 7] = ["Flatten", "Reshape", "Squeeze", "Concat", "Identity", "Dropout", "Cast"];
 
 impl Lowering<'_> {
     /// Lowers a node of which at least one input is computed.
     pub(super) fn layer(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+        let reads_level =
+            inputs.iter().filter_map(Input::computed).any(|input| matches!(input.kind, Kind::Level { .. }));
+        if reads_level && !AFTER_LEVELS.contains(&&*at.0.op_type) {
+            return Err(at.problem(
+                "it reads one of several levels of RoI pooling; supported is to flatten each and to join all of them \
+                 along axis 1, as SPPnet does",
+            ));
+        }
         match &*at.0.op_type {
             "Conv" => self.conv(at, inputs),
             "MaxPool" => {
@@ -192,11 +203,13 @@ impl Lowering<'_> {
         let channels = all.iter().map(|input| input.kind.channels()).sum();
         let kind = match all.first().map(|input| input.kind) {
             Some(Kind::Map { size, .. }) if [1, -3].contains(&axis) => Kind::Map { size, channels },
+            Some(Kind::Level { .. }) => return self.join_levels(at, &all, axis),
             Some(Kind::Flat { .. }) if [1, -1].contains(&axis) => {
-                if all.iter().any(|input| matches!(input.kind, Kind::Flat { map: Some(_), .. })) {
+                if all.iter().any(|input| !matches!(input.kind, Kind::Flat { order: Order::AsOnDevice, .. }))
+                {
                     return Err(at.problem("it joins flattened maps; join the maps before flattening"));
                 }
-                Kind::Flat { features: channels, map: None }
+                Kind::Flat { features: channels, order: Order::AsOnDevice }
             }
             _ => {
                 return Err(
@@ -207,11 +220,43 @@ impl Lowering<'_> {
         Ok(self.push(at, Op::Concat, &all, kind))
     }
 
+    /// All levels of RoI pooling, flattened, become the row that the device has from the beginning.
+    fn join_levels(&mut self, at: Attributes, all: &[Computed], axis: i64) -> Result<Computed, Problem> {
+        let mut seen = vec![false; self.level_count];
+        let mut levels = Vec::new();
+        for input in all {
+            let Kind::Level { level, map, flat: true } = input.kind else {
+                return Err(
+                    at.problem("it joins levels of RoI pooling that are not flattened, or others with them")
+                );
+            };
+            if seen.get_mut(level).is_none_or(|seen| std::mem::replace(seen, true)) {
+                return Err(at.problem("it joins a level of RoI pooling twice"));
+            }
+            levels.push(map);
+        }
+        if levels.len() != self.level_count || ![1, -1].contains(&axis) {
+            return Err(at.problem(format!(
+                "it joins {} of {} levels of RoI pooling along axis {axis}, not all of them along axis 1",
+                levels.len(),
+                self.level_count
+            )));
+        }
+        if !self.levels.is_empty() && self.levels != levels {
+            return Err(
+                at.problem("it joins the levels of RoI pooling in another order than a node before it")
+            );
+        }
+        let features = levels.iter().map(|map| map.iter().product::<usize>()).sum();
+        self.levels = levels;
+        Ok(Computed { value: 0, kind: Kind::Flat { features, order: Order::Levels }, sole: false })
+    }
+
     fn softmax(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
         let input = computed(at, inputs)?;
         // Before opset 13 the default axis was 1; for a row of features both mean the same.
         match input.kind {
-            Kind::Flat { map: None, .. } if [1, -1].contains(&at.int("axis", -1)) => {
+            Kind::Flat { order: Order::AsOnDevice, .. } if [1, -1].contains(&at.int("axis", -1)) => {
                 Ok(self.push(at, Op::Softmax, &[input], input.kind))
             }
             _ => Err(at.problem("only softmax over each RoI's scores ([R, K+1], axis 1) is supported")),

@@ -4,7 +4,7 @@ use frcnn_bundle::{Affine, Gemm, Op, SectionId};
 use tract_onnx::prelude::Tensor;
 
 use super::layers::{computed, constant};
-use super::{Attributes, Computed, Input, Kind, Lowering};
+use super::{Attributes, Computed, Input, Kind, Lowering, Order};
 use crate::constants::floats;
 use crate::error::Problem;
 
@@ -46,7 +46,7 @@ impl Lowering<'_> {
         transposed: bool,
     ) -> Result<Computed, Problem> {
         let input = computed(at, inputs)?;
-        let Kind::Flat { features, map } = input.kind else {
+        let Kind::Flat { features, order } = input.kind else {
             return Err(at.problem("it reads a map; flatten it first"));
         };
         let &[rows, columns] = weight.shape() else {
@@ -57,11 +57,16 @@ impl Lowering<'_> {
             return Err(at.problem(format!("it reads {in_features} features and is given {features}")));
         }
         let data = floats(weight).ok_or_else(|| at.problem("its weight is not numbers"))?;
-        let data = to_rows_in(&data, in_features, out_features, transposed, map);
+        let data = to_rows_in(&data, in_features, out_features, transposed, self.maps(&order));
         let weight = self.weights.add(String::new(), &[in_features, out_features], data);
         let gemm =
             Gemm { in_features: in_features as u32, out_features: out_features as u32, weight, bias: None };
-        Ok(self.push(at, Op::Gemm(gemm), &[input], Kind::Flat { features: out_features, map: None }))
+        Ok(self.push(
+            at,
+            Op::Gemm(gemm),
+            &[input],
+            Kind::Flat { features: out_features, order: Order::AsOnDevice },
+        ))
     }
 
     pub(super) fn batch_normalization(
@@ -189,6 +194,15 @@ impl Lowering<'_> {
         self.weights.add(String::new(), &[channels], new)
     }
 
+    /// The maps whose features make up a row, if ONNX has their channels first.
+    fn maps<'o>(&'o self, order: &'o Order) -> &'o [[usize; 3]] {
+        match order {
+            Order::AsOnDevice => &[],
+            Order::Map(map) => std::slice::from_ref(map),
+            Order::Levels => &self.levels,
+        }
+    }
+
     /// A constant as one value for each channel (or feature) of `input`, in the device's order.
     fn per_channel(&self, at: Attributes, constant: &Tensor, input: Computed) -> Result<Vec<f32>, Problem> {
         let values = floats(constant).ok_or_else(|| at.problem("a constant of it is not numbers"))?;
@@ -205,7 +219,16 @@ impl Lowering<'_> {
         let axis = shape.len().checked_sub(channel_axis_from_end);
         match axis.and_then(|axis| shape.get(axis)) {
             Some(&size) if size == channels && values.len() == channels => Ok(match input.kind {
-                Kind::Flat { map: Some(map), .. } => to_channels_last(&values, map),
+                Kind::Flat { order, .. } => {
+                    let mut values = values;
+                    let mut rest = &mut values[..];
+                    for map in self.maps(&order) {
+                        let Some(level) = rest.split_off_mut(..map.iter().product()) else { break };
+                        let last = to_channels_last(level, *map);
+                        level.copy_from_slice(&last);
+                    }
+                    values
+                }
                 _ => values,
             }),
             _ => Err(at.problem(format!("a constant of shape {shape:?} does not fit {channels} channels"))),
@@ -213,21 +236,26 @@ impl Lowering<'_> {
     }
 }
 
-/// A fully connected weight as `[in, out]`, its rows in channels-last order where they stand for a map.
+/// A fully connected weight as `[in, out]`, its rows in channels-last order where they stand for `maps`.
 fn to_rows_in(
     data: &[f32],
     in_features: usize,
     out_features: usize,
     transposed: bool,
-    map: Option<[usize; 3]>,
+    maps: &[[usize; 3]],
 ) -> Vec<f32> {
-    let place = |row: usize| match map {
-        // Row of (c, y, x) becomes row of (y, x, c).
-        Some([height, width, channels]) => {
-            let (c, pixel) = (row / (height * width), row % (height * width));
-            pixel * channels + c
+    // Row of (c, y, x) becomes row of (y, x, c).
+    let place = |row: usize| {
+        let mut first = 0;
+        for [height, width, channels] in maps {
+            let (pixels, features) = (height * width, height * width * channels);
+            if row < first + features {
+                let (c, pixel) = ((row - first) / pixels, (row - first) % pixels);
+                return first + pixel * channels + c;
+            }
+            first += features;
         }
-        None => row,
+        row
     };
     let mut out = vec![0.0; data.len()];
     if !transposed {

@@ -4,6 +4,9 @@
 //! A value is followed as what it is on the device, not as ONNX's NCHW tensor: a map, channels last, or a
 //! row of features. A row that was flattened from a map remembers the map's size, because ONNX flattens
 //! channels first: the fully connected layer that reads it gets its weights' rows permuted instead.
+//!
+//! Several RoI poolings (SPPnet's levels) are one value on the device, a row of all their bins. In ONNX each is flattened,
+//! and all are joined: those nodes become nothing but the order of the levels, which is that of the `Concat`.
 
 mod attributes;
 mod layers;
@@ -43,9 +46,30 @@ pub(crate) struct Computed {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     /// `size` is `[H, W]` where it does not depend on the image.
-    Map { size: Option<[usize; 2]>, channels: usize },
-    /// `map` is the `[H, W, C]` that the row was flattened from, if its order matters.
-    Flat { features: usize, map: Option<[usize; 3]> },
+    Map {
+        size: Option<[usize; 2]>,
+        channels: usize,
+    },
+    Flat {
+        features: usize,
+        order: Order,
+    },
+    /// Not a value yet: one of several levels of RoI pooling, in the order in which the head is given them, `[H, W, C]`.
+    Level {
+        level: usize,
+        map: [usize; 3],
+        flat: bool,
+    },
+}
+
+/// How ONNX orders the features of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    AsOnDevice,
+    /// Those of a map `[H, W, C]`, channels first.
+    Map([usize; 3]),
+    /// Those of each of [`Lowering::levels`], channels first, level after level.
+    Levels,
 }
 
 impl Kind {
@@ -53,6 +77,8 @@ impl Kind {
         match self {
             Kind::Map { channels, .. } => channels,
             Kind::Flat { features, .. } => features,
+            Kind::Level { map: [height, width, channels], flat: true, .. } => height * width * channels,
+            Kind::Level { map: [.., channels], flat: false, .. } => channels,
         }
     }
 }
@@ -77,6 +103,10 @@ pub(crate) struct Lowering<'a> {
     /// The leading dimension of ONNX's shapes: 1, or 0 for any number of RoIs.
     batch: i64,
     graph: Graph,
+    /// The levels of RoI pooling, `[H, W, C]`, in the order in which they were joined; empty before, or with one level.
+    levels: Vec<[usize; 3]>,
+    /// How many levels there are.
+    level_count: usize,
     /// For each layer of the graph, the ONNX names that a user may know it by.
     known_as: Vec<Vec<String>>,
     pub(crate) weights: Weights,
@@ -87,6 +117,8 @@ pub(crate) struct Lowered {
     pub(crate) graph: Graph,
     pub(crate) outputs: Vec<Computed>,
     pub(crate) known_as: Vec<Vec<String>>,
+    /// Levels of RoI pooling in the order of the input's features, if there are several.
+    pub(crate) levels: Vec<[usize; 3]>,
 }
 
 impl<'a> Lowering<'a> {
@@ -108,16 +140,18 @@ impl<'a> Lowering<'a> {
             values: HashMap::new(),
             batch: 1,
             graph: Graph::default(),
+            levels: Vec::new(),
+            level_count: 0,
             known_as: Vec::new(),
             weights: Weights::default(),
         }
     }
 
-    /// Lowers `nodes`, which compute `outputs` from `input`.
+    /// Lowers `nodes`, which compute `outputs` from `inputs`: one, or the levels of RoI pooling.
     pub(crate) fn graph(
         &mut self,
         nodes: &[&'a NodeProto],
-        input: (&'a str, Kind),
+        inputs: &[(&'a str, Kind)],
         batch: i64,
         outputs: &[&'a str],
     ) -> Result<Lowered, Problem> {
@@ -125,7 +159,10 @@ impl<'a> Lowering<'a> {
         self.graph = Graph::default();
         self.known_as.clear();
         self.values.clear();
-        self.values.insert(input.0, Computed { value: 0, kind: input.1, sole: false });
+        self.levels.clear();
+        self.level_count = inputs.len();
+        let values = inputs.iter().map(|&(name, kind)| (name, Computed { value: 0, kind, sole: false }));
+        self.values.extend(values);
         for node in nodes {
             self.node(node)?;
         }
@@ -133,7 +170,13 @@ impl<'a> Lowering<'a> {
             outputs.iter().map(|name| self.output(name)).collect::<Result<_, _>>()?;
         self.graph.outputs = outputs.iter().map(|o| o.value).collect();
         let (graph, known_as) = (std::mem::take(&mut self.graph), std::mem::take(&mut self.known_as));
-        Ok(Lowered { graph, outputs, known_as })
+        Ok(Lowered { graph, outputs, known_as, levels: self.levels.clone() })
+    }
+
+    /// The name that ONNX has for a value of the graph that was lowered last, of the last node that makes it.
+    pub(crate) fn name_of(&self, value: u32, nodes: &[&'a NodeProto]) -> Option<&'a str> {
+        let names = nodes.iter().rev().flat_map(|node| &node.output).map(String::as_str);
+        names.into_iter().find(|name| self.values.get(name).is_some_and(|computed| computed.value == value))
     }
 
     fn output(&self, name: &str) -> Result<Computed, Problem> {

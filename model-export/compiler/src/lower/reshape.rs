@@ -6,7 +6,7 @@ use frcnn_bundle::Op;
 use tract_onnx::prelude::tensor1;
 
 use super::layers::{computed, constant};
-use super::{Attributes, Computed, Input, Kind, Lowering};
+use super::{Attributes, Computed, Input, Kind, Lowering, Order};
 use crate::constants::integers;
 use crate::error::Problem;
 
@@ -20,7 +20,10 @@ impl<'a> Lowering<'a> {
                 let [height, width] = size.unwrap_or([0, 0]);
                 vec![self.batch, channels as i64, height as i64, width as i64]
             }
-            Kind::Flat { features, .. } => vec![self.batch, features as i64],
+            Kind::Level { map: [height, width, channels], flat: false, .. } => {
+                vec![self.batch, channels as i64, height as i64, width as i64]
+            }
+            Kind::Flat { .. } | Kind::Level { .. } => vec![self.batch, input.kind.channels() as i64],
         };
         let rank = dims.len() as i64;
         let end = |name, default| {
@@ -38,7 +41,8 @@ impl<'a> Lowering<'a> {
         let input = computed(at, inputs)?;
         match (input.kind, at.int("axis", 1)) {
             (Kind::Flat { .. }, 1 | -1) => Ok(input),
-            (Kind::Map { .. }, 1 | -3) => self.flatten_map(at, input),
+            (Kind::Level { flat: true, .. }, 1 | -1) => Ok(input),
+            (Kind::Map { .. } | Kind::Level { .. }, 1 | -3) => self.flatten_map(at, input),
             (_, axis) => Err(at.problem(format!("axis {axis} is not supported, only 1"))),
         }
     }
@@ -54,6 +58,7 @@ impl<'a> Lowering<'a> {
             Kind::Map { size: None, .. } => {
                 return Err(at.problem("a map whose size depends on the image cannot be reshaped"));
             }
+            Kind::Level { map, .. } => map.iter().product(),
             Kind::Flat { features, .. } => features,
         };
         // [R, F]: R may be -1, 0, or a number that the exporter saw; F may be -1 or must be right.
@@ -75,6 +80,7 @@ impl<'a> Lowering<'a> {
         axes.sort_unstable();
         match input.kind {
             Kind::Map { size: Some([1, 1]), .. } if axes == [2, 3] => self.flatten_pixel(at, input),
+            Kind::Level { map: [1, 1, _], flat: false, .. } if axes == [2, 3] => self.flatten_map(at, input),
             _ => Err(at.problem("only the rows and columns (axes 2, 3) of a 1 x 1 map can be squeezed")),
         }
     }
@@ -83,9 +89,12 @@ impl<'a> Lowering<'a> {
         match input.kind {
             Kind::Map { size: Some([1, 1]), .. } => self.flatten_pixel(at, input),
             Kind::Map { size: Some([height, width]), channels } => {
-                let kind =
-                    Kind::Flat { features: height * width * channels, map: Some([height, width, channels]) };
+                let map = [height, width, channels];
+                let kind = Kind::Flat { features: map.iter().product(), order: Order::Map(map) };
                 Ok(self.push(at, Op::Flatten, &[input], kind))
+            }
+            Kind::Level { level, map, .. } => {
+                Ok(Computed { kind: Kind::Level { level, map, flat: true }, ..input })
             }
             _ => Err(at.problem("a map whose size depends on the image cannot be flattened")),
         }
@@ -94,6 +103,6 @@ impl<'a> Lowering<'a> {
     /// A 1 x 1 map and the row of its channels are in the same order either way.
     pub(super) fn flatten_pixel(&mut self, at: Attributes, input: Computed) -> Result<Computed, Problem> {
         let features = input.kind.channels();
-        Ok(self.push(at, Op::Flatten, &[input], Kind::Flat { features, map: None }))
+        Ok(self.push(at, Op::Flatten, &[input], Kind::Flat { features, order: Order::AsOnDevice }))
     }
 }

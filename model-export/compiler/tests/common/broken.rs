@@ -1,8 +1,8 @@
 //! Models with one thing wrong each. Every one is valid ONNX, unless its line says otherwise: the compiler is what must refuse it.
 
 use frcnn_compiler::onnx_writer::{Dim, attr, tensor};
-use frcnn_onnx::pb::ModelProto;
 use frcnn_onnx::pb::tensor_proto::DataType;
+use frcnn_onnx::pb::{ModelProto, NodeProto};
 
 use super::Case;
 use super::graph::{Blob, CLASSES, Conv, Graph};
@@ -13,6 +13,11 @@ pub(crate) const ALL: &[Case] = &[
     ("roi_align", roi_align),
     ("no_roi_pool", no_roi_pool),
     ("two_roi_pools", two_roi_pools),
+    ("levels_of_two_scales", levels_of_two_scales),
+    ("levels_of_two_rois", levels_of_two_rois),
+    ("level_not_flattened", level_not_flattened),
+    ("level_left_out", level_left_out),
+    ("level_twice", level_twice),
     ("erf_in_trunk", erf_in_trunk),
     ("einsum_in_head", einsum_in_head),
     ("missing_rois", missing_rois),
@@ -69,6 +74,64 @@ pub(crate) fn two_roi_pools() -> ModelProto {
     let both = g.concat("pooled", &[&pool4, &pool5]);
     let flat = g.flatten("pool5_flat", &both, 3);
     g.hidden_and_outputs(&flat)
+}
+
+/// An SPPnet of which `change` makes something else.
+fn changed_sppnet(change: impl Fn(&mut NodeProto)) -> ModelProto {
+    let mut model = super::heads::sppnet();
+    model.graph.as_mut().unwrap().node.iter_mut().for_each(change);
+    model
+}
+
+/// Two levels that see the same map at two scales.
+pub(crate) fn levels_of_two_scales() -> ModelProto {
+    changed_sppnet(|node| {
+        if node.name == "pool5_1x1" {
+            node.attribute = vec![attr::ints("pooled_shape", &[1, 1]), attr::float("spatial_scale", 0.125)];
+        }
+    })
+}
+
+/// A level with RoIs of its own.
+pub(crate) fn levels_of_two_rois() -> ModelProto {
+    let mut model = changed_sppnet(|node| {
+        if node.name == "pool5_1x1" {
+            node.input[1] = "other_rois".to_owned();
+        }
+    });
+    let input = &mut model.graph.as_mut().unwrap().input;
+    let mut rois = input.iter().find(|input| input.name == "rois").unwrap().clone();
+    rois.name = "other_rois".to_owned();
+    input.push(rois);
+    model
+}
+
+/// A level goes through a `Relu` before it is flattened.
+pub(crate) fn level_not_flattened() -> ModelProto {
+    changed_sppnet(|node| {
+        if node.name == "pool5_1x1_flat" {
+            node.op_type = "Relu".to_owned();
+            node.attribute.clear();
+        }
+    })
+}
+
+/// Only three of four levels are joined; the fourth leads nowhere.
+pub(crate) fn level_left_out() -> ModelProto {
+    changed_sppnet(|node| {
+        if node.name == "pool5" {
+            node.input.pop();
+        }
+    })
+}
+
+/// A level is joined twice in place of another, which has as many features.
+pub(crate) fn level_twice() -> ModelProto {
+    changed_sppnet(|node| {
+        if node.name == "pool5" {
+            node.input.push(node.input[0].clone());
+        }
+    })
 }
 
 /// The trunk's node `conv1_erf` is an `Erf`, which the vocabulary does not have.

@@ -29,6 +29,9 @@ pub(crate) const ALL: &[Case] = &[
     ("one_hidden_layer", one_hidden_layer),
     ("no_relu_between", no_relu_between),
     ("c4_head", c4_head),
+    ("sppnet", sppnet),
+    ("sppnet_reshaped", sppnet_reshaped),
+    ("sppnet_boxes_from_pooled", sppnet_boxes_from_pooled),
 ];
 
 const POOLED: i64 = 3;
@@ -305,4 +308,65 @@ pub(crate) fn c4_head() -> ModelProto {
     let flat = g.flatten("avgpool_flat", &mean, 1);
     g.predictors(&flat);
     g.finish()
+}
+
+/// Levels of different sizes, one not square, in no order.
+const LEVELS: [[i64; 2]; 4] = [[3, 3], [1, 1], [2, 4], [2, 2]];
+
+/// The levels of SPPnet from one map, each flattened by `flatten`, joined in the order of `joined`.
+fn levels(g: &mut Graph, data: &Blob, joined: [usize; 4], flatten: fn(&mut Graph, &Blob)) -> Blob {
+    let conv = g.conv_relu("conv1", data, Conv { stride: 4, ..Conv::same(16, 5) });
+    let mut rows = Vec::new();
+    for [height, width] in LEVELS {
+        let name = format!("pool5_{height}x{width}");
+        let shape = attr::ints("pooled_shape", &[height, width]);
+        g.onnx.node("MaxRoiPool", &name, &[&conv.name, "rois"], [shape, attr::float("spatial_scale", 0.25)]);
+        let level = Blob { name, channels: conv.channels * height * width };
+        flatten(g, &level);
+        rows.push(Blob { name: format!("{}_flat", level.name), ..level });
+    }
+    let joined = joined.map(|level| &rows[level]);
+    g.concat("pool5", &joined)
+}
+
+fn flatten_level(g: &mut Graph, level: &Blob) {
+    g.onnx.node("Flatten", &format!("{}_flat", level.name), &[&level.name], [attr::int("axis", 1)]);
+}
+
+/// SPPnet with a softmax, the levels joined in another order than they are pooled in.
+pub(crate) fn sppnet() -> ModelProto {
+    let (mut g, data) = Graph::new("sppnet");
+    let pool5 = levels(&mut g, &data, [2, 0, 3, 1], flatten_level);
+    g.hidden_and_outputs(&pool5)
+}
+
+/// The same flattened by `Reshape`, through `Identity`, and joined along the last axis.
+pub(crate) fn sppnet_reshaped() -> ModelProto {
+    let (mut g, data) = Graph::new("sppnet_reshaped");
+    g.integers("row", &[0, -1]);
+    let flatten = |g: &mut Graph, level: &Blob| {
+        let identity = format!("{}_identity", level.name);
+        g.onnx.node("Identity", &identity, &[&level.name], []);
+        g.onnx.node("Reshape", &format!("{}_flat", level.name), &[&identity, "row"], []);
+    };
+    let pool5 = levels(&mut g, &data, [0, 1, 2, 3], flatten);
+    let mut model = g.hidden_and_outputs(&pool5);
+    let nodes = &mut model.graph.as_mut().unwrap().node;
+    nodes.iter_mut().find(|node| node.name == "pool5").unwrap().attribute = vec![attr::int("axis", -1)];
+    model
+}
+
+/// SPPnet as published: box regressors on the pooled features, and plain scores.
+pub(crate) fn sppnet_boxes_from_pooled() -> ModelProto {
+    let (mut g, data) = Graph::new("sppnet_boxes_from_pooled");
+    let pool5 = levels(&mut g, &data, [0, 1, 2, 3], flatten_level);
+    let fc6 = g.fc("fc6", &pool5, 32);
+    let top = g.relu(&fc6);
+    let fc7 = g.fc("fc7", &top, 24);
+    let top = g.relu(&fc7);
+    g.fc("cls_score", &top, CLASSES + 1);
+    g.fc("bbox_pred", &pool5, 4 * (CLASSES + 1));
+    g.output("cls_score", CLASSES + 1);
+    g.output("bbox_pred", 4 * (CLASSES + 1));
+    g.onnx.finish()
 }

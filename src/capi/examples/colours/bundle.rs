@@ -10,8 +10,8 @@
 //! so the box that fits wins. The noise makes every kernel count in the last digits without changing what is found.
 
 use frcnn_bundle::{
-    Bundle, BundleWriter, Contents, Conv, Error, Gemm, Graph, Layer, Manifest, Op, Precision, RoiPooling,
-    Source,
+    Bundle, BundleWriter, Contents, Conv, Error, Gemm, Graph, Layer, Manifest, Op, Precision, Regions,
+    RoiPooling, Source,
 };
 
 /// Channels of the feature map: for each colour itself, its lack, and its left, right, upper and lower edges; and noise.
@@ -103,7 +103,7 @@ pub(crate) fn colours(short_side: u32) -> Result<Bundle, Error> {
     writer.finish(Contents {
         manifest,
         trunk,
-        roi_pooling: RoiPooling { pooled: [3, 3], spatial_scale: 0.25 },
+        regions: Regions::RoiPooling(RoiPooling { pooled: vec![[3, 3]], spatial_scale: 0.25 }),
         head,
         sections: Vec::new(),
         factored: Vec::new(),

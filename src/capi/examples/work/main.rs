@@ -31,7 +31,7 @@ fn roi_pool(times: usize) -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     let mut out = vec![0.0; rois.len() * 49 * channels];
     for _ in 0..times {
-        roi_pool_into(map, &rois, [7, 7], 1, &mut out)?;
+        roi_pool_into(map, &rois, &[[7, 7]], 1, &mut out)?;
     }
     // Whoever computes is looked at, or the compiler need not compute.
     println!("{}", out.iter().sum::<f32>());

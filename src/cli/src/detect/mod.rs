@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Only detections with a greater score [default: the bundle's]
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     score_threshold: Option<f32>,
     /// At most this many detections per image [default: the bundle's]
     #[arg(long, value_name = "N")]

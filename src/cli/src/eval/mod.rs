@@ -118,7 +118,13 @@ struct Scoring {
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
     /// Draw only detections with at least this score as mistakes
-    #[arg(long, value_name = "SCORE", default_value_t = 0.5, requires = "html")]
+    #[arg(
+        long,
+        value_name = "SCORE",
+        default_value_t = 0.5,
+        requires = "html",
+        allow_negative_numbers = true
+    )]
     html_score: f64,
     /// One JSON object instead of tables
     #[arg(long)]

@@ -8,6 +8,7 @@ mod compare;
 mod dataset;
 mod eval;
 mod fixture;
+mod predecessors;
 mod proposals;
 mod sweep;
 

@@ -8,7 +8,7 @@ use crate::simd::{Kernel, Vector};
 /// One RoI's maxima in a range of channels, bin `b` of them to `out + b * bin_stride`.
 pub(super) struct PoolRoi<'a> {
     pub(super) map: FeatureMap<'a>,
-    pub(super) edges: &'a Edges,
+    pub(super) edges: &'a [Edges],
     pub(super) channels: Range<usize>,
     pub(super) out: *mut f32,
     pub(super) bin_stride: usize,
@@ -23,8 +23,9 @@ impl Kernel for PoolRoi<'_> {
     unsafe fn run<V: Vector>(self) {
         let Self { map, edges, channels, out, bin_stride } = self;
         assert!(channels.start <= channels.end && channels.end <= map.channels);
-        let bins =
-            edges.rows.iter().flat_map(|rows| edges.columns.iter().map(move |columns| (rows, columns)));
+        let bins = edges.iter().flat_map(|level| {
+            level.rows.iter().flat_map(|rows| level.columns.iter().map(move |columns| (rows, columns)))
+        });
         for (bin, (rows, columns)) in bins.enumerate() {
             assert!(rows.end <= map.height && columns.end <= map.width);
             // SAFETY: writable, says the caller; the bin and the channels lie in the map, asserted above.

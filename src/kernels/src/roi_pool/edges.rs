@@ -7,7 +7,7 @@ use frcnn_core::Roi;
 
 use super::FeatureMap;
 
-/// The cells that each row and each column of bins covers, for one RoI at a time; always inside the map.
+/// The cells that each row and each column of a level's bins covers, for one RoI at a time; always inside the map.
 #[derive(Clone)]
 pub(super) struct Edges {
     pub(super) rows: Vec<Range<usize>>,
@@ -15,13 +15,19 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    pub(super) fn new([rows, columns]: [usize; 2]) -> Self {
-        Self { rows: vec![0..0; rows], columns: vec![0..0; columns] }
+    /// Those of each level.
+    pub(super) fn of(pooled: &[[usize; 2]]) -> Vec<Self> {
+        pooled
+            .iter()
+            .map(|&[rows, columns]| Self { rows: vec![0..0; rows], columns: vec![0..0; columns] })
+            .collect()
     }
 
-    pub(super) fn set(&mut self, roi: &Roi, map: FeatureMap<'_>) {
-        set_axis(&mut self.rows, roi.y1, roi.y2, map.height);
-        set_axis(&mut self.columns, roi.x1, roi.x2, map.width);
+    pub(super) fn set(levels: &mut [Self], roi: &Roi, map: FeatureMap<'_>) {
+        for Self { rows, columns } in levels {
+            set_axis(rows, roi.y1, roi.y2, map.height);
+            set_axis(columns, roi.x1, roi.x2, map.width);
+        }
     }
 }
 

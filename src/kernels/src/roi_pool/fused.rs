@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use frcnn_core::{Roi, ShapeError};
 
-use super::{Bins, FeatureMap, Spans, pool_slab, roi_pool_into, table::Table};
+use super::{Bins, FeatureMap, Spans, bin_count, pool_slab, roi_pool_into, table::Table};
 use crate::{
     KOrder, PreparedLinear,
     aligned::aligned,
@@ -51,7 +51,7 @@ pub enum Step {
 pub fn roi_pool_linear_into(
     maps: &[FeatureMap<'_>],
     rois: &[Roi],
-    pooled: [usize; 2],
+    pooled: &[[usize; 2]],
     linear: &PreparedLinear,
     bias: Option<&[f32]>,
     relu: bool,
@@ -63,7 +63,7 @@ pub fn roi_pool_linear_into(
     let n = linear.out_features();
     ShapeError::check("out", len_of(&[rois.len(), n]), out.len())?;
     check_bias(bias, n)?;
-    let bins = len_of(&pooled);
+    let bins = bin_count(pooled);
     let channels = match linear.order() {
         KOrder::ChannelSlabs { bins: of_layer, channels } => {
             ShapeError::check("bins", of_layer, bins)?;
@@ -93,7 +93,7 @@ pub fn roi_pool_linear_into(
 struct Job<'a> {
     maps: &'a [FeatureMap<'a>],
     rois: &'a [Roi],
-    pooled: [usize; 2],
+    pooled: &'a [[usize; 2]],
     bins: usize,
     channels: usize,
     linear: &'a PreparedLinear,
@@ -106,7 +106,7 @@ struct Job<'a> {
 struct Level<'a> {
     map: Option<FeatureMap<'a>>,
     rois: Range<usize>,
-    spans: Option<Spans>,
+    spans: Option<Spans<'a>>,
 }
 
 impl<'a> Job<'a> {
@@ -221,8 +221,15 @@ mod tests {
 
     #[test]
     fn fused_is_pooling_then_multiplying() {
-        let (pooled, n) = ([3, 2], 37);
-        for (channels, count) in [(40, 700), (16, 700), (7, 700), (40, 5), (3, 0)] {
+        let n = 37;
+        for (channels, count, pooled) in [
+            (40, 700, &[[3, 2]][..]),
+            (16, 700, &[[3, 2]]),
+            (7, 700, &[[3, 2]]),
+            (24, 700, &[[1, 1], [3, 3], [2, 4]]),
+            (40, 5, &[[2, 2], [1, 1]]),
+            (3, 0, &[[3, 2]]),
+        ] {
             let mut random = Random::new(count as u32);
             let rois = rois(&mut random, count);
             let data = [random.values(20 * 30 * channels), random.values(11 * 17 * channels)];
@@ -230,15 +237,19 @@ mod tests {
                 FeatureMap::new(&data[0], 20, 30, channels).unwrap(),
                 FeatureMap::new(&data[1], 11, 17, channels).unwrap(),
             ];
-            let k = 6 * channels;
+            let bins = bin_count(pooled);
+            let k = bins * channels;
             let (weights, bias) = (random.values(k * n), random.values(n));
             let mut features = vec![0.0; count * k];
             for (roi, features) in rois.iter().zip(features.chunks_exact_mut(k)) {
-                if let Some(&map) = maps.get(usize::from(roi.level)) {
-                    super::super::roi_pool_reference(map, &[*roi], pooled, features, None).unwrap();
+                let Some(&map) = maps.get(usize::from(roi.level)) else { continue };
+                let mut rest = features;
+                for level in pooled {
+                    let features = rest.split_off_mut(..len_of(&[len_of(level), channels])).unwrap();
+                    super::super::roi_pool_reference(map, &[*roi], *level, features, None).unwrap();
                 }
             }
-            let order = KOrder::ChannelSlabs { bins: 6, channels };
+            let order = KOrder::ChannelSlabs { bins, channels };
             for isa in Isa::available() {
                 let linear = PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap();
                 for (relu, threads) in [(true, 1), (false, 3)] {
@@ -278,8 +289,19 @@ mod tests {
         let run = |order, pooled, out: &mut [f32], maps: &[FeatureMap<'_>]| {
             let linear = PreparedLinear::new(&[0.0; 24], 8, 3, order, 1).unwrap();
             let mut scratch = Vec::new();
-            roi_pool_linear_into(maps, &rois, pooled, &linear, None, false, 1, &mut scratch, out, &mut |_| {})
-                .map_err(|error| error.what)
+            roi_pool_linear_into(
+                maps,
+                &rois,
+                &[pooled],
+                &linear,
+                None,
+                false,
+                1,
+                &mut scratch,
+                out,
+                &mut |_| {},
+            )
+            .map_err(|error| error.what)
         };
         assert_eq!(run(slabs, [2, 2], &mut [0.0; 3], &[map]), Ok(()));
         assert_eq!(run(slabs, [2, 2], &mut [0.0; 4], &[map]), Err("out"));

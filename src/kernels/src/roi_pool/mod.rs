@@ -25,12 +25,15 @@
 //! NaN is skipped, a bin of nothing but NaN gives `-f32::MAX`, and of +0 and -0 the first wins. Every instruction set
 //! gives exactly the bits of [`roi_pool_reference`].
 //!
+//! Several levels of bins, the spatial pyramid of SPPnet, are pooled in one call: the bins of a level follow those of
+//! the level before.
+//!
 //! How the time goes down:
 //! 1. the edges of an RoI's bins are computed once, not once for each bin;
 //! 2. `direct`: channels are contiguous, so a cell is a few vector loads, and a block of channels stays in registers
 //!    while the cells of a bin go by;
 //! 3. `table`: where RoIs overlap as proposals do, each cell of the map lies in hundreds of bins. Maxima of windows are
-//!    then made once, a slab of 16 channels at a time, and a bin is the maximum of four of them;
+//!    then made once for all levels, a slab of 16 channels at a time, and a bin is the maximum of four of them;
 //! 4. `fused`: a fully connected layer takes in each slab while it is in cache. The pooled tensor, 200 MB for 2000 RoIs
 //!    of VGG16, is never written, and the layer's weights are read once.
 
@@ -110,7 +113,10 @@ impl<'a> FeatureMap<'a> {
     }
 }
 
-/// Pools `R` RoIs of `map` into `out`, `[R, Ph, Pw, C]`, on the fastest instruction set; `pooled` is `[Ph, Pw]`.
+/// Pools `R` RoIs of `map` into `out`, `[R, B, C]`, on the fastest instruction set.
+///
+/// `pooled` is `[Ph, Pw]` of each level: one in Fast R-CNN, whose `out` is `[R, Ph, Pw, C]`. `B` counts the bins of all
+/// levels; those of a level are in rows, and behind those of the level before.
 ///
 /// [`Roi::level`] is not looked at: all RoIs are on this map. They may reach beyond it or be inverted.
 ///
@@ -121,17 +127,17 @@ impl<'a> FeatureMap<'a> {
 /// let map = FeatureMap::new(&[1.0, 5.0, 2.0, -1.0, 0.0, 4.0], 2, 3, 1)?;
 /// let roi = Roi { level: 0, x1: 0, y1: 0, x2: 2, y2: 1 };
 /// let mut pooled = [0.0; 2];
-/// roi_pool_into(map, &[roi], [1, 2], 1, &mut pooled)?;
+/// roi_pool_into(map, &[roi], &[[1, 2]], 1, &mut pooled)?;
 /// assert_eq!(pooled, [5.0, 5.0]); // both bins, 1.5 cells wide, take in the middle column
 /// # Ok::<(), frcnn_kernels::ShapeError>(())
 /// ```
 ///
 /// # Errors
-/// `out` does not hold `R * Ph * Pw * C` values.
+/// `out` does not hold `R * B * C` values.
 pub fn roi_pool_into(
     map: FeatureMap<'_>,
     rois: &[Roi],
-    pooled: [usize; 2],
+    pooled: &[[usize; 2]],
     threads: usize,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
@@ -147,11 +153,11 @@ pub fn roi_pool_with(
     isa: Isa,
     map: FeatureMap<'_>,
     rois: &[Roi],
-    pooled: [usize; 2],
+    pooled: &[[usize; 2]],
     threads: usize,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
-    let roi_len = len_of(&[pooled[0], pooled[1], map.channels]);
+    let roi_len = len_of(&[bin_count(pooled), map.channels]);
     ShapeError::check("out", len_of(&[rois.len(), roi_len]), out.len())?;
     if out.is_empty() {
         return Ok(());
@@ -172,7 +178,7 @@ pub fn roi_pool_with(
             });
         }
         None => {
-            let mut edges: Vec<_> = vec![Edges::new(pooled); tasks::task_count(threads)];
+            let mut edges: Vec<_> = vec![Edges::of(pooled); tasks::task_count(threads)];
             tasks::for_each_chunk(
                 &mut edges,
                 out,
@@ -180,7 +186,7 @@ pub fn roi_pool_with(
                 |edges, i, out| {
                     let rois = rois.iter().skip(i * ROIS_PER_CHUNK);
                     for (roi, out) in rois.zip(out.chunks_exact_mut(roi_len)) {
-                        edges.set(roi, map);
+                        Edges::set(edges, roi, map);
                         let (channels, bin_stride) = (0..map.channels, map.channels);
                         run_on(isa, PoolRoi { map, edges, channels, out: out.as_mut_ptr(), bin_stride });
                     }
@@ -189,6 +195,11 @@ pub fn roi_pool_with(
         }
     }
     Ok(())
+}
+
+/// Bins of all levels. A number that overflows saturates, as in [`len_of`].
+fn bin_count(pooled: &[[usize; 2]]) -> usize {
+    pooled.iter().fold(0usize, |bins, level| bins.saturating_add(len_of(level)))
 }
 
 /// Where pooled channels of some RoIs go.
@@ -228,8 +239,8 @@ unsafe fn pool_slab(
     table: &mut Table,
     map: FeatureMap<'_>,
     rois: &[Roi],
-    spans: Option<&Spans>,
-    pooled: [usize; 2],
+    spans: Option<&Spans<'_>>,
+    pooled: &[[usize; 2]],
     channels: Range<usize>,
     out: Bins,
 ) {
@@ -240,9 +251,9 @@ unsafe fn pool_slab(
         unsafe { table.pool(isa, map, spans, channels.len(), out) };
         return;
     }
-    let mut edges = Edges::new(pooled);
+    let mut edges = Edges::of(pooled);
     for (i, roi) in rois.iter().enumerate() {
-        edges.set(roi, map);
+        Edges::set(&mut edges, roi, map);
         // SAFETY: the caller's promise.
         let roi_out = unsafe { out.of(i, 0) };
         let (channels, bin_stride) = (channels.clone(), out.bin_stride);

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use frcnn_core::Roi;
 
-use super::{FeatureMap, edges::Edges};
+use super::{FeatureMap, bin_count, edges::Edges};
 
 /// The cells of a bin along one axis: windows of `1 << level` cells that begin at `first` and at `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +36,11 @@ impl Span {
 }
 
 /// The bins of some RoIs of one map.
-pub(super) struct Spans {
-    /// For each RoI its rows of bins, then its columns.
+pub(super) struct Spans<'a> {
+    /// For each RoI and each level its rows of bins, then its columns.
     pub(super) spans: Vec<Span>,
-    pub(super) pooled: [usize; 2],
+    /// Rows and columns of each level.
+    pub(super) pooled: &'a [[usize; 2]],
     /// Bit `kx` of element `ky`: whether windows of `1 << ky` rows and `1 << kx` columns are asked for.
     pub(super) windows: [u32; LEVELS],
 }
@@ -47,34 +48,37 @@ pub(super) struct Spans {
 /// Levels that a [`Span`] can have.
 pub(super) const LEVELS: usize = 16;
 
-impl Spans {
+impl<'a> Spans<'a> {
     /// None where looking at every cell costs less than making tables of maxima does, or where those would not stay in
     /// the cache.
-    pub(super) fn worth_it(map: FeatureMap<'_>, rois: &[Roi], pooled: [usize; 2]) -> Option<Spans> {
-        let bins = pooled[0] * pooled[1];
+    pub(super) fn worth_it(map: FeatureMap<'_>, rois: &[Roi], pooled: &'a [[usize; 2]]) -> Option<Self> {
+        let bins = bin_count(pooled);
         // Not even a look at RoIs that are too few.
         if rois.len().saturating_mul(bins) < map.height.saturating_mul(map.width) {
             return None;
         }
-        let mut edges = Edges::new(pooled);
-        let mut spans = Vec::with_capacity(rois.len().saturating_mul(pooled[0] + pooled[1]));
+        let mut edges = Edges::of(pooled);
+        let mut spans = Vec::with_capacity(rois.len().saturating_mul(pooled.iter().flatten().sum()));
         let mut windows = [0; LEVELS];
         let mut cells = 0.0;
         for roi in rois {
-            edges.set(roi, map);
-            let (mut row_levels, mut column_levels) = (0u32, 0u32);
-            for (axis, levels) in [(&edges.rows, &mut row_levels), (&edges.columns, &mut column_levels)] {
-                for range in axis {
-                    let span = Span::new(range.start, range.end)?;
-                    spans.push(span);
-                    *levels |= 1u32.checked_shl(u32::from(span.level)).unwrap_or(0);
+            Edges::set(&mut edges, roi, map);
+            for Edges { rows, columns } in &edges {
+                let (mut row_sides, mut column_sides) = (0u32, 0u32);
+                for (axis, sides) in [(rows, &mut row_sides), (columns, &mut column_sides)] {
+                    for range in axis {
+                        let span = Span::new(range.start, range.end)?;
+                        spans.push(span);
+                        *sides |= 1u32.checked_shl(u32::from(span.level)).unwrap_or(0);
+                    }
                 }
+                for (side, columns) in windows.iter_mut().enumerate() {
+                    *columns |= if row_sides >> side & 1 == 1 { column_sides } else { 0 };
+                }
+                let count =
+                    |axis: &[core::ops::Range<usize>]| axis.iter().map(|r| r.len()).sum::<usize>() as f32;
+                cells += count(rows) * count(columns);
             }
-            for (level, columns) in windows.iter_mut().enumerate() {
-                *columns |= if row_levels >> level & 1 == 1 { column_levels } else { 0 };
-            }
-            let count = |axis: &[core::ops::Range<usize>]| axis.iter().map(|r| r.len()).sum::<usize>() as f32;
-            cells += count(&edges.rows) * count(&edges.columns);
         }
         make_reachable(&mut windows);
         let spans = Spans { spans, pooled, windows };

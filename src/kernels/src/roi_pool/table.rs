@@ -41,7 +41,7 @@ impl Table {
 
     /// Makes the planes that `spans` asks for of the slab from channel `first` on. False, and no table, if the slab
     /// holds a -0.
-    pub(super) fn fill(&mut self, isa: Isa, map: FeatureMap<'_>, first: usize, spans: &Spans) -> bool {
+    pub(super) fn fill(&mut self, isa: Isa, map: FeatureMap<'_>, first: usize, spans: &Spans<'_>) -> bool {
         let plane = plane_len(map);
         let planes = Planes::new(spans);
         if self.data.as_slice().len() < spans.planes() * plane {
@@ -72,7 +72,14 @@ impl Table {
     ///
     /// # Safety
     /// `out` has room for `width` values, at most [`SLAB`], of each bin.
-    pub(super) unsafe fn pool(&self, isa: Isa, map: FeatureMap<'_>, spans: &Spans, width: usize, out: Bins) {
+    pub(super) unsafe fn pool(
+        &self,
+        isa: Isa,
+        map: FeatureMap<'_>,
+        spans: &Spans<'_>,
+        width: usize,
+        out: Bins,
+    ) {
         let planes = Planes::new(spans);
         run_on(isa, PoolSpans { data: self.data.as_slice(), map, spans, planes: &planes, width, out });
     }
@@ -90,7 +97,7 @@ struct Planes {
 }
 
 impl Planes {
-    fn new(spans: &Spans) -> Self {
+    fn new(spans: &Spans<'_>) -> Self {
         let mut index = [[None; LEVELS]; LEVELS];
         let mut next = 0;
         for (ky, row) in index.iter_mut().enumerate() {
@@ -174,7 +181,7 @@ impl Kernel for Fold<'_> {
 struct PoolSpans<'a> {
     data: &'a [f32],
     map: FeatureMap<'a>,
-    spans: &'a Spans,
+    spans: &'a Spans<'a>,
     planes: &'a Planes,
     width: usize,
     out: Bins,
@@ -187,21 +194,27 @@ impl Kernel for PoolSpans<'_> {
     unsafe fn run<V: Vector>(self) {
         let Self { data, map, spans, planes, width, out } = self;
         let (plane, row_len) = (plane_len(map), map.width * SLAB);
-        let [ph, pw] = spans.pooled;
         let stream = out.streams();
         assert!(data.len() >= spans.planes() * plane && width <= SLAB);
-        for (i, spans) in spans.spans.chunks_exact(ph + pw).enumerate() {
-            let (rows, columns) = spans.split_at(ph);
-            for (py, row) in rows.iter().enumerate() {
-                for (px, column) in columns.iter().enumerate() {
+        let roi_spans: usize = spans.pooled.iter().flatten().sum();
+        for (i, mut spans_left) in spans.spans.chunks_exact(roi_spans.max(1)).enumerate() {
+            let mut bin = 0;
+            for &[ph, pw] in spans.pooled {
+                let (level, later) = spans_left.split_at(ph + pw);
+                spans_left = later;
+                let (rows, columns) = level.split_at(ph);
+                for (row, column) in
+                    rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)))
+                {
                     let index = match (row.level, column.level) {
                         (Span::EMPTY, _) | (_, Span::EMPTY) => None,
                         (ky, kx) => planes.index[usize::from(ky)][usize::from(kx)],
                     };
-                    // SAFETY: the caller's promise; `Spans` are inside the map, hence inside a plane, and the planes
-                    // that they ask for are in `data`, whose length was asserted.
+                    // SAFETY: the caller's promise, bins being counted through all levels; `Spans` are inside the map,
+                    // hence inside a plane, and the planes that they ask for are in `data`, whose length was asserted.
                     unsafe {
-                        let out = out.of(i, py * pw + px);
+                        let out = out.of(i, bin);
+                        bin += 1;
                         let Some(index) = index else {
                             out.write_bytes(0, width);
                             continue;

@@ -14,9 +14,15 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// Every instruction set, with one thread and with three, against the reference's bits.
-fn assert_all_agree(map: FeatureMap<'_>, rois: &[Roi], pooled: [usize; 2]) {
-    let mut expected = vec![7.0; rois.len() * pooled[0] * pooled[1] * map.channels()];
-    roi_pool_reference(map, rois, pooled, &mut expected, None).unwrap();
+fn assert_all_agree(map: FeatureMap<'_>, rois: &[Roi], pooled: &[[usize; 2]]) {
+    let mut expected = vec![];
+    for roi in rois {
+        for level in pooled {
+            let mut bins = vec![7.0; level[0] * level[1] * map.channels()];
+            roi_pool_reference(map, &[*roi], *level, &mut bins, None).unwrap();
+            expected.extend(bins);
+        }
+    }
     for isa in Isa::available() {
         for threads in [1, 3] {
             let mut out = vec![9.0; expected.len()];
@@ -51,7 +57,7 @@ fn golden_case_by_hand() {
     roi_pool_reference(map, &rois, [2, 2], &mut out, Some(&mut argmax)).unwrap();
     assert_eq!(out, [6.0, 3.0, 6.0, 12.0, 0.0, -9.0, 0.0, 0.0, -4.0, -4.0, -4.0, -4.0]);
     assert_eq!(argmax, [5, 2, 5, 11, -1, 8, -1, -1, 3, 3, 3, 3]);
-    assert_all_agree(map, &rois, [2, 2]);
+    assert_all_agree(map, &rois, &[[2, 2]]);
 }
 
 /// At P = 7 the f32 product 7 * (w / 7) is above w for widths 57, 114 and 121 alone (of 1 to 128), so the last bin
@@ -70,7 +76,7 @@ fn f32_bins_take_one_cell_more() {
         if out[6] == 1.0 {
             one_more.push(width);
         }
-        assert_all_agree(map, &rois, [1, 7]);
+        assert_all_agree(map, &rois, &[[1, 7]]);
     }
     assert_eq!(one_more, [57, 114, 121]);
 }
@@ -94,7 +100,7 @@ fn nan_infinity_and_signed_zeros() {
         roi_pool_reference(map, &[roi(0, 0, 3, 0)], [1, 1], &mut out, Some(&mut argmax)).unwrap();
         assert_eq!(bits(&out), [max.to_bits(); 19], "{cells:?}");
         assert_eq!(argmax, [cell; 19], "{cells:?}");
-        assert_all_agree(map, &[roi(0, 0, 3, 0)], [1, 1]);
+        assert_all_agree(map, &[roi(0, 0, 3, 0)], &[[1, 1]]);
     }
 }
 
@@ -102,13 +108,18 @@ fn nan_infinity_and_signed_zeros() {
 fn degenerate_shapes() {
     let data = [1.0, 2.0];
     let map = FeatureMap::new(&data, 1, 2, 1).unwrap();
-    assert_all_agree(map, &[], [7, 7]);
-    assert_all_agree(map, &[roi(0, 0, 1, 0)], [0, 7]);
+    assert_all_agree(map, &[], &[[7, 7]]);
+    assert_all_agree(map, &[roi(0, 0, 1, 0)], &[]);
+    assert_all_agree(map, &[roi(0, 0, 1, 0)], &[[0, 7]]);
     // The corners of i32 neither overflow nor panic.
     let (min, max) = (i32::MIN, i32::MAX);
-    assert_all_agree(map, &[roi(min, min, max, max), roi(max, max, min, min), roi(max, 0, max, 0)], [3, 2]);
-    assert_all_agree(FeatureMap::new(&[], 0, 5, 4).unwrap(), &[roi(0, 0, 1, 1)], [2, 2]);
-    assert_all_agree(FeatureMap::new(&[], 5, 5, 0).unwrap(), &[roi(0, 0, 1, 1)], [2, 2]);
+    assert_all_agree(
+        map,
+        &[roi(min, min, max, max), roi(max, max, min, min), roi(max, 0, max, 0)],
+        &[[3, 2]],
+    );
+    assert_all_agree(FeatureMap::new(&[], 0, 5, 4).unwrap(), &[roi(0, 0, 1, 1)], &[[2, 2]]);
+    assert_all_agree(FeatureMap::new(&[], 5, 5, 0).unwrap(), &[roi(0, 0, 1, 1)], &[[2, 2]]);
 }
 
 #[test]
@@ -119,9 +130,9 @@ fn wrong_lengths_are_errors() {
     );
     assert_eq!(FeatureMap::new(&[], usize::MAX, 2, 1).unwrap_err().expected, usize::MAX);
     let map = FeatureMap::new(&[0.0; 6], 1, 2, 3).unwrap();
-    let error = roi_pool_into(map, &[roi(0, 0, 1, 0)], [2, 2], 1, &mut [0.0; 11]).unwrap_err();
+    let error = roi_pool_into(map, &[roi(0, 0, 1, 0)], &[[2, 2]], 1, &mut [0.0; 11]).unwrap_err();
     assert_eq!(error, ShapeError { what: "out", expected: 12, found: 11 });
-    let error = roi_pool_into(map, &[roi(0, 0, 1, 0)], [usize::MAX, 2], 1, &mut [0.0; 11]).unwrap_err();
+    let error = roi_pool_into(map, &[roi(0, 0, 1, 0)], &[[usize::MAX, 2]], 1, &mut [0.0; 11]).unwrap_err();
     assert_eq!(error.expected, usize::MAX);
     let error = roi_pool_reference(map, &[roi(0, 0, 1, 0)], [1, 1], &mut [0.0; 3], Some(&mut [0; 2]));
     assert_eq!(error.unwrap_err(), ShapeError { what: "argmax", expected: 3, found: 2 });
@@ -158,7 +169,19 @@ prop_compose! {
 proptest! {
     #[test]
     fn every_isa_equals_the_reference((data, [height, width, channels], rois, pooled) in any_problem()) {
-        assert_all_agree(FeatureMap::new(&data, height, width, channels).unwrap(), &rois, pooled);
+        assert_all_agree(FeatureMap::new(&data, height, width, channels).unwrap(), &rois, &[pooled]);
+    }
+
+    #[test]
+    fn levels_lie_one_after_the_other(
+        (data, [height, width, channels], rois, [ph, pw]) in any_problem(), few in 1usize..4,
+    ) {
+        let map = FeatureMap::new(&data, height, width, channels).unwrap();
+        // Enough RoIs for tables, which all levels share.
+        let many: Vec<Roi> = rois.iter().copied().cycle().take(rois.len() * 8).collect();
+        for rois in [rois, many] {
+            assert_all_agree(map, &rois, &[[ph, pw], [1, 1], [few, 2]]);
+        }
     }
 
     #[test]

@@ -26,13 +26,7 @@ pub(crate) struct ConvOp {
 }
 
 impl ConvOp {
-    pub(crate) fn new(
-        conv: &Conv,
-        relu: bool,
-        pool: Option<bool>,
-        bf16: bool,
-        workshop: Workshop,
-    ) -> ConvOp {
+    pub(crate) fn new(conv: &Conv, relu: bool, pool: Option<bool>, bf16: bool, workshop: Workshop) -> ConvOp {
         let Conv { weight, bias, .. } = *conv;
         ConvOp { layer: layer_shape(conv), weight, bias, relu, pool, bf16, workshop }
     }
@@ -231,23 +225,23 @@ enum Prepared {
 }
 
 impl PreparedConvs {
-    /// The convolutions of `graphs`, each given with the shape of its input, are prepared for maps of the size that they
-    /// get from it. `weights` are those of each section.
+    /// The convolutions of `graphs`, each given with the shape of its input and how many such it reads at once, are
+    /// prepared for maps of the size that they get from it. `weights` are those of each section.
     pub(crate) fn new(
         contents: &Contents,
         weights: &[Weights],
-        graphs: [(&Graph, Shape); 2],
+        graphs: [(&Graph, Shape, usize); 2],
     ) -> PreparedConvs {
         let can = Bf16Isa::detect().is_some();
         let mut layers = HashMap::new();
-        for (graph, input) in graphs {
+        for (graph, input, batch) in graphs {
             let shapes = graph.infer(input).unwrap_or_default();
             for layer in &graph.layers {
                 let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
                 let LayerOp::Conv(conv) = &layer.op else { continue };
                 let weights = weights.get(conv.weight as usize);
                 if let (Some(&Shape::Map { height, width, .. }), Some(weights)) = (input, weights) {
-                    let shape = ConvShape { height, width, ..layer_shape(conv) };
+                    let shape = ConvShape { batch, height, width, ..layer_shape(conv) };
                     let bf16 = can && contents.is_bf16(conv.weight);
                     let layer = Lazy::new(weights.clone());
                     layers.insert(conv.weight, LazyConv { shape, bf16, layer });

@@ -8,6 +8,7 @@ use frcnn_kernels::{KOrder, PreparedLinear};
 use tract_core::internal::*;
 
 use super::{Lazy, Workshop};
+use crate::pooled_linear::PooledLinear;
 
 /// `[R, in]` to `[R, out]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +61,12 @@ impl TypedOp for LinearOp {
 
 /// The fully connected layers of a network, each laid out for this CPU when it first runs.
 #[derive(Debug, Default)]
-pub(crate) struct PreparedLinears(HashMap<SectionId, LazyLinear>);
+pub(crate) struct PreparedLinears {
+    layers: HashMap<SectionId, LazyLinear>,
+    /// The layer that reads pooled RoIs and the regressors that do, if there are any. Each is in `layers`, too, for who
+    /// asks for its output alone.
+    joined: Option<Joined>,
+}
 
 #[derive(Debug)]
 struct LazyLinear {
@@ -69,38 +75,97 @@ struct LazyLinear {
     layer: Lazy<PreparedLinear>,
 }
 
+/// Two layers of the same input, the columns of the second behind those of the first.
+#[derive(Debug)]
+struct Joined {
+    sections: [SectionId; 2],
+    in_features: usize,
+    widths: [usize; 2],
+    order: KOrder,
+    layer: Lazy<PreparedLinear, [Weights; 2]>,
+}
+
+impl Joined {
+    fn get(&self, threads: usize) -> TractResult<&PreparedLinear> {
+        let (rows, columns, order) = (self.in_features, self.widths.iter().sum(), self.order);
+        self.layer.get(|weights| match weights.each_ref().map(Weights::bf16) {
+            [[], _] | [_, []] => {
+                let [left, right] = weights.each_ref().map(Weights::to_f32);
+                let both = side_by_side([&left, &right], self.widths);
+                PreparedLinear::new(&both, rows, columns, order, threads)
+            }
+            both => {
+                let both = side_by_side(both, self.widths);
+                PreparedLinear::from_bf16(&both, rows, columns, order, threads)
+            }
+        })
+    }
+}
+
 impl PreparedLinears {
-    /// The layers of `head`, with the weights of each section. `pooled` is the layer that reads pooled RoIs, if any, and
-    /// the order of their features.
+    /// The layers of `head`, with the weights of each section. `pooled` is what reads pooled RoIs, if any, and the order
+    /// of their features.
     pub(crate) fn new(
         head: &Graph,
         weights: &[Weights],
-        pooled: Option<(SectionId, KOrder)>,
+        pooled: Option<(PooledLinear, KOrder)>,
     ) -> PreparedLinears {
+        let order = |gemm: &Gemm| match &pooled {
+            Some((first, order)) if first.gemm.weight == gemm.weight && first.boxes.is_none() => *order,
+            _ => KOrder::Natural,
+        };
         let layers = head.layers.iter().filter_map(|layer| {
             let LayerOp::Gemm(gemm) = &layer.op else { return None };
             let features = [gemm.in_features, gemm.out_features].map(|features| features as usize);
-            let order =
-                pooled.filter(|(section, _)| *section == gemm.weight).map_or(KOrder::Natural, |p| p.1);
             let layer = Lazy::new(weights.get(gemm.weight as usize)?.clone());
-            Some((gemm.weight, LazyLinear { features, order, layer }))
+            Some((gemm.weight, LazyLinear { features, order: order(gemm), layer }))
         });
-        PreparedLinears(layers.collect())
+        let layers = layers.collect();
+        let joined = pooled.and_then(|(first, order)| {
+            let sections = [first.gemm.weight, first.boxes.as_ref()?.weight];
+            let [left, right] = sections.map(|section| weights.get(section as usize).cloned());
+            Some(Joined {
+                sections,
+                in_features: first.gemm.in_features as usize,
+                widths: first.out_features(),
+                order,
+                layer: Lazy::new([left?, right?]),
+            })
+        });
+        PreparedLinears { layers, joined }
     }
 
     pub(crate) fn get(&self, weight: SectionId, threads: usize) -> TractResult<&PreparedLinear> {
-        let LazyLinear { features: [in_features, out_features], order, layer } =
-            self.0.get(&weight).context("a layer that is not of this network")?;
+        let LazyLinear { features: [rows, columns], order, layer } =
+            self.layers.get(&weight).context("a layer that is not of this network")?;
         layer.get(|weights| match weights.bf16() {
-            [] => PreparedLinear::new(weights.f32(), *in_features, *out_features, *order, threads),
-            bits => PreparedLinear::from_bf16(bits, *in_features, *out_features, *order, threads),
+            [] => PreparedLinear::new(weights.f32(), *rows, *columns, *order, threads),
+            bits => PreparedLinear::from_bf16(bits, *rows, *columns, *order, threads),
         })
+    }
+
+    /// The layer that reads pooled RoIs, the columns of its regressors behind its own.
+    pub(crate) fn pooled(&self, first: &PooledLinear, threads: usize) -> TractResult<&PreparedLinear> {
+        match &self.joined {
+            Some(joined) => joined.get(threads),
+            None => self.get(first.gemm.weight, threads),
+        }
     }
 
     /// Lays out every layer, the largest first.
     pub(super) fn lay_out(&self, threads: usize) -> TractResult<()> {
-        let mut layers: Vec<_> = self.0.iter().collect();
+        if let Some(joined) = &self.joined {
+            joined.get(threads)?;
+        }
+        let parts = self.joined.as_ref().map_or(&[][..], |joined| &joined.sections);
+        let mut layers: Vec<_> = self.layers.iter().filter(|(section, _)| !parts.contains(section)).collect();
         layers.sort_by_key(|(section, layer)| (Reverse(layer.features.iter().product::<usize>()), **section));
         layers.into_iter().try_for_each(|(&section, _)| self.get(section, threads).map(drop))
     }
+}
+
+/// Two matrices of as many rows, of these widths, as one.
+fn side_by_side<T: Copy>(matrices: [&[T]; 2], widths: [usize; 2]) -> Vec<T> {
+    let [left, right] = [0, 1].map(|i| matrices[i].chunks_exact(widths[i].max(1)));
+    left.zip(right).flat_map(|(left, right)| left.iter().chain(right)).copied().collect()
 }

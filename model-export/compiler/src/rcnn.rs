@@ -1,0 +1,301 @@
+//! R-CNN: a classifier whose last layer gives way to linear SVMs and box regressors.
+//!
+//! ```text
+//! data ─► conv1 ... pool5 ─► flat ─► fc6 ─► fc7 ─┬► fc8, softmax          the classifier, whose end goes
+//!                      └► bbox_pred              └► cls_score             the weights of the other file
+//!         ╰── trunk ──╯     ╰──────── head ──────────╯
+//! ```
+//!
+//! The new layers are added in ONNX, so that what is lowered and what the referee runs are one and the same model.
+
+use std::sync::Arc;
+
+use frcnn_bundle::{Contents, Graph, Manifest, Op, Precision, Regions, Warp};
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+
+use crate::error::Problem;
+use crate::lower::{Kind, Lowering};
+use crate::network::{check_classes, name_layers};
+use crate::referee::{Trial, float_input};
+use crate::source::Source;
+use crate::split::{self, Producers};
+use crate::svm::{Linear, Svm};
+use crate::weights::name_sections;
+use crate::{Compiled, Options, finish, record};
+
+/// Pixels of context at the network's resolution, as published.
+const CONTEXT: u32 = 16;
+const SCORES: &str = "frcnn.cls_score";
+const BOXES: &str = "frcnn.bbox_pred";
+
+pub(crate) fn compile(
+    source: Source,
+    svm: &Svm,
+    manifest: &Manifest,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Compiled, Problem> {
+    let Source { model, sha256, folder } = source;
+    let folder = folder.to_string_lossy();
+
+    progress("lowering the network");
+    check_classes(svm.margins.rows + 1, manifest)?;
+    let Joined { mut model, data, side } = join(model, svm)?;
+    let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
+    let nodes: Vec<&NodeProto> = graph.node.iter().collect();
+    let mut lowering = Lowering::new(&model, &folder);
+    let image = Kind::Map { size: Some([side, side]), channels: 3 };
+    let whole = lowering.graph(&nodes, &[(&data, image)], 0, &[SCORES, BOXES])?;
+    let Halves { trunk, mut head, map, known_as } = Halves::of(whole.graph, &whole.known_as)?;
+    let conv = lowering.name_of(map, &nodes).unwrap_or(&data).to_string();
+
+    name_layers(&mut head);
+    name_sections(&trunk, &mut lowering.weights);
+    name_sections(&head, &mut lowering.weights);
+    let contents = Contents {
+        manifest: manifest.clone(),
+        trunk,
+        regions: Regions::Warp(Warp { side: side as u32, context: CONTEXT }),
+        head,
+        sections: Vec::new(),
+        factored: Vec::new(),
+        precision: Precision::F32,
+        source: record(sha256),
+    };
+    let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(contents)?);
+    drop(lowering);
+
+    progress("checking against tract-onnx");
+    let trial = Trial::run(&bundle, None)?;
+    if let Some(graph) = &mut model.graph {
+        let output = |name: &str| ValueInfoProto { name: name.to_string(), ..Default::default() };
+        graph.output = [&*conv, SCORES, BOXES].map(output).to_vec();
+    }
+    let agreement = trial.compare_crops(model, &folder, side)?;
+    finish(bundle, &known_as, &trial, agreement, options, progress)
+}
+
+/// A classifier with the new layers for its end.
+struct Joined {
+    model: ModelProto,
+    data: String,
+    side: usize,
+}
+
+fn join(mut model: ModelProto, svm: &Svm) -> Result<Joined, Problem> {
+    let graph = model.graph.take().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
+    let (data, side) = check_input(&graph)?;
+    let data = data.to_string();
+    let features = match &svm.features {
+        Some(name) => name.clone(),
+        None => last_features(&graph)?,
+    };
+    let bbox_features = match &svm.bbox_features {
+        Some(name) => name.clone(),
+        None => first_map(&graph)?,
+    };
+    let (nodes, reads) = Producers::new(&graph).needed_by(&[&features, &bbox_features], &[]);
+    if let Some(unknown) = reads.iter().find(|name| **name != data) {
+        return Err(Problem::Svm(format!("the classifier has no value `{unknown}`")));
+    }
+    let mut nodes: Vec<NodeProto> = nodes.into_iter().cloned().collect();
+    let mut initializer = graph.initializer;
+
+    // The background comes first in all that a detector gives; it has neither SVM nor regressor.
+    let margins = with_background(&svm.margins, 1);
+    add_linear(&mut nodes, &mut initializer, SCORES, &features, margins);
+    match &svm.boxes {
+        Some(boxes) => {
+            add_linear(&mut nodes, &mut initializer, BOXES, &bbox_features, with_background(boxes, 4));
+        }
+        // Proposals as they are.
+        None => {
+            let (rows, columns) = (4 * (svm.margins.rows + 1), svm.margins.columns);
+            let zeros = Linear { rows, columns, weight: vec![0.0; rows * columns], bias: vec![0.0; rows] };
+            add_linear(&mut nodes, &mut initializer, BOXES, &features, zeros);
+        }
+    }
+    let joined =
+        GraphProto { node: nodes, initializer, input: vec![float_input(&data)], ..Default::default() };
+    Ok(Joined { model: ModelProto { graph: Some(joined), ..model }, data, side })
+}
+
+/// The classifier's one input and its side.
+fn check_input(graph: &GraphProto) -> Result<(&str, usize), Problem> {
+    const EXPECTED: &str = "a classifier for R-CNN reads `data` [N, 3, S, S] of a fixed size S";
+    let inputs: Vec<&ValueInfoProto> = split::inputs(graph).collect();
+    let [data] = inputs[..] else {
+        return Err(Problem::Classifier(format!("it has {} inputs; {EXPECTED}", inputs.len())));
+    };
+    match split::dims(data).as_deref() {
+        Some(&[None | Some(1), Some(3), Some(height), Some(width)]) if height == width => {
+            let side = usize::try_from(height).ok().filter(|side| *side > 2 * CONTEXT as usize);
+            let too_small = || {
+                Problem::Classifier(format!(
+                    "`{}` has {height} pixels a side, of which {CONTEXT} on each side are context",
+                    data.name
+                ))
+            };
+            Ok((&data.name, side.ok_or_else(too_small)?))
+        }
+        Some(shape) => {
+            Err(Problem::Classifier(format!("`{}` has shape {}; {EXPECTED}", data.name, split::show(shape))))
+        }
+        None => Err(Problem::Classifier(format!("`{}` has no shape; {EXPECTED}", data.name))),
+    }
+}
+
+fn is_linear(node: &NodeProto) -> bool {
+    ["Gemm", "MatMul"].contains(&&*node.op_type)
+}
+
+/// What the classifier's last fully connected layer reads.
+fn last_features(graph: &GraphProto) -> Result<String, Problem> {
+    let last = graph.node.iter().rev().find(|node| is_linear(node));
+    last.and_then(|node| node.input.first()).cloned().ok_or_else(|| no_linear("features"))
+}
+
+/// The map that is flattened before the classifier's first fully connected layer.
+fn first_map(graph: &GraphProto) -> Result<String, Problem> {
+    let first = graph.node.iter().find(|node| is_linear(node)).ok_or_else(|| no_linear("bbox_features"))?;
+    let mut value = first.input.first();
+    while let Some(name) = value {
+        let producer = graph.node.iter().find(|node| node.output.contains(name));
+        let Some(node) = producer else { break };
+        value = node.input.first();
+        match &*node.op_type {
+            "Flatten" | "Reshape" | "Squeeze" => {
+                return value.cloned().ok_or_else(|| no_linear("bbox_features"));
+            }
+            "Dropout" | "Identity" | "Cast" => {}
+            _ => return Ok(name.clone()),
+        }
+    }
+    Err(no_linear("bbox_features"))
+}
+
+fn no_linear(key: &str) -> Problem {
+    Problem::Classifier(format!(
+        "it has no fully connected layer behind a flattened map; name the value to read as `{key}` in the metadata of \
+         the SVM's file"
+    ))
+}
+
+/// The same with `rows` rows of zeros before it.
+fn with_background(linear: &Linear, rows: usize) -> Linear {
+    Linear {
+        rows: rows + linear.rows,
+        columns: linear.columns,
+        weight: [vec![0.0; rows * linear.columns], linear.weight.clone()].concat(),
+        bias: [vec![0.0; rows], linear.bias.clone()].concat(),
+    }
+}
+
+fn add_linear(
+    nodes: &mut Vec<NodeProto>,
+    initializer: &mut Vec<TensorProto>,
+    name: &str,
+    reads: &str,
+    linear: Linear,
+) {
+    let [flat, weight, bias] = ["flat", "weight", "bias"].map(|part| format!("{name}.{part}"));
+    let dims = [linear.rows as i64, linear.columns as i64];
+    initializer.push(f32_tensor(&weight, &dims, &linear.weight));
+    initializer.push(f32_tensor(&bias, &dims[..1], &linear.bias));
+    let mut node = |op_type: &str, output: &str, inputs: &[&str], one: &str| {
+        nodes.push(NodeProto {
+            op_type: op_type.to_string(),
+            name: output.to_string(),
+            input: inputs.iter().map(|input| input.to_string()).collect(),
+            output: vec![output.to_string()],
+            attribute: vec![AttributeProto {
+                name: one.to_string(),
+                i: 1,
+                r#type: AttributeType::Int as i32,
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+    };
+    // Of a row of features this does nothing.
+    node("Flatten", &flat, &[reads], "axis");
+    node("Gemm", name, &[&flat, &weight, &bias], "transB");
+}
+
+fn f32_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    TensorProto {
+        name: name.to_string(),
+        data_type: DataType::Float as i32,
+        dims: dims.to_vec(),
+        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        ..Default::default()
+    }
+}
+
+/// A lowered network, cut where its map is flattened.
+struct Halves {
+    trunk: Graph,
+    head: Graph,
+    /// The whole graph's value that the head reads.
+    map: u32,
+    /// Of the head's layers.
+    known_as: Vec<Vec<String>>,
+}
+
+impl Halves {
+    fn of(whole: Graph, known_as: &[Vec<String>]) -> Result<Halves, Problem> {
+        let flatten = whole.layers.iter().position(|layer| matches!(layer.op, Op::Flatten));
+        let first = flatten.and_then(|at| Some((at, *whole.layers.get(at)?.inputs.first()?)));
+        let (flatten, map) = first.ok_or_else(|| no_linear("features"))?;
+        // Layers lie in the order of the nodes: all before the first flattening make maps.
+        let mut trunk = Graph { layers: Vec::new(), outputs: vec![map] };
+        let mut head = Graph::default();
+        let mut head_names = Vec::new();
+        // Where each value of the whole is in the head.
+        let mut moved: Vec<Option<u32>> = vec![None; whole.layers.len() + 1];
+        if let Some(place) = moved.get_mut(map as usize) {
+            *place = Some(0);
+        }
+        let mut flat: Option<u32> = None;
+        for (position, layer) in whole.layers.into_iter().enumerate() {
+            if position < flatten {
+                trunk.layers.push(layer);
+                continue;
+            }
+            let is_flatten = matches!(layer.op, Op::Flatten) && layer.inputs == [map];
+            let value = match flat {
+                // The regressors' own.
+                Some(value) if is_flatten => value,
+                _ => {
+                    let inputs: Option<Vec<u32>> = layer
+                        .inputs
+                        .iter()
+                        .map(|&input| moved.get(input as usize).copied().flatten())
+                        .collect();
+                    let inputs = inputs.ok_or_else(|| {
+                        Problem::Svm(format!(
+                            "layer `{}` reads a map before the one that is flattened first; `features` and \
+                             `bbox_features` must be that map or come behind it",
+                            layer.name
+                        ))
+                    })?;
+                    head.layers.push(frcnn_bundle::Layer { inputs, ..layer });
+                    head_names.push(known_as.get(position).cloned().unwrap_or_default());
+                    head.layers.len() as u32
+                }
+            };
+            if is_flatten {
+                flat = Some(value);
+            }
+            if let Some(place) = moved.get_mut(position + 1) {
+                *place = Some(value);
+            }
+        }
+        let outputs: Option<Vec<u32>> =
+            whole.outputs.iter().map(|&output| moved.get(output as usize).copied().flatten()).collect();
+        head.outputs = outputs.ok_or_else(|| no_linear("features"))?;
+        Ok(Halves { trunk, head, map, known_as: head_names })
+    }
+}
