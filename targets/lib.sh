@@ -29,6 +29,24 @@ prepare() { # TRIPLE: sets CC and STRIP, finds Rust's standard library, and says
     export RUSTUP_TOOLCHAIN
 }
 
+compile_for() { # TRIPLE CPU: of what follows in target/
+    # Cargo tells builds for different CPUs apart by hashes in file names, which the C library's do not have.
+    local last=target/$1/board/cpu
+    mkdir -p "${last%/*}"
+    [ "$(cat "$last" 2>/dev/null || echo "$2")" = "$2" ] || rm -f "target/$1/board/deps/libfrcnn_capi".*
+    echo "$2" > "$last"
+    # The CPU counts where frames are computed, in this workspace's crates; the others are built once for all boards of
+    # a triple. Build scripts run here and are left alone.
+    [ "$2" != generic ] || return 0
+    export RUSTC_WORKSPACE_WRAPPER=$PWD/target/boards/rustc-$2
+    [ -x "$RUSTC_WORKSPACE_WRAPPER" ] || {
+        mkdir -p target/boards
+        printf '#!/bin/sh\ncase " $* " in *" --target %s "*) exec "$@" -C target-cpu=%s ;; esac\nexec "$@"\n' \
+            "$1" "$2" > "$RUSTC_WORKSPACE_WRAPPER"
+        chmod +x "$RUSTC_WORKSPACE_WRAPPER"
+    }
+}
+
 mosquitto() { # TRIPLE: whether libmosquitto is there for it
     case $1 in
     x86_64-*) pkg-config --exists libmosquitto && echo yes || echo no ;;
