@@ -29,7 +29,8 @@ fn conv(c: &mut Criterion) {
                 ConvAlgorithm::Winograd4,
                 ConvAlgorithm::Winograd6,
             ] {
-                let prepared = PreparedConv::with(Isa::detect(), Some(algorithm), &shape, &weights, 1).unwrap();
+                let prepared =
+                    PreparedConv::with(Isa::detect(), Some(algorithm), &shape, &weights, 1).unwrap();
                 if prepared.algorithm() != algorithm {
                     continue;
                 }
@@ -45,9 +46,7 @@ fn conv(c: &mut Criterion) {
                     let mut scratch = Vec::new();
                     b.iter(|| {
                         let input = black_box(&input[..]);
-                        prepared
-                            .run(&shape, input, Some(bias), true, 1, &mut scratch, out)
-                            .unwrap();
+                        prepared.run(&shape, input, Some(bias), true, 1, &mut scratch, out).unwrap();
                     });
                 });
             }

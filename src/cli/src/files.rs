@@ -1,7 +1,7 @@
 //! Reading and writing files with errors that name them.
 
-use std::{fs, io};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use frcnn::{Detector, Options};
 use frcnn_bundle::{Bundle, write_atomically};

@@ -105,6 +105,8 @@ impl PreparedLinear {
         let rows: Vec<usize> = order.features(in_features).collect();
         let padded = out_features.next_multiple_of(width.lanes);
         let mut packed = AlignedVec::zeros(packed_len(in_features, out_features, width));
+        // Panel after panel: small pages that are first written to in order lie in order, and share the sets of L2 evenly.
+        // Written row by row, for all panels, they made the head a quarter slower.
         let panel_len = in_features.saturating_mul(width.panel);
         tasks::for_each_chunk_stateless(threads, packed.as_mut_slice(), panel_len, |panel, packed| {
             let first = panel * width.panel;

@@ -275,9 +275,7 @@ fn run_stage(
             let pads = [seen.before, shape.pads[1], seen.after, shape.pads[3]];
             let shape = &ConvShape { height, pads, ..shape.clone() };
             match pool {
-                Some(ceil) => {
-                    prepared.run_max_pooled(shape, *ceil, input, *bias, *relu, 1, scratch, out)
-                }
+                Some(ceil) => prepared.run_max_pooled(shape, *ceil, input, *bias, *relu, 1, scratch, out),
                 None => {
                     let cells = Cells { first: 0, stride: shape.out_channels };
                     prepared.run_cells(shape, input, *bias, *relu, 1, scratch, cells, out)
@@ -336,9 +334,9 @@ mod tests {
             let mut out = vec![f32::NAN; len_of(&sizes[1])];
             let scratch = &mut Vec::new();
             match stage {
-                Stage::Conv { prepared, shape, bias, relu, pool: Some(ceil) } => prepared
-                    .run_max_pooled(shape, *ceil, &map, *bias, *relu, 1, scratch, &mut out)
-                    .unwrap(),
+                Stage::Conv { prepared, shape, bias, relu, pool: Some(ceil) } => {
+                    prepared.run_max_pooled(shape, *ceil, &map, *bias, *relu, 1, scratch, &mut out).unwrap()
+                }
                 Stage::Conv { prepared, shape, bias, relu, pool: None } => {
                     prepared.run(shape, &map, *bias, *relu, 1, scratch, &mut out).unwrap();
                 }
@@ -399,8 +397,7 @@ mod tests {
                 let (h, w) = shape.output_size().unwrap();
                 with_layers(&[(shape.clone(), ConvAlgorithm::Direct)], |layers| {
                     let (prepared, bias) = (&layers[0], Some(&[0.5; 20][..]));
-                    let first =
-                        Stage::Conv { prepared, shape: shape.clone(), bias, relu: true, pool: None };
+                    let first = Stage::Conv { prepared, shape: shape.clone(), bias, relu: true, pool: None };
                     let lrn = Stage::Lrn { size: 5, alpha: 1e-1, beta: 0.75, k: 1.0 };
                     for pads in [[0; 4], [1, 1, 1, 1], [0, 0, 2, 2]] {
                         let pool = pool(h, w, 20, pads, ceil_mode);
@@ -434,11 +431,44 @@ mod tests {
         }
     }
 
+    /// Strips begin where the first layer's tiles do not: their values differ from the whole map's in the last bits.
+    #[test]
+    fn two_convolutions_by_winograd() {
+        let (one, two) = (conv(45, 33, [16, 16], 3, 1, 1), conv(45, 33, [16, 17], 3, 1, 1));
+        for first in [ConvAlgorithm::Winograd4, ConvAlgorithm::Winograd6] {
+            let layers = [(one.clone(), first), (two.clone(), ConvAlgorithm::Winograd6)];
+            with_layers(&layers, |layers| {
+                let stage = |i: usize, shape: &ConvShape, pool| {
+                    let (prepared, shape) = (&layers[i], shape.clone());
+                    Stage::Conv { prepared, shape, bias: None, relu: true, pool }
+                };
+                let stages = [stage(0, &one, None), stage(1, &two, Some(false))];
+                let input = Random::new(1).values(45 * 33 * 16);
+                let expected = one_by_one(&stages, [45, 33, 16], &input);
+                let sizes = sizes(&stages, [45, 33, 16]).unwrap();
+                let run = |threads| {
+                    let mut out = vec![f32::NAN; expected.len()];
+                    run_strips_of(6, &stages, &sizes, &input, threads, &mut vec![], &mut out).unwrap();
+                    out
+                };
+                let found = run(1);
+                let max = expected.iter().fold(0f32, |max, value| max.max(value.abs()));
+                for (found, expected) in found.iter().zip(&expected) {
+                    // Two layers, each within 3e-5 of its largest value: see the tests of `PreparedConv`.
+                    assert!((found - expected).abs() <= 1e-4 * max, "{found} for {expected} of {max}");
+                }
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+                assert_eq!(pool.install(|| run(3)), found);
+            });
+        }
+    }
+
     #[test]
     fn strips_are_bounded_by_the_largest_map_between() {
         // VGG16's first two layers: 14 rows of 800 x 64 make 2.9 MB, 20 would be 4.1.
         let (one, two) = (conv(600, 800, [3, 64], 3, 1, 1), conv(600, 800, [64, 64], 3, 1, 1));
-        let prepared = |shape: &ConvShape| PreparedConv::new(shape, &vec![0.0; shape.weight_len()], 1).unwrap();
+        let prepared =
+            |shape: &ConvShape| PreparedConv::new(shape, &vec![0.0; shape.weight_len()], 1).unwrap();
         let layers = [prepared(&one), prepared(&two)];
         let stage = |prepared, shape: &ConvShape, pool| Stage::Conv {
             prepared,

@@ -227,12 +227,7 @@ impl<'a> Regions<'a> {
 }
 
 /// A plan of some head's graph, whose input is `features` of each RoI.
-fn plan(
-    graph: &Graph,
-    features: &[usize],
-    outputs: &[u32],
-    workshop: &Workshop,
-) -> Result<Plan, Error> {
+fn plan(graph: &Graph, features: &[usize], outputs: &[u32], workshop: &Workshop) -> Result<Plan, Error> {
     let symbols = SymbolScope::default();
     let rois = symbols.sym("R").to_dim();
     let input: Vec<TDim> = [rois].into_iter().chain(features.iter().map(ToDim::to_dim)).collect();

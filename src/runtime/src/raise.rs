@@ -8,9 +8,7 @@ use tract_core::ops::math::{add, max, min, mul};
 use tract_core::ops::nn::{Reduce, Reducer, Softmax, hard_swish, leaky_relu, sigmoid};
 
 use crate::fusion::Fusion;
-use crate::ops::{
-    ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, StripLayer, StripsOp, Workshop,
-};
+use crate::ops::{ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, StripLayer, StripsOp, Workshop};
 
 /// Raises `graph`, whose input is an f32 tensor of `input`'s shape, to a model that gives `outputs`.
 ///

@@ -26,13 +26,7 @@ pub(crate) struct ConvOp {
 }
 
 impl ConvOp {
-    pub(crate) fn new(
-        conv: &Conv,
-        relu: bool,
-        pool: Option<bool>,
-        bf16: bool,
-        workshop: Workshop,
-    ) -> ConvOp {
+    pub(crate) fn new(conv: &Conv, relu: bool, pool: Option<bool>, bf16: bool, workshop: Workshop) -> ConvOp {
         let Conv { weight, bias, .. } = *conv;
         ConvOp { layer: layer_shape(conv), weight, bias, relu, pool, bf16, workshop }
     }

@@ -57,9 +57,7 @@ impl Layer {
         let mut out = self.out();
         // Scratch that holds something else.
         let mut scratch = vec![f32::NAN; 3000];
-        prepared
-            .run(&self.shape, &self.input, bias, relu, threads, &mut scratch, &mut out)
-            .unwrap();
+        prepared.run(&self.shape, &self.input, bias, relu, threads, &mut scratch, &mut out).unwrap();
         out
     }
 
@@ -71,7 +69,8 @@ impl Layer {
         let max = exact.iter().fold(0f32, |max, v| max.max(v.abs()));
         for isa in Isa::available() {
             for algorithm in ALGORITHMS {
-                let prepared = PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights, 1).unwrap();
+                let prepared =
+                    PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights, 1).unwrap();
                 let found = self.run(&prepared, bias, relu, 1);
                 for (i, (found, exact)) in found.iter().zip(&exact).enumerate() {
                     // The project's bound is 2e-4 of the layer's largest value; F(6x6, 3x3), whose largest
@@ -97,17 +96,14 @@ impl Layer {
         let mut out = vec![7.0; whole.len() / co * cells.stride];
         let bias = bias.then_some(&self.bias[..]);
         let (shape, input) = (&self.shape, &self.input[..]);
-        prepared
-            .run_cells(shape, input, bias, relu, threads, &mut Vec::new(), cells, &mut out)
-            .unwrap();
+        prepared.run_cells(shape, input, bias, relu, threads, &mut Vec::new(), cells, &mut out).unwrap();
         for (cell, expected) in out.chunks(cells.stride).zip(whole.chunks(co)) {
             assert_eq!(&cell[3..3 + co], expected, "{:?}, {shape:?}", prepared.algorithm());
             assert_eq!([&cell[..3], &cell[3 + co..]].concat(), [7.0; 5]);
         }
         let narrow = Cells { first: 1, stride: co };
         let mut out = whole.to_vec();
-        let error =
-            prepared.run_cells(shape, input, bias, relu, 1, &mut Vec::new(), narrow, &mut out);
+        let error = prepared.run_cells(shape, input, bias, relu, 1, &mut Vec::new(), narrow, &mut out);
         assert_eq!(error.unwrap_err().what, "channels of a cell");
     }
 
@@ -124,16 +120,7 @@ impl Layer {
             let bias = bias.then_some(&self.bias[..]);
             let (shape, scratch) = (&self.shape, &mut Vec::new());
             prepared
-                .run_max_pooled(
-                    shape,
-                    ceil_mode,
-                    &self.input,
-                    bias,
-                    relu,
-                    threads,
-                    scratch,
-                    &mut found,
-                )
+                .run_max_pooled(shape, ceil_mode, &self.input, bias, relu, threads, scratch, &mut found)
                 .unwrap();
             assert_eq!(found, expected, "{:?}, ceil {ceil_mode}, {:?}", prepared.algorithm(), self.shape);
         }
@@ -217,7 +204,8 @@ fn one_form_runs_on_any_size_of_map() {
             weights: small.weights.clone(),
             ..Layer::realistic(ConvShape { batch: 2, ..shape_3x3(21, 17, 20, 12) }, 4)
         };
-        let fresh = PreparedConv::with(Isa::detect(), Some(algorithm), &large.shape, &large.weights, 1).unwrap();
+        let fresh =
+            PreparedConv::with(Isa::detect(), Some(algorithm), &large.shape, &large.weights, 1).unwrap();
         assert_eq!(large.run(&prepared, true, true, 1), large.run(&fresh, true, true, 1));
     }
 }
@@ -240,20 +228,11 @@ fn another_layer_is_an_error() {
     let prepared = PreparedConv::new(&shape, &weights, 1).unwrap();
     let other = ConvShape { pads: [0; 4], ..shape.clone() };
     let mut out = [0.0; 8];
-    let run =
-        prepared.run(&other, &[0.0; 32], None, false, 1, &mut Vec::new(), &mut out).unwrap_err();
+    let run = prepared.run(&other, &[0.0; 32], None, false, 1, &mut Vec::new(), &mut out).unwrap_err();
     assert_eq!(run.what, "the layer that was prepared");
     let one_row = ConvShape { height: 1, ..shape.clone() };
-    let pooled = prepared.run_max_pooled(
-        &one_row,
-        false,
-        &[0.0; 8],
-        None,
-        false,
-        1,
-        &mut Vec::new(),
-        &mut out,
-    );
+    let pooled =
+        prepared.run_max_pooled(&one_row, false, &[0.0; 8], None, false, 1, &mut Vec::new(), &mut out);
     assert_eq!(pooled.unwrap_err().what, "windows that fit the convolved map");
     assert_eq!(PreparedConv::new(&shape, &weights[1..], 1).unwrap_err().what, "weights");
     let grouped = ConvShape { group: 3, ..shape };
