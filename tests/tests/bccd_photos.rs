@@ -58,7 +58,8 @@ fn detect_all(
         .collect()
 }
 
-fn map(shared: &Path, detections: &BTreeMap<String, Vec<Found>>) -> f64 {
+/// mAP and the average precision of each class.
+fn precision(shared: &Path, detections: &BTreeMap<String, Vec<Found>>) -> (f64, BTreeMap<String, f64>) {
     let dataset = Dataset::open(&Location::new(shared.join("data/bccd"), "test")).unwrap();
     let bundle = bccd(shared);
     let stems = dataset.stems();
@@ -71,7 +72,13 @@ fn map(shared: &Path, detections: &BTreeMap<String, Vec<Found>>) -> f64 {
             region: Region::from(&d.bbox),
         })
         .collect();
-    voc(&dataset, &scored, 0.5).map10.unwrap()
+    let scores = voc(&dataset, &scored, 0.5);
+    let classes = scores.classes.iter().map(|class| (class.name.clone(), class.ap10.unwrap()));
+    (scores.map10.unwrap(), classes.collect())
+}
+
+fn map(shared: &Path, detections: &BTreeMap<String, Vec<Found>>) -> f64 {
+    precision(shared, detections).0
 }
 
 /// Every reference detection with score >= 0.1 is found, and nothing more.
@@ -105,14 +112,21 @@ fn jpeg_photos_score_the_same() {
     assert!((map - 0.6888).abs() < 0.005, "mAP {map}");
 }
 
-/// bf16 loses no more than 0.3 points. It may gain as much or more: this detector gives many platelets nearly the same
-/// score, and rounding decides which of two overlapping boxes wins.
+/// bf16 loses no more than 0.3 points, and moves red and white cells by no more than that.
+///
+/// Platelets are not held to it from above, because one detection among their 375 is worth 2.3 points of their average
+/// precision. On BloodImage_00407 eight boxes have a score of 0.39119 to the last bit (fc6 gives nothing but zeros there),
+/// a ninth, which fits the platelet better, 0.39103 in f32 and 0.39120 in bf16: rounding decides which of them suppresses
+/// the others. Moving f32's own scores by a thousandth moves the class between 41 and 48.
 #[test]
 fn bf16_scores_no_less() {
     let Some(shared) = shared("bf16_scores_no_less") else { return };
     let options = Options { precision: Precision::Bf16, ..Options::default() };
     let compiled = compile_file(&shared.join("models/bccd-squeezenet/model.onnx"), &options);
-    let map = map(&shared, &detect_all(&shared, &compiled.bundle, "PNGImages", "png"));
-    say(&format!("mAP in bf16 {map:.4}"));
+    let (map, classes) = precision(&shared, &detect_all(&shared, &compiled.bundle, "PNGImages", "png"));
+    say(&format!("mAP in bf16 {map:.4}, of which {classes:.4?}"));
     assert!(map > 0.6888 - 0.003, "mAP {map}");
+    for (class, exact) in [("RBC", 0.6612), ("WBC", 0.9868)] {
+        assert!((classes[class] - exact).abs() <= 0.003, "{class} {}", classes[class]);
+    }
 }

@@ -431,6 +431,38 @@ mod tests {
         }
     }
 
+    /// Strips begin where the first layer's tiles do not: their values differ from the whole map's in the last bits.
+    #[test]
+    fn two_convolutions_by_winograd() {
+        let (one, two) = (conv(45, 33, [16, 16], 3, 1, 1), conv(45, 33, [16, 17], 3, 1, 1));
+        for first in [ConvAlgorithm::Winograd4, ConvAlgorithm::Winograd6] {
+            let layers = [(one.clone(), first), (two.clone(), ConvAlgorithm::Winograd6)];
+            with_layers(&layers, |layers| {
+                let stage = |i: usize, shape: &ConvShape, pool| {
+                    let (prepared, shape) = (&layers[i], shape.clone());
+                    Stage::Conv { prepared, shape, bias: None, relu: true, pool }
+                };
+                let stages = [stage(0, &one, None), stage(1, &two, Some(false))];
+                let input = Random::new(1).values(45 * 33 * 16);
+                let expected = one_by_one(&stages, [45, 33, 16], &input);
+                let sizes = sizes(&stages, [45, 33, 16]).unwrap();
+                let run = |threads| {
+                    let mut out = vec![f32::NAN; expected.len()];
+                    run_strips_of(6, &stages, &sizes, &input, threads, &mut vec![], &mut out).unwrap();
+                    out
+                };
+                let found = run(1);
+                let max = expected.iter().fold(0f32, |max, value| max.max(value.abs()));
+                for (found, expected) in found.iter().zip(&expected) {
+                    // Two layers, each within 3e-5 of its largest value: see the tests of `PreparedConv`.
+                    assert!((found - expected).abs() <= 1e-4 * max, "{found} for {expected} of {max}");
+                }
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+                assert_eq!(pool.install(|| run(3)), found);
+            });
+        }
+    }
+
     #[test]
     fn strips_are_bounded_by_the_largest_map_between() {
         // VGG16's first two layers: 14 rows of 800 x 64 make 2.9 MB, 20 would be 4.1.
