@@ -16,6 +16,9 @@ pub(crate) enum Error {
         /// What is wrong with it, and what to do.
         problem: String,
     },
+    /// A data set has a mistake.
+    #[error(transparent)]
+    Data(#[from] frcnn_eval::Error),
     /// The command was called wrongly.
     #[error("{0}")]
     Usage(String),

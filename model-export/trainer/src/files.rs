@@ -1,7 +1,7 @@
 //! Reading and writing files with errors that name them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use frcnn_bundle::write_atomically;
 
@@ -47,4 +47,9 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
 pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::file(path, error))?;
     write(path, (text + "\n").as_bytes())
+}
+
+/// The same path from any working directory.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|error| Error::file(path, error))
 }

@@ -15,7 +15,6 @@ mod files;
 mod init;
 mod network;
 mod run_dir;
-mod score;
 mod synth;
 mod tensors;
 mod train;

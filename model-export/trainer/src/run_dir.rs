@@ -6,6 +6,7 @@
 //! | `checkpoint.safetensors` | weights, velocities and iteration; replaced atomically |
 //! | `log.jsonl` | one line of JSON for every few iterations |
 //! | `loss.png` | the same as curves |
+//! | `proposals.safetensors` | the boxes that selective search made |
 //! | `data-problems.txt` | what was wrong with the data, if anything |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::arch::Arch;
-use crate::data::Preprocessing;
+use crate::data::{Preprocessing, Source};
 use crate::error::Error;
 use crate::files;
 use crate::network::{Network, Normalisation};
@@ -37,11 +38,13 @@ pub(crate) struct Config {
     /// The data set's folder.
     pub(crate) data: PathBuf,
     pub(crate) split: String,
-    /// `None`: the grid.
-    pub(crate) proposals: Option<PathBuf>,
+    pub(crate) proposals: Source,
     pub(crate) init: Option<PathBuf>,
     /// Layers that `init` did not fill.
     pub(crate) new_layers: BTreeSet<String>,
+    /// Whether the features of the trunk in `init` were brought to order 1.
+    #[serde(default)]
+    pub(crate) shrunk: bool,
     pub(crate) recipe: Recipe,
 }
 
@@ -87,6 +90,11 @@ impl RunDir {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// Where the boxes are kept that were made for its photos.
+    pub(crate) fn boxes(&self) -> PathBuf {
+        self.path("proposals.safetensors")
     }
 
     fn checkpoint_path(&self) -> PathBuf {

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
 
 /// Small and quick: 120 x 160 pixels.
-const SMALL: [&str; 6] = ["--arch", "tiny", "--scales", "120", "--lr", "0.01"];
+const SMALL: [&str; 8] = ["--arch", "tiny", "--scales", "120", "--lr", "0.01", "--proposals", "grid"];
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_frcnn-train"));
@@ -152,11 +154,49 @@ fn a_loss_that_is_no_number_stops_the_run() {
 }
 
 #[test]
+fn new_layers_learn_from_the_features_of_a_classifier() {
+    let folder = scenes();
+    let recipe = ["--iterations", "300", "--images-per-batch", "1", "--checkpoint-every", "300"];
+    ok(&refs(&fit(folder.path(), "first", &recipe)));
+    // Its trunk, made to give features of some tens as those that were trained on ImageNet do.
+    let bytes = fs::read(folder.path().join("first/checkpoint.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let convolutions = file.iter().filter(|(name, _)| name.starts_with("conv"));
+    let larger: Vec<_> = convolutions
+        .map(|(name, tensor)| {
+            let factor = if name == "conv1.weight" || name.ends_with(".bias") { 60.0 } else { 1.0 };
+            let values = tensor.data().as_chunks::<4>().0.iter().map(|&v| f32::from_le_bytes(v) * factor);
+            (name, tensor.shape().to_vec(), values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())
+        })
+        .collect();
+    let views = larger
+        .iter()
+        .map(|(name, shape, bytes)| (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    let trunk = folder.path().join("trunk.safetensors");
+    fs::write(&trunk, safetensors::serialize(views, None).unwrap()).unwrap();
+
+    let output =
+        run(&refs(&fit(folder.path(), "second", &[&recipe[..], &["--init", path(&trunk)]].concat())));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for line in ["filled: conv1 conv2 conv3 conv4 conv5", "random: bbox_pred cls_score fc6 fc7"] {
+        assert!(said.contains(line), "{said}");
+    }
+    let loss = |name: &str| {
+        let log = fs::read_to_string(folder.path().join(name).join("log.jsonl")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        line["loss_cls"].as_f64().unwrap()
+    };
+    // The features were learned already.
+    assert!(loss("second") < loss("first"), "{} and {}", loss("second"), loss("first"));
+}
+
+#[test]
 fn ablations_train_what_they_say() {
     let folder = scenes();
     let weights = |name: &str| {
         let bytes = fs::read(folder.path().join(name).join("checkpoint.safetensors")).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
         let velocities = file.names().into_iter().filter_map(|n| n.strip_prefix("velocity/"));
         let mut layers: Vec<String> =
             velocities.filter_map(|n| n.strip_suffix(".weight")).map(str::to_string).collect();

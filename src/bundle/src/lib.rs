@@ -43,6 +43,7 @@
 compile_error!("a bundle's weights are little-endian and are used in place");
 
 mod atomic;
+mod classes;
 mod cost;
 mod error;
 mod format;
@@ -53,6 +54,7 @@ mod storage;
 mod validate;
 
 pub use atomic::write_atomically;
+pub use classes::{BACKGROUND, VOC_CLASSES};
 pub use cost::{LayerCost, NetworkCost, nominal_size};
 pub use error::Error;
 pub use format::{Bundle, BundleWriter, FORMAT_VERSION};

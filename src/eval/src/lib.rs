@@ -37,7 +37,7 @@ mod tensors;
 pub use ap::coco::{Coco, CocoClass, CocoSummary, coco};
 pub use ap::mistakes::{ImageMistakes, Mistake, MistakeKind, mistakes};
 pub use ap::voc::{Voc, VocClass, voc};
-pub use dataset::{Dataset, Format, Image, Location, Truth};
+pub use dataset::{Annotation, Dataset, Format, Image, Location, Truth, VocObject, VocSplit};
 pub use detection::Detection;
 pub use error::{Error, Problem};
 pub use matching::{Drift, Found, Pair, pair};

@@ -1,34 +1,12 @@
 //! Names for the classes of a network that was not trained yet.
 
-/// The object classes of PASCAL VOC, in their usual alphabetical order.
-const VOC: [&str; 20] = [
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-];
+use frcnn_bundle::{BACKGROUND, VOC_CLASSES};
 
 /// Names for `classes` object classes and the background before them: PASCAL VOC's when there are as many.
 pub(super) fn class_names(classes: u32) -> Vec<String> {
-    let mut names = vec!["__background__".to_owned()];
-    if classes as usize == VOC.len() {
-        names.extend(VOC.map(str::to_owned));
+    let mut names = vec![BACKGROUND.to_owned()];
+    if classes as usize == VOC_CLASSES.len() {
+        names.extend(VOC_CLASSES.map(str::to_owned));
     } else {
         names.extend((1..=classes).map(|class| format!("class{class}")));
     }

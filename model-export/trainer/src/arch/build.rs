@@ -89,10 +89,9 @@ impl Builder {
         self.layer(&format!("{name}_flat"), Op::Flatten, self.top.channels * pooled * pooled);
     }
 
-    /// A hidden fully connected layer, ReLU and dropout; its weights are drawn from N(0, `variance` / inputs).
-    pub(super) fn hidden(&mut self, name: &str, out: i64, variance: f64) {
-        let std = (variance / self.top.channels as f64).sqrt();
-        self.learned(name, &[out, self.top.channels], std);
+    /// A hidden fully connected layer, ReLU and dropout.
+    pub(super) fn hidden(&mut self, name: &str, out: i64) {
+        self.learned(name, &[out, self.top.channels], he(self.top.channels));
         self.layer(name, Op::Linear, out);
         self.layer(&format!("{name}_relu"), Op::Relu, out);
         self.layer(&format!("{name}_dropout"), Op::Dropout, out);

@@ -69,8 +69,8 @@ impl Arch {
 
     /// The network for `classes` object classes (background is added), with weights drawn from libtorch's generator.
     ///
-    /// cls_score and bbox_pred are drawn as in the paper, N(0, 0.01) and N(0, 0.001), convolutions by He's rule. Biases
-    /// are 0.
+    /// cls_score and bbox_pred are drawn as in the paper, N(0, 0.01) and N(0, 0.001), all others by He's rule. Biases are
+    /// 0.
     pub(crate) fn network(self, classes: usize) -> Network {
         let mut net = Builder::default();
         match self {
@@ -89,11 +89,8 @@ impl Arch {
             Arch::Tiny => (8, 6, 128, 128),
         };
         net.roi_pool("pool5", pooled, stride);
-        // He's rule where the trunk is drawn by it too. The features of an ImageNet trunk are an order greater: there
-        // PyTorch's rule, a sixth of the variance.
-        let variance = if self == Arch::Tiny { 2.0 } else { 1.0 / 3.0 };
-        net.hidden("fc6", fc6, variance);
-        net.hidden("fc7", fc7, variance);
+        net.hidden("fc6", fc6);
+        net.hidden("fc7", fc7);
         net.outputs(classes as i64 + 1);
         net.finish()
     }

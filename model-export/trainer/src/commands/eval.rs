@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use frcnn_eval::{Detection, VocClass, voc};
 use serde::Serialize;
 
 use super::model::Model;
 use crate::console;
-use crate::data::{Dataset, Proposals, decode};
+use crate::data::{Dataset, Source, decode, region};
 use crate::detect::Detector;
 use crate::device::Choice;
 use crate::error::Error;
-use crate::score::{AveragePrecision, average_precision, mean};
 
 /// Average precision of a trained model, per class, at an IoU of 0.5
 ///
@@ -31,9 +31,10 @@ pub(crate) struct Args {
     /// The split to score
     #[arg(long, default_value = "test")]
     split: String,
-    /// Boxes for every photo; by default those that the run was trained with, and for an ONNX file a coarse grid
-    #[arg(long, value_name = "FILE")]
-    proposals: Option<PathBuf>,
+    /// Boxes for every photo: selective-search, grid, or a safetensors file with a tensor [N, 4] for each stem; by default
+    /// as the run was trained, and selective-search for an ONNX file
+    #[arg(long, value_name = "METHOD|FILE")]
+    proposals: Option<Source>,
     /// Ablation: a detection's box is its proposal
     #[arg(long)]
     no_bbox: bool,
@@ -45,9 +46,12 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// The overlap above which a detection finds an object.
+const IOU: f64 = 0.5;
+
 #[derive(Debug, Serialize)]
-struct Row<'a> {
-    class: &'a str,
+struct Row {
+    class: String,
     objects: usize,
     /// `null` for a class without objects.
     ap_voc07: Option<f64>,
@@ -55,11 +59,11 @@ struct Row<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct Report {
     images: usize,
-    classes: Vec<Row<'a>>,
-    map_voc07: f64,
-    map_voc10: f64,
+    classes: Vec<Row>,
+    map_voc07: Option<f64>,
+    map_voc10: Option<f64>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
@@ -70,34 +74,37 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     for line in data.problems.summary() {
         console::warning(line);
     }
-    let proposals = Proposals::open(args.proposals.as_deref().or(model.proposals.as_deref()))?;
+    let source = args.proposals.as_ref().unwrap_or(&model.proposals);
+    let proposals = source.open(&data.photos, model.boxes.as_deref())?;
     let detector =
         Detector { network: &model.network, manifest: &model.manifest, device, bbox: !args.no_bbox };
     let bar = console::progress(data.photos.len() as u64, "detecting");
-    let mut found = Vec::with_capacity(data.photos.len());
-    for photo in &data.photos {
-        found.push(detector.detect(&decode(&photo.path)?, &proposals.of(photo)?));
+    let mut found = Vec::new();
+    for (image, photo) in data.photos.iter().enumerate() {
+        for detection in detector.detect(&decode(&photo.path)?, &proposals.of(photo)?) {
+            found.push(Detection {
+                image,
+                class: usize::from(detection.class_id).saturating_sub(1),
+                score: f64::from(detection.score),
+                region: region(&detection.bbox),
+            });
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();
 
-    let rows: Vec<(&str, AveragePrecision)> = (1u16..)
-        .zip(classes)
-        .map(|(class, name)| (name.as_str(), average_precision(&data.photos, &found, class)))
-        .collect();
+    let scores = voc(&data.truth(), &found, IOU);
+    let row = |class: &VocClass| Row {
+        class: class.name.clone(),
+        objects: class.objects,
+        ap_voc07: class.ap07,
+        ap_voc10: class.ap10,
+    };
     let report = Report {
         images: data.photos.len(),
-        map_voc07: mean(rows.iter().map(|(_, ap)| ap.voc07)),
-        map_voc10: mean(rows.iter().map(|(_, ap)| ap.voc10)),
-        classes: rows
-            .iter()
-            .map(|(class, ap)| Row {
-                class,
-                objects: ap.objects,
-                ap_voc07: Some(ap.voc07).filter(|ap| !ap.is_nan()),
-                ap_voc10: Some(ap.voc10).filter(|ap| !ap.is_nan()),
-            })
-            .collect(),
+        classes: scores.classes.iter().map(row).collect(),
+        map_voc07: scores.map07,
+        map_voc10: scores.map10,
     };
     if args.json {
         let text = serde_json::to_string(&report).map_err(|error| Error::file(&args.model, error))?;
@@ -106,26 +113,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     console::result(&table(&report))
 }
 
-fn table(report: &Report<'_>) -> String {
+fn table(report: &Report) -> String {
     let shown = |ap: Option<f64>| ap.map_or("-".to_string(), |ap| format!("{ap:.4}"));
     const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('-').junction('-'));
     let mut table = Table::new();
     table.load_style(STYLE);
     table.set_header(["class", "objects", "AP VOC07", "AP VOC10+"]);
     for row in &report.classes {
-        table.add_row([
-            row.class.to_string(),
-            row.objects.to_string(),
-            shown(row.ap_voc07),
-            shown(row.ap_voc10),
-        ]);
+        table.add_row([row.class.clone(), row.objects.to_string(), shown(row.ap_voc07), shown(row.ap_voc10)]);
     }
     let objects: usize = report.classes.iter().map(|row| row.objects).sum();
     table.add_row([
         "mean".to_string(),
         objects.to_string(),
-        shown(Some(report.map_voc07)),
-        shown(Some(report.map_voc10)),
+        shown(report.map_voc07),
+        shown(report.map_voc10),
     ]);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -2,42 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use frcnn_bundle::Manifest;
+use frcnn_bundle::{BACKGROUND, Manifest, VOC_CLASSES};
 use frcnn_onnx::writer;
 use tch::{Device, Tensor};
 
 use crate::arch::Arch;
 use crate::console;
-use crate::data::BACKGROUND;
 use crate::error::Error;
 use crate::files;
 use crate::init;
 use crate::network::Network;
 use crate::run_dir::RunDir;
-
-/// The object classes of PASCAL VOC, in their usual alphabetical order.
-const VOC: [&str; 20] = [
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-];
 
 /// Write a trained network as ONNX, and the manifest.json that goes beside it
 ///
@@ -95,7 +70,7 @@ fn from_weights(path: &Path, arch: Arch, classes: Option<&[String]>) -> Result<(
     }
     let classes: Vec<String> = match classes {
         Some(classes) => classes.to_vec(),
-        None => VOC.map(str::to_string).to_vec(),
+        None => VOC_CLASSES.map(str::to_string).to_vec(),
     };
     if classes.len() + 1 != scores {
         let problem = format!("scores {} object classes, {} are named; --classes", scores - 1, classes.len());

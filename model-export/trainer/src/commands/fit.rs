@@ -1,14 +1,14 @@
 //! `frcnn-train fit`: trains a network on a data set.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 use tch::Device;
 
-use crate::arch::Arch;
+use crate::arch::{Arch, PIXEL_RMS};
 use crate::console;
-use crate::data::{Dataset, Proposals};
+use crate::data::{Dataset, Proposals, Source};
 use crate::device::{self, Choice};
 use crate::error::Error;
 use crate::files;
@@ -24,7 +24,7 @@ use crate::train::{Recipe, Stop, Survey, Trainer, survey};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn-train fit --data VOC2007 --arch vgg16 --init vgg16.safetensors --proposals ss.safetensors --out runs/vgg16
-  frcnn-train fit --data data/synth --arch tiny --scales 240 --lr 0.01 --iterations 20000 --out runs/tiny
+  frcnn-train fit --data data/synth --arch tiny --proposals grid --scales 240 --lr 0.01 --out runs/tiny
   frcnn-train fit --resume --out runs/tiny")]
 pub(crate) struct Args {
     /// The folder with ImageSets, Annotations and JPEGImages
@@ -39,9 +39,10 @@ pub(crate) struct Args {
     /// Names of the object classes in their order; by default all that occur, sorted
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     classes: Option<Vec<String>>,
-    /// Boxes for every photo, as safetensors with a tensor [N, 4] for each stem; by default a coarse grid
-    #[arg(long, value_name = "FILE")]
-    proposals: Option<PathBuf>,
+    /// Boxes for every photo: selective-search, grid, or a safetensors file with a tensor [N, 4] for each stem
+    /// [default: selective-search]
+    #[arg(long, value_name = "METHOD|FILE")]
+    proposals: Option<Source>,
     /// Weights to begin with: .safetensors (our layer names or torchvision's) or .caffemodel
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -101,12 +102,14 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     };
     let recipe = &args.recipe;
     let photos = Dataset::open(data, &args.split, args.classes.as_deref())?;
-    let proposals = Proposals::open(args.proposals.as_deref())?;
+    let source = args.proposals.clone().unwrap_or_default();
+    let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
     let survey = look(&photos, &proposals, recipe)?;
 
     tch::manual_seed(recipe.seed as i64);
     let mut network = arch.network(photos.classes.len() - 1);
     check_frozen(recipe, network.learned())?;
+    let mut shrunk = false;
     let mut new_layers = network.learned().map(str::to_string).collect();
     if let Some(path) = &args.init {
         let weights = init::read_weights(path, arch, &recipe.pixel_means)?;
@@ -119,15 +122,19 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
             network.unfold_bbox(&survey.normalisation);
         }
         new_layers = report.random;
+        // New fully connected layers learn nothing from features of some tens (ImageNet's trunks read +-128): they
+        // diverge at learning rates at which anything happens. Layers that were trained on such features want them.
+        shrunk = new_layers.contains("fc6") && network.shrink_features(PIXEL_RMS);
     }
     let config = Config {
         arch,
         classes: photos.classes.clone(),
-        data: absolute(data)?,
+        data: files::absolute(data)?,
         split: args.split.clone(),
-        proposals: args.proposals.as_deref().map(absolute).transpose()?,
-        init: args.init.as_deref().map(absolute).transpose()?,
+        proposals: source.absolute()?,
+        init: args.init.as_deref().map(files::absolute).transpose()?,
         new_layers,
+        shrunk,
         recipe: recipe.clone(),
     };
     run_dir.write_config(&config)?;
@@ -143,7 +150,8 @@ fn resume(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let checkpoint = run_dir.read_checkpoint()?;
     let data = args.data.as_ref().unwrap_or(&config.data);
     let photos = Dataset::open(data, &config.split, config.classes.get(1..))?;
-    let proposals = Proposals::open(args.proposals.as_deref().or(config.proposals.as_deref()))?;
+    let source = args.proposals.as_ref().unwrap_or(&config.proposals);
+    let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
     let survey = look(&photos, &proposals, &config.recipe)?;
     let network = config.arch.network(config.classes.len() - 1);
     let mut trainer = Trainer::resume(&config, run_dir, network, checkpoint, device)?;
@@ -208,8 +216,4 @@ fn check_frozen<'a>(recipe: &Recipe, layers: impl Iterator<Item = &'a str>) -> R
         }
         None => Ok(()),
     }
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    std::path::absolute(path).map_err(|error| Error::file(path, error))
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use frcnn_bundle::Manifest;
 use tch::Device;
 
+use crate::data::Source;
 use crate::error::Error;
 use crate::files;
 use crate::network::{Network, read_onnx};
@@ -16,14 +17,23 @@ pub(crate) struct Model {
     pub(crate) network: Network,
     pub(crate) manifest: Manifest,
     /// The proposals that a run was trained on.
-    pub(crate) proposals: Option<PathBuf>,
+    pub(crate) proposals: Source,
+    /// Where a run keeps the boxes that it made.
+    pub(crate) boxes: Option<PathBuf>,
 }
 
 impl Model {
     pub(crate) fn open(path: &Path, device: Device) -> Result<Model, Error> {
         if path.is_dir() {
-            let (config, network) = RunDir::new(path).read_network(device)?;
-            return Ok(Model { network, manifest: config.manifest(), proposals: config.proposals });
+            let run_dir = RunDir::new(path);
+            let (config, network) = run_dir.read_network(device)?;
+            let manifest = config.manifest();
+            return Ok(Model {
+                network,
+                manifest,
+                proposals: config.proposals,
+                boxes: Some(run_dir.boxes()),
+            });
         }
         let mut network = read_onnx(path)?;
         network.move_to(device);
@@ -35,6 +45,6 @@ impl Model {
             let problem = format!("names {} classes, the network scores {scores}", manifest.classes.len());
             return Err(Error::file(&manifest_path, problem));
         }
-        Ok(Model { network, manifest, proposals: None })
+        Ok(Model { network, manifest, proposals: Source::default(), boxes: None })
     }
 }

@@ -9,7 +9,7 @@ use tch::{Cuda, Device, Tensor};
 
 use super::model::Model;
 use crate::console;
-use crate::data::{Preprocessing, Proposals, decode};
+use crate::data::{Photo, Preprocessing, Source, decode};
 use crate::detect::network_roi;
 use crate::device::{self, Choice};
 use crate::error::Error;
@@ -34,9 +34,9 @@ pub(crate) struct Args {
     /// Pictures
     #[arg(long, required = true, num_args = 1.., value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Boxes for every image; by default a coarse grid
-    #[arg(long, value_name = "FILE")]
-    proposals: Option<PathBuf>,
+    /// Boxes for every image: grid, selective-search, or a safetensors file with a tensor [N, 4] for each stem
+    #[arg(long, value_name = "METHOD|FILE", default_value_t = Source::Grid)]
+    proposals: Source,
     /// At most this many RoIs of each image, spread evenly over its boxes
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rois: u32,
@@ -53,14 +53,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let device = args.device.device()?;
     Cuda::cudnn_set_benchmark(false);
     let model = Model::open(&args.model, device)?;
-    let proposals = Proposals::open(args.proposals.as_deref())?;
+    let photos: Vec<Photo> = args.images.iter().map(|path| Photo::open(path)).collect::<Result<_, _>>()?;
+    let proposals = args.proposals.open(&photos, None)?;
     let mut file = TensorFile { metadata: metadata(args, device)?, ..TensorFile::default() };
-    for path in &args.images {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let prefix = if args.images.len() > 1 { format!("{stem}/") } else { String::new() };
-        let image = decode(path)?;
-        let (width, height) = image.dimensions();
-        let boxes = proposals.of_image(&stem, width, height)?;
+    for photo in &photos {
+        let prefix = if photos.len() > 1 { format!("{}/", photo.stem) } else { String::new() };
+        let image = decode(&photo.path)?;
+        let boxes = proposals.of(photo)?;
         let every = boxes.len().div_ceil(args.rois as usize).max(1);
         let preprocessing = Preprocessing {
             pixel_means_bgr: model.manifest.pixel_means_bgr,
@@ -71,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let rois: Vec<[f32; 5]> =
             boxes.iter().step_by(every).map(|bbox| network_roi(bbox, im_scale)).collect();
         file.metadata.insert(format!("{prefix}im_scale"), im_scale.to_string());
-        file.metadata.insert(format!("{prefix}image"), file_name(path));
+        file.metadata.insert(format!("{prefix}image"), file_name(&photo.path));
         for (stage, tensor) in stages(&model.network, &data.to_device(device), &rois) {
             file.tensors.insert(format!("{prefix}{stage}"), tensor);
         }

@@ -22,7 +22,7 @@ const JPEG_QUALITY: u8 = 92;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn-train synth data/synth --images 400 --seed 1
-  frcnn-train fit --data data/synth --arch tiny --scales 240 --lr 0.01 --out runs/tiny")]
+  frcnn-train fit --data data/synth --arch tiny --proposals grid --scales 240 --lr 0.01 --out runs/tiny")]
 pub(crate) struct Args {
     /// The folder to make; it must not hold a data set already
     out: PathBuf,

@@ -14,27 +14,26 @@
 //! | a class that `--classes` does not name | left out, with a warning |
 //! | a size in the annotation that is not the picture's | the picture's is used, with a warning |
 
-mod annotation;
 mod blob;
 mod problems;
 mod proposals;
+mod search;
+mod source;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use frcnn_bundle::BACKGROUND;
 use frcnn_core::BBox;
+use frcnn_eval::{Annotation, Image, Location, Region, Truth, VocSplit};
 use rayon::prelude::*;
 
 pub(crate) use blob::{Preprocessing, decode};
 pub(crate) use proposals::Proposals;
+pub(crate) use source::Source;
 
 use crate::error::Error;
-use crate::files;
-use annotation::Annotation;
 pub(crate) use problems::Problems;
-
-/// The name of class 0.
-pub(crate) const BACKGROUND: &str = "__background__";
 
 /// Corners beyond the picture by up to this many pixels are files that count from 0: not worth a word.
 const TOLERATED_OVERHANG: f32 = 1.0;
@@ -59,6 +58,15 @@ pub(crate) struct Photo {
     pub(crate) objects: Vec<Object>,
 }
 
+impl Photo {
+    /// A photo without objects.
+    pub(crate) fn open(path: &Path) -> Result<Photo, Error> {
+        let (width, height) = image::image_dimensions(path).map_err(|error| Error::file(path, error))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Photo { stem, path: path.to_path_buf(), width, height, objects: Vec::new() })
+    }
+}
+
 /// One split of a data set.
 #[derive(Debug)]
 pub(crate) struct Dataset {
@@ -72,13 +80,12 @@ impl Dataset {
     /// Reads a split. Without `classes` (names of objects, background not among them) every name that occurs is a
     /// class, in alphabetical order.
     pub(crate) fn open(folder: &Path, split: &str, classes: Option<&[String]>) -> Result<Dataset, Error> {
-        let list = folder.join("ImageSets/Main").join(format!("{split}.txt"));
-        let text = files::read_text(&list)?;
-        let stems: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
-        if stems.is_empty() {
-            return Err(Error::file(&list, "names no photo"));
+        let list = VocSplit::open(&Location::new(folder, split))?;
+        let problem = |problem: String| Error::file(&list.list, problem);
+        if list.images.is_empty() {
+            return Err(problem("names no photo".to_string()));
         }
-        let read: Vec<_> = stems.par_iter().map(|stem| open_photo(folder, stem)).collect();
+        let read: Vec<_> = list.images.par_iter().map(|image| open_photo(&list, image)).collect();
         let mut missing = Vec::new();
         let mut opened = Vec::new();
         for outcome in read {
@@ -88,19 +95,18 @@ impl Dataset {
             }
         }
         if !missing.is_empty() {
-            let problem = format!(
+            return Err(problem(format!(
                 "{} of {} photos cannot be used; mend them or take them off the list:\n  {}",
                 missing.len(),
-                stems.len(),
+                list.images.len(),
                 missing.join("\n  ")
-            );
-            return Err(Error::file(&list, problem));
+            )));
         }
         let names: Vec<String> = match classes {
             Some(names) => names.to_vec(),
             None => {
                 let all = opened.iter().flat_map(|(_, annotation)| &annotation.objects);
-                all.map(|object| object.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+                all.map(|object| object.class.clone()).collect::<BTreeSet<_>>().into_iter().collect()
             }
         };
         let mut problems = Problems::default();
@@ -109,26 +115,44 @@ impl Dataset {
             .map(|(photo, found)| with_objects(photo, &found, &names, &mut problems))
             .collect();
         if photos.iter().all(|photo| photo.objects.is_empty()) {
-            return Err(Error::file(&list, format!("no photo has an object of a known class\n{problems}")));
+            return Err(problem(format!("no photo has an object of a known class\n{problems}")));
         }
         let classes = std::iter::once(BACKGROUND.to_string()).chain(names).collect();
         Ok(Dataset { classes, photos, problems })
     }
+
+    /// The same, to be scored against.
+    pub(crate) fn truth(&self) -> frcnn_eval::Dataset {
+        let image = |photo: &Photo| Image { stem: photo.stem.clone(), id: None, path: photo.path.clone() };
+        let objects = self.photos.iter().enumerate().flat_map(|(image, photo)| {
+            photo.objects.iter().map(move |object| {
+                let region = region(&object.bbox);
+                let class = usize::from(object.class).saturating_sub(1);
+                Truth { image, class, region, area: region.area(), ignore: object.difficult, crowd: false }
+            })
+        });
+        frcnn_eval::Dataset {
+            images: self.photos.iter().map(image).collect(),
+            classes: self.classes.iter().skip(1).cloned().collect(),
+            category_ids: Vec::new(),
+            truths: objects.collect(),
+        }
+    }
+}
+
+/// A box with its exact extent.
+pub(crate) fn region(bbox: &BBox) -> Region {
+    Region::from_inclusive([bbox.x1, bbox.y1, bbox.x2, bbox.y2].map(f64::from))
 }
 
 /// A photo without its objects, and its annotation.
-fn open_photo(folder: &Path, stem: &str) -> Result<(Photo, Annotation), Error> {
-    let path = folder.join("Annotations").join(format!("{stem}.xml"));
-    let annotation =
-        Annotation::parse(&files::read_text(&path)?).map_err(|problem| Error::file(&path, problem))?;
-    let images = folder.join("JPEGImages");
-    let candidates = ["jpg", "jpeg", "png", "JPG", "PNG"].map(|e| images.join(format!("{stem}.{e}")));
-    let Some(path) = candidates.iter().find(|path| path.is_file()) else {
-        return Err(Error::file(&candidates[0], "there is no such picture (nor .jpeg or .png)"));
-    };
-    let (width, height) = image::image_dimensions(path).map_err(|error| Error::file(path, error))?;
-    let photo = Photo { stem: stem.to_string(), path: path.clone(), width, height, objects: Vec::new() };
-    Ok((photo, annotation))
+fn open_photo(list: &VocSplit, image: &Image) -> Result<(Photo, Annotation), Error> {
+    let annotation = list.annotation(image)?;
+    let path = &image.path;
+    if !path.is_file() {
+        return Err(Error::file(path, "there is no such picture (nor .jpeg or .png)"));
+    }
+    Ok((Photo::open(path)?, annotation))
 }
 
 fn with_objects(photo: Photo, found: &Annotation, names: &[String], problems: &mut Problems) -> Photo {
@@ -138,13 +162,14 @@ fn with_objects(photo: Photo, found: &Annotation, names: &[String], problems: &m
     }
     let mut objects = Vec::new();
     for object in &found.objects {
-        let Some(class) = names.iter().position(|name| *name == object.name) else {
-            problems.add(&photo.path, "objects of an unknown class left out", object.name.clone());
+        let Some(class) = names.iter().position(|name| *name == object.class) else {
+            problems.add(&photo.path, "objects of an unknown class left out", object.class.clone());
             continue;
         };
-        let [x1, y1, x2, y2] = object.corners.map(|corner| corner - 1.0);
+        let [x1, y1, x2, y2] = object.region.inclusive().map(|corner| corner as f32);
         let bbox = BBox::new(x1, y1, x2, y2);
-        let shown = format!("{} {:?}", object.name, object.corners);
+        // As in the file, where pixels count from 1.
+        let shown = format!("{} {:?}", object.class, [x1, y1, x2, y2].map(|corner| corner + 1.0));
         if !bbox.is_valid() || x1 == x2 || y1 == y2 {
             problems.add(&photo.path, "boxes without area left out", shown);
             continue;

@@ -1,4 +1,4 @@
-//! Where the boxes come from that a Fast R-CNN judges: a file, or the grid.
+//! The boxes that a Fast R-CNN judges.
 
 use std::path::{Path, PathBuf};
 
@@ -20,10 +20,13 @@ pub(crate) enum Proposals {
 }
 
 impl Proposals {
-    /// Opens a file; `None` gives the grid.
-    pub(crate) fn open(path: Option<&Path>) -> Result<Proposals, Error> {
-        let Some(path) = path else { return Ok(Proposals::Grid) };
-        let bytes = files::read(path)?;
+    /// Opens a file.
+    pub(super) fn open(path: &Path) -> Result<Proposals, Error> {
+        Proposals::from_bytes(path, files::read(path)?)
+    }
+
+    /// The contents of a file; `path` is for messages.
+    pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Proposals, Error> {
         let (header_len, header) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| Error::file(path, format!("not a safetensors file, or damaged: {error}")))?;
         // Before the header stands its length.
@@ -33,11 +36,8 @@ impl Proposals {
 
     /// The boxes of a photo, clipped to it; those without area are left out.
     pub(crate) fn of(&self, photo: &Photo) -> Result<Vec<BBox>, Error> {
-        self.of_image(&photo.stem, photo.width, photo.height)
-    }
-
-    /// The boxes of an image of `width` x `height` pixels.
-    pub(crate) fn of_image(&self, stem: &str, width: u32, height: u32) -> Result<Vec<BBox>, Error> {
+        let Photo { stem, width, height, .. } = photo;
+        let (width, height) = (*width, *height);
         let Proposals::File { path, header, bytes, data_start } = self else {
             return Ok(frcnn_proposals::grid(width, height));
         };
@@ -88,16 +88,20 @@ mod tests {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let view = TensorView::new(Dtype::U16, shape.to_vec(), &bytes).unwrap();
         std::fs::write(&path, serialize([("a", view)], None).unwrap()).unwrap();
-        Proposals::open(Some(&path)).unwrap()
+        Proposals::open(&path).unwrap()
+    }
+
+    fn photo(stem: &str) -> Photo {
+        Photo { stem: stem.into(), path: "a.jpg".into(), width: 20, height: 10, objects: Vec::new() }
     }
 
     #[test]
     fn boxes_are_clipped_and_cleaned() {
         let file = open(&[4, 4], &[1, 2, 30, 4, 5, 5, 5, 9, 9, 5, 5, 9, 0, 0, 3, 3]);
-        let boxes = file.of_image("a", 20, 10).unwrap();
+        let boxes = file.of(&photo("a")).unwrap();
         assert_eq!(boxes, [BBox::new(1.0, 2.0, 19.0, 4.0), BBox::new(0.0, 0.0, 3.0, 3.0)]);
-        assert!(file.of_image("b", 20, 10).unwrap_err().to_string().contains("no boxes for `b`"));
-        let wrong = open(&[2, 3], &[0; 6]).of_image("a", 20, 10).unwrap_err().to_string();
+        assert!(file.of(&photo("b")).unwrap_err().to_string().contains("no boxes for `b`"));
+        let wrong = open(&[2, 3], &[0; 6]).of(&photo("a")).unwrap_err().to_string();
         assert!(wrong.contains("[2, 3]"), "{wrong}");
     }
 }

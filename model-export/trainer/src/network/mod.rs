@@ -131,6 +131,25 @@ impl Network {
         }
     }
 
+    /// Makes every blob of the trunk `factor` times smaller and nothing else: the first convolution's weights shrink, and
+    /// the biases of all. ReLU and max pooling pass a factor on.
+    ///
+    /// Gives whether that could be done: local response normalisation passes none on, and bounds the blobs itself.
+    pub(crate) fn shrink_features(&mut self, factor: f64) -> bool {
+        if self.layers.iter().any(|layer| matches!(layer.op, Op::Lrn { .. })) {
+            return false;
+        }
+        for layer in self.layers.iter().filter(|layer| matches!(layer.op, Op::Conv { .. })) {
+            let parts: &[&str] = if self.reads_pixels(&layer.name) { &["weight", "bias"] } else { &["bias"] };
+            for part in parts {
+                if let Some(tensor) = self.weights.get_mut(&format!("{}.{part}", layer.name)) {
+                    *tensor = &*tensor / factor;
+                }
+            }
+        }
+        true
+    }
+
     /// Makes `bbox_pred` give plain regressions where it gave normalised ones: `W *= sigma; b = b * sigma + mu`, each of
     /// its rows by its own class and coordinate.
     pub(crate) fn fold_bbox(&mut self, normalisation: &Normalisation) {
@@ -172,5 +191,41 @@ impl Normalisation {
     fn tensors(&self, device: Device) -> (Tensor, Tensor) {
         let flat = |rows: &[[f32; 4]]| Tensor::from_slice(rows.as_flattened()).to_device(device);
         (flat(&self.mean), flat(&self.std))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Arch;
+    use tch::Kind;
+
+    #[test]
+    fn shrunk_features_are_the_same_but_for_the_factor() {
+        let mut network = Arch::SqueezeNet.network(2);
+        for (name, weight) in &mut network.weights {
+            if name.ends_with(".bias") {
+                *weight = weight.randn_like();
+            }
+        }
+        let data = Tensor::randn([1, 3, 60, 70], (Kind::Float, Device::Cpu)) * 60.0;
+        let features = |network: &Network| {
+            let map = network.feature_map().to_string();
+            network.run(Run::default(), &data, &[], &[&map]).remove(&map).unwrap()
+        };
+        let before = features(&network);
+        assert!(network.shrink_features(8.0));
+        let difference = (features(&network) * 8.0 - &before).abs().max().double_value(&[]);
+        // A power of two: every product and sum is the same but for its exponent.
+        assert_eq!(difference, 0.0);
+        assert!(before.abs().max().double_value(&[]) > 1.0);
+    }
+
+    #[test]
+    fn normalised_features_are_left_as_they_are() {
+        let mut network = Arch::CaffeNet.network(2);
+        let before = network.weights["conv1.weight"].copy();
+        assert!(!network.shrink_features(8.0));
+        assert_eq!(network.weights["conv1.weight"], before);
     }
 }

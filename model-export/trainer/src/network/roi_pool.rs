@@ -9,6 +9,8 @@
 //! device's bit for bit. The values themselves come from one `gather`, whose backward is libtorch's own scatter: where
 //! RoIs overlap, their gradients add up.
 
+use std::ops::Range;
+
 use frcnn_core::Roi;
 use frcnn_kernels::roi_pool_bin;
 use rayon::prelude::*;
@@ -17,10 +19,14 @@ use tch::{Kind, Tensor};
 use super::Rois;
 
 /// Pools RoIs of the maps `[N, C, Hf, Wf]` into `[R, C, P, P]`.
+///
+/// Works channels last, where a bin's cells are compared for many channels at a time: maps that lie so in memory are not
+/// copied.
 pub(super) fn roi_pool(maps: &Tensor, rois: &Rois, pooled: i64, spatial_scale: f32) -> Tensor {
     let size = maps.size();
     let [images, channels, height, width] = size[..] else { return Tensor::new() };
-    let host = maps.detach().to_device(tch::Device::Cpu).contiguous();
+    let last = maps.permute([0, 2, 3, 1]).contiguous();
+    let host = last.detach().to_device(tch::Device::Cpu);
     let mut values = vec![0.0f32; host.numel()];
     host.copy_data(&mut values, host.numel());
     let maps_on_host = Maps {
@@ -34,17 +40,17 @@ pub(super) fn roi_pool(maps: &Tensor, rois: &Rois, pooled: i64, spatial_scale: f
     let mut cells = vec![0i64; rois.len() * maps_on_host.channels * side * side];
     maps_on_host.argmax(rois, side, spatial_scale, &mut cells);
 
-    let shape = [rois.len() as i64, channels, pooled, pooled];
     let special = cells.iter().any(|&cell| cell < 0);
     let index = Tensor::from_slice(&cells).to_device(maps.device());
-    let gather = |index: &Tensor| maps.reshape([-1]).gather(0, index, false);
-    if !special {
-        return gather(&index).view(shape);
-    }
-    let gathered = gather(&index.clamp_min(0));
-    let zeros = Tensor::zeros([index.numel() as i64], (Kind::Float, maps.device()));
-    let fill = zeros.masked_fill(&index.eq(NOTHING_GREATER), f64::from(-f32::MAX));
-    gathered.where_self(&index.ge(0), &fill).view(shape)
+    let gather = |index: &Tensor| last.reshape([-1]).gather(0, index, false);
+    let gathered = if special {
+        let zeros = Tensor::zeros([index.numel() as i64], (Kind::Float, maps.device()));
+        let fill = zeros.masked_fill(&index.eq(NOTHING_GREATER), f64::from(-f32::MAX));
+        gather(&index.clamp_min(0)).where_self(&index.ge(0), &fill)
+    } else {
+        gather(&index)
+    };
+    gathered.view([rois.len() as i64, pooled, pooled, channels]).permute([0, 3, 1, 2])
 }
 
 /// A bin without cells: 0.
@@ -52,7 +58,7 @@ const EMPTY: i64 = -1;
 /// A bin in which nothing is greater than `-f32::MAX`, as when all is NaN: that value.
 const NOTHING_GREATER: i64 = -2;
 
-/// Feature maps `[N, C, H, W]`.
+/// Feature maps `[N, H, W, C]`.
 struct Maps<'a> {
     values: &'a [f32],
     images: usize,
@@ -62,39 +68,54 @@ struct Maps<'a> {
 }
 
 impl Maps<'_> {
-    /// For every pooled cell the index into `values` of its maximum, the first of equals; or one of the two constants.
+    /// For every pooled cell `[R, P, P, C]` the index into `values` of its maximum, the first of equals; or one of the
+    /// two constants.
     fn argmax(&self, rois: &Rois, side: usize, spatial_scale: f32, cells: &mut [i64]) {
         let per_roi = self.channels * side * side;
         if per_roi == 0 {
             return;
         }
-        cells.par_chunks_mut(per_roi).zip(rois).for_each(|(cells, &[image, x1, y1, x2, y2])| {
+        let best = || (vec![0.0; self.channels], vec![0; self.channels]);
+        cells.par_chunks_mut(per_roi).zip(rois).for_each_init(best, |best, (cells, roi)| {
+            let &[image, x1, y1, x2, y2] = roi;
             let roi = Roi::from_network(0, x1, y1, x2, y2, spatial_scale);
-            let rows: Vec<_> =
-                (0..side).map(|p| roi_pool_bin(roi.y1, roi.y2, p, side, self.height)).collect();
-            let columns: Vec<_> =
-                (0..side).map(|p| roi_pool_bin(roi.x1, roi.x2, p, side, self.width)).collect();
             let image = (image.max(0.0) as usize).min(self.images.saturating_sub(1));
-            for (channel, cells) in cells.chunks_exact_mut(side * side).enumerate() {
-                let start = (image * self.channels + channel) * self.height * self.width;
-                let plane = &self.values[start..start + self.height * self.width];
-                let bins = rows.iter().flat_map(|rows| columns.iter().map(move |columns| (rows, columns)));
-                for (cell, (rows, columns)) in cells.iter_mut().zip(bins) {
-                    let empty = rows.is_empty() || columns.is_empty();
-                    let (mut max, mut best) = (-f32::MAX, if empty { EMPTY } else { NOTHING_GREATER });
-                    for y in rows.clone() {
-                        let row = &plane[y * self.width..(y + 1) * self.width];
-                        for (x, &value) in row[columns.clone()].iter().enumerate() {
-                            if value > max {
-                                max = value;
-                                best = (start + y * self.width + columns.start + x) as i64;
-                            }
-                        }
-                    }
-                    *cell = best;
-                }
+            for (bin, cells) in cells.chunks_exact_mut(self.channels).enumerate() {
+                let rows = roi_pool_bin(roi.y1, roi.y2, bin / side, side, self.height);
+                let columns = roi_pool_bin(roi.x1, roi.x2, bin % side, side, self.width);
+                self.argmax_of_bin(image, rows, columns, best, cells);
             }
         });
+    }
+
+    /// The same for the channels of one bin. `maxima` and `positions` are scratch memory of their number.
+    fn argmax_of_bin(
+        &self,
+        image: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        (maxima, positions): &mut (Vec<f32>, Vec<i32>),
+        cells: &mut [i64],
+    ) {
+        let empty = rows.is_empty() || columns.is_empty();
+        maxima.fill(-f32::MAX);
+        positions.fill(if empty { EMPTY as i32 } else { NOTHING_GREATER as i32 });
+        let plane = &self.values[image * self.height * self.width * self.channels..];
+        for (y, x) in rows.flat_map(|y| columns.clone().map(move |x| (y, x))) {
+            let position = y * self.width + x;
+            let values = &plane[position * self.channels..];
+            for ((max, at), &value) in maxima.iter_mut().zip(positions.iter_mut()).zip(values) {
+                // Written without a branch, so that it is compiled to vector instructions.
+                let greater = value > *max;
+                *max = if greater { value } else { *max };
+                *at = if greater { position as i32 } else { *at };
+            }
+        }
+        let first = image * self.height * self.width;
+        for (channel, (cell, &at)) in cells.iter_mut().zip(positions.iter()).enumerate() {
+            let index = |at: usize| ((first + at) * self.channels + channel) as i64;
+            *cell = usize::try_from(at).map_or(i64::from(at), index);
+        }
     }
 }
 

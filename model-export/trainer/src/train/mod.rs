@@ -230,8 +230,8 @@ fn rate_factors(config: &Config, network: &Network) -> BTreeMap<String, f64> {
         let mut factor = if is_new { recipe.new_lr_factor } else { 1.0 };
         if part == "bias" {
             factor *= recipe.bias_lr_factor;
-        } else if is_new && network.reads_pixels(layer) {
-            // Drawn for pixels of +-128, its weights are as many times smaller than others as its gradients are greater:
+        } else if (is_new || config.shrunk) && network.reads_pixels(layer) {
+            // Made for pixels of +-128, its weights are as many times smaller than others as its gradients are greater:
             // it learns as if pixels were of order 1 and its weights as large as others'.
             factor /= PIXEL_RMS * PIXEL_RMS;
         }

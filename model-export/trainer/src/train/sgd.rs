@@ -29,7 +29,7 @@ impl Sgd {
     pub(super) fn step(&mut self, weights: &mut BTreeMap<String, Tensor>, recipe: &Recipe, lr: f64) {
         tch::no_grad(|| {
             for (name, weight) in weights.iter_mut().filter(|(_, weight)| weight.requires_grad()) {
-                let mut gradient = weight.grad();
+                let gradient = weight.grad();
                 if !gradient.defined() {
                     continue;
                 }
@@ -37,13 +37,17 @@ impl Sgd {
                 let decay = if name.ends_with(".bias") { 0.0 } else { recipe.weight_decay };
                 let velocity =
                     self.velocities.entry(name.clone()).or_insert_with(|| weight.detach().zeros_like());
+                let scalar =
+                    |value: f64| Tensor::full([0i64; 0], value, (gradient.kind(), gradient.device()));
+                // In place: fc6 is so large that a temporary costs more than the arithmetic.
                 *velocity *= recipe.momentum;
-                *velocity += &gradient * rate;
+                let _ = velocity.addcmul_(&gradient, &scalar(rate));
                 if decay > 0.0 {
-                    *velocity += &*weight * (rate * decay);
+                    let _ = velocity.addcmul_(weight, &scalar(rate * decay));
                 }
                 *weight -= &*velocity;
-                let _ = gradient.zero_();
+                // A leaf without a gradient takes the next one as it is, where zeros would be added to.
+                *weight = weight.detach().set_requires_grad(true);
             }
         });
     }

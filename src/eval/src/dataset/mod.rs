@@ -3,6 +3,8 @@
 mod coco;
 mod voc;
 
+pub use voc::{Annotation, VocObject, VocSplit};
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
