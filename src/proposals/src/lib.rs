@@ -20,14 +20,20 @@
 //! println!("{} boxes by {} in {:?}", proposals.boxes.len(), proposals.method, proposals.elapsed);
 //! # Ok::<(), frcnn_core::FrameError>(())
 //! ```
+//!
+//! With the feature `file`, [`BoxFile`] reads the boxes of a data set that were made before.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "file")]
+mod file;
 mod grid;
 mod motion;
 mod propose;
 mod selective_search;
 mod tasks;
 
+#[cfg(feature = "file")]
+pub use file::{BoxFile, BoxFileError};
 pub use grid::{Grid, grid};
 pub use motion::Motion;
 pub use propose::{Method, Notice, Proposals, Propose};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
 use frcnn_core::{BBox, Frame, PixelFormat};
+use frcnn_proposals::stages::{ColourSpace, Edges, Planes, segment};
 use frcnn_proposals::{Mode, Proposals, Propose, SelectiveSearch};
 use proptest::prelude::*;
 
@@ -86,7 +87,7 @@ fn a_constant_image_is_one_region() {
 fn threads_do_not_matter_and_the_seed_does() {
     let pixels =
         scene(250, 180).iter().zip(noise(250 * 180 * 3, 5)).map(|(v, n)| v ^ (n & 15)).collect::<Vec<u8>>();
-    for mode in [Mode::Fast, Mode::Quality] {
+    for mode in [Mode::Fast, Mode::Quality, Mode::Published] {
         let run = |threads, seed| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
             pool.install(|| search(&pixels, 250, 180, |s| *s = SelectiveSearch { mode, seed, threads }).boxes)
@@ -122,6 +123,19 @@ fn quality_finds_all_that_fast_finds() {
     let [fast, quality] =
         [Mode::Fast, Mode::Quality].map(|mode| search(&pixels, 250, 180, |s| s.mode = mode).boxes);
     assert!(fast.iter().all(|b| quality.contains(b)));
+}
+
+#[test]
+fn thin_boxes_are_of_the_published_mode_alone() {
+    // A stripe 9 pixels high: a region in every mode, a box in one.
+    let stripe = BBox::new(0.0, 80.0, 249.0, 88.0);
+    let pixels: Vec<u8> = (0..180)
+        .flat_map(|y| if (80..89).contains(&y) { [30, 40, 160] } else { [220, 215, 200] }.repeat(250))
+        .collect();
+    for (mode, found) in [(Mode::Fast, false), (Mode::Quality, false), (Mode::Published, true)] {
+        let overlap = best(&search(&pixels, 250, 180, |s| s.mode = mode), stripe);
+        assert_eq!(overlap > 0.7, found, "{mode:?}: {overlap}");
+    }
 }
 
 #[test]
@@ -165,6 +179,43 @@ fn noise_ends() {
     let (width, height) = if cfg!(debug_assertions) { (120, 90) } else { (640, 480) };
     let proposals = search(&noise((width * height * 3) as usize, 1), width, height, |_| {});
     check(&proposals, width, height);
+}
+
+/// What bounds the work on any image: however it looks, every region has at least k pixels.
+#[test]
+fn regions_are_never_more_than_fit() {
+    let (width, height) = (160, 120);
+    let blocks = |side: usize| -> Vec<u8> {
+        let colours = noise(width * height * 3, 9);
+        (0..width * height)
+            .flat_map(|i| {
+                let at = ((i / width / side) * width + i % width / side) * 3;
+                [colours[at], colours[at + 1], colours[at + 2]]
+            })
+            .collect()
+    };
+    for side in 1..12 {
+        let edges = Edges::new(&Planes::new(ColourSpace::Lab, &blocks(side)), width, height);
+        for k in [50.0, 100.0] {
+            let count = segment(&edges, k).count;
+            assert!(count <= width * height / k as usize, "blocks of {side}: {count} regions at k = {k}");
+        }
+    }
+}
+
+/// One region that touches all others is the most work that grouping can have: every step compares it with all again.
+#[test]
+fn many_islands_end() {
+    let (width, height) = if cfg!(debug_assertions) { (120, 90) } else { (500, 375) };
+    let pixels: Vec<u8> = (0..width * height)
+        .flat_map(|i| {
+            let (x, y) = (i % width, i / width);
+            let shade = ((x / 12 * 7 + y / 12 * 13) % 100) as u8;
+            if x % 12 < 9 && y % 12 < 9 { [shade, 20, 180 - shade] } else { [230, 225, 220] }
+        })
+        .collect();
+    let proposals = search(&pixels, width as u32, height as u32, |_| {});
+    check(&proposals, width as u32, height as u32);
 }
 
 proptest! {

@@ -13,6 +13,7 @@
 mod colour;
 mod font;
 mod label;
+#[cfg(feature = "compile")]
 pub(crate) mod plot;
 mod rect;
 

@@ -1,4 +1,7 @@
 //! Curves of shares against a count, as a PNG: the count on a logarithmic axis, shares from 0 to 1.
+//!
+//! The other plots are SVG by plotters, in which the reader's program writes the text. In a bitmap plotters needs a font
+//! parser and a font of its own; the letters of the labels are here already.
 
 use std::io::Cursor;
 

@@ -1,21 +1,17 @@
 //! How well boxes cover the objects of a data set.
 
-use std::collections::BTreeMap;
-
 use frcnn::BBox;
+use frcnn_eval::{Region, Truth};
 use serde::Serialize;
 
-use super::voc::Object;
-
 /// Overlaps at which recall is measured.
-pub(super) const IOUS: [f32; 3] = [0.5, 0.7, 0.9];
+pub(super) const IOUS: [f64; 3] = [0.5, 0.7, 0.9];
 /// Numbers of boxes at which recall is measured, as far as there are so many.
 const COUNTS: [usize; 11] = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000];
 
 /// Objects with the best overlap that the first boxes reach, by class.
-#[derive(Default)]
 pub(super) struct Coverage {
-    classes: BTreeMap<String, Vec<Covered>>,
+    classes: Vec<Class>,
     pub(super) images: usize,
     pub(super) boxes: usize,
     most: usize,
@@ -23,12 +19,17 @@ pub(super) struct Coverage {
     pub(super) passed_over: usize,
 }
 
+struct Class {
+    name: String,
+    objects: Vec<Covered>,
+}
+
 /// An object: each number of boxes at which its best overlap rises, and that overlap.
-struct Covered(Vec<(usize, f32)>);
+struct Covered(Vec<(usize, f64)>);
 
 impl Covered {
     /// The best overlap of the first `boxes` boxes.
-    fn best(&self, boxes: usize) -> f32 {
+    fn best(&self, boxes: usize) -> f64 {
         self.0.iter().take_while(|(count, _)| *count <= boxes).last().map_or(0.0, |&(_, iou)| iou)
     }
 }
@@ -54,45 +55,64 @@ pub(super) struct Point {
 }
 
 impl Coverage {
+    /// Of no image yet; `classes` are those that objects refer to.
+    pub(super) fn new(classes: &[String]) -> Coverage {
+        let classes = classes.iter().map(|name| Class { name: name.clone(), objects: Vec::new() }).collect();
+        Coverage { classes, images: 0, boxes: 0, most: 0, passed_over: 0 }
+    }
+
     /// Takes in an image.
-    pub(super) fn add(&mut self, objects: &[Object], boxes: &[BBox]) {
+    pub(super) fn add<'a>(&mut self, objects: impl Iterator<Item = &'a Truth>, boxes: &[BBox]) {
         self.images += 1;
         self.boxes += boxes.len();
         self.most = self.most.max(boxes.len());
+        let boxes: Vec<Region> = boxes.iter().map(Region::from).collect();
         for object in objects {
-            let empty = !object.bbox.is_valid() || object.bbox.area(1.0) <= 1.0;
-            if object.difficult || empty {
+            let Region { width, height, .. } = object.region;
+            // A single pixel is a mistake, too: its corners are one point.
+            let empty = width < 1.0 || height < 1.0 || width * height <= 1.0;
+            let class = self.classes.get_mut(object.class).filter(|_| !object.ignore && !empty);
+            let Some(class) = class else {
                 self.passed_over += 1;
                 continue;
-            }
+            };
             let mut rises = Vec::new();
             let mut best = 0.0;
-            for (i, b) in boxes.iter().enumerate() {
-                let iou = b.iou(&object.bbox, 1.0);
+            for (i, region) in boxes.iter().enumerate() {
+                let iou = region.iou(&object.region);
                 if iou > best {
                     best = iou;
                     rises.push((i + 1, iou));
                 }
             }
-            self.classes.entry(object.class.clone()).or_default().push(Covered(rises));
+            class.objects.push(Covered(rises));
         }
     }
 
-    /// Objects that count.
-    pub(super) fn objects(&self) -> usize {
-        self.classes.values().map(Vec::len).sum()
+    /// All objects that count.
+    fn all(&self) -> impl Iterator<Item = &Covered> + Clone {
+        self.classes.iter().flat_map(|class| &class.objects)
     }
 
-    /// Each class by name, then all objects together.
+    /// How many count.
+    pub(super) fn objects(&self) -> usize {
+        self.all().count()
+    }
+
+    /// Classes of which an object counts.
+    fn present(&self) -> impl Iterator<Item = &Class> {
+        self.classes.iter().filter(|class| !class.objects.is_empty())
+    }
+
+    /// Each class, then all objects together.
     pub(super) fn rows(&self) -> Vec<Row> {
-        let all = self.classes.values().flatten();
-        let classes = self.classes.iter().map(|(class, objects)| row(class, objects.iter()));
-        classes.chain([row("all", all)]).collect()
+        let classes = self.present().map(|class| row(&class.name, class.objects.iter()));
+        classes.chain([row("all", self.all())]).collect()
     }
 
     /// Mean over the classes of their ABO, with the first `boxes` boxes of each image.
     fn mabo(&self, boxes: usize) -> f64 {
-        mean(self.classes.values().map(|objects| mean(objects.iter().map(|o| f64::from(o.best(boxes))))))
+        mean(self.present().map(|class| mean(class.objects.iter().map(|object| object.best(boxes)))))
     }
 
     /// Recall of all objects together against the number of boxes, up to all.
@@ -101,7 +121,7 @@ impl Coverage {
         counts
             .map(|boxes| Point {
                 boxes,
-                recall: IOUS.map(|iou| recall(self.classes.values().flatten(), boxes, iou)),
+                recall: IOUS.map(|iou| recall(self.all(), boxes, iou)),
                 mabo: self.mabo(boxes),
             })
             .collect()
@@ -113,11 +133,11 @@ fn row<'a>(class: &str, objects: impl Iterator<Item = &'a Covered> + Clone) -> R
         class: class.to_string(),
         objects: objects.clone().count(),
         recall: IOUS.map(|iou| recall(objects.clone(), usize::MAX, iou)),
-        average_best_overlap: mean(objects.map(|object| f64::from(object.best(usize::MAX)))),
+        average_best_overlap: mean(objects.map(|object| object.best(usize::MAX))),
     }
 }
 
-fn recall<'a>(objects: impl Iterator<Item = &'a Covered>, boxes: usize, iou: f32) -> f64 {
+fn recall<'a>(objects: impl Iterator<Item = &'a Covered>, boxes: usize, iou: f64) -> f64 {
     mean(objects.map(|object| if object.best(boxes) >= iou { 1.0 } else { 0.0 }))
 }
 
@@ -131,8 +151,9 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 mod tests {
     use super::*;
 
-    fn object(class: &str, bbox: BBox) -> Object {
-        Object { class: class.to_string(), bbox, difficult: false }
+    fn object(class: usize, bbox: BBox) -> Truth {
+        let region = Region::from(&bbox);
+        Truth { image: 0, class, region, area: region.area(), ignore: false, crowd: false }
     }
 
     #[test]
@@ -140,28 +161,29 @@ mod tests {
         let (cat, dog) = (BBox::new(0.0, 0.0, 9.0, 9.0), BBox::new(50.0, 50.0, 59.0, 59.0));
         // IoU with the cat: 0.6, then 1; nothing near the dog but the third, with 0.8.
         let boxes = [BBox::new(0.0, 0.0, 5.0, 9.0), cat, BBox::new(50.0, 50.0, 57.0, 59.0)];
-        let mut coverage = Coverage::default();
-        let hard = Object { difficult: true, ..object("cat", dog) };
-        let inverted = object("cat", BBox::new(5.0, 5.0, 3.0, 9.0));
-        coverage.add(&[object("cat", cat), object("dog", dog), hard, inverted], &boxes);
-        assert_eq!((coverage.objects(), coverage.passed_over), (2, 2));
+        let mut coverage = Coverage::new(&["bird", "cat", "dog"].map(str::to_string));
+        let hard = Truth { ignore: true, ..object(1, dog) };
+        let inverted = object(1, BBox::new(5.0, 5.0, 3.0, 9.0));
+        let point = object(1, BBox::new(5.0, 5.0, 5.0, 5.0));
+        coverage.add([object(1, cat), object(2, dog), hard, inverted, point].iter(), &boxes);
+        assert_eq!((coverage.objects(), coverage.passed_over), (2, 3));
         let rows = coverage.rows();
         assert_eq!(rows.iter().map(|r| r.class.as_str()).collect::<Vec<_>>(), ["cat", "dog", "all"]);
         assert_eq!(rows[0].recall, [1.0, 1.0, 1.0]);
         assert_eq!(rows[1].recall, [1.0, 1.0, 0.0]);
         assert_eq!(rows[2].recall, [1.0, 1.0, 0.5]);
-        assert!((rows[1].average_best_overlap - 0.8).abs() < 1e-6);
+        assert!((rows[1].average_best_overlap - 0.8).abs() < 1e-9);
         let curve = coverage.curve();
         assert_eq!(curve.len(), 1);
-        assert!((curve[0].mabo - 0.9).abs() < 1e-6);
-        assert!((coverage.mabo(1) - 0.3).abs() < 1e-6);
+        assert!((curve[0].mabo - 0.9).abs() < 1e-9);
+        assert!((coverage.mabo(1) - 0.3).abs() < 1e-9);
     }
 
     #[test]
     fn nothing_covers_nothing() {
-        let mut coverage = Coverage::default();
-        coverage.add(&[object("cat", BBox::new(0.0, 0.0, 9.0, 9.0))], &[]);
+        let mut coverage = Coverage::new(&["cat".to_string()]);
+        assert_eq!(coverage.rows()[0].objects, 0);
+        coverage.add([object(0, BBox::new(0.0, 0.0, 9.0, 9.0))].iter(), &[]);
         assert_eq!(coverage.rows()[1].recall, [0.0; 3]);
-        assert_eq!(Coverage::default().rows()[0].objects, 0);
     }
 }

@@ -1,9 +1,10 @@
 //! `frcnn proposals`: boxes of a whole data set, made once and kept in a file; and how good they are.
 
+#[cfg(feature = "compile")]
 mod measure;
+#[cfg(feature = "compile")]
 mod recall;
 mod store;
-mod voc;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -35,13 +36,14 @@ use store::{Settings, Store};
     subcommand_negates_reqs = true,
     after_help = "Examples:
   frcnn proposals photos/ -o boxes.safetensors
-  frcnn proposals VOC2007/JPEGImages -o boxes.safetensors --quality --max-proposals 4000
+  frcnn proposals VOC2007/JPEGImages -o boxes.safetensors --mode quality --max-proposals 4000
   frcnn proposals recall --data VOC2007 --split test boxes.safetensors
 
-An image that fails is reported by name and the rest go on; the exit code is then 1.
+An image that fails is reported by name and the rest go on; the exit code is then 1. Where all fail, FILE stays as it was.
 Boxes that depend on the frames before (motion) are made by `frcnn detect --proposals-from motion`."
 )]
 pub(crate) struct Args {
+    #[cfg(feature = "compile")]
     #[command(subcommand)]
     recall: Option<Recall>,
     /// JPEG or PNG files; of a folder, its .jpg, .jpeg and .png files by name
@@ -53,9 +55,9 @@ pub(crate) struct Args {
     /// How the boxes are made
     #[arg(long, value_name = "METHOD", default_value = "selective-search")]
     from: Method,
-    /// Selective search with 80 strategies in place of 8: more boxes, ten times slower
+    /// Selective search: how many strategies [default: fast]
     #[arg(long)]
-    quality: bool,
+    mode: Option<SearchMode>,
     /// Boxes per image at most
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     max_proposals: u32,
@@ -73,6 +75,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
+#[cfg(feature = "compile")]
 #[derive(Debug, clap::Subcommand)]
 enum Recall {
     Recall(recall::Args),
@@ -85,20 +88,32 @@ enum Method {
     Grid,
 }
 
+/// Strategies of selective search.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum SearchMode {
+    /// 8 strategies, about 2000 boxes of a photo
+    Fast,
+    /// 80 strategies, about 10,000 boxes, ten times slower
+    Quality,
+    /// 16 strategies that come nearest to the boxes published with Fast R-CNN, thin ones too; about 3000 boxes
+    Published,
+}
+
 /// What is done is saved this often.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    match (&args.recall, &args.out) {
-        (Some(Recall::Recall(args)), _) => recall::run(args),
-        (None, Some(out)) => precompute(args, out),
-        (None, None) => Err(Error::Usage("--out FILE is needed".to_string())),
+    #[cfg(feature = "compile")]
+    if let Some(Recall::Recall(args)) = &args.recall {
+        return recall::run(args);
     }
+    let out = args.out.as_deref().ok_or_else(|| Error::Usage("--out FILE is needed".to_string()))?;
+    precompute(args, out)
 }
 
 fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
-    if args.quality && args.from != Method::SelectiveSearch {
-        return Err(Error::Usage("--quality is a mode of selective search".to_string()));
+    if args.mode.is_some() && args.from != Method::SelectiveSearch {
+        return Err(Error::Usage("--mode is one of selective search".to_string()));
     }
     let Inputs { images, mistaken } = images::list(&args.images);
     let inputs: Vec<&Path> = images.iter().map(|image| image.path.as_path()).collect();
@@ -120,7 +135,7 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
     let failed = outcome? + mistaken.len();
     let boxes: usize = missing.iter().map(|image| store.count(&image.stem)).sum();
     let made = missing.len() + mistaken.len() - failed;
-    if !args.json {
+    if !args.json && store.len() > 0 {
         console::result(&format!(
             "{}: {} images, {made} of them new with {boxes} boxes in {:.1} s\n",
             out.display(),
@@ -131,28 +146,37 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
     if failed == 0 {
         return Ok(());
     }
-    console::error(format_args!(
-        "{failed} of {} images failed",
-        known.len() + missing.len() + mistaken.len()
-    ));
+    let all = known.len() + missing.len() + mistaken.len();
+    let nothing = if made == 0 { "; nothing was written" } else { "" };
+    console::error(format_args!("{failed} of {all} images failed{nothing}"));
     Err(Error::Reported)
 }
 
 impl Args {
     fn settings(&self) -> Settings {
-        let method = match (self.from, self.quality) {
-            (Method::SelectiveSearch, false) => "selective-search fast",
-            (Method::SelectiveSearch, true) => "selective-search quality",
+        let method = match (self.from, self.search_mode()) {
+            (Method::SelectiveSearch, Mode::Fast) => "selective-search fast",
+            (Method::SelectiveSearch, Mode::Quality) => "selective-search quality",
+            (Method::SelectiveSearch, Mode::Published) => "selective-search published",
             (Method::Grid, _) => "grid",
         };
         Settings { method, seed: self.seed, max_proposals: self.max_proposals }
     }
 
+    fn search_mode(&self) -> Mode {
+        match self.mode {
+            None | Some(SearchMode::Fast) => Mode::Fast,
+            Some(SearchMode::Quality) => Mode::Quality,
+            Some(SearchMode::Published) => Mode::Published,
+        }
+    }
+
     /// One for each thread.
     fn source(&self) -> Box<dyn Propose> {
-        let mode = if self.quality { Mode::Quality } else { Mode::Fast };
         match self.from {
-            Method::SelectiveSearch => Box::new(SelectiveSearch { mode, seed: self.seed, threads: 1 }),
+            Method::SelectiveSearch => {
+                Box::new(SelectiveSearch { mode: self.search_mode(), seed: self.seed, threads: 1 })
+            }
             Method::Grid => Box::new(Grid),
         }
     }

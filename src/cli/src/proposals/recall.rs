@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use frcnn_eval::{Dataset, Location};
 use serde::Serialize;
 
 use super::measure::{Coverage, IOUS, Point, Row};
-use super::voc;
 use crate::console;
 use crate::draw::plot::{Curve, plot};
 use crate::error::Error;
@@ -26,13 +26,14 @@ use crate::tables::{pairs, table};
   frcnn proposals recall --data VOC2007 --split test boxes.safetensors
   frcnn proposals recall --data VOC2007 --split test boxes.safetensors --plot recall.png
 
-The data set is in PASCAL VOC layout: Annotations/STEM.xml, ImageSets/Main/SPLIT.txt.")]
+The data set is in PASCAL VOC layout (Annotations/STEM.xml, ImageSets/Main/SPLIT.txt) or COCO's
+(annotations/instances_SPLIT.json).")]
 pub(super) struct Args {
     /// Boxes that `frcnn proposals` wrote (.safetensors or .json)
     #[arg(value_name = "FILE")]
     proposals: PathBuf,
     /// The data set's folder
-    #[arg(long, value_name = "VOC_DIR")]
+    #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Which of its images
     #[arg(long, value_name = "NAME", default_value = "test")]
@@ -50,7 +51,7 @@ struct Report {
     images: usize,
     boxes_per_image: f64,
     passed_over: usize,
-    ious: [f32; 3],
+    ious: [f64; 3],
     classes: Vec<Row>,
     mabo: f64,
     curve: Vec<Point>,
@@ -60,14 +61,17 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     if let Some(path) = &args.plot {
         files::check_output(path, &[&args.proposals])?;
     }
-    let stems = voc::stems(&args.data, &args.split)?;
-    let proposals = Proposals::open(&args.proposals, stems.len())?;
-    let mut coverage = Coverage::default();
-    let progress = progress_bar(stems.len());
-    for stem in stems {
-        let path = voc::annotation(&args.data, &stem);
-        let objects = voc::objects(&path)?;
-        coverage.add(&objects, &proposals.of(&Image { path, stem })?);
+    let dataset = Dataset::open(&Location::new(&args.data, &args.split))?;
+    let proposals = Proposals::open(&args.proposals, dataset.images.len())?;
+    let mut objects = vec![Vec::new(); dataset.images.len()];
+    for truth in &dataset.truths {
+        objects[truth.image].push(truth);
+    }
+    let mut coverage = Coverage::new(&dataset.classes);
+    let progress = progress_bar(dataset.images.len());
+    for (image, objects) in dataset.images.iter().zip(objects) {
+        let key = Image { path: image.path.clone(), stem: image.stem.clone() };
+        coverage.add(objects.into_iter(), &proposals.of(&key)?);
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -130,6 +134,7 @@ impl Report {
         format!("{summary}\n{classes}\n{curve}")
     }
 
+    /// A PNG.
     fn plot(&self, path: &Path) -> Result<Vec<u8>, Error> {
         let curve = |name: String, value: &dyn Fn(&Point) -> f64| Curve {
             name,

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use frcnn::BBox;
+use frcnn_proposals::{BoxFile, BoxFileError};
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors, serialize};
+use safetensors::{Dtype, serialize};
 
 use crate::error::Error;
 use crate::files;
@@ -17,10 +18,6 @@ pub(super) struct Settings {
     pub(super) seed: u64,
     pub(super) max_proposals: u32,
 }
-
-/// Key of the settings in the file's metadata. A single one, because several would be written in any order, and equal boxes
-/// should give equal files.
-const MADE_BY: &str = "made_by";
 
 impl Settings {
     fn made_by(&self) -> String {
@@ -34,6 +31,7 @@ pub(super) struct Store {
     made_by: String,
     /// By image stem: boxes as the file has them.
     tensors: BTreeMap<String, Vec<u8>>,
+    /// There are boxes that the file does not have yet.
     changed: bool,
 }
 
@@ -43,30 +41,25 @@ impl Store {
         if path.extension().is_none_or(|extension| extension != "safetensors") {
             return Err(Error::file(path, "proposals are written as a .safetensors file"));
         }
-        let changed = !path.exists() || force;
         let made_by = settings.made_by();
-        let mut store = Store { path: path.to_path_buf(), made_by, tensors: BTreeMap::new(), changed };
+        let mut store = Store { path: path.to_path_buf(), made_by, tensors: BTreeMap::new(), changed: false };
         if path.exists() && !force {
-            store.load(&files::read(path)?).map_err(|problem| {
+            store.load(files::read(path)?).map_err(|problem| {
                 Error::file(path, format!("{problem}; name another file, or write it anew with --force"))
             })?;
         }
         Ok(store)
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let damaged = |error: safetensors::SafeTensorError| format!("cannot be continued: {error}");
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-        let made_by = header.metadata().as_ref().and_then(|metadata| metadata.get(MADE_BY));
-        if made_by != Some(&self.made_by) {
-            let made_by = made_by.map_or("something else", String::as_str);
+    fn load(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        let cannot = |problem: BoxFileError| format!("cannot be continued: {problem}");
+        let file = BoxFile::parse(bytes).map_err(cannot)?;
+        if file.made_by() != Some(&self.made_by) {
+            let made_by = file.made_by().unwrap_or("something else");
             return Err(format!("has boxes of {made_by}, not of {}", self.made_by));
         }
-        for (stem, tensor) in SafeTensors::deserialize(bytes).map_err(damaged)?.iter() {
-            if tensor.dtype() != Dtype::U16 || !matches!(tensor.shape(), [_, 4]) {
-                return Err(format!("cannot be continued: `{stem}` is no [N, 4] of uint16"));
-            }
-            self.tensors.insert(stem.to_string(), tensor.data().to_vec());
+        for stem in file.stems() {
+            self.tensors.insert(stem.clone(), encoded(&file.boxes(&stem).map_err(cannot)?));
         }
         Ok(())
     }
@@ -86,18 +79,16 @@ impl Store {
     }
 
     pub(super) fn add(&mut self, stem: &str, boxes: &[BBox]) {
-        // Whole pixels inside a frame, whose sides are below 2^16.
-        let corners = boxes.iter().flat_map(|b| [b.x1, b.y1, b.x2, b.y2]);
-        self.tensors.insert(stem.to_string(), corners.flat_map(|v| (v as u16).to_le_bytes()).collect());
+        self.tensors.insert(stem.to_string(), encoded(boxes));
         self.changed = true;
     }
 
-    /// Writes the file if anything is new.
+    /// Writes the file if anything is new: what was there before stays as long as nothing takes its place.
     pub(super) fn save(&mut self) -> Result<(), Error> {
         if !self.changed {
             return Ok(());
         }
-        let metadata = HashMap::from([(MADE_BY.to_string(), self.made_by.clone())]);
+        let metadata = HashMap::from([(BoxFile::MADE_BY.to_string(), self.made_by.clone())]);
         let views = self.tensors.iter().map(|(stem, bytes)| {
             let shape = vec![bytes.len() / (4 * size_of::<u16>()), 4];
             Ok((stem, TensorView::new(Dtype::U16, shape, bytes)?))
@@ -110,6 +101,12 @@ impl Store {
         self.changed = false;
         Ok(())
     }
+}
+
+/// Whole pixels inside a frame, whose sides are below 2^16, as the file has them.
+fn encoded(boxes: &[BBox]) -> Vec<u8> {
+    let corners = boxes.iter().flat_map(|b| [b.x1, b.y1, b.x2, b.y2]);
+    corners.flat_map(|v| (v as u16).to_le_bytes()).collect()
 }
 
 #[cfg(test)]
@@ -136,7 +133,11 @@ mod tests {
     fn other_settings_and_other_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("boxes.safetensors");
-        Store::open(&path, SETTINGS, false).unwrap().save().unwrap();
+        let mut store = Store::open(&path, SETTINGS, false).unwrap();
+        store.save().unwrap();
+        assert!(!path.exists(), "a file of nothing");
+        store.add("a", &[]);
+        store.save().unwrap();
         let problem = |settings| Store::open(&path, settings, false).map(|_| ()).unwrap_err().to_string();
         let error = problem(Settings { seed: 7, ..SETTINGS });
         assert!(

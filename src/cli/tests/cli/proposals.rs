@@ -54,7 +54,8 @@ fn boxes_are_made_kept_and_measured() {
         1,
         &["b.safetensors: has boxes of selective-search fast, seed 0, ", "--force"],
     );
-    fails(&make(&["--from", "grid", "--quality"]), 2, &["--quality"]);
+    fails(&make(&["--from", "grid", "--mode", "quality"]), 2, &["--mode"]);
+    fails(&make(&["--mode", "published"]), 1, &["not of selective-search published"]);
 
     let recall = ["proposals", "recall", "--data", text(&data), "--split", "test", text(&boxes)];
     let output = succeed(&[&recall[..], &["--plot", text(&png)]].concat());
@@ -81,7 +82,20 @@ fn a_photo_that_fails_does_not_stop_the_rest_and_can_be_made_good() {
     square(10, 10, 40).save(folder.join("good.png")).unwrap();
     fs::write(folder.join("bad.png"), "no photo").unwrap();
     let make = || frcnn(&["proposals", text(&folder), "-o", text(&boxes)]);
-    fails(&make(), 1, &["bad.png: ", "1 of 2 images failed"]);
+    let bad = folder.join("bad.png");
+    fails(
+        &frcnn(&["proposals", text(&bad), "-o", text(&boxes)]),
+        1,
+        &["bad.png: ", "1 of 1 images failed; nothing was written"],
+    );
+    assert!(!boxes.exists(), "an output of nothing");
+    let output = make();
+    fails(&output, 1, &["bad.png: ", "1 of 2 images failed"]);
+    assert!(stdout(&output).contains("1 images, 1 of them new"), "{}", stdout(&output));
+    let good = fs::read(&boxes).unwrap();
+    let again = frcnn(&["proposals", text(&bad), "-o", text(&boxes), "--force"]);
+    fails(&again, 1, &["nothing was written"]);
+    assert_eq!(fs::read(&boxes).unwrap(), good, "boxes were lost to nothing");
     square(20, 20, 40).save(folder.join("bad.png")).unwrap();
     assert!(stdout(&make()).contains("2 images, 1 of them new"));
 

@@ -12,8 +12,8 @@
 //! colour space, regions found for each k of those. Other things that make it fast:
 //!
 //! 1. Edge weights are whole 64ths of a grey level, so that counting sorts them.
-//! 2. A root in the union-find holds its size in the place of a parent, and ends of an edge that share a parent are passed
-//!    over before any root is looked for.
+//! 2. Before any root of the union-find is looked for, edges that cannot join two components are taken out without a
+//!    branch.
 //! 3. A region's histogram is the mean of its parts', so pixels are counted once.
 //! 4. Only neighbours are compared, and again only when one of them has grown; a heap says who is next.
 //! 5. Loops over pixels and histograms are compiled for the CPU's widest vectors too.
@@ -49,7 +49,7 @@ pub use strategies::Mode;
 /// Boxes of regions that differ from what is around them, from small to large.
 ///
 /// Images wider than 500 pixels are worked on at that width, higher ones than 1500 at that height; boxes under 20 pixels
-/// there on either side are left out. Time and memory are bounded by that size, whatever the image shows. The same frame
+/// there on either side are left out, but for [`Mode::Published`]. Time and memory are bounded by that size, whatever the image shows. The same frame
 /// and seed give the same boxes for any number of threads.
 #[derive(Clone, Copy, Debug)]
 pub struct SelectiveSearch {
@@ -89,7 +89,7 @@ impl Propose for SelectiveSearch {
             group(&regions[i / similarities.len()], similarities[i % similarities.len()])
         });
 
-        let mut ranking = Ranking::new(self.seed, width, height);
+        let mut ranking = Ranking::new(self.seed, self.mode.min_side(), [width, height]);
         for (regions, groups) in regions.iter().zip(groups.chunks(similarities.len())) {
             ranking.add_initial(&regions.boxes);
             groups.iter().for_each(|boxes| ranking.add_grouped(boxes));

@@ -5,9 +5,6 @@ use std::collections::HashSet;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Boxes with a side under this many working pixels are left out.
-const MIN_SIDE: u16 = 20;
-
 /// Boxes with the published priority: their rank in the hierarchy, 1 for the whole image, times a random number, so that
 /// the largest are not always first. A lower priority comes first.
 pub(super) struct Ranking {
@@ -17,9 +14,10 @@ pub(super) struct Ranking {
 }
 
 impl Ranking {
-    pub(super) fn new(seed: u64, width: usize, height: usize) -> Ranking {
+    /// Boxes with a side under `min_side` are left out.
+    pub(super) fn new(seed: u64, min_side: usize, [width, height]: [usize; 2]) -> Ranking {
         // An image smaller than the least side still has boxes as wide or high as itself.
-        let min = [width, height].map(|side| side.min(usize::from(MIN_SIDE)) as u16);
+        let min = [width, height].map(|side| side.min(min_side) as u16);
         Ranking { rng: ChaCha8Rng::seed_from_u64(seed), min, boxes: Vec::new() }
     }
 
@@ -118,7 +116,7 @@ mod tests {
     use super::*;
 
     fn finish(boxes: &[[u16; 4]], max: usize) -> Vec<[u16; 4]> {
-        let mut ranking = Ranking::new(0, 500, 400);
+        let mut ranking = Ranking::new(0, 20, [500, 400]);
         // In the order given: the priority is set and not drawn.
         ranking.boxes = boxes.iter().enumerate().map(|(i, &b)| (i as f64, b)).collect();
         ranking.finish(max)
@@ -135,17 +133,17 @@ mod tests {
 
     #[test]
     fn thin_boxes_are_left_out_unless_the_image_is_so() {
-        let left = |width, height| {
-            let mut ranking = Ranking::new(0, width, height);
+        let left = |min_side, width, height| {
+            let mut ranking = Ranking::new(0, min_side, [width, height]);
             ranking.add_initial(&[[0, 0, 18, 30], [0, 0, 19, 30], [0, 0, 11, 11]]);
             ranking.finish(usize::MAX).len()
         };
-        assert_eq!((left(100, 100), left(12, 12)), (1, 3));
+        assert_eq!((left(20, 100, 100), left(20, 12, 12), left(1, 100, 100)), (1, 3, 3));
     }
 
     #[test]
     fn a_priority_is_a_share_of_the_rank() {
-        let mut ranking = Ranking::new(1, 500, 400);
+        let mut ranking = Ranking::new(1, 20, [500, 400]);
         ranking.add_grouped(&vec![[0, 0, 99, 99]; 50]);
         // The last group is the whole image: rank 1.
         for (i, (priority, _)) in ranking.boxes.iter().enumerate() {

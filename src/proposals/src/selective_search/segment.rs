@@ -14,44 +14,74 @@ pub struct Segmentation {
     pub count: usize,
 }
 
+/// Edges that are looked at together.
+const BATCH: usize = 256;
+/// How often ways to roots are made shorter, while all edges have their turn.
+const SHORTENED: usize = 4;
+
 /// Segments with scale parameter `k` in grey levels; a region's least size in pixels is the same number.
+///
+/// Whether an edge joins two components cannot be foreseen, and a wrong guess of the CPU costs more than all else. So
+/// edges are sorted out in batches without a branch, by what holds for good once it does: both ends have one parent, or
+/// the edge weighs too much for one of the components, which then never joins another. Those left mostly do join.
 #[must_use]
 pub fn segment(edges: &Edges, k: f32) -> Segmentation {
-    let pixels = edges.width * edges.height;
-    let mut forest = Forest::new(pixels);
-    // By root: the weight up to which an edge joins the component to another.
-    let mut limit = vec![k; pixels];
-    // Between components when their turn came: all others lie within a component for good.
-    let mut between = Vec::with_capacity(edges.len() / 4);
+    let min_size = k as u32;
+    let mut forest = Forest::new(edges.width * edges.height, k);
+    // Between two components when their turn came, one of which was too small to stay.
+    let mut between = Vec::new();
     let reach = edges.reach();
     let ends = |edge: u32| {
         let pixel = edge >> 2;
         (pixel, pixel.wrapping_add(reach[edge as usize & 3] as u32))
     };
+    let every = edges.len().div_ceil(SHORTENED);
+    let mut until = every;
+    let [mut apart, mut open, mut closed] = [[0u32; BATCH]; 3];
     for (weight, run) in edges.runs() {
-        for &edge in run {
-            let (a, b) = ends(edge);
-            if forest.are_siblings(a, b) {
-                continue;
+        for batch in run.chunks(BATCH) {
+            until = until.saturating_sub(batch.len());
+            if until == 0 {
+                forest.shorten();
+                until = every;
             }
-            let (a, b) = (forest.root(a), forest.root(b));
-            if a == b {
-                continue;
+            let mut count = 0;
+            for &edge in batch {
+                let (a, b) = ends(edge);
+                apart[count % BATCH] = edge;
+                count += usize::from(forest.parent[a as usize] != forest.parent[b as usize]);
             }
-            if weight <= limit[a as usize] && weight <= limit[b as usize] {
-                let root = forest.join(a, b);
-                limit[root as usize] = weight + k / forest.size(root) as f32;
-            } else {
-                between.push(edge);
+            let (mut open_count, mut closed_count) = (0, 0);
+            for &edge in &apart[..count] {
+                let (a, b) = ends(edge);
+                let (a, b) = (forest.at_parent(a), forest.at_parent(b));
+                let too_heavy = (a.limit < weight) | (b.limit < weight);
+                let small = (a.pixels < min_size) | (b.pixels < min_size);
+                open[open_count % BATCH] = edge;
+                open_count += usize::from(!too_heavy);
+                closed[closed_count % BATCH] = edge;
+                closed_count += usize::from(too_heavy & small);
+            }
+            between.extend_from_slice(&closed[..closed_count]);
+            for &edge in &open[..open_count] {
+                let (a, b) = ends(edge);
+                let (a, b) = (forest.root(a), forest.root(b));
+                if a == b {
+                    continue;
+                }
+                if weight <= forest.limit(a) && weight <= forest.limit(b) {
+                    forest.join(a, b, weight, k);
+                } else {
+                    between.push(edge);
+                }
             }
         }
     }
-    let min_size = k as u32;
     for edge in between {
         let (a, b) = ends(edge);
         let (a, b) = (forest.root(a), forest.root(b));
         if a != b && (forest.size(a) < min_size || forest.size(b) < min_size) {
-            forest.join(a, b);
+            forest.join(a, b, 0.0, k);
         }
     }
     forest.into_segmentation()
@@ -59,32 +89,40 @@ pub fn segment(edges: &Edges, k: f32) -> Segmentation {
 
 /// Disjoint sets of pixels.
 struct Forest {
-    /// By pixel: its parent, or for a root `!size`, which as a signed number is negative.
+    /// By pixel; a root is its own.
     parent: Vec<u32>,
+    /// By root. Others have no limit any more, and at most as many pixels as their component.
+    components: Vec<Component>,
 }
 
-const ROOT: u32 = 1 << 31;
+#[derive(Clone, Copy)]
+struct Component {
+    pixels: u32,
+    /// The weight up to which an edge joins it to another.
+    limit: f32,
+}
 
 impl Forest {
-    fn new(pixels: usize) -> Forest {
-        Forest { parent: vec![!1; pixels] }
+    fn new(pixels: usize, k: f32) -> Forest {
+        Forest {
+            parent: (0..pixels as u32).collect(),
+            components: vec![Component { pixels: 1, limit: k }; pixels],
+        }
     }
 
-    /// Whether two pixels have one parent: most ends of an edge soon do, and then no root need be found.
-    fn are_siblings(&self, a: u32, b: u32) -> bool {
-        let parent = self.parent[a as usize];
-        parent < ROOT && parent == self.parent[b as usize]
+    /// What is known at a pixel's parent, which need not be the root.
+    #[inline(always)]
+    fn at_parent(&self, pixel: u32) -> Component {
+        self.components[self.parent[pixel as usize] as usize]
     }
 
     /// The root of a pixel; the way there becomes half as long for the next time.
+    #[inline(always)]
     fn root(&mut self, mut pixel: u32) -> u32 {
         loop {
             let parent = self.parent[pixel as usize];
-            if parent >= ROOT {
-                return pixel;
-            }
             let grandparent = self.parent[parent as usize];
-            if grandparent >= ROOT {
+            if grandparent == parent {
                 return parent;
             }
             self.parent[pixel as usize] = grandparent;
@@ -92,18 +130,31 @@ impl Forest {
         }
     }
 
-    /// Pixels of a root's component.
-    fn size(&self, root: u32) -> u32 {
-        !self.parent[root as usize]
+    /// Makes every pixel's way to its root about half as long.
+    fn shorten(&mut self) {
+        for pixel in 0..self.parent.len() {
+            self.parent[pixel] = self.parent[self.parent[pixel] as usize];
+        }
     }
 
-    /// Makes two roots one: that of the larger component.
-    fn join(&mut self, a: u32, b: u32) -> u32 {
+    /// Pixels of a root's component.
+    fn size(&self, root: u32) -> u32 {
+        self.components[root as usize].pixels
+    }
+
+    fn limit(&self, root: u32) -> f32 {
+        self.components[root as usize].limit
+    }
+
+    /// Makes two roots one, that of the larger component, by an edge of this weight.
+    fn join(&mut self, a: u32, b: u32, weight: f32, k: f32) {
         let (size_a, size_b) = (self.size(a), self.size(b));
         let (root, child) = if size_a >= size_b { (a, b) } else { (b, a) };
-        self.parent[root as usize] = !(size_a + size_b);
         self.parent[child as usize] = root;
-        root
+        let pixels = size_a + size_b;
+        self.components[root as usize] = Component { pixels, limit: weight + k / pixels as f32 };
+        // That of the component is now the root's.
+        self.components[child as usize].limit = f32::INFINITY;
     }
 
     fn into_segmentation(mut self) -> Segmentation {
