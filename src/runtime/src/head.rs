@@ -139,7 +139,7 @@ impl Head {
     ) -> TractResult<()> {
         let (relu, threads) = (first.relu, self.workshop.threads);
         let bias = self.workshop.bias(first.gemm.bias);
-        let linear = self.workshop.linears.get(first.gemm.weight, threads)?;
+        let linear = self.workshop.linears.get(first.gemm.weight)?;
         match regions {
             Regions::Maps(maps, rois) => {
                 let maps = maps.iter().map(FeatureMap::view).collect::<Result<Vec<_>, Error>>()?;

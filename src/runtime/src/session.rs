@@ -125,7 +125,7 @@ impl Session {
         let model = self.model.clone();
         let contents = model.contents();
         let manifest = &contents.manifest;
-        model.lay_out()?;
+        model.lay_out();
         let mut clock = Clock::start();
 
         self.blobs.resize_with(manifest.scales.len(), ImageBlob::default);

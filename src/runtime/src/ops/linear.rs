@@ -1,6 +1,5 @@
 //! `Gemm`, with a ReLU that follows it taken in.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use frcnn_bundle::{Gemm, Graph, Op as LayerOp, SectionId, Weights};
@@ -41,7 +40,7 @@ impl EvalOp for LinearOp {
         let input = args_1!(inputs);
         let rows = input.shape().first().copied().unwrap_or(0);
         let threads = self.workshop.threads;
-        let linear = self.workshop.linears.get(self.weight, threads)?;
+        let linear = self.workshop.linears.get(self.weight)?;
         let bias = self.workshop.bias(self.bias);
         self.workshop.map_tensor(&input, &[rows, self.out_features], |input, output| {
             linear.run(input, bias, self.relu, rows, threads, output)
@@ -88,19 +87,17 @@ impl PreparedLinears {
         PreparedLinears(layers.collect())
     }
 
-    pub(crate) fn get(&self, weight: SectionId, threads: usize) -> TractResult<&PreparedLinear> {
+    pub(crate) fn get(&self, weight: SectionId) -> TractResult<&PreparedLinear> {
         let LazyLinear { features: [in_features, out_features], order, layer } =
             self.0.get(&weight).context("a layer that is not of this network")?;
         layer.get(|weights| match weights.bf16() {
-            [] => PreparedLinear::new(weights.f32(), *in_features, *out_features, *order, threads),
-            bits => PreparedLinear::from_bf16(bits, *in_features, *out_features, *order, threads),
+            [] => PreparedLinear::new(weights.f32(), *in_features, *out_features, *order, 1),
+            bits => PreparedLinear::from_bf16(bits, *in_features, *out_features, *order, 1),
         })
     }
 
-    /// Lays out every layer, the largest first.
-    pub(super) fn lay_out(&self, threads: usize) -> TractResult<()> {
-        let mut layers: Vec<_> = self.0.iter().collect();
-        layers.sort_by_key(|(section, layer)| (Reverse(layer.features.iter().product::<usize>()), **section));
-        layers.into_iter().try_for_each(|(&section, _)| self.get(section, threads).map(drop))
+    /// Each layer's section and number of weights.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (SectionId, usize)> {
+        self.0.iter().map(|(&section, layer)| (section, layer.features.iter().product()))
     }
 }
