@@ -36,8 +36,6 @@ const K_BLOCK: usize = 784;
 const ROW_BLOCK: usize = 336;
 /// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel.
 const BF16_ROW_BLOCK: usize = 256;
-/// Rows of weights packed at a time.
-const PACK_ROWS: usize = SLAB;
 /// Most values in a row of a panel.
 const MAX_PANEL: usize = 4 * MAX_LANES;
 
@@ -107,24 +105,13 @@ impl PreparedLinear {
         let rows: Vec<usize> = order.features(in_features).collect();
         let padded = out_features.next_multiple_of(width.lanes);
         let mut packed = AlignedVec::zeros(packed_len(in_features, out_features, width));
-        let to = Shared::new(packed.as_mut_slice());
-        // A few rows at a time, which lie side by side in `weights`, go to the same rows of all panels: both sides are
-        // read and written in long runs.
-        let mut tasks = alloc::vec![(); tasks::task_count(threads)];
-        tasks::for_each_index(&mut tasks, in_features.div_ceil(PACK_ROWS), |(), i| {
-            let ks = i * PACK_ROWS..in_features.min((i + 1) * PACK_ROWS);
-            for first in (0..out_features).step_by(width.panel) {
-                let (channels, lanes) =
-                    (width.panel.min(out_features - first), width.panel.min(padded - first));
-                for k in ks.clone() {
-                    let row = &weights[rows[k] * out_features + first..][..channels];
-                    // SAFETY: panels before `first` have `in_features * first` values, and row `k` of this one has its
-                    // `lanes`, at least `channels`, after those of `k` rows; other tasks write other rows.
-                    unsafe {
-                        let to = to.as_mut_ptr().add(in_features * first + k * lanes);
-                        to.copy_from_nonoverlapping(row.as_ptr(), channels);
-                    }
-                }
+        let panel_len = in_features.saturating_mul(width.panel);
+        tasks::for_each_chunk_stateless(threads, packed.as_mut_slice(), panel_len, |panel, packed| {
+            let first = panel * width.panel;
+            let channels = width.panel.min(out_features - first);
+            let lanes = width.panel.min(padded - first);
+            for (&row, packed) in rows.iter().zip(packed.chunks_exact_mut(lanes)) {
+                packed[..channels].copy_from_slice(&weights[row * out_features + first..][..channels]);
             }
         });
         Ok(Self { isa, in_features, out_features, order, form: Form::F32 { width, weights: packed } })
