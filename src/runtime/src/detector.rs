@@ -142,8 +142,8 @@ impl Model {
     }
 
     /// Lays out the weights for this CPU, if that has not been done yet.
-    pub(crate) fn lay_out(&self) -> Result<(), Error> {
-        self.workshop.lay_out().map_err(Error::graph("network"))
+    pub(crate) fn lay_out(&self) {
+        self.workshop.lay_out();
     }
 
     /// Runs `work` where the kernels find the detector's threads.

@@ -156,7 +156,7 @@ impl Head {
         let threads = self.workshop.threads;
         let bias = self.bias(first);
         let (bias, relu) = (bias.as_deref(), first.relu && first.boxes.is_none());
-        let linear = self.workshop.linears.pooled(first, threads)?;
+        let linear = self.workshop.linears.pooled(first)?;
         match regions {
             HeadInput::Maps(maps, rois) => {
                 let maps = maps.iter().map(FeatureMap::view).collect::<Result<Vec<_>, Error>>()?;

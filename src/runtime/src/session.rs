@@ -137,7 +137,7 @@ impl Session {
         let model = self.model.clone();
         let contents = model.contents();
         let manifest = &contents.manifest;
-        model.lay_out()?;
+        model.lay_out();
         let mut clock = Clock::start();
 
         let mut blobs = std::mem::take(&mut self.blobs);

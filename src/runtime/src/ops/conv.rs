@@ -1,6 +1,5 @@
 //! `Conv`, with the ReLU and the 2x2 max pooling that follow it taken in, and `Concat` of such.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, SectionId, Shape, Weights};
@@ -48,7 +47,7 @@ impl ConvOp {
         let layer = self.shape(*shape);
         let (height, width) = self.output_size(&layer)?;
         *shape = [1, height, width, layer.out_channels];
-        let Prepared::F32(prepared) = self.workshop.convs.get(self.weight, self.workshop.threads)? else {
+        let Prepared::F32(prepared) = self.workshop.convs.get(self.weight)? else {
             bail!("a bf16 layer where only f32 ones run")
         };
         let bias = self.workshop.bias(self.bias);
@@ -64,7 +63,7 @@ impl ConvOp {
         };
         let bias = self.workshop.bias(self.bias);
         let (relu, threads) = (self.relu, self.workshop.threads);
-        let prepared = self.workshop.convs.get(self.weight, threads)?;
+        let prepared = self.workshop.convs.get(self.weight)?;
         self.workshop.with_scratch(|scratch| {
             let done = match (prepared, input, output, self.pool) {
                 (Prepared::Bf16(layer), input, output, Some(ceil)) => {
@@ -255,23 +254,26 @@ impl PreparedConvs {
         self.0.get(&section)
     }
 
-    fn get(&self, weight: SectionId, threads: usize) -> TractResult<&Prepared> {
+    fn get(&self, weight: SectionId) -> TractResult<&Prepared> {
         let LazyConv { shape, bf16, layer } =
             self.layer(weight).context("a layer that is not of this network")?;
         layer.get(|weights| {
-            let bf16 = if *bf16 { Bf16Conv::new(shape, weights.bf16(), threads)? } else { None };
+            let bf16 = if *bf16 { Bf16Conv::new(shape, weights.bf16(), 1)? } else { None };
             Ok(match bf16 {
                 Some(conv) => Prepared::Bf16(conv),
-                None => Prepared::F32(PreparedConv::new(shape, &weights.to_f32(), threads)?),
+                None => Prepared::F32(PreparedConv::new(shape, &weights.to_f32(), 1)?),
             })
         })
     }
 
-    /// Lays out every layer, the largest first.
-    pub(super) fn lay_out(&self, threads: usize) -> TractResult<()> {
-        let mut layers: Vec<_> = self.0.iter().collect();
-        layers.sort_by_key(|(section, layer)| (Reverse(layer.shape.weight_len()), **section));
-        layers.into_iter().try_for_each(|(&section, _)| self.get(section, threads).map(drop))
+    /// Lays a layer out, if that has not been done yet.
+    pub(super) fn lay_out(&self, weight: SectionId) -> TractResult<()> {
+        self.get(weight).map(drop)
+    }
+
+    /// Each layer's section and number of weights.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (SectionId, usize)> {
+        self.0.iter().map(|(&section, layer)| (section, layer.shape.weight_len()))
     }
 }
 

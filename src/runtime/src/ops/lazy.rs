@@ -19,7 +19,8 @@ impl<T, W> Lazy<T, W> {
         Lazy { weights: Mutex::new(Some(weights)), laid_out: OnceLock::new() }
     }
 
-    /// What `lay_out` makes of the weights, which happens once.
+    /// What `lay_out` makes of the weights, which happens once. It must do so on the calling thread alone: one that waits
+    /// for other threads of a pool takes up other work of it, which may ask for this very layer.
     pub(super) fn get(&self, lay_out: impl FnOnce(&W) -> Result<T, ShapeError>) -> TractResult<&T> {
         let laid_out = self.laid_out.get_or_init(|| {
             let weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,6 +1,5 @@
 //! `Gemm`, with a ReLU that follows it taken in.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use frcnn_bundle::{Gemm, Graph, Op as LayerOp, SectionId, Weights};
@@ -42,7 +41,7 @@ impl EvalOp for LinearOp {
         let input = args_1!(inputs);
         let rows = input.shape().first().copied().unwrap_or(0);
         let threads = self.workshop.threads;
-        let linear = self.workshop.linears.get(self.weight, threads)?;
+        let linear = self.workshop.linears.get(self.weight)?;
         let bias = self.workshop.bias(self.bias);
         self.workshop.map_tensor(&input, &[rows, self.out_features], |input, output| {
             linear.run(input, bias, self.relu, rows, threads, output)
@@ -86,17 +85,17 @@ struct Joined {
 }
 
 impl Joined {
-    fn get(&self, threads: usize) -> TractResult<&PreparedLinear> {
+    fn get(&self) -> TractResult<&PreparedLinear> {
         let (rows, columns, order) = (self.in_features, self.widths.iter().sum(), self.order);
         self.layer.get(|weights| match weights.each_ref().map(Weights::bf16) {
             [[], _] | [_, []] => {
                 let [left, right] = weights.each_ref().map(Weights::to_f32);
                 let both = side_by_side([&left, &right], self.widths);
-                PreparedLinear::new(&both, rows, columns, order, threads)
+                PreparedLinear::new(&both, rows, columns, order, 1)
             }
             both => {
                 let both = side_by_side(both, self.widths);
-                PreparedLinear::from_bf16(&both, rows, columns, order, threads)
+                PreparedLinear::from_bf16(&both, rows, columns, order, 1)
             }
         })
     }
@@ -135,32 +134,38 @@ impl PreparedLinears {
         PreparedLinears { layers, joined }
     }
 
-    pub(crate) fn get(&self, weight: SectionId, threads: usize) -> TractResult<&PreparedLinear> {
+    pub(crate) fn get(&self, weight: SectionId) -> TractResult<&PreparedLinear> {
         let LazyLinear { features: [rows, columns], order, layer } =
             self.layers.get(&weight).context("a layer that is not of this network")?;
         layer.get(|weights| match weights.bf16() {
-            [] => PreparedLinear::new(weights.f32(), *rows, *columns, *order, threads),
-            bits => PreparedLinear::from_bf16(bits, *rows, *columns, *order, threads),
+            [] => PreparedLinear::new(weights.f32(), *rows, *columns, *order, 1),
+            bits => PreparedLinear::from_bf16(bits, *rows, *columns, *order, 1),
         })
     }
 
     /// The layer that reads pooled RoIs, the columns of its regressors behind its own.
-    pub(crate) fn pooled(&self, first: &PooledLinear, threads: usize) -> TractResult<&PreparedLinear> {
-        match &self.joined {
-            Some(joined) => joined.get(threads),
-            None => self.get(first.gemm.weight, threads),
-        }
+    pub(crate) fn pooled(&self, first: &PooledLinear) -> TractResult<&PreparedLinear> {
+        self.joined.as_ref().map_or_else(|| self.get(first.gemm.weight), Joined::get)
     }
 
-    /// Lays out every layer, the largest first.
-    pub(super) fn lay_out(&self, threads: usize) -> TractResult<()> {
-        if let Some(joined) = &self.joined {
-            joined.get(threads)?;
-        }
+    /// The section and number of weights of each layer that runs; of two that run as one, the first's section.
+    pub(super) fn sizes(&self) -> Vec<(SectionId, usize)> {
         let parts = self.joined.as_ref().map_or(&[][..], |joined| &joined.sections);
-        let mut layers: Vec<_> = self.layers.iter().filter(|(section, _)| !parts.contains(section)).collect();
-        layers.sort_by_key(|(section, layer)| (Reverse(layer.features.iter().product::<usize>()), **section));
-        layers.into_iter().try_for_each(|(&section, _)| self.get(section, threads).map(drop))
+        let alone = self.layers.iter().filter(|(section, _)| !parts.contains(section));
+        let alone = alone.map(|(&section, layer)| (section, layer.features.iter().product()));
+        let joined = self.joined.iter().map(|joined| {
+            let [first, _] = joined.sections;
+            (first, joined.in_features * joined.widths.iter().sum::<usize>())
+        });
+        alone.chain(joined).collect()
+    }
+
+    /// Lays out one of [`sizes`](PreparedLinears::sizes).
+    pub(super) fn lay_out(&self, section: SectionId) -> TractResult<()> {
+        match &self.joined {
+            Some(joined) if joined.sections.contains(&section) => joined.get().map(drop),
+            _ => self.get(section).map(drop),
+        }
     }
 }
 

@@ -10,7 +10,9 @@ mod pool;
 mod strips;
 mod tensors;
 
+use std::cmp::Reverse;
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use frcnn_bundle::SectionId;
@@ -60,11 +62,30 @@ impl Workshop {
         }
     }
 
-    /// Lays out every layer that is not yet. The largest come first, while there are no maps in memory: beside what is
-    /// laid out, memory then has one layer's weights twice, or those of the rest of the bundle.
-    pub(crate) fn lay_out(&self) -> TractResult<()> {
-        self.linears.lay_out(self.threads)?;
-        self.convs.lay_out(self.threads)
+    /// Lays out every layer that is not yet, the largest first: before there are maps in memory, and a layer on each
+    /// thread. A layer that cannot be laid out says so when it runs.
+    pub(crate) fn lay_out(&self) {
+        let mut linears = self.linears.sizes();
+        let mut convs: Vec<_> = self.convs.sizes().collect();
+        for layers in [&mut linears, &mut convs] {
+            layers.sort_by_key(|&(section, size)| (Reverse(size), section));
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let _ = match (linears.get(i), convs.get(i.wrapping_sub(linears.len()))) {
+                    (Some(&(section, _)), _) => self.linears.lay_out(section),
+                    (_, Some(&(section, _))) => self.convs.lay_out(section),
+                    _ => return,
+                };
+            }
+        };
+        if self.threads == 1 {
+            work();
+        } else {
+            rayon::scope(|scope| (0..self.threads).for_each(|_| scope.spawn(|_| work())));
+        }
     }
 
     /// The values of a layer's bias.
