@@ -102,10 +102,6 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     };
     let recipe = &args.recipe;
     let photos = Dataset::open(data, &args.split, args.classes.as_deref())?;
-    let source = args.proposals.clone().unwrap_or_default();
-    let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
-    let survey = look(&photos, &proposals, recipe)?;
-
     tch::manual_seed(recipe.seed as i64);
     let mut network = arch.network(photos.classes.len() - 1);
     check_frozen(recipe, network.learned())?;
@@ -117,14 +113,17 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
         for line in report.lines() {
             console::note(format_args!("{}: {line}", path.display()));
         }
-        if !report.random.contains("bbox_pred") {
-            // A published snapshot has its normalisation folded in.
-            network.unfold_bbox(&survey.normalisation);
-        }
         new_layers = report.random;
         // New fully connected layers learn nothing from features of some tens (ImageNet's trunks read +-128): they
         // diverge at learning rates at which anything happens. Layers that were trained on such features want them.
         shrunk = new_layers.contains("fc6") && network.shrink_features(PIXEL_RMS);
+    }
+    let source = args.proposals.clone().unwrap_or_default();
+    let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
+    let survey = look(&photos, &proposals, recipe)?;
+    if !new_layers.contains("bbox_pred") {
+        // A published snapshot has its normalisation folded in.
+        network.unfold_bbox(&survey.normalisation);
     }
     let config = Config {
         arch,

@@ -34,6 +34,9 @@ pub(super) fn search(photos: &[Photo], cache: Option<&Path>) -> Result<Proposals
         None => Boxes::new(),
     };
     let missing: Vec<&Photo> = photos.iter().filter(|photo| !boxes.contains_key(&photo.stem)).collect();
+    if let Some(folder) = cache.and_then(Path::parent) {
+        files::make_folder(folder)?;
+    }
     let bar = console::progress(missing.len() as u64, "selective search");
     let mut saved = Instant::now();
     for some in missing.chunks(TOGETHER) {
