@@ -73,9 +73,10 @@ impl From<frcnn::Error> for Failure {
             frcnn::Error::Frame(_) => FrcnnResult::Frame,
             frcnn::Error::Options(_) => FrcnnResult::InvalidArgument,
             frcnn::Error::BlobSize { .. } => FrcnnResult::ImageSize,
-            frcnn::Error::Shape(_) | frcnn::Error::Threads(_) | frcnn::Error::Graph { .. } => {
-                FrcnnResult::Internal
-            }
+            frcnn::Error::Shape(_)
+            | frcnn::Error::Stage { .. }
+            | frcnn::Error::Threads(_)
+            | frcnn::Error::Graph { .. } => FrcnnResult::Internal,
         };
         Failure::new(code, error.to_string())
     }
