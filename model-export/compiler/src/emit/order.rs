@@ -127,7 +127,7 @@ mod tests {
         let map = Order::ChannelsFirst(Rc::new([[2, 2, 3]]));
         let after = |op, read: &[Order]| Order::after(&layer(op), read, Some(&Shape::Flat { features: 12 }));
         assert_eq!(after(Op::Add, &[map.clone(), map.clone()]), Ok(map.clone()));
-        assert_eq!(after(Op::Relu, &[map.clone()]), Ok(map.clone()));
+        assert_eq!(after(Op::Relu, std::slice::from_ref(&map)), Ok(map.clone()));
         for (op, read) in [(Op::Concat, [map.clone(), map.clone()]), (Op::Mul, [map, Order::AsOnDevice])] {
             assert!(after(op, &read).unwrap_err().to_string().contains("`join`"));
         }
