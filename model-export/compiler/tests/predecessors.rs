@@ -265,10 +265,7 @@ fn sppnet_computes_what_onnx_runtime_does() {
     write(&common::heads::sppnet_boxes_from_pooled(), &path).unwrap();
     let compiled = compile(&path, &manifest(Scores::Margins), &Options::default(), &mut |_| {}).unwrap();
     let found = run(&compiled.bundle);
-    assert!(
-        found[0].iter().any(|&margin| margin < 0.0) && found[0].iter().any(|&margin| margin > 1.0),
-        "{found:?}"
-    );
+    assert!(found[0].iter().any(|&margin| margin < 0.0), "a softmax's are not: {:?}", found[0]);
     if let Some(expected) = referee(folder.path(), Method::Sppnet, ["", ""]) {
         assert_agree("sppnet", &found, &expected);
     }

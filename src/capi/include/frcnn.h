@@ -309,7 +309,8 @@ typedef struct frcnn_model_options {
    */
   uint32_t max_detections;
   /*
-   Detections have a greater score; at least 0 and below 1, or negative for the bundle's.
+   Detections have a greater score; at least 0 and, unless scores are margins, below 1. Negative for the bundle's,
+   which may be negative itself where scores are margins.
    */
   float score_threshold;
   /*
@@ -421,7 +422,7 @@ typedef struct frcnn_detection {
    */
   uint32_t class_id;
   /*
-   0 to 1.
+   0 to 1, or a margin.
    */
   float score;
   /*

@@ -28,7 +28,8 @@ pub struct FrcnnModelOptions {
     pub threads: u32,
     /// Detections per image at most, 1 to FRCNN_MAX_DETECTIONS; 0 for the bundle's.
     pub max_detections: u32,
-    /// Detections have a greater score; at least 0 and below 1, or negative for the bundle's.
+    /// Detections have a greater score; at least 0 and, unless scores are margins, below 1. Negative for the bundle's,
+    /// which may be negative itself where scores are margins.
     pub score_threshold: f32,
     /// IoU from which a better detection of a class suppresses another; above 0 and at most 1, or negative for the
     /// bundle's.

@@ -64,7 +64,7 @@ pub struct FrcnnBox {
 pub struct FrcnnDetection {
     /// From 1; frcnn_model_class_name tells its name.
     pub class_id: u32,
-    /// 0 to 1.
+    /// 0 to 1, or a margin.
     pub score: f32,
     /// Where it is, inside the image.
     pub bbox: FrcnnBox,

@@ -33,6 +33,7 @@ use crate::units::difference;
 References:
   A safetensors file of one image with any of data [1, 3, H, W], rois [R, 5] (batch index and corners
   in network pixels), conv [1, C, H, W], pool5 [R, C, P, P], fc6, fc7, cls_score, cls_prob, bbox_pred;
+  an SPPnet's pool5 is [R, F], each level flattened and joined;
   metadata: im_scale, device, library, tf32, onnx_sha256 and whatever else is to be shown.
   `alone` is a stage's error on the reference's own input, which tells the stage that makes an error
   from those that pass it on.

@@ -24,6 +24,9 @@ The frame is resized as the bundle's manifest says; the size of the resulting bl
 Boxes that pool the same features share one pass of the head: the number of distinct RoIs is
 reported as well.
 
+The stages of an R-CNN: `roi_pool` is cutting regions out and warping them, `trunk` runs on each of
+them. It takes a second for some dozen boxes: ask for few with --rois and --runs.
+
 JSON:
   Sizes are [height, width]; `blob` has one for each of the manifest's scales. Times are in
   milliseconds. `peak_rss_mb` is in MiB, and null where the system does not tell (Linux does).")]

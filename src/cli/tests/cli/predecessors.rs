@@ -49,7 +49,7 @@ fn every_command_runs_them() {
         let all = detect("-100");
         assert!(all.len() >= 3 && all.len() > detect("100").len(), "{all:?}");
         let scores: Vec<f64> = all.iter().map(|found| found["score"].as_f64().unwrap()).collect();
-        assert!(scores.iter().any(|&score| !(0.0..=1.0).contains(&score)), "no margin: {scores:?}");
+        assert!(scores.iter().any(|score| !(0.0..=1.0).contains(score)), "no margin: {scores:?}");
         let out = folder.join("out");
         succeed(&[
             "detect",
