@@ -1,0 +1,37 @@
+"""How long each method takes on one image, at full size with seeded weights: for table 4 and figure 2."""
+
+from lab import FAST, RCNN, SPPNET
+from scales import SEED
+
+
+def step(lab, net, contender):
+    """Median milliseconds of each stage and of all, proposals excluded."""
+    speed = lab.scale.speed
+
+    def measure(run):
+        if contender == "R-CNN":
+            return warped(lab, run, net)
+        method = SPPNET if contender.startswith("SPPnet") else FAST
+        five = contender == "SPPnet"
+        onnx = lab.untrained(run, net, method)
+        scales = speed.five_scales if five else (speed.short_side,)
+        long_side = speed.five_scales_long_side if five else speed.long_side
+        name = f"{net}-{contender}".lower().replace(" ", "-").replace("+", "and")
+        manifest = lab.manifest(onnx, name, scales, long_side)
+        svd = speed.svd[net] if contender.endswith("SVD") else None
+        bundle = lab.compile(run, onnx, name, svd=svd, manifest=manifest)
+        return lab.bench(run, bundle, speed.rois, speed.runs)
+
+    name = contender.lower().replace(" ", "-").replace("+", "and").replace(",", "")
+    about = {"data": f"random frame of {speed.size}, {speed.rois} random boxes, seeded weights", "seed": SEED}
+    return lab.attempt(lambda: lab.steps.do(f"speed/{net}-{name}", measure, **about))
+
+
+def warped(lab, run, net):
+    """R-CNN runs the network on each proposal: its time is a line, which a few proposals give."""
+    speed = lab.scale.speed
+    bundle = lab.compile(run, lab.untrained(run, net, RCNN), f"{net}-r-cnn")
+    few, more = speed.warped
+    at = {rois: lab.bench(run, bundle, rois, speed.runs)["total"] for rois in (few, more)}
+    each = (at[more] - at[few]) / (more - few)
+    return {"total": at[few] + each * (speed.rois - few), "per_proposal": each, "measured": at}
