@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 
 from scales import SEED
@@ -45,14 +46,16 @@ class Lab:
                 self.steps.do("data/synth", draw)
         return data
 
-    def proposals(self, data, given, split):
+    def proposals(self, subject, split):
         """Boxes of a split's photos: the given ones, or selective search's."""
-        if given is not None:
-            return given
+        if subject.proposals is not None:
+            return subject.proposals
+        data = subject.data
         path = self.work / "proposals" / f"{data.name}-{split}.safetensors"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            command = [self.frcnn, "proposals", Photos(data, split), "-o", path, "--threads", self.threads]
+            command = [self.frcnn, "proposals", Photos(data, split), "-o", path,
+                       "--max-proposals", subject.max_proposals, "--threads", self.threads]
             self.steps.do(f"proposals/{data.name}-{split}", lambda run: run.call(command))
         return path
 
@@ -80,10 +83,11 @@ class Lab:
 
         def train(run):
             trainer, data = self.need_trainer(), self.trained_data()
-            proposals = self.proposals(data, plan.proposals, "trainval")
-            if (folder / "config.json").exists():
+            proposals = self.proposals(plan, "trainval")
+            if any((folder / name).exists() for name in ("checkpoint.safetensors", "initial.safetensors")):
                 command = [trainer, "fit", "--resume", "--out", folder]
             else:
+                shutil.rmtree(folder, ignore_errors=True)  # of a training that was killed before its first checkpoint
                 lengths = ",".join(map(str, scales or (plan.short_side,)))
                 command = [trainer, "fit", "--method", method, "--data", data, "--arch", plan.arch, "--proposals", proposals,
                            "--scales", lengths, "--max-long-side", 2000 if scales else 1000, "--seed", SEED,

@@ -34,7 +34,8 @@ class Trained:
     five_scales: tuple[int, ...]
     flags: tuple[str, ...]  # of every training
     iterations: dict[str, int]  # by method
-    proposals: Path | None  # None: selective search of this repository
+    proposals: Path | None  # None: selective search of this repository, `max_proposals` of its boxes
+    max_proposals: int
     init: Path | None
     svd: str
     frozen_from: dict[str, str]  # table 5: what is fine-tuned, and the flag for it
@@ -48,6 +49,7 @@ class Ready:
     data: Path
     data_name: str
     proposals: Path | None
+    max_proposals: int
     short_side: int
     five_scales: tuple[int, ...]
     energies: str
@@ -90,12 +92,13 @@ def smoke(work):
         trained=Trained(
             arch="tiny",
             data=work / "synth",
-            data_name="60 drawn scenes",
+            data_name="30 drawn scenes",
             short_side=120,
             five_scales=five_around(120),
             flags=("--lr", "0.01", "--dropout", "0.1", "--bg-iou-low", "0"),
-            iterations={"fast-rcnn": 150, "sppnet": 150, "rcnn": 40},
+            iterations={"fast-rcnn": 150, "sppnet": 150, "rcnn": 30},
             proposals=None,
+            max_proposals=300,
             init=None,
             svd="fc6=64,fc7=32",
             frozen_from={"fc6": "--fc-only", "conv3": "--frozen conv1,conv2", "conv1": "--frozen none"},
@@ -105,12 +108,13 @@ def smoke(work):
             data=scenes,
             data_name="16 drawn scenes",
             proposals=None,
+            max_proposals=2000,
             short_side=240,
             five_scales=five_around(240),
             energies="0.95,0.9,0.8",
             counts=(50, 200, 1000),
         ),
-        synth_images=60,
+        synth_images=30,
     )
 
 
@@ -140,6 +144,7 @@ def full(work, shared, nets):
             flags=("--pixel-means", "104,117,123", "--new-lr-factor", "10"),
             iterations={"fast-rcnn": 2000, "sppnet": 2000, "rcnn": 2000},
             proposals=proposals,
+            max_proposals=2000,
             init=shared / "data/squeezenet/squeezenet_v1_0.safetensors",
             svd="fc6=256,fc7=128",
             frozen_from={
@@ -155,6 +160,7 @@ def full(work, shared, nets):
             data=bccd,
             data_name="BCCD, test",
             proposals=proposals,
+            max_proposals=2000,
             short_side=480,
             five_scales=five_around(480),
             energies="0.99,0.97,0.95,0.9,0.85,0.8,0.7,0.6,0.5",

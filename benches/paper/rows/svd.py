@@ -35,7 +35,7 @@ def sweep(lab):
     ready = lab.scale.ready
 
     def work(run):
-        boxes = lab.proposals(ready.data, ready.proposals, "test")
+        boxes = lab.proposals(ready, "test")
         return run.json([lab.frcnn, "sweep", ready.onnx, "--data", ready.data, "--proposals", boxes, "--energies", ready.energies,
                          "--threads", lab.threads])
 

@@ -103,6 +103,6 @@ def score(lab, folder, name, svd=None):
 
     def measure(run):
         bundle = lab.compile(run, folder / "model.onnx", f"trained-{name}", svd=svd)
-        return lab.map_of(run, bundle, plan.data, lab.proposals(plan.data, plan.proposals, "test"))
+        return lab.map_of(run, bundle, plan.data, lab.proposals(plan, "test"))
 
     return lab.steps.do(f"map/{name}", measure, data=plan.data_name)

@@ -38,7 +38,7 @@ def score(lab, folder, name, flags):
     plan = lab.scale.trained
 
     def measure(run):
-        boxes = lab.proposals(plan.data, plan.proposals, "test")
+        boxes = lab.proposals(plan, "test")
         report = run.json([lab.need_trainer(), "eval", folder, "--data", plan.data, "--proposals", boxes, *flags])
         return {"map10": points(report["map_voc10"]), "map07": points(report["map_voc07"])}
 

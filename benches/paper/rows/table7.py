@@ -47,7 +47,7 @@ def measure(lab, subject, name, onnx, scales):
     def work(run):
         manifest = lab.manifest(onnx, f"{name}-{count}", scales, 2000 if count > 1 else 1000)
         bundle = lab.compile(run, onnx, f"scales-{name}-{count}", manifest=manifest)
-        proposals = lab.proposals(subject.data, subject.proposals, "test")
+        proposals = lab.proposals(subject, "test")
         return {**lab.map_of(run, bundle, subject.data, proposals), "ms": image_time(lab, run, bundle, subject, proposals)}
 
     return lab.steps.do(f"scales/{name}-{count}", work, data=subject.data_name)
