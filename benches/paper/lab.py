@@ -135,6 +135,11 @@ class Lab:
         stages = {stage: times["p50_ms"] for stage, times in report["stages"].items()}
         return {**stages, "distinct_rois": report["distinct_rois"]}
 
+    def macs(self, run, bundle):
+        """Multiplications of the trunk for one blob, and of the head for one RoI."""
+        cost = run.json([self.frcnn, "inspect", bundle])["cost"]
+        return cost["trunk_macs"], cost["head_macs_per_roi"]
+
     def map_of(self, run, bundle, data, proposals, split="test"):
         """mAP by both rules of VOC, at IoU 0.5, in points."""
         report = run.json([self.frcnn, "eval", bundle, "--data", data, "--split", split, "--proposals", proposals,

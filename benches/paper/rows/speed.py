@@ -20,7 +20,10 @@ def step(lab, net, contender):
         manifest = lab.manifest(onnx, name, scales, long_side)
         svd = speed.svd[net] if contender.endswith("SVD") else None
         bundle = lab.compile(run, onnx, name, svd=svd, manifest=manifest)
-        return lab.bench(run, bundle, speed.rois, speed.runs)
+        trunk, head = lab.macs(run, bundle)
+        # `inspect` counts the first scale; a trunk's multiplications go with the area.
+        areas = sum((scale / scales[0]) ** 2 for scale in scales)
+        return {**lab.bench(run, bundle, speed.rois, speed.runs), "macs": areas * trunk + speed.rois * head}
 
     name = contender.lower().replace(" ", "-").replace("+", "and").replace(",", "")
     about = {"data": f"random frame of {speed.size}, {speed.rois} random boxes, seeded weights", "seed": SEED}
@@ -34,4 +37,5 @@ def warped(lab, run, net):
     few, more = speed.warped
     at = {rois: lab.bench(run, bundle, rois, speed.runs)["total"] for rois in (few, more)}
     each = (at[more] - at[few]) / (more - few)
-    return {"total": at[few] + each * (speed.rois - few), "per_proposal": each, "measured": at}
+    macs = speed.rois * sum(lab.macs(run, bundle))
+    return {"macs": macs, "total": at[few] + each * (speed.rois - few), "per_proposal": each, "measured": at}
