@@ -29,6 +29,7 @@ def write(lab, plots):
                      share(fc, total), share(stages["other"], total), milliseconds(total)])
     lines = ["Milliseconds, and the share of all; conditions as in table 4. fc layers are all that follows RoI pooling. A step"
              " that runs within another (RoI pooling in the first fc layer, say) counts as that other.", ""]
+    lines += speed.warning(steps)
     lines += table(["network", "SVD", *STAGES.values(), "all"], rows)
     if groups:
         bars(plots / "figure2.svg", "Time for one image", groups, "ms")

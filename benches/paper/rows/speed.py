@@ -16,7 +16,7 @@ def step(lab, net, contender):
         onnx = lab.untrained(run, net, method)
         scales = speed.five_scales if five else (speed.short_side,)
         long_side = speed.five_scales_long_side if five else speed.long_side
-        name = f"{net}-{contender}".lower().replace(" ", "-").replace("+", "and")
+        name = file_name(net, contender)
         manifest = lab.manifest(onnx, name, scales, long_side)
         svd = speed.svd[net] if contender.endswith("SVD") else None
         bundle = lab.compile(run, onnx, name, svd=svd, manifest=manifest)
@@ -25,9 +25,21 @@ def step(lab, net, contender):
         areas = sum((scale / scales[0]) ** 2 for scale in scales)
         return {**lab.bench(run, bundle, speed.rois, speed.runs), "macs": areas * trunk + speed.rois * head}
 
-    name = contender.lower().replace(" ", "-").replace("+", "and").replace(",", "")
     about = {"data": f"random frame of {speed.size}, {speed.rois} random boxes, seeded weights", "seed": SEED}
-    return lab.attempt(lambda: lab.steps.do(f"speed/{net}-{name}", measure, **about))
+    return lab.attempt(lambda: lab.steps.do(f"speed/{file_name(net, contender)}", measure, **about))
+
+
+def file_name(net, contender):
+    return f"{net}-{contender}".lower().replace(" + ", "-").replace(", ", "-").replace(" ", "-")
+
+
+def warning(steps):
+    """A line for times that something else on the machine has spoilt."""
+    busiest = max((step["load_before"] for step in steps), default=0.0)
+    if busiest < 0.5:
+        return []
+    return [f"**The machine did other work (load up to {busiest:.1f}): these times are not to be relied on.** On a quiet one,"
+            " remove `steps/speed` and run again.", ""]
 
 
 def warped(lab, run, net):

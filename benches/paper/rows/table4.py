@@ -63,7 +63,7 @@ def test_times(lab, steps):
                      " peak the machine comes in each. Multiplications are those of the definition; Winograd convolution,"
                      " which both use, does fewer and most so where convolutions dominate, which favours R-CNN.")
     head = ["network", "method", "G multiplications", "here", "over Fast R-CNN + SVD", "published (K40)", "over Fast R-CNN + SVD, published"]
-    return ["\n\n".join(lines), "", *table(head, rows), ""]
+    return ["\n\n".join(lines), "", *speed.warning(steps), *table(head, rows), ""]
 
 
 def training(lab, steps):

@@ -29,7 +29,7 @@ use crate::network::{Network, Normalisation, Run};
 use crate::run_dir::{Checkpoint, Config, RunDir};
 pub(crate) use batch::sample;
 use batch::{Batches, Minibatch};
-pub(crate) use label::{CODER, LabelledRoi, Survey, label, survey};
+pub(crate) use label::{LabelledRoi, Survey, label, survey};
 pub(crate) use log::Log;
 use loss::losses;
 pub(crate) use recipe::{Recipe, Stage};
