@@ -96,7 +96,7 @@ def smoke(work):
             short_side=120,
             five_scales=five_around(120),
             flags=("--lr", "0.01", "--dropout", "0.1", "--bg-iou-low", "0"),
-            iterations={"fast-rcnn": 150, "sppnet": 150, "rcnn": 30},
+            iterations={"fast-rcnn": 150, "sppnet": 150, "rcnn": 20},
             proposals=None,
             max_proposals=300,
             init=None,

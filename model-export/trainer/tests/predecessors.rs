@@ -19,7 +19,9 @@ fn ok(args: &[&str]) {
 /// The names in `stages.jsonl`.
 fn stages(run_dir: &Path) -> Vec<String> {
     let text = fs::read_to_string(run_dir.join("stages.jsonl")).unwrap();
-    let stage = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["stage"].as_str().unwrap().to_string();
+    let stage = |line: &str| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["stage"].as_str().unwrap().to_string()
+    };
     text.lines().map(stage).collect()
 }
 
@@ -28,7 +30,8 @@ fn train(method: &str, expected: &[&str], files: &[&str]) {
     let (data, run_dir) = (folder.path().join("data"), folder.path().join("run"));
     let (data, out) = (data.to_str().unwrap(), run_dir.to_str().unwrap());
     ok(&["synth", data, "--images", "5", "--seed", "3"]);
-    let small = ["--arch", "tiny", "--scales", "120", "--lr", "0.01", "--iterations", "4", "--rois-per-image", "16"];
+    let small =
+        ["--arch", "tiny", "--scales", "120", "--lr", "0.01", "--iterations", "4", "--rois-per-image", "16"];
     ok(&[&["fit", "--method", method, "--data", data, "--out", out], &small[..]].concat());
     assert_eq!(stages(&run_dir), expected);
     for file in files {

@@ -121,10 +121,16 @@ mod tests {
     /// ONNX Runtime must give for the model what `tensors` says, where it is installed.
     fn referee(folder: &Path, tensors: &[(&str, &Tensor)]) {
         let reference = folder.join("reference.safetensors");
-        let tensors = tensors.iter().map(|(name, tensor)| (name.to_string(), tensor.shallow_clone())).collect();
+        let tensors =
+            tensors.iter().map(|(name, tensor)| (name.to_string(), tensor.shallow_clone())).collect();
         TensorFile { tensors, ..TensorFile::default() }.write(&reference).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/referee.py");
-        let output = Command::new("python3").arg(script).arg(folder.join("model.onnx")).arg(reference).output().unwrap();
+        let output = Command::new("python3")
+            .arg(script)
+            .arg(folder.join("model.onnx"))
+            .arg(reference)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         match output.status.code() {
             Some(77) => eprintln!("skipped: no ONNX Runtime for python3 ({})", said.trim()),
@@ -156,7 +162,8 @@ mod tests {
 
         // What the file must compute, from the trained network, the SVMs and the regressors by themselves.
         let data = random(&[1, 3, 97, 130]) * 60.0;
-        let rois = [[0.0f32, 3.0, 5.0, 60.0, 90.0], [0.0, 0.0, 0.0, 129.0, 96.0], [0.0, 40.0, 40.0, 41.0, 43.0]];
+        let rois =
+            [[0.0f32, 3.0, 5.0, 60.0, 90.0], [0.0, 0.0, 0.0, 129.0, 96.0], [0.0, 40.0, 40.0, 41.0, 43.0]];
         let blobs = network.run(Run::default(), &data, &rois, &[FC7, POOL5]);
         let scores = blobs[FC7].linear(&svms["weight"], Some(&svms["bias"]));
         let deltas = blobs[POOL5].linear(&boxes["weight"], Some(&boxes["bias"]));
@@ -166,7 +173,8 @@ mod tests {
 
         write(&config(Method::Sppnet), network, &svms, &boxes, &path).unwrap();
         let rois = Tensor::from_slice(rois.as_flattened()).view([3, 5]);
-        let tensors = [("data", &data), ("rois", &rois), ("cls_score", &cls_score), ("bbox_pred", &bbox_pred)];
+        let tensors =
+            [("data", &data), ("rois", &rois), ("cls_score", &cls_score), ("bbox_pred", &bbox_pred)];
         referee(folder.path(), &tensors);
         let manifest = files::read_text(&folder.path().join("manifest.json")).unwrap();
         assert!(manifest.contains(r#""scores": "margins""#), "{manifest}");

@@ -1,5 +1,7 @@
 //! Fine-tuning with softmax: SPPnet's fc layers on pooled features from disk, R-CNN's network on warped crops.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use frcnn_core::BBox;
@@ -116,10 +118,17 @@ pub(super) fn on_crops(
     fine_tune(config, network, (DATA, &frozen), run_dir, device, |rng| {
         let drawn = pools.draw(recipe, rng);
         let (mut crops, mut labels) = (Vec::with_capacity(drawn.len()), Vec::with_capacity(drawn.len()));
+        // Each photo is decoded once for a mini-batch, however many of its boxes are drawn.
+        let mut decoded: HashMap<usize, Tensor> = HashMap::new();
         for (photo, i) in drawn {
             let regions = &photos[photo];
-            let pixels = config.preprocessing().pixels(&decode(&regions.photo.path)?);
-            let crop = warp(&pixels, &regions.boxes[i], config.arch.crop_side());
+            let pixels = match decoded.entry(photo) {
+                Entry::Occupied(pixels) => pixels.into_mut(),
+                Entry::Vacant(slot) => {
+                    slot.insert(config.preprocessing().pixels(&decode(&regions.photo.path)?).contiguous())
+                }
+            };
+            let crop = warp(pixels, &regions.boxes[i], config.arch.crop_side());
             let flip = rng.random::<f32>() < recipe.flip_probability;
             crops.push(if flip { crop.flip([2]) } else { crop });
             labels.push(class_of(&regions.labelled[i], recipe));

@@ -200,7 +200,8 @@ fn write_features(
 fn train_svms(photos: &[Regions<'_>], fc7: &Path, classes: usize, output: &Path) -> Result<(), Error> {
     let features = RowFile::open(fc7, photos.last().map_or(0, |photo| photo.rows.end))?;
     let machines = mining::train(photos, &features, classes)?;
-    let weights: Vec<f32> = machines.iter().flat_map(|svm| &svm.weight).map(|&weight| weight as f32).collect();
+    let weights: Vec<f32> =
+        machines.iter().flat_map(|svm| &svm.weight).map(|&weight| weight as f32).collect();
     let biases: Vec<f32> = machines.iter().map(|svm| svm.bias as f32).collect();
     let weight = Tensor::from_slice(&weights).view([machines.len() as i64, features.width as i64]);
     write_tensors(output, [("weight", weight), ("bias", Tensor::from_slice(&biases))])

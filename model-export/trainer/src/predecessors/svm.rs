@@ -100,8 +100,7 @@ impl Examples {
         let (bias_feature, count) = (solver.bias_feature, self.len());
         let c = |positive| if positive { solver.c * solver.positive_weight } else { solver.c };
         let sign = |positive| if positive { 1.0 } else { -1.0 };
-        let squares: Vec<f64> =
-            (0..count).map(|i| square(self.row(i)) + bias_feature.powi(2)).collect();
+        let squares: Vec<f64> = (0..count).map(|i| square(self.row(i)) + bias_feature.powi(2)).collect();
         // In f64, or thousands of passes add up the rounding of each step.
         let (mut weight, mut bias) = (vec![0.0f64; self.width], 0.0f64);
         for i in (0..count).filter(|&i| self.alpha[i] > 0.0) {
@@ -166,7 +165,8 @@ fn dot(weight: &[f64], row: &[f32]) -> f64 {
             *sum += weight * f64::from(value);
         }
     }
-    let rest: f64 = weights_rest.iter().zip(rows_rest).map(|(weight, &value)| weight * f64::from(value)).sum();
+    let rest: f64 =
+        weights_rest.iter().zip(rows_rest).map(|(weight, &value)| weight * f64::from(value)).sum();
     sums.iter().sum::<f64>() + rest
 }
 
