@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod init;
 mod network;
+mod predecessors;
 mod run_dir;
 mod synth;
 mod tensors;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use commands::{eval, export, fit, reference};
+use commands::{eval, export, fit, reference, svm};
 use error::Error;
 
 /// Fast R-CNN from a data set to ONNX: train, evaluate, export.
@@ -41,6 +42,7 @@ enum Command {
     Eval(eval::Args),
     Export(export::Args),
     Reference(reference::Args),
+    Svm(svm::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         (Command::Eval(args), _) => eval::run(args),
         (Command::Export(args), _) => export::run(args),
         (Command::Reference(args), _) => reference::run(args),
+        (Command::Svm(args), _) => svm::run(args),
     };
     match outcome {
         // Whoever closed the pipe has read all that they wanted.

@@ -21,6 +21,7 @@ use crate::data::{Preprocessing, Source};
 use crate::error::Error;
 use crate::files;
 use crate::network::{Network, Normalisation};
+use crate::predecessors::Method;
 use crate::tensors::TensorFile;
 use crate::train::Recipe;
 
@@ -32,6 +33,8 @@ const STD: &str = "bbox_targets.std";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
+    #[serde(default)]
+    pub(crate) method: Method,
     pub(crate) arch: Arch,
     /// The K + 1 names, background first.
     pub(crate) classes: Vec<String>,
@@ -167,6 +170,11 @@ impl RunDir {
     /// The trained network as runtimes see it, its bounding-box normalisation folded in.
     pub(crate) fn read_network(&self, device: Device) -> Result<(Config, Network), Error> {
         let config = self.read_config()?;
+        if config.method != Method::FastRcnn {
+            let problem =
+                "is no Fast R-CNN; its training ended by writing model.onnx there, for `frcnn compile`";
+            return Err(Error::file(&self.0, problem));
+        }
         let checkpoint = self.read_checkpoint()?;
         let mut network = config.arch.network(config.classes.len().saturating_sub(1));
         fill(&mut network, checkpoint.weights).map_err(|what| Error::file(&self.checkpoint_path(), what))?;

@@ -24,8 +24,9 @@ def tensor(name):
 
 
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-outputs = session.run(["cls_prob", "bbox_pred"], {"data": tensor("data"), "rois": tensor("rois")})
-for name, output in zip(["cls_prob", "bbox_pred"], outputs):
+names = [output.name for output in session.get_outputs()]
+outputs = session.run(names, {given.name: tensor(given.name) for given in session.get_inputs()})
+for name, output in zip(names, outputs):
     expected = tensor(name)
     assert output.shape == expected.shape, (name, output.shape, expected.shape)
     worst = float(abs(output - expected).max())

@@ -86,7 +86,27 @@ impl Builder {
     pub(super) fn roi_pool(&mut self, name: &str, pooled: i64, stride: i64) {
         let spatial_scale = 1.0 / stride as f32;
         self.layer(name, Op::RoiPool { pooled, spatial_scale }, self.top.channels);
-        self.layer(&format!("{name}_flat"), Op::Flatten, self.top.channels * pooled * pooled);
+        self.flatten(pooled);
+    }
+
+    /// SPPnet's layer: RoI pooling at several levels, all their bins in one row of features called `name`.
+    pub(super) fn spatial_pyramid(&mut self, name: &str, levels: &[i64], stride: i64) {
+        let map = self.top.clone();
+        let mut rows = Vec::with_capacity(levels.len());
+        let mut features = 0;
+        for &level in levels {
+            self.top = map.clone();
+            self.roi_pool(&format!("{name}_{level}x{level}"), level, stride);
+            features += self.top.channels;
+            rows.push(self.top.name.clone());
+        }
+        self.push(name, Op::Concat, rows, features);
+    }
+
+    /// A map of `side` x `side` cells as one row of features.
+    pub(super) fn flatten(&mut self, side: i64) {
+        let name = format!("{}_flat", self.top.name);
+        self.layer(&name, Op::Flatten, self.top.channels * side * side);
     }
 
     /// A hidden fully connected layer, ReLU and dropout.
@@ -100,12 +120,17 @@ impl Builder {
     /// The two sibling layers, for K + 1 classes.
     pub(super) fn outputs(&mut self, scores: i64) {
         let hidden = self.top.clone();
-        self.learned("cls_score", &[scores, hidden.channels], 0.01);
-        self.layer("cls_score", Op::Linear, scores);
-        self.layer("cls_prob", Op::Softmax, scores);
+        self.scores(scores);
         self.learned("bbox_pred", &[4 * scores, hidden.channels], 0.001);
         self.top = hidden;
         self.layer("bbox_pred", Op::Linear, 4 * scores);
+    }
+
+    /// The classification layer alone.
+    pub(super) fn scores(&mut self, scores: i64) {
+        self.learned("cls_score", &[scores, self.top.channels], 0.01);
+        self.layer("cls_score", Op::Linear, scores);
+        self.layer("cls_prob", Op::Softmax, scores);
     }
 
     pub(super) fn finish(self) -> Network {

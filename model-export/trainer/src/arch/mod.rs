@@ -72,6 +72,45 @@ impl Arch {
     /// cls_score and bbox_pred are drawn as in the paper, N(0, 0.01) and N(0, 0.001), all others by He's rule. Biases are
     /// 0.
     pub(crate) fn network(self, classes: usize) -> Network {
+        let mut net = self.trunk();
+        let Shape { stride, pooled, .. } = self.shape();
+        net.roi_pool("pool5", pooled, stride);
+        self.hidden(&mut net);
+        net.outputs(classes as i64 + 1);
+        net.finish()
+    }
+
+    /// The same trunk as an SPPnet: pooled at four levels, 50 bins, and classified only.
+    pub(crate) fn sppnet(self, classes: usize) -> Network {
+        let mut net = self.trunk();
+        net.spatial_pyramid("pool5", &[6, 3, 2, 1], self.shape().stride);
+        self.hidden(&mut net);
+        net.scores(classes as i64 + 1);
+        net.finish()
+    }
+
+    /// The same trunk as the classifier of a whole picture of [`Arch::crop_side`] pixels, which is what R-CNN runs on each
+    /// proposal. Its last pool gives as many cells as RoI pooling does.
+    pub(crate) fn classifier(self, classes: usize) -> Network {
+        let mut net = self.trunk();
+        let Shape { pooled, last_pool: [kernel, stride], .. } = self.shape();
+        net.max_pool("pool5", [kernel, stride, 0], false);
+        net.flatten(pooled);
+        self.hidden(&mut net);
+        net.scores(classes as i64 + 1);
+        net.finish()
+    }
+
+    /// Sides in pixels of the pictures that [`Arch::classifier`] takes: those that the ImageNet classifiers were trained on.
+    pub(crate) fn crop_side(self) -> u32 {
+        match self {
+            Arch::Vgg16 | Arch::VggCnnM1024 => 224,
+            Arch::CaffeNet | Arch::AlexNet | Arch::SqueezeNet => 227,
+            Arch::Tiny => 96,
+        }
+    }
+
+    fn trunk(self) -> Builder {
         let mut net = Builder::default();
         match self {
             Arch::Vgg16 => trunks::vgg16(&mut net),
@@ -81,17 +120,57 @@ impl Arch {
             Arch::SqueezeNet => trunks::squeezenet(&mut net),
             Arch::Tiny => trunks::tiny(&mut net),
         }
-        let (stride, pooled, fc6, fc7) = match self {
-            Arch::Vgg16 => (16, 7, 4096, 4096),
-            Arch::VggCnnM1024 => (16, 6, 4096, 1024),
-            Arch::CaffeNet | Arch::AlexNet => (16, 6, 4096, 4096),
-            Arch::SqueezeNet => (8, 6, 512, 512),
-            Arch::Tiny => (8, 6, 128, 128),
-        };
-        net.roi_pool("pool5", pooled, stride);
+        net
+    }
+
+    fn hidden(self, net: &mut Builder) {
+        let Shape { fc6, fc7, .. } = self.shape();
         net.hidden("fc6", fc6);
         net.hidden("fc7", fc7);
-        net.outputs(classes as i64 + 1);
-        net.finish()
+    }
+
+    fn shape(self) -> Shape {
+        let shape = |stride, pooled, fc6, fc7, last_pool| Shape { stride, pooled, fc6, fc7, last_pool };
+        match self {
+            Arch::Vgg16 => shape(16, 7, 4096, 4096, [2, 2]),
+            Arch::VggCnnM1024 => shape(16, 6, 4096, 1024, [3, 2]),
+            // Padded, their maps are 15 cells wide and not 13.
+            Arch::CaffeNet | Arch::AlexNet => shape(16, 6, 4096, 4096, [5, 2]),
+            Arch::SqueezeNet => shape(8, 6, 512, 512, [7, 4]),
+            Arch::Tiny => shape(8, 6, 128, 128, [3, 2]),
+        }
+    }
+}
+
+/// What follows the trunk.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Network pixels per feature cell.
+    stride: i64,
+    /// Bins of RoI pooling along a side.
+    pooled: i64,
+    /// Features of the hidden layers.
+    fc6: i64,
+    fc7: i64,
+    /// Kernel and stride that make `pooled` cells of the map of a crop.
+    last_pool: [i64; 2],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{DATA, Run};
+    use tch::{Device, Kind, Tensor};
+
+    #[test]
+    fn the_last_pool_of_a_classifier_gives_as_many_cells_as_roi_pooling() {
+        for &arch in Arch::value_variants() {
+            let side = i64::from(arch.crop_side());
+            let crop = Tensor::zeros([1, 3, side, side], (Kind::Float, Device::Cpu));
+            let network = arch.classifier(2);
+            let pooled = tch::no_grad(|| network.run_from(DATA, &crop, Run::default(), &[], &["pool5"]));
+            let pooled_side = arch.shape().pooled;
+            assert_eq!(pooled["pool5"].size()[2..], [pooled_side, pooled_side], "{}", arch.name());
+        }
     }
 }

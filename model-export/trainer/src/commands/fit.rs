@@ -13,6 +13,7 @@ use crate::device::{self, Choice};
 use crate::error::Error;
 use crate::files;
 use crate::init;
+use crate::predecessors::{self, Method};
 use crate::run_dir::{Config, RunDir};
 use crate::train::{Recipe, Stop, Survey, Trainer, survey};
 
@@ -25,7 +26,11 @@ use crate::train::{Recipe, Stop, Survey, Trainer, survey};
 #[command(after_help = "Examples:
   frcnn-train fit --data VOC2007 --arch vgg16 --init vgg16.safetensors --proposals ss.safetensors --out runs/vgg16
   frcnn-train fit --data data/synth --arch tiny --proposals grid --scales 240 --lr 0.01 --out runs/tiny
-  frcnn-train fit --resume --out runs/tiny")]
+  frcnn-train fit --resume --out runs/tiny
+
+  Its predecessors, in their stages; the last one writes model.onnx for `frcnn compile`:
+  frcnn-train fit --method sppnet --data VOC2007 --arch vgg16 --init vgg16.safetensors --out runs/sppnet
+  frcnn-train fit --method rcnn --data VOC2007 --arch caffenet --init caffenet.caffemodel --bg-iou-low 0 --out runs/rcnn")]
 pub(crate) struct Args {
     /// The folder with ImageSets, Annotations and JPEGImages
     #[arg(long, value_name = "VOC_DIR", required_unless_present = "resume")]
@@ -33,6 +38,9 @@ pub(crate) struct Args {
     /// The split to learn from
     #[arg(long, default_value = "trainval")]
     split: String,
+    /// What to train
+    #[arg(long, value_enum, default_value = "fast-rcnn")]
+    method: Method,
     /// The network
     #[arg(long, value_enum, required_unless_present = "resume")]
     arch: Option<Arch>,
@@ -70,6 +78,7 @@ pub(crate) fn run(args: &Args, matches: &ArgMatches) -> Result<(), Error> {
         return resume(args, &run_dir, device);
     }
     args.recipe.check()?;
+    refuse_ablations(args)?;
     if run_dir.has_run() {
         return Err(Error::file(
             &args.out,
@@ -96,6 +105,17 @@ fn refuse_other_flags(matches: &ArgMatches) -> Result<(), Error> {
     }
 }
 
+/// Ablations are Fast R-CNN's.
+fn refuse_ablations(args: &Args) -> Result<(), Error> {
+    let recipe = &args.recipe;
+    if args.method != Method::FastRcnn && (recipe.fc_only || recipe.cls_only || recipe.stage_wise) {
+        let problem =
+            "--fc-only, --cls-only and --stage-wise are ablations of Fast R-CNN; leave out --method";
+        return Err(Error::Usage(problem.to_string()));
+    }
+    Ok(())
+}
+
 fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let (Some(data), Some(arch)) = (&args.data, args.arch) else {
         return Err(Error::Usage("--data and --arch are needed".to_string()));
@@ -103,12 +123,16 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let recipe = &args.recipe;
     let photos = Dataset::open(data, &args.split, args.classes.as_deref())?;
     tch::manual_seed(recipe.seed as i64);
-    let mut network = arch.network(photos.classes.len() - 1);
+    let mut network = args.method.network(arch, photos.classes.len() - 1);
     check_frozen(recipe, network.learned())?;
     let mut shrunk = false;
     let mut new_layers = network.learned().map(str::to_string).collect();
     if let Some(path) = &args.init {
-        let weights = init::read_weights(path, arch, &recipe.pixel_means)?;
+        let mut weights = init::read_weights(path, arch, &recipe.pixel_means)?;
+        if args.method == Method::Sppnet {
+            // A pyramid has another number of bins than what any classifier's fc6 reads.
+            weights.retain(|name, _| !name.starts_with("fc6."));
+        }
         let report = init::fill(&mut network, weights).map_err(|problem| Error::file(path, problem))?;
         for line in report.lines() {
             console::note(format_args!("{}: {line}", path.display()));
@@ -121,11 +145,12 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let source = args.proposals.clone().unwrap_or_default();
     let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
     let survey = look(&photos, &proposals, recipe)?;
-    if !new_layers.contains("bbox_pred") {
+    if args.method == Method::FastRcnn && !new_layers.contains("bbox_pred") {
         // A published snapshot has its normalisation folded in.
         network.unfold_bbox(&survey.normalisation);
     }
     let config = Config {
+        method: args.method,
         arch,
         classes: photos.classes.clone(),
         data: files::absolute(data)?,
@@ -140,21 +165,40 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     if !photos.problems.is_empty() {
         files::write(&run_dir.path("data-problems.txt"), photos.problems.to_string().as_bytes())?;
     }
+    if config.method != Method::FastRcnn {
+        predecessors::begin(run_dir, &network)?;
+        return train_predecessor(&config, &photos, &proposals, run_dir, device);
+    }
     let mut trainer = Trainer::new(&config, run_dir, network, survey.normalisation.clone(), device);
     train(&mut trainer, &photos, &survey, &proposals, run_dir, device)
 }
 
 fn resume(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let config = run_dir.read_config()?;
-    let checkpoint = run_dir.read_checkpoint()?;
     let data = args.data.as_ref().unwrap_or(&config.data);
     let photos = Dataset::open(data, &config.split, config.classes.get(1..))?;
     let source = args.proposals.as_ref().unwrap_or(&config.proposals);
     let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
+    if config.method != Method::FastRcnn {
+        return train_predecessor(&config, &photos, &proposals, run_dir, device);
+    }
+    let checkpoint = run_dir.read_checkpoint()?;
     let survey = look(&photos, &proposals, &config.recipe)?;
     let network = config.arch.network(config.classes.len() - 1);
     let mut trainer = Trainer::resume(&config, run_dir, network, checkpoint, device)?;
     train(&mut trainer, &photos, &survey, &proposals, run_dir, device)
+}
+
+/// Ctrl-C ends the program; the stages that are done stay done.
+fn train_predecessor(
+    config: &Config,
+    photos: &Dataset,
+    proposals: &Proposals,
+    run_dir: &RunDir,
+    device: Device,
+) -> Result<(), Error> {
+    predecessors::train(config, photos, proposals, run_dir, device)?;
+    console::result(&format!("{}\n", run_dir.path("model.onnx").display()))
 }
 
 fn train(

@@ -5,4 +5,5 @@ pub(crate) mod export;
 pub(crate) mod fit;
 mod model;
 pub(crate) mod reference;
+pub(crate) mod svm;
 pub(crate) mod synth;

@@ -18,13 +18,19 @@ pub(crate) struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// The image as it is, `[3, H, W]`: blue, green, red, means subtracted.
+    pub(crate) fn pixels(&self, image: &RgbImage) -> Tensor {
+        let (width, height) = image.dimensions();
+        let bytes = Tensor::from_slice(image.as_raw()).view([i64::from(height), i64::from(width), 3]);
+        let means = Tensor::from_slice(&self.pixel_means_bgr).view([3, 1, 1]);
+        bytes.flip([2]).permute([2, 0, 1]).to_kind(Kind::Float) - means
+    }
+
     /// The blob `[1, 3, H, W]` of an image whose short side becomes `short_side` pixels, and its im_scale.
     pub(crate) fn blob(&self, image: &RgbImage, short_side: u32) -> (Tensor, f64) {
         let (width, height) = image.dimensions();
         let scale = im_scale(height, width, short_side, self.max_long_side);
-        let bytes = Tensor::from_slice(image.as_raw()).view([1, i64::from(height), i64::from(width), 3]);
-        let means = Tensor::from_slice(&self.pixel_means_bgr).view([1, 3, 1, 1]);
-        let bgr = bytes.flip([3]).permute([0, 3, 1, 2]).to_kind(Kind::Float) - means;
+        let bgr = self.pixels(image).unsqueeze(0);
         let size = blob_size(height, width, scale);
         if size == (height as usize, width as usize) {
             return (bgr.contiguous(), scale);

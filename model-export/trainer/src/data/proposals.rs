@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use frcnn_core::BBox;
-use safetensors::tensor::Metadata;
-use safetensors::{Dtype, SafeTensors};
+use frcnn_proposals::BoxFile;
 
 use super::Photo;
 use crate::error::Error;
@@ -16,7 +15,7 @@ pub(crate) enum Proposals {
     /// The same coarse boxes for all photos of a size.
     Grid,
     /// A safetensors file with a tensor `[N, 4]` for each stem: x1, y1, x2, y2, inclusive pixels that count from 0.
-    File { path: PathBuf, header: Metadata, bytes: Vec<u8>, data_start: usize },
+    File { path: PathBuf, boxes: BoxFile },
 }
 
 impl Proposals {
@@ -27,59 +26,27 @@ impl Proposals {
 
     /// The contents of a file; `path` is for messages.
     pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Proposals, Error> {
-        let (header_len, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| Error::file(path, format!("not a safetensors file, or damaged: {error}")))?;
-        // Before the header stands its length.
-        let data_start = header_len + size_of::<u64>();
-        Ok(Proposals::File { path: path.to_path_buf(), header, bytes, data_start })
+        let boxes = BoxFile::parse(bytes).map_err(|problem| Error::file(path, problem))?;
+        Ok(Proposals::File { path: path.to_path_buf(), boxes })
     }
 
     /// The boxes of a photo, clipped to it; those without area are left out.
     pub(crate) fn of(&self, photo: &Photo) -> Result<Vec<BBox>, Error> {
         let Photo { stem, width, height, .. } = photo;
         let (width, height) = (*width, *height);
-        let Proposals::File { path, header, bytes, data_start } = self else {
+        let Proposals::File { path, boxes } = self else {
             return Ok(frcnn_proposals::grid(width, height));
         };
-        let Some(tensor) = header.info(stem) else {
-            return Err(Error::file(path, format!("has no boxes for `{stem}` (keys are image stems)")));
-        };
-        let (from, to) = tensor.data_offsets;
-        let bytes = bytes.get(data_start + from..data_start + to).unwrap_or_default();
-        let boxes = from_tensor(tensor.dtype, &tensor.shape, bytes)
-            .map_err(|problem| Error::file(path, format!("`{stem}` {problem}")))?;
+        let boxes = boxes.boxes(stem).map_err(|problem| Error::file(path, problem))?;
         let inside = boxes.into_iter().filter(BBox::is_valid).map(|b| b.clip(width, height));
         Ok(inside.filter(|b| b.width(1.0) > 1.0 && b.height(1.0) > 1.0).collect())
     }
 }
 
-fn from_tensor(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Vec<BBox>, String> {
-    if !matches!(shape, [_, 4]) {
-        return Err(format!("has shape {shape:?}, not [N, 4]"));
-    }
-    match dtype {
-        Dtype::U16 => Ok(rows(bytes, |v| f32::from(u16::from_le_bytes(v)))),
-        Dtype::I32 => Ok(rows(bytes, |v| i32::from_le_bytes(v) as f32)),
-        Dtype::I64 => Ok(rows(bytes, |v| i64::from_le_bytes(v) as f32)),
-        Dtype::F32 => Ok(rows(bytes, f32::from_le_bytes)),
-        other => Err(format!("has values of type {other:?}, not U16, I32, I64 or F32")),
-    }
-}
-
-/// Four values of `N` bytes each per box.
-fn rows<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<BBox> {
-    let (values, _) = bytes.as_chunks::<N>();
-    let (boxes, _) = values.as_chunks::<4>();
-    boxes
-        .iter()
-        .map(|corners| corners.map(&value))
-        .map(|[x1, y1, x2, y2]| BBox::new(x1, y1, x2, y2))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::Dtype;
     use safetensors::tensor::{TensorView, serialize};
 
     fn open(shape: &[usize], values: &[u16]) -> Proposals {

@@ -18,6 +18,18 @@ impl Network {
         let mut onnx = OnnxWriter::new(&format!("fast_rcnn_{name}"));
         onnx.input(DATA, &[Dim::Size(1), Dim::Size(3), Dim::Symbol("H"), Dim::Symbol("W")]);
         onnx.input(ROIS, &[Dim::Symbol("R"), Dim::Size(5)]);
+        self.layers_to_onnx(onnx, "R")
+    }
+
+    /// A network without RoIs as an ONNX model: `data` `[N, 3, side, side]` to `cls_prob` `[N, K+1]`.
+    pub(crate) fn to_classifier_onnx(&self, name: &str, side: u32) -> ModelProto {
+        let mut onnx = OnnxWriter::new(name);
+        let side = Dim::Size(i64::from(side));
+        onnx.input(DATA, &[Dim::Symbol("N"), Dim::Size(3), side, side]);
+        self.layers_to_onnx(onnx, "N")
+    }
+
+    fn layers_to_onnx(&self, mut onnx: OnnxWriter, rows: &str) -> ModelProto {
         for (name, weight) in &self.weights {
             onnx.initializer(tensor::f32_bytes(name, &weight.size(), bytes(weight)));
         }
@@ -35,9 +47,15 @@ impl Network {
             }
             self.node(&mut onnx, layer, inputs);
         }
-        let scores = self.class_count().unwrap_or(0);
-        onnx.output("cls_prob", &[Dim::Symbol("R"), Dim::Size(scores)]);
-        onnx.output("bbox_pred", &[Dim::Symbol("R"), Dim::Size(4 * scores)]);
+        let scores = self.weights.get("cls_score.bias").map_or(0, |bias| bias.numel() as i64);
+        let has = |name: &str| self.layers.iter().any(|layer| layer.name == name);
+        // Where SVMs have taken the place of softmax, scores are margins.
+        let scored = if has("cls_prob") { "cls_prob" } else { "cls_score" };
+        for (output, columns) in [(scored, scores), ("bbox_pred", 4 * scores)] {
+            if has(output) {
+                onnx.output(output, &[Dim::Symbol(rows), Dim::Size(columns)]);
+            }
+        }
         onnx.finish()
     }
 

@@ -43,7 +43,8 @@ impl Network {
         self.run_from(self.feature_map(), map, how, rois, wanted)
     }
 
-    fn run_from(
+    /// What follows the blob `start`, as [`Network::run`] computes it.
+    pub(crate) fn run_from(
         &self,
         start: &str,
         blob: &Tensor,

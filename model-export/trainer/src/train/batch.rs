@@ -126,7 +126,7 @@ struct Order {
 }
 
 /// At most a quarter foreground, the rest background, without replacement and without refill.
-fn sample(rois: &[LabelledRoi], recipe: &Recipe, rng: &mut ChaCha8Rng) -> Vec<LabelledRoi> {
+pub(crate) fn sample(rois: &[LabelledRoi], recipe: &Recipe, rng: &mut ChaCha8Rng) -> Vec<LabelledRoi> {
     let foreground: Vec<_> = rois.iter().filter(|roi| roi.is_foreground(recipe)).collect();
     let background: Vec<_> = rois.iter().filter(|roi| roi.is_background(recipe)).collect();
     let wanted = (recipe.fg_fraction * recipe.rois_per_image as f32).round() as usize;

@@ -11,32 +11,32 @@ use crate::error::Error;
 use crate::network::Normalisation;
 
 /// Corners belong to the box, here and at run time.
-pub(super) const CODER: BoxCoder = BoxCoder { width_offset: 1.0 };
+pub(crate) const CODER: BoxCoder = BoxCoder { width_offset: 1.0 };
 
 /// An RoI and its best object.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct LabelledRoi {
-    pub(super) bbox: BBox,
+pub(crate) struct LabelledRoi {
+    pub(crate) bbox: BBox,
     /// With the object that it overlaps most, 0 to 1.
-    pub(super) iou: f32,
+    pub(crate) iou: f32,
     /// That object's class, 0 without any.
-    pub(super) class: u16,
+    pub(crate) class: u16,
     /// From the box to that object's.
-    pub(super) regression: [f32; 4],
+    pub(crate) regression: [f32; 4],
 }
 
 impl LabelledRoi {
-    pub(super) fn is_foreground(&self, recipe: &Recipe) -> bool {
+    pub(crate) fn is_foreground(&self, recipe: &Recipe) -> bool {
         self.class > 0 && self.iou >= recipe.fg_iou
     }
 
-    pub(super) fn is_background(&self, recipe: &Recipe) -> bool {
+    pub(crate) fn is_background(&self, recipe: &Recipe) -> bool {
         self.iou >= recipe.bg_iou_low && self.iou < recipe.bg_iou_high
     }
 }
 
 /// The RoIs of a photo: its objects and its proposals. Difficult objects teach nothing.
-pub(super) fn label(photo: &Photo, proposals: &[BBox]) -> Vec<LabelledRoi> {
+pub(crate) fn label(photo: &Photo, proposals: &[BBox]) -> Vec<LabelledRoi> {
     let objects: Vec<_> = photo.objects.iter().filter(|object| !object.difficult).collect();
     let boxes = objects.iter().map(|object| object.bbox).chain(proposals.iter().copied());
     let label = |bbox: BBox| {

@@ -31,7 +31,7 @@ pub(super) struct Line {
 
 /// The log of a run that goes on.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     path: PathBuf,
     file: File,
     bar: ProgressBar,
@@ -45,7 +45,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Goes on with the log at `iteration`: lines beyond, of a run that was interrupted, are taken out.
-    pub(super) fn open(
+    pub(crate) fn open(
         run_dir: &RunDir,
         iteration: u64,
         total: u64,
@@ -67,7 +67,7 @@ impl Log {
     }
 
     /// One more iteration.
-    pub(super) fn add(&mut self, iteration: u64, losses: [f64; 2], lr: f64) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, iteration: u64, losses: [f64; 2], lr: f64) -> Result<(), Error> {
         self.bar.set_position(iteration);
         self.iteration = iteration;
         self.lr = lr;
@@ -79,7 +79,7 @@ impl Log {
     }
 
     /// Writes what has been added since the last line.
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
         if self.count == 0 {
             return Ok(());
         }

@@ -27,12 +27,13 @@ use crate::data::{Dataset, Proposals};
 use crate::error::Error;
 use crate::network::{Network, Normalisation, Run};
 use crate::run_dir::{Checkpoint, Config, RunDir};
+pub(crate) use batch::sample;
 use batch::{Batches, Minibatch};
-pub(crate) use label::{Survey, survey};
-use log::Log;
+pub(crate) use label::{LabelledRoi, Survey, label, survey};
+pub(crate) use log::Log;
 use loss::losses;
 pub(crate) use recipe::{Recipe, Stage};
-use sgd::Sgd;
+pub(crate) use sgd::Sgd;
 pub(crate) use stop::Stop;
 
 /// Mini-batches that the loader makes ahead.
@@ -222,7 +223,7 @@ impl<'a> Trainer<'a> {
 }
 
 /// Each weight's learning rate over that of weights.
-fn rate_factors(config: &Config, network: &Network) -> BTreeMap<String, f64> {
+pub(crate) fn rate_factors(config: &Config, network: &Network) -> BTreeMap<String, f64> {
     let recipe = &config.recipe;
     let factor = |name: &String| {
         let (layer, part) = name.rsplit_once('.').unwrap_or((name, ""));

@@ -13,20 +13,20 @@ use super::recipe::Recipe;
 
 /// The optimiser and its state.
 #[derive(Debug)]
-pub(super) struct Sgd {
+pub(crate) struct Sgd {
     /// By the name of the weight; only of those that were trained.
-    pub(super) velocities: BTreeMap<String, Tensor>,
+    pub(crate) velocities: BTreeMap<String, Tensor>,
     /// By the name of the weight, its learning rate over that of weights; 1 where none is given.
     factors: BTreeMap<String, f64>,
 }
 
 impl Sgd {
-    pub(super) fn new(factors: BTreeMap<String, f64>) -> Sgd {
+    pub(crate) fn new(factors: BTreeMap<String, f64>) -> Sgd {
         Sgd { velocities: BTreeMap::new(), factors }
     }
 
     /// One step along the gradients that the weights have, which are then cleared. `lr` is that of weights.
-    pub(super) fn step(&mut self, weights: &mut BTreeMap<String, Tensor>, recipe: &Recipe, lr: f64) {
+    pub(crate) fn step(&mut self, weights: &mut BTreeMap<String, Tensor>, recipe: &Recipe, lr: f64) {
         tch::no_grad(|| {
             for (name, weight) in weights.iter_mut().filter(|(_, weight)| weight.requires_grad()) {
                 let gradient = weight.grad();

@@ -1,0 +1,116 @@
+"""Table 4: R-CNN, SPPnet, Fast R-CNN, and Fast R-CNN with SVD."""
+
+import published
+from lab import FAST, NAMES, RCNN, SPPNET, rank_text
+from page import duration, milliseconds, number, ratio, table
+
+from . import speed
+
+TITLE = "Table 4: time to train, time to test, mAP"
+
+CONTENDERS = ("R-CNN", "SPPnet", "SPPnet, one scale", "Fast R-CNN", "Fast R-CNN + SVD")
+REFERENCE = "Fast R-CNN + SVD"
+
+
+def write(lab, plots):
+    steps = []
+    lines = test_times(lab, steps)
+    lines += training(lab, steps)
+    return lines, steps
+
+
+def test_times(lab, steps):
+    setting = lab.scale.speed
+    rows, warped, why = [], [], []
+    for net in setting.nets:
+        found = {contender: speed.step(lab, net, contender) for contender in CONTENDERS}
+        totals = {name: step["figures"]["total"] for name, step in found.items() if step}
+        theirs = {name: published.TEST_SECONDS.get(name, {}).get(net) for name in CONTENDERS}
+        for contender in CONTENDERS:
+            step = found[contender]
+            if step:
+                steps.append(step)
+            ours = totals.get(contender)
+            rows.append([
+                net,
+                contender,
+                number(step["figures"]["macs"] / 1e9, 0) if step else "",
+                milliseconds(ours),
+                ratio(ours / totals[REFERENCE]) if ours and REFERENCE in totals else "",
+                f"{theirs[contender]} s" if theirs[contender] else "",
+                ratio(theirs[contender] / theirs[REFERENCE]) if theirs[contender] and theirs[REFERENCE] else "",
+            ])
+        if found["R-CNN"]:
+            figures = found["R-CNN"]["figures"]
+            warped.append(f"{net}: {milliseconds(figures['per_proposal'])} for each proposal")
+        if found["R-CNN"] and found[REFERENCE]:
+            fewer = found["R-CNN"]["figures"]["macs"] / found[REFERENCE]["figures"]["macs"]
+            faster = totals["R-CNN"] / totals[REFERENCE]
+            why.append(f"{net}: {ratio(fewer)} fewer multiplications, {ratio(faster)} faster")
+    lines = [
+        f"Test time for one image with {setting.rois} proposals, which are not counted in; a frame of {setting.size} pixels,"
+        f" its short side resized to {setting.short_side}; {lab.threads} thread{'s' if lab.threads > 1 else ''}.",
+        f"SPPnet runs five scales ({', '.join(map(str, setting.five_scales))}) with its fc layers as they are, as published;"
+        " a second row has it at one scale. SVD: " + "; ".join(f"{net} {rank_text(svd)}" for net, svd in setting.svd.items())
+        + ".",
+    ]
+    if warped:
+        few, more = setting.warped
+        lines.append(f"**R-CNN's time is extrapolated**: measured at {few} and {more} proposals, a line through both"
+                     f" ({'; '.join(warped)}).")
+    if why:
+        lines.append(f"{REFERENCE} against R-CNN: {'; '.join(why)}. What is beyond the first figure is efficiency: how near to its"
+                     " peak the machine comes in each. Multiplications are those of the definition; Winograd convolution,"
+                     " which both use, does fewer and most so where convolutions dominate, which favours R-CNN.")
+    head = ["network", "method", "G multiplications", "here", "over Fast R-CNN + SVD", "published (K40)", "over Fast R-CNN + SVD, published"]
+    return ["\n\n".join(lines), "", *speed.warning(steps), *table(head, rows), ""]
+
+
+def training(lab, steps):
+    plan = lab.scale.trained
+    rows = []
+    fitted = {method: lab.attempt(lambda: lab.fit(method, method)) for method in (RCNN, SPPNET, FAST)}
+    base = fitted[FAST][1]["figures"]["train_seconds"] if fitted[FAST] else None
+    for method, svd in ((RCNN, None), (SPPNET, None), (FAST, None), (FAST, plan.svd)):
+        name = NAMES[method] + (" + SVD" if svd else "")
+        done = fitted[method]
+        seconds, scored, stages = None, None, {}
+        if done:
+            folder, step = done
+            seconds, stages = step["figures"]["train_seconds"], step["figures"]["stages"]
+            scored = lab.attempt(lambda: score(lab, folder, f"{method}{'-svd' if svd else ''}", svd))
+            steps += [step] if not svd else []
+            steps += [scored] if scored else []
+        theirs = {key: figures.get(name, {}).get("vgg16") for key, figures in
+                  (("hours", published.TRAIN_HOURS), ("map", published.MAP))}
+        rows.append([
+            name,
+            "" if svd else duration(seconds),
+            "" if svd or not (seconds and base) else ratio(seconds / base),
+            ", ".join(f"{stage} {duration(taken)}" for stage, taken in stages.items()),
+            number(scored["figures"]["map10"]) if scored else "",
+            number(scored["figures"]["map07"]) if scored else "",
+            theirs["hours"] if theirs["hours"] and not svd else "",
+            theirs["map"],
+        ])
+    iterations = ", ".join(f"{NAMES[method]} {count}" for method, count in plan.iterations.items())
+    head = ["method", "trained in", "over Fast R-CNN", "of which", "mAP VOC10+", "mAP VOC07", "published: hours",
+            "published: mAP"]
+    return [
+        f"Trained and scored: {plan.arch} on {plan.data_name}, short side {plan.short_side}; mini-batches: {iterations}."
+        " Published figures are VGG16's on VOC 2007.",
+        "",
+        *table(head, rows),
+        "",
+    ]
+
+
+def score(lab, folder, name, svd=None):
+    """mAP of a trained model on the test split."""
+    plan = lab.scale.trained
+
+    def measure(run):
+        bundle = lab.compile(run, folder / "model.onnx", f"trained-{name}", svd=svd)
+        return lab.map_of(run, bundle, plan.data, lab.proposals(plan, "test"))
+
+    return lab.steps.do(f"map/{name}", measure, data=plan.data_name)
