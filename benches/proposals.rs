@@ -11,7 +11,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use frcnn_proposals::stages::{Bins, ColourSpace, Edges, Planes, Regions, Similarity, group, segment};
-use frcnn_proposals::{Grid, Mode, Motion, Propose, SelectiveSearch};
+use frcnn_proposals::{Grid, Mode, Motion, Proposals, Propose, SelectiveSearch};
 use frcnn_tests::{Photo, shared};
 
 const MAX: usize = 2000;
@@ -51,15 +51,42 @@ fn stages(c: &mut Criterion) {
     stages.finish();
 }
 
+/// Fast mode in a pool of its own.
+fn on_threads(threads: usize) -> impl Fn(&Photo) -> Proposals {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let search = SelectiveSearch { threads, ..SelectiveSearch::default() };
+    move |photo| pool.install(|| { search }.propose(black_box(&photo.frame()), MAX))
+}
+
+/// One thread and two in turn, so that a machine whose speed changes is as fast for either.
+fn two_threads_over_one(_: &mut Criterion) {
+    const ROUNDS: usize = 100;
+    let photo = photo();
+    let searches = [1, 2].map(on_threads);
+    let mut times = [const { Vec::new() }; 2];
+    for _ in 0..ROUNDS {
+        for (search, times) in searches.iter().zip(&mut times) {
+            times.push(search(&photo).elapsed.as_secs_f64() * 1e3);
+        }
+    }
+    let [one, two] = times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[ROUNDS / 2]
+    });
+    println!(
+        "selective_search_fast: {one:.1} ms on one thread, {two:.1} on two in turn, medians: {:.2}",
+        one / two
+    );
+}
+
 fn sources(c: &mut Criterion) {
     let photo = photo();
     let mut group = c.benchmark_group("proposals_500x375");
     group.sample_size(20);
     for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let mut search = SelectiveSearch { threads, ..SelectiveSearch::default() };
+        let search = on_threads(threads);
         group.bench_function(format!("selective_search_fast_{threads}_threads"), |b| {
-            pool.install(|| b.iter(|| search.propose(black_box(&photo.frame()), MAX)));
+            b.iter(|| search(&photo))
         });
     }
     let mut quality = SelectiveSearch { mode: Mode::Quality, threads: 1, ..SelectiveSearch::default() };
@@ -84,5 +111,5 @@ fn motion(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stages, sources, motion);
+criterion_group!(benches, two_threads_over_one, stages, sources, motion);
 criterion_main!(benches);

@@ -57,7 +57,7 @@ pub struct SelectiveSearch {
     pub mode: Mode,
     /// Decides the random part of the boxes' order.
     pub seed: u64,
-    /// Threads of the current rayon pool that work on a frame at most; with 1 the caller's does everything.
+    /// With 1 the caller's thread does everything, with more all those of the current rayon pool.
     pub threads: usize,
 }
 
@@ -76,22 +76,22 @@ impl Propose for SelectiveSearch {
         let (spaces, scales) = (self.mode.spaces(), self.mode.scales());
         let similarities = self.mode.similarities();
 
-        let seen = tasks::map(self.threads, spaces.len(), |i| {
-            let planes = Planes::new(spaces[i], &working.rgb);
-            (Edges::new(&planes, width, height), Bins::new(&planes, width))
-        });
-        let regions = tasks::map(self.threads, spaces.len() * scales.len(), |i| {
-            let (edges, bins) = &seen[i / scales.len()];
-            Regions::new(&segment(edges, scales[i % scales.len()]), bins, width)
-        });
-        drop(seen);
-        let groups = tasks::map(self.threads, regions.len() * similarities.len(), |i| {
-            group(&regions[i / similarities.len()], similarities[i % similarities.len()])
+        let parallel = self.threads > 1;
+        // One thing leads to the next without waiting for the others: threads are idle only at the end.
+        let searched = tasks::map(parallel, spaces, |&space| {
+            let planes = Planes::new(space, &working.rgb);
+            let (edges, bins) =
+                tasks::both(parallel, || Edges::new(&planes, width, height), || Bins::new(&planes, width));
+            tasks::map(parallel, scales, |&k| {
+                let regions = Regions::new(&segment(&edges, k), &bins, width);
+                let groups = tasks::map(parallel, similarities, |&similarity| group(&regions, similarity));
+                (regions.boxes, groups)
+            })
         });
 
         let mut ranking = Ranking::new(self.seed, self.mode.min_side(), [width, height]);
-        for (regions, groups) in regions.iter().zip(groups.chunks(similarities.len())) {
-            ranking.add_initial(&regions.boxes);
+        for (initial, groups) in searched.iter().flatten() {
+            ranking.add_initial(initial);
             groups.iter().for_each(|boxes| ranking.add_grouped(boxes));
         }
         let boxes = ranking.finish(max).into_iter().map(|b| working.to_frame(b)).collect();
