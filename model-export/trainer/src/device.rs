@@ -17,6 +17,20 @@ pub(crate) fn load_cuda() {
     unsafe { libc::dlopen(c"libtorch_cuda.so".as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
 }
 
+/// Has freed memory kept for the next tensor.
+///
+/// glibc gives large blocks back at once, and the kernel clears them again for the next iteration, which asks for the same
+/// ones: an eighth of a training step.
+#[allow(unsafe_code, reason = "mallopt")]
+pub(crate) fn keep_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt only changes when memory is returned. No thread has been started yet.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}
+
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {

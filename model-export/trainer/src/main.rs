@@ -47,6 +47,7 @@ enum Command {
 
 fn main() -> ExitCode {
     device::load_cuda();
+    device::keep_freed_memory();
     let matches = Cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,

@@ -39,7 +39,7 @@ class Skip(Exception):
 def video(seconds, codec, width=WIDTH, height=HEIGHT):
     """A red square of 64 pixels that goes round and round over a ground of other colours, once that was seen alone."""
     scene = (
-        f"gradients=size={width}x{height}:rate={RATE}:c0=0x404858:c1=0x605850:x0=0:y0=0:x1={width}:y1={height}:speed=0.00001[g];"
+        f"{ground(width, height)}[g];"
         f"color=red:size=64x64:rate={RATE}[s];[g][s]overlay=enable='gte(t,{APPEARS})':x='{(width - 64) // 2}*(1+sin(t*2))':y='{(height - 64) // 2}*(1+cos(t*2))'"
     )
     return ffmpeg("-filter_complex", scene, "-t", str(seconds), *codec)
@@ -65,6 +65,12 @@ def overlap(a, b):
         return 0.0
     area = lambda c: (c[2] - c[0] + 1) * (c[3] - c[1] + 1)
     return width * height / (area(a) + area(b) - width * height)
+
+
+def ground(width, height):
+    """A slanting run of colours; without a seed it is another one every time."""
+    colours = f"c0=0x404858:c1=0x605850:x0=0:y0=0:x1={width}:y1={height}:speed=0.00001:seed=1"
+    return f"gradients=size={width}x{height}:rate={RATE}:{colours}"
 
 
 NV12 = ["-f", "rawvideo", "-pix_fmt", "nv12"]
@@ -174,9 +180,8 @@ def test_an_object_of_the_demo_is_found():
         raise Skip("no --demo")
     photo = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../model-export/demo/scene.jpg")
     disc = "crop=62:64:126:244,format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='255*lte(hypot(X-31,Y-32),30.5)'"
-    ground = f"gradients=size=640x480:rate={RATE}:c0=0x404858:c1=0x605850:x0=0:y0=0:x1=640:y1=480:speed=0.00001"
     scene = (
-        f"{ground}[g];[0:v]{disc}[d];[g][d]overlay=enable='gte(t,{APPEARS})'"
+        f"{ground(640, 480)}[g];[0:v]{disc}[d];[g][d]overlay=enable='gte(t,{APPEARS})'"
         ":x='289*(1+sin(t*1.3))':y='208*(1+cos(t*1.3))'"
     )
     camera = Camera("-f", "nv12", "-s", "640x480", model=ARGUMENTS.demo)

@@ -62,7 +62,7 @@ impl Network {
                 needed.push(layer);
             }
         }
-        let mut blobs: HashMap<String, Tensor> = HashMap::from([(start.to_string(), blob.shallow_clone())]);
+        let mut blobs = HashMap::from([(start.to_string(), channels_last(blob))]);
         for layer in needed.into_iter().rev() {
             let inputs: Vec<Tensor> =
                 layer.inputs.iter().filter_map(|name| blobs.get(name).map(Tensor::shallow_clone)).collect();
@@ -124,6 +124,16 @@ impl Network {
             Op::Linear => input().linear(&weight, bias),
             Op::Softmax => input().softmax(1, Kind::Float),
         }
+    }
+}
+
+/// Maps so in memory, `[N, C, H, W]` in shape: what libtorch's convolutions and max pooling on a CPU are a quarter faster
+/// with, and keep. cuDNN chooses for itself.
+fn channels_last(blob: &Tensor) -> Tensor {
+    if blob.dim() == 4 && blob.device() == Device::Cpu {
+        blob.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    } else {
+        blob.shallow_clone()
     }
 }
 
