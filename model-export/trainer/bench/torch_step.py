@@ -4,7 +4,7 @@
 Same photos, same network and sizes, same number of RoIs, same losses, momentum and frozen layers, one loader thread.
 Prints images per second: the mean of the last 20 of 40 steps, as the second line of log.jsonl has it.
 
-    python3 pytorch.py VOC_DIR PROPOSALS.safetensors
+    python3 torch_step.py VOC_DIR PROPOSALS.safetensors
 """
 
 import pathlib
