@@ -24,7 +24,7 @@ pub(crate) fn load_cuda() {
 #[allow(unsafe_code, reason = "mallopt")]
 pub(crate) fn keep_freed_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: mallopt only changes when memory is returned. No thread has been started yet.
+    // SAFETY: mallopt only changes when memory is returned, and takes the allocator's lock; main has started no thread yet.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, i32::MAX);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);

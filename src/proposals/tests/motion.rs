@@ -164,7 +164,32 @@ fn lights_out_are_said_so() {
     assert_eq!((settled.notice, settled.boxes.len()), (None, 0));
 }
 
-/// The time that is promised, on one core. The best of many frames, because others use the machine, too.
+#[test]
+fn thirty_objects_in_a_large_frame() {
+    let (width, height) = (1280, 720);
+    let still: Vec<u8> = (0..width * height * 3).map(|i| 90 + (i * 7 % 61) as u8).collect();
+    let render = |step: usize| -> Vec<u8> {
+        let mut pixels = still.clone();
+        for object in 0..30 {
+            let (left, top) = (object % 10 * 120 + step % 40, object / 10 * 220 + 30);
+            for y in top..top + 90 {
+                pixels[(y * width + left) * 3..][..50 * 3].fill(20);
+            }
+        }
+        pixels
+    };
+    let mut motion = Motion::new();
+    let mut look =
+        |pixels: &[u8]| motion.propose(&Frame::rgb8(pixels, width as u32, height as u32).unwrap(), 2000);
+    for _ in 0..20 {
+        look(&still);
+    }
+    for step in 0..30 {
+        let boxes = look(&render(step)).boxes.len();
+        assert!(boxes > 100, "{boxes} boxes in frame {step}");
+    }
+}
+
 #[test]
 fn what_stays_becomes_background() {
     let mut motion = learned(&Scene::default());
