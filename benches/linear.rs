@@ -1,4 +1,5 @@
-//! The fully connected layers of VGG16's factored head by number of RoIs, beside the plain product.
+//! The fully connected layers of VGG16's factored head by number of RoIs, on each
+//! instruction set, beside the plain product.
 //!
 //! ```text
 //! cargo bench --workspace --bench linear
@@ -8,7 +9,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark that cannot set up has nothing to measure")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use frcnn_kernels::{KOrder, PreparedLinear, linear_into};
+use frcnn_kernels::{Isa, KOrder, PreparedLinear, linear_into};
 
 const LAYERS: [(&str, usize, usize); 4] =
     [("fc6_L", 25088, 1024), ("fc6_U", 1024, 4096), ("fc7_L", 4096, 256), ("bbox_pred", 4096, 84)];
@@ -19,14 +20,17 @@ fn linear(c: &mut Criterion) {
         group.sample_size(10);
         let value = |i: usize| (i * 7919 % 8191) as f32 / 8191.0 - 0.5;
         let weights: Vec<f32> = (0..k * n).map(value).collect();
-        let layer = PreparedLinear::new(&weights, k, n, KOrder::Natural, 1).unwrap();
+        let packed = |isa| PreparedLinear::with(isa, &weights, k, n, KOrder::Natural, 1).unwrap();
+        let layers: Vec<_> = Isa::available().map(|isa| (isa, packed(isa))).collect();
         for rows in [10, 100, 2000] {
             let x: Vec<f32> = (0..rows * k).map(value).collect();
             let mut out = vec![0.0; rows * n];
             group.throughput(Throughput::Elements((2 * rows * k * n) as u64));
-            group.bench_function(BenchmarkId::new("packed", rows), |b| {
-                b.iter(|| layer.run(&x, None, true, rows, 1, &mut out).unwrap());
-            });
+            for (isa, layer) in &layers {
+                group.bench_function(BenchmarkId::new(format!("{isa:?}"), rows), |b| {
+                    b.iter(|| layer.run(&x, None, true, rows, 1, &mut out).unwrap());
+                });
+            }
             group.bench_function(BenchmarkId::new("plain", rows), |b| {
                 b.iter(|| linear_into(&x, &weights, None, true, rows, k, n, 1, &mut out).unwrap());
             });

@@ -9,9 +9,18 @@ use crate::pages::advise;
 /// f32 in a line of 64 bytes, the width of the widest vector.
 pub(crate) const LINE: usize = 16;
 
+/// What a buffer is made of.
+///
+/// # Safety
+/// Nothing but zeros is a value of it.
+pub(crate) unsafe trait Zeroed: Copy {}
+
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([f32; LINE]);
+
+// SAFETY: f32 of zeros are 0.
+unsafe impl Zeroed for Line {}
 
 /// Zeros at first, aligned to 64 bytes.
 #[derive(Clone, Default)]
@@ -37,11 +46,11 @@ impl AlignedVec {
 }
 
 /// `count` lines of zeros. `vec!` would write them, and so touch each small page before a huge one is asked for.
-fn zeroed_lines(count: usize) -> Vec<Line> {
-    let layout = match core::alloc::Layout::array::<Line>(count) {
+pub(crate) fn zeroed_lines<T: Zeroed>(count: usize) -> Vec<T> {
+    let layout = match core::alloc::Layout::array::<T>(count) {
         Ok(layout) if layout.size() > 0 => layout,
-        // Nothing to allocate; or more than there can be, which `vec!` says in its own way.
-        _ => return alloc::vec![Line([0.0; LINE]); count],
+        // Nothing to allocate; or more than there can be, which `Vec` says in its own way.
+        _ => return Vec::with_capacity(count),
     };
     // SAFETY: the layout's size is not zero.
     let memory = unsafe { alloc::alloc::alloc_zeroed(layout) };

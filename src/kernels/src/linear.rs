@@ -10,6 +10,8 @@
 //! 3. The `K` of a layer that reads RoI-pooled features may be taken slab by slab of channels, the order in which
 //!    `roi_pool` makes them. See [`KOrder`].
 //!
+//! 4. Where the CPU has AMX, f32 products are three bf16 ones: see `bf16`.
+//!
 //! A sum is one chain of additions in the order of `K`: neither rows, blocks nor threads change a bit.
 
 use alloc::vec::Vec;
@@ -34,7 +36,7 @@ use crate::{
 const K_BLOCK: usize = 784;
 /// Rows in a block: with [`K_BLOCK`] values of each they stay in L2, beside the parts of two panels.
 const ROW_BLOCK: usize = 120;
-/// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel.
+/// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel, also in halves.
 const BF16_ROW_BLOCK: usize = 256;
 /// Most values in a row of a panel.
 const MAX_PANEL: usize = 4 * MAX_LANES;
@@ -68,7 +70,11 @@ pub struct PreparedLinear {
 
 #[derive(Clone, Debug)]
 enum Form {
-    F32 { width: Width, weights: AlignedVec },
+    F32 {
+        width: Width,
+        weights: AlignedVec,
+    },
+    /// Of bf16 weights, or of f32 ones in halves.
     Bf16(Bf16Weights),
 }
 
@@ -101,6 +107,12 @@ impl PreparedLinear {
         threads: usize,
     ) -> Result<Self, ShapeError> {
         order.check(in_features, out_features, weights.len())?;
+        if isa == Isa::Amx
+            && let blocks = order.blocks(in_features)
+            && let Some(halves) = Bf16Weights::new(Bf16Isa::Amx, weights, out_features, &blocks, threads)
+        {
+            return Ok(Self { isa, in_features, out_features, order, form: Form::Bf16(halves) });
+        }
         let width = Width::of(isa);
         let mut packed = AlignedVec::zeros(packed_len(in_features, out_features, width));
         let blocks = order.blocks(in_features);
@@ -530,14 +542,51 @@ mod tests {
                 let layer = PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap();
                 let mut out = vec![f32::NAN; rows * n];
                 layer.run(&x, bias, relu, rows, 1, &mut out).unwrap();
+                // Two orders of at most 780 sums below 1 each: see the bound in `gemm`. Halves leave out 2^-16 of a
+                // product at most: what rounding leaves of each factor, and low times low.
+                let each = if isa == Isa::Amx { 2e-6 + 1.6e-5 } else { 2e-6 };
                 for (found, expected) in out.iter().zip(&expected) {
-                    // Two orders of at most 780 sums below 1 each: see the bound in `gemm`.
-                    prop_assert!((found - expected).abs() <= 2e-6 * k as f32 + 2e-6, "{isa:?}");
+                    prop_assert!((found - expected).abs() <= each * k as f32 + 2e-6, "{isa:?}: {found} for {expected}");
                 }
                 let mut threaded = vec![f32::NAN; rows * n];
                 layer.run(&x, bias, relu, rows, 3, &mut threaded).unwrap();
                 prop_assert_eq!(threaded, out);
             }
+        }
+    }
+
+    /// The bound above is that of a single product; the errors of many even out.
+    #[test]
+    fn halves_are_as_exact_as_f32() {
+        let (rows, k, n) = (40, 5000, 40);
+        let mut random = Random::new(1);
+        let (x, weights) = (random.values(rows * k), random.values(k * n));
+        let exact = |i: usize| -> f64 {
+            let (x, column) = (&x[i / n * k..][..k], weights.iter().skip(i % n).step_by(n));
+            x.iter().zip(column).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+        };
+        let exact: Vec<f64> = (0..rows * n).map(exact).collect();
+        let largest = exact.iter().fold(0f64, |largest, v| largest.max(v.abs()));
+        for isa in Isa::available() {
+            let layer = PreparedLinear::with(isa, &weights, k, n, KOrder::Natural, 1).unwrap();
+            let mut out = vec![0.0; rows * n];
+            layer.run(&x, None, false, rows, 1, &mut out).unwrap();
+            let error =
+                out.iter().zip(&exact).fold(0f64, |e, (&v, exact)| e.max((f64::from(v) - exact).abs()));
+            assert!(error <= 5e-6 * largest, "{isa:?}: {error:e} of {largest}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_does_not_get_lost() {
+        for (isa, value) in
+            Isa::available().flat_map(|isa| [f32::INFINITY, f32::NAN].map(|value| (isa, value)))
+        {
+            let layer = PreparedLinear::with(isa, &[1.0, 0.5], 1, 2, KOrder::Natural, 1).unwrap();
+            let mut out = [0.0; 4];
+            layer.run(&[value, 2.0], None, true, 2, 1, &mut out).unwrap();
+            assert!(!out[0].is_finite() && !out[1].is_finite(), "{isa:?}: {out:?} of {value}");
+            assert_eq!(out[2..], [2.0, 1.0], "{isa:?}, {value}");
         }
     }
 

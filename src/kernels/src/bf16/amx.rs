@@ -9,7 +9,7 @@
 
 use core::arch::asm;
 
-use super::block::{Line, Rows};
+use super::block::{Line, Panel, Rows};
 
 /// What TILECFG holds: the palette, and the bytes of a row and the rows of each tile.
 #[repr(C, align(64))]
@@ -19,6 +19,64 @@ struct Config {
     reserved: [u8; 14],
     row_bytes: [u16; 16],
     rows: [u8; 16],
+}
+
+/// Sums into tiles: zeros if they are fresh, which `at` says.
+macro_rules! begin {
+    () => {
+        "
+        test {at}, {at}
+        jz 2f
+        tilezero tmm0
+        tilezero tmm1
+        tilezero tmm2
+        tilezero tmm3
+        jmp 3f
+        2:
+        mov {at}, {stride}
+        shl {at}, 4
+        add {at}, {sums}
+        tileloadd tmm0, [{sums} + {stride}]
+        tileloadd tmm1, [{sums} + {stride} + 64]
+        tileloadd tmm2, [{at} + {stride}]
+        tileloadd tmm3, [{at} + {stride} + 64]
+        3:
+        test {steps}, {steps}
+        jz 5f
+        4:
+        mov {at}, [{offset}]
+        lea {at}, [{rows} + {at} * 2]"
+    };
+}
+
+/// On to the next step, with some lines of what comes later asked for; then sums out of tiles.
+macro_rules! end {
+    () => {
+        "
+        mov {at}, {groups}
+        test {at}, {at}
+        jz 7f
+        6:
+        prefetcht1 [{ahead}]
+        prefetcht1 [{ahead} + 64]
+        prefetcht1 [{ahead} + 128]
+        prefetcht1 [{ahead} + 192]
+        add {ahead}, 256
+        dec {at}
+        jnz 6b
+        7:
+        add {offset}, 8
+        dec {steps}
+        jnz 4b
+        5:
+        mov {at}, {stride}
+        shl {at}, 4
+        add {at}, {sums}
+        tilestored [{sums} + {stride}], tmm0
+        tilestored [{sums} + {stride} + 64], tmm1
+        tilestored [{at} + {stride}], tmm2
+        tilestored [{at} + {stride} + 64], tmm3"
+    };
 }
 
 /// All eight tiles, of 16 rows of 64 bytes, configured on this thread for as long as this lives.
@@ -47,64 +105,107 @@ impl Tiles {
     pub(super) unsafe fn multiply(
         &self,
         rows: Rows<'_>,
-        panel: *const Line,
+        panel: Panel,
         sums: *mut f32,
         stride: usize,
         fresh: bool,
     ) {
         // SAFETY: the tiles are configured, and the instructions read and write what the caller promised: 32 rows of
-        // 64 bytes for each step, 32 lines of the panel for each step, and 32 rows of 32 sums. The compiler itself
-        // never uses tiles, which are clobbered here.
+        // 64 bytes for each step, 32 lines of the panel for each step, and 32 rows of 32 sums. Asking for lines reads
+        // nothing. The compiler itself never uses tiles, which are clobbered here.
         unsafe {
             asm!(
-                "test {fresh:e}, {fresh:e}",
-                "jz 2f",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "jmp 3f",
-                "2:",
-                "tileloadd tmm0, [{sums} + {stride}]",
-                "tileloadd tmm1, [{sums} + {stride} + 64]",
-                "tileloadd tmm2, [{lower} + {stride}]",
-                "tileloadd tmm3, [{lower} + {stride} + 64]",
-                "3:",
-                "test {steps}, {steps}",
-                "jz 5f",
-                "4:",
-                "mov {at}, [{offset}]",
-                "lea {at}, [{rows} + {at} * 2]",
+                begin!(),
                 "tileloadd tmm4, [{at} + {row_bytes}]",
                 "tileloadd tmm6, [{panel} + {line_bytes}]",
                 "tileloadd tmm7, [{panel} + {line_bytes} + 1024]",
-                "add {at}, {half_bytes}",
+                "lea {at}, [{at} + {row_bytes} * 8]",
+                "lea {at}, [{at} + {row_bytes} * 8]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tileloadd tmm5, [{at} + {row_bytes}]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "add {panel}, 2048",
-                "add {offset}, 8",
-                "dec {steps}",
-                "jnz 4b",
-                "5:",
-                "tilestored [{sums} + {stride}], tmm0",
-                "tilestored [{sums} + {stride} + 64], tmm1",
-                "tilestored [{lower} + {stride}], tmm2",
-                "tilestored [{lower} + {stride} + 64], tmm3",
-                fresh = in(reg) u32::from(fresh),
+                end!(),
                 sums = in(reg) sums,
-                lower = in(reg) sums.add(16 * stride),
                 stride = in(reg) stride * size_of::<f32>(),
                 rows = in(reg) rows.data,
                 row_bytes = in(reg) rows.stride * size_of::<u16>(),
-                half_bytes = in(reg) rows.stride * size_of::<u16>() * 16,
                 offset = inout(reg) rows.steps.as_ptr() => _,
                 steps = inout(reg) rows.steps.len() => _,
-                panel = inout(reg) panel => _,
+                panel = inout(reg) panel.lines => _,
                 line_bytes = in(reg) size_of::<Line>(),
-                at = out(reg) _,
+                ahead = inout(reg) panel.ahead => _,
+                groups = in(reg) panel.ahead_lines / 4,
+                at = inout(reg) u64::from(fresh) => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+
+    /// [`Tiles::multiply`] of values in halves: low times high, high times high and high times low. The rows' low halves
+    /// are `low` values after the high ones, the panel's after the high ones of each step.
+    ///
+    /// Eight loads feed twelve products.
+    ///
+    /// # Safety
+    /// As [`Engine::multiply`](super::block::Engine::multiply).
+    pub(super) unsafe fn multiply_split(
+        &self,
+        rows: Rows<'_>,
+        low: usize,
+        panel: Panel,
+        sums: *mut f32,
+        stride: usize,
+        fresh: bool,
+    ) {
+        // SAFETY: as above, with rows readable `low` values on, too, and 64 lines of the panel for each step.
+        unsafe {
+            asm!(
+                begin!(),
+                "lea {at_low}, [{at} + {low}]",
+                "tileloadd tmm6, [{panel} + {line_bytes}]",
+                "tileloadd tmm4, [{at_low} + {row_bytes}]",
+                "tileloadd tmm7, [{panel} + {line_bytes} + 1024]",
+                "lea {at_low}, [{at_low} + {row_bytes} * 8]",
+                "lea {at_low}, [{at_low} + {row_bytes} * 8]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{at_low} + {row_bytes}]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm4, [{at} + {row_bytes}]",
+                "lea {at}, [{at} + {row_bytes} * 8]",
+                "lea {at}, [{at} + {row_bytes} * 8]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm5, [{at} + {row_bytes}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm6, [{panel} + {line_bytes} + 2048]",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm7, [{panel} + {line_bytes} + 3072]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {panel}, 4096",
+                end!(),
+                sums = in(reg) sums,
+                stride = in(reg) stride * size_of::<f32>(),
+                rows = in(reg) rows.data,
+                low = in(reg) low * size_of::<u16>(),
+                row_bytes = in(reg) rows.stride * size_of::<u16>(),
+                offset = inout(reg) rows.steps.as_ptr() => _,
+                steps = inout(reg) rows.steps.len() => _,
+                panel = inout(reg) panel.lines => _,
+                line_bytes = in(reg) size_of::<Line>(),
+                ahead = inout(reg) panel.ahead => _,
+                groups = in(reg) panel.ahead_lines / 4,
+                at = inout(reg) u64::from(fresh) => _,
+                at_low = out(reg) _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),

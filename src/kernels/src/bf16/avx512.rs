@@ -1,9 +1,11 @@
 //! What AVX-512 does for bf16: blocks of sums, rounding, and the way from sums to a layer's output.
 
 use core::arch::x86_64::{
-    __m256i, __m512, __m512bh, __m512i, _mm256_mask_storeu_epi16, _mm512_add_ps, _mm512_cvtneps_pbh,
-    _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_max_ps, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m256i, __m512, __m512bh, __m512i, _CMP_LT_OQ, _mm256_mask_storeu_epi16, _mm512_abs_ps, _mm512_add_ps,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
+    _mm512_max_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_sub_ps,
 };
 
 use super::block::{BLOCK, Line, Rows, Target};
@@ -77,6 +79,7 @@ pub(super) unsafe fn round_planes(
     [cells, planes, cell]: [usize; 3],
     plane_len: usize,
     to: *mut u16,
+    low: Option<usize>,
 ) {
     for (x, plane) in (0..cells).flat_map(|x| (0..planes).map(move |plane| (x, plane))) {
         // SAFETY: the caller's promises, for the lanes in the mask.
@@ -84,7 +87,7 @@ pub(super) unsafe fn round_planes(
             let to = to.add(plane * plane_len + x * cell);
             for first in (0..cell).step_by(LANES) {
                 let mask = mask(cell - first);
-                store_bf16(_mm512_maskz_loadu_ps(mask, from.add(first)), mask, to.add(first));
+                store_halves(_mm512_maskz_loadu_ps(mask, from.add(first)), mask, to.add(first), low);
             }
             from = from.add(cell);
         }
@@ -96,12 +99,12 @@ pub(super) unsafe fn round_planes(
 /// # Safety
 /// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) unsafe fn round_step(from: *const f32, len: usize, to: *mut u16) {
+pub(super) unsafe fn round_step(from: *const f32, len: usize, to: *mut u16, low: Option<usize>) {
     for first in [0, LANES] {
         // SAFETY: the caller's promises, for the lanes in the mask; what it leaves out is 0.
         unsafe {
             let values = _mm512_maskz_loadu_ps(mask(len.saturating_sub(first)), from.wrapping_add(first));
-            store_bf16(values, u16::MAX, to.add(first));
+            store_halves(values, u16::MAX, to.add(first), low);
         }
     }
 }
@@ -121,6 +124,27 @@ unsafe fn store_bf16(values: __m512, mask: u16, to: *mut u16) {
     unsafe {
         let bits: __m256i = core::mem::transmute(_mm512_cvtneps_pbh(values));
         _mm256_mask_storeu_epi16(to.cast(), mask, bits);
+    }
+}
+
+/// [`store_bf16`], and what rounding leaves, rounded, `low` values behind.
+///
+/// # Safety
+/// As [`store_bf16`], there too.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn store_halves(values: __m512, mask: u16, to: *mut u16, low: Option<usize>) {
+    // SAFETY: both are 256 bits of which every pattern is valid; the caller's promises.
+    unsafe {
+        let high: __m256i = core::mem::transmute(_mm512_cvtneps_pbh(values));
+        _mm256_mask_storeu_epi16(to.cast(), mask, high);
+        if let Some(low) = low {
+            let high = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high)));
+            let rest = _mm512_sub_ps(values, high);
+            // What is infinite or NaN has no rest.
+            let finite = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(rest), _mm512_set1_ps(f32::INFINITY));
+            store_bf16(_mm512_maskz_mov_ps(finite, rest), mask, to.add(low));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     Bf16Isa, Map, MapMut,
-    block::{BLOCK, Engine, Line, Rows, STEP_LINES, Sums, pack},
+    block::{BLOCK, Engine, Line, Panel, Rows, STEP_LINES, Sums, pack},
     slab::{Slab, Steps, row_cost},
 };
 use crate::{
@@ -219,9 +219,8 @@ impl Layer<'_> {
             let result = match out {
                 MapMut::F32(out) => max_pool_into(&pool, whole, 1, out),
                 // The largest of rounded values is the largest, rounded.
-                MapMut::Bf16(out) => {
-                    max_pool_into(&pool, whole, 1, pooled).map(|()| engine.round_planes(pooled, 1, 0, out))
-                }
+                MapMut::Bf16(out) => max_pool_into(&pool, whole, 1, pooled)
+                    .map(|()| engine.round_planes(pooled, 1, 0, out, None)),
             };
             debug_assert_eq!(result, Ok(()), "the shapes were checked");
         });
@@ -288,8 +287,10 @@ impl Chunk<'_> {
             // gives, which are those of the chunk.
             unsafe {
                 let data = self.values.as_ptr().add(from);
-                let rows = Rows { data, stride: self.slab.pixel_stride, steps: &self.slab.steps };
-                engine.multiply(rows, self.conv.panels.as_ptr().add(panel * panel_lines), sums, BLOCK, true);
+                let rows = Rows { data, stride: self.slab.pixel_stride, steps: &self.slab.steps, low: None };
+                let lines = self.conv.panels.as_ptr().add(panel * panel_lines);
+                let panel_at = Panel { lines, ahead: lines, ahead_lines: 0 };
+                engine.multiply(rows, panel_at, sums, BLOCK, true);
                 for (row, to, count) in self.runs(line, pixel) {
                     let (sums, target) =
                         (sums.add(row * BLOCK), target.add(to * cells.stride + cells.first + first));

@@ -21,7 +21,7 @@ impl Bf16Isa {
     /// The fastest available.
     ///
     /// The environment variable `FRCNN_ISA` (read once) picks another one by the name `avx512bf16` or `amx`; the name
-    /// of an [`Isa`](crate::Isa), which has none of these instructions, gives `None`.
+    /// of any other [`Isa`](crate::Isa), which has none of these instructions, gives `None`.
     #[must_use]
     pub fn detect() -> Option<Self> {
         #[cfg(feature = "std")]
@@ -35,10 +35,10 @@ impl Bf16Isa {
 
     #[cfg(feature = "std")]
     fn named(name: Option<&str>) -> Option<Self> {
-        if crate::Isa::available().any(|isa| Some(isa.name()) == name) {
+        let by_name = Self::available().find(|isa| Some(isa.name()) == name);
+        if by_name.is_none() && crate::Isa::available().any(|isa| Some(isa.name()) == name) {
             return None;
         }
-        let by_name = Self::available().find(|isa| Some(isa.name()) == name);
         by_name.or_else(|| Self::available().last())
     }
 

@@ -1,14 +1,14 @@
-//! Fully connected layers on bf16 values.
+//! Fully connected layers on bf16 values, or on f32 values in halves.
 //!
-//! The features of some rows are rounded to bf16, step by step of `K`, so that a tile's rows follow one another; then
-//! every panel of weights meets them. Sums are added to in place, in f32.
+//! The features of some rows are rounded to bf16, a block of rows and a step of `K` after the other, as tiles read them;
+//! then every panel of weights meets them, while the next one is fetched. Sums are added to in place, in f32.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::{
     Bf16Isa,
-    block::{BLOCK, Engine, Line, Rows, STEP, STEP_LINES, Sums, pack},
+    block::{BLOCK, Engine, Line, Panel, Rows, STEP, Sums, Weight, pack, step_lines},
 };
 use crate::{
     linear::{KBlock, KPart},
@@ -22,6 +22,8 @@ pub(crate) const PANEL: usize = BLOCK;
 #[derive(Clone, Debug)]
 pub(crate) struct Bf16Weights {
     isa: Bf16Isa,
+    /// Whether they, and the features, are f32 values in two halves.
+    split: bool,
     out_features: usize,
     /// Where each block of `K` begins: its first value and its first step.
     blocks: Vec<[usize; 2]>,
@@ -32,7 +34,7 @@ pub(crate) struct Bf16Weights {
 /// Rounded features of some rows, and room for making them.
 #[derive(Default)]
 pub(crate) struct Rounded {
-    /// `[step, row]`, whole blocks of rows.
+    /// `[block of rows, step, row]`, low halves of a step behind its high ones: as `multiply` reads them.
     lines: Vec<Line>,
     /// Where each step begins, in values.
     steps: Vec<usize>,
@@ -41,15 +43,16 @@ pub(crate) struct Rounded {
 }
 
 impl Bf16Weights {
-    /// Packs `weights`, `[in, out]`, in the order of `blocks`. `None` where the CPU has no instructions for them.
-    pub(crate) fn new(
+    /// Packs `weights`, `[in, out]`, in the order of `blocks`. `None` where the CPU has no instructions for them; for
+    /// halves only AMX is fast enough.
+    pub(crate) fn new<W: Weight>(
         isa: Bf16Isa,
-        weights: &[u16],
+        weights: &[W],
         out_features: usize,
         blocks: &[KBlock],
         threads: usize,
     ) -> Option<Self> {
-        Bf16Isa::available().find(|&available| available == isa)?;
+        Bf16Isa::available().find(|&available| available == isa && (!W::SPLIT || isa == Bf16Isa::Amx))?;
         let (mut starts, mut rows) = (Vec::new(), Vec::new());
         for block in blocks {
             starts.push([block.first_k, rows.len() / STEP]);
@@ -58,7 +61,7 @@ impl Bf16Weights {
         }
         let steps = rows.len() / STEP;
         let panels = pack(weights, out_features, steps, threads, |step, value| rows[step * STEP + value]);
-        Some(Self { isa, out_features, blocks: starts, steps, panels })
+        Some(Self { isa, split: W::SPLIT, out_features, blocks: starts, steps, panels })
     }
 
     pub(crate) fn weight_bytes(&self) -> usize {
@@ -87,13 +90,16 @@ impl Bf16Weights {
         let mut aside = Sums::ZERO;
         for (i, part) in parts.iter().enumerate() {
             let Some(first_step) = self.first_step(part.block) else { return };
-            rounded.round(&engine, part, rows.clone());
+            let low = rounded.round(&engine, part, rows.clone(), self.split);
             let Rounded { lines: left, steps, .. } = &*rounded;
             assert!(first_step + steps.len() <= self.steps && panels.end * PANEL < n + PANEL);
             let (begin, relu) = (begin.filter(|_| i == 0), relu && i + 1 == parts.len());
+            let step_lines = step_lines(self.split);
+            let visits = rows.len().div_ceil(BLOCK);
             for panel in panels.clone() {
                 let channels = panel * PANEL..n.min((panel + 1) * PANEL);
-                for first in (0..rows.len()).step_by(BLOCK) {
+                for visit in 0..visits {
+                    let first = visit * BLOCK;
                     let count = BLOCK.min(rows.len() - first);
                     let whole = count == BLOCK && channels.len() == BLOCK;
                     // SAFETY: `rounded` has a line for each step of each row, whole blocks of them; a panel has its
@@ -106,10 +112,12 @@ impl Bf16Weights {
                         if begin.is_none() && !whole {
                             place.copy_to(&mut aside);
                         }
-                        let data = left.as_ptr().add(first).cast();
-                        let left = Rows { data, stride: STEP, steps };
-                        let lines = (panel * self.steps + first_step) * STEP_LINES;
-                        engine.multiply(left, self.panels.as_ptr().add(lines), sums, stride, begin.is_some());
+                        let data = left.as_ptr().add(visit * steps.len() * step_lines).cast();
+                        let left = Rows { data, stride: STEP, steps, low };
+                        let lines = self.panels.as_ptr().add((panel * self.steps + first_step) * step_lines);
+                        let sizes = [steps.len(), step_lines, self.steps * step_lines];
+                        let panel = Panel::at_visit(lines, sizes, [visit, visits]);
+                        engine.multiply(left, panel, sums, stride, begin.is_some());
                         if !whole {
                             place.copy_from(&aside);
                         }
@@ -132,13 +140,16 @@ impl Bf16Weights {
 }
 
 impl Rounded {
-    /// Rounds the part of each row.
-    fn round(&mut self, engine: &Engine, part: &KPart<'_>, rows: Range<usize>) {
+    /// Rounds the part of each row. Gives the distance of low halves from high ones if values are split.
+    fn round(&mut self, engine: &Engine, part: &KPart<'_>, rows: Range<usize>, split: bool) -> Option<usize> {
         let KBlock { segments, segment_len, .. } = part.block;
         let (len, padded) = (segments.len() * segment_len, rows.len().next_multiple_of(BLOCK));
+        let step_lines = step_lines(split);
         self.steps.clear();
-        self.steps.extend((0..len.div_ceil(STEP)).map(|step| step * padded * STEP));
-        self.lines.resize(self.lines.len().max(self.steps.len() * padded), Line([0; STEP]));
+        self.steps.extend((0..len.div_ceil(STEP)).map(|step| step * step_lines * STEP));
+        let block_lines = self.steps.len() * step_lines;
+        self.lines.resize(self.lines.len().max(padded / BLOCK * block_lines), Line([0; STEP]));
+        let low = split.then_some(BLOCK * STEP);
         // Segments that follow one another are one.
         let contiguous = segments.windows(2).all(|pair| pair[0] + segment_len == pair[1]);
         let first = segments.first().copied().unwrap_or(0);
@@ -154,11 +165,12 @@ impl Rounded {
                 &self.row
             };
             for (step, values) in values.chunks(STEP).enumerate() {
-                let line = &mut self.lines[step * padded + i];
-                // SAFETY: the chunk's values, and a line of 32.
-                unsafe { engine.round_step(values.as_ptr(), values.len(), line.0.as_mut_ptr()) };
+                let line = &mut self.lines[i / BLOCK * block_lines + step * step_lines + i % BLOCK..];
+                // SAFETY: the chunk's values, a line of 32, and if there are low halves another one `BLOCK` lines behind.
+                unsafe { engine.round_step(values.as_ptr(), values.len(), line.as_mut_ptr().cast(), low) };
             }
         }
+        low
     }
 }
 
