@@ -309,8 +309,8 @@ typedef struct frcnn_model_options {
    */
   uint32_t max_detections;
   /*
-   Detections have a greater score; at least 0 and, unless scores are margins, below 1. Negative for the bundle's,
-   which may be negative itself where scores are margins.
+   Detections have a greater score; at least 0 and below 1, or any number where scores are margins. -INFINITY for
+   the bundle's.
    */
   float score_threshold;
   /*

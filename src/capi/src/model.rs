@@ -28,8 +28,8 @@ pub struct FrcnnModelOptions {
     pub threads: u32,
     /// Detections per image at most, 1 to FRCNN_MAX_DETECTIONS; 0 for the bundle's.
     pub max_detections: u32,
-    /// Detections have a greater score; at least 0 and, unless scores are margins, below 1. Negative for the bundle's,
-    /// which may be negative itself where scores are margins.
+    /// Detections have a greater score; at least 0 and below 1, or any number where scores are margins. -INFINITY for
+    /// the bundle's.
     pub score_threshold: f32,
     /// IoU from which a better detection of a class suppresses another; above 0 and at most 1, or negative for the
     /// bundle's.
@@ -109,14 +109,14 @@ unsafe fn options(options: *const FrcnnModelOptions) -> Result<Options, Failure>
     // SAFETY: says the caller.
     let FrcnnModelOptions { threads, max_detections, score_threshold, nms_iou, .. } =
         unsafe { sized::read(options) }?;
-    // NaN is not negative, and refused as every other value out of range.
-    let unless_negative = |value: f32| if value < 0.0 { None } else { Some(value) };
+    // NaN is neither, and refused as every other value out of range.
+    let bundles = |value: f32, is: bool| if is { None } else { Some(value) };
     let unless_zero = |value: u32| (value != 0).then_some(value as usize);
     Ok(Options {
         threads: unless_zero(threads),
         max_detections: unless_zero(max_detections),
-        score_threshold: unless_negative(score_threshold),
-        nms_iou: unless_negative(nms_iou),
+        score_threshold: bundles(score_threshold, score_threshold == f32::NEG_INFINITY),
+        nms_iou: bundles(nms_iou, nms_iou < 0.0),
     })
 }
 
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn frcnn_model_options_init(
             struct_size,
             threads: 0,
             max_detections: 0,
-            score_threshold: -1.0,
+            score_threshold: f32::NEG_INFINITY,
             nms_iou: -1.0,
         };
         // SAFETY: says the caller.

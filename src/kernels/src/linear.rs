@@ -578,6 +578,30 @@ mod tests {
     }
 
     #[test]
+    fn parts_one_by_one_give_the_bits_of_all_at_once() {
+        let (rows, k, n) = (40, 5000, 40);
+        let mut random = Random::new(2);
+        let (x, weights, bias) = (random.values(rows * k), random.values(k * n), random.values(n));
+        let bits: Vec<u16> = weights.iter().map(|&v| bf16_from_f32(v)).collect();
+        let order = KOrder::Natural;
+        let bf16 = |isa| PreparedLinear::from_bf16_with(Some(isa), &bits, k, n, order, 1).unwrap();
+        let bf16 = Bf16Isa::available().map(bf16);
+        let f32s = Isa::available().map(|isa| PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap());
+        for layer in f32s.chain(bf16) {
+            let mut expected = vec![f32::NAN; rows * n];
+            layer.run(&x, Some(&bias), true, rows, 1, &mut expected).unwrap();
+            let blocks = order.blocks(k);
+            let mut out = vec![f32::NAN; rows * n];
+            for (i, block) in blocks.iter().enumerate() {
+                let begin = (i == 0).then_some(Some(&bias[..]));
+                let part = KPart { data: &x, stride: k, block };
+                layer.accumulate(&[part], begin, i + 1 == blocks.len(), rows, 1, &mut out);
+            }
+            assert!(blocks.len() > 5 && out == expected, "{:?}", layer.isa());
+        }
+    }
+
+    #[test]
     fn what_is_not_finite_does_not_get_lost() {
         for (isa, value) in
             Isa::available().flat_map(|isa| [f32::INFINITY, f32::NAN].map(|value| (isa, value)))

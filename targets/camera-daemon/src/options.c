@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +78,7 @@ int options_read(options *o, int argc, char **argv) {
     static const char *const COLOURS[] = {"bt601", "bt601-full", "bt709", "bt709-full", NULL};
     static const char *const PROPOSERS[] = {"grid", "motion", NULL};
 
-    *o = (options){.score_threshold = -1, .mqtt_port = 1883, .topic = "frcnn-camera", .metrics_port = -1, .proposer = FRCNN_PROPOSER_MOTION};
+    *o = (options){.score_threshold = -INFINITY, .mqtt_port = 1883, .topic = "frcnn-camera", .metrics_port = -1, .proposer = FRCNN_PROPOSER_MOTION};
     long value;
     for (int c; (c = getopt_long(argc, argv, "m:i:f:s:hV", LONG, NULL)) != -1;) {
         char *end;
@@ -109,8 +110,9 @@ int options_read(options *o, int argc, char **argv) {
             break;
         case SCORE:
             o->score_threshold = strtof(optarg, &end);
-            if (*optarg == '\0' || *end != '\0' || !(o->score_threshold >= 0 && o->score_threshold < 1)) {
-                fprintf(stderr, "frcnn-camera: --score-threshold: `%s` is not at least 0 and below 1\n", optarg);
+            // Its range depends on the model, and is checked with it.
+            if (*optarg == '\0' || *end != '\0' || !isfinite(o->score_threshold)) {
+                fprintf(stderr, "frcnn-camera: --score-threshold: `%s` is not a number\n", optarg);
                 return -1;
             }
             break;

@@ -98,7 +98,7 @@ static void structure_sizes(void) {
     frcnn_model_options options;
     EXPECT(STRUCT_SIZE, frcnn_model_options_init(&options, 3));
     EXPECT(OK, frcnn_model_options_init(&options, sizeof options));
-    CHECK(options.struct_size == sizeof options && options.threads == 0 && options.score_threshold < 0);
+    CHECK(options.struct_size == sizeof options && options.threads == 0 && options.score_threshold == -INFINITY);
     frcnn_model *other;
     options.struct_size = 0;
     EXPECT(STRUCT_SIZE, frcnn_model_open(bundle_path, &options, &other));
@@ -106,6 +106,9 @@ static void structure_sizes(void) {
     options.struct_size = sizeof options;
     options.score_threshold = 2;
     EXPECT(INVALID_ARGUMENT, frcnn_model_open(bundle_path, &options, &other));
+    options.score_threshold = -0.5f;
+    EXPECT(INVALID_ARGUMENT, frcnn_model_open(bundle_path, &options, &other));
+    CHECK(strstr(frcnn_last_error_message(), "score_threshold") != NULL);
     options.score_threshold = NAN;
     EXPECT(INVALID_ARGUMENT, frcnn_model_open(bundle_path, &options, &other));
     options.score_threshold = 0.5f;
@@ -423,10 +426,14 @@ static void many_frames(long frames, int measure_memory) {
     for (uint32_t format = 0; format < 8; format++) {
         draw(&pictures[format], format);
     }
-    long before = 0;
+    /* After a tenth of the frames, a quarter, half, three quarters and all. */
+    const long AFTER[5] = {frames / 10, frames / 4, frames / 2, frames * 3 / 4, frames};
+    long resident[5] = {0};
     for (long i = 0; i < frames; i++) {
-        if (i == frames / 10) {
-            before = resident_kib();
+        for (int part = 0; part < 4; part++) {
+            if (i == AFTER[part]) {
+                resident[part] = resident_kib();
+            }
         }
         frcnn_detection found[4];
         size_t count;
@@ -439,10 +446,16 @@ static void many_frames(long frames, int measure_memory) {
         }
         CHECK(count == (p->frame.format != FRCNN_PIXEL_FORMAT_GRAY8));
     }
-    long grown = resident_kib() - before;
+    resident[4] = resident_kib();
+    long grown = resident[4] - resident[0], least = grown;
+    for (int part = 0; part < 4; part++) {
+        long by = resident[part + 1] - resident[part];
+        least = by < least ? by : least;
+    }
     printf("%ld frames, resident memory grew by %ld KiB\n", frames, grown);
-    /* The allocator may still take a page or a few; a leak of 200 bytes a frame would be more. */
-    CHECK(!measure_memory || grown < 1024);
+    /* A leak grows in every part, by more than 256 KiB for 200 bytes a frame. What is taken once and late, such as a huge
+       page of 2 MiB for code that an emulator translates, does not. */
+    CHECK(!measure_memory || (least < 256 && grown < 4096));
     frcnn_session_free(session);
     frcnn_model_free(model);
 }

@@ -18,6 +18,10 @@ use crate::{
 /// Output features of a panel.
 pub(crate) const PANEL: usize = BLOCK;
 
+/// Lines of rounded features that meet all panels at a time: 800 KiB, which stay in L2 beside a panel. Sums go by once
+/// for each.
+const ROUNDED_LINES: usize = 12800;
+
 /// A layer's weights, packed for one order of its input features.
 #[derive(Clone, Debug)]
 pub(crate) struct Bf16Weights {
@@ -88,14 +92,16 @@ impl Bf16Weights {
         let n = self.out_features;
         // Blocks of sums with rows and channels that are not there are computed aside.
         let mut aside = Sums::ZERO;
-        for (i, part) in parts.iter().enumerate() {
-            let Some(first_step) = self.first_step(part.block) else { return };
-            let low = rounded.round(&engine, part, rows.clone(), self.split);
+        let (step_lines, visits) = (step_lines(self.split), rows.len().div_ceil(BLOCK));
+        let part_lines = parts.first().map_or(0, |part| steps_of(part.block) * step_lines * visits);
+        let at_once = (ROUNDED_LINES / part_lines.max(1)).max(1);
+        for (i, some) in parts.chunks(at_once).enumerate() {
+            let Some(first_step) = some.first().and_then(|part| self.first_step(part.block)) else { return };
+            let low = rounded.round(&engine, some, rows.clone(), self.split);
             let Rounded { lines: left, steps, .. } = &*rounded;
             assert!(first_step + steps.len() <= self.steps && panels.end * PANEL < n + PANEL);
-            let (begin, relu) = (begin.filter(|_| i == 0), relu && i + 1 == parts.len());
-            let step_lines = step_lines(self.split);
-            let visits = rows.len().div_ceil(BLOCK);
+            let last = (i + 1) * at_once >= parts.len();
+            let (begin, relu) = (begin.filter(|_| i == 0), relu && last);
             for panel in panels.clone() {
                 let channels = panel * PANEL..n.min((panel + 1) * PANEL);
                 for visit in 0..visits {
@@ -109,20 +115,22 @@ impl Bf16Weights {
                         let place = Place { to, stride: n, rows: count, channels: channels.len() };
                         let (sums, stride) =
                             if whole { (to, n) } else { (aside.0.as_flattened_mut().as_mut_ptr(), BLOCK) };
-                        if begin.is_none() && !whole {
-                            place.copy_to(&mut aside);
+                        let start = Place { to: sums, stride, ..place };
+                        match begin {
+                            Some(Some(bias)) => {
+                                start.for_each(|channel, sum| *sum = bias[channels.start + channel])
+                            }
+                            None if !whole => place.copy_to(&mut aside),
+                            _ => {}
                         }
                         let data = left.as_ptr().add(visit * steps.len() * step_lines).cast();
                         let left = Rows { data, stride: STEP, steps, low };
                         let lines = self.panels.as_ptr().add((panel * self.steps + first_step) * step_lines);
                         let sizes = [steps.len(), step_lines, self.steps * step_lines];
                         let panel = Panel::at_visit(lines, sizes, [visit, visits]);
-                        engine.multiply(left, panel, sums, stride, begin.is_some());
+                        engine.multiply(left, panel, sums, stride, begin == Some(None));
                         if !whole {
                             place.copy_from(&aside);
-                        }
-                        if let Some(Some(bias)) = begin {
-                            place.for_each(|channel, sum| *sum += bias[channels.start + channel]);
                         }
                         if relu {
                             place.for_each(|_, sum| *sum = if *sum < 0.0 { 0.0 } else { *sum });
@@ -139,36 +147,54 @@ impl Bf16Weights {
     }
 }
 
+/// Steps of a block of `K`.
+fn steps_of(block: &KBlock) -> usize {
+    (block.segments.len() * block.segment_len).div_ceil(STEP)
+}
+
 impl Rounded {
-    /// Rounds the part of each row. Gives the distance of low halves from high ones if values are split.
-    fn round(&mut self, engine: &Engine, part: &KPart<'_>, rows: Range<usize>, split: bool) -> Option<usize> {
-        let KBlock { segments, segment_len, .. } = part.block;
-        let (len, padded) = (segments.len() * segment_len, rows.len().next_multiple_of(BLOCK));
-        let step_lines = step_lines(split);
+    /// Rounds the parts of each row. Gives the distance of low halves from high ones if values are split.
+    fn round(
+        &mut self,
+        engine: &Engine,
+        parts: &[KPart<'_>],
+        rows: Range<usize>,
+        split: bool,
+    ) -> Option<usize> {
+        let (step_lines, blocks) = (step_lines(split), rows.len().div_ceil(BLOCK));
+        let steps: usize = parts.iter().map(|part| steps_of(part.block)).sum();
         self.steps.clear();
-        self.steps.extend((0..len.div_ceil(STEP)).map(|step| step * step_lines * STEP));
-        let block_lines = self.steps.len() * step_lines;
-        self.lines.resize(self.lines.len().max(padded / BLOCK * block_lines), Line([0; STEP]));
+        self.steps.extend((0..steps).map(|step| step * step_lines * STEP));
+        self.lines.resize(self.lines.len().max(blocks * steps * step_lines), Line([0; STEP]));
         let low = split.then_some(BLOCK * STEP);
-        // Segments that follow one another are one.
-        let contiguous = segments.windows(2).all(|pair| pair[0] + segment_len == pair[1]);
-        let first = segments.first().copied().unwrap_or(0);
-        for (i, row) in rows.enumerate() {
-            let data = &part.data[row * part.stride..];
-            let values = if contiguous {
-                &data[first..][..len]
-            } else {
-                self.row.clear();
-                segments
-                    .iter()
-                    .for_each(|&offset| self.row.extend_from_slice(&data[offset..][..*segment_len]));
-                &self.row
-            };
-            for (step, values) in values.chunks(STEP).enumerate() {
-                let line = &mut self.lines[i / BLOCK * block_lines + step * step_lines + i % BLOCK..];
-                // SAFETY: the chunk's values, a line of 32, and if there are low halves another one `BLOCK` lines behind.
-                unsafe { engine.round_step(values.as_ptr(), values.len(), line.as_mut_ptr().cast(), low) };
+        let mut first_step = 0;
+        for part in parts {
+            let KBlock { segments, segment_len, .. } = part.block;
+            let len = segments.len() * segment_len;
+            // Segments that follow one another are one.
+            let contiguous = segments.windows(2).all(|pair| pair[0] + segment_len == pair[1]);
+            let first = segments.first().copied().unwrap_or(0);
+            for (i, row) in rows.clone().enumerate() {
+                let data = &part.data[row * part.stride..];
+                let values = if contiguous {
+                    &data[first..][..len]
+                } else {
+                    self.row.clear();
+                    let segments = segments.iter().map(|&offset| &data[offset..][..*segment_len]);
+                    segments.for_each(|segment| self.row.extend_from_slice(segment));
+                    &self.row
+                };
+                for (step, values) in values.chunks(STEP).enumerate() {
+                    let step = i / BLOCK * steps + first_step + step;
+                    let line = &mut self.lines[step * step_lines + i % BLOCK..];
+                    // SAFETY: the chunk's values, a line of 32, and another one `BLOCK` lines behind if there are low
+                    // halves.
+                    unsafe {
+                        engine.round_step(values.as_ptr(), values.len(), line.as_mut_ptr().cast(), low)
+                    };
+                }
             }
+            first_step += steps_of(part.block);
         }
         low
     }
