@@ -79,6 +79,33 @@ macro_rules! end {
     };
 }
 
+/// The sums of a block, to which `$step`, in instructions, adds a step of products.
+macro_rules! multiply {
+    ($rows:ident, $panel:ident, $sums:ident, $stride:ident, $fresh:ident, $($step:literal,)*
+        $(; $($operands:tt)*)?) => {
+        asm!(
+            begin!(),
+            $($step,)*
+            end!(),
+            sums = in(reg) $sums,
+            stride = in(reg) $stride * size_of::<f32>(),
+            rows = in(reg) $rows.data,
+            row_bytes = in(reg) $rows.stride * size_of::<u16>(),
+            offset = inout(reg) $rows.steps.as_ptr() => _,
+            steps = inout(reg) $rows.steps.len() => _,
+            panel = inout(reg) $panel.lines => _,
+            line_bytes = in(reg) size_of::<Line>(),
+            ahead = inout(reg) $panel.ahead => _,
+            groups = in(reg) $panel.ahead_lines / 4,
+            at = inout(reg) u64::from($fresh) => _,
+            $($($operands)*,)?
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+}
+
 /// All eight tiles, of 16 rows of 64 bytes, configured on this thread for as long as this lives.
 pub(super) struct Tiles {
     /// A thread's own: neither `Send` nor `Sync`.
@@ -114,8 +141,12 @@ impl Tiles {
         // 64 bytes for each step, 32 lines of the panel for each step, and 32 rows of 32 sums. Asking for lines reads
         // nothing. The compiler itself never uses tiles, which are clobbered here.
         unsafe {
-            asm!(
-                begin!(),
+            multiply!(
+                rows,
+                panel,
+                sums,
+                stride,
+                fresh,
                 "tileloadd tmm4, [{at} + {row_bytes}]",
                 "tileloadd tmm6, [{panel} + {line_bytes}]",
                 "tileloadd tmm7, [{panel} + {line_bytes} + 1024]",
@@ -127,21 +158,6 @@ impl Tiles {
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "add {panel}, 2048",
-                end!(),
-                sums = in(reg) sums,
-                stride = in(reg) stride * size_of::<f32>(),
-                rows = in(reg) rows.data,
-                row_bytes = in(reg) rows.stride * size_of::<u16>(),
-                offset = inout(reg) rows.steps.as_ptr() => _,
-                steps = inout(reg) rows.steps.len() => _,
-                panel = inout(reg) panel.lines => _,
-                line_bytes = in(reg) size_of::<Line>(),
-                ahead = inout(reg) panel.ahead => _,
-                groups = in(reg) panel.ahead_lines / 4,
-                at = inout(reg) u64::from(fresh) => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
             );
         }
     }
@@ -164,8 +180,8 @@ impl Tiles {
     ) {
         // SAFETY: as above, with rows readable `low` values on, too, and 64 lines of the panel for each step.
         unsafe {
-            asm!(
-                begin!(),
+            multiply!(
+                rows, panel, sums, stride, fresh,
                 "lea {at_low}, [{at} + {low}]",
                 "tileloadd tmm6, [{panel} + {line_bytes}]",
                 "tileloadd tmm4, [{at_low} + {row_bytes}]",
@@ -192,23 +208,7 @@ impl Tiles {
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "add {panel}, 4096",
-                end!(),
-                sums = in(reg) sums,
-                stride = in(reg) stride * size_of::<f32>(),
-                rows = in(reg) rows.data,
-                low = in(reg) low * size_of::<u16>(),
-                row_bytes = in(reg) rows.stride * size_of::<u16>(),
-                offset = inout(reg) rows.steps.as_ptr() => _,
-                steps = inout(reg) rows.steps.len() => _,
-                panel = inout(reg) panel.lines => _,
-                line_bytes = in(reg) size_of::<Line>(),
-                ahead = inout(reg) panel.ahead => _,
-                groups = in(reg) panel.ahead_lines / 4,
-                at = inout(reg) u64::from(fresh) => _,
-                at_low = out(reg) _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
+                ; low = in(reg) low * size_of::<u16>(), at_low = out(reg) _
             );
         }
     }

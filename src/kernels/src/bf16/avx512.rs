@@ -79,7 +79,6 @@ pub(super) unsafe fn round_planes(
     [cells, planes, cell]: [usize; 3],
     plane_len: usize,
     to: *mut u16,
-    low: Option<usize>,
 ) {
     for (x, plane) in (0..cells).flat_map(|x| (0..planes).map(move |plane| (x, plane))) {
         // SAFETY: the caller's promises, for the lanes in the mask.
@@ -87,7 +86,7 @@ pub(super) unsafe fn round_planes(
             let to = to.add(plane * plane_len + x * cell);
             for first in (0..cell).step_by(LANES) {
                 let mask = mask(cell - first);
-                store_halves(_mm512_maskz_loadu_ps(mask, from.add(first)), mask, to.add(first), low);
+                store_bf16(_mm512_maskz_loadu_ps(mask, from.add(first)), mask, to.add(first));
             }
             from = from.add(cell);
         }
@@ -115,15 +114,18 @@ fn mask(count: usize) -> u16 {
     if count < LANES { (1 << count) - 1 } else { u16::MAX }
 }
 
+/// Stores values rounded to bf16, and gives the bits of all.
+///
 /// # Safety
 /// [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available, and `to` writable for the lanes of `mask`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn store_bf16(values: __m512, mask: u16, to: *mut u16) {
+unsafe fn store_bf16(values: __m512, mask: u16, to: *mut u16) -> __m256i {
     // SAFETY: both are 256 bits of which every pattern is valid; the caller's promise.
     unsafe {
         let bits: __m256i = core::mem::transmute(_mm512_cvtneps_pbh(values));
         _mm256_mask_storeu_epi16(to.cast(), mask, bits);
+        bits
     }
 }
 
@@ -134,10 +136,9 @@ unsafe fn store_bf16(values: __m512, mask: u16, to: *mut u16) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn store_halves(values: __m512, mask: u16, to: *mut u16, low: Option<usize>) {
-    // SAFETY: both are 256 bits of which every pattern is valid; the caller's promises.
+    // SAFETY: the caller's promises.
     unsafe {
-        let high: __m256i = core::mem::transmute(_mm512_cvtneps_pbh(values));
-        _mm256_mask_storeu_epi16(to.cast(), mask, high);
+        let high = store_bf16(values, mask, to);
         if let Some(low) = low {
             let high = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high)));
             let rest = _mm512_sub_ps(values, high);
@@ -175,7 +176,9 @@ pub(super) unsafe fn finish(
                 }
                 match target {
                     Target::F32(to) => _mm512_mask_storeu_ps(to.add(row * stride + first), mask, sum),
-                    Target::Bf16(to) => store_bf16(sum, mask, to.add(row * stride + first)),
+                    Target::Bf16(to) => {
+                        store_bf16(sum, mask, to.add(row * stride + first));
+                    }
                 }
             }
         }

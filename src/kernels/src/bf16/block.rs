@@ -279,24 +279,16 @@ impl Engine {
 
     /// Writes `from`, rounded to bf16, to `to`: the nearest value, ties to even, denormals to 0. A row of pixels of
     /// `planes` planes each, 32 channels a time, goes to rows of planes that are `plane_len` apart; a single plane is
-    /// rounded as it lies, whatever its channels. What rounding leaves goes, rounded, to `low` values behind.
-    pub(super) fn round_planes(
-        &self,
-        from: &[f32],
-        planes: usize,
-        plane_len: usize,
-        to: &mut [u16],
-        low: Option<usize>,
-    ) {
+    /// rounded as it lies, whatever its channels.
+    pub(super) fn round_planes(&self, from: &[f32], planes: usize, plane_len: usize, to: &mut [u16]) {
         let cells = if planes == 1 { 1 } else { from.len() / (planes * STEP) };
         let cell = from.len() / (cells * planes).max(1);
-        let end = low.unwrap_or(0) + cells * cell;
-        assert!(planes * cells == 0 || (planes - 1) * plane_len + end <= to.len());
+        assert!(planes * cells == 0 || (planes - 1) * plane_len + cells * cell <= to.len());
         // SAFETY: `from` is `cells` times `planes` runs of `cell` values, and the last of them has a place in `to`. An
         // engine is only made where the CPU has AVX512-BF16.
         #[cfg(target_arch = "x86_64")]
         unsafe {
-            avx512::round_planes(from.as_ptr(), [cells, planes, cell], plane_len, to.as_mut_ptr(), low);
+            avx512::round_planes(from.as_ptr(), [cells, planes, cell], plane_len, to.as_mut_ptr());
         }
         #[cfg(not(target_arch = "x86_64"))]
         match *self {}

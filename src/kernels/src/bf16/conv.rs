@@ -219,8 +219,9 @@ impl Layer<'_> {
             let result = match out {
                 MapMut::F32(out) => max_pool_into(&pool, whole, 1, out),
                 // The largest of rounded values is the largest, rounded.
-                MapMut::Bf16(out) => max_pool_into(&pool, whole, 1, pooled)
-                    .map(|()| engine.round_planes(pooled, 1, 0, out, None)),
+                MapMut::Bf16(out) => {
+                    max_pool_into(&pool, whole, 1, pooled).map(|()| engine.round_planes(pooled, 1, 0, out))
+                }
             };
             debug_assert_eq!(result, Ok(()), "the shapes were checked");
         });

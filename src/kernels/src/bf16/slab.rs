@@ -153,9 +153,7 @@ impl Slab {
                 let to = &mut slab[row * row_len + shape.pads[1] * self.channels..];
                 let len = shape.width * ci;
                 match input {
-                    Map::F32(map) => {
-                        engine.round_planes(&map[from..][..len], self.planes, plane_len, to, None)
-                    }
+                    Map::F32(map) => engine.round_planes(&map[from..][..len], self.planes, plane_len, to),
                     Map::Bf16(map) => copy_planes(&map[from..][..len], self.planes, plane_len, to),
                 }
             }
