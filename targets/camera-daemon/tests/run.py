@@ -400,7 +400,9 @@ def test_soak():
             samples.append(use())
         after = samples[-1]
         print(f"    {ARGUMENTS.soak} s: {before[0]} to {after[0]} KiB, {before[1]} to {after[1]} descriptors", end="")
-        assert max(r for r, _ in samples[len(samples) // 2 :]) - before[0] < 4096 and after[1] == before[1]
+        late = samples[len(samples) // 2 :]
+        # The daemon may not have closed its end of the last client's connection when a sample is taken.
+        assert max(resident for resident, _ in late) - before[0] < 4096 and min(open for _, open in late) == before[1]
     finally:
         os.kill(pid, signal.SIGTERM)
         stop.set()
