@@ -7,9 +7,9 @@
 //!
 //! Four loads of 1 KiB feed four products of 16 cycles each, half of what the first-level cache can give.
 
-use core::arch::asm;
+use core::{arch::asm, cell::Cell, marker::PhantomData};
 
-use super::block::{Line, Panel, Rows};
+use super::block::{BLOCK, Line, Panel, Rows};
 
 /// What TILECFG holds: the palette, and the bytes of a row and the rows of each tile.
 #[repr(C, align(64))]
@@ -106,23 +106,36 @@ macro_rules! multiply {
     };
 }
 
-/// All eight tiles, of 16 rows of 64 bytes, configured on this thread for as long as this lives.
+/// All eight tiles, of rows of 64 bytes, configured on this thread for as long as this lives.
 pub(super) struct Tiles {
+    /// Rows of sums, of 32, that tiles are configured for: products of fewer take less time.
+    rows: Cell<usize>,
     /// A thread's own: neither `Send` nor `Sync`.
-    _thread: core::marker::PhantomData<*const ()>,
+    _thread: PhantomData<*const ()>,
 }
 
 impl Tiles {
     /// # Safety
     /// [`Bf16Isa::Amx`](super::Bf16Isa) is available.
     pub(super) unsafe fn configure() -> Self {
+        let tiles = Self { rows: Cell::new(0), _thread: PhantomData };
+        tiles.hold(BLOCK);
+        tiles
+    }
+
+    /// Configures tiles for `rows` rows of sums, 1 to 32. No tile can have none: where there are up to 16, those of the
+    /// lower half have one.
+    fn hold(&self, rows: usize) {
+        if self.rows.replace(rows) == rows {
+            return;
+        }
         let mut config =
             Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         config.row_bytes[..8].fill(64);
-        config.rows[..8].fill(16);
-        // SAFETY: the caller's promise; LDTILECFG reads the 64 bytes of `config`.
+        let [upper, lower] = [rows.clamp(1, 16), rows.clamp(17, 32) - 16].map(|rows| rows as u8);
+        config.rows[..8].copy_from_slice(&[upper, upper, lower, lower, upper, lower, 16, 16]);
+        // SAFETY: there is AMX, or there would be no `Tiles`; LDTILECFG reads the 64 bytes of `config`.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly, preserves_flags)) };
-        Self { _thread: core::marker::PhantomData }
     }
 
     /// As [`Engine::multiply`](super::block::Engine::multiply).
@@ -137,6 +150,7 @@ impl Tiles {
         stride: usize,
         fresh: bool,
     ) {
+        self.hold(rows.count);
         // SAFETY: the tiles are configured, and the instructions read and write what the caller promised: 32 rows of
         // 64 bytes for each step, 32 lines of the panel for each step, and 32 rows of 32 sums. Asking for lines reads
         // nothing. The compiler itself never uses tiles, which are clobbered here.
@@ -178,6 +192,7 @@ impl Tiles {
         stride: usize,
         fresh: bool,
     ) {
+        self.hold(rows.count);
         // SAFETY: as above, with rows readable `low` values on, too, and 64 lines of the panel for each step.
         unsafe {
             multiply!(

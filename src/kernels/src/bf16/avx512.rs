@@ -1,18 +1,20 @@
 //! What AVX-512 does for bf16: blocks of sums, rounding, and the way from sums to a layer's output.
 
 use core::arch::x86_64::{
-    __m256i, __m512, __m512bh, __m512i, _CMP_LT_OQ, _mm256_mask_storeu_epi16, _mm512_abs_ps, _mm512_add_ps,
-    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
-    _mm512_max_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
-    _mm512_sub_ps,
+    __m256i, __m512, __m512bh, __m512i, _CMP_LT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_mask_storeu_epi16,
+    _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+    _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::block::{BLOCK, Line, Rows, Target};
+use super::block::{BLOCK, FEW, Line, Rows, STEP, Sums, Target};
 
 /// Rows of sums in registers at a time, two vectors of them each.
 const ROWS: usize = 8;
 const LANES: usize = 16;
+/// How far ahead weights are asked for that meet few rows, in lines: two steps. They come from memory.
+const AHEAD: usize = 128;
 
 /// As [`Engine::multiply`](super::block::Engine::multiply).
 ///
@@ -55,6 +57,55 @@ pub(super) unsafe fn multiply(
                 for (half, sum) in block.into_iter().enumerate() {
                     _mm512_storeu_ps(sums.add(i * stride + half * LANES), sum);
                 }
+            }
+        }
+    }
+}
+
+/// As [`Engine::multiply_few`](super::block::Engine::multiply_few).
+///
+/// # Safety
+/// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn multiply_few(columns: &[[f32; FEW]], panel: *const Line, sums: &mut Sums, fresh: bool) {
+    let mut block = [[_mm512_setzero_ps(); 2]; FEW];
+    // SAFETY: the caller's promise: the pointer walks over the panel, as far as there are columns. A row of sums is two
+    // vectors. Lines that are only asked for need not be there.
+    unsafe {
+        let mut line = panel.cast::<__m512i>();
+        if !fresh {
+            for (block, sums) in block.iter_mut().zip(&sums.0) {
+                *block = [0, LANES].map(|lane| _mm512_loadu_ps(sums.as_ptr().add(lane)));
+            }
+        }
+        for step in columns.chunks_exact(STEP) {
+            for (pair, [first, second]) in step.as_chunks().0.iter().enumerate() {
+                let halves = [0, 1, 2, 3].map(|i| {
+                    let line = line.wrapping_add(i * Line::PAIRS + pair);
+                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(AHEAD).cast());
+                    _mm512_loadu_si512(line)
+                });
+                let widen = |half: usize| {
+                    let [high, low] = [halves[half], halves[2 + half]];
+                    let even = [high, low].map(|bits| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)));
+                    let odd = [high, low]
+                        .map(|bits| _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(!0xffff))));
+                    [even, odd].map(|[high, low]| _mm512_add_ps(high, low))
+                };
+                let weights = [widen(0), widen(1)];
+                for (i, sums) in block.iter_mut().enumerate() {
+                    let values = [first, second].map(|column| _mm512_set1_ps(column[i]));
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        *sum = _mm512_fmadd_ps(values[0], weights[0], *sum);
+                        *sum = _mm512_fmadd_ps(values[1], weights[1], *sum);
+                    }
+                }
+            }
+            line = line.add(4 * Line::PAIRS);
+        }
+        for (block, sums) in block.into_iter().zip(&mut sums.0) {
+            for (half, sum) in block.into_iter().enumerate() {
+                _mm512_storeu_ps(sums.as_mut_ptr().add(half * LANES), sum);
             }
         }
     }

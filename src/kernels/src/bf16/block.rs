@@ -65,7 +65,12 @@ pub(super) struct Rows<'a> {
     pub(super) stride: usize,
     pub(super) steps: &'a [usize],
     pub(super) low: Option<usize>,
+    /// How many rows there are, 1 to 32; sums of others may hold anything.
+    pub(super) count: usize,
 }
+
+/// Rows in a block of [`Engine::multiply_few`].
+pub(super) const FEW: usize = 12;
 
 /// The right-hand side: a panel, or from some step of it on.
 #[derive(Clone, Copy)]
@@ -80,12 +85,16 @@ pub(super) struct Panel {
 
 impl Panel {
     /// `steps` of a panel as they meet block `visit` of `visits` blocks of rows: while they do, a share of the same steps
-    /// of the next panel, `panel_lines` on, comes closer.
+    /// of the next panel, `panel_lines` on, comes closer. A single block has the panel's own next steps come.
     pub(super) fn at_visit(
         lines: *const Line,
         [steps, step_lines, panel_lines]: [usize; 3],
         [visit, visits]: [usize; 2],
     ) -> Self {
+        if visits == 1 {
+            // Nothing but memory holds it up: there is no use in more than what memory takes to answer.
+            return Self { lines, ahead: lines.wrapping_add(8 * step_lines), ahead_lines: step_lines };
+        }
         let ahead_lines = step_lines.div_ceil(visits.max(1)).next_multiple_of(4);
         let asked = visit * ahead_lines;
         let ahead_lines = if asked < step_lines { ahead_lines } else { 0 };
@@ -272,6 +281,27 @@ impl Engine {
                     None => tiles.multiply(rows, panel, sums, stride, fresh),
                 },
             }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        match *self {}
+    }
+
+    /// The first [`FEW`] rows of sums of f32 features and a panel of halves, which are put together again: products are
+    /// f32's. `columns` has each feature of all rows, in whole steps. Added to what was there unless `fresh`.
+    ///
+    /// # Safety
+    /// The panel is readable for each step.
+    pub(super) unsafe fn multiply_few(
+        &self,
+        columns: &[[f32; FEW]],
+        panel: *const Line,
+        sums: &mut Sums,
+        fresh: bool,
+    ) {
+        // SAFETY: the caller's promise; an engine is only made where the CPU has AVX512-BF16.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            avx512::multiply_few(columns, panel, sums, fresh);
         }
         #[cfg(not(target_arch = "x86_64"))]
         match *self {}

@@ -288,7 +288,8 @@ impl Chunk<'_> {
             // gives, which are those of the chunk.
             unsafe {
                 let data = self.values.as_ptr().add(from);
-                let rows = Rows { data, stride: self.slab.pixel_stride, steps: &self.slab.steps, low: None };
+                let (stride, steps) = (self.slab.pixel_stride, &*self.slab.steps);
+                let rows = Rows { data, stride, steps, low: None, count: BLOCK };
                 let lines = self.conv.panels.as_ptr().add(panel * panel_lines);
                 let panel_at = Panel { lines, ahead: lines, ahead_lines: 0 };
                 engine.multiply(rows, panel_at, sums, BLOCK, true);

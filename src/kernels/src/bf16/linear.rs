@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::{
     Bf16Isa,
-    block::{BLOCK, Engine, Line, Panel, Rows, STEP, Sums, Weight, pack, step_lines},
+    block::{BLOCK, Engine, FEW, Line, Panel, Rows, STEP, Sums, Weight, pack, step_lines},
 };
 use crate::{
     linear::{KBlock, KPart},
@@ -42,6 +42,8 @@ pub(crate) struct Rounded {
     lines: Vec<Line>,
     /// Where each step begins, in values.
     steps: Vec<usize>,
+    /// Of few rows, the features as they are: `[step, value, row]`.
+    columns: Vec<[f32; FEW]>,
     /// One row's features in the order of `K`.
     row: Vec<f32>,
 }
@@ -92,13 +94,19 @@ impl Bf16Weights {
         let n = self.out_features;
         // Blocks of sums with rows and channels that are not there are computed aside.
         let mut aside = Sums::ZERO;
+        let few = self.split && rows.len() <= FEW;
         let (step_lines, visits) = (step_lines(self.split), rows.len().div_ceil(BLOCK));
         let part_lines = parts.first().map_or(0, |part| steps_of(part.block) * step_lines * visits);
         let at_once = (ROUNDED_LINES / part_lines.max(1)).max(1);
         for (i, some) in parts.chunks(at_once).enumerate() {
             let Some(first_step) = some.first().and_then(|part| self.first_step(part.block)) else { return };
-            let low = rounded.round(&engine, some, rows.clone(), self.split);
-            let Rounded { lines: left, steps, .. } = &*rounded;
+            let low = self.split.then_some(BLOCK * STEP);
+            if few {
+                rounded.spread(some, rows.clone());
+            } else {
+                rounded.round(&engine, some, rows.clone(), low);
+            }
+            let Rounded { lines: left, columns, steps, .. } = &*rounded;
             assert!(first_step + steps.len() <= self.steps && panels.end * PANEL < n + PANEL);
             let last = (i + 1) * at_once >= parts.len();
             let (begin, relu) = (begin.filter(|_| i == 0), relu && last);
@@ -108,8 +116,8 @@ impl Bf16Weights {
                     let first = visit * BLOCK;
                     let count = BLOCK.min(rows.len() - first);
                     let whole = count == BLOCK && channels.len() == BLOCK;
-                    // SAFETY: `rounded` has a line for each step of each row, whole blocks of them; a panel has its
-                    // lines for every step. `out` has these rows and channels, which are the caller's alone.
+                    // SAFETY: `rounded` has a line, or columns, for each step of each row, whole blocks of them; a panel
+                    // has its lines for every step. `out` has these rows and channels, which are the caller's alone.
                     unsafe {
                         let to = out.as_mut_ptr().add((rows.start + first) * n + channels.start);
                         let place = Place { to, stride: n, rows: count, channels: channels.len() };
@@ -123,12 +131,17 @@ impl Bf16Weights {
                             None if !whole => place.copy_to(&mut aside),
                             _ => {}
                         }
-                        let data = left.as_ptr().add(visit * steps.len() * step_lines).cast();
-                        let left = Rows { data, stride: STEP, steps, low };
                         let lines = self.panels.as_ptr().add((panel * self.steps + first_step) * step_lines);
-                        let sizes = [steps.len(), step_lines, self.steps * step_lines];
-                        let panel = Panel::at_visit(lines, sizes, [visit, visits]);
-                        engine.multiply(left, panel, sums, stride, begin == Some(None));
+                        let fresh = begin == Some(None);
+                        if few {
+                            engine.multiply_few(columns, lines, &mut aside, fresh);
+                        } else {
+                            let data = left.as_ptr().add(visit * steps.len() * step_lines).cast();
+                            let left = Rows { data, stride: STEP, steps, low, count };
+                            let sizes = [steps.len(), step_lines, self.steps * step_lines];
+                            let panel = Panel::at_visit(lines, sizes, [visit, visits]);
+                            engine.multiply(left, panel, sums, stride, fresh);
+                        }
                         if !whole {
                             place.copy_from(&aside);
                         }
@@ -153,50 +166,68 @@ fn steps_of(block: &KBlock) -> usize {
 }
 
 impl Rounded {
-    /// Rounds the parts of each row. Gives the distance of low halves from high ones if values are split.
-    fn round(
-        &mut self,
-        engine: &Engine,
-        parts: &[KPart<'_>],
-        rows: Range<usize>,
-        split: bool,
-    ) -> Option<usize> {
-        let (step_lines, blocks) = (step_lines(split), rows.len().div_ceil(BLOCK));
+    /// Rounds the parts of each row; low halves, if they are wanted, go that many values behind high ones.
+    fn round(&mut self, engine: &Engine, parts: &[KPart<'_>], rows: Range<usize>, low: Option<usize>) {
+        let step_lines = step_lines(low.is_some());
+        let steps = self.begin(parts, step_lines);
+        let len = rows.len().div_ceil(BLOCK) * steps * step_lines;
+        self.lines.resize(self.lines.len().max(len), Line([0; STEP]));
+        for_each_row(parts, rows, &mut self.row, |first_step, i, values| {
+            for (step, values) in values.chunks(STEP).enumerate() {
+                let step = i / BLOCK * steps + first_step + step;
+                let line = &mut self.lines[step * step_lines + i % BLOCK..];
+                // SAFETY: the chunk's values, a line of 32, and another one `BLOCK` lines behind if there are low halves.
+                unsafe { engine.round_step(values.as_ptr(), values.len(), line.as_mut_ptr().cast(), low) };
+            }
+        });
+    }
+
+    /// Puts the features of at most [`FEW`] rows side by side.
+    fn spread(&mut self, parts: &[KPart<'_>], rows: Range<usize>) {
+        let steps = self.begin(parts, 0);
+        self.columns.clear();
+        self.columns.resize(steps * STEP, [0.0; FEW]);
+        for_each_row(parts, rows, &mut self.row, |first_step, i, values| {
+            let columns = &mut self.columns[first_step * STEP..];
+            columns.iter_mut().zip(values).for_each(|(column, value)| column[i] = *value);
+        });
+    }
+
+    /// Notes where the steps of all parts begin, `step_lines` apart, and gives their number.
+    fn begin(&mut self, parts: &[KPart<'_>], step_lines: usize) -> usize {
         let steps: usize = parts.iter().map(|part| steps_of(part.block)).sum();
         self.steps.clear();
         self.steps.extend((0..steps).map(|step| step * step_lines * STEP));
-        self.lines.resize(self.lines.len().max(blocks * steps * step_lines), Line([0; STEP]));
-        let low = split.then_some(BLOCK * STEP);
-        let mut first_step = 0;
-        for part in parts {
-            let KBlock { segments, segment_len, .. } = part.block;
-            let len = segments.len() * segment_len;
-            // Segments that follow one another are one.
-            let contiguous = segments.windows(2).all(|pair| pair[0] + segment_len == pair[1]);
-            let first = segments.first().copied().unwrap_or(0);
-            for (i, row) in rows.clone().enumerate() {
-                let data = &part.data[row * part.stride..];
-                let values = if contiguous {
-                    &data[first..][..len]
-                } else {
-                    self.row.clear();
-                    let segments = segments.iter().map(|&offset| &data[offset..][..*segment_len]);
-                    segments.for_each(|segment| self.row.extend_from_slice(segment));
-                    &self.row
-                };
-                for (step, values) in values.chunks(STEP).enumerate() {
-                    let step = i / BLOCK * steps + first_step + step;
-                    let line = &mut self.lines[step * step_lines + i % BLOCK..];
-                    // SAFETY: the chunk's values, a line of 32, and another one `BLOCK` lines behind if there are low
-                    // halves.
-                    unsafe {
-                        engine.round_step(values.as_ptr(), values.len(), line.as_mut_ptr().cast(), low)
-                    };
-                }
+        steps
+    }
+}
+
+/// Calls `each` with the first step of each part, each row counted from 0, and its features in the order of `K`.
+fn for_each_row(
+    parts: &[KPart<'_>],
+    rows: Range<usize>,
+    room: &mut Vec<f32>,
+    mut each: impl FnMut(usize, usize, &[f32]),
+) {
+    let mut first_step = 0;
+    for part in parts {
+        let KBlock { segments, segment_len, .. } = part.block;
+        let len = segments.len() * segment_len;
+        // Segments that follow one another are one.
+        let contiguous = segments.windows(2).all(|pair| pair[0] + segment_len == pair[1]);
+        let first = segments.first().copied().unwrap_or(0);
+        for (i, row) in rows.clone().enumerate() {
+            let data = &part.data[row * part.stride..];
+            if contiguous {
+                each(first_step, i, &data[first..][..len]);
+            } else {
+                room.clear();
+                let segments = segments.iter().map(|&offset| &data[offset..][..*segment_len]);
+                segments.for_each(|segment| room.extend_from_slice(segment));
+                each(first_step, i, room);
             }
-            first_step += steps_of(part.block);
         }
-        low
+        first_step += steps_of(part.block);
     }
 }
 

@@ -25,6 +25,9 @@
 //! product at most. What they leave out has either sign and evens out over a sum, as f32's own rounding does: of 25088
 //! products, VGG16's `fc6`, both miss the exact sum by 2e-6 of the largest (`halves_are_as_exact_as_f32` in `linear`).
 //!
+//! Up to 12 rows are multiplied by f32 instructions, with weights put together from their halves: a layer then takes as
+//! long as its weights take to come from memory, and loading tiles holds them up.
+//!
 //! Three of AMX's products cost less than one of AVX-512's f32 ones: fully connected layers with f32 weights took 0.5 to
 //! 0.85 of the time on a Xeon with neighbours, whose load AMX feels more. Convolution by the definition has no use for
 //! it: Winograd's algorithm saves more than it, and would magnify what halves leave out. AVX512-BF16 does twice as many
