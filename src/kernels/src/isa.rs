@@ -3,8 +3,8 @@
 use crate::Bf16Isa;
 
 /// An instruction set that kernels are written for. All give the same bits, but for sums of products, which some round
-/// once where others round twice, and for those of [`Isa::Amx`], which leave out up to 2^-16 of each product and make NaN
-/// of what is infinite.
+/// once where others round twice, and for those of [`Isa::Amx`], which leave out up to 2^-16 of each product and may make
+/// NaN of what is infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
     /// Whatever the crate was compiled for.

@@ -10,8 +10,8 @@
 //! 1. Rows need not be contiguous, only their steps, so that the windows of a convolution are rows as they lie.
 //! 2. A step is a row of an AMX tile, and pairs of values are what both AMX and AVX512-BF16 multiply at a time: one
 //!    packing serves both.
-//! 3. A sum is one chain of additions in the order of `K`: how work is cut into blocks, or shared among threads,
-//!    changes no bit.
+//! 3. A sum is one chain of additions in the order of `K`: how work is shared among threads changes no bit. Halves that
+//!    meet [`FEW`] rows or less are multiplied in f32, in the same order.
 
 use alloc::vec::Vec;
 use core::ops::Range;

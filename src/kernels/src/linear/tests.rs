@@ -1,0 +1,172 @@
+use alloc::vec;
+
+use frcnn_core::bf16_from_f32;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{linear_into, test_random::Random};
+
+#[test]
+fn slabs_cover_every_feature_once() {
+    for (bins, channels) in [(49, 512), (36, 40), (1, 16), (4, 7), (49, 1)] {
+        let order = KOrder::ChannelSlabs { bins, channels };
+        let blocks = order.blocks(bins * channels);
+        let mut features: Vec<usize> = blocks.iter().flat_map(KBlock::values).collect();
+        if channels > SLAB && bins > 1 {
+            assert_eq!(features[..SLAB + 1], (0..SLAB).chain([channels]).collect::<Vec<_>>()[..]);
+        }
+        features.sort_unstable();
+        assert_eq!(features, (0..bins * channels).collect::<Vec<_>>(), "{bins} bins, {channels} channels");
+    }
+}
+
+#[test]
+fn wrong_lengths_are_errors() {
+    let make = |order| PreparedLinear::new(&[0.0; 12], 4, 3, order, 1);
+    let order = KOrder::ChannelSlabs { bins: 3, channels: 2 };
+    assert_eq!(make(order).unwrap_err().what, "bins and channels");
+    assert_eq!(PreparedLinear::new(&[0.0; 11], 4, 3, KOrder::Natural, 1).unwrap_err().what, "weights");
+    let layer = make(KOrder::Natural).unwrap();
+    let run = |x: usize, bias: usize, out: usize| {
+        let (x, bias, mut out) = (vec![0.0; x], vec![0.0; bias], vec![0.0; out]);
+        layer.run(&x, Some(&bias), true, 2, 1, &mut out).map_err(|error| error.what)
+    };
+    assert_eq!(run(8, 3, 6), Ok(()));
+    assert_eq!((run(7, 3, 6), run(8, 2, 6), run(8, 3, 5)), (Err("x"), Err("bias"), Err("out")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn every_isa_agrees_with_the_plain_product(
+        rows in prop_oneof![0usize..20, 760usize..800],
+        bins in 1usize..20,
+        channels in 1usize..40,
+        n in 1usize..150,
+        seed in any::<u32>(),
+        (natural, relu, biased) in any::<(bool, bool, bool)>(),
+    ) {
+        let k = bins * channels;
+        let mut random = Random::new(seed);
+        let (x, weights, bias) = (random.values(rows * k), random.values(k * n), random.values(n));
+        let bias = biased.then_some(&bias[..]);
+        let order = if natural { KOrder::Natural } else { KOrder::ChannelSlabs { bins, channels } };
+        let mut expected = vec![f32::NAN; rows * n];
+        linear_into(&x, &weights, bias, relu, rows, k, n, 1, &mut expected).unwrap();
+        for isa in Isa::available() {
+            let layer = PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap();
+            let mut out = vec![f32::NAN; rows * n];
+            layer.run(&x, bias, relu, rows, 1, &mut out).unwrap();
+            // Two orders of at most 780 sums below 1 each: see the bound in `gemm`. Halves leave out 2^-16 of a
+            // product at most: what rounding leaves of each factor, and low times low.
+            let each = if isa == Isa::Amx { 2e-6 + 1.6e-5 } else { 2e-6 };
+            for (found, expected) in out.iter().zip(&expected) {
+                prop_assert!((found - expected).abs() <= each * k as f32 + 2e-6, "{isa:?}: {found} for {expected}");
+            }
+            let mut threaded = vec![f32::NAN; rows * n];
+            layer.run(&x, bias, relu, rows, 3, &mut threaded).unwrap();
+            prop_assert_eq!(threaded, out);
+        }
+    }
+}
+
+/// The bound above is that of a single product; the errors of many even out.
+#[test]
+fn halves_are_as_exact_as_f32() {
+    // Few rows and many take different ways.
+    [7, 40].into_iter().for_each(as_exact_as_f32);
+}
+
+fn as_exact_as_f32(rows: usize) {
+    let (k, n) = (5000, 40);
+    let mut random = Random::new(1);
+    let (x, weights) = (random.values(rows * k), random.values(k * n));
+    let exact = |i: usize| -> f64 {
+        let (x, column) = (&x[i / n * k..][..k], weights.iter().skip(i % n).step_by(n));
+        x.iter().zip(column).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    };
+    let exact: Vec<f64> = (0..rows * n).map(exact).collect();
+    let largest = exact.iter().fold(0f64, |largest, v| largest.max(v.abs()));
+    for isa in Isa::available() {
+        let layer = PreparedLinear::with(isa, &weights, k, n, KOrder::Natural, 1).unwrap();
+        let mut out = vec![0.0; rows * n];
+        layer.run(&x, None, false, rows, 1, &mut out).unwrap();
+        let error = out.iter().zip(&exact).fold(0f64, |e, (&v, exact)| e.max((f64::from(v) - exact).abs()));
+        assert!(error <= 5e-6 * largest, "{isa:?}: {error:e} of {largest}");
+    }
+}
+
+#[test]
+fn parts_one_by_one_give_the_bits_of_all_at_once() {
+    [7, 40].into_iter().for_each(one_by_one);
+}
+
+fn one_by_one(rows: usize) {
+    let (k, n) = (5000, 40);
+    let mut random = Random::new(2);
+    let (x, weights, bias) = (random.values(rows * k), random.values(k * n), random.values(n));
+    let bits: Vec<u16> = weights.iter().map(|&v| bf16_from_f32(v)).collect();
+    let order = KOrder::Natural;
+    let bf16 = |isa| PreparedLinear::from_bf16_with(Some(isa), &bits, k, n, order, 1).unwrap();
+    let bf16 = Bf16Isa::available().map(bf16);
+    let f32s = Isa::available().map(|isa| PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap());
+    for layer in f32s.chain(bf16) {
+        let mut expected = vec![f32::NAN; rows * n];
+        layer.run(&x, Some(&bias), true, rows, 1, &mut expected).unwrap();
+        let blocks = order.blocks(k);
+        let mut out = vec![f32::NAN; rows * n];
+        for (i, block) in blocks.iter().enumerate() {
+            let begin = (i == 0).then_some(Some(&bias[..]));
+            let part = KPart { data: &x, stride: k, block };
+            layer.accumulate(&[part], begin, i + 1 == blocks.len(), rows, 1, &mut out);
+        }
+        assert!(blocks.len() > 5 && out == expected, "{:?}", layer.isa());
+    }
+}
+
+#[test]
+fn what_is_not_finite_does_not_get_lost() {
+    for (isa, value) in Isa::available().flat_map(|isa| [f32::INFINITY, f32::NAN].map(|value| (isa, value))) {
+        let layer = PreparedLinear::with(isa, &[1.0, 0.5], 1, 2, KOrder::Natural, 1).unwrap();
+        let mut out = [0.0; 4];
+        layer.run(&[value, 2.0], None, true, 2, 1, &mut out).unwrap();
+        assert!(!out[0].is_finite() && !out[1].is_finite(), "{isa:?}: {out:?} of {value}");
+        assert_eq!(out[2..], [2.0, 1.0], "{isa:?}, {value}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn bf16_agrees_with_the_product_of_rounded_values(
+        rows in prop_oneof![0usize..70, 500usize..600],
+        bins in 1usize..20,
+        channels in 1usize..70,
+        n in 1usize..150,
+        seed in any::<u32>(),
+        (natural, relu, biased) in any::<(bool, bool, bool)>(),
+    ) {
+        let k = bins * channels;
+        let mut random = Random::new(seed);
+        let bits = |values: &[f32]| values.iter().map(|&v| bf16_from_f32(v)).collect::<Vec<_>>();
+        let widen = |bits: &[u16]| bits.iter().map(|&v| bf16_to_f32(v)).collect::<Vec<_>>();
+        let (x, weights, bias) = (random.values(rows * k), bits(&random.values(k * n)), random.values(n));
+        let bias = biased.then_some(&bias[..]);
+        let order = if natural { KOrder::Natural } else { KOrder::ChannelSlabs { bins, channels } };
+        for isa in [None].into_iter().chain(Bf16Isa::available().map(Some)) {
+            let layer = PreparedLinear::from_bf16_with(isa, &weights, k, n, order, 3).unwrap();
+            let read = if isa.is_some() { widen(&bits(&x)) } else { x.clone() };
+            let mut expected = vec![f32::NAN; rows * n];
+            linear_into(&read, &widen(&weights), bias, relu, rows, k, n, 1, &mut expected).unwrap();
+            let mut out = vec![f32::NAN; rows * n];
+            layer.run(&x, bias, relu, rows, 1, &mut out).unwrap();
+            for (found, expected) in out.iter().zip(&expected) {
+                // As above.
+                prop_assert!((found - expected).abs() <= 2e-6 * k as f32 + 2e-6, "{isa:?}: {found} for {expected}");
+            }
+            let mut threaded = vec![f32::NAN; rows * n];
+            layer.run(&x, bias, relu, rows, 3, &mut threaded).unwrap();
+            prop_assert_eq!(threaded, out);
+        }
+    }
+}
