@@ -5,6 +5,8 @@ import re
 import shutil
 import time
 
+from safetensors.numpy import load_file, save_file
+
 from scales import SEED
 from steps import Failed, Missing, Photos, Steps
 
@@ -59,6 +61,22 @@ class Lab:
             self.steps.do(f"proposals/{data.name}-{split}", lambda run: run.call(command))
         return path
 
+    def learned_proposals(self, method):
+        """Boxes of the photos to train on: for R-CNN a few of them."""
+        plan = self.scale.trained
+        boxes = self.proposals(plan, "trainval")
+        return self.first(plan.rcnn_proposals, boxes) if method == RCNN else boxes
+
+    def first(self, count, boxes):
+        """A file with the first boxes of each photo."""
+        path = self.work / "proposals" / f"first-{count}-{boxes.name}"
+        if not path.exists():
+            if not boxes.exists():
+                raise Missing(f"needs {boxes}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({stem: rows[:count] for stem, rows in load_file(boxes).items()}, path)
+        return path
+
     # Networks
 
     def need_trainer(self):
@@ -83,7 +101,7 @@ class Lab:
 
         def train(run):
             trainer, data = self.need_trainer(), self.trained_data()
-            proposals = self.proposals(plan, "trainval")
+            proposals = self.learned_proposals(method)
             if any((folder / name).exists() for name in ("checkpoint.safetensors", "initial.safetensors")):
                 command = [trainer, "fit", "--resume", "--out", folder]
             else:
@@ -129,16 +147,17 @@ class Lab:
 
     def bench(self, run, bundle, rois, runs):
         """Median milliseconds of each stage and of all, for one image."""
-        command = [self.frcnn, "bench", bundle, "--size", self.scale.speed.size, "--rois", rois, "--runs", runs,
-                   "--threads", self.threads, "--seed", SEED]
-        report = run.json(command)
+        speed = self.scale.speed
+        boxes = ["--proposals", self.first(rois, speed.boxes)] if speed.boxes else ["--rois", rois]
+        report = run.json([self.frcnn, "bench", bundle, *speed.source, *boxes, "--runs", runs, "--threads", self.threads])
         stages = {stage: times["p50_ms"] for stage, times in report["stages"].items()}
-        return {**stages, "distinct_rois": report["distinct_rois"]}
+        return {**stages, "distinct_rois": report["distinct_rois"], "blob": report["blob"]}
 
     def macs(self, run, bundle):
-        """Multiplications of the trunk for one blob, and of the head for one RoI."""
+        """Multiplications of the trunk for one pixel of its blob, and for the whole; of the head for one RoI."""
         cost = run.json([self.frcnn, "inspect", bundle])["cost"]
-        return cost["trunk_macs"], cost["head_macs_per_roi"]
+        height, width = cost["blob"]
+        return cost["trunk_macs"] / (height * width), cost["trunk_macs"], cost["head_macs_per_roi"]
 
     def map_of(self, run, bundle, data, proposals, split="test"):
         """mAP by both rules of VOC, at IoU 0.5, in points."""

@@ -20,12 +20,12 @@ def step(lab, net, contender):
         manifest = lab.manifest(onnx, name, scales, long_side)
         svd = speed.svd[net] if contender.endswith("SVD") else None
         bundle = lab.compile(run, onnx, name, svd=svd, manifest=manifest)
-        trunk, head = lab.macs(run, bundle)
-        # `inspect` counts the first scale; a trunk's multiplications go with the area.
-        areas = sum((scale / scales[0]) ** 2 for scale in scales)
-        return {**lab.bench(run, bundle, speed.rois, speed.runs), "macs": areas * trunk + speed.rois * head}
+        pixel, _, roi = lab.macs(run, bundle)
+        figures = lab.bench(run, bundle, speed.rois, speed.runs)
+        pixels = sum(height * width for height, width in figures["blob"])
+        return {**figures, "macs": pixel * pixels + roi * figures["distinct_rois"]}
 
-    about = {"data": f"random frame of {speed.size}, {speed.rois} random boxes, seeded weights", "seed": SEED}
+    about = {"data": f"{speed.frame}, {speed.rois} of them, seeded weights", "seed": SEED}
     return lab.attempt(lambda: lab.steps.do(f"speed/{file_name(net, contender)}", measure, **about))
 
 
@@ -49,5 +49,6 @@ def warped(lab, run, net):
     few, more = speed.warped
     at = {rois: lab.bench(run, bundle, rois, speed.runs)["total"] for rois in (few, more)}
     each = (at[more] - at[few]) / (more - few)
-    macs = speed.rois * sum(lab.macs(run, bundle))
+    _, trunk, head = lab.macs(run, bundle)
+    macs = speed.rois * (trunk + head)
     return {"macs": macs, "total": at[few] + each * (speed.rois - few), "per_proposal": each, "measured": at}

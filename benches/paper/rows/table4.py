@@ -34,6 +34,7 @@ def test_times(lab, steps):
             rows.append([
                 net,
                 contender,
+                step["figures"].get("distinct_rois", setting.rois) if step else "",
                 number(step["figures"]["macs"] / 1e9, 0) if step else "",
                 milliseconds(ours),
                 ratio(ours / totals[REFERENCE]) if ours and REFERENCE in totals else "",
@@ -48,8 +49,9 @@ def test_times(lab, steps):
             faster = totals["R-CNN"] / totals[REFERENCE]
             why.append(f"{net}: {ratio(fewer)} fewer multiplications, {ratio(faster)} faster")
     lines = [
-        f"Test time for one image with {setting.rois} proposals, which are not counted in; a frame of {setting.size} pixels,"
-        f" its short side resized to {setting.short_side}; {lab.threads} thread{'s' if lab.threads > 1 else ''}.",
+        f"Test time for one image with {setting.rois} proposals, whose making is not counted in: {setting.frame}, its short side"
+        f" resized to {setting.short_side}; {lab.threads} thread{'s' if lab.threads > 1 else ''}. Boxes that come to the same"
+        " RoI on the feature map are computed once.",
         f"SPPnet runs five scales ({', '.join(map(str, setting.five_scales))}) with its fc layers as they are, as published;"
         " a second row has it at one scale. SVD: " + "; ".join(f"{net} {rank_text(svd)}" for net, svd in setting.svd.items())
         + ".",
@@ -62,14 +64,14 @@ def test_times(lab, steps):
         lines.append(f"{REFERENCE} against R-CNN: {'; '.join(why)}. What is beyond the first figure is efficiency: how near to its"
                      " peak the machine comes in each. Multiplications are those of the definition; Winograd convolution,"
                      " which both use, does fewer and most so where convolutions dominate, which favours R-CNN.")
-    head = ["network", "method", "G multiplications", "here", "over Fast R-CNN + SVD", "published (K40)", "over Fast R-CNN + SVD, published"]
+    head = ["network", "method", "distinct RoIs", "G multiplications", "here", "over Fast R-CNN + SVD", "published (K40)", "over Fast R-CNN + SVD, published"]
     return ["\n\n".join(lines), "", *speed.warning(steps), *table(head, rows), ""]
 
 
 def training(lab, steps):
     plan = lab.scale.trained
     rows = []
-    fitted = {method: lab.attempt(lambda: lab.fit(method, method)) for method in (RCNN, SPPNET, FAST)}
+    fitted = {method: lab.attempt(lambda: lab.fit(method, method)) for method in (FAST, SPPNET, RCNN)}
     base = fitted[FAST][1]["figures"]["train_seconds"] if fitted[FAST] else None
     for method, svd in ((RCNN, None), (SPPNET, None), (FAST, None), (FAST, plan.svd)):
         name = NAMES[method] + (" + SVD" if svd else "")
@@ -98,7 +100,7 @@ def training(lab, steps):
             "published: mAP"]
     return [
         f"Trained and scored: {plan.arch} on {plan.data_name}, short side {plan.short_side}; mini-batches: {iterations}."
-        " Published figures are VGG16's on VOC 2007.",
+        f" R-CNN learns from the first {plan.rcnn_proposals} boxes of each photo. Published figures are VGG16's on VOC 2007.",
         "",
         *table(head, rows),
         "",

@@ -12,8 +12,9 @@ TITLE = "Table 5: which layers to fine-tune"
 def write(lab, plots):
     plan, steps, rows = lab.scale.trained, [], []
     for first, flags in plan.frozen_from.items():
-        done = lab.attempt(lambda: lab.fit(f"from-{first}", FAST, flags.split()))
-        scored = done and lab.attempt(lambda: score(lab, done[0], f"from-{first}"))
+        name = f"from-{first}" if flags else FAST
+        done = lab.attempt(lambda: lab.fit(name, FAST, flags.split()))
+        scored = done and lab.attempt(lambda: score(lab, done[0], name))
         if scored:
             steps += [done[1], scored]
         rows.append([

@@ -150,6 +150,13 @@ impl Network {
         true
     }
 
+    /// Makes a layer's weights, not its biases, `factor` times smaller.
+    pub(crate) fn shrink_weight(&mut self, layer: &str, factor: f64) {
+        if let Some(weight) = self.weights.get_mut(&format!("{layer}.weight")) {
+            *weight = &*weight / factor;
+        }
+    }
+
     /// Makes `bbox_pred` give plain regressions where it gave normalised ones: `W *= sigma; b = b * sigma + mu`, each of
     /// its rows by its own class and coordinate.
     pub(crate) fn fold_bbox(&mut self, normalisation: &Normalisation) {
@@ -227,5 +234,17 @@ mod tests {
         let before = network.weights["conv1.weight"].copy();
         assert!(!network.shrink_features(8.0));
         assert_eq!(network.weights["conv1.weight"], before);
+    }
+
+    #[test]
+    fn one_layer_shrinks() {
+        let mut network = Arch::Tiny.network(2);
+        let copies = network.weights.iter().map(|(name, weight)| (name.clone(), weight.copy()));
+        let before: BTreeMap<_, _> = copies.collect();
+        network.shrink_weight("fc6", 4.0);
+        for (name, weight) in &network.weights {
+            let factor = if name == "fc6.weight" { 4.0 } else { 1.0 };
+            assert_eq!(weight * factor, before[name], "{name}");
+        }
     }
 }
