@@ -174,6 +174,6 @@ def full(work, shared, nets):
             short_side=480,
             five_scales=five_around(480),
             energies="0.99,0.97,0.95,0.9,0.85,0.8,0.7,0.6,0.5",
-            counts=(50, 100, 200, 500, 1000, 2000, 5000),
+            counts=(50, 100, 200, 500, 1000, 2000),
         ),
     )
