@@ -48,7 +48,7 @@ def provenance(steps):
 def bars(path, title, groups, unit):
     """Stacked bars: `groups` is {bar: {part: value}}."""
     plt = pyplot()
-    figure, axes = plt.subplots(figsize=(8, 0.6 * len(groups) + 1.6))
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(groups) + 1.6), layout="constrained")
     names = list(groups)
     parts = list(dict.fromkeys(part for bar in groups.values() for part in bar))
     left = [0.0] * len(names)
@@ -59,7 +59,7 @@ def bars(path, title, groups, unit):
     axes.invert_yaxis()
     axes.set_xlabel(unit)
     axes.set_title(title)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.9), ncols=len(parts), frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(parts), frameon=False)
     save(figure, path)
 
 
