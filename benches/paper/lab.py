@@ -135,12 +135,12 @@ class Lab:
             run.call(command)
         return bundle
 
-    def manifest(self, onnx, name, scales, max_long_side):
-        """A copy of a model's manifest with other scales."""
+    def manifest(self, onnx, name, **others):
+        """A copy of a model's manifest with other values in some fields."""
         path = self.work / "manifests" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         fields = json.loads(onnx.with_name("manifest.json").read_text())
-        path.write_text(json.dumps({**fields, "scales": list(scales), "max_long_side": max_long_side}, indent=1) + "\n")
+        path.write_text(json.dumps({**fields, **others}, indent=1) + "\n")
         return path
 
     # Figures

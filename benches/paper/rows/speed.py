@@ -17,7 +17,7 @@ def step(lab, net, contender):
         scales = speed.five_scales if five else (speed.short_side,)
         long_side = speed.five_scales_long_side if five else speed.long_side
         name = file_name(net, contender)
-        manifest = lab.manifest(onnx, name, scales, long_side)
+        manifest = lab.manifest(onnx, name, scales=scales, max_long_side=long_side)
         svd = speed.svd[net] if contender.endswith("SVD") else None
         bundle = lab.compile(run, onnx, name, svd=svd, manifest=manifest)
         pixel, _, roi = lab.macs(run, bundle)

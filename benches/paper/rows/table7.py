@@ -45,7 +45,7 @@ def measure(lab, subject, name, onnx, scales):
     count = len(scales)
 
     def work(run):
-        manifest = lab.manifest(onnx, f"{name}-{count}", scales, 2000 if count > 1 else 1000)
+        manifest = lab.manifest(onnx, f"{name}-{count}", scales=scales, max_long_side=2000 if count > 1 else 1000)
         bundle = lab.compile(run, onnx, f"scales-{name}-{count}", manifest=manifest)
         proposals = lab.proposals(subject, "test")
         return {**lab.map_of(run, bundle, subject.data, proposals), "ms": image_time(lab, run, bundle, subject, proposals)}
