@@ -96,7 +96,7 @@ def shown(command):
 
 
 def load():
-    """Cores that others keep busy, over a second. The system's load average would count the step before, too."""
+    """Cores that others keep busy at this moment. The system's load average would count the step before, too."""
 
     def ticks():
         fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
@@ -104,7 +104,7 @@ def load():
 
     try:
         all_before, idle_before = ticks()
-        time.sleep(1)
+        time.sleep(0.3)
         all_after, idle_after = ticks()
     except OSError:  # not Linux
         return os.getloadavg()[0]
