@@ -74,7 +74,9 @@ class Lab:
             if not boxes.exists():
                 raise Missing(f"needs {boxes}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({stem: rows[:count] for stem, rows in load_file(boxes).items()}, path)
+            partial = path.with_suffix(".partial")
+            save_file({stem: rows[:count] for stem, rows in load_file(boxes).items()}, partial)
+            partial.rename(path)
         return path
 
     # Networks
@@ -139,8 +141,7 @@ class Lab:
         """A copy of a model's manifest with other values in some fields."""
         path = self.work / "manifests" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        fields = json.loads(onnx.with_name("manifest.json").read_text())
-        path.write_text(json.dumps({**fields, **others}, indent=1) + "\n")
+        path.write_text(json.dumps({**manifest_of(onnx), **others}, indent=1) + "\n")
         return path
 
     # Figures
@@ -164,6 +165,10 @@ class Lab:
         report = run.json([self.frcnn, "eval", bundle, "--data", data, "--split", split, "--proposals", proposals,
                            "--threads", self.threads])
         return {"map10": points(report["voc"]["map10"]), "map07": points(report["voc"]["map07"])}
+
+
+def manifest_of(onnx):
+    return json.loads(onnx.with_name("manifest.json").read_text())
 
 
 def points(value):

@@ -14,7 +14,7 @@ def write(lab, plots):
     done = lab.attempt(lambda: lab.fit(FAST, FAST))
     softmax = done and lab.attempt(lambda: score(lab, done[0], FAST))
     trained = done and lab.attempt(lambda: train(lab, done[0]))
-    svm = trained and lab.attempt(lambda: score(lab, lab.work / "runs/fast-rcnn-svm", "fast-rcnn-svm", margins=True))
+    svm = trained and lab.attempt(lambda: score(lab, lab.work / "runs/fast-rcnn-svm", "fast-rcnn-svm"))
     for name, step in (("SVM", svm), ("softmax", softmax)):
         figures = step["figures"] if step else {}
         theirs = " / ".join(map(str, published.CLASSIFIER[name]))

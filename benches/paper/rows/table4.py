@@ -1,7 +1,7 @@
 """Table 4: R-CNN, SPPnet, Fast R-CNN, and Fast R-CNN with SVD."""
 
 import published
-from lab import FAST, NAMES, RCNN, SPPNET, rank_text
+from lab import FAST, NAMES, RCNN, SPPNET, manifest_of, rank_text
 from page import duration, milliseconds, number, ratio, table
 
 from . import speed
@@ -80,7 +80,7 @@ def training(lab, steps):
         if done:
             folder, step = done
             seconds, stages = step["figures"]["train_seconds"], step["figures"]["stages"]
-            scored = lab.attempt(lambda: score(lab, folder, f"{method}{'-svd' if svd else ''}", svd, method != FAST))
+            scored = lab.attempt(lambda: score(lab, folder, f"{method}{'-svd' if svd else ''}", svd))
             steps += [step] if not svd else []
             steps += [scored] if scored else []
         theirs = {key: figures.get(name, {}).get("vgg16") for key, figures in
@@ -107,7 +107,7 @@ def training(lab, steps):
     ]
 
 
-def score(lab, folder, name, svd=None, margins=False):
+def score(lab, folder, name, svd=None):
     """mAP of a trained model on the test split.
 
     Probabilities have their threshold of 0.05; the margins of SVMs have none, as published.
@@ -116,6 +116,7 @@ def score(lab, folder, name, svd=None, margins=False):
 
     def measure(run):
         onnx = folder / "model.onnx"
+        margins = manifest_of(onnx).get("scores") == "margins"
         manifest = lab.manifest(onnx, f"trained-{name}", score_threshold=-1000) if margins else None
         bundle = lab.compile(run, onnx, f"trained-{name}", svd=svd, manifest=manifest)
         return lab.map_of(run, bundle, plan.data, lab.proposals(plan, "test"))
