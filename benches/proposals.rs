@@ -12,13 +12,13 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use frcnn_proposals::stages::{Bins, ColourSpace, Edges, Planes, Regions, Similarity, group, segment};
 use frcnn_proposals::{Grid, Mode, Motion, Proposals, Propose, SelectiveSearch};
-use frcnn_tests::{Photo, shared};
+use frcnn_tests::Photo;
 
 const MAX: usize = 2000;
 
 /// 500 pixels wide, which is worked on as it is.
 fn photo() -> Photo {
-    match shared("proposals") {
+    match frcnn_testkit::shared() {
         Some(folder) => {
             let photo = Photo::open(&folder.join("data/bccd/PNGImages/BloodImage_00007.png"));
             let small = image::imageops::thumbnail(&photo.rgb, 500, 375);

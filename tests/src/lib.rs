@@ -1,8 +1,7 @@
 //! What the conformance tests share: the reference data where it is at hand, and models that need none.
 //!
-//! Reference data lies outside the repository, at `../shared` or where the environment variable
-//! `FRCNN_SHARED` says. A test that needs it calls [`shared`] and says on stderr that it was skipped when
-//! there is none; every other test stands on models that `frcnn new` makes.
+//! Reference data lies outside the repository, at `../shared` or where the environment variable `FRCNN_SHARED` says
+//! ([`frcnn_testkit::shared`]); every test that does without stands on models that `frcnn new` makes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,32 +13,13 @@ pub mod matching;
 pub mod tensors;
 pub mod trunks;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use frcnn::{BBox, Detector, Frame, Options};
 use frcnn_bundle::{Bundle, Contents, Regions, RoiPooling};
 use frcnn_compiler::arch::{Arch, new_model};
 use frcnn_compiler::{Compiled, compile, load_manifest};
-
-/// The folder of reference data; if there is none, says so in the name of `test`.
-pub fn shared(test: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("FRCNN_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    if folder.join("models/bccd-squeezenet/model.onnx").is_file() {
-        return Some(folder);
-    }
-    say(&format!("{test}: skipped, no reference data at {} (set FRCNN_SHARED)", folder.display()));
-    None
-}
-
-/// Prints to stderr past the test runner, which captures what `eprintln` prints.
-pub fn say(line: &str) {
-    let mut stderr = std::io::stderr();
-    let _ = stderr.write_all(format!("{line}\n").as_bytes());
-}
 
 /// The shared blood-cell detector, compiled without factoring; once per test program.
 pub fn bccd(shared: &Path) -> Arc<Bundle> {

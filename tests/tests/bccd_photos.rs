@@ -10,7 +10,8 @@ use frcnn_compiler::{Options, Precision};
 use frcnn_eval::{Dataset, Detection, Location, Region, voc};
 use frcnn_tests::matching::{Found, Tolerance, compare};
 use frcnn_tests::tensors::Proposals;
-use frcnn_tests::{Photo, bccd, compile_file, detector, say, shared};
+use frcnn_testkit::say;
+use frcnn_tests::{Photo, bccd, compile_file, detector};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -84,7 +85,7 @@ fn map(shared: &Path, detections: &BTreeMap<String, Vec<Found>>) -> f64 {
 /// Every reference detection with score >= 0.1 is found, and nothing more.
 #[test]
 fn lossless_photos_give_the_reference_detections() {
-    let Some(shared) = shared("lossless_photos_give_the_reference_detections") else { return };
+    let Some(shared) = frcnn_testkit::shared() else { return };
     let found = detect_all(&shared, &bccd(&shared), "PNGImages", "png");
     let tolerance = Tolerance { min_score: 0.1, iou: 0.99, score: 0.002, nms: (0.3, 1e-3) };
     let (mut compared, mut real) = (0, Vec::new());
@@ -107,7 +108,7 @@ fn lossless_photos_give_the_reference_detections() {
 /// score over all of them must not.
 #[test]
 fn jpeg_photos_score_the_same() {
-    let Some(shared) = shared("jpeg_photos_score_the_same") else { return };
+    let Some(shared) = frcnn_testkit::shared() else { return };
     let map = map(&shared, &detect_all(&shared, &bccd(&shared), "JPEGImages", "jpg"));
     assert!((map - 0.6888).abs() < 0.005, "mAP {map}");
 }
@@ -120,7 +121,7 @@ fn jpeg_photos_score_the_same() {
 /// the others. Moving f32's own scores by a thousandth moves the class between 41 and 48.
 #[test]
 fn bf16_scores_no_less() {
-    let Some(shared) = shared("bf16_scores_no_less") else { return };
+    let Some(shared) = frcnn_testkit::shared() else { return };
     let options = Options { precision: Precision::Bf16, ..Options::default() };
     let compiled = compile_file(&shared.join("models/bccd-squeezenet/model.onnx"), &options);
     let (map, classes) = precision(&shared, &detect_all(&shared, &compiled.bundle, "PNGImages", "png"));

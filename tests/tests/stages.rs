@@ -20,7 +20,7 @@ use frcnn::{FeatureMap, ImageBlob, Roi, Session};
 use frcnn_bundle::Bundle;
 use frcnn_compiler::Options;
 use frcnn_tests::tensors::{self, Tensor};
-use frcnn_tests::{Photo, bccd, compile_file, detector, shared};
+use frcnn_tests::{Photo, bccd, compile_file, detector};
 
 struct Reference {
     file: tensors::Reference,
@@ -30,13 +30,13 @@ struct Reference {
 }
 
 impl Reference {
-    fn all(test: &str) -> Vec<Reference> {
+    fn all() -> Vec<Reference> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let demo = root.join("model-export/demo");
         let bundle = compile_file(&demo.join("model.onnx"), &Options::default()).bundle;
         let tensors = root.join("tests/reference/demo.safetensors");
         let mut all = vec![Reference::open(&bundle, &tensors, &demo.join("scene.jpg"))];
-        if let Some(shared) = shared(test) {
+        if let Some(shared) = frcnn_testkit::shared() {
             let bundle = bccd(&shared);
             all.extend(["BloodImage_00007", "BloodImage_00011"].map(|stem| {
                 let tensors = shared.join(format!("models/bccd-squeezenet/reference/{stem}.safetensors"));
@@ -82,7 +82,7 @@ fn assert_near(stage: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn data() {
-    for mut reference in Reference::all("data") {
+    for mut reference in Reference::all() {
         let expected = reference.file.f32("data").channels_last();
         let blobs = reference.session.preprocess(&reference.photo.frame());
         let [blob] = &blobs[..] else { panic!("{} blobs", blobs.len()) };
@@ -94,7 +94,7 @@ fn data() {
 
 #[test]
 fn conv() {
-    for reference in Reference::all("conv") {
+    for reference in Reference::all() {
         let data = reference.file.f32("data").channels_last();
         let (height, width) = (data.shape[1], data.shape[2]);
         let blob = ImageBlob { data: data.data, height, width, im_scale: 1.0 };
@@ -107,7 +107,7 @@ fn conv() {
 
 #[test]
 fn pool5() {
-    for reference in Reference::all("pool5") {
+    for reference in Reference::all() {
         let pooled = reference.session.roi_pool(&[reference.map()], &reference.rois()).unwrap();
         let expected = reference.file.f32("pool5").channels_last();
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -117,7 +117,7 @@ fn pool5() {
 
 #[test]
 fn head() {
-    for mut reference in Reference::all("head") {
+    for mut reference in Reference::all() {
         let pooled = reference.file.f32("pool5").channels_last();
         let stages = reference.session.head_stages(&pooled.data).unwrap();
         let names: Vec<&str> = stages.iter().map(|s| s.name.as_str()).collect();
@@ -136,7 +136,7 @@ fn head() {
 /// No stage is handed the reference's input: from the photo to the predictions.
 #[test]
 fn all_the_way() {
-    for mut reference in Reference::all("all_the_way") {
+    for mut reference in Reference::all() {
         let blobs = reference.session.preprocess(&reference.photo.frame());
         let map = reference.session.trunk(&blobs[0]).unwrap();
         let pooled = reference.session.roi_pool(&[map], &reference.rois()).unwrap();

@@ -12,6 +12,7 @@ use frcnn::{BBox, Detector, ImageBlob};
 use frcnn_bundle::{Bundle, Contents, Manifest, Op};
 use frcnn_compiler::arch::{Arch, new_model};
 use frcnn_compiler::{Compiled, Options, Svd, compile, emit_onnx, onnx_writer};
+use frcnn_core::{largest_difference, relative_difference};
 use frcnn_onnx::pb::ModelProto;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -150,23 +151,9 @@ fn outputs(path: &Path) -> [Vec<f32>; 2] {
     })
 }
 
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
-
 #[test]
 fn onnx_runtime_computes_the_same() {
-    let python = |script: &str, arguments: &[String]| {
-        Command::new("python3").arg("-c").arg(script).args(arguments).output()
-    };
-    match python("import numpy, onnx, onnxruntime", &[]) {
-        Ok(output) if output.status.success() => {}
-        _ => {
-            eprintln!("skipped: python3 with numpy, onnx and onnxruntime is not installed");
-            return;
-        }
-    }
+    let Some(python) = frcnn_testkit::python("onnxruntime", "numpy, onnx, onnxruntime") else { return };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let input = Input::new();
@@ -190,15 +177,14 @@ fn onnx_runtime_computes_the_same() {
     let arguments = SIZE.map(|side| side.to_string()).into_iter();
     let read = paths.iter().chain([&original]).map(|path| path.to_str().unwrap().to_string());
     let arguments = [folder.to_str().unwrap().to_string()].into_iter().chain(arguments).chain(read);
-    let run = python(RUN, &arguments.collect::<Vec<_>>()).unwrap();
+    let run = Command::new(python).arg("-c").arg(RUN).args(arguments).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 
     for (path, (name, compiled)) in paths.iter().zip(&models) {
         for (found, expected) in outputs(path).iter().zip(input.run(&compiled.bundle)) {
-            let largest = expected.iter().fold(0.0f32, |largest, v| largest.max(v.abs()));
             // Sums of up to 18,432 products, added up in another order.
-            let difference = largest_difference(found, &expected);
-            assert!(difference <= 1e-4 * largest, "{name}: off by {difference:e} of {largest:e}");
+            let difference = relative_difference(found, &expected);
+            assert!(difference <= 1e-4, "{name}: off by {difference:e} of the largest");
         }
     }
     let [factored, whole] = [outputs(paths.last().unwrap()), outputs(&original)];
@@ -206,7 +192,7 @@ fn onnx_runtime_computes_the_same() {
         [(&factored[0], &whole[0], drift.cls_prob), (&factored[1], &whole[1], drift.bbox_pred)]
     {
         // The report looked at other RoIs, and half as many: its largest change says how large changes are, no more.
-        let difference = f64::from(largest_difference(found, expected));
+        let difference = largest_difference(found, expected);
         assert!(difference > drift / 4.0 && difference < drift * 4.0, "{difference:e}, drift {drift:e}");
     }
 }

@@ -20,6 +20,7 @@ use frcnn_bundle::{Bundle, Manifest, Method, Regions, Scores, Warp};
 use frcnn_compiler::arch::{Arch, new_rcnn, new_sppnet};
 use frcnn_compiler::onnx_writer::{Dim, attr, write};
 use frcnn_compiler::{Options, Svd, compile, compile_rcnn, emit_onnx};
+use frcnn_core::{largest_magnitude, relative_difference};
 use frcnn_onnx::pb::ModelProto;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -222,25 +223,16 @@ np.array(scores, np.float32).tofile(f"{folder}/scores.f32")
 np.array(deltas, np.float32).tofile(f"{folder}/deltas.f32")
 "#;
 
-fn python(script: &str, arguments: &[&str]) -> std::io::Result<std::process::Output> {
-    Command::new("python3").arg("-c").arg(script).args(arguments).output()
-}
-
 /// What the referee makes of the model in `folder`; none without it.
 fn referee(folder: &Path, method: Method, features: [&str; 2]) -> Option<[Vec<f32>; 2]> {
-    match python("import numpy, onnx, onnxruntime", &[]) {
-        Ok(output) if output.status.success() => {}
-        _ => {
-            eprintln!("skipped: python3 with numpy, onnx and onnxruntime is not installed");
-            return None;
-        }
-    }
+    let python = frcnn_testkit::python("onnxruntime", "numpy, onnx, onnxruntime")?;
     let case = serde_json::json!({
         "size": SIZE, "boxes": BOXES, "side": SIDE, "scales": manifest(Scores::Margins).scales
     });
     fs::write(folder.join("case.json"), case.to_string()).unwrap();
     fs::write(folder.join("pixels.u8"), pixels()).unwrap();
-    let run = python(REFEREE, &[folder.to_str().unwrap(), method.name(), features[0], features[1]]).unwrap();
+    let arguments = [folder.to_str().unwrap(), method.name(), features[0], features[1]];
+    let run = Command::new(python).arg("-c").arg(REFEREE).args(arguments).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     Some(["scores.f32", "deltas.f32"].map(|name| {
         let bytes = fs::read(folder.join(name)).unwrap();
@@ -250,11 +242,9 @@ fn referee(folder: &Path, method: Method, features: [&str; 2]) -> Option<[Vec<f3
 
 fn assert_agree(what: &str, found: &[Vec<f32>; 2], expected: &[Vec<f32>; 2]) {
     for (found, expected) in found.iter().zip(expected) {
-        assert_eq!(found.len(), expected.len(), "{what}");
-        let largest = expected.iter().fold(0.0f32, |largest, v| largest.max(v.abs()));
-        let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let (off, largest) = (relative_difference(found, expected), largest_magnitude(expected));
         // Sums of some hundred products in another order, of pixels that were resized in f32.
-        assert!(off <= 1e-4 * largest && largest > 0.01, "{what}: off by {off:e} of {largest:e}");
+        assert!(off <= 1e-4 && largest > 0.01, "{what}: off by {off:e} of {largest:e}");
     }
 }
 

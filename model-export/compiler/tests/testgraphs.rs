@@ -80,16 +80,7 @@ for path in sys.argv[1:]:
 
 #[test]
 fn onnx_runtime_runs_every_good_model() {
-    let python = |script: &str, arguments: &[PathBuf]| {
-        Command::new("python3").arg("-c").arg(script).args(arguments).output()
-    };
-    match python("import numpy, onnx, onnxruntime", &[]) {
-        Ok(output) if output.status.success() => {}
-        _ => {
-            eprintln!("skipped: python3 with numpy, onnx and onnxruntime is not installed");
-            return;
-        }
-    }
+    let Some(python) = frcnn_testkit::python("onnxruntime", "numpy, onnx, onnxruntime") else { return };
     let dir = env::temp_dir().join(format!("frcnn-testgraphs-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     let models = good().map(|(name, build)| (name, build()));
@@ -102,7 +93,7 @@ fn onnx_runtime_runs_every_good_model() {
             path
         })
         .collect();
-    let run = python(RUN, &paths).unwrap();
+    let run = Command::new(python).arg("-c").arg(RUN).args(&paths).output().unwrap();
     fs::remove_dir_all(&dir).unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }

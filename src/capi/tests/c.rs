@@ -1,15 +1,16 @@
 //! The conformance test in C, built as a user builds: with the installed header and library, found by pkg-config.
 //!
-//! It runs as it is, under AddressSanitizer, and under valgrind; what the machine lacks is skipped by name. `FRCNN_CC` names
+//! It runs as it is, under AddressSanitizer, and under valgrind. `FRCNN_CC` names
 //! the compiler (default `cc`), and `FRCNN_RUNNER` a command that programs are run by, such as `qemu-aarch64-static`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "../examples/colours/bundle.rs"]
 mod bundle;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use frcnn_testkit::{need, program, skip};
 
 /// The library installed in a folder of its own, with what the test program reads.
 struct Installed {
@@ -82,17 +83,10 @@ fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// Whether a tool that the test needs is there; if not, says so past the test runner, which captures `eprintln`.
-fn available(test: &str, tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").output().is_ok();
-    if !found {
-        skip(test, &format!("no {tool} on this machine"));
-    }
-    found
-}
-
-fn skip(test: &str, reason: &str) {
-    let _ = writeln!(std::io::stderr(), "{test}: skipped, {reason}");
+/// Whether programs in C can be built.
+fn compiles() -> bool {
+    let runs = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
+    need("cc", (runs(&compiler()) && runs("pkg-config")).then_some(())).is_some()
 }
 
 fn compiler() -> String {
@@ -105,8 +99,7 @@ fn emulated() -> bool {
 
 #[test]
 fn conforms_and_memory_stays_flat() {
-    let test = "conforms_and_memory_stays_flat";
-    if !available(test, &compiler()) || !available(test, "pkg-config") {
+    if !compiles() {
         return;
     }
     let installed = Installed::new();
@@ -118,27 +111,24 @@ fn conforms_and_memory_stays_flat() {
 
 #[test]
 fn conforms_under_address_sanitizer() {
-    let test = "conforms_under_address_sanitizer";
     if emulated() {
-        return skip(test, "programs are emulated");
+        return skip("sanitizers", "programs are emulated");
     }
-    if !available(test, &compiler()) || !available(test, "pkg-config") {
+    if !compiles() {
         return;
     }
     let installed = Installed::new();
-    match installed.compile(&["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]) {
-        Some(program) => assert!(installed.run(&[], &program, &["500"]).contains("conform")),
-        None => skip(test, "the compiler has no sanitizers"),
-    }
+    let program = installed.compile(&["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]);
+    let Some(program) = need("sanitizers", program) else { return };
+    assert!(installed.run(&[], &program, &["500"]).contains("conform"));
 }
 
 #[test]
 fn conforms_under_valgrind() {
-    let test = "conforms_under_valgrind";
     if emulated() {
-        return skip(test, "programs are emulated");
+        return skip("valgrind", "programs are emulated");
     }
-    if !available(test, "valgrind") || !available(test, &compiler()) || !available(test, "pkg-config") {
+    if !compiles() || program("valgrind", "valgrind").is_none() {
         return;
     }
     let installed = Installed::new();

@@ -1,7 +1,6 @@
 //! The scores of seeded random cases are the official programs'.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a test's failure")]
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -127,20 +126,11 @@ fn committed_cases() {
 #[test]
 fn fresh_cases() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let referee = folder.join("../../target/referee/bin/python3");
-    let python = if referee.is_file() { referee } else { PathBuf::from("python3") };
+    let Some(python) = frcnn_testkit::python("pycocotools", "numpy, pycocotools") else { return };
     let script = folder.join("tests/golden/scores.py");
-    let output = Command::new(&python).arg(script).args(["100", "140"]).output();
-    match output {
-        Ok(output) if output.status.success() => {
-            let cases: Vec<Case> = serde_json::from_slice(&output.stdout).unwrap();
-            assert_eq!(cases.len(), 40);
-            cases.iter().for_each(Case::check);
-        }
-        _ => {
-            let why =
-                "fresh_cases: skipped, no Python with numpy and pycocotools (pip install numpy pycocotools)";
-            let _ = writeln!(std::io::stderr(), "{why}");
-        }
-    }
+    let output = Command::new(&python).arg(script).args(["100", "140"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let cases: Vec<Case> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(cases.len(), 40);
+    cases.iter().for_each(Case::check);
 }

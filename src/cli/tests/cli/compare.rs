@@ -9,7 +9,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
 use serde_json::Value;
 
-use crate::fixture::{Fixture, fails, frcnn, say, shared, stdout, succeed, text};
+use crate::fixture::{Fixture, fails, frcnn, stdout, succeed, text};
 
 /// `compare` with the fixture's bundle.
 fn compare(fixture: &Fixture, more: &[&str]) -> Output {
@@ -116,7 +116,7 @@ fn references_with_mistakes_are_named() {
 
 #[test]
 fn blood_cells_agree_with_pytorch() {
-    let Some(shared) = shared("blood_cells_agree_with_pytorch") else { return };
+    let Some(shared) = frcnn_testkit::shared() else { return };
     let model = shared.join("models/bccd-squeezenet");
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("cells.frcnn");
@@ -136,6 +136,7 @@ fn blood_cells_agree_with_pytorch() {
 /// The page works by itself: a browser without network draws both sides' boxes, each on its side of the slider.
 #[test]
 fn the_page_opens_in_a_browser() {
+    let Some(chromium) = frcnn_testkit::program("chromium", "chromium") else { return };
     let fixture = Fixture::get();
     fixture.compile("rank4.frcnn", &["--svd", "fc6=4"]);
     let folder = fixture.fresh("browser");
@@ -151,12 +152,9 @@ fn the_page_opens_in_a_browser() {
             ["--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"];
         let profile = format!("--user-data-dir={}", folder.join("profile").display());
         let arguments = [&offline[..], &[&profile, "--window-size=1250,2400"], more, &[&address]].concat();
-        Command::new("chromium").args(arguments).output()
+        Command::new(&chromium).args(arguments).output().unwrap()
     };
-    let Ok(dom) = browse(&["--dump-dom"]) else {
-        return say("the_page_opens_in_a_browser: skipped, there is no `chromium`");
-    };
-    let dom = stdout(&dom);
+    let dom = stdout(&browse(&["--dump-dom"]));
     assert!(
         dom.contains("clip-path: inset(0px 50% 0px 0px)")
             || dom.contains("clip-path: inset(0 50% 0 0)")
@@ -166,7 +164,7 @@ fn the_page_opens_in_a_browser() {
     assert!(dom.matches("class=\"mark ").count() > 2 && dom.contains("fc6 does not"));
 
     let picture = folder.join("page.png");
-    browse(&[&format!("--screenshot={}", picture.display())]).unwrap();
+    browse(&[&format!("--screenshot={}", picture.display())]);
     let pixels = image::open(&picture).unwrap().into_rgb8();
     let count = |colour: [u8; 3]| pixels.pixels().filter(|pixel| pixel.0 == colour).count();
     // The style sheet's colours: bars, and the boxes of either side (pairs, missing, extra).

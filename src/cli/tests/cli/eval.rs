@@ -7,7 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::dataset::{annotate, voc};
-use crate::fixture::{Fixture, fails, frcnn, shared, stdout, succeed, text};
+use crate::fixture::{Fixture, fails, frcnn, stdout, succeed, text};
 
 fn json(output: &Output) -> Value {
     serde_json::from_str(&stdout(output)).unwrap()
@@ -141,7 +141,7 @@ fn an_image_that_is_missing_costs_the_score_but_not_the_rest() {
 /// The figures of the shared model's README, on the pixels that it was scored on: in two shards.
 #[test]
 fn blood_cells_score_what_the_reference_scored() {
-    let Some(shared) = shared("blood_cells_score_what_the_reference_scored") else { return };
+    let Some(shared) = frcnn_testkit::shared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let model = shared.join("models/bccd-squeezenet/model.onnx");

@@ -1,7 +1,6 @@
 //! A model to run the commands on, and what every test asks of their output.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -99,20 +98,4 @@ pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
 
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-/// The folder of reference data; if there is none, says so in the name of `test`.
-pub(crate) fn shared(test: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let folder = std::env::var_os("FRCNN_SHARED").map_or_else(beside, PathBuf::from);
-    if folder.join("models/bccd-squeezenet/model.onnx").is_file() {
-        return Some(folder);
-    }
-    say(&format!("{test}: skipped, no reference data at {} (set FRCNN_SHARED)", folder.display()));
-    None
-}
-
-/// Prints to stderr past the test runner, which captures what `eprintln` prints.
-pub(crate) fn say(line: &str) {
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

@@ -94,11 +94,7 @@ pub fn difference(reference: &Tensor, found: &Tensor) -> Result<Difference, Shap
         ulps.add(distance);
         let (wide_r, wide_f) = (f64::from(r), f64::from(f));
         let both = r.is_finite() && f.is_finite();
-        let abs = match (distance, both) {
-            (0, _) => 0.0,
-            (_, true) => (wide_r - wide_f).abs(),
-            (_, false) => f64::INFINITY,
-        };
+        let abs = frcnn_core::difference(r, f);
         if abs > max_abs {
             (worst, max_abs) = (Some(position), abs);
         }
