@@ -8,9 +8,9 @@ use std::sync::Arc;
 use frcnn::{BBox, Bundle, Detections};
 use frcnn_compiler::{Options, Precision};
 use frcnn_eval::{Dataset, Detection, Location, Region, voc};
+use frcnn_testkit::say;
 use frcnn_tests::matching::{Found, Tolerance, compare};
 use frcnn_tests::tensors::Proposals;
-use frcnn_testkit::say;
 use frcnn_tests::{Photo, bccd, compile_file, detector};
 use serde::Deserialize;
 

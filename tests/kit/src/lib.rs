@@ -9,11 +9,7 @@
 //! The skip is written to the terminal, past the test runner, which captures what `eprintln` prints; and once more in a
 //! list of all skips by the last test of `cargo test --workspace` ([`report`]). The environment variable `FRCNN_REQUIRE`
 //! makes failures of skips: words of the file `needs` with commas between them, or `all`.
-#![allow(
-    clippy::panic,
-    clippy::expect_used,
-    reason = "test support: a failure here is a test's failure"
-)]
+#![allow(clippy::panic, clippy::expect_used, reason = "test support: a failure here is a test's failure")]
 
 use std::env;
 use std::fs;
@@ -143,7 +139,9 @@ fn test() -> String {
 /// Where the test programs that one run of Cargo starts keep what they skip: they have one parent.
 fn record() -> Option<PathBuf> {
     #[cfg(unix)]
-    return Some(env::current_exe().ok()?.with_file_name(format!("skipped-{}", std::os::unix::process::parent_id())));
+    return Some(
+        env::current_exe().ok()?.with_file_name(format!("skipped-{}", std::os::unix::process::parent_id())),
+    );
     #[cfg(not(unix))]
     None
 }
