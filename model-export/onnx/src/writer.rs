@@ -11,10 +11,10 @@
 //!
 //! A weight's bytes are moved into the model and copied once, when the file is encoded.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use frcnn_files::Staged;
 use prost::Message;
 
 use crate::pb::tensor_proto::DataType;
@@ -211,32 +211,27 @@ pub enum WriteError {
 /// # Errors
 /// [`WriteError`] when the file cannot be written or the model takes 2 GiB or more.
 pub fn write(model: &ModelProto, path: &Path) -> Result<(), WriteError> {
+    let io = |error| WriteError::Io { path: path.to_owned(), error };
+    stage(model, path)?.commit().map_err(io)
+}
+
+/// The same up to the renaming, which is left to the caller: for files that belong together.
+///
+/// # Errors
+/// See [`write`].
+pub fn stage(model: &ModelProto, path: &Path) -> Result<Staged, WriteError> {
     let bytes = model.encoded_len();
     if bytes > MAX_BYTES {
         return Err(WriteError::TooLarge { path: path.to_owned(), bytes });
     }
-    write_beside(path, &model.encode_to_vec())
+    Staged::new(path, [model.encode_to_vec().as_slice()])
         .map_err(|error| WriteError::Io { path: path.to_owned(), error })
-}
-
-fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let Some(name) = path.file_name() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this path names no file"));
-    };
-    let mut partial = name.to_owned();
-    partial.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(partial);
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        // The first error is the one to report; a file that was never created cannot be removed.
-        let _ = fs::remove_file(&partial);
-    }
-    written
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn small() -> ModelProto {
         let mut onnx = OnnxWriter::new("small");

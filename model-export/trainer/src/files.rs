@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use frcnn_bundle::write_atomically;
+use frcnn_files::write_atomically;
 
 use crate::error::Error;
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use frcnn_files::Staged;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::storage::Values;
@@ -102,8 +103,14 @@ impl Bundle {
     /// Writes the file. It appears whole or not at all: it is written beside its place and renamed.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        crate::atomic::write_pieces(path, self.pieces())
-            .map_err(|source| Error::Io { path: path.to_path_buf(), source })
+        let io = |source| Error::Io { path: path.to_path_buf(), source };
+        self.stage(path)?.commit().map_err(io)
+    }
+
+    /// The same up to the renaming, which is left to the caller: for files that belong together.
+    pub fn stage(&self, path: impl AsRef<Path>) -> Result<Staged, Error> {
+        let path = path.as_ref();
+        Staged::new(path, self.pieces()).map_err(|source| Error::Io { path: path.to_path_buf(), source })
     }
 
     /// The file, cut at the ends of its sections.

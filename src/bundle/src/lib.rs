@@ -42,7 +42,6 @@
 #[cfg(target_endian = "big")]
 compile_error!("a bundle's weights are little-endian and are used in place");
 
-mod atomic;
 mod classes;
 mod cost;
 mod error;
@@ -53,7 +52,6 @@ mod manifest;
 mod storage;
 mod validate;
 
-pub use atomic::write_atomically;
 pub use classes::{BACKGROUND, VOC_CLASSES};
 pub use cost::{LayerCost, NetworkCost, nominal_size};
 pub use error::Error;

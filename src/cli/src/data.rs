@@ -51,6 +51,10 @@ impl DataArgs {
             images: self.images.clone(),
         };
         let mut dataset = Dataset::open(&location)?;
+        dataset
+            .warnings
+            .iter()
+            .for_each(|warning| console::warning(format_args!("{}: {warning}", root.display())));
         if let Some([_background, objects @ ..]) = classes {
             for class in dataset.meet_classes(objects) {
                 console::warning(format_args!(

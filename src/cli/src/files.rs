@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use frcnn::{Detector, Options};
-use frcnn_bundle::{Bundle, write_atomically};
+use frcnn_bundle::Bundle;
+use frcnn_files::write_atomically;
 
 use crate::error::Error;
 

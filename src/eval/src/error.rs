@@ -4,9 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use frcnn_core::Printable;
+
 /// Why a file was not read or written; the text names the file.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {problem}", path = path.display())]
+#[error("{path}: {problem}", path = Printable(path.display()), problem = Printable(problem))]
 pub struct Error {
     /// The file or folder.
     pub path: PathBuf,
@@ -70,20 +72,4 @@ impl Error {
     pub(crate) fn duplicate(path: &Path, what: &'static str, id: impl fmt::Display) -> Error {
         Error::new(path, Problem::Duplicate { what, id: id.to_string() })
     }
-
-    /// Python writes NaN and Infinity into JSON, which are not JSON: the parser's own words would not say so.
-    pub(crate) fn json(path: &Path, bytes: &[u8], error: &serde_json::Error) -> Error {
-        let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
-        let hint = if has(b"NaN") || has(b"Infinity") {
-            " (it has NaN or Infinity, which JSON does not know: every number must be finite)"
-        } else {
-            ""
-        };
-        Error::syntax(path, format_args!("{error}{hint}"))
-    }
-}
-
-/// Reads a whole file as text.
-pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|error| Error::new(path, error))
 }

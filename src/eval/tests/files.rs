@@ -105,10 +105,10 @@ fn coco_is_ordered_by_ids() {
     let dataset = open(folder.path(), "val").unwrap();
     assert_eq!(
         (dataset.classes.as_slice(), dataset.category_ids.as_slice()),
-        (&["car".into(), "dog".into()][..], &[3, 18][..])
+        (&["car".into(), "dog".into()][..], &[3.into(), 18.into()][..])
     );
-    let images: Vec<_> = dataset.images.iter().map(|image| (image.id, image.stem.as_str())).collect();
-    assert_eq!(images, [(Some(4), "a"), (Some(9), "b")]);
+    let images: Vec<_> = dataset.images.iter().map(|image| (image.id.clone(), image.stem.as_str())).collect();
+    assert_eq!(images, [(Some(4.into()), "a"), (Some(9.into()), "b")]);
     assert_eq!(dataset.images[0].path, folder.path().join("val/sub/a.jpg"));
     let [dog, car] = dataset.truths[..] else { panic!("{:?}", dataset.truths) };
     assert_eq!((dog.image, dog.class, dog.area, dog.ignore), (0, 1, 150.5, false));
@@ -119,28 +119,69 @@ fn coco_is_ordered_by_ids() {
 }
 
 #[test]
-fn mistakes_in_coco_name_the_id() {
+fn mistakes_in_coco_name_record_and_field() {
     let twice = |part: &str| format!("{part}, {part}");
+    let with = |from: &str, to: &str| coco_text(IMAGES, &ANNOTATIONS.replace(from, to), CATEGORIES);
+    let named = |name: &str| coco_text(&IMAGES.replace("sub/a.jpg", name), ANNOTATIONS, CATEGORIES);
     for (text, words) in [
-        (coco_text(&twice(IMAGES), "", CATEGORIES), "image id 4 occurs twice"),
-        (coco_text(IMAGES, &twice(ANNOTATIONS), CATEGORIES), "annotation id 1 occurs twice"),
-        (coco_text(IMAGES, ANNOTATIONS, &twice(CATEGORIES)), "category id 3 occurs twice"),
-        (coco_text(IMAGES, ANNOTATIONS, &CATEGORIES.replace("car", "dog")), "category `dog` occurs twice"),
-        (coco_text(&IMAGES.replace("b.jpg", "a.png"), "", ""), "image `a` occurs twice"),
         (
-            coco_text(IMAGES, &ANNOTATIONS.replace("\"image_id\": 9", "\"image_id\": 7"), CATEGORIES),
-            "image id 7 is not in",
+            coco_text(&(IMAGES.to_string() + r#", {"id": 4, "file_name": "c.jpg"}"#), "", ""),
+            "image id 4 occurs twice",
         ),
-        (coco_text(IMAGES, ANNOTATIONS, &CATEGORIES.replace("18", "17")), "category id 18 is not in"),
+        (coco_text(IMAGES, &twice(ANNOTATIONS), CATEGORIES), "annotation id 1 occurs twice"),
+        (
+            coco_text(IMAGES, "", r#"{"id": 3, "name": "a"}, {"id": 3.0, "name": "b"}"#),
+            "category id 3 occurs twice",
+        ),
         (coco_text("", "", ""), "has no images"),
-        (coco_text(IMAGES, &ANNOTATIONS.replace("9.5", "NaN"), CATEGORIES), "every number must be finite"),
-        ("{\"images\": []}".to_string(), "annotations"),
+        (with("9.5", "NaN"), "annotation id 0: bbox: [2] is NaN, not a finite number"),
+        (with("9.5", "-Infinity"), "annotation id 0: bbox: [2] is -inf, not a finite number"),
+        (with("9.5", "1e999"), "annotations[1]: bbox: number out of range"),
+        (with(", 9.5, 10]", "]"), "annotation id 0: bbox: has 2 numbers, not x, y, width, height"),
+        (with("[0, 0, 9.5, 10]", "{}"), "annotation id 0: bbox: is an object, not [x, y, width, height]"),
+        (with("\"bbox\": [0, 0, 9.5, 10], ", ""), "annotation id 0: bbox: is missing"),
+        (with("150.5", "\"150.5\""), "annotation id 1: area: is the text \"150.5\", not a number"),
+        (with("\"iscrowd\": 1", "\"iscrowd\": \"0\""), "annotation id 0: iscrowd: is the text \"0\""),
+        (with("\"image_id\": 4, ", ""), "annotations[0]: id 1: image_id: is missing"),
+        (
+            with("\"image_id\": 4", "\"image_id\": [4]"),
+            "annotations[0]: id 1: image_id: is a list of 1, which is no id",
+        ),
+        (with("\"id\": 0, ", ""), "annotations[1]: id: is missing"),
+        (coco_text(r#"{"file_name": "a.jpg"}"#, "", ""), "images[0]: id: is missing"),
+        (coco_text(IMAGES, "", r#"{"id": null, "name": "a"}"#), "categories[0]: id: is null, which is no id"),
+        (
+            coco_text(IMAGES, "", r#"{"id": 7, "name": []}"#),
+            "categories[0]: id 7: name: is a list of 0, not a text",
+        ),
+        (coco_text(IMAGES, "7", ""), "annotations[0]: invalid type: integer `7`"),
+        (named("/etc/passwd"), "images[1]: id 4: file_name: `/etc/passwd` is not inside the images' folder"),
+        (named("../../x.jpg"), "images[1]: id 4: file_name: `../../x.jpg` is not inside"),
+        (named("a/../../x.jpg"), "is not inside"),
+        (named(r"..\\x.jpg"), "is not inside"),
+        (named(r"a\u0000.jpg"), "has a NUL character"),
+        (named(&"long".repeat(100)), "has more than 240 bytes"),
+        ("{\"images\": []}".to_string(), "has no annotations"),
+        ("[]".to_string(), "an object with images, annotations and categories"),
         ("".to_string(), "EOF"),
+        ("[".repeat(1_000_000), "instances_val.json: "),
+        (format!("{{\"images\": {}", "[".repeat(1_000_000)), "instances_val.json: images[0]: "),
+        (
+            format!("{{\"images\": [{{\"id\": {}", "[".repeat(1_000_000)),
+            "images[0]: id: recursion limit exceeded",
+        ),
     ] {
         let folder = coco_folder(&text);
         let error = open(folder.path(), "val").unwrap_err();
-        assert!(error.contains(words), "{words}: {error}");
+        assert!(error.contains(words) && error.contains(folder.path().to_str().unwrap()), "{words}: {error}");
     }
+    let folder = coco_folder(&coco_text(IMAGES, ANNOTATIONS, CATEGORIES));
+    write(folder.path(), &[("annotations/person_keypoints_val.json", "{}"), ("annotations/notes.txt", "")]);
+    let error = open(folder.path(), "vla").unwrap_err();
+    assert!(
+        error.contains("instances_vla.json: ") && error.contains("the splits are person_keypoints_val, val"),
+        "{error}"
+    );
 }
 
 fn found(image: usize, class: usize, score: f64, region: [f64; 4]) -> Detection {
@@ -235,11 +276,24 @@ fn mistakes_in_detections_name_file_and_line() {
         ("text/b.txt", "cat 0.5 1 2 x 4", "line 1: not a name"),
         ("text/c.txt", "cat 0.5 1 2 3 4", "image `c` is not in the data set; images are 000004, b"),
         ("comp/comp4_det_test_cat.txt", "c 0.5 1 2 3 4", "line 1: image `c` is not in"),
-        ("r.json", &record("\"c\"", 1, "0.5"), "image id `c` is not in the data set; detection 0"),
-        ("r.json", &record("7", 1, "0.5"), "image id 7 is not in"),
-        ("r.json", &record("\"b\"", 4, "0.5"), "category id 4 is not in"),
-        ("r.json", &record("\"b\"", 1, "NaN"), "every number must be finite"),
-        ("r.json", &record("\"b\"", 1, "1e999"), "r.json: "),
+        (
+            "r.json",
+            &record("\"c\"", 1, "0.5"),
+            "detections[0]: image_id: `c` is not in the data set (its images have no ids",
+        ),
+        ("r.json", &record("7", 1, "0.5"), "detections[0]: image_id: 7 is not in"),
+        (
+            "r.json",
+            &record("\"b\"", 4, "0.5"),
+            "detections[0]: category_id: 4 is not in the data set; categories are",
+        ),
+        ("r.json", &record("\"b\"", 1, "NaN"), "detections[0]: score: is NaN, not a finite number"),
+        ("r.json", &record("\"b\"", 1, "1e999"), "detections[0]: score: number out of range"),
+        ("r.json", &record("\"b\"", 1, "\"0.5\""), "score: is the text \"0.5\", not a number"),
+        ("r.json", &record("\"b\"", 1, "null"), "score: is null, not a number"),
+        ("r.json", &record("\"b\"", 1, "0.5").replace("4]", "4, 5]"), "bbox: has 5 numbers"),
+        ("r.json", &record("\"b\"", 1, "0.5").replace("4]", "\"4\"]"), "bbox: [3] is the text \"4\""),
+        ("r.json", &record("\"b\"", 1, "0.5").replace("\"bbox\"", "\"box\""), "bbox: is missing"),
         ("r.json", "{}", "r.json: "),
         ("empty/readme.md", "", "has no .txt files"),
     ] {
@@ -258,11 +312,13 @@ fn mistakes_in_detections_name_file_and_line() {
 fn a_class_without_objects_is_an_error_only_where_classes_are_listed() {
     let (voc_set, coco_set) = (voc_folder(), coco_folder(&coco_text(IMAGES, ANNOTATIONS, CATEGORIES)));
     let results = tempfile::tempdir().unwrap();
-    let record = r#"[{"image_id": "b", "category_id": "zebra", "bbox": [1, 2, 3, 4], "score": 0.5}]"#;
+    let record = |image: &str| {
+        format!(r#"[{{"image_id": {image}, "category_id": "zebra", "bbox": [1, 2, 3, 4], "score": 0.5}}]"#)
+    };
     let files = [
         ("text/b.txt", "zebra 0.5 1 2 3 4"),
         ("comp/comp4_det_test_zebra.txt", "b 0.5 1 2 3 4"),
-        ("r.json", record),
+        ("r.json", &record("\"b\"")),
     ];
     write(results.path(), &files);
     for name in ["text", "comp", "r.json"] {
@@ -273,6 +329,7 @@ fn a_class_without_objects_is_an_error_only_where_classes_are_listed() {
         let list = read(&mut dataset).unwrap();
         assert_eq!((list[0].class, dataset.classes[3].as_str()), (3, "zebra"), "{name}");
         assert_eq!(voc(&dataset, &list, 0.5).classes[3].ap10, None);
+        write(results.path(), &[("r.json", &record("9"))]);
         let error = read(&mut open(coco_set.path(), "val").unwrap()).unwrap_err().to_string();
         assert!(error.contains("`zebra` is not in the data set"), "{error}");
     }

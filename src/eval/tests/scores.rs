@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use frcnn_eval::{Dataset, Detection, Image, Region, Truth, coco, voc};
+use frcnn_eval::{Dataset, Detection, Id, Image, Region, Truth, coco, voc};
 use serde::Deserialize;
 
 /// The task's. Both sides compute in f64, so 1e-12 would do; a rule that differs moves a score by 1e-3 and more.
@@ -65,12 +65,18 @@ impl Case {
             score: d.score,
             region: region(d.bbox),
         };
-        let image = |id: &i64| Image { stem: id.to_string(), id: Some(*id), path: PathBuf::new() };
+        let image = |id: &i64| Image {
+            stem: id.to_string(),
+            id: Some((*id).into()),
+            path: PathBuf::new(),
+            size: None,
+        };
         let dataset = Dataset {
             images: ids.iter().map(image).collect(),
             classes: (1..=self.classes).map(|c| format!("class{c}")).collect(),
-            category_ids: (1..=self.classes as i64).collect(),
+            category_ids: (1..=self.classes as i64).map(Id::from).collect(),
             truths: self.truths.iter().map(truth).collect(),
+            ..Dataset::default()
         };
         (dataset, self.detections.iter().map(detection).collect())
     }

@@ -16,7 +16,12 @@ fn like_coco() -> (Dataset, Vec<Detection>) {
     let mut dataset = Dataset { classes: (0..80).map(|c| c.to_string()).collect(), ..Dataset::default() };
     let mut detections = Vec::new();
     for image in 0..5000 {
-        dataset.images.push(Image { stem: image.to_string(), id: Some(image as i64), path: PathBuf::new() });
+        dataset.images.push(Image {
+            stem: image.to_string(),
+            id: Some((image as i64).into()),
+            path: PathBuf::new(),
+            size: None,
+        });
         let classes: Vec<usize> = (0..3).map(|_| (unit() * 80.0) as usize).collect();
         let mut region = || {
             let (width, height) = (8.0 + unit() * 200.0, 8.0 + unit() * 200.0);

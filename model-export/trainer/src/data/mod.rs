@@ -11,6 +11,7 @@
 //! | a missing or unreadable picture or annotation, a list that is missing or empty, no object at all | an error that lists them all |
 //! | a box without area, or wholly outside the picture | left out, with a warning |
 //! | a box that reaches over the picture's edge | clipped, with a warning |
+//! | a box with xmin > xmax or ymin > ymax | its corners are exchanged, with a warning |
 //! | a class that `--classes` does not name | left out, with a warning |
 //! | a size in the annotation that is not the picture's | the picture's is used, with a warning |
 
@@ -123,7 +124,12 @@ impl Dataset {
 
     /// The same, to be scored against.
     pub(crate) fn truth(&self) -> frcnn_eval::Dataset {
-        let image = |photo: &Photo| Image { stem: photo.stem.clone(), id: None, path: photo.path.clone() };
+        let image = |photo: &Photo| Image {
+            stem: photo.stem.clone(),
+            id: None,
+            path: photo.path.clone(),
+            size: Some((photo.width, photo.height)),
+        };
         let objects = self.photos.iter().enumerate().flat_map(|(image, photo)| {
             photo.objects.iter().map(move |object| {
                 let region = region(&object.bbox);
@@ -136,6 +142,7 @@ impl Dataset {
             classes: self.classes.iter().skip(1).cloned().collect(),
             category_ids: Vec::new(),
             truths: objects.collect(),
+            ..frcnn_eval::Dataset::default()
         }
     }
 }
@@ -159,6 +166,9 @@ fn with_objects(photo: Photo, found: &Annotation, names: &[String], problems: &m
     let (width, height) = (photo.width, photo.height);
     if found.size.is_some_and(|size| size != (width, height)) {
         problems.add(&photo.path, "annotated with another size", format!("is {width} x {height}"));
+    }
+    for warning in found.warnings.iter() {
+        problems.add(&photo.path, warning.kind, warning.first.clone());
     }
     let mut objects = Vec::new();
     for object in &found.objects {
@@ -235,18 +245,19 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let objects = [
             object("cat", [5, 5, 5, 9]),
-            object("cat", [9, 5, 5, 9]),
+            object("cat", [9, 5, 5, 10]),
             object("cat", [30, 1, 40, 9]),
             object("cat", [10, 1, 40, 9]),
             object("cow", [1, 1, 9, 9]),
         ];
         write_voc(folder.path(), &[("a", &objects.concat())]);
         let data = Dataset::open(folder.path(), "trainval", Some(&["cat".to_string()])).unwrap();
-        assert_eq!(data.photos[0].objects.len(), 1);
-        assert_eq!(data.photos[0].objects[0].bbox, BBox::new(9.0, 0.0, 19.0, 8.0));
+        let boxes: Vec<BBox> = data.photos[0].objects.iter().map(|object| object.bbox).collect();
+        assert_eq!(boxes, [BBox::new(4.0, 4.0, 8.0, 9.0), BBox::new(9.0, 0.0, 19.0, 8.0)]);
         let report = data.problems.to_string();
         for line in [
-            "2 boxes without area left out",
+            "1 boxes without area left out",
+            "1 objects have xmin > xmax or ymin > ymax",
             "1 boxes outside the picture",
             "1 boxes clipped",
             "1 objects of an unknown class",

@@ -62,6 +62,9 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         files::check_output(path, &[&args.proposals])?;
     }
     let dataset = Dataset::open(&Location::new(&args.data, &args.split))?;
+    for warning in dataset.warnings.iter() {
+        console::warning(format_args!("{}: {warning}", args.data.display()));
+    }
     let proposals = Proposals::open(&args.proposals, dataset.images.len())?;
     let mut objects = vec![Vec::new(); dataset.images.len()];
     for truth in &dataset.truths {

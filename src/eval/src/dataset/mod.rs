@@ -1,14 +1,18 @@
 //! Images with annotated objects, from a VOC or a COCO folder.
 
 mod coco;
+mod coco_names;
 mod voc;
+mod voc_list;
 
 pub use voc::{Annotation, VocObject, VocSplit};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Region};
+use frcnn_files::check_name;
+
+use crate::{Error, Id, Region, Warnings, limits};
 
 /// How a data set lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,20 +51,25 @@ pub struct Dataset {
     /// Names of the object classes, without the background.
     pub classes: Vec<String>,
     /// COCO's category ids in the order of the classes; empty for VOC.
-    pub category_ids: Vec<i64>,
+    pub category_ids: Vec<Id>,
     /// All objects.
     pub truths: Vec<Truth>,
+    /// What may be wrong with it.
+    pub warnings: Warnings,
 }
 
 /// One image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
-    /// The file's name without its extension: the key of its proposals, and its name in VOC and text files.
+    /// The file's name without its extension: the key of its proposals, and its name in VOC and text files. A plain name
+    /// and no path; images of COCO that would share it have longer ones.
     pub stem: String,
     /// COCO's id.
-    pub id: Option<i64>,
+    pub id: Option<Id>,
     /// The file, which need not exist for scoring.
     pub path: PathBuf,
+    /// Width and height in pixels as the annotation has them, if it does.
+    pub size: Option<(u32, u32)>,
 }
 
 /// An annotated object.
@@ -84,8 +93,8 @@ impl Dataset {
     /// Reads the annotations of a split.
     ///
     /// # Errors
-    /// A file is missing, has a mistake, or refers to what is not there; an image, category or annotation occurs twice;
-    /// two images have one stem.
+    /// A file is missing or has a mistake; an image, category or annotation occurs twice; a name leads out of the data
+    /// set's folder.
     pub fn open(location: &Location) -> Result<Dataset, Error> {
         let format = match location.format {
             Some(format) => format,
@@ -112,8 +121,9 @@ impl Dataset {
         for name in names {
             if !self.classes.contains(name) {
                 self.classes.push(name.clone());
-                if let Some(largest) = self.category_ids.iter().max() {
-                    self.category_ids.push(largest + 1);
+                if !self.category_ids.is_empty() {
+                    let largest = self.category_ids.iter().filter_map(Id::next).max();
+                    self.category_ids.push(largest.unwrap_or(Id::from(1)));
                 }
             }
         }
@@ -124,7 +134,7 @@ impl Dataset {
     /// is added; COCO's list is complete.
     pub(crate) fn meet_class(&mut self, name: &str) -> Option<usize> {
         let known = self.class(name);
-        if known.is_none() && self.category_ids.is_empty() {
+        if known.is_none() && self.category_ids.is_empty() && self.classes.len() < limits::CLASSES {
             self.classes.push(name.to_string());
             return Some(self.classes.len() - 1);
         }
@@ -156,11 +166,37 @@ fn found_out(root: &Path) -> Result<Format, Error> {
     Err(Error::syntax(root, "neither VOC (folders Annotations and ImageSets) nor COCO (folder annotations)"))
 }
 
-/// Two images of one stem would share their proposals and detections.
+/// Two images of one stem would share their proposals and detections, and a stem that is a path would lead out of the
+/// folders that are named by the user.
 fn check_stems(path: &Path, images: &[Image]) -> Result<(), Error> {
-    let mut seen = std::collections::HashSet::new();
-    match images.iter().find(|image| !seen.insert(image.stem.as_str())) {
-        Some(image) => Err(Error::duplicate(path, "image", format_args!("`{}`", image.stem))),
-        None => Ok(()),
+    let mut seen = std::collections::HashSet::with_capacity(images.len());
+    for image in images {
+        check_name(&image.stem).map_err(|problem| {
+            let start: String = image.stem.chars().take(80).collect();
+            Error::syntax(
+                path,
+                format_args!("image `{start}` {problem}: an image is known by a name, not a path"),
+            )
+        })?;
+        if !seen.insert(image.stem.as_str()) {
+            return Err(Error::duplicate(path, "image", format_args!("`{}`", image.stem)));
+        }
     }
+    Ok(())
+}
+
+/// Adds the splits that there are to an error about a file that is not there: `split` tells which a file of `folder` is
+/// for, if any.
+fn with_splits(error: Error, folder: &Path, split: &dyn Fn(&Path) -> Option<String>) -> Error {
+    let absent =
+        matches!(&error.problem, crate::Problem::Io(io) if io.kind() == std::io::ErrorKind::NotFound);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut splits: Vec<String> = entries.filter_map(|entry| split(&entry.path())).collect();
+    if !absent || splits.is_empty() {
+        return error;
+    }
+    splits.sort();
+    let more = if splits.len() > 12 { ", ..." } else { "" };
+    splits.truncate(12);
+    Error::syntax(&error.path, format_args!("{}; the splits are {}{more}", error.problem, splits.join(", ")))
 }

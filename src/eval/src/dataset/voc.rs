@@ -1,13 +1,12 @@
 //! The folder of PASCAL VOC.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use roxmltree::{Document, Node};
+use frcnn_files::check_name;
+use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{Dataset, Image, Location, Truth, check_stems};
-use crate::error::read_text;
-use crate::{Error, Region};
+use super::{Dataset, Image, Location, Truth, Warnings, check_stems, voc_list};
+use crate::{Error, Region, limits, text};
 
 /// A split of a VOC folder: its images, each of whose annotations can be read by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +25,8 @@ pub struct Annotation {
     pub size: Option<(u32, u32)>,
     /// In the file's order.
     pub objects: Vec<VocObject>,
+    /// What may be wrong with them.
+    pub warnings: Warnings,
 }
 
 /// An object of an annotation.
@@ -40,19 +41,30 @@ pub struct VocObject {
 }
 
 impl VocSplit {
-    /// Reads the list of the split's images, none of which need exist.
+    /// Reads the list of the split's images, none of which need exist. A name may have spaces.
     ///
     /// # Errors
-    /// There is no such list, or it names an image twice.
+    /// There is no such list, it names an image twice, or by a path.
     pub fn open(location: &Location) -> Result<VocSplit, Error> {
         let root = &location.root;
         let list = root.join("ImageSets/Main").join(format!("{}.txt", location.split));
         let folder = root.join(location.images.as_deref().unwrap_or(Path::new("JPEGImages")));
-        // The lists of one class have a second column.
-        let stems = read_text(&list).map_err(|error| with_splits(error, root))?;
-        let stems = stems.lines().filter_map(|line| line.split_whitespace().next());
-        let images: Vec<Image> = stems
-            .map(|stem| Image { stem: stem.to_string(), id: None, path: image_path(&folder, stem) })
+        let folder_of_xml = root.join("Annotations");
+        let annotated =
+            |name: &str| check_name(name).is_ok() && folder_of_xml.join(format!("{name}.xml")).is_file();
+        let contents = text::read(&list, limits::TEXT).map_err(|error| with_splits(error, root))?;
+        let names = voc_list::names(&contents, &annotated);
+        if names.len() > limits::IMAGES {
+            return Err(Error::syntax(&list, format_args!("names more than {} images", limits::IMAGES)));
+        }
+        let images: Vec<Image> = names
+            .into_iter()
+            .map(|(_, stem)| Image {
+                stem: stem.to_string(),
+                id: None,
+                path: image_path(&folder, stem),
+                size: None,
+            })
             .collect();
         check_stems(&list, &images)?;
         Ok(VocSplit { root: root.clone(), list, images })
@@ -69,29 +81,51 @@ impl VocSplit {
     /// The file is missing or has a mistake.
     pub fn annotation(&self, image: &Image) -> Result<Annotation, Error> {
         let path = self.annotation_path(image);
-        let text = read_text(&path)?;
-        let document = Document::parse(&text).map_err(|error| Error::syntax(&path, error))?;
+        let contents = text::read_xml(&path)?;
+        let options = ParsingOptions { nodes_limit: limits::XML_NODES, ..ParsingOptions::default() };
+        let document =
+            Document::parse_with_options(&contents, options).map_err(|error| Error::syntax(&path, error))?;
         let root = document.root_element();
+        let side = |size, name| number(size, name).filter(|side| (1.0..1e9).contains(side));
         let size = root.children().find(|child| child.has_tag_name("size"));
-        let size = size.and_then(|size| Some((number(size, "width")?, number(size, "height")?)));
-        let objects = root.children().filter(|node| node.has_tag_name("object")).map(object);
-        let objects = objects.collect::<Result<_, _>>().map_err(|problem| Error::syntax(&path, problem))?;
-        Ok(Annotation { size, objects })
+        let size = size.and_then(|size| Some((side(size, "width")? as u32, side(size, "height")? as u32)));
+        let mut warnings = Warnings::default();
+        let nodes = root.children().filter(|node| node.has_tag_name("object"));
+        let objects = nodes.map(|node| object(node, &path, &mut warnings)).collect::<Result<_, _>>();
+        let objects = objects.map_err(|problem| Error::syntax(&path, problem))?;
+        Ok(Annotation { size, objects, warnings })
     }
 }
 
 /// Looked for in this order.
-const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "JPG", "JPEG", "PNG"];
+const EXTENSIONS: [&str; 11] =
+    ["jpg", "jpeg", "png", "JPG", "JPEG", "PNG", "bmp", "webp", "gif", "tif", "tiff"];
 
 pub(super) fn read(location: &Location) -> Result<Dataset, Error> {
-    let split = VocSplit::open(location)?;
+    let mut split = VocSplit::open(location)?;
     let mut objects = Vec::new();
-    for (position, image) in split.images.iter().enumerate() {
-        objects.extend(split.annotation(image)?.objects.into_iter().map(|object| (position, object)));
+    let mut warnings = Warnings::default();
+    for position in 0..split.images.len() {
+        let Some(image) = split.images.get(position) else { break };
+        let annotation = split.annotation(image)?;
+        warnings.extend(annotation.warnings);
+        objects.extend(annotation.objects.into_iter().map(|object| (position, object)));
+        if let Some(image) = split.images.get_mut(position) {
+            image.size = annotation.size;
+        }
+    }
+    if objects.len() > limits::OBJECTS {
+        return Err(Error::syntax(&split.list, format_args!("more than {} objects", limits::OBJECTS)));
     }
     let mut classes: Vec<String> = objects.iter().map(|(_, object)| object.class.clone()).collect();
     classes.sort();
     classes.dedup();
+    if classes.len() > limits::CLASSES {
+        return Err(Error::syntax(
+            &split.list,
+            format_args!("objects of more than {} classes", limits::CLASSES),
+        ));
+    }
     let truth = |(image, object): &(usize, VocObject)| Truth {
         image: *image,
         class: classes.binary_search(&object.class).unwrap_or_default(),
@@ -101,35 +135,57 @@ pub(super) fn read(location: &Location) -> Result<Dataset, Error> {
         crowd: false,
     };
     let truths = objects.iter().map(truth).collect();
-    Ok(Dataset { images: split.images, classes, category_ids: Vec::new(), truths })
+    Ok(Dataset { images: split.images, classes, category_ids: Vec::new(), truths, warnings })
 }
 
-fn object(node: Node<'_, '_>) -> Result<VocObject, String> {
+fn object(node: Node<'_, '_>, path: &Path, warnings: &mut Warnings) -> Result<VocObject, String> {
     let class = text(node, "name").filter(|name| !name.is_empty()).ok_or("an object has no name")?;
     let bndbox = node
         .children()
         .find(|child| child.has_tag_name("bndbox"))
         .ok_or_else(|| format!("an object `{class}` has no bndbox"))?;
     let corner = |name: &str| {
-        let value = number::<f64>(bndbox, name).filter(|v| v.is_finite());
         // VOC counts pixels from 1.
+        let value = number(bndbox, name);
         value.map(|v| v - 1.0).ok_or_else(|| format!("an object `{class}` has no number {name}"))
     };
-    let corners = [corner("xmin")?, corner("ymin")?, corner("xmax")?, corner("ymax")?];
-    Ok(VocObject {
-        class: class.to_string(),
-        region: Region::from_inclusive(corners),
-        difficult: text(node, "difficult").is_some_and(|text| text == "1"),
-    })
+    let place = || format!("{}, an object `{class}`", path.display());
+    let [x1, y1, x2, y2] = [corner("xmin")?, corner("ymin")?, corner("xmax")?, corner("ymax")?];
+    if x1 > x2 || y1 > y2 {
+        warnings.add("objects have xmin > xmax or ymin > ymax: their corners are exchanged", place);
+    }
+    let region = Region::from_inclusive([x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2)]);
+    let difficult = text(node, "difficult").unwrap_or_default();
+    let difficult = flag(&difficult).unwrap_or_else(|| {
+        warnings.add("objects have a `difficult` that is neither yes nor no: they count", || {
+            format!("{}, `{difficult}`", place())
+        });
+        false
+    });
+    Ok(VocObject { class, region, difficult })
+}
+
+/// Yes or no, as people and programs write them.
+fn flag(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "" | "false" | "no" | "n" | "f" | "unspecified" | "none" => Some(false),
+        "true" | "yes" | "y" | "t" => Some(true),
+        number => number.parse::<f64>().ok().filter(|value| value.is_finite()).map(|value| value != 0.0),
+    }
 }
 
 /// Only of direct children: a person's `part` has a name and a box of its own.
-fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
-    node.children().find(|child| child.has_tag_name(name))?.text().map(str::trim)
+fn text(node: Node<'_, '_>, name: &str) -> Option<String> {
+    let node = node.children().find(|child| child.has_tag_name(name))?;
+    // A comment or a CDATA section divides it.
+    let pieces: String =
+        node.children().filter_map(|piece| piece.text().filter(|_| piece.is_text())).collect();
+    Some(pieces.trim().to_string())
 }
 
-fn number<T: FromStr>(node: Node<'_, '_>, name: &str) -> Option<T> {
-    text(node, name)?.parse().ok()
+/// A finite number.
+fn number(node: Node<'_, '_>, name: &str) -> Option<f64> {
+    text(node, name)?.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
 fn image_path(folder: &Path, stem: &str) -> PathBuf {
@@ -139,11 +195,9 @@ fn image_path(folder: &Path, stem: &str) -> PathBuf {
 
 /// A split that is not there was most likely mistyped.
 fn with_splits(error: Error, root: &Path) -> Error {
-    let entries = std::fs::read_dir(root.join("ImageSets/Main")).into_iter().flatten().flatten();
-    let mut splits: Vec<String> =
-        entries.filter_map(|entry| Some(entry.path().file_stem()?.to_string_lossy().into_owned())).collect();
-    splits.sort();
-    splits.truncate(12);
-    let problem = format!("{}; the splits are {}", error.problem, splits.join(", "));
-    if splits.is_empty() { error } else { Error::syntax(&error.path, problem) }
+    let split = |path: &Path| {
+        let list = path.extension().is_some_and(|extension| extension == "txt");
+        list.then(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+    };
+    super::with_splits(error, &root.join("ImageSets/Main"), &split)
 }

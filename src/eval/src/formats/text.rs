@@ -1,24 +1,33 @@
 //! A text file per image.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Corners, lines, some_of, stem, text_files};
+use super::{Corners, file_name, lines, some_of, stem, text_files};
 use crate::{Dataset, Detection, Error, Problem, Region};
 
 pub(super) fn read(folder: &Path, corners: Corners, dataset: &mut Dataset) -> Result<Vec<Detection>, Error> {
     let stems = dataset.stems();
+    let mut classes: HashMap<String, usize> = HashMap::new();
     let mut detections = Vec::new();
     for path in text_files(folder)? {
         let unknown =
             |what, id: &str, hint| Error::new(&path, Problem::Unknown { what, id: format!("`{id}`"), hint });
         let name = stem(&path);
         let image = stems.get(name.as_str()).copied().ok_or_else(|| {
-            unknown("image", &name, some_of("images", dataset.images.iter().map(|image| image.stem.as_str())))
+            unknown("image", &name, some_of("images", dataset.images.iter().map(|image| &image.stem)))
         })?;
-        lines(&path, |class, score, numbers| {
-            let class = dataset.meet_class(class).ok_or_else(|| {
-                unknown("class", class, some_of("classes", dataset.classes.iter().map(String::as_str)))
-            })?;
+        lines(&path, |name, score, numbers| {
+            let class = match classes.get(name) {
+                Some(&class) => class,
+                None => {
+                    let class = dataset
+                        .meet_class(name)
+                        .ok_or_else(|| unknown("class", name, some_of("classes", dataset.classes.iter())))?;
+                    classes.insert(name.to_string(), class);
+                    class
+                }
+            };
             let region = match (corners, numbers) {
                 (Corners::Inclusive, corners) => Region::from_inclusive(corners),
                 (Corners::Size, [x, y, width, height]) => Region { x, y, width, height },
@@ -35,7 +44,7 @@ pub(super) fn files(
     corners: Corners,
     dataset: &Dataset,
     detections: &[Detection],
-) -> Vec<(PathBuf, String)> {
+) -> Result<Vec<(PathBuf, String)>, Error> {
     let mut texts = vec![String::new(); dataset.images.len()];
     for found in detections {
         let class = dataset.classes.get(found.class);
@@ -48,6 +57,8 @@ pub(super) fn files(
             *text += &format!("{class} {} {a} {b} {c} {d}\n", found.score);
         }
     }
-    let file = |stem: &str| folder.join(format!("{stem}.txt"));
-    dataset.images.iter().map(|image| file(&image.stem)).zip(texts).collect()
+    let file = |(image, text): (&crate::Image, String)| {
+        Ok((folder.join(format!("{}.txt", file_name(folder, "image", &image.stem)?)), text))
+    };
+    dataset.images.iter().zip(texts).map(file).collect()
 }

@@ -1,0 +1,17 @@
+//! Files as every part of frcnn reads and writes them: nothing half written, nothing lost, nothing outside the folder
+//! that was named.
+//!
+//! ```text
+//! bytes ──Staged::new──► .frcnn-PID-N.partial beside the file ──commit──► renamed onto the file
+//!                             └─ dropped, or remove_temporaries() on a signal: gone, the file as it was
+//! name of an image or class ──check_name──► part of a path, or refused
+//! ```
+#![forbid(unsafe_code)]
+
+mod names;
+mod read;
+mod staged;
+
+pub use names::{MAX_NAME, NotAName, check_name};
+pub use read::read_at_most;
+pub use staged::{Staged, lock_folder_of, remove_temporaries, write_atomically, write_pieces};
