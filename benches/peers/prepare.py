@@ -28,12 +28,13 @@ def photo_of_noise(height=480, width=640):
 
 
 def blob_of(photo, manifest):
-    """`data` and im_scale, by the rules of conventions.md."""
+    """`data` and im_scale, by the rules of conventions.md; of networks that read bgr in 0..255."""
+    means = manifest.get("pixel_means") or manifest["pixel_means_bgr"]
     height, width = photo.shape[:2]
     scale = manifest["scales"][0] / min(height, width)
     if round(scale * max(height, width)) > manifest["max_long_side"]:
         scale = manifest["max_long_side"] / max(height, width)
-    blob = photo.astype(np.float32) - np.float32(manifest["pixel_means_bgr"])
+    blob = photo.astype(np.float32) - np.float32(means)
     size = (round(width * scale), round(height * scale))
     blob = cv2.resize(blob, size, interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(blob.transpose(2, 0, 1)[None]), scale

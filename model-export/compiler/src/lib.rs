@@ -12,6 +12,7 @@
 //! | find the `MaxRoiPool` nodes and what lies before and behind them | `split`, `rois` |
 //! | evaluate constant expressions | `constants` |
 //! | ONNX nodes to the bundle's layers, weights to channels last | `lower`, `network` |
+//! | the manifest's channel order, scale and deviations into the first convolution | `input` |
 //! | an R-CNN: a classifier and the weights of its SVMs | `rcnn`, `svm` |
 //! | check against tract-onnx on a seeded input | `referee` |
 //! | truncated SVD of fully connected layers | `svd`, `factor` |
@@ -28,6 +29,7 @@ mod constants;
 mod emit;
 mod error;
 mod factor;
+mod input;
 mod lower;
 mod network;
 mod precision;
@@ -56,7 +58,7 @@ pub use emit::{EmitError, emit_onnx};
 pub use error::{Error, Problem};
 pub use frcnn_bundle::Precision;
 pub use frcnn_onnx::writer as onnx_writer;
-pub use report::{Agreement, Drift, FactoredLayer, Report};
+pub use report::{Agreement, Drift, FactoredLayer, Input, Report};
 pub use source::{load_manifest, load_rcnn_manifest};
 
 /// Which fully connected layers to factor, and how far.
@@ -156,7 +158,8 @@ fn compile_source(
     let trial = Trial::run(&bundle, fixed_rois)?;
     let (scores_first, softmax_added) = (network.scores_first, network.softmax_added);
     let agreement = trial.compare(halves, &network.levels, &bundle, scores_first, softmax_added)?;
-    finish(bundle, &network.known_as, &trial, agreement, options, progress)
+    let checked = Checked { bundle, known_as: network.known_as, input: network.input, trial, agreement };
+    finish(checked, options, progress)
 }
 
 /// Where a bundle came from.
@@ -165,19 +168,27 @@ fn record(onnx_sha256: [u8; 32]) -> frcnn_bundle::Source {
     frcnn_bundle::Source { onnx_sha256, compiler }
 }
 
-/// Makes a checked network smaller, as the options say. `known_as` are names of the head's layers.
-fn finish(
+/// A network that was checked.
+struct Checked {
     bundle: Arc<Bundle>,
-    known_as: &[Vec<String>],
-    trial: &Trial,
+    /// Names of the head's layers.
+    known_as: Vec<Vec<String>>,
+    input: Input,
+    trial: Trial,
     agreement: Agreement,
+}
+
+/// Makes a checked network smaller, as the options say.
+fn finish(
+    checked: Checked,
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Problem> {
+    let Checked { bundle, known_as, input, trial, agreement } = checked;
     let (bundle, factored, not_factored, drift) = if options.svd == Svd::None {
         (bundle, Vec::new(), Vec::new(), None)
     } else {
-        let result = factor::factor(&bundle, known_as, &options.svd, progress)?;
+        let result = factor::factor(&bundle, &known_as, &options.svd, progress)?;
         let factored = Arc::new(result.bundle);
         let drift = if result.layers.is_empty() { None } else { Some(trial.drift(&factored)?) };
         (factored, result.layers, result.left_whole, drift)
@@ -196,6 +207,7 @@ fn finish(
         cost: NetworkCost::new(bundle.contents(), height, width)?,
         factored,
         not_factored,
+        input,
         agreement,
         drift,
         rounding,

@@ -6,6 +6,7 @@ use frcnn_bundle::{
 
 use crate::error::Problem;
 use crate::lower::{Attributes, Computed, Kind, Lowered, Lowering, Order};
+use crate::report::Input;
 use crate::split::Split;
 use crate::weights::name_sections;
 
@@ -16,6 +17,8 @@ pub(crate) struct Network {
     pub(crate) known_as: Vec<Vec<String>>,
     /// The levels of RoI pooling in the model's order.
     pub(crate) levels: Vec<[u32; 2]>,
+    /// What became of what the manifest says of the image.
+    pub(crate) input: Input,
     /// Whether the model's first output is the class scores.
     pub(crate) scores_first: bool,
     /// Whether the model leaves the softmax to its reader; the head has it in any case.
@@ -30,7 +33,7 @@ pub(crate) fn lower<'a>(
     source: Source,
 ) -> Result<Network, Problem> {
     let image = Kind::Map { size: None, channels: 3 };
-    let trunk = lowering.graph(&split.trunk, &[(split.data, image)], 1, &[split.feature_map])?;
+    let mut trunk = lowering.graph(&split.trunk, &[(split.data, image)], 1, &[split.feature_map])?;
     let mut pooled = Vec::new();
     for &node in &split.roi_pools {
         let at = Attributes(node);
@@ -56,10 +59,12 @@ pub(crate) fn lower<'a>(
     let scores_first = order_outputs(&mut head, manifest)?;
     let softmax_added = end_in_softmax(&mut head, manifest.scores)?;
     name_layers(&mut head.graph);
+    let (blob_means, input) = crate::input::fold(&mut trunk.graph, &mut lowering.weights, manifest);
     name_sections(&trunk.graph, &mut lowering.weights);
     name_sections(&head.graph, &mut lowering.weights);
     let contents = Contents {
         manifest: manifest.clone(),
+        blob_means,
         trunk: trunk.graph,
         regions: Regions::RoiPooling(RoiPooling { pooled, spatial_scale }),
         head: head.graph,
@@ -68,7 +73,7 @@ pub(crate) fn lower<'a>(
         precision: Precision::F32,
         source,
     };
-    Ok(Network { contents, known_as: head.known_as, levels, scores_first, softmax_added })
+    Ok(Network { contents, known_as: head.known_as, levels, input, scores_first, softmax_added })
 }
 
 /// Puts the scores first; gives whether they were.

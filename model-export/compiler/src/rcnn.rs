@@ -23,7 +23,7 @@ use crate::source::Source;
 use crate::split::{self, Producers};
 use crate::svm::{Linear, Svm};
 use crate::weights::name_sections;
-use crate::{Compiled, Options, finish, record};
+use crate::{Checked, Compiled, Options, finish, record};
 
 /// Pixels of context at the network's resolution, as published.
 const CONTEXT: u32 = 16;
@@ -48,14 +48,16 @@ pub(crate) fn compile(
     let mut lowering = Lowering::new(&model, &folder);
     let image = Kind::Map { size: Some([side, side]), channels: 3 };
     let whole = lowering.graph(&nodes, &[(&data, image)], 0, &[SCORES, BOXES])?;
-    let Halves { trunk, mut head, map, known_as } = Halves::of(whole.graph, &whole.known_as)?;
+    let Halves { mut trunk, mut head, map, known_as } = Halves::of(whole.graph, &whole.known_as)?;
     let conv = lowering.name_of(map, &nodes).unwrap_or(&data).to_string();
 
     name_layers(&mut head);
+    let (blob_means, input) = crate::input::fold(&mut trunk, &mut lowering.weights, manifest);
     name_sections(&trunk, &mut lowering.weights);
     name_sections(&head, &mut lowering.weights);
     let contents = Contents {
         manifest: manifest.clone(),
+        blob_means,
         trunk,
         regions: Regions::Warp(Warp { side: side as u32, context: CONTEXT }),
         head,
@@ -73,8 +75,8 @@ pub(crate) fn compile(
         let output = |name: &str| ValueInfoProto { name: name.to_string(), ..Default::default() };
         graph.output = [&*conv, SCORES, BOXES].map(output).to_vec();
     }
-    let agreement = trial.compare_crops(model, &folder, side)?;
-    finish(bundle, &known_as, &trial, agreement, options, progress)
+    let agreement = trial.compare_crops(model, &folder, side, &bundle)?;
+    finish(Checked { bundle, known_as, input, trial, agreement }, options, progress)
 }
 
 /// A classifier with the new layers for its end.

@@ -166,7 +166,8 @@ impl Trial {
         };
         let (height, width, channels) = (map.height(), map.width(), map.channels());
         let blob = &self.blob;
-        let data = to_channels_first(&blob.data, [blob.height, blob.width, 3]);
+        let data = bundle.contents().network_input().of_blob(&blob.data);
+        let data = to_channels_first(&data, [blob.height, blob.width, 3]);
         let data = tensor(&[1, 3, blob.height, blob.width], &data, "trunk")?;
         let trunk = run(halves.trunk, &halves.folder, vec![data], "trunk")?;
         let conv = values(trunk.first(), "trunk")?;
@@ -195,11 +196,14 @@ impl Trial {
         network: ModelProto,
         folder: &str,
         side: usize,
+        bundle: &Bundle,
     ) -> Result<Agreement, Problem> {
+        let input = bundle.contents().network_input();
         let [mut conv, mut scores, mut boxes] = [const { Vec::new() }; 3];
         // One after the other: a classifier may be exported for a batch of one.
         for crop in self.crops.chunks_exact((side * side * 3).max(1)) {
-            let crop = tensor(&[1, 3, side, side], &to_channels_first(crop, [side, side, 3]), "network")?;
+            let crop = to_channels_first(&input.of_blob(crop), [side, side, 3]);
+            let crop = tensor(&[1, 3, side, side], &crop, "network")?;
             let made = run(network.clone(), folder, vec![crop], "network")?;
             let map = made.first();
             let &[1, channels, height, width] = map.map_or(&[][..], |map| map.shape()) else {

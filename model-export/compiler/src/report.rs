@@ -1,6 +1,6 @@
 //! What a deployer wants to know about a compiled network.
 
-use frcnn_bundle::{Factored, NetworkCost};
+use frcnn_bundle::{ChannelOrder, Factored, NetworkCost};
 use serde::Serialize;
 
 /// The result of compiling, in figures.
@@ -12,6 +12,8 @@ pub struct Report {
     pub factored: Vec<FactoredLayer>,
     /// Why a layer that `--svd-energy` covers was left whole.
     pub not_factored: Vec<String>,
+    /// What the network is taken to read, which no ONNX file says.
+    pub input: Input,
     /// How closely the lowered network, before factoring, follows the ONNX model.
     pub agreement: Agreement,
     /// What factoring changed, if any layer was factored.
@@ -20,6 +22,29 @@ pub struct Report {
     pub rounding: Option<Drift>,
     /// Length of the bundle.
     pub file_bytes: u64,
+}
+
+/// What the network is taken to read, as the manifest says or leaves to the defaults, and where it went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Input {
+    /// The order of the channels.
+    pub channel_order: ChannelOrder,
+    /// The value of the brightest pixel, before means and deviations.
+    pub pixel_scale: f32,
+    /// Subtracted, in that order and scale.
+    pub pixel_means: [f32; 3],
+    /// Divided by, in that order and scale.
+    pub pixel_stds: [f32; 3],
+    /// Of the box coder.
+    pub box_weights: [f32; 4],
+    /// All of it in one sentence for people.
+    pub assumed: String,
+    /// The graph's own layers that do more to the image and were taken out of it.
+    pub in_graph: Vec<String>,
+    /// The convolutions whose weights took channel order, scale and deviations.
+    pub folded_into: Vec<String>,
+    /// Layers that had to be added, where no convolution could take them.
+    pub added: Vec<String>,
 }
 
 /// A layer that became two thinner ones.

@@ -22,6 +22,10 @@ impl Weights {
         (self.0.len() - 1) as SectionId
     }
 
+    pub(crate) fn get(&self, id: SectionId) -> Option<&Weight> {
+        self.0.get(id as usize)
+    }
+
     pub(crate) fn get_mut(&mut self, id: SectionId) -> Option<&mut Weight> {
         self.0.get_mut(id as usize)
     }

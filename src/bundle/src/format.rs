@@ -11,8 +11,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::storage::Values;
 use crate::{Contents, Error, Section, SectionId, Weights};
 
-/// Version of the format that this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 2;
+/// Version of the format that this crate writes; it also reads format 2.
+pub const FORMAT_VERSION: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"\x89FRCNN\r\n";
 const PRELUDE: usize = 64;
@@ -128,6 +128,7 @@ impl Bundle {
 
 /// The fixed part at the start of a file.
 struct Prelude {
+    version: u32,
     contents_len: usize,
     contents_hash: u128,
 }
@@ -139,9 +140,9 @@ impl Prelude {
         if fields.take::<8>() != MAGIC {
             return Err(Error::Magic);
         }
-        let found = u32::from_le_bytes(fields.take());
-        if found != FORMAT_VERSION {
-            return Err(Error::Version { found, supported: FORMAT_VERSION });
+        let version = u32::from_le_bytes(fields.take());
+        if ![crate::old::VERSION, FORMAT_VERSION].contains(&version) {
+            return Err(Error::Version { found: version, supported: FORMAT_VERSION });
         }
         zeros(&fields.take::<4>(), 12)?;
         let contents_len = u64::from_le_bytes(fields.take());
@@ -157,7 +158,7 @@ impl Prelude {
                 actual: stated,
             });
         }
-        Ok(Prelude { contents_len: contents_len as usize, contents_hash })
+        Ok(Prelude { version, contents_len: contents_len as usize, contents_hash })
     }
 }
 
@@ -212,7 +213,11 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
     if xxh3_128(record) != prelude.contents_hash {
         return Err(Error::ContentsHash.into());
     }
-    let (contents, rest) = postcard::take_from_bytes::<Contents>(record).map_err(Error::Contents)?;
+    let decoded = match prelude.version {
+        crate::old::VERSION => crate::old::decode(record),
+        _ => postcard::take_from_bytes::<Contents>(record),
+    };
+    let (contents, rest) = decoded.map_err(Error::Contents)?;
     if !rest.is_empty() {
         return Err(Error::Contents(postcard::Error::DeserializeBadEncoding).into());
     }

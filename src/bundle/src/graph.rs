@@ -9,7 +9,11 @@ use crate::{Manifest, Shape};
 pub struct Contents {
     /// Classes, preprocessing, thresholds and box conventions.
     pub manifest: Manifest,
-    /// Image blob to feature map: one input `[H, W, 3]`, one output.
+    /// What the device subtracts from blue, green and red pixels, 0..255, before the resize:
+    /// [`Manifest::blob_means`], unless the ONNX graph subtracts means of its own.
+    pub blob_means: [f32; 3],
+    /// Image blob to feature map: one input `[H, W, 3]`, one output. The blob is blue, green, red whatever the manifest
+    /// says of the ONNX file's input, see [`NetworkInput`](crate::NetworkInput).
     pub trunk: Graph,
     /// How a region becomes what the head reads.
     pub regions: Regions,

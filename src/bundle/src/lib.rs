@@ -13,7 +13,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `89 46 52 43 4e 4e 0d 0a` (`\x89FRCNN\r\n`) |
-//! | 8 | 4 | format version, [`FORMAT_VERSION`] |
+//! | 8 | 4 | format version, [`FORMAT_VERSION`]; 2 is read as well |
 //! | 12 | 4 | zero |
 //! | 16 | 8 | length of the contents record in bytes |
 //! | 24 | 8 | length of the whole file in bytes |
@@ -48,7 +48,9 @@ mod error;
 mod format;
 mod graph;
 mod infer;
+mod input;
 mod manifest;
+mod old;
 mod storage;
 mod validate;
 
@@ -61,6 +63,7 @@ pub use graph::{
     Section, SectionId, Source, Warp,
 };
 pub use infer::Shape;
-pub use manifest::{Manifest, ManifestError, Scores};
+pub use input::NetworkInput;
+pub use manifest::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Scores};
 pub use storage::Weights;
 pub use validate::MAX_DETECTIONS;

@@ -2,56 +2,81 @@
 
 use serde::{Deserialize, Serialize};
 
+mod json;
+
 /// What a trained model expects of its input and of whoever reads its output.
 ///
 /// In JSON every field but `classes` may be left out and has the default of the published Fast R-CNN
 /// system; a field that is not known here is an error, so that a typing mistake cannot silently leave a
 /// default in force.
+///
+/// In a bundle the input's fields say what the ONNX file's `data` was; the bundle's own trunk reads the device's blob, see
+/// [`NetworkInput`](crate::NetworkInput).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// A name for people. Default: empty.
-    #[serde(default)]
     pub name: String,
     /// Names of the K + 1 classes in the order of the scores; the first is the background.
     pub classes: Vec<String>,
-    /// Per-channel means, in blue, green, red order and 0..255 grey levels, subtracted before the resize.
-    #[serde(default = "defaults::pixel_means_bgr")]
-    pub pixel_means_bgr: [f32; 3],
+    /// The order of the network's input channels, and of `pixel_means` and `pixel_stds`. Default: bgr.
+    pub channel_order: ChannelOrder,
+    /// The value that the network reads for the brightest pixel before means and deviations: 255, or 1. Default: 255.
+    pub pixel_scale: f32,
+    /// Means that are subtracted from the channels, in the order and scale above. Default: the published ones, 102.9801,
+    /// 115.9465 and 122.7717 grey levels of blue, green and red. `pixel_means_bgr` are the same in that order and in
+    /// 0..255 whatever the fields above say.
+    pub pixel_means: [f32; 3],
+    /// Deviations by which the channels are divided after that, in the order and scale above. Default: 1.
+    pub pixel_stds: [f32; 3],
     /// Lengths in pixels to which the image's short side is scaled: one, or several for a pyramid.
-    #[serde(default = "defaults::scales")]
     pub scales: Vec<u32>,
     /// No blob side gets longer than this many pixels; an image that would is scaled less.
-    #[serde(default = "defaults::max_long_side")]
     pub max_long_side: u32,
     /// Added to `x2 - x1` for a box's width when deltas are decoded: 1 for inclusive pixel corners,
     /// 0 for continuous boxes.
-    #[serde(default = "defaults::width_offset")]
     pub box_width_offset: f32,
     /// The same offset as it is used in the IoU of non-maximum suppression.
-    #[serde(default = "defaults::width_offset")]
     pub nms_width_offset: f32,
+    /// The network's box deltas `[tx, ty, tw, th]` are divided by these: 10, 10, 5, 5 of torchvision's detectors.
+    /// Default: 1, 1, 1, 1.
+    pub box_weights: [f32; 4],
     /// What the class scores are. Default: probabilities; of an R-CNN, margins.
-    #[serde(default)]
     pub scores: Scores,
     /// A detection's score must be greater than this; a probability in 0..1, or any margin. Default: 0.05, or -1.
-    #[serde(default = "defaults::unset")]
     pub score_threshold: f32,
     /// A detection is suppressed when its IoU with a better one of its class is at least this; in 0..=1.
-    #[serde(default = "defaults::nms_iou")]
     pub nms_iou: f32,
     /// At most this many detections are given per image, the best ones.
-    #[serde(default = "defaults::max_detections")]
     pub max_detections: u32,
 }
 
-/// Whether a manifest has the field `scores`, whose default depends on the model.
-fn says_scores(text: &str) -> Result<bool, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Said {
-        scores: Option<Scores>,
+/// The order of an image's three channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Blue, green, red: Caffe's and detectron2's, and that of the device's blob.
+    #[default]
+    Bgr,
+    /// Red, green, blue: torchvision's.
+    Rgb,
+}
+
+impl ChannelOrder {
+    /// As JSON has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ChannelOrder::Bgr => "bgr",
+            ChannelOrder::Rgb => "rgb",
+        }
     }
-    Ok(serde_json::from_str::<Said>(text)?.scores.is_some())
+
+    /// Where channel `channel` of one order lies in the other; the same function both ways.
+    pub const fn bgr(self, channel: usize) -> usize {
+        match self {
+            ChannelOrder::Bgr => channel,
+            ChannelOrder::Rgb => 2 - channel,
+        }
+    }
 }
 
 /// What a model's class scores are.
@@ -87,30 +112,8 @@ impl Scores {
     }
 }
 
-mod defaults {
-    pub(super) fn pixel_means_bgr() -> [f32; 3] {
-        [102.9801, 115.9465, 122.7717]
-    }
-    pub(super) fn scales() -> Vec<u32> {
-        vec![600]
-    }
-    pub(super) fn max_long_side() -> u32 {
-        1000
-    }
-    pub(super) fn width_offset() -> f32 {
-        1.0
-    }
-    /// No JSON number: it depends on another field, see [`Scores::default_threshold`](super::Scores).
-    pub(super) fn unset() -> f32 {
-        f32::NAN
-    }
-    pub(super) fn nms_iou() -> f32 {
-        0.3
-    }
-    pub(super) fn max_detections() -> u32 {
-        100
-    }
-}
+/// The published means of blue, green and red, in 0..255.
+pub const PIXEL_MEANS_BGR: [f32; 3] = [102.9801, 115.9465, 122.7717];
 
 /// Why a `manifest.json` was refused.
 #[derive(Debug, thiserror::Error)]
@@ -129,15 +132,19 @@ impl Manifest {
         Manifest {
             name: String::new(),
             classes,
-            pixel_means_bgr: defaults::pixel_means_bgr(),
-            scales: defaults::scales(),
-            max_long_side: defaults::max_long_side(),
-            box_width_offset: defaults::width_offset(),
-            nms_width_offset: defaults::width_offset(),
+            channel_order: ChannelOrder::default(),
+            pixel_scale: 255.0,
+            pixel_means: PIXEL_MEANS_BGR,
+            pixel_stds: [1.0; 3],
+            scales: vec![600],
+            max_long_side: 1000,
+            box_width_offset: 1.0,
+            nms_width_offset: 1.0,
+            box_weights: [1.0; 4],
             scores: Scores::default(),
             score_threshold: Scores::default().default_threshold(),
-            nms_iou: defaults::nms_iou(),
-            max_detections: defaults::max_detections(),
+            nms_iou: 0.3,
+            max_detections: 100,
         }
     }
 
@@ -148,15 +155,30 @@ impl Manifest {
 
     /// The same, where a text that does not say what the scores are means `scores`.
     pub fn from_json_with(text: &str, scores: Scores) -> Result<Manifest, ManifestError> {
-        let mut manifest: Manifest = serde_json::from_str(text)?;
-        if !says_scores(text)? {
-            manifest.scores = scores;
-        }
-        if manifest.score_threshold.is_nan() {
-            manifest.score_threshold = manifest.scores.default_threshold();
-        }
+        let manifest = json::read(text, scores)?;
         manifest.check().map_err(ManifestError::Value)?;
         Ok(manifest)
+    }
+
+    /// What the network's means are of blue, green and red pixels in 0..255: what the device subtracts before the resize.
+    pub fn blob_means(&self) -> [f32; 3] {
+        std::array::from_fn(|b| {
+            let mean = self.pixel_means[self.channel_order.bgr(b)];
+            (f64::from(mean) * 255.0 / f64::from(self.pixel_scale)) as f32
+        })
+    }
+
+    /// What the network reads, in a line: `bgr in 0..255, less 102.9801, 115.9465, 122.7717`.
+    pub fn input_line(&self) -> String {
+        let list = |values: &[f32; 3]| values.map(|v| v.to_string()).join(", ");
+        let mut line = format!("{} in 0..{}", self.channel_order.name(), self.pixel_scale);
+        if self.pixel_means != [0.0; 3] {
+            line += &format!(", less {}", list(&self.pixel_means));
+        }
+        if self.pixel_stds != [1.0; 3] {
+            line += &format!(", over {}", list(&self.pixel_stds));
+        }
+        line
     }
 
     /// Whether every value lies in its range; the error says which does not.
@@ -170,7 +192,20 @@ impl Manifest {
             (2..=crate::validate::MAX_CLASSES).contains(&self.classes.len()),
             "the background and at least one class",
         )?;
-        in_range("pixel_means_bgr", self.pixel_means_bgr.iter().all(|m| m.is_finite()), "three numbers")?;
+        in_range("pixel_scale", [1.0, 255.0].contains(&self.pixel_scale), "255 or 1")?;
+        in_range("pixel_means", self.blob_means().iter().all(|m| m.is_finite()), "three numbers")?;
+        let deviation = 1e-6..=1e6;
+        in_range(
+            "pixel_stds",
+            self.pixel_stds.iter().all(|std| deviation.contains(std)),
+            "three numbers of 1e-6 to 1e6",
+        )?;
+        let weight = 1e-3..=1e6;
+        in_range(
+            "box_weights",
+            self.box_weights.iter().all(|w| weight.contains(w)),
+            "four numbers of 1e-3 to 1e6",
+        )?;
         in_range(
             "scales",
             (1..=16).contains(&self.scales.len()) && self.scales.iter().all(|s| side.contains(s)),
@@ -207,6 +242,40 @@ mod tests {
     }
 
     #[test]
+    fn means_follow_order_and_scale() {
+        let read = |more: &str| Manifest::from_json(&format!(r#"{{"classes": ["b", "c"]{more}}}"#)).unwrap();
+        // The default means are the same pixels in every convention.
+        for more in
+            [r#", "channel_order": "rgb""#, r#", "pixel_scale": 1"#, r#", "channel_order": "rgb", "pixel_scale": 1.0"#]
+        {
+            for (mean, expected) in read(more).blob_means().into_iter().zip(PIXEL_MEANS_BGR) {
+                // Divided by 255 and multiplied again, each rounded.
+                assert!((mean - expected).abs() <= 2.0 * f32::EPSILON * expected, "{more}: {mean} {expected}");
+            }
+        }
+        let torchvision = read(
+            r#", "channel_order": "rgb", "pixel_scale": 1, "pixel_means": [0.5, 0.25, 0.125], "pixel_stds": [0.5, 0.5, 0.25]"#,
+        );
+        assert_eq!(torchvision.blob_means(), [31.875, 63.75, 127.5]);
+        assert_eq!(torchvision.input_line(), "rgb in 0..1, less 0.5, 0.25, 0.125, over 0.5, 0.5, 0.25");
+        // What its name says, whatever the order.
+        let bgr = read(r#", "channel_order": "rgb", "pixel_means_bgr": [1, 2, 3]"#);
+        assert_eq!((bgr.pixel_means, bgr.blob_means()), ([3.0, 2.0, 1.0], [1.0, 2.0, 3.0]));
+        assert_eq!(read("").input_line(), "bgr in 0..255, less 102.9801, 115.9465, 122.7717");
+        assert_eq!(read(r#", "pixel_means": [0, 0, 0]"#).input_line(), "bgr in 0..255");
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut manifest = Manifest::new(vec!["b".into(), "c".into()]);
+        manifest.channel_order = ChannelOrder::Rgb;
+        (manifest.pixel_scale, manifest.pixel_means, manifest.pixel_stds) = (1.0, [0.4, 0.5, 0.6], [0.2; 3]);
+        manifest.box_weights = [10.0, 10.0, 5.0, 5.0];
+        let json = serde_json::to_string(&manifest).unwrap();
+        assert_eq!(Manifest::from_json(&json).unwrap(), manifest);
+    }
+
+    #[test]
     fn margins_have_a_threshold_of_their_own() {
         let read = |more: &str| Manifest::from_json(&format!(r#"{{"classes": ["b", "c"]{more}}}"#));
         assert_eq!(read("").unwrap().score_threshold, 0.05);
@@ -239,6 +308,18 @@ mod tests {
             (r#"{"classes": ["b", "c"], "score_threshold": 1.5}"#, "score_threshold"),
             (r#"{"classes": ["b", "c"], "max_detections": 100000}"#, "max_detections"),
             (r#"{"classes": ["b", "c"]"#, "EOF"),
+            (r#"{"classes": ["b", "c"], "channel_order": "grb"}"#, "grb"),
+            (r#"{"classes": ["b", "c"], "pixel_scale": 2}"#, "pixel_scale"),
+            (r#"{"classes": ["b", "c"], "pixel_stds": [1, 0, 1]}"#, "pixel_stds"),
+            (r#"{"classes": ["b", "c"], "pixel_stds": [1, 1]}"#, "invalid length 2"),
+            (r#"{"classes": ["b", "c"], "pixel_means": [1e39, 1, 1]}"#, "pixel_means"),
+            (r#"{"classes": ["b", "c"], "box_weights": [10, 10, 5, 0]}"#, "box_weights"),
+            (r#"{"classes": ["b", "c"], "pixel_means": [1, 2, 3], "pixel_means_bgr": [1, 2, 3]}"#, "both"),
+            // Means of one scale where the other is said.
+            (r#"{"classes": ["b", "c"], "pixel_means": [0.485, 0.456, 0.406]}"#, "pixel_scale"),
+            (r#"{"classes": ["b", "c"], "pixel_stds": [0.229, 0.224, 0.225]}"#, "pixel_scale"),
+            (r#"{"classes": ["b", "c"], "pixel_scale": 1, "pixel_means": [123, 116, 103]}"#, "pixel_scale"),
+            (r#"{"classes": ["b", "c"], "pixel_scale": 1, "pixel_stds": [58, 57, 57]}"#, "pixel_scale"),
         ] {
             let error = Manifest::from_json(json).unwrap_err().to_string();
             assert!(error.contains(word), "{json}: {error}");

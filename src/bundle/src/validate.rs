@@ -17,6 +17,9 @@ const MAX_CHANNELS: usize = 1 << 24;
 
 pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
     contents.manifest.check().map_err(Error::Manifest)?;
+    if contents.blob_means.iter().any(|mean| !mean.is_finite()) {
+        return Err(Error::Manifest("the means to subtract must be numbers".to_string()));
+    }
     regions(&contents.regions).map_err(Error::Network)?;
     for section in &contents.sections {
         if section.precision().is_none() {

@@ -6,12 +6,13 @@
 //! tx = (gx - px) / pw    ty = (gy - py) / ph    tw = ln(gw / pw)    th = ln(gh / ph)
 //! ```
 //!
-//! (R-CNN, Girshick et al., CVPR 2014, appendix C.) Per-class means and deviations of the targets are folded into
+//! (R-CNN, Girshick et al., CVPR 2014, appendix C.) Networks of torchvision's detectors are trained on targets times weights,
+//! 10, 10, 5, 5; published Fast R-CNNs have none. Per-class means and deviations of the targets are folded into
 //! `bbox_pred` when a model is exported and do not appear here.
 //!
 //! ```
 //! use frcnn_core::{BBox, BoxCoder};
-//! let coder = BoxCoder { width_offset: 1.0 };
+//! let coder = BoxCoder { width_offset: 1.0, ..BoxCoder::default() };
 //! let proposal = BBox::new(0.0, 0.0, 9.0, 9.0);
 //! let moved = coder.decode(&proposal, [0.1, 0.0, 0.0, 0.0]);
 //! assert_eq!(moved, BBox::new(1.0, 0.0, 10.0, 9.0));
@@ -27,6 +28,15 @@ pub const MAX_LOG_SCALE: f32 = 4.135_166_6;
 pub struct BoxCoder {
     /// Added to `x2 - x1` and `y2 - y1`: 1 for inclusive corners, 0 for continuous ones.
     pub width_offset: f32,
+    /// What `tx`, `ty`, `tw`, `th` are multiplied by in a regression; above 0.
+    pub weights: [f32; 4],
+}
+
+impl Default for BoxCoder {
+    /// Continuous corners, no weights.
+    fn default() -> BoxCoder {
+        BoxCoder { width_offset: 0.0, weights: [1.0; 4] }
+    }
 }
 
 impl BoxCoder {
@@ -37,18 +47,21 @@ impl BoxCoder {
     pub fn encode(&self, proposal: &BBox, gt: &BBox) -> [f32; 4] {
         let p = CentreSize::of(proposal, self.width_offset);
         let g = CentreSize::of(gt, self.width_offset);
-        [(g.x - p.x) / p.w, (g.y - p.y) / p.h, libm::logf(g.w / p.w), libm::logf(g.h / p.h)]
+        let [wx, wy, ww, wh] = self.weights;
+        let (tx, ty) = ((g.x - p.x) / p.w, (g.y - p.y) / p.h);
+        [tx * wx, ty * wy, libm::logf(g.w / p.w) * ww, libm::logf(g.h / p.h) * wh]
     }
 
     /// The box that `delta = [tx, ty, tw, th]` makes of `proposal`, not yet clipped to the image.
     ///
-    /// `tw` and `th` are clamped to at most [`MAX_LOG_SCALE`], so that a wild weight gives a big box and not an
+    /// `tw` and `th`, over their weights, are clamped to at most [`MAX_LOG_SCALE`], so that a wild weight gives a big box and not an
     /// infinite one. NaN stays NaN: a NaN in `tx` or `tw` makes both x corners NaN, in `ty` or `th` both y corners,
     /// and [`BBox::is_valid`] tells.
     #[must_use]
     pub fn decode(&self, proposal: &BBox, delta: [f32; 4]) -> BBox {
         let p = CentreSize::of(proposal, self.width_offset);
-        let [tx, ty, tw, th] = delta;
+        let [wx, wy, ww, wh] = self.weights;
+        let [tx, ty, tw, th] = [delta[0] / wx, delta[1] / wy, delta[2] / ww, delta[3] / wh];
         let x = tx * p.w + p.x;
         let y = ty * p.h + p.y;
         let w = p.w * libm::expf(clamp_log_scale(tw));
@@ -86,8 +99,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const INCLUSIVE: BoxCoder = BoxCoder { width_offset: 1.0 };
-    const CONTINUOUS: BoxCoder = BoxCoder { width_offset: 0.0 };
+    const INCLUSIVE: BoxCoder = BoxCoder { width_offset: 1.0, weights: [1.0; 4] };
+    const CONTINUOUS: BoxCoder = BoxCoder { width_offset: 0.0, weights: [1.0; 4] };
+    const WEIGHTED: BoxCoder = BoxCoder { width_offset: 0.0, weights: [10.0, 10.0, 5.0, 5.0] };
 
     #[test]
     fn encode_by_hand() {
@@ -106,6 +120,24 @@ mod tests {
         assert_eq!(CONTINUOUS.decode(&p, [0.0; 4]), p);
         // 10 x 20 at (15, 20), moved by (0.5 * 10, -0.25 * 20).
         assert_eq!(INCLUSIVE.decode(&p, [0.5, -0.25, 0.0, 0.0]), BBox::new(15.0, 5.0, 24.0, 24.0));
+    }
+
+    #[test]
+    fn weights_multiply_the_regression() {
+        let p = BBox::new(0.0, 0.0, 10.0, 20.0);
+        // Moved by a tenth and a quarter of its size, twice as wide.
+        let g = BBox::new(-4.0, 5.0, 16.0, 25.0);
+        let [tx, ty, tw, th] = WEIGHTED.encode(&p, &g);
+        assert_eq!([tx, ty, th], [1.0, 2.5, 0.0]);
+        assert_eq!(tw, 5.0 * core::f32::consts::LN_2);
+        let back = WEIGHTED.decode(&p, [1.0, 2.5, tw, 0.0]);
+        for (found, expected) in [(back.x1, g.x1), (back.y1, g.y1), (back.x2, g.x2), (back.y2, g.y2)] {
+            // Coordinates of up to 25, a handful of roundings.
+            assert!((found - expected).abs() < 1e-5, "{back:?}");
+        }
+        // The clamp is of the logarithm, not of what the network gives.
+        let wide = WEIGHTED.decode(&p, [0.0, 0.0, 1.0 + 5.0 * MAX_LOG_SCALE, 0.0]);
+        assert!((wide.width(0.0) - 625.0).abs() < 1e-3, "{wide:?}");
     }
 
     #[test]
@@ -141,8 +173,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decode_inverts_encode(p in any_box(), g in any_box(), offset in prop::sample::select(&[0.0f32, 1.0])) {
-            let coder = BoxCoder { width_offset: offset };
+        fn decode_inverts_encode(p in any_box(), g in any_box(), offset in prop::sample::select(&[0.0f32, 1.0]), weights in prop::sample::select(&[[1.0f32; 4], WEIGHTED.weights])) {
+            let coder = BoxCoder { width_offset: offset, weights };
             let back = coder.decode(&p, coder.encode(&p, &g));
             // Coordinates up to 1500 have steps of 1.2e-4; a handful of roundings on the way, relative to sizes
             // of at most 500 and centre distances of at most 1500.

@@ -27,7 +27,7 @@ impl Postprocessor {
         settings: &Settings,
     ) -> Detections {
         let scores = manifest.classes.len();
-        let coder = BoxCoder { width_offset: manifest.box_width_offset };
+        let coder = BoxCoder { width_offset: manifest.box_width_offset, weights: manifest.box_weights };
         self.survivors.clear();
         for class_id in 1..scores {
             self.candidates.clear();

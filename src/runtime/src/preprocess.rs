@@ -8,9 +8,9 @@
 //! none takes camera pixels with a stride and gives mean-subtracted floats without two more passes
 //! over memory.
 
-use frcnn_core::{blob_size, im_scale};
+use frcnn_core::blob_size;
 
-use crate::{Frame, Manifest};
+use crate::Frame;
 
 /// The network's input at one scale.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,14 +49,8 @@ struct Row {
 }
 
 impl Preprocessor {
-    /// Makes the blob of `frame` for the scale at which the short side has `short_side` pixels.
-    pub(crate) fn run(&mut self, frame: &Frame, manifest: &Manifest, short_side: u32, blob: &mut ImageBlob) {
-        let scale = im_scale(frame.height(), frame.width(), short_side, manifest.max_long_side);
-        self.run_scaled(frame, &manifest.pixel_means_bgr, scale, blob);
-    }
-
-    /// Makes the blob of `frame` with `scale` blob pixels to a pixel.
-    pub(crate) fn run_scaled(&mut self, frame: &Frame, means: &[f32; 3], scale: f64, blob: &mut ImageBlob) {
+    /// Makes the blob of `frame` with `scale` blob pixels to a pixel; `means` are of blue, green and red.
+    pub(crate) fn run(&mut self, frame: &Frame, means: &[f32; 3], scale: f64, blob: &mut ImageBlob) {
         let (height, width) = blob_size(frame.height(), frame.width(), scale);
         blob.im_scale = scale;
         (blob.height, blob.width) = (height, width);
@@ -123,12 +117,12 @@ fn resize_row(frame: &Frame, source: usize, columns: &[Tap], means: &[f32; 3], o
 mod tests {
     use super::*;
     use crate::PixelFormat;
+    use frcnn_core::im_scale;
 
     fn run(frame: &Frame, short_side: u32) -> ImageBlob {
-        let mut manifest = Manifest::new(vec!["__background__".into(), "thing".into()]);
-        manifest.pixel_means_bgr = [1.0, 2.0, 3.0];
+        let scale = im_scale(frame.height(), frame.width(), short_side, 1000);
         let mut blob = ImageBlob::default();
-        Preprocessor::default().run(frame, &manifest, short_side, &mut blob);
+        Preprocessor::default().run(frame, &[1.0, 2.0, 3.0], scale, &mut blob);
         blob
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use frcnn_bundle::{Method, Regions, Warp};
-use frcnn_core::{BBox, Roi, ShapeError, project_rois, window_rois};
+use frcnn_core::{BBox, Roi, ShapeError, im_scale, project_rois, window_rois};
 use frcnn_kernels::Step;
 use frcnn_proposals::{Proposals, Propose};
 
@@ -203,10 +203,13 @@ impl Session {
         };
         blobs.resize_with(count, ImageBlob::default);
         for (blob, &short_side) in blobs.iter_mut().zip(&manifest.scales) {
-            match contents.regions {
-                Regions::RoiPooling(_) => self.preprocessor.run(frame, manifest, short_side, blob),
-                Regions::Warp(_) => self.preprocessor.run_scaled(frame, &manifest.pixel_means_bgr, 1.0, blob),
-            }
+            let scale = match contents.regions {
+                Regions::RoiPooling(_) => {
+                    im_scale(frame.height(), frame.width(), short_side, manifest.max_long_side)
+                }
+                Regions::Warp(_) => 1.0,
+            };
+            self.preprocessor.run(frame, &contents.blob_means, scale, blob);
         }
     }
 

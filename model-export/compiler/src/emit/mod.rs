@@ -18,7 +18,7 @@ mod names;
 mod order;
 
 use frcnn_bundle::{
-    Bundle, Conv, Gemm, Graph, Layer, Op, Pool, Regions, RoiPooling, SectionId, Shape, nominal_size,
+    Bundle, Conv, Gemm, Graph, Layer, NetworkInput, Op, Pool, Regions, RoiPooling, SectionId, Shape, nominal_size,
 };
 use frcnn_onnx::pb::{AttributeProto, ModelProto};
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
@@ -43,8 +43,9 @@ pub struct EmitError {
 /// The network of `bundle` as an ONNX model with inputs `data` `[1, 3, H, W]` and `rois` `[R, 5]`, and outputs
 /// `cls_prob` `[R, K+1]` and `bbox_pred` `[R, 4(K+1)]`.
 ///
-/// `data` is what the device calls the blob: blue, green, red, means subtracted. The operator set is 13, or 14 where
-/// a layer needs it.
+/// `data` is that of the ONNX file that the bundle was made of, so that the same manifest goes with both: where the device's
+/// blob is another, the first nodes bring channel order, scale and means from one to the other. The operator set is 13, or
+/// 14 where a layer needs it.
 ///
 /// # Errors
 /// A row that was flattened from a map is joined, normalised by a softmax or given out before a fully connected layer
@@ -65,13 +66,13 @@ pub fn emit_onnx(bundle: &Bundle) -> Result<ModelProto, EmitError> {
         Emitter { bundle, onnx, names: Names::reserving(&[DATA, ROIS, OUTPUTS[0], OUTPUTS[1]]) };
 
     let (height, width) = nominal_size(contents);
-    let image = Value { name: DATA.to_string(), order: Order::AsOnDevice };
+    let image = Value { name: emitter.blob(&contents.network_input()), order: Order::AsOnDevice };
     let trunk = &contents.trunk;
     let (values, shapes) = emitter.graph(trunk, image, Shape::Map { height, width, channels: 3 }, &[])?;
     let map = trunk.outputs.first().map_or(0, |&value| value as usize);
-    let map_name = values.get(map).map_or(DATA, |value| &value.name);
+    let map_name = values.get(map).map_or(DATA, |value| &value.name).to_string();
     let map = shapes.get(map).copied().unwrap_or(Shape::Flat { features: 0 });
-    let pool5 = emitter.roi_pooling(pooling, map_name, map.channels());
+    let pool5 = emitter.roi_pooling(pooling, &map_name, map.channels());
     let (head, regions) = (&contents.head, contents.region_shape(map));
     let (values, _) = emitter.graph(head, pool5, regions, &OUTPUTS)?;
     for ((&value, name), columns) in head.outputs.iter().zip(OUTPUTS).zip([scores, 4 * scores]) {
@@ -96,6 +97,41 @@ struct Emitter<'a> {
 }
 
 impl Emitter<'_> {
+    /// Adds what makes the device's blob of `data`, and gives its name.
+    fn blob(&mut self, input: &NetworkInput) -> String {
+        if input.is_blob() {
+            return DATA.to_string();
+        }
+        let mut name = DATA.to_string();
+        // Smaller ones come of rounding means of some hundred grey levels.
+        const GREY_LEVELS: f64 = 1e-3;
+        let shift: [f32; 3] = std::array::from_fn(|c| (-input.shift[c] / input.scale[c]) as f32);
+        let scale = input.scale.map(|scale| scale.recip() as f32);
+        for (op_type, neutral, values, least) in
+            [("Mul", 1.0, scale, 0.0), ("Add", 0.0, shift, GREY_LEVELS)]
+        {
+            if values.iter().any(|value| f64::from((value - neutral).abs()) > least) {
+                let output = self.names.unique(&format!("blob_{}", op_type.to_lowercase()));
+                let constant = self.constant(&output, "value", &[3, 1, 1], &values);
+                self.onnx.node(op_type, &output, &[&name, &constant], []);
+                name = output;
+            }
+        }
+        if input.channels != [0, 1, 2] {
+            let output = self.names.unique("blob");
+            let indices = self.names.unique("blob.indices");
+            // Channel b of the blob is the one of `data` whose channel b is.
+            let places: Vec<i64> = (0..3)
+                .filter_map(|b| input.channels.iter().position(|&c| c == b))
+                .map(|place| place as i64)
+                .collect();
+            self.onnx.initializer(tensor::i64(&indices, &[3], &places));
+            self.onnx.node("Gather", &output, &[&name, &indices], [attr::int("axis", 1)]);
+            name = output;
+        }
+        name
+    }
+
     /// Adds RoI pooling of a map of so many channels; gives what the head reads.
     fn roi_pooling(&mut self, pooling: &RoiPooling, map: &str, channels: usize) -> Value {
         if let [level] = pooling.pooled[..] {

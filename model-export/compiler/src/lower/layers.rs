@@ -59,6 +59,8 @@ impl Lowering<'_> {
             "Flatten" => self.flatten(at, inputs),
             "Reshape" => self.reshape(at, inputs),
             "Squeeze" => self.squeeze(at, inputs),
+            "Gather" => self.gather(at, inputs),
+            "Slice" => self.slice(at, inputs),
             "Identity" | "Dropout" | "Cast" => computed(at, inputs),
             "Pad" => match inputs.get(1).and_then(Input::constant).and_then(integers) {
                 Some(amounts) if amounts.iter().all(|&a| a == 0) => computed(at, inputs),

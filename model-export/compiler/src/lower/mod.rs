@@ -12,6 +12,7 @@ mod attributes;
 mod layers;
 mod linear;
 mod reshape;
+mod select;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub(crate) use linear::to_channels_last;
 /// The operators that [`Lowering::node`] knows, for messages.
 pub(crate) const SUPPORTED: &str = "Conv, MaxPool, AveragePool, GlobalAveragePool, ReduceMean, LRN, BatchNormalization, Relu, \
      LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish, Concat, Add, Sub, Mul, Div, Flatten, Reshape, Squeeze, Gemm, MatMul, \
-     Softmax, Dropout, Identity, Cast, Pad (by nothing), and any operator that reads only constants";
+     Softmax, Dropout, Identity, Cast, Pad (by nothing), Gather, Slice and Split of an image's channels, and any operator that reads only constants";
 
 /// A value that the device computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -195,6 +196,9 @@ impl<'a> Lowering<'a> {
         }
         if inputs.iter().all(|input| !matches!(input, Input::Computed(_))) {
             return self.constant(node, &inputs);
+        }
+        if node.op_type == "Split" {
+            return self.split(at, &inputs);
         }
         let result = self.layer(at, &inputs)?;
         let mut outputs = node.output.iter();

@@ -92,7 +92,7 @@ pub(crate) fn colours(short_side: u32) -> Result<Bundle, Error> {
     let mut manifest = Manifest::new(["__background__", "red", "green", "blue"].map(String::from).into());
     manifest.name = "colours".into();
     manifest.scales = vec![short_side];
-    manifest.pixel_means_bgr = [0.0; 3];
+    manifest.pixel_means = [0.0; 3];
     manifest.score_threshold = 0.5;
     let trunk = chain(vec![("conv1", conv1), ("relu1", Op::Relu), ("conv2", conv2), ("relu2", Op::Relu)]);
     let mut head =
@@ -101,6 +101,7 @@ pub(crate) fn colours(short_side: u32) -> Result<Bundle, Error> {
     head.layers.push(Layer { name: "bbox_pred".into(), op: bbox_pred, inputs: vec![3] });
     head.outputs = vec![5, 6];
     writer.finish(Contents {
+        blob_means: manifest.blob_means(),
         manifest,
         trunk,
         regions: Regions::RoiPooling(RoiPooling { pooled: vec![[3, 3]], spatial_scale: 0.25 }),
