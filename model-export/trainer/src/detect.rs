@@ -54,7 +54,7 @@ impl Detector<'_> {
         rois.truncate(distinct);
         let found = self.predict(image, boxes, &rois, &index, &scales);
 
-        let coder = BoxCoder { width_offset: offset };
+        let coder = BoxCoder { width_offset: offset, weights: self.manifest.box_weights };
         let mut best = Vec::new();
         for class in 1..classes {
             let mut candidates = Vec::new();
@@ -98,7 +98,7 @@ impl Detector<'_> {
             stand_ins.entry(roi).or_insert(bbox);
         }
         let preprocessing = Preprocessing {
-            pixel_means_bgr: self.manifest.pixel_means_bgr,
+            pixel_means_bgr: self.manifest.blob_means(),
             max_long_side: self.manifest.max_long_side,
         };
         let mut all = Predictions { cls_prob: Vec::new(), bbox_pred: Vec::new() };

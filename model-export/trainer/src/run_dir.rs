@@ -64,7 +64,7 @@ impl Config {
     pub(crate) fn manifest(&self) -> Manifest {
         Manifest {
             name: self.arch.name().to_string(),
-            pixel_means_bgr: self.preprocessing().pixel_means_bgr,
+            pixel_means: self.preprocessing().pixel_means_bgr,
             scales: self.recipe.scales.clone(),
             max_long_side: self.recipe.max_long_side,
             ..Manifest::new(self.classes.clone())

@@ -9,6 +9,7 @@ use crate::{Manifest, Scores};
 pub(crate) const VERSION: u32 = 2;
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct Record {
     manifest: OldManifest,
     trunk: Graph,
@@ -21,6 +22,7 @@ struct Record {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct OldManifest {
     name: String,
     classes: Vec<String>,
@@ -63,4 +65,50 @@ pub(crate) fn decode(record: &[u8]) -> Result<(Contents, &[u8]), postcard::Error
         source: old.source,
     };
     Ok((contents, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChannelOrder, Warp};
+
+    #[test]
+    fn an_old_record_means_what_it_meant() {
+        let record = Record {
+            manifest: OldManifest {
+                name: "old".into(),
+                classes: vec!["__background__".into(), "cat".into()],
+                pixel_means_bgr: [1.0, 2.0, 3.0],
+                scales: vec![480],
+                max_long_side: 900,
+                box_width_offset: 0.0,
+                nms_width_offset: 1.0,
+                scores: Scores::Margins,
+                score_threshold: -2.0,
+                nms_iou: 0.5,
+                max_detections: 7,
+            },
+            trunk: Graph::default(),
+            regions: Regions::Warp(Warp { side: 64, context: 16 }),
+            head: Graph::default(),
+            sections: Vec::new(),
+            factored: Vec::new(),
+            precision: Precision::F32,
+            source: Source { onnx_sha256: [7; 32], compiler: "an older one".into() },
+        };
+        let mut bytes = postcard::to_stdvec(&record).unwrap();
+        bytes.push(9);
+        let (contents, rest) = decode(&bytes).unwrap();
+        assert_eq!(rest, [9]);
+        let manifest = &contents.manifest;
+        assert_eq!((manifest.channel_order, manifest.pixel_scale), (ChannelOrder::Bgr, 255.0));
+        assert_eq!((manifest.pixel_means, contents.blob_means), ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]));
+        assert_eq!((manifest.pixel_stds, manifest.box_weights), ([1.0; 3], [1.0; 4]));
+        assert_eq!((manifest.scales.as_slice(), manifest.max_long_side), ([480].as_slice(), 900));
+        assert_eq!((manifest.box_width_offset, manifest.nms_width_offset), (0.0, 1.0));
+        assert_eq!((manifest.scores, manifest.score_threshold), (Scores::Margins, -2.0));
+        assert_eq!((manifest.nms_iou, manifest.max_detections), (0.5, 7));
+        assert_eq!(contents.regions, record.regions);
+        assert_eq!(contents.source, record.source);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use frcnn::Manifest;
 use frcnn_compiler::{
-    Compiled, Drift, Options, Precision, Report, Svd, compile, compile_rcnn, emit_onnx, load_manifest,
+    Compiled, Drift, Input, Options, Precision, Report, Svd, compile, compile_rcnn, emit_onnx, load_manifest,
     load_rcnn_manifest, onnx_writer,
 };
 use frcnn_harness::sweep::{self, Subject, Sweep};
@@ -15,6 +15,7 @@ use indicatif::ProgressBar;
 
 use crate::console;
 use crate::data::{DataArgs, load};
+use crate::detect::Check;
 use crate::error::Error;
 use crate::files;
 use crate::tables::{self, FactoredRow};
@@ -28,10 +29,14 @@ use crate::units;
 /// One MaxRoiPool makes a Fast R-CNN; several that pool one map, each flattened and all joined, make an SPPnet. Neither is
 /// R-CNN, whose ONNX file is a plain classifier of images of one size: --method rcnn crops and warps each proposal to that
 /// size, and takes linear SVMs and box regressors from another file.
+///
+/// No ONNX file says whether its network reads blue, green, red in 0..255 or red, green, blue in 0..1; with the wrong ones
+/// it runs and finds next to nothing. The manifest says, the report repeats what is assumed, and --check shows what is found.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn compile model.onnx -o model.frcnn
   frcnn compile model.onnx -o small.frcnn --svd-energy 0.9 --report report.json
+  frcnn compile model.onnx -o model.frcnn --check photo.jpg
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --manifest voc.json
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --emit-onnx vgg16-svd.onnx
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --precision bf16
@@ -80,6 +85,12 @@ pub(crate) struct Args {
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
+    /// Draw what the bundle finds in this photo, among boxes of selective search
+    #[arg(long, value_name = "PHOTO")]
+    check: Option<PathBuf>,
+    /// Where to draw it [default: OUT.check.png beside the bundle]
+    #[arg(long, value_name = "FILE.png", requires = "check")]
+    check_out: Option<PathBuf>,
     /// Print no progress and no report
     #[arg(short, long)]
     quiet: bool,
@@ -135,9 +146,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let manifest_path = args.manifest.clone().unwrap_or_else(|| files::beside(&args.model, "manifest.json"));
     fs::metadata(&args.model).map_err(|error| Error::file(&args.model, error))?;
     explain_if_absent(&manifest_path, args.manifest.is_none())?;
-    let read = [Some(&args.model), Some(&manifest_path), args.svm.as_ref()];
+    let picture = args.check.as_ref().map(|_| match &args.check_out {
+        Some(path) => path.clone(),
+        None => args.output.with_extension("check.png"),
+    });
+    let read = [Some(&args.model), Some(&manifest_path), args.svm.as_ref(), args.check.as_ref()];
     let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
-    for output in [Some(&args.output), args.emit_onnx.as_ref(), args.report.as_ref()].into_iter().flatten() {
+    let outputs = [Some(&args.output), args.emit_onnx.as_ref(), args.report.as_ref(), picture.as_ref()];
+    for output in outputs.into_iter().flatten() {
         files::check_output(output, &read)?;
     }
     if args.data.is_some() && !matches!(args.svd, Some(Choice::Auto)) {
@@ -151,6 +167,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let manifest = match args.svm {
         Some(_) => load_rcnn_manifest(&manifest_path)?,
         None => load_manifest(&manifest_path)?,
+    };
+    let check = match (&args.check, picture) {
+        (Some(photo), Some(picture)) => Some(Check::open(photo, picture)?),
+        _ => None,
     };
     let (Compiled { bundle, report }, chosen) = match (&args.svd, args.svd_energy) {
         (Some(Choice::Auto), _) => {
@@ -171,12 +191,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let json = serde_json::to_string_pretty(&report).map_err(|error| Error::file(path, error))?;
         files::write(path, (json + "\n").as_bytes())?;
     }
+    let checked = match check {
+        Some(check) => "\n".to_string() + &check.run(bundle)?,
+        None => String::new(),
+    };
     if args.quiet {
         return Ok(());
     }
     let emitted = args.emit_onnx.iter().map(|path| format!("{}\n", path.display()));
     let chosen = chosen.map_or(String::new(), |sweep| crate::sweep::text(&sweep) + "\n");
-    console::result(&(chosen + &text(&report, &args.output) + &emitted.collect::<String>()))
+    console::result(&(chosen + &text(&report, &args.output) + &emitted.collect::<String>() + &checked))
 }
 
 fn with_svd(args: &Args, manifest: &Manifest, svd: Svd) -> Result<Compiled, Error> {
@@ -247,6 +271,7 @@ fn text(report: &Report, output: &Path) -> String {
     for reason in &report.not_factored {
         text += &format!("\n Not factored: {reason}\n");
     }
+    text += &format!("\n{}", input(&report.input));
     let agreement = &report.agreement;
     let [height, width] = agreement.blob;
     text += &format!(
@@ -263,6 +288,24 @@ fn text(report: &Report, output: &Path) -> String {
         text += &drift.as_ref().map_or(String::new(), |drift| changes(step, drift));
     }
     text + &format!("\n{}  {}\n", output.display(), units::bytes(report.file_bytes))
+}
+
+/// What the network is taken to read, and where that went.
+fn input(input: &Input) -> String {
+    let mut text = format!("Assumed: {}\n", input.assumed);
+    if !input.in_graph.is_empty() {
+        text += &format!("         and what the graph does to the image first: {}\n", input.in_graph.join(", "));
+    }
+    if !input.folded_into.is_empty() {
+        text += &format!("         folded into {}\n", input.folded_into.join(", "));
+    }
+    if !input.added.is_empty() {
+        text += &format!(
+            "         no convolution alone reads the image, so a 1 x 1 convolution brings it there: {}\n",
+            input.added.join(", ")
+        );
+    }
+    text
 }
 
 /// What was done after the comparison.

@@ -43,6 +43,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 #[derive(Serialize)]
 struct Summary<'a> {
     manifest: &'a Manifest,
+    /// Of blue, green and red pixels in 0..255: what the device subtracts.
+    blob_means: [f32; 3],
     source: Source<'a>,
     precision: Precision,
     file_bytes: usize,
@@ -81,6 +83,7 @@ impl Summary<'_> {
         });
         Ok(Summary {
             manifest: &contents.manifest,
+            blob_means: contents.blob_means,
             source: Source {
                 onnx_sha256: contents.source.onnx_sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
                 compiler: &contents.source.compiler,
@@ -99,9 +102,11 @@ impl Summary<'_> {
 fn text(summary: &Summary<'_>) -> String {
     let mut text = "Manifest\n\n".to_string() + &manifest(summary.manifest);
     text += "\nBundle\n\n";
+    let [blue, green, red] = summary.blob_means;
     text += &tables::pairs(&[
         ("method", summary.method.name().to_string()),
         ("file", format!("{} ({} bytes)", units::bytes(summary.file_bytes as u64), summary.file_bytes)),
+        ("device subtracts", format!("blue {blue}, green {green}, red {red}")),
         ("precision", summary.precision.name().to_string()),
         ("compiler", summary.source.compiler.to_string()),
         ("ONNX sha256", summary.source.onnx_sha256.clone()),
@@ -133,16 +138,17 @@ fn regions(regions: &Regions) -> (&'static str, String) {
 
 fn manifest(manifest: &Manifest) -> String {
     let scales: Vec<String> = manifest.scales.iter().map(u32::to_string).collect();
-    let [blue, green, red] = manifest.pixel_means_bgr;
+    let box_weights: Vec<String> = manifest.box_weights.iter().map(f32::to_string).collect();
     tables::pairs(&[
         ("name", manifest.name.clone()),
         ("classes", format!("{} ({})", manifest.classes.len(), manifest.classes.join(", "))),
-        ("pixel means", format!("blue {blue}, green {green}, red {red}")),
+        ("network reads", manifest.input_line()),
         ("short side", format!("{}; long side at most {}", scales.join(", "), manifest.max_long_side)),
         (
             "width offset",
             format!("{} of boxes, {} in NMS", manifest.box_width_offset, manifest.nms_width_offset),
         ),
+        ("box weights", box_weights.join(", ")),
         (
             "scores",
             match manifest.scores {

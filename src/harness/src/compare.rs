@@ -105,7 +105,7 @@ pub fn detectors(
     tolerances: &Tolerances,
     names: Names,
 ) -> Result<Comparison, Error> {
-    let reference = of_photo(first, photo, boxes)?;
+    let reference = of_photo(first, second, photo, boxes)?;
     let sides =
         [Provenance::of_detector(names.reference, first), Provenance::of_detector(names.found, second)];
     against(second, &reference, Some(photo), tolerances, sides)
@@ -142,7 +142,8 @@ fn against(
     sides: [Provenance; 2],
 ) -> Result<Comparison, Error> {
     let mut session = detector.session();
-    let reference_blob = reference.get("data").map(|data| blob_from(data, reference.im_scale)).transpose();
+    let reference_blob =
+        reference.get("data").map(|data| blob_from(detector, data, reference.im_scale)).transpose();
     let reference_blob = reference_blob?;
     if reference.get("rois").is_some() {
         reference.rois(pooling(detector)?.spatial_scale)?;
@@ -151,7 +152,7 @@ fn against(
     let own_blob = match photo {
         Some(photo) => {
             let blob = blob_of(&mut session, photo)?;
-            chained.push(("data".to_string(), tensor_of(&blob)));
+            chained.push(("data".to_string(), tensor_of(detector, &blob)));
             Some(blob)
         }
         None => None,
@@ -247,8 +248,8 @@ impl Side {
 
 /// The picture that `data` shows: means added, red first. It has the blob's size.
 fn reference_picture(detector: &Detector, reference: &Stages) -> Option<RgbImage> {
-    let blob = blob_from(reference.get("data")?, reference.im_scale).ok()?;
-    let means = detector.manifest().pixel_means_bgr;
+    let blob = blob_from(detector, reference.get("data")?, reference.im_scale).ok()?;
+    let means = detector.contents().blob_means;
     let mut pixels = Vec::with_capacity(blob.data.len());
     for bgr in blob.data.as_chunks::<3>().0 {
         let [b, g, r]: [u8; 3] = std::array::from_fn(|c| (bgr[c] + means[c]).round().clamp(0.0, 255.0) as u8);

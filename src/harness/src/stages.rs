@@ -1,11 +1,12 @@
 //! The stages of a detector as reference files name and lay them out.
 //!
-//! `data` [1,3,H,W] and `pool5` [R,C,P,P] have their channels first, as the frameworks that make references do; `rois`
+//! `data` [1,3,H,W] and `pool5` [R,C,P,P] have their channels first, as the frameworks that make references do, and `data` is
+//! what the ONNX file's network reads, in its own channel order and scale; `rois`
 //! [R,5] is batch index, x1, y1, x2, y2 in network pixels. What the head makes has the names of its layers. SPPnet's
 //! `pool5` is [R,F]: its levels, each flattened, one after the other.
 
 use frcnn::{BBox, Detector, FeatureMap, Frame, HeadOutput, ImageBlob, Roi, Session};
-use frcnn_bundle::{Regions, RoiPooling};
+use frcnn_bundle::{NetworkInput, Regions, RoiPooling};
 use frcnn_eval::{Found, Tensor, TensorFile};
 use image::RgbImage;
 
@@ -90,8 +91,14 @@ fn order<'a>(names: &[&'a str]) -> Vec<&'a str> {
     names
 }
 
-/// What a detector computes of a photo and boxes.
-pub(crate) fn of_photo(detector: &Detector, photo: &RgbImage, boxes: &[BBox]) -> Result<Stages, Error> {
+/// What a detector computes of a photo and boxes; its `data` is as `other` reads it, which may have been trained on another
+/// channel order or scale.
+pub(crate) fn of_photo(
+    detector: &Detector,
+    other: &Detector,
+    photo: &RgbImage,
+    boxes: &[BBox],
+) -> Result<Stages, Error> {
     let mut session = detector.session();
     let blob = blob_of(&mut session, photo)?;
     let mut rois = Vec::new();
@@ -101,7 +108,14 @@ pub(crate) fn of_photo(detector: &Detector, photo: &RgbImage, boxes: &[BBox]) ->
     }
     let rois = Tensor { shape: vec![rois.len() / 5, 5], data: rois };
     let mut stages = Stages { im_scale: blob.im_scale, size: photo.dimensions(), ..Stages::default() };
-    stages.push("data", tensor_of(&blob));
+    let [own, others] = [detector, other].map(|side| side.contents().blob_means);
+    let mut as_other = blob.clone();
+    for pixel in as_other.data.as_chunks_mut::<3>().0 {
+        for ((value, own), others) in pixel.iter_mut().zip(own).zip(others) {
+            *value += own - others;
+        }
+    }
+    stages.push("data", tensor_of(other, &as_other));
     stages.push("rois", rois);
     let chained = Inputs { data: Some(&blob), ..Inputs::default() };
     for (name, tensor) in computed(detector, &mut session, &chained, &stages)? {
@@ -119,15 +133,23 @@ pub(crate) fn blob_of(session: &mut Session, photo: &RgbImage) -> Result<ImageBl
     }
 }
 
-pub(crate) fn tensor_of(blob: &ImageBlob) -> Tensor {
-    Tensor { shape: vec![1, blob.height, blob.width, 3], data: blob.data.clone() }.channels_first()
+/// `data` of a blob.
+pub(crate) fn tensor_of(detector: &Detector, blob: &ImageBlob) -> Tensor {
+    let data = input(detector).of_blob(&blob.data);
+    Tensor { shape: vec![1, blob.height, blob.width, 3], data }.channels_first()
 }
 
-pub(crate) fn blob_from(data: &Tensor, im_scale: f64) -> Result<ImageBlob, Error> {
+/// The reverse.
+pub(crate) fn blob_from(detector: &Detector, data: &Tensor, im_scale: f64) -> Result<ImageBlob, Error> {
     let [1, 3, height, width] = data.shape[..] else {
         return Err(Error::Stage(format!("`data` has shape {:?}, not [1, 3, H, W]", data.shape)));
     };
-    Ok(ImageBlob { data: data.channels_last().data, height, width, im_scale })
+    let data = input(detector).to_blob(&data.channels_last().data);
+    Ok(ImageBlob { data, height, width, im_scale })
+}
+
+fn input(detector: &Detector) -> NetworkInput {
+    detector.contents().network_input()
 }
 
 /// From where a detector starts; each later one replaces what the earlier ones would lead to.

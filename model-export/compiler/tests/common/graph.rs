@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 /// Object classes K of every test model: 4 scores and 16 box deltas.
 pub(crate) const CLASSES: i64 = 3;
 
-/// Mean-subtracted pixels are about this large; the first convolution divides by it.
+/// Mean-subtracted pixels, the only values of three channels, are about this large; the first convolution divides by it.
 const PIXEL_RMS: f32 = 60.0;
 
 /// A named tensor of the graph and its number of channels (or columns).
@@ -153,7 +153,7 @@ impl Graph {
     pub(crate) fn conv(&mut self, name: &str, x: &Blob, conv: Conv) -> Blob {
         let Conv { out, kernel, stride, pads, dilation, groups, bias, auto_pad } = conv;
         let inputs = x.channels / groups;
-        let rms = if x.name == "data" { PIXEL_RMS } else { 1.0 };
+        let rms = if x.channels == 3 { PIXEL_RMS } else { 1.0 };
         let std = he(inputs * kernel * kernel) / rms;
         let mut sources = vec![x.name.clone()];
         sources.push(self.weight(&format!("{name}.weight"), &[out, inputs, kernel, kernel], 0.0, std));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use frcnn_bundle::{BACKGROUND, Manifest, VOC_CLASSES};
+use frcnn_bundle::{BACKGROUND, Manifest, PIXEL_MEANS_BGR, VOC_CLASSES};
 use frcnn_onnx::writer;
 use tch::{Device, Tensor};
 
@@ -62,8 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 /// A whole Fast R-CNN out of a file; its bbox_pred is taken to give plain regressions, as published snapshots do.
 fn from_weights(path: &Path, arch: Arch, classes: Option<&[String]>) -> Result<(Network, Manifest), Error> {
     let wrong = |problem: String| Error::file(path, problem);
-    let names = Manifest::new(Vec::new());
-    let weights = init::read_weights(path, arch, &names.pixel_means_bgr)?;
+    let weights = init::read_weights(path, arch, &PIXEL_MEANS_BGR)?;
     let scores = weights.get("cls_score.bias").map_or(0, Tensor::numel);
     if scores < 2 {
         return Err(wrong("has no layer cls_score: a classifier; train it with `fit --init`".to_string()));

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let boxes = proposals.of(photo)?;
         let every = boxes.len().div_ceil(args.rois as usize).max(1);
         let preprocessing = Preprocessing {
-            pixel_means_bgr: model.manifest.pixel_means_bgr,
+            pixel_means_bgr: model.manifest.blob_means(),
             max_long_side: model.manifest.max_long_side,
         };
         let Some(&short_side) = model.manifest.scales.first() else { continue };

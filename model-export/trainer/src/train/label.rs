@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::network::Normalisation;
 
 /// Corners belong to the box, here and at run time.
-pub(crate) const CODER: BoxCoder = BoxCoder { width_offset: 1.0 };
+pub(crate) const CODER: BoxCoder = BoxCoder { width_offset: 1.0, weights: [1.0; 4] };
 
 /// An RoI and its best object.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,5 +1,7 @@
 //! `frcnn detect`: images in, detections out.
 
+#[cfg(feature = "compile")]
+mod check;
 mod pictures;
 mod report;
 
@@ -16,6 +18,8 @@ use crate::files;
 use crate::inputs::images::{self, Image, Inputs};
 use crate::inputs::proposals::Proposals;
 use crate::inputs::{decode, progress_bar};
+#[cfg(feature = "compile")]
+pub(crate) use check::Check;
 use pictures::Pictures;
 use report::ImageReport;
 

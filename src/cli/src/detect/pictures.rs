@@ -49,17 +49,27 @@ impl Pictures {
     pub(super) fn write(
         &self,
         position: usize,
-        mut pixels: RgbImage,
+        pixels: RgbImage,
         detections: &[Detection],
         detector: &Detector,
     ) -> Result<&Path, Error> {
         let path = self.paths.get(position).map(PathBuf::as_path).unwrap_or(Path::new(""));
-        draw(&mut pixels, detections, |class_id| detector.class_name(class_id));
-        let mut png = Cursor::new(Vec::new());
-        pixels.write_to(&mut png, ImageFormat::Png).map_err(|error| Error::file(path, error))?;
-        files::write(path, png.get_ref())?;
+        save(path, pixels, detections, detector)?;
         Ok(path)
     }
+}
+
+/// Draws the detections into `pixels` and writes them as a PNG file.
+pub(super) fn save(
+    path: &Path,
+    mut pixels: RgbImage,
+    detections: &[Detection],
+    detector: &Detector,
+) -> Result<(), Error> {
+    draw(&mut pixels, detections, |class_id| detector.class_name(class_id));
+    let mut png = Cursor::new(Vec::new());
+    pixels.write_to(&mut png, ImageFormat::Png).map_err(|error| Error::file(path, error))?;
+    files::write(path, png.get_ref())
 }
 
 /// `STEM.png` for each image; `STEM-2.png`, `STEM-3.png` … where the name is taken.

@@ -8,6 +8,7 @@ mod compare;
 mod dataset;
 mod eval;
 mod fixture;
+mod input;
 mod predecessors;
 mod proposals;
 mod sweep;
