@@ -111,8 +111,7 @@ fn after(op: &Op, read: &[&Image], weights: &Weights) -> Option<Image> {
 
 /// What a 1 x 1 convolution makes of which every filter reads one channel.
 fn chosen(conv: &Conv, image: &Image, weights: &Weights) -> Option<Image> {
-    let plain =
-        Conv { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pads: [0; 4], ..conv.clone() };
+    let plain = Conv { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pads: [0; 4], ..conv.clone() };
     if *conv != plain {
         return None;
     }
@@ -303,7 +302,8 @@ impl Input {
     fn new(manifest: &Manifest) -> Input {
         let mut assumed = format!("the network reads {}", manifest.input_line());
         if manifest.channel_order == ChannelOrder::Bgr {
-            assumed += " (Caffe's order; say \"channel_order\": \"rgb\" in the manifest if it was trained on RGB)";
+            assumed +=
+                " (Caffe's order; say \"channel_order\": \"rgb\" in the manifest if it was trained on RGB)";
         }
         Input {
             channel_order: manifest.channel_order,

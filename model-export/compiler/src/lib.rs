@@ -179,11 +179,7 @@ struct Checked {
 }
 
 /// Makes a checked network smaller, as the options say.
-fn finish(
-    checked: Checked,
-    options: &Options,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Compiled, Problem> {
+fn finish(checked: Checked, options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Compiled, Problem> {
     let Checked { bundle, known_as, input, trial, agreement } = checked;
     let (bundle, factored, not_factored, drift) = if options.svd == Svd::None {
         (bundle, Vec::new(), Vec::new(), None)

@@ -224,24 +224,63 @@ fn fronts() -> Vec<Front> {
     let (bgr, rgb) = (raw(ChannelOrder::Bgr), raw(ChannelOrder::Rgb));
     let half = Manifest { channel_order: ChannelOrder::Rgb, pixel_scale: 1.0, ..rgb.clone() };
     vec![
-        ("Gather and Sub, Div", |g, x| { let x = gather(g, x, &[2, 1, 0]); normalise(g, x) }, bgr.clone()),
-        ("negative indices", |g, x| { let x = gather(g, x, &[-1, -2, -3]); normalise(g, x) }, bgr.clone()),
-        ("Gather behind", |g, x| {
-            let x = step(g, "Sub", x, &[0.406, 0.456, 0.485].map(|m: f32| m * 255.0));
-            let x = step(g, "Div", x, &[255.0]);
-            let x = gather(g, x, &[2, 1, 0]);
-            step(g, "Div", x, &STDS)
-        }, bgr.clone()),
-        ("Slice", |g, x| { let x = slice(g, x); normalise(g, x) }, bgr.clone()),
-        ("Split and Concat", |g, x| { let x = split(g, x); normalise(g, x) }, bgr),
+        (
+            "Gather and Sub, Div",
+            |g, x| {
+                let x = gather(g, x, &[2, 1, 0]);
+                normalise(g, x)
+            },
+            bgr.clone(),
+        ),
+        (
+            "negative indices",
+            |g, x| {
+                let x = gather(g, x, &[-1, -2, -3]);
+                normalise(g, x)
+            },
+            bgr.clone(),
+        ),
+        (
+            "Gather behind",
+            |g, x| {
+                let x = step(g, "Sub", x, &[0.406, 0.456, 0.485].map(|m: f32| m * 255.0));
+                let x = step(g, "Div", x, &[255.0]);
+                let x = gather(g, x, &[2, 1, 0]);
+                step(g, "Div", x, &STDS)
+            },
+            bgr.clone(),
+        ),
+        (
+            "Slice",
+            |g, x| {
+                let x = slice(g, x);
+                normalise(g, x)
+            },
+            bgr.clone(),
+        ),
+        (
+            "Split and Concat",
+            |g, x| {
+                let x = split(g, x);
+                normalise(g, x)
+            },
+            bgr,
+        ),
         ("Mul and Add", normalise_by_mul_and_add, rgb.clone()),
         ("BatchNormalization", normalise_by_batch_norm, rgb.clone()),
-        ("both the manifest and the graph", |g, x| {
-            let x = step(g, "Sub", x, &MEANS);
-            step(g, "Div", x, &STDS)
-        }, half),
-        ("the graph only subtracts", |g, x| step(g, "Sub", x, &[0, 1, 2].map(|c| MEANS[c] / STDS[c])),
-            Manifest { pixel_scale: 1.0, pixel_stds: STDS, ..rgb }),
+        (
+            "both the manifest and the graph",
+            |g, x| {
+                let x = step(g, "Sub", x, &MEANS);
+                step(g, "Div", x, &STDS)
+            },
+            half,
+        ),
+        (
+            "the graph only subtracts",
+            |g, x| step(g, "Sub", x, &[0, 1, 2].map(|c| MEANS[c] / STDS[c])),
+            Manifest { pixel_scale: 1.0, pixel_stds: STDS, ..rgb },
+        ),
     ]
 }
 

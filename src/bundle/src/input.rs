@@ -92,7 +92,8 @@ mod tests {
             let [b, g, r] = [10.0, 120.0, 250.0];
             let blob = [b - means[0], g - means[1], r - means[2]];
             let data = input.of_blob(&blob);
-            let expected = [(r / 255.0 - 0.485) / 0.229, (g / 255.0 - 0.456) / 0.224, (b / 255.0 - 0.406) / 0.225];
+            let expected =
+                [(r / 255.0 - 0.485) / 0.229, (g / 255.0 - 0.456) / 0.224, (b / 255.0 - 0.406) / 0.225];
             for (found, expected) in data.iter().zip(expected) {
                 // Means of some hundred grey levels are rounded to f32, and divided by 58.
                 assert!((found - expected).abs() < 1e-6, "{found} {expected}");

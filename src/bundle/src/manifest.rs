@@ -245,12 +245,17 @@ mod tests {
     fn means_follow_order_and_scale() {
         let read = |more: &str| Manifest::from_json(&format!(r#"{{"classes": ["b", "c"]{more}}}"#)).unwrap();
         // The default means are the same pixels in every convention.
-        for more in
-            [r#", "channel_order": "rgb""#, r#", "pixel_scale": 1"#, r#", "channel_order": "rgb", "pixel_scale": 1.0"#]
-        {
+        for more in [
+            r#", "channel_order": "rgb""#,
+            r#", "pixel_scale": 1"#,
+            r#", "channel_order": "rgb", "pixel_scale": 1.0"#,
+        ] {
             for (mean, expected) in read(more).blob_means().into_iter().zip(PIXEL_MEANS_BGR) {
                 // Divided by 255 and multiplied again, each rounded.
-                assert!((mean - expected).abs() <= 2.0 * f32::EPSILON * expected, "{more}: {mean} {expected}");
+                assert!(
+                    (mean - expected).abs() <= 2.0 * f32::EPSILON * expected,
+                    "{more}: {mean} {expected}"
+                );
             }
         }
         let torchvision = read(

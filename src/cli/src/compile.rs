@@ -294,7 +294,8 @@ fn text(report: &Report, output: &Path) -> String {
 fn input(input: &Input) -> String {
     let mut text = format!("Assumed: {}\n", input.assumed);
     if !input.in_graph.is_empty() {
-        text += &format!("         and what the graph does to the image first: {}\n", input.in_graph.join(", "));
+        text +=
+            &format!("         and what the graph does to the image first: {}\n", input.in_graph.join(", "));
     }
     if !input.folded_into.is_empty() {
         text += &format!("         folded into {}\n", input.folded_into.join(", "));

@@ -18,7 +18,8 @@ mod names;
 mod order;
 
 use frcnn_bundle::{
-    Bundle, Conv, Gemm, Graph, Layer, NetworkInput, Op, Pool, Regions, RoiPooling, SectionId, Shape, nominal_size,
+    Bundle, Conv, Gemm, Graph, Layer, NetworkInput, Op, Pool, Regions, RoiPooling, SectionId, Shape,
+    nominal_size,
 };
 use frcnn_onnx::pb::{AttributeProto, ModelProto};
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
@@ -107,8 +108,7 @@ impl Emitter<'_> {
         const GREY_LEVELS: f64 = 1e-3;
         let shift: [f32; 3] = std::array::from_fn(|c| (-input.shift[c] / input.scale[c]) as f32);
         let scale = input.scale.map(|scale| scale.recip() as f32);
-        for (op_type, neutral, values, least) in
-            [("Mul", 1.0, scale, 0.0), ("Add", 0.0, shift, GREY_LEVELS)]
+        for (op_type, neutral, values, least) in [("Mul", 1.0, scale, 0.0), ("Add", 0.0, shift, GREY_LEVELS)]
         {
             if values.iter().any(|value| f64::from((value - neutral).abs()) > least) {
                 let output = self.names.unique(&format!("blob_{}", op_type.to_lowercase()));

@@ -101,8 +101,7 @@ impl<'a> Lowering<'a> {
         for (column, &index) in indices.iter().enumerate() {
             let row = if index < 0 { index + channels as i64 } else { index };
             let row = usize::try_from(row).ok().filter(|row| *row < channels);
-            let row =
-                row.ok_or_else(|| at.problem(format!("there is no channel {index} of {channels}")))?;
+            let row = row.ok_or_else(|| at.problem(format!("there is no channel {index} of {channels}")))?;
             weight[row * indices.len() + column] = 1.0;
         }
         let weight = self.weights.add(String::new(), &[1, 1, channels, indices.len()], weight);

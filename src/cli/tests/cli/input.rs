@@ -30,7 +30,8 @@ fn every_compile_says_what_it_assumes() {
         (text(&rgb).to_string(), "Assumed: the network reads rgb in 0..255, less 102.9801", "rgb"),
     ] {
         let bundle = folder.join("model.frcnn");
-        let arguments = ["compile", &fixture.path("model.onnx"), "-o", text(&bundle), "--manifest", &manifest];
+        let arguments =
+            ["compile", &fixture.path("model.onnx"), "-o", text(&bundle), "--manifest", &manifest];
         let output = succeed(&[&arguments[..], &["--report", text(&report)]].concat());
         assert!(stdout(&output).contains(line), "{}", stdout(&output));
         let report: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
@@ -60,8 +61,18 @@ fn check_draws_what_is_found() {
 
     let compile = |photo: &str, out: &str| {
         let (model, manifest) = (fixture.path("model.onnx"), fixture.path("small.json"));
-        frcnn(&["compile", &model, "-o", &fixture.path("never.frcnn"), "--manifest", &manifest, "--check", photo,
-            "--check-out", out])
+        frcnn(&[
+            "compile",
+            &model,
+            "-o",
+            &fixture.path("never.frcnn"),
+            "--manifest",
+            &manifest,
+            "--check",
+            photo,
+            "--check-out",
+            out,
+        ])
     };
     fails(&compile(&fixture.path("small.json"), &elsewhere), 1, &["small.json"]);
     fails(&compile(&photo, &photo), 1, &["is read as well"]);
