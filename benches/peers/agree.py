@@ -28,6 +28,9 @@ def peer_differences(folder, tensors):
             got, want = np.load(file), np.load(tensors / file.name)
             if got.shape != want.shape:
                 raise SystemExit(f"{peer.name}: {file.stem} has shape {got.shape}, not {want.shape}")
+            finite = np.isfinite(got) & np.isfinite(want)
+            if not finite.all():
+                raise SystemExit(f"{peer.name}: {file.stem} has {(~finite).sum()} values that are not finite, here or in ONNX Runtime's")
             differences = np.abs(got - want) / np.abs(want).max()
             greatest = float(differences.max())
             yield {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use frcnn::{FeatureMap, ImageBlob, Roi, Session};
 use frcnn_bundle::Bundle;
 use frcnn_compiler::Options;
+use frcnn_core::{largest_difference, relative_difference};
 use frcnn_tests::tensors::{self, Tensor};
 use frcnn_tests::{Photo, bccd, compile_file, detector};
 
@@ -69,15 +70,9 @@ impl Reference {
     }
 }
 
-fn assert_near(stage: &str, found: &[f32], expected: &[f32], tolerance: f32) {
-    assert_eq!(found.len(), expected.len(), "{stage}");
-    let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let worst = found
-        .iter()
-        .zip(expected)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0f32, |m, d| if d <= m { m } else { d });
-    assert!(worst <= tolerance * largest, "{stage}: off by {worst} of {largest}");
+fn assert_near(stage: &str, found: &[f32], expected: &[f32], tolerance: f64) {
+    let apart = relative_difference(found, expected);
+    assert!(apart <= tolerance, "{stage}: off by {apart:e} of the largest");
 }
 
 #[test]
@@ -87,7 +82,7 @@ fn data() {
         let blobs = reference.session.preprocess(&reference.photo.frame());
         let [blob] = &blobs[..] else { panic!("{} blobs", blobs.len()) };
         assert_eq!([1, blob.height, blob.width, 3], expected.shape[..]);
-        let worst = blob.data.iter().zip(&expected.data).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+        let worst = largest_difference(&blob.data, &expected.data);
         assert!(worst <= 1e-3, "off by {worst} grey levels");
     }
 }

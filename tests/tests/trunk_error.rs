@@ -6,6 +6,7 @@
 //! prints the table of benches/README.md.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use frcnn_core::relative_difference;
 use frcnn_kernels::{ConvAlgorithm, ConvShape, PoolShape, PreparedConv, lrn_into, max_pool_into};
 use frcnn_tests::trunks::{
     Layer, Size, TRUNKS, conv_shape, fire_shapes, output_size, pool_shape, random, weights,
@@ -25,9 +26,7 @@ struct Maps {
 
 impl Maps {
     fn error(&self) -> f64 {
-        let largest = self.f64.iter().fold(0f64, |max, v| max.max(v.abs()));
-        let apart = self.f32.iter().zip(&self.f64).map(|(a, b)| (f64::from(*a) - b).abs());
-        apart.fold(0.0, f64::max) / largest
+        relative_difference(&self.f32, &self.f64)
     }
 
     /// Convolution and ReLU; `on_blob` is the layer on the full blob.
@@ -105,7 +104,7 @@ fn max_pool_f64(shape: &PoolShape, input: &[f64], [height, width]: [usize; 2]) -
         for c in 0..shape.channels {
             let rows = taps(y, 0, shape.height);
             let cells = rows.flat_map(|iy| taps(x, 1, shape.width).map(move |ix| iy * shape.width + ix));
-            out.push(cells.map(|cell| input[cell * shape.channels + c]).fold(f64::NEG_INFINITY, f64::max));
+            out.push(cells.map(|cell| input[cell * shape.channels + c]).max_by(f64::total_cmp).unwrap());
         }
     }
     out
@@ -161,6 +160,7 @@ fn every_layer_is_near_a_float64_reference() {
                     }
                 }
             };
+            assert!(maps.error() <= ALLOWED, "{net} {layer:?}: {:e}", maps.error());
             on_blob = output_size(layer, on_blob);
         }
     }

@@ -22,15 +22,13 @@ where
     if found.len() != expected.len() {
         return f64::INFINITY;
     }
-    let differences = found.iter().zip(expected).map(|(&a, &b)| difference(a, b));
-    // None of them is NaN.
-    differences.fold(0.0, f64::max)
+    found.iter().zip(expected).map(|(&a, &b)| difference(a, b)).max_by(f64::total_cmp).unwrap_or(0.0)
 }
 
 /// The largest magnitude of the values that are finite; 0 without any.
 pub fn largest_magnitude<T: Copy + Into<f64>>(values: &[T]) -> f64 {
     let magnitudes = values.iter().map(|&value| value.into().abs());
-    magnitudes.filter(|magnitude| magnitude.is_finite()).fold(0.0, f64::max)
+    magnitudes.filter(|magnitude| magnitude.is_finite()).max_by(f64::total_cmp).unwrap_or(0.0)
 }
 
 /// The [`largest_difference`] as a share of the [`largest_magnitude`] of what is expected; 0 if all is equal.

@@ -1,6 +1,6 @@
 //! Two detectors' lists for one image, side by side.
 
-use frcnn_core::BBox;
+use frcnn_core::{BBox, difference};
 use serde::Serialize;
 
 /// A detection, whoever made it.
@@ -34,7 +34,7 @@ pub struct Drift {
     pub missing: usize,
     /// Only in the other list.
     pub extra: usize,
-    /// Largest difference of scores of a pair.
+    /// Largest difference of scores of a pair; infinite if just one of them is a number.
     pub max_score: f32,
     /// Mean difference.
     pub mean_score: f32,
@@ -79,12 +79,12 @@ impl Drift {
         };
         for pair in pairs {
             let (Some(a), Some(b)) = (reference.get(pair.reference), found.get(pair.found)) else { continue };
-            let score = (a.score - b.score).abs();
+            let score = difference(a.score, b.score) as f32;
             drift.max_score = drift.max_score.max(score);
             drift.mean_score += score / pairs.len() as f32;
             let corners = |bbox: &BBox| [bbox.x1, bbox.y1, bbox.x2, bbox.y2];
             for (a, b) in corners(&a.bbox).into_iter().zip(corners(&b.bbox)) {
-                drift.max_corner = drift.max_corner.max((a - b).abs());
+                drift.max_corner = drift.max_corner.max(difference(a, b) as f32);
             }
             drift.min_iou = drift.min_iou.min(pair.iou);
         }
@@ -107,5 +107,7 @@ mod tests {
         let drift = Drift::new(&reference, &found, &pairs);
         assert_eq!((drift.matched, drift.missing, drift.extra, drift.max_corner), (2, 1, 1, 1.0));
         assert!((drift.max_score - 0.05).abs() < 1e-6 && drift.min_iou == pairs[1].iou);
+        let broken = found.map(|found| Found { score: f32::NAN, ..found });
+        assert_eq!(Drift::new(&reference, &broken, &pairs).max_score, f32::INFINITY);
     }
 }

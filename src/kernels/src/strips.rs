@@ -452,11 +452,9 @@ mod tests {
                     out
                 };
                 let found = run(1);
-                let max = expected.iter().fold(0f32, |max, value| max.max(value.abs()));
-                for (found, expected) in found.iter().zip(&expected) {
-                    // Two layers, each within 3e-5 of its largest value: see the tests of `PreparedConv`.
-                    assert!((found - expected).abs() <= 1e-4 * max, "{found} for {expected} of {max}");
-                }
+                // Two layers, each within 3e-5 of its largest value: see the tests of `PreparedConv`.
+                let apart = frcnn_core::relative_difference(&found, &expected);
+                assert!(apart <= 1e-4, "off by {apart:e} of the largest");
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
                 assert_eq!(pool.install(|| run(3)), found);
             });

@@ -119,8 +119,7 @@ mod tests {
             prop_assume!(width < 640.0 && height < 480.0);
             let (x, y) = (at_x * (640.0 - width), at_y * (480.0 - height));
             let object = BBox::new(x, y, x + width - 1.0, y + height - 1.0);
-            let best = grid(640, 480).iter().map(|b| b.iou(&object, 1.0)).fold(0.0, f32::max);
-            prop_assert!(best >= 0.3, "{object:?}: {best}");
+            prop_assert!(grid(640, 480).iter().any(|b| b.iou(&object, 1.0) >= 0.3), "{object:?}");
         }
     }
 }

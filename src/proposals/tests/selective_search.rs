@@ -54,7 +54,7 @@ fn check(proposals: &Proposals, width: u32, height: u32) {
 }
 
 fn best(proposals: &Proposals, object: BBox) -> f32 {
-    proposals.boxes.iter().map(|b| b.iou(&object, 1.0)).fold(0.0, f32::max)
+    proposals.boxes.iter().map(|b| b.iou(&object, 1.0)).max_by(f32::total_cmp).unwrap_or(0.0)
 }
 
 #[test]

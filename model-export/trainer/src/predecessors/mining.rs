@@ -96,5 +96,5 @@ impl Machine {
 /// The most that a box overlaps any object of a class, difficult ones included: they are no negatives either.
 fn overlap(photo: &Regions<'_>, bbox: &BBox, class: u16) -> f32 {
     let same = photo.photo.objects.iter().filter(|object| object.class == class);
-    same.map(|object| bbox.iou(&object.bbox, 1.0)).fold(0.0, f32::max)
+    same.map(|object| bbox.iou(&object.bbox, 1.0)).max_by(f32::total_cmp).unwrap_or(0.0)
 }

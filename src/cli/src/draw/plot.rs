@@ -36,7 +36,7 @@ pub(crate) fn plot(counted: &str, curves: &[Curve]) -> ImageResult<Vec<u8>> {
     let font = Font::for_image(HEIGHT as u32 - 200);
     let counts = || curves.iter().flat_map(|curve| &curve.points).map(|&(count, _)| count.max(1.0));
     let first = 10f64.powf(counts().fold(f64::MAX, f64::min).min(1e6).log10().floor());
-    let last = counts().fold(first * 10.0, f64::max);
+    let last = counts().max_by(f64::total_cmp).unwrap_or(0.0).max(first * 10.0);
     let x = |count: f64| {
         let share = (count.max(first) / first).ln() / (last / first).ln();
         LEFT + (share * f64::from(WIDTH - LEFT - RIGHT)).round() as i32

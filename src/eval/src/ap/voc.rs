@@ -136,7 +136,7 @@ fn eleven_points(recall: &[f64], precision: &[f64]) -> f64 {
     let thresholds = (0..11).map(|step| f64::from(step) * 0.1);
     let best_from = |threshold: f64| {
         let reached = recall.iter().zip(precision).filter(|(recall, _)| **recall >= threshold);
-        reached.map(|(_, precision)| *precision).fold(0.0, f64::max)
+        reached.map(|(_, precision)| *precision).max_by(f64::total_cmp).unwrap_or(0.0)
     };
     thresholds.map(|threshold| best_from(threshold) / 11.0).sum()
 }

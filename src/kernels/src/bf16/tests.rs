@@ -1,6 +1,6 @@
 use alloc::{vec, vec::Vec};
 
-use frcnn_core::{bf16_from_f32, bf16_to_f32};
+use frcnn_core::{bf16_from_f32, bf16_to_f32, largest_magnitude};
 use proptest::prelude::*;
 
 use super::*;
@@ -31,7 +31,7 @@ fn check(shape: &ConvShape, bias: bool, relu: bool, threads: usize, seed: u32) {
     let len = shape.batch * height * width * shape.out_channels;
     let mut exact = vec![f32::NAN; len];
     conv2d_reference(shape, &input_rounded, &weights_rounded, bias, relu, &mut exact).unwrap();
-    let max = exact.iter().fold(0f32, |max, v| max.max(v.abs()));
+    let max = largest_magnitude(&exact) as f32;
     for isa in Bf16Isa::available() {
         let layer = Bf16Conv::with(isa, shape, &weights, 1).unwrap().unwrap();
         let cells = Cells { first: 0, stride: shape.out_channels };

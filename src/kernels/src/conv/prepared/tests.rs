@@ -1,5 +1,6 @@
 use alloc::{vec, vec::Vec};
 
+use frcnn_core::largest_magnitude;
 use proptest::prelude::*;
 
 use super::*;
@@ -66,7 +67,7 @@ impl Layer {
         let mut exact = self.out();
         let values = bias.then_some(&self.bias[..]);
         conv2d_reference(&self.shape, &self.input, &self.weights, values, relu, &mut exact).unwrap();
-        let max = exact.iter().fold(0f32, |max, v| max.max(v.abs()));
+        let max = largest_magnitude(&exact) as f32;
         for isa in Isa::available() {
             for algorithm in ALGORITHMS {
                 let prepared =
