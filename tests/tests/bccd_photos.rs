@@ -110,21 +110,22 @@ fn jpeg_photos_score_the_same() {
     assert!((map - 0.6888).abs() < 0.005, "mAP {map}");
 }
 
-/// bf16 loses no more than 0.3 points, and moves red and white cells by no more than that.
+/// bf16 moves mAP by no more than 0.3 points, but for what one platelet does.
 ///
-/// Platelets are not held to it from above, because one detection among their 375 is worth 2.3 points of their average
-/// precision. On BloodImage_00407 eight boxes have a score of 0.39119 to the last bit (fc6 gives nothing but zeros there),
-/// a ninth, which fits the platelet better, 0.39103 in f32 and 0.39120 in bf16: rounding decides which of them suppresses
-/// the others. Moving f32's own scores by a thousandth moves the class between 41 and 48.
+/// One detection among the 375 of Platelets is worth 2.3 points of their average precision. On BloodImage_00407 eight boxes
+/// have a score of 0.39119 to the last bit (fc6 gives nothing but zeros there), a ninth, which fits the platelet better,
+/// 0.39103 in f32 and 0.39120 in bf16: rounding decides which of them suppresses the others. Moving f32's own scores by a
+/// thousandth moves the class between 0.41 and 0.48, which is what bf16 is held to.
 #[test]
-fn bf16_scores_no_less() {
+fn bf16_scores_the_same() {
     let Some(shared) = frcnn_testkit::shared() else { return };
     let options = Options { precision: Precision::Bf16, ..Options::default() };
     let compiled = compile_file(&shared.join("models/bccd-squeezenet/model.onnx"), &options);
     let (map, classes) = precision(&shared, &detect_all(&shared, &compiled.bundle, "PNGImages", "png"));
     say(&format!("mAP in bf16 {map:.4}, of which {classes:.4?}"));
-    assert!(map > 0.6888 - 0.003, "mAP {map}");
     for (class, exact) in [("RBC", 0.6612), ("WBC", 0.9868)] {
         assert!((classes[class] - exact).abs() <= 0.003, "{class} {}", classes[class]);
     }
+    assert!((0.41..=0.48).contains(&classes["Platelets"]), "Platelets {}", classes["Platelets"]);
+    assert!(map >= 0.6888 - 0.003, "mAP {map}");
 }

@@ -1,4 +1,4 @@
-//! Bundles that are not what they should be: always an error that says why, never a panic.
+//! Bundles that are not what they should be: always the error that is due, never a panic.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use frcnn_bundle::{Bundle, Contents, Error, FORMAT_VERSION, Regions, RoiPooling, Warp};
@@ -16,26 +16,61 @@ fn a_whole_bundle_comes_back_equal() {
     assert!(again.to_bytes() == bundle.to_bytes());
 }
 
-/// Every byte of the prelude and the contents record, and bytes of every section and gap.
+/// Length of the part at the start of every file.
+const PRELUDE: usize = 64;
+
+/// Every bit of the prelude and the contents record, each with the error that is due.
 #[test]
-fn any_flipped_byte_is_found() {
+fn any_flipped_bit_of_prelude_and_record_is_named() {
+    let mut bytes = untrained().to_bytes();
+    let record = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    assert!(record > 1000, "a record of {record} bytes describes no network");
+    for (place, bit) in (0..PRELUDE + record).flat_map(|place| (0..8).map(move |bit| (place, 1 << bit))) {
+        bytes[place] ^= bit;
+        let error = error(&bytes);
+        let due = match place {
+            0..8 => matches!(error, Error::Magic),
+            8..12 => matches!(error, Error::Version { supported: FORMAT_VERSION, .. }),
+            12..16 | 48..64 => matches!(error, Error::Padding(at) if at == place as u64),
+            // A length of the record that fits into the file ends it at another byte.
+            16..24 => match u64::from_le_bytes(bytes[16..24].try_into().unwrap()) {
+                stated if stated > (bytes.len() - PRELUDE) as u64 => matches!(error, Error::Length { .. }),
+                _ => matches!(error, Error::ContentsHash),
+            },
+            24..32 => matches!(error, Error::Length { actual, .. } if actual == bytes.len() as u64),
+            _ => matches!(error, Error::ContentsHash),
+        };
+        assert!(due, "bit {bit:#04x} of byte {place}: {error}");
+        bytes[place] ^= bit;
+    }
+}
+
+/// The ends and the middle of every section, and every gap between two.
+#[test]
+fn a_flipped_bit_of_a_section_names_it() {
     let bundle = untrained();
     let mut bytes = bundle.to_bytes();
-    let sections = &bundle.contents().sections;
-    let first = sections[0].offset as usize;
-    let in_sections = sections.iter().flat_map(|s| {
-        let (start, end) = (s.offset as usize, (s.offset + s.bytes) as usize);
-        [start, (start + end) / 2, end - 1, end]
-    });
-    let places: Vec<usize> = (0..first).chain(in_sections).filter(|&place| place < bytes.len()).collect();
-    // Hashing 30 MB for each of thousands of places takes long, so a section is checked with its file
-    // only in part: the record, which decides everything else, byte by byte.
-    for place in places.iter().copied().filter(|p| *p < 256 || p % 97 == 0 || *p >= first) {
-        for bit in [0x01, 0x80] {
-            bytes[place] ^= bit;
-            assert!(Bundle::from_bytes(&bytes).is_err(), "byte {place}");
-            bytes[place] ^= bit;
+    let mut end = PRELUDE + u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    // Each place costs the hashes of all sections before it: every third of some fifty.
+    for (i, section) in bundle.contents().sections.iter().enumerate() {
+        let (start, next) = (section.offset as usize, (section.offset + section.bytes) as usize);
+        let gap = (end..start).step_by(7).map(|place| (place, true));
+        let within = [start, (start + next) / 2, next - 1].map(|place| (place, false));
+        let places: Vec<_> = if i % 3 == 0 { gap.chain(within).collect() } else { gap.collect() };
+        for (place, in_gap) in places {
+            bytes[place] ^= 0x10;
+            let error = error(&bytes);
+            let due = match &error {
+                Error::Padding(at) => in_gap && *at == place as u64,
+                Error::Section { name, problem } => {
+                    !in_gap && *name == section.name && problem == "does not match its hash"
+                }
+                _ => false,
+            };
+            assert!(due, "byte {place}, near section `{}`: {error}", section.name);
+            bytes[place] ^= 0x10;
         }
+        end = next;
     }
 }
 
@@ -92,42 +127,96 @@ fn wrong_contents_are_refused() {
     assert!(rebuilt(&|_| {}).unwrap().to_bytes() == bundle.to_bytes());
 
     type Change = Box<dyn Fn(&mut Contents)>;
-    let changes: Vec<(&str, Change)> = vec![
-        ("no classes", Box::new(|c| c.manifest.classes.clear())),
-        ("one class too many", Box::new(|c| c.manifest.classes.push("extra".into()))),
-        ("scale 0", Box::new(|c| c.manifest.scales = vec![0])),
-        ("scale NaN", Box::new(|c| pooling(c).spatial_scale = f32::NAN)),
-        ("pooled 0", Box::new(|c| pooling(c).pooled = vec![[0, 6]])),
-        ("pooled huge", Box::new(|c| pooling(c).pooled = vec![[u32::MAX, u32::MAX]])),
-        ("no levels", Box::new(|c| pooling(c).pooled.clear())),
-        ("levels that the head does not read", Box::new(|c| pooling(c).pooled.push([3, 3]))),
-        ("crops of nothing", Box::new(|c| c.regions = Regions::Warp(Warp { side: 0, context: 0 }))),
+    let changes: Vec<(&str, &str, Change)> = vec![
+        ("no classes", "manifest: `classes`", Box::new(|c| c.manifest.classes.clear())),
+        (
+            "one class too many",
+            "for 5 classes the head must give",
+            Box::new(|c| c.manifest.classes.push("extra".into())),
+        ),
+        ("scale 0", "manifest: `scales`", Box::new(|c| c.manifest.scales = vec![0])),
+        ("scale NaN", "spatial scale NaN", Box::new(|c| pooling(c).spatial_scale = f32::NAN)),
+        ("pooled 0", "pooled shape [[0, 6]]", Box::new(|c| pooling(c).pooled = vec![[0, 6]])),
+        (
+            "pooled huge",
+            "pooled shape [[4294967295, 4294967295]]",
+            Box::new(|c| pooling(c).pooled = vec![[u32::MAX, u32::MAX]]),
+        ),
+        ("no levels", "0 levels of RoI pooling", Box::new(|c| pooling(c).pooled.clear())),
+        (
+            "levels that the head does not read",
+            "layer `pool5_flat` of the head",
+            Box::new(|c| pooling(c).pooled.push([3, 3])),
+        ),
+        (
+            "crops of nothing",
+            "a crop of 0 pixels",
+            Box::new(|c| c.regions = Regions::Warp(Warp { side: 0, context: 0 })),
+        ),
         (
             "crops of nothing but context",
+            "112 of them context",
             Box::new(|c| c.regions = Regions::Warp(Warp { side: 224, context: 112 })),
         ),
         (
             "crops whose maps the head does not read",
+            "layer `fc6` of the head: it reads 18432 features",
             Box::new(|c| c.regions = Regions::Warp(Warp { side: 224, context: 16 })),
         ),
-        ("a layer reads itself", Box::new(|c| c.trunk.layers[0].inputs = vec![1])),
-        ("a layer reads nothing", Box::new(|c| c.trunk.layers[0].inputs.clear())),
-        ("a value that is not there", Box::new(|c| c.trunk.layers[0].inputs = vec![u32::MAX])),
-        ("an output that is not there", Box::new(|c| c.head.outputs[0] = u32::MAX)),
-        ("outputs swapped", Box::new(|c| c.head.outputs.reverse())),
-        ("no outputs", Box::new(|c| c.trunk.outputs.clear())),
-        ("no layers", Box::new(|c| c.head.layers.clear())),
-        ("stride 0", Box::new(|c| conv(c).stride = [0, 2])),
-        ("kernel huge", Box::new(|c| conv(c).kernel = [u32::MAX, u32::MAX])),
-        ("pads huge", Box::new(|c| conv(c).pads = [u32::MAX; 4])),
-        ("group 0", Box::new(|c| conv(c).group = 0)),
-        ("channels huge", Box::new(|c| conv(c).out_channels = u32::MAX)),
-        ("weights that are not there", Box::new(|c| conv(c).weight = 10_000)),
-        ("weights of another layer", Box::new(|c| conv(c).weight += 2)),
+        (
+            "a layer reads itself",
+            "layer `conv1` of the trunk: it reads a later layer",
+            Box::new(|c| c.trunk.layers[0].inputs = vec![1]),
+        ),
+        (
+            "a layer reads nothing",
+            "layer `conv1` of the trunk: Conv cannot read []",
+            Box::new(|c| c.trunk.layers[0].inputs.clear()),
+        ),
+        (
+            "a value that is not there",
+            "layer `conv1` of the trunk: it reads a later layer",
+            Box::new(|c| c.trunk.layers[0].inputs = vec![u32::MAX]),
+        ),
+        (
+            "an output that is not there",
+            "the head gives a value that no layer makes",
+            Box::new(|c| c.head.outputs[0] = u32::MAX),
+        ),
+        ("outputs swapped", "for 4 classes the head must give", Box::new(|c| c.head.outputs.reverse())),
+        ("no outputs", "the trunk does not give one feature map", Box::new(|c| c.trunk.outputs.clear())),
+        ("no layers", "the head gives a value that no layer makes", Box::new(|c| c.head.layers.clear())),
+        ("stride 0", "layer `conv1` of the trunk: stride [0, 2]", Box::new(|c| conv(c).stride = [0, 2])),
+        (
+            "kernel huge",
+            "layer `conv1` of the trunk: kernel",
+            Box::new(|c| conv(c).kernel = [u32::MAX, u32::MAX]),
+        ),
+        ("pads huge", "layer `conv1` of the trunk: pads", Box::new(|c| conv(c).pads = [u32::MAX; 4])),
+        (
+            "group 0",
+            "layer `conv1` of the trunk: channels [3, 96] cannot be split into 0 groups",
+            Box::new(|c| conv(c).group = 0),
+        ),
+        (
+            "channels huge",
+            "layer `conv1` of the trunk: its weights `conv1.weight` have shape",
+            Box::new(|c| conv(c).out_channels = u32::MAX),
+        ),
+        (
+            "weights that are not there",
+            "layer `conv1` of the trunk: its weights are section 10000",
+            Box::new(|c| conv(c).weight = 10_000),
+        ),
+        (
+            "weights of another layer",
+            "its weights `fire2_squeeze1x1.weight` have shape",
+            Box::new(|c| conv(c).weight += 2),
+        ),
     ];
-    for (what, change) in changes {
-        let error = rebuilt(&*change).err();
-        assert!(error.is_some(), "{what} was accepted");
+    for (what, due, change) in changes {
+        let error = rebuilt(&*change).err().unwrap_or_else(|| panic!("{what} was accepted")).to_string();
+        assert!(error.contains(due), "{what}: `{due}` is not in: {error}");
     }
 }
 

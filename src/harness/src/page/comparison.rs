@@ -137,7 +137,8 @@ fn stage(result: &StageResult) -> Stage<'_> {
 /// Heights are logarithmic: one element in a million must be seen.
 fn columns(ulps: &UlpHistogram) -> Vec<Column> {
     let height = |count: u64| (count as f64 + 1.0).log10();
-    let highest = ulps.counts.iter().map(|&count| height(count)).max_by(f64::total_cmp).unwrap_or(0.0).max(1e-9);
+    let highest =
+        ulps.counts.iter().map(|&count| height(count)).max_by(f64::total_cmp).unwrap_or(0.0).max(1e-9);
     let column = |(bucket, &count): (usize, &u64)| {
         let tall = height(count) / highest * HEIGHT;
         let (from, to) = (UlpHistogram::from(bucket), UlpHistogram::from(bucket + 1) - 1);
