@@ -1,17 +1,29 @@
-//! What is written to standard output and standard error.
+//! What is written to standard output and standard error, nothing of which acts on a terminal: names come from files.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
+use frcnn_core::{PrintableJson, PrintableLines};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::Error;
 
 /// Writes results to standard output at once, so that a reader at the other end of a pipe need not wait.
 pub(crate) fn result(text: &str) -> Result<(), Error> {
+    write(&format_args!("{}", PrintableLines(text)))
+}
+
+/// Writes a value as one line of JSON.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let json = serde_json::to_string(value);
+    let json = json.map_err(|error| Error::file(Path::new("standard output"), error))?;
+    write(&format_args!("{}\n", PrintableJson(json)))
+}
+
+fn write(text: &fmt::Arguments<'_>) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+    stdout.write_fmt(*text).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Error::Closed,
         _ => Error::file(Path::new("standard output"), error),
     })
@@ -29,6 +41,8 @@ pub(crate) fn warning(text: impl fmt::Display) {
 
 /// Tells something on standard error. Where even that is closed nobody can be told, which is no reason to fail.
 pub(crate) fn note(text: impl fmt::Display) {
+    // Lines behind the first are indented: none of them can be taken for a message of its own.
+    let text = PrintableLines(text).to_string().replace('\n', "\n  ");
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 

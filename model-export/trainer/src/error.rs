@@ -3,13 +3,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use frcnn_core::Printable;
 use frcnn_onnx::writer::WriteError;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Something is wrong with one file.
-    #[error("{path}: {problem}", path = path.display())]
+    #[error("{path}: {problem}", path = Printable(path.display()))]
     File {
         /// The file.
         path: PathBuf,

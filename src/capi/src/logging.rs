@@ -1,8 +1,10 @@
 //! The library's messages, handed to a callback.
 
 use std::ffi::{CString, c_char, c_void};
+use std::fmt::Display;
 use std::sync::{PoisonError, RwLock};
 
+use frcnn_core::Printable;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::result::{Failure, FrcnnResult};
@@ -56,8 +58,9 @@ impl Log for ToCallback {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let text = |text: String| CString::new(text.replace('\0', " ")).unwrap_or_default();
-        let (target, message) = (text(record.target().to_string()), text(record.args().to_string()));
+        // One line, in which nothing acts on a terminal: whoever logs it cannot know where names in it come from.
+        let text = |text: &dyn Display| CString::new(Printable(text).to_string()).unwrap_or_default();
+        let (target, message) = (text(&record.target()), text(record.args()));
         // Held during the call, so that a callback that has been replaced is not called any more.
         let sink = SINK.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(callback) = sink.callback {

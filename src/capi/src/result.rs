@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use frcnn_core::Printable;
+
 /// What a call came to. frcnn_last_error_message() says more about every code but the first three.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,8 @@ pub(crate) fn run(body: impl FnOnce() -> Result<(), Failure>) -> FrcnnResult {
 }
 
 fn remember(message: &str) {
-    let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
+    // Nothing in it acts on a terminal: names in it come from files.
+    let message = CString::new(Printable(message).to_string()).unwrap_or_default();
     // A thread that is ending has no message any more.
     let _ = LAST_ERROR.try_with(|last| last.replace(message));
 }

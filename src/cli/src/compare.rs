@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use frcnn::{Detector, Options};
 use frcnn_compiler::{compile, load_manifest};
+use frcnn_core::Printable;
 use frcnn_eval::{Precision, TensorFile, Tolerances};
 use frcnn_harness::compare::{self, Comparison, Names};
 use frcnn_harness::page::comparison;
@@ -115,8 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if args.json {
         let images = comparisons.iter().map(|(image, comparison)| ImageReport { image, comparison });
         let report = Report { agrees, images: images.collect() };
-        let json = serde_json::to_string(&report).map_err(|error| Error::file(&args.model, error))?;
-        console::result(&(json + "\n"))?;
+        console::json(&report)?;
     } else {
         console::result(&comparisons.iter().map(text).collect::<Vec<_>>().join("\n"))?;
     }
@@ -269,7 +269,13 @@ fn text((image, comparison): &(String, Comparison)) -> String {
         row
     });
     let [reference, found] = &comparison.sides;
-    let mut text = format!("{image}: {} against {}\n\n{}", found.name, reference.name, table(&columns, rows));
+    let mut text = format!(
+        "{}: {} against {}\n\n{}",
+        Printable(image),
+        Printable(&found.name),
+        Printable(&reference.name),
+        table(&columns, rows)
+    );
     if let Some(detections) = &comparison.detections {
         let drift = &detections.drift;
         text += "\nDetections\n\n";

@@ -10,11 +10,12 @@ use frcnn_compiler::{
     Compiled, Drift, Input, Options, Precision, Report, Svd, compile, compile_rcnn, emit_onnx, load_manifest,
     load_rcnn_manifest, onnx_writer,
 };
+use frcnn_core::Printable;
 use frcnn_harness::sweep::{self, Subject, Sweep};
 use indicatif::ProgressBar;
 
 use crate::console;
-use crate::data::{DataArgs, load};
+use crate::data::{DataArgs, Loader};
 use crate::detect::Check;
 use crate::error::Error;
 use crate::files;
@@ -152,10 +153,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     });
     let read = [Some(&args.model), Some(&manifest_path), args.svm.as_ref(), args.check.as_ref()];
     let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
-    let outputs = [Some(&args.output), args.emit_onnx.as_ref(), args.report.as_ref(), picture.as_ref()];
-    for output in outputs.into_iter().flatten() {
-        files::check_output(output, &read)?;
-    }
+    let written = [Some(&args.output), args.emit_onnx.as_ref(), args.report.as_ref(), picture.as_ref()];
+    let written: Vec<&Path> = written.into_iter().flatten().map(PathBuf::as_path).collect();
+    files::check_outputs(&written, &read)?;
     if args.data.is_some() && !matches!(args.svd, Some(Choice::Auto)) {
         return Err(Error::Usage("--data is for --svd auto".to_string()));
     }
@@ -182,14 +182,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         (None, None) => (with_svd(args, &manifest, Svd::None)?, None),
     };
 
-    files::write_bundle(&args.output, &bundle)?;
+    // All are written before the first takes its place: a full disk leaves every older file as it was.
+    let bundle_file = bundle.stage(&args.output).map_err(|error| match error {
+        frcnn_bundle::Error::Io { source, .. } => Error::file(&args.output, source),
+        other => Error::file(&args.output, other),
+    })?;
+    let mut staged = vec![(&args.output, bundle_file)];
     if let Some(path) = &args.emit_onnx {
         let model = emit_onnx(&bundle).map_err(|error| Error::file(path, error))?;
-        onnx_writer::write(&model, path)?;
+        staged.push((path, onnx_writer::stage(&model, path)?));
     }
     if let Some(path) = &args.report {
-        let json = serde_json::to_string_pretty(&report).map_err(|error| Error::file(path, error))?;
-        files::write(path, (json + "\n").as_bytes())?;
+        let json = serde_json::to_string_pretty(&report).map_err(|error| Error::file(path, error))? + "\n";
+        staged.push((path, files::stage(path, json.as_bytes())?));
+    }
+    for (path, staged) in staged {
+        staged.commit().map_err(|error| Error::file(path, error))?;
     }
     let checked = match check {
         Some(check) => "\n".to_string() + &check.run(bundle)?,
@@ -198,7 +206,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if args.quiet {
         return Ok(());
     }
-    let emitted = args.emit_onnx.iter().map(|path| format!("{}\n", path.display()));
+    let emitted = args.emit_onnx.iter().map(|path| format!("{}\n", Printable(path.display())));
     let chosen = chosen.map_or(String::new(), |sweep| crate::sweep::text(&sweep) + "\n");
     console::result(&(chosen + &text(&report, &args.output) + &emitted.collect::<String>() + &checked))
 }
@@ -207,7 +215,7 @@ fn with_svd(args: &Args, manifest: &Manifest, svd: Svd) -> Result<Compiled, Erro
     // Hidden by itself where standard error is no terminal.
     let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     spinner.enable_steady_tick(Duration::from_millis(100));
-    let mut progress = |step: &str| spinner.set_message(step.to_string());
+    let mut progress = |step: &str| spinner.set_message(Printable(step).to_string());
     let options = Options { svd, precision: args.precision };
     let compiled = match &args.svm {
         Some(svm) => compile_rcnn(&args.model, svm, manifest, &options, &mut progress),
@@ -223,7 +231,8 @@ fn choose(args: &Args, manifest: &Manifest) -> Result<(Sweep, Compiled), Error> 
     let data = args.data.as_ref().ok_or_else(no_data)?;
     let dataset = args.part.open(data, Some(&manifest.classes))?;
     let proposals = args.part.proposals(data, &dataset)?;
-    let load = |image: &frcnn_eval::Image| load(image, &proposals);
+    let loader = Loader::new(&proposals);
+    let load = |image: &frcnn_eval::Image| loader.load(image);
     let subject = Subject {
         onnx: &args.model,
         manifest,
@@ -240,6 +249,7 @@ fn choose(args: &Args, manifest: &Manifest) -> Result<(Sweep, Compiled), Error> 
         Ok(())
     });
     spinner.finish_and_clear();
+    loader.warn();
     Ok(result?)
 }
 
@@ -269,7 +279,7 @@ fn text(report: &Report, output: &Path) -> String {
         }));
     }
     for reason in &report.not_factored {
-        text += &format!("\n Not factored: {reason}\n");
+        text += &format!("\n Not factored: {}\n", Printable(reason));
     }
     text += &format!("\n{}", input(&report.input));
     let agreement = &report.agreement;
@@ -287,7 +297,7 @@ fn text(report: &Report, output: &Path) -> String {
     for (step, drift) in [("factoring", &report.drift), ("rounding to bf16", &report.rounding)] {
         text += &drift.as_ref().map_or(String::new(), |drift| changes(step, drift));
     }
-    text + &format!("\n{}  {}\n", output.display(), units::bytes(report.file_bytes))
+    text + &format!("\n{}  {}\n", Printable(output.display()), units::bytes(report.file_bytes))
 }
 
 /// What the network is taken to read, and where that went.

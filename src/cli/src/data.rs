@@ -1,9 +1,12 @@
 //! A data set and its proposals, as several commands are told of them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum;
+use frcnn_core::Printable;
 use frcnn_eval::{Dataset, Format, Location};
 use frcnn_harness::Loaded;
 
@@ -54,11 +57,12 @@ impl DataArgs {
         dataset
             .warnings
             .iter()
-            .for_each(|warning| console::warning(format_args!("{}: {warning}", root.display())));
+            .for_each(|warning| console::warning(format_args!("{}: {warning}", Printable(root.display()))));
         if let Some([_background, objects @ ..]) = classes {
             for class in dataset.meet_classes(objects) {
                 console::warning(format_args!(
-                    "the data set has objects of class `{class}`, which the detector does not know: they count as missed"
+                    "the data set has objects of class `{}`, which the detector does not know: they count as missed",
+                    Printable(class)
                 ));
             }
         }
@@ -90,14 +94,50 @@ fn only_proposals(root: &Path) -> Option<PathBuf> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// Pixels and boxes of an image.
-pub(crate) fn load(image: &frcnn_eval::Image, proposals: &BoxSource) -> Result<Loaded, frcnn_harness::Error> {
-    let of_image = |error: Error| match error {
-        Error::File { path, problem } => frcnn_harness::Error::File { path, problem },
-        other => frcnn_harness::Error::file(&image.path, other),
-    };
-    let pixels = decode::rgb8(&image.path).map_err(of_image)?;
-    let key = Image { path: image.path.clone(), stem: image.stem.clone() };
-    let boxes = proposals.of(&key, &pixels).map_err(of_image)?.into_owned();
-    Ok(Loaded { pixels, boxes })
+/// What loads the images of a data set, and notes which are not of the size that their annotations were made at.
+pub(crate) struct Loader<'a> {
+    proposals: &'a BoxSource,
+    /// By stem, and how they differ.
+    other_sizes: Mutex<BTreeMap<String, String>>,
+}
+
+impl<'a> Loader<'a> {
+    /// With these boxes.
+    pub(crate) fn new(proposals: &'a BoxSource) -> Loader<'a> {
+        Loader { proposals, other_sizes: Mutex::default() }
+    }
+
+    /// Pixels and boxes of an image.
+    pub(crate) fn load(&self, image: &frcnn_eval::Image) -> Result<Loaded, frcnn_harness::Error> {
+        let of_image = |error: Error| match error {
+            Error::File { path, problem } => frcnn_harness::Error::File { path, problem },
+            other => frcnn_harness::Error::file(&image.path, other),
+        };
+        let pixels = decode::rgb8(&image.path).map_err(of_image)?;
+        let (width, height) = pixels.dimensions();
+        if let Some((w, h)) = image.size.filter(|&size| size != (width, height)) {
+            let turned = if (h, w) == (width, height) { " before it is turned upright" } else { "" };
+            let what = format!(
+                "{}: is {width} x {height}, annotated as {w} x {h}{turned}",
+                Printable(image.path.display())
+            );
+            let mut other_sizes = self.other_sizes.lock().unwrap_or_else(PoisonError::into_inner);
+            other_sizes.insert(image.stem.clone(), what);
+        }
+        let key = Image { path: image.path.clone(), stem: image.stem.clone() };
+        let boxes = self.proposals.of(&key, &pixels).map_err(of_image)?.into_owned();
+        Ok(Loaded { pixels, boxes })
+    }
+
+    /// Warns of images of another size than annotated: their objects are not where the annotation says.
+    pub(crate) fn warn(&self) {
+        let other_sizes = self.other_sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = other_sizes.values().next() {
+            console::warning(format_args!(
+                "{} images are not of the size that they were annotated at, so their objects may lie elsewhere \
+                 (first: {first})",
+                other_sizes.len()
+            ));
+        }
+    }
 }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "compile")]
 use frcnn_compiler::onnx_writer::WriteError;
+use frcnn_core::Printable;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Something is wrong with one file.
-    #[error("{path}: {problem}", path = path.display())]
+    #[error("{path}: {problem}", path = Printable(path.display()))]
     File {
         /// The file.
         path: PathBuf,

@@ -1,11 +1,12 @@
 //! Reading and writing files with errors that name them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use frcnn::{Detector, Options};
 use frcnn_bundle::Bundle;
-use frcnn_files::write_atomically;
+use frcnn_core::Printable;
+use frcnn_files::{Staged, write_atomically};
 
 use crate::error::Error;
 
@@ -35,24 +36,13 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// The file appears whole or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    write_atomically(path, bytes).map_err(|error| not_written(path, error))
+    write_atomically(path, bytes).map_err(|error| Error::file(path, error))
 }
 
-/// As [`write`], without a copy of the whole.
+/// The same up to the renaming, which is left to the caller: for files that belong together.
 #[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
-pub(crate) fn write_bundle(path: &Path, bundle: &Bundle) -> Result<(), Error> {
-    bundle.write(path).map_err(|error| match error {
-        frcnn_bundle::Error::Io { source, .. } => not_written(path, source),
-        other => Error::file(path, other),
-    })
-}
-
-fn not_written(path: &Path, error: io::Error) -> Error {
-    match error.raw_os_error() {
-        Some(_) => Error::file(path, error),
-        // The text names the temporary file, which means nothing to a user.
-        None => Error::file(path, error.kind()),
-    }
+pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, Error> {
+    Staged::new(path, [bytes]).map_err(|error| Error::file(path, error))
 }
 
 /// Finds out before hours of work that a file could not be written, or would replace an input.
@@ -60,7 +50,7 @@ fn not_written(path: &Path, error: io::Error) -> Error {
 pub(crate) fn check_output(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        return Err(Error::file(path, format!("the folder {} does not exist", folder.display())));
+        return Err(Error::file(path, format!("the folder {} does not exist", Printable(folder.display()))));
     }
     if path.is_dir() {
         return Err(Error::file(path, "is a folder; name a file"));
@@ -69,6 +59,19 @@ pub(crate) fn check_output(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
         && inputs.iter().any(|input| input.canonicalize().is_ok_and(|read| read == written))
     {
         return Err(Error::file(path, "is read as well; name another file to write"));
+    }
+    Ok(())
+}
+
+/// The same for several outputs, none of which may be another's.
+#[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
+pub(crate) fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), Error> {
+    for (position, output) in outputs.iter().enumerate() {
+        check_output(output, inputs)?;
+        let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        if outputs.iter().take(position).any(|other| whole(other) == whole(output)) {
+            return Err(Error::file(output, "is to be written twice; name another file"));
+        }
     }
     Ok(())
 }
@@ -93,6 +96,9 @@ mod tests {
         assert!(problem(folder.path()).contains("is a folder"));
         assert!(problem(&folder.path().join(".").join("model.onnx")).contains("is read as well"));
         assert!(check_output(&folder.path().join("b.frcnn"), &[&input]).is_ok());
+        let twice = [folder.path().join("a"), folder.path().join("./a")];
+        let error = check_outputs(&[&twice[0], &twice[1]], &[]).unwrap_err().to_string();
+        assert!(error.contains("written twice"), "{error}");
         assert!(check_output(Path::new("b.frcnn"), &[&input]).is_ok());
     }
 }

@@ -31,12 +31,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let bundle = files::open_bundle(&args.bundle)?;
     let summary = Summary::new(&bundle).map_err(|error| Error::file(&args.bundle, error))?;
-    if args.json {
-        let json = serde_json::to_string(&summary).map_err(|error| Error::file(&args.bundle, error))?;
-        console::result(&(json + "\n"))
-    } else {
-        console::result(&text(&summary))
-    }
+    if args.json { console::json(&summary) } else { console::result(&text(&summary)) }
 }
 
 /// What `--json` writes.

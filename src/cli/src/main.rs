@@ -22,6 +22,8 @@ mod inspect;
 #[cfg(feature = "compile")]
 mod new;
 mod proposals;
+#[cfg(unix)]
+mod signals;
 #[cfg(feature = "compile")]
 mod sweep;
 mod tables;
@@ -32,6 +34,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use error::Error;
+use frcnn_core::is_unprintable;
 
 /// Fast R-CNN on a CPU: compile a trained network, look into it, detect objects in images.
 #[derive(Debug, Parser)]
@@ -60,7 +63,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    #[cfg(unix)]
+    signals::clean_up();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        // Coloured by clap, unless an argument could colour as well.
+        let text = error.render().to_string();
+        if text.chars().any(|c| c != '\n' && is_unprintable(c)) {
+            console::note(&text);
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    });
+    let outcome = match cli.command {
         Command::Bench(args) => bench::run(&args),
         #[cfg(feature = "compile")]
         Command::Compare(args) => compare::run(&args),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use frcnn_compiler::arch::{Arch, ArchError, NewModel, NewRcnn, new_model, new_rcnn, new_sppnet};
 use frcnn_compiler::onnx_writer;
+use frcnn_core::Printable;
 
 use crate::console;
 use crate::error::Error;
@@ -69,11 +70,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             refuse_to_replace(path, bytes)?;
         }
     }
-    onnx_writer::write(&onnx, &args.output)?;
-    let mut written = format!("{}\n", args.output.display());
+    let mut staged = vec![(&args.output, onnx_writer::stage(&onnx, &args.output)?)];
     for (path, bytes) in &beside {
-        files::write(path, bytes)?;
-        written += &format!("{}\n", path.display());
+        staged.push((path, files::stage(path, bytes)?));
+    }
+    let mut written = String::new();
+    for (path, staged) in staged {
+        staged.commit().map_err(|error| Error::file(path, error))?;
+        written += &format!("{}\n", Printable(path.display()));
     }
     console::result(&written)
 }

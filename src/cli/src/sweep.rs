@@ -1,14 +1,15 @@
 //! `frcnn sweep`: how far a network can be factored before it finds less.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use frcnn_compiler::{Svd, load_manifest};
+use frcnn_core::Printable;
 use frcnn_harness::plot;
 use frcnn_harness::sweep::{Row, Step, Subject, Sweep, combinations, sweep};
 use indicatif::ProgressBar;
 
 use crate::console;
-use crate::data::{DataArgs, load};
+use crate::data::{DataArgs, Loader};
 use crate::error::Error;
 use crate::eval::bar;
 use crate::files;
@@ -72,13 +73,12 @@ fn ranks(text: &str) -> Result<(String, Vec<usize>), String> {
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let manifest_path = args.manifest.clone().unwrap_or_else(|| files::beside(&args.model, "manifest.json"));
-    for output in args.csv.iter().chain(&args.plot) {
-        files::check_output(output, &[&args.model, &manifest_path])?;
-    }
+    let outputs: Vec<&Path> = args.csv.iter().chain(&args.plot).map(PathBuf::as_path).collect();
+    files::check_outputs(&outputs, &[&args.model, &manifest_path])?;
     if let Some(path) = &args.plot
         && path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("svg"))
     {
-        return Err(Error::Usage(format!("--plot {}: plots are written as .svg", path.display())));
+        return Err(Error::Usage(format!("--plot {}: plots are written as .svg", Printable(path.display()))));
     }
     let manifest = load_manifest(&manifest_path)?;
     let dataset = args.part.open(&args.data, Some(&manifest.classes))?;
@@ -86,7 +86,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let mut settings = combinations(&args.ranks);
     settings.extend(args.energies.iter().map(|&energy| Svd::Energy(energy)));
 
-    let load = |image: &frcnn_eval::Image| load(image, &proposals);
+    let loader = Loader::new(&proposals);
+    let load = |image: &frcnn_eval::Image| loader.load(image);
     let subject = Subject {
         precision: frcnn_compiler::Precision::F32,
         onnx: &args.model,
@@ -101,6 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         Ok(())
     });
     progress.finish_and_clear();
+    loader.warn();
     let result = result?;
     if let Some(path) = &args.csv {
         files::write(path, csv(&result).as_bytes())?;
@@ -108,19 +110,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if let Some(path) = &args.plot {
         files::write(path, plot::trade_off(&result)?.as_bytes())?;
     }
-    if args.json {
-        let json = serde_json::to_string(&result).map_err(|error| Error::file(&args.model, error))?;
-        console::result(&(json + "\n"))
-    } else {
-        console::result(&text(&result))
-    }
+    if args.json { console::json(&result) } else { console::result(&text(&result)) }
 }
 
 pub(crate) fn advance(progress: &ProgressBar, step: Step) {
     match step {
-        Step::Compiling(setting) => progress.set_message(format!("compiling: {setting}")),
+        Step::Compiling(setting) => progress.set_message(format!("compiling: {}", Printable(setting))),
         Step::Image(setting) => {
-            progress.set_message(setting.to_string());
+            progress.set_message(Printable(setting).to_string());
             progress.inc(1);
         }
     }
@@ -163,13 +160,19 @@ fn layers(row: &Row) -> String {
     row.ranks.iter().map(|(layer, rank)| format!("{layer}={rank}")).collect::<Vec<_>>().join(" ")
 }
 
+/// A field of CSV, in quotation marks where it has to be.
+fn field(text: &str) -> String {
+    let text = Printable(text).to_string();
+    if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
 fn csv(sweep: &Sweep) -> String {
     let head = "setting,ranks,parameters,file_bytes,head_ms,total_ms,map,drop_points,recommended\n";
     let line = |(position, row): (usize, &Row)| {
         format!(
             "{},{},{},{},{},{},{},{},{}\n",
-            row.setting,
-            layers(row),
+            field(&row.setting),
+            field(&layers(row)),
             row.parameters,
             row.file_bytes,
             units::milliseconds(row.head),

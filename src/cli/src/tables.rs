@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use frcnn_bundle::{Method, NetworkCost};
+use frcnn_core::Printable;
 
 use crate::units;
 
@@ -14,7 +15,7 @@ pub(crate) enum Column {
 
 use Column::{Numbers, Words};
 
-/// A table without frames, so that it can be read, piped and pasted.
+/// A table without frames, so that it can be read, piped and pasted. A cell is one line, whatever a name in it has.
 pub(crate) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('-').junction('-'));
     let mut table = Table::new();
@@ -28,14 +29,15 @@ pub(crate) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<Strin
             Numbers(_) => CellAlignment::Right,
         });
     }
-    table.add_rows(rows);
+    let cells = |row: Vec<String>| row.into_iter().map(|cell| Printable(cell).to_string());
+    table.add_rows(rows.into_iter().map(|row| cells(row).collect::<Vec<String>>()));
     table.trim_fmt() + "\n"
 }
 
-/// Names and values, one pair a line.
+/// Names and values, one pair a line, whatever a name in it has.
 pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    pairs.iter().map(|(name, value)| format!(" {name:width$}  {value}\n")).collect()
+    pairs.iter().map(|(name, value)| format!(" {name:width$}  {}\n", Printable(value))).collect()
 }
 
 /// Every layer of both graphs, and the totals.
@@ -133,6 +135,14 @@ mod tests {
         let rows = [["conv1", "9"], ["fc6", "1000"]].map(|row| row.map(str::to_string).to_vec());
         let text = table(&[Words("layer"), Numbers("n")], rows);
         assert_eq!(text, " layer      n\n--------------\n conv1      9\n fc6     1000\n");
+    }
+
+    #[test]
+    fn a_cell_is_one_line_and_acts_on_no_terminal() {
+        let name = "\u{1b}[2J\nx";
+        let text = table(&[Words("layer")], [vec![name.to_string()]]);
+        assert_eq!(text, " layer\n--------------\n \\u{1b}[2J\\nx\n");
+        assert_eq!(pairs(&[("a", name.to_string())]), " a  \\u{1b}[2J\\nx\n");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use detection::{Detection, Detections};
 pub use difference::{difference, largest_difference, largest_magnitude, relative_difference};
 pub use frame::{Frame, FrameError, PixelFormat};
 pub use nms::{keep_best, nms};
-pub use printable::{Printable, PrintableLines, is_unprintable};
+pub use printable::{Printable, PrintableJson, PrintableLines, is_unprintable};
 pub use roi::{NO_ROI, Roi, project_rois, window_rois};
 pub use scale::{blob_size, im_scale, nearest_level};
 pub use shape_error::ShapeError;

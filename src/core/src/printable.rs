@@ -2,7 +2,7 @@
 //!
 //! A class may be called anything. Printed as it is, a name with an escape sequence moves the cursor or sets the
 //! window's title, one with a line feed forges a line, and one with a right-to-left override reads backwards.
-//! JSON needs none of this: there a name stays what it is.
+//! In JSON a name stays what it is: there the same characters are written as JSON escapes them.
 
 use core::fmt::{self, Write};
 
@@ -33,31 +33,55 @@ pub struct Printable<T>(pub T);
 #[derive(Clone, Copy, Debug)]
 pub struct PrintableLines<T>(pub T);
 
+/// Shows JSON text: the characters, which can only be in its strings, are written as `\u009b`. Who reads the JSON gets
+/// them back.
+#[derive(Clone, Copy, Debug)]
+pub struct PrintableJson<T>(pub T);
+
 impl<T: fmt::Display> fmt::Display for Printable<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escape { to: f, line_feeds: false }, "{}", self.0)
+        write!(Escape { to: f, within: Within::Line }, "{}", self.0)
     }
 }
 
 impl<T: fmt::Display> fmt::Display for PrintableLines<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escape { to: f, line_feeds: true }, "{}", self.0)
+        write!(Escape { to: f, within: Within::Lines }, "{}", self.0)
     }
+}
+
+impl<T: fmt::Display> fmt::Display for PrintableJson<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escape { to: f, within: Within::Json }, "{}", self.0)
+    }
+}
+
+/// What the text is, which decides how and what is escaped.
+#[derive(Clone, Copy, PartialEq)]
+enum Within {
+    Line,
+    Lines,
+    Json,
 }
 
 struct Escape<'a, 'b> {
     to: &'a mut fmt::Formatter<'b>,
-    line_feeds: bool,
+    within: Within,
 }
 
 impl Write for Escape<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        let mark = |c: char| is_unprintable(c) && !(c == '\n' && self.line_feeds);
+        let mark = |c: char| is_unprintable(c) && !(c == '\n' && self.within != Within::Line);
         while let Some((place, c)) = rest.char_indices().find(|&(_, c)| mark(c)) {
             let (before, from) = rest.split_at(place);
             self.to.write_str(before)?;
             match c {
+                _ if self.within == Within::Json => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        write!(self.to, "\\u{unit:04x}")?;
+                    }
+                }
                 '\n' => self.to.write_str("\\n")?,
                 '\r' => self.to.write_str("\\r")?,
                 '\t' => self.to.write_str("\\t")?,
@@ -92,6 +116,12 @@ mod tests {
             assert_eq!(PrintableLines(text).to_string(), shown.replace("\\n", "\n"));
         }
         assert_eq!(format!("<{}>", Printable(format_args!("{}{}", 1, '\u{1b}'))), "<1\\u{1b}>");
+    }
+
+    #[test]
+    fn json_is_escaped_as_json_is() {
+        let json = "{\"a\u{7f}\u{9b}\u{202e}\u{e0041}vélo\": 1}\n";
+        assert_eq!(PrintableJson(json).to_string(), "{\"a\\u007f\\u009b\\u202e\\udb40\\udc41vélo\": 1}\n");
     }
 
     #[test]

@@ -9,13 +9,13 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Dataset, Detection, Error, Problem, Region};
+use crate::{Dataset, Detection, Error, Problem, Region, limits};
 
 /// Version of the format.
 const VERSION: u32 = 1;
@@ -108,20 +108,23 @@ impl RunFile {
     /// The file is of another run, or cannot be read or written.
     pub fn open(path: &Path, header: &RunHeader) -> Result<(RunFile, Vec<RunImage>), Error> {
         let io = |error| Error::new(path, error);
-        let (images, keep) = match fs::read(path) {
-            Ok(bytes) if !bytes.is_empty() => {
-                let Contents { header: found, images, whole } = parse(path, &bytes)?;
-                if let Some(difference) = header.difference(&found) {
-                    let problem = format!("is of another run: {difference}; remove it or name another file");
-                    return Err(Error::new(path, Problem::Run(problem)));
-                }
-                (images, whole)
-            }
-            Ok(_) => (Vec::new(), 0),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (Vec::new(), 0),
-            Err(error) => return Err(io(error)),
-        };
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
+        // Two runs that write at once would cut each other's lines. Some file systems know no locks.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            let problem = "another command is writing it; wait for that, or name another file".to_string();
+            return Err(Error::new(path, Problem::Run(problem)));
+        }
+        let bytes = frcnn_files::read_at_most(path, limits::TEXT).map_err(io)?;
+        let (images, keep) = if bytes.is_empty() {
+            (Vec::new(), 0)
+        } else {
+            let Contents { header: found, images, whole } = parse(path, &bytes)?;
+            if let Some(difference) = header.difference(&found) {
+                let problem = format!("is of another run: {difference}; remove it or name another file");
+                return Err(Error::new(path, Problem::Run(problem)));
+            }
+            (images, whole)
+        };
         // A line that was cut short by whatever ended the run.
         file.set_len(keep as u64).map_err(io)?;
         let mut run = RunFile { path: path.to_path_buf(), file };
@@ -155,7 +158,7 @@ pub fn merge(paths: &[PathBuf]) -> Result<(RunHeader, Vec<RunImage>), Error> {
     let mut images: Vec<RunImage> = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
     for path in paths {
-        let bytes = fs::read(path).map_err(|error| Error::new(path, error))?;
+        let bytes = frcnn_files::read_at_most(path, limits::TEXT).map_err(|error| Error::new(path, error))?;
         let contents = parse(path, &bytes)?;
         let header = merged.get_or_insert_with(|| contents.header.clone());
         if let Some(difference) = header.difference(&contents.header) {
@@ -203,6 +206,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn header(split: &str) -> RunHeader {
         RunHeader::new(vec!["cat".into()], [("split".to_string(), split.to_string())].into())
@@ -260,6 +264,11 @@ mod tests {
         assert!(error.contains("split `test` and `val`"), "{error}");
         let error = RunFile::open(&paths[3], &header("test")).unwrap_err().to_string();
         assert!(error.contains("is of another run"), "{error}");
+        let held = RunFile::open(&paths[0], &header("test")).unwrap();
+        let error = RunFile::open(&paths[0], &header("test")).unwrap_err().to_string();
+        assert!(error.contains("another command is writing it"), "{error}");
+        drop(held);
+        assert!(RunFile::open(&paths[0], &header("test")).is_ok());
         assert!(merge(&[]).is_err());
     }
 }

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use frcnn_core::Printable;
+
 /// Why a run ended early; the text names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Something is wrong with one file, or with what was made of it.
-    #[error("{path}: {problem}", path = path.display())]
+    #[error("{path}: {problem}", path = Printable(path.display()))]
     File {
         /// The file.
         path: PathBuf,

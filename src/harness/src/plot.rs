@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use frcnn_core::Printable;
 use frcnn_eval::VocClass;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -58,7 +59,7 @@ pub fn precision_recall(classes: &[VocClass]) -> Result<String, Error> {
         for (position, class) in scored {
             let colour = colour(position);
             let points = class.recall.iter().copied().zip(class.precision.iter().copied());
-            let label = format!("{} {:.3}", class.name, class.ap10.unwrap_or_default());
+            let label = format!("{} {:.3}", Printable(&class.name), class.ap10.unwrap_or_default());
             chart
                 .draw_series(LineSeries::new(points, colour.stroke_width(2)))
                 .map_err(failed)?
@@ -133,7 +134,8 @@ fn draw_trade_off<B: DrawingBackend>(area: &DrawingArea<B, Shift>, sweep: &Sweep
         let chosen = position == sweep.recommended;
         let (colour, radius) = if chosen { (colour(1), 7) } else { (colour(0), 4) };
         chart.draw_series([Circle::new(point, radius, colour.filled())]).map_err(failed)?;
-        let text = if chosen { format!("{} (recommended)", row.setting) } else { row.setting.clone() };
+        let setting = Printable(&row.setting);
+        let text = if chosen { format!("{setting} (recommended)") } else { setting.to_string() };
         let style = ("sans-serif", 12).into_font().color(&colour);
         chart.draw_series([Text::new(text, (point.0 + margin, point.1), style)]).map_err(failed)?;
     }
@@ -169,10 +171,11 @@ mod tests {
             map,
             drop: 100.0 * (0.68 - map),
         };
-        let rows = vec![row("not factored", 90, 0.68), row("fc6=64", 60, 0.679), row("fc6=8 <&>", 50, 0.5)];
+        let rows =
+            vec![row("not factored", 90, 0.68), row("fc6=64", 60, 0.679), row("fc6=8 <&>\u{1b}", 50, 0.5)];
         let svg = trade_off(&Sweep { rows, recommended: 1, max_drop: 0.3, images: 72 }).unwrap();
         assert!(svg.contains("fc6=64 (recommended)") && svg.contains("0.3 points below"), "{svg}");
-        assert!(svg.contains("fc6=8 &lt;&amp;&gt;"), "names are escaped");
+        assert!(svg.contains("fc6=8 &lt;&amp;&gt;\\u{1b}"), "names are escaped");
         let empty = Sweep { rows: Vec::new(), recommended: 0, max_drop: 0.3, images: 0 };
         assert!(trade_off(&empty).is_ok());
     }

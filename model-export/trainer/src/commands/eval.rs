@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use frcnn_core::Printable;
 use frcnn_eval::{Detection, VocClass, voc};
 use serde::Serialize;
 
@@ -107,8 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         map_voc10: scores.map10,
     };
     if args.json {
-        let text = serde_json::to_string(&report).map_err(|error| Error::file(&args.model, error))?;
-        return console::result(&(text + "\n"));
+        return console::json(&report);
     }
     console::result(&table(&report))
 }
@@ -120,7 +120,12 @@ fn table(report: &Report) -> String {
     table.load_style(STYLE);
     table.set_header(["class", "objects", "AP VOC07", "AP VOC10+"]);
     for row in &report.classes {
-        table.add_row([row.class.clone(), row.objects.to_string(), shown(row.ap_voc07), shown(row.ap_voc10)]);
+        table.add_row([
+            Printable(&row.class).to_string(),
+            row.objects.to_string(),
+            shown(row.ap_voc07),
+            shown(row.ap_voc10),
+        ]);
     }
     let objects: usize = report.classes.iter().map(|row| row.objects).sum();
     table.add_row([

@@ -1,7 +1,6 @@
 //! `frcnn-train synth`: a data set that a program draws.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use frcnn_core::BBox;
@@ -70,9 +69,9 @@ fn write_scene(folder: &Path, number: u32, scene: &Scene) -> Result<(), Error> {
     let mut jpeg = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY);
     encoder.encode_image(&scene.image).map_err(|error| Error::file(&path, error))?;
-    fs::write(&path, jpeg).map_err(|error| Error::file(&path, error))?;
+    files::write(&path, &jpeg)?;
     let path = folder.join(format!("Annotations/{stem}.xml"));
-    fs::write(&path, annotation(&stem, scene)).map_err(|error| Error::file(&path, error))
+    files::write(&path, annotation(&stem, scene).as_bytes())
 }
 
 /// Corners count from 1.

@@ -68,10 +68,5 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         None => Work::random(args.size, args.rois, args.seed),
     };
     let report = measure::measure(&args.bundle, &work, args.threads, args.runs)?;
-    if args.json {
-        let json = serde_json::to_string(&report).map_err(|error| Error::file(&args.bundle, error))?;
-        console::result(&(json + "\n"))
-    } else {
-        console::result(&report.text())
-    }
+    if args.json { console::json(&report) } else { console::result(&report.text()) }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use frcnn::{Detector, Frame, Grid, Motion, Options, Propose, SelectiveSearch, Session};
+use frcnn_core::Printable;
 use indicatif::ProgressBar;
 
 use crate::console;
@@ -155,7 +156,7 @@ impl Worker {
     fn detect_all(&mut self, images: &[Image], progress: &ProgressBar) -> Result<usize, Error> {
         let mut failed = 0;
         for (position, image) in images.iter().enumerate() {
-            progress.set_message(image.path.display().to_string());
+            progress.set_message(Printable(image.path.display()).to_string());
             match self.detect(position, image, progress) {
                 Ok(()) => {}
                 Err(Error::Closed) => return Err(Error::Closed),
@@ -178,7 +179,8 @@ impl Worker {
         let of_image = |error: frcnn::Error| Error::file(&image.path, error);
         let frame = Frame::rgb8(pixels.as_raw(), width, height).map_err(|error| of_image(error.into()))?;
         let warn = |text: std::fmt::Arguments<'_>| {
-            progress.suspend(|| console::warning(format_args!("{}: {text}", image.path.display())));
+            progress
+                .suspend(|| console::warning(format_args!("{}: {text}", Printable(image.path.display()))));
         };
         let (detections, proposals, made_in) = match &mut self.source {
             Source::File(file) => {
@@ -214,11 +216,9 @@ impl Worker {
             [decode, made_in],
             self.session.timings(),
         );
-        let text = if self.json {
-            serde_json::to_string(&report).map_err(|error| Error::file(&image.path, error))? + "\n"
-        } else {
-            report.text(proposals, picture)
-        };
-        progress.suspend(|| console::result(&text))
+        progress.suspend(|| match self.json {
+            true => console::json(&report),
+            false => console::result(&report.text(proposals, picture)),
+        })
     }
 }

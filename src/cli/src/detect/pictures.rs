@@ -6,6 +6,7 @@ use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
 use frcnn::{Detection, Detector};
+use frcnn_core::Printable;
 use image::{ImageFormat, RgbImage};
 
 use crate::console;
@@ -37,8 +38,8 @@ impl Pictures {
             if path.file_stem().is_some_and(|stem| *stem != *image.stem) {
                 console::warning(format_args!(
                     "{}: another image has the same stem, so this one is drawn as {}",
-                    image.path.display(),
-                    path.display()
+                    Printable(image.path.display()),
+                    Printable(path.display())
                 ));
             }
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use frcnn::{Detection, Detector, Timings};
+use frcnn_core::Printable;
 use serde::Serialize;
 
 use crate::inputs::images::Image;
@@ -80,10 +81,10 @@ impl<'a> ImageReport<'a> {
     pub(super) fn text(&self, proposals: usize, picture: Option<&Path>) -> String {
         let found = self.detections.len();
         let plural = if found == 1 { "" } else { "s" };
-        let drawn = picture.map_or(String::new(), |path| format!(" -> {}", path.display()));
+        let drawn = picture.map_or(String::new(), |path| format!(" -> {}", Printable(path.display())));
         let mut text = format!(
             "{}: {} x {}, {proposals} proposals, {found} detection{plural} in {:.0} ms{drawn}\n",
-            self.image,
+            Printable(&self.image),
             self.width,
             self.height,
             self.timing_ms.detect()

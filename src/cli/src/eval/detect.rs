@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use frcnn::{Detector, Options};
+use frcnn_core::Printable;
 use frcnn_eval::{Dataset, Detection, Problem, RunFile, RunHeader, RunImage};
 use frcnn_harness::{Finished, Shard, run};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{EvalArgs, incomplete};
 use crate::console;
-use crate::data::load;
+use crate::data::Loader;
 use crate::error::Error;
 use crate::files;
 
@@ -36,9 +37,10 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
     progress.set_position((mine.len() - todo.len()) as u64);
     let workers = args.threads.map_or_else(workers, usize::from);
     let mut failed = 0;
-    let load = |image: &frcnn_eval::Image| load(image, &proposals);
+    let loader = Loader::new(&proposals);
+    let load = |image: &frcnn_eval::Image| loader.load(image);
     let outcome = run(&detector, &dataset, &todo, workers, load, |Finished { image, outcome, .. }| {
-        progress.set_message(image.stem.clone());
+        progress.set_message(Printable(&image.stem).to_string());
         match outcome {
             Ok((image, _)) => {
                 file.as_mut().map_or(Ok(()), |file| file.add(&image))?;
@@ -53,6 +55,7 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
         Ok(())
     });
     progress.finish_and_clear();
+    loader.warn();
     outcome?;
     if failed > 0 {
         let again = if args.run.is_some() { "; the same command goes on with those" } else { "" };
@@ -62,8 +65,11 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
     if let (Some(shard), Some(path)) = (args.shard, &args.run)
         && shard != Shard::WHOLE
     {
-        let text =
-            format!("{}: {} images; `frcnn eval merge` scores all parts\n", path.display(), mine.len());
+        let text = format!(
+            "{}: {} images; `frcnn eval merge` scores all parts\n",
+            Printable(path.display()),
+            mine.len()
+        );
         return console::result(&text).map(|()| None);
     }
     let detections = detections_of(&dataset, &found, args.run.as_deref().unwrap_or(bundle))?;

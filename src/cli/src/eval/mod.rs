@@ -6,6 +6,7 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use frcnn_core::Printable;
 use frcnn_eval::formats::{self, Corners, Kind};
 use frcnn_eval::{Dataset, Detection, Problem, coco, merge, voc};
 use frcnn_harness::Shard;
@@ -158,7 +159,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 
 fn evaluate(args: &EvalArgs) -> Result<(), Error> {
     let scoring = &args.scoring;
-    scoring.check_outputs()?;
+    let inputs = [&args.bundle, &args.detections, &args.run].into_iter().flatten();
+    scoring.check_outputs(&inputs.map(PathBuf::as_path).collect::<Vec<&Path>>())?;
     let (dataset, detections, title) = match (&args.bundle, &args.detections) {
         (Some(bundle), _) => {
             let Some((dataset, detections)) = detect::detect(args, bundle)? else { return Ok(()) };
@@ -171,7 +173,8 @@ fn evaluate(args: &EvalArgs) -> Result<(), Error> {
             let detections = formats::read(path, kind, scoring.corners(), &mut dataset)?;
             for class in dataset.classes.iter().skip(annotated) {
                 console::warning(format_args!(
-                    "no object is of class `{class}`, which has detections: it gets no score"
+                    "no object is of class `{}`, which has detections: it gets no score",
+                    Printable(class)
                 ));
             }
             (dataset, detections, path)
@@ -183,7 +186,7 @@ fn evaluate(args: &EvalArgs) -> Result<(), Error> {
 
 fn merge_parts(args: &MergeArgs) -> Result<(), Error> {
     let scoring = &args.scoring;
-    scoring.check_outputs()?;
+    scoring.check_outputs(&args.parts.iter().map(PathBuf::as_path).collect::<Vec<&Path>>())?;
     let (header, images) = merge(&args.parts)?;
     let classes = [&[String::new()], header.classes.as_slice()].concat();
     let dataset = scoring.part.open(scoring.data()?, Some(&classes))?;
@@ -204,16 +207,29 @@ impl Scoring {
         }
     }
 
-    /// Before hours of work.
-    fn check_outputs(&self) -> Result<(), Error> {
+    /// Before hours of work; `inputs` are read besides the data set.
+    fn check_outputs(&self, inputs: &[&Path]) -> Result<(), Error> {
+        let data = self.data()?;
+        let annotations = std::fs::read_dir(data.join("annotations")).into_iter().flatten().flatten();
+        let annotations: Vec<PathBuf> =
+            annotations.map(|entry| entry.path()).chain([data.to_path_buf()]).collect();
+        let inputs: Vec<&Path> =
+            inputs.iter().copied().chain(annotations.iter().map(PathBuf::as_path)).collect();
+        let mut outputs: Vec<&Path> = self.html.iter().map(PathBuf::as_path).collect();
         match (&self.save, self.save_kind()) {
-            (Some(path), Kind::Coco) => files::check_output(path, &[])?,
+            (Some(path), Kind::Coco) => outputs.push(path),
             (Some(path), _) if path.is_file() => {
                 return Err(Error::file(path, "is a file; name a folder, or a .json file"));
             }
-            _ => {}
+            (Some(path), _) => {
+                let folder = path.canonicalize().ok();
+                if folder.is_some() && inputs.iter().any(|input| input.canonicalize().ok() == folder) {
+                    return Err(Error::file(path, "is read as well; name another folder to write"));
+                }
+            }
+            (None, _) => {}
         }
-        self.html.iter().try_for_each(|path| files::check_output(path, &[]))
+        files::check_outputs(&outputs, &inputs)
     }
 
     fn save_kind(&self) -> Kind {
@@ -249,12 +265,7 @@ impl Scoring {
             voc,
             coco,
         };
-        if self.json {
-            let json = serde_json::to_string(&report).map_err(|error| Error::file(title, error))?;
-            console::result(&(json + "\n"))
-        } else {
-            console::result(&report.text())
-        }
+        if self.json { console::json(&report) } else { console::result(&report.text()) }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use frcnn::BBox;
+use frcnn_core::Printable;
 use frcnn_proposals::{BoxFile, BoxFileError};
 
 use super::images::Image;
@@ -52,7 +53,8 @@ impl Proposals {
     /// The boxes for one image.
     pub(crate) fn of(&self, image: &Image) -> Result<Cow<'_, [BBox]>, Error> {
         let Proposals { path, boxes } = self;
-        let in_file = |problem: String| Error::file(&image.path, format!("{}: {problem}", path.display()));
+        let in_file =
+            |problem: String| Error::file(&image.path, format!("{}: {problem}", Printable(path.display())));
         match boxes {
             Boxes::One(boxes) => Ok(boxes.into()),
             Boxes::Lists(lists) => {

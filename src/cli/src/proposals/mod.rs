@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use frcnn::{Frame, Grid, Mode, Proposals, Propose, SelectiveSearch};
+use frcnn_core::Printable;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -138,7 +139,7 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
     if !args.json && store.len() > 0 {
         console::result(&format!(
             "{}: {} images, {made} of them new with {boxes} boxes in {:.1} s\n",
-            out.display(),
+            Printable(out.display()),
             store.len(),
             start.elapsed().as_secs_f64()
         ))?;
@@ -192,7 +193,8 @@ fn refuse_equal_stems(images: &[Image]) -> Result<(), Error> {
     let mut seen = std::collections::HashMap::new();
     for image in images {
         if let Some(before) = seen.insert(&image.stem, &image.path) {
-            let problem = format!("has the same stem as {}; write them to two files", before.display());
+            let problem =
+                format!("has the same stem as {}; write them to two files", Printable(before.display()));
             return Err(Error::file(&image.path, problem));
         }
     }
@@ -239,7 +241,7 @@ fn make_all(
                     failed += 1;
                 }
             }
-            progress.set_message(image.path.display().to_string());
+            progress.set_message(Printable(image.path.display()).to_string());
             progress.inc(1);
             if saved.elapsed() > SAVE_EVERY {
                 store.save()?;
@@ -280,7 +282,6 @@ impl Line {
     }
 
     fn print(&self) -> Result<(), Error> {
-        let json = serde_json::to_string(self);
-        console::result(&(json.map_err(|error| Error::file(Path::new(&self.image), error))? + "\n"))
+        console::json(self)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use frcnn_core::Printable;
 use frcnn_eval::{Dataset, Location};
 use serde::Serialize;
 
@@ -63,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     }
     let dataset = Dataset::open(&Location::new(&args.data, &args.split))?;
     for warning in dataset.warnings.iter() {
-        console::warning(format_args!("{}: {warning}", args.data.display()));
+        console::warning(format_args!("{}: {warning}", Printable(args.data.display())));
     }
     let proposals = Proposals::open(&args.proposals, dataset.images.len())?;
     let mut objects = vec![Vec::new(); dataset.images.len()];
@@ -89,12 +90,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     if let Some(path) = &args.plot {
         files::write(path, &report.plot(path)?)?;
     }
-    if args.json {
-        let json = serde_json::to_string(&report).map_err(|error| Error::file(&args.proposals, error))?;
-        console::result(&(json + "\n"))
-    } else {
-        console::result(&report.text())
-    }
+    if args.json { console::json(&report) } else { console::result(&report.text()) }
 }
 
 impl Report {

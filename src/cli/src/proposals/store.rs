@@ -1,7 +1,9 @@
 //! The file that `frcnn proposals` writes, and continues.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use frcnn::BBox;
 use frcnn_proposals::{BoxFile, BoxFileError};
@@ -33,17 +35,30 @@ pub(super) struct Store {
     tensors: BTreeMap<String, Vec<u8>>,
     /// There are boxes that the file does not have yet.
     changed: bool,
+    /// The file that is to be begun anew, as it was.
+    discarded: Option<State>,
+}
+
+/// Enough of a file's metadata to see that another file took its place.
+type State = (u64, Option<SystemTime>);
+
+fn state(path: &Path) -> Option<State> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.len(), metadata.modified().ok()))
 }
 
 impl Store {
-    /// Opens a file to continue it, unless it is absent or `force` says to begin anew.
+    /// Opens a file to continue it, unless it is absent or `force` says to begin anew. Other processes may do so at the same
+    /// time: what each makes is added to what the others have saved.
     pub(super) fn open(path: &Path, settings: Settings, force: bool) -> Result<Store, Error> {
         if path.extension().is_none_or(|extension| extension != "safetensors") {
             return Err(Error::file(path, "proposals are written as a .safetensors file"));
         }
         let made_by = settings.made_by();
-        let mut store = Store { path: path.to_path_buf(), made_by, tensors: BTreeMap::new(), changed: false };
-        if path.exists() && !force {
+        let discarded = if force { state(path) } else { None };
+        let (path_buf, tensors) = (path.to_path_buf(), BTreeMap::new());
+        let mut store = Store { path: path_buf, made_by, tensors, changed: false, discarded };
+        if path.is_file() && !force {
             store.load(files::read(path)?).map_err(|problem| {
                 Error::file(path, format!("{problem}; name another file, or write it anew with --force"))
             })?;
@@ -51,6 +66,7 @@ impl Store {
         Ok(store)
     }
 
+    /// Adds the images of a file that are not here yet.
     fn load(&mut self, bytes: Vec<u8>) -> Result<(), String> {
         let cannot = |problem: BoxFileError| format!("cannot be continued: {problem}");
         let file = BoxFile::parse(bytes).map_err(cannot)?;
@@ -59,7 +75,10 @@ impl Store {
             return Err(format!("has boxes of {made_by}, not of {}", self.made_by));
         }
         for stem in file.stems() {
-            self.tensors.insert(stem.clone(), encoded(&file.boxes(&stem).map_err(cannot)?));
+            if !self.tensors.contains_key(&stem) {
+                let boxes = encoded(&file.boxes(&stem).map_err(cannot)?);
+                self.tensors.insert(stem, boxes);
+            }
         }
         Ok(())
     }
@@ -87,6 +106,13 @@ impl Store {
     pub(super) fn save(&mut self) -> Result<(), Error> {
         if !self.changed {
             return Ok(());
+        }
+        // Held until the new file is in its place, so that none is lost that another process saves meanwhile.
+        let _lock = frcnn_files::lock_folder_of(&self.path);
+        if self.path.is_file() && self.discarded.take() != state(&self.path) {
+            self.load(files::read(&self.path)?).map_err(|problem| {
+                Error::file(&self.path, format!("was written by another program meanwhile and {problem}"))
+            })?;
         }
         let metadata = HashMap::from([(BoxFile::MADE_BY.to_string(), self.made_by.clone())]);
         let views = self.tensors.iter().map(|(stem, bytes)| {
@@ -127,6 +153,34 @@ mod tests {
         assert_eq!((store.len(), store.count("a"), store.count("none")), (2, 2, 0));
         assert!(store.has("none") && !store.has("b"));
         assert_eq!(Store::open(&path, SETTINGS, true).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_others_save_meanwhile_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("boxes.safetensors");
+        let open = |force| Store::open(&path, SETTINGS, force).unwrap();
+        let (mut first, mut second) = (open(false), open(false));
+        first.add("a", &[]);
+        first.save().unwrap();
+        second.add("b", &[BBox::new(1.0, 2.0, 3.0, 4.0)]);
+        second.save().unwrap();
+        assert_eq!((open(false).len(), open(false).count("b")), (2, 1));
+        // Begun anew by two at once: the old file is gone, what both made is there.
+        let (mut first, mut second) = (open(true), open(true));
+        first.add("c", &[]);
+        first.save().unwrap();
+        second.add("d", &[]);
+        second.save().unwrap();
+        let store = open(false);
+        assert!(store.len() == 2 && store.has("c") && store.has("d"));
+        let mut other = Store::open(&path, Settings { seed: 7, ..SETTINGS }, true).unwrap();
+        first.add("e", &[]);
+        first.save().unwrap();
+        other.add("f", &[]);
+        let error = other.save().unwrap_err().to_string();
+        assert!(error.contains("meanwhile and has boxes of grid, seed 0"), "{error}");
+        assert_eq!(open(false).len(), 3);
     }
 
     #[test]

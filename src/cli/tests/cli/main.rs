@@ -3,15 +3,20 @@
 //! Everything stands on an untrained SqueezeNet that `frcnn new` makes, at a small scale so that it runs fast.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod bad_input;
 mod bench;
 mod compare;
 mod dataset;
 mod eval;
+#[cfg(target_os = "linux")]
+mod files;
 mod fixture;
 mod input;
 mod predecessors;
 mod proposals;
 mod sweep;
+#[cfg(target_os = "linux")]
+mod terminal;
 
 use std::fs;
 use std::process::Command;

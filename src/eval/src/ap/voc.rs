@@ -14,6 +14,7 @@
 //! takes the area under the precision made monotone.
 
 use std::collections::HashSet;
+use std::ops::Add;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -138,7 +139,7 @@ fn eleven_points(recall: &[f64], precision: &[f64]) -> f64 {
         let reached = recall.iter().zip(precision).filter(|(recall, _)| **recall >= threshold);
         reached.map(|(_, precision)| *precision).max_by(f64::total_cmp).unwrap_or(0.0)
     };
-    thresholds.map(|threshold| best_from(threshold) / 11.0).sum()
+    thresholds.map(|threshold| best_from(threshold) / 11.0).fold(0.0, Add::add)
 }
 
 fn area(recall: &[f64], precision: &[f64]) -> f64 {
@@ -149,7 +150,11 @@ fn area(recall: &[f64], precision: &[f64]) -> f64 {
         *value = best;
     }
     let before = std::iter::once(&0.0).chain(recall);
-    before.zip(recall).zip(&monotone).map(|((before, recall), precision)| (recall - before) * precision).sum()
+    before
+        .zip(recall)
+        .zip(&monotone)
+        .map(|((before, recall), precision)| (recall - before) * precision)
+        .fold(0.0, Add::add)
 }
 
 #[cfg(test)]

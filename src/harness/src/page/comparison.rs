@@ -83,7 +83,7 @@ pub fn comparison(
     let images = images.iter().map(|(name, comparison)| image(name, comparison, class_name));
     let images = images.collect::<Result<_, _>>()?;
     let page = Page { title, images };
-    page.render().map_err(|error| Error::Draw(error.to_string()))
+    super::rendered(&page)
 }
 
 fn image<'a>(

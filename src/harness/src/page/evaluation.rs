@@ -128,5 +128,5 @@ pub fn evaluation(evaluation: &Evaluation) -> Result<String, Error> {
         min_score,
         worst: worst.collect(),
     };
-    page.render().map_err(|error| Error::Draw(error.to_string()))
+    super::rendered(&page)
 }

@@ -7,6 +7,17 @@ mod overlay;
 pub use comparison::comparison;
 pub use evaluation::{Evaluation, evaluation};
 
+use askama::Template;
+use frcnn_core::PrintableLines;
+
+use crate::Error;
+
+/// The page's text. Names come from files: what acts on the text around it is shown, in what HTML has escaped, too.
+fn rendered(page: &impl Template) -> Result<String, Error> {
+    let text = page.render().map_err(|error| Error::Draw(error.to_string()))?;
+    Ok(PrintableLines(text).to_string())
+}
+
 /// A share of 1 with three digits, or a dash where there is none.
 fn score(value: Option<f64>) -> String {
     value.map_or("–".to_string(), |value| format!("{value:.4}"))
