@@ -37,6 +37,14 @@ impl RowWriter {
     }
 }
 
+/// What was given up is not left behind.
+impl Drop for RowWriter {
+    fn drop(&mut self) {
+        // Absent where it was renamed.
+        let _ = fs::remove_file(&self.partial);
+    }
+}
+
 /// `rows` rows of `width` little-endian f32.
 #[derive(Debug)]
 pub(super) struct RowFile {
