@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs frcnn-camera on videos that ffmpeg makes, against a broker on loopback, and while things break.
 
-    tests/run.py --program build/frcnn-camera --model colours.frcnn [--demo demo.frcnn] [--soak SECONDS] [--only NAME]
+    tests/run.py --program build/frcnn-camera --model colours.frcnn --demo demo.frcnn [--soak SECONDS] [--only NAME]
 
 The model is examples/colours' (cargo run -p frcnn-capi --example colours), the demo is model-export/demo's, compiled.
-Needs nothing but Python; tests that need ffmpeg, mosquitto or the demo are skipped by name where there is none.
+Needs nothing but Python; tests that need ffmpeg or mosquitto are skipped by name where there is none, and fail if
+FRCNN_REQUIRE names it (tests/kit).
 """
 
 import argparse
@@ -26,9 +27,14 @@ WIDTH, HEIGHT, RATE = 320, 240, 25
 APPEARS = 0.5
 
 
-def need(*tools):
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../tests/kit"))
+import needs
+
+
+def need(word, *tools):
     for tool in tools:
         if shutil.which(tool) is None and not os.path.exists(f"/usr/sbin/{tool}"):
+            assert not needs.required(word), f"{word} is required, and there is no {tool} on this machine"
             raise Skip(f"no {tool} on this machine")
 
 
@@ -46,7 +52,7 @@ def video(seconds, codec, width=WIDTH, height=HEIGHT):
 
 
 def ffmpeg(*arguments):
-    need("ffmpeg")
+    need("ffmpeg", "ffmpeg")
     return subprocess.run(["ffmpeg", "-v", "error", *arguments, "-"], stdout=subprocess.PIPE, check=True).stdout
 
 
@@ -176,8 +182,6 @@ def test_objects_are_found():
 
 def test_an_object_of_the_demo_is_found():
     """A disc cut out of the demo's scene goes round and round."""
-    if not ARGUMENTS.demo:
-        raise Skip("no --demo")
     photo = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../model-export/demo/scene.jpg")
     disc = "crop=62:64:126:244,format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='255*lte(hypot(X-31,Y-32),30.5)'"
     scene = (
@@ -334,7 +338,7 @@ class Broker:
 
 
 def test_a_broker_that_comes_and_goes():
-    need("mosquitto", "mosquitto_sub")
+    need("mosquitto", "mosquitto", "mosquitto_sub")
     with tempfile.TemporaryDirectory() as folder:
         broker = Broker(folder)
         messages = []
@@ -415,7 +419,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--demo", default="", metavar="FILE", help="the demo model, compiled")
+    parser.add_argument("--demo", required=True, metavar="FILE", help="the demo model, compiled")
     parser.add_argument("--runner", default="", help="a command to run it by, such as qemu-aarch64-static")
     parser.add_argument("--soak", type=float, default=10, metavar="SECONDS")
     parser.add_argument("--only", default="", metavar="NAME", help="tests whose names hold NAME")
