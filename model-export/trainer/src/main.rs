@@ -53,6 +53,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    // Training listens itself, to write a checkpoint.
+    if !matches!(cli.command, Command::Fit(_)) {
+        frcnn_files::clean_up_on_signals();
+    }
     let outcome = match (&cli.command, matches.subcommand()) {
         (Command::Fit(args), Some((_, matches))) => fit::run(args, matches),
         (Command::Fit(_), None) => Ok(()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::ValueEnum;
 use frcnn_core::Printable;
@@ -94,17 +94,29 @@ fn only_proposals(root: &Path) -> Option<PathBuf> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// What loads the images of a data set, and notes which are not of the size that their annotations were made at.
+/// What loads the images of a data set, and notes what may be wrong with them.
 pub(crate) struct Loader<'a> {
     proposals: &'a BoxSource,
-    /// By stem, and how they differ.
-    other_sizes: Mutex<BTreeMap<String, String>>,
+    notes: Mutex<Notes>,
+}
+
+/// By stem, as an image may be loaded more than once.
+#[derive(Default)]
+struct Notes {
+    /// Images that are not of the size that their annotations were made at, and how they differ.
+    other_sizes: BTreeMap<String, String>,
+    /// Proposals that are no boxes.
+    no_boxes: BTreeMap<String, usize>,
 }
 
 impl<'a> Loader<'a> {
     /// With these boxes.
     pub(crate) fn new(proposals: &'a BoxSource) -> Loader<'a> {
-        Loader { proposals, other_sizes: Mutex::default() }
+        Loader { proposals, notes: Mutex::default() }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Pixels and boxes of an image.
@@ -121,22 +133,33 @@ impl<'a> Loader<'a> {
                 "{}: is {width} x {height}, annotated as {w} x {h}{turned}",
                 Printable(image.path.display())
             );
-            let mut other_sizes = self.other_sizes.lock().unwrap_or_else(PoisonError::into_inner);
-            other_sizes.insert(image.stem.clone(), what);
+            self.notes().other_sizes.insert(image.stem.clone(), what);
         }
         let key = Image { path: image.path.clone(), stem: image.stem.clone() };
         let boxes = self.proposals.of(&key, &pixels).map_err(of_image)?.into_owned();
+        let no_boxes = boxes.iter().filter(|bbox| !bbox.is_valid()).count();
+        if no_boxes > 0 {
+            self.notes().no_boxes.insert(image.stem.clone(), no_boxes);
+        }
         Ok(Loaded { pixels, boxes })
     }
 
-    /// Warns of images of another size than annotated: their objects are not where the annotation says.
+    /// Warns of what was noted.
     pub(crate) fn warn(&self) {
-        let other_sizes = self.other_sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Notes { other_sizes, no_boxes } = &*self.notes();
         if let Some(first) = other_sizes.values().next() {
             console::warning(format_args!(
                 "{} images are not of the size that they were annotated at, so their objects may lie elsewhere \
                  (first: {first})",
                 other_sizes.len()
+            ));
+        }
+        if let Some(first) = no_boxes.keys().next() {
+            console::warning(format_args!(
+                "{} proposals of {} images are passed over: x2 < x1, y2 < y1 or not finite (first: {})",
+                no_boxes.values().sum::<usize>(),
+                no_boxes.len(),
+                Printable(first)
             ));
         }
     }

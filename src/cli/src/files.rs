@@ -1,6 +1,5 @@
 //! Reading and writing files with errors that name them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use frcnn::{Detector, Options};
@@ -29,9 +28,12 @@ pub(crate) fn open_detector(path: &Path, options: &Options) -> Result<Detector, 
     })
 }
 
+/// Bytes of a file that is read into memory: more than any file of boxes has.
+const MOST: u64 = 16 << 30;
+
 /// Reads a whole file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error| Error::file(path, error))
+    frcnn_files::read_at_most(path, MOST).map_err(|error| Error::file(path, error))
 }
 
 /// The file appears whole or not at all.
@@ -85,6 +87,7 @@ pub(crate) fn beside(path: &Path, name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_cannot_be_written_is_found_out_before() {

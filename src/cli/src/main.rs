@@ -22,8 +22,6 @@ mod inspect;
 #[cfg(feature = "compile")]
 mod new;
 mod proposals;
-#[cfg(unix)]
-mod signals;
 #[cfg(feature = "compile")]
 mod sweep;
 mod tables;
@@ -64,7 +62,7 @@ enum Command {
 
 fn main() -> ExitCode {
     #[cfg(unix)]
-    signals::clean_up();
+    frcnn_files::clean_up_on_signals();
     let cli = Cli::try_parse().unwrap_or_else(|error| {
         // Coloured by clap, unless an argument could colour as well.
         let text = error.render().to_string();

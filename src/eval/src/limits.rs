@@ -3,6 +3,8 @@
 
 /// Bytes of a JSON file: annotations or results.
 pub(crate) const JSON: u64 = 8 << 30;
+/// Bytes of a file of reference tensors.
+pub(crate) const TENSORS: u64 = 64 << 30;
 /// Bytes of a text file: a list of images, or detections.
 pub(crate) const TEXT: u64 = 4 << 30;
 /// Bytes of an image's annotation.

@@ -10,8 +10,12 @@
 
 mod names;
 mod read;
+#[cfg(all(feature = "signals", unix))]
+mod signals;
 mod staged;
 
 pub use names::{MAX_NAME, NotAName, check_name};
 pub use read::read_at_most;
+#[cfg(all(feature = "signals", unix))]
+pub use signals::{clean_up_on_signals, on_signals};
 pub use staged::{Staged, lock_folder_of, remove_temporaries, write_atomically, write_pieces};

@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Reads a whole file of at most `limit` bytes. A device or pipe that never ends is refused once the limit is passed.
+/// Bytes of what has no length of its own, a device or a pipe: it may never end.
+const STREAM: u64 = 1 << 30;
+
+/// Reads a whole file of at most `limit` bytes; of a device or a pipe at most a GiB.
 ///
 /// # Errors
 /// The file cannot be read, is larger, or does not fit into memory.
@@ -14,6 +17,7 @@ pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder; name a file"));
     }
+    let limit = if metadata.is_file() { limit } else { limit.min(STREAM) };
     let too_large = || {
         let problem = format!("is larger than {limit} bytes, the most that is read of such a file");
         io::Error::new(io::ErrorKind::FileTooLarge, problem)

@@ -10,16 +10,18 @@ use crate::error::Error;
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Listens for Ctrl-C and SIGTERM from now on.
+    /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on.
     pub(crate) fn on_interrupt() -> Result<Stop, Error> {
         let stop = Stop::default();
         let flag = stop.0.clone();
-        ctrlc::set_handler(move || {
+        let action = move |_signal| {
             if flag.swap(true, Ordering::Relaxed) {
+                frcnn_files::remove_temporaries();
                 std::process::exit(130);
             }
-        })
-        .map_err(|error| Error::Training(format!("cannot listen for Ctrl-C: {error}")))?;
+        };
+        frcnn_files::on_signals(action)
+            .map_err(|error| Error::Training(format!("cannot listen for Ctrl-C: {error}")))?;
         Ok(stop)
     }
 

@@ -74,12 +74,13 @@ fn from_safetensors(file: Vec<u8>) -> Result<Boxes, String> {
 
 fn from_json(file: Vec<u8>) -> Result<Boxes, String> {
     let wrong = |error: serde_json::Error| format!("not boxes as [x1, y1, x2, y2]: {error}");
+    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&file);
     // Decided here and not by trying both: the message then says where in the file the mistake is.
     if file.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        let boxes: Vec<[f32; 4]> = serde_json::from_slice(&file).map_err(wrong)?;
+        let boxes: Vec<[f32; 4]> = serde_json::from_slice(file).map_err(wrong)?;
         return Ok(Boxes::One(boxes.into_iter().map(bbox).collect()));
     }
-    let lists: HashMap<String, Vec<[f32; 4]>> = serde_json::from_slice(&file).map_err(wrong)?;
+    let lists: HashMap<String, Vec<[f32; 4]>> = serde_json::from_slice(file).map_err(wrong)?;
     Ok(Boxes::Lists(
         lists.into_iter().map(|(stem, boxes)| (stem, boxes.into_iter().map(bbox).collect())).collect(),
     ))
@@ -122,7 +123,7 @@ mod tests {
         let list = "[[1, 2, 3, 4], [5, 6, 7e2, 8]]";
         let one = open("p.json", list.as_bytes(), 1).unwrap();
         assert_eq!(*one.of(&image("any")).unwrap(), EXPECTED);
-        let keyed = open("p.JSON", format!(" {{\"a\": {list}}}").as_bytes(), 5).unwrap();
+        let keyed = open("p.JSON", format!("\u{feff} {{\"a\": {list}}}").as_bytes(), 5).unwrap();
         assert_eq!(*keyed.of(&image("a")).unwrap(), EXPECTED);
         assert!(keyed.of(&image("b")).unwrap_err().to_string().contains("no boxes for `b`"));
     }

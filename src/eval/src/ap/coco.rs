@@ -79,39 +79,40 @@ pub struct CocoClass {
 /// Scores `detections`.
 pub fn coco(dataset: &Dataset, detections: &[Detection]) -> Coco {
     let ious = ious();
-    let curves: Vec<[Option<Curves>; 4]> = by_class(dataset, detections)
+    let scores: Vec<[Option<Scores>; 4]> = by_class(dataset, detections)
         .par_iter()
         .map(|class| {
             let images = images(dataset, detections, class);
             AREAS.map(|area| {
-                accumulate(&images.iter().map(|image| image.assign(area, &ious)).collect::<Vec<_>>())
+                let assigned = images.iter().map(|image| image.assign(area, &ious)).collect::<Vec<_>>();
+                accumulate(&assigned).map(|curves| curves.scores())
             })
         })
         .collect();
-    let at = |area: usize, value: &dyn Fn(&Curves) -> f64| {
-        mean(curves.iter().map(|areas| areas.get(area)?.as_ref().map(value)))
+    let at = |area: usize, value: fn(&Scores) -> f64| {
+        mean(scores.iter().map(|areas| areas.get(area)?.as_ref().map(value)))
     };
     let summary = CocoSummary {
-        ap: at(0, &Curves::ap),
-        ap50: at(0, &|curves| curves.ap_at(0)),
-        ap75: at(0, &|curves| curves.ap_at(5)),
-        ap_small: at(1, &Curves::ap),
-        ap_medium: at(2, &Curves::ap),
-        ap_large: at(3, &Curves::ap),
-        ar1: at(0, &|curves| curves.ar(0)),
-        ar10: at(0, &|curves| curves.ar(1)),
-        ar100: at(0, &|curves| curves.ar(2)),
-        ar_small: at(1, &|curves| curves.ar(2)),
-        ar_medium: at(2, &|curves| curves.ar(2)),
-        ar_large: at(3, &|curves| curves.ar(2)),
+        ap: at(0, |scores| scores.ap),
+        ap50: at(0, |scores| scores.ap50),
+        ap75: at(0, |scores| scores.ap75),
+        ap_small: at(1, |scores| scores.ap),
+        ap_medium: at(2, |scores| scores.ap),
+        ap_large: at(3, |scores| scores.ap),
+        ar1: at(0, |scores| scores.ar[0]),
+        ar10: at(0, |scores| scores.ar[1]),
+        ar100: at(0, |scores| scores.ar[2]),
+        ar_small: at(1, |scores| scores.ar[2]),
+        ar_medium: at(2, |scores| scores.ar[2]),
+        ar_large: at(3, |scores| scores.ar[2]),
     };
-    let class = |(name, [all, ..]): (&String, &[Option<Curves>; 4])| CocoClass {
+    let class = |(name, [all, ..]): (&String, &[Option<Scores>; 4])| CocoClass {
         name: name.clone(),
-        ap: all.as_ref().map(Curves::ap),
-        ap50: all.as_ref().map(|curves| curves.ap_at(0)),
-        ap75: all.as_ref().map(|curves| curves.ap_at(5)),
+        ap: all.as_ref().map(|scores| scores.ap),
+        ap50: all.as_ref().map(|scores| scores.ap50),
+        ap75: all.as_ref().map(|scores| scores.ap75),
     };
-    let classes = dataset.classes.iter().zip(&curves).map(class).collect();
+    let classes = dataset.classes.iter().zip(&scores).map(class).collect();
     Coco { summary, classes }
 }
 
@@ -261,7 +262,20 @@ struct Curves {
     recall: Vec<f64>,
 }
 
+/// What is kept of a class's curves in one area range: there may be tens of thousands of classes.
+struct Scores {
+    ap: f64,
+    ap50: f64,
+    ap75: f64,
+    ar: [f64; 3],
+}
+
 impl Curves {
+    fn scores(&self) -> Scores {
+        let ar = std::array::from_fn(|maximum| self.ar(maximum));
+        Scores { ap: self.ap(), ap50: self.ap_at(0), ap75: self.ap_at(5), ar }
+    }
+
     fn ap(&self) -> f64 {
         self.precision.iter().sum::<f64>() / self.precision.len() as f64
     }

@@ -66,7 +66,8 @@ impl TensorFile {
     /// # Errors
     /// The file cannot be read, or is damaged.
     pub fn open(path: &Path) -> Result<TensorFile, Error> {
-        let bytes = std::fs::read(path).map_err(|error| Error::new(path, error))?;
+        let bytes = frcnn_files::read_at_most(path, crate::limits::TENSORS)
+            .map_err(|error| Error::new(path, error))?;
         let damaged =
             |error| Error::syntax(path, format_args!("not a safetensors file, or damaged: {error}"));
         let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
