@@ -2,7 +2,10 @@
 //!
 //! Exporters write weights as initialisers, as `Constant` nodes, and behind `Identity`, `Transpose` or
 //! `Reshape`; and they compute shapes with `Shape`, `Gather`, `Concat`. A node that reads only constants
-//! is run on its own by tract-onnx, so no operator needs an interpreter here.
+//! is run on its own by tract-onnx, so no operator needs an interpreter here. What a node will make is computed from what it
+//! reads before it is run.
+
+mod bounds;
 
 use std::sync::Arc;
 
@@ -13,35 +16,79 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::bail;
 
 use crate::error::Problem;
+use crate::guard;
+use crate::limits;
+use crate::lower::Attributes;
+use crate::split::name;
 
-/// Reads an initialiser.
-pub(crate) fn load(tensor: &TensorProto, folder: &str) -> Result<Arc<Tensor>, Problem> {
-    tract_onnx::tensor::load_tensor(&MmapDataResolver, tensor, Some(folder))
-        .map(Arc::new)
-        .map_err(|error| referee(&format!("initialiser `{}`", tensor.name), &error))
+/// Reads an initialiser, whose bytes lie in the model.
+pub(crate) fn load(tensor: &TensorProto) -> Result<Arc<Tensor>, Problem> {
+    guard::tract(&format!("initialiser `{}`", tensor.name), || {
+        tract_onnx::tensor::load_tensor(&MmapDataResolver, tensor, None).map(Arc::new)
+    })
 }
 
-/// Runs one node whose inputs are all constants; gives its outputs in order.
-pub(crate) fn evaluate(
+/// Bytes of all tensors in a model.
+pub(crate) fn tensor_bytes(model: &ModelProto) -> u64 {
+    let graph = model.graph.iter();
+    let constants = graph.clone().flat_map(|graph| &graph.node).flat_map(|node| &node.attribute);
+    let tensors = graph.flat_map(|graph| &graph.initializer).chain(constants.filter_map(|a| a.t.as_ref()));
+    tensors.map(|tensor| tensor.raw_data.len() as u64).sum()
+}
+
+/// Evaluates a model's constant expressions, within a limit that grows with its weights.
+pub(crate) struct Evaluator<'a> {
+    model: &'a ModelProto,
+    /// Bytes that may still be read and made.
+    left: u64,
+}
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn new(model: &'a ModelProto) -> Evaluator<'a> {
+        Evaluator { model, left: limits::CONSTANT_BYTES + limits::CONSTANT_WORK * tensor_bytes(model) }
+    }
+
+    /// Runs one node whose inputs are all constants; gives its outputs in order.
+    pub(crate) fn run(
+        &mut self,
+        node: &NodeProto,
+        inputs: &[(&str, Arc<Tensor>)],
+    ) -> Result<Vec<Arc<Tensor>>, Problem> {
+        let read = inputs.iter().map(|(_, tensor)| (tensor.len() as u64).saturating_mul(8));
+        let bytes = read.fold(bounds::made(node, inputs)?, u64::saturating_add);
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
+            Attributes(node).problem(format!(
+                "it makes constants out of constants, {bytes} bytes in all, and the limit for this model is reached"
+            ))
+        })?;
+        guard::tract(&format!("constant node `{}`", name(node)), || evaluate(self.model, node, inputs))
+    }
+}
+
+fn evaluate(
     model: &ModelProto,
     node: &NodeProto,
     inputs: &[(&str, Arc<Tensor>)],
-) -> Result<Vec<Arc<Tensor>>, Problem> {
-    let run = || -> TractResult<Vec<Arc<Tensor>>> {
-        let initializer = inputs.iter().map(|(name, t)| to_proto(name, t)).collect::<TractResult<_>>()?;
-        let output = node.output.iter().filter(|name| !name.is_empty());
-        let output = output.map(|name| ValueInfoProto { name: name.clone(), ..Default::default() }).collect();
-        let graph = GraphProto { node: vec![node.clone()], initializer, output, ..Default::default() };
-        let proto = ModelProto {
-            ir_version: model.ir_version,
-            opset_import: model.opset_import.clone(),
-            graph: Some(graph),
-            ..Default::default()
-        };
-        let plan = tract_onnx::onnx().model_for_proto_model(&proto)?.into_typed()?.into_runnable()?;
-        plan.run(tvec!())?.into_iter().map(|value| without_symbols(value.into_tensor())).collect()
+) -> TractResult<Vec<Arc<Tensor>>> {
+    let mut given: Vec<&str> = Vec::new();
+    let mut initializer = Vec::new();
+    for (name, tensor) in inputs {
+        if !given.contains(name) {
+            given.push(name);
+            initializer.push(to_proto(name, tensor)?);
+        }
+    }
+    let output = node.output.iter().filter(|name| !name.is_empty());
+    let output = output.map(|name| ValueInfoProto { name: name.clone(), ..Default::default() }).collect();
+    let graph = GraphProto { node: vec![node.clone()], initializer, output, ..Default::default() };
+    let proto = ModelProto {
+        ir_version: model.ir_version,
+        opset_import: model.opset_import.clone(),
+        graph: Some(graph),
+        ..Default::default()
     };
-    run().map_err(|error| referee(&format!("constant node `{}`", node.name), &error))
+    let plan = tract_onnx::onnx().model_for_proto_model(&proto)?.into_typed()?.into_runnable()?;
+    plan.run(tvec!())?.into_iter().map(|value| without_symbols(value.into_tensor())).collect()
 }
 
 /// tract computes shapes in its own symbolic integers; here they are all known.
@@ -57,8 +104,6 @@ fn without_symbols(tensor: Tensor) -> TractResult<Arc<Tensor>> {
 fn to_proto(name: &str, tensor: &Tensor) -> TractResult<TensorProto> {
     let data_type = match tensor.datum_type() {
         DatumType::F32 => DataType::Float,
-        DatumType::F64 => DataType::Double,
-        DatumType::F16 => DataType::Float16,
         DatumType::I64 => DataType::Int64,
         DatumType::I32 => DataType::Int32,
         DatumType::U8 => DataType::Uint8,
@@ -74,10 +119,6 @@ fn to_proto(name: &str, tensor: &Tensor) -> TractResult<TensorProto> {
     })
 }
 
-pub(crate) fn referee(part: &str, error: &TractError) -> Problem {
-    Problem::Referee { part: part.to_string(), message: format!("{error:#}") }
-}
-
 /// All of a constant's values as f32.
 pub(crate) fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
     let tensor = tensor.cast_to::<f32>().ok()?;
@@ -88,4 +129,13 @@ pub(crate) fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
 pub(crate) fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
     let tensor = tensor.cast_to::<i64>().ok()?;
     Some(tensor.try_as_plain_ram().ok()?.as_slice::<i64>().ok()?.to_vec())
+}
+
+/// How many values of a constant are NaN or infinite; none of integers are.
+pub(crate) fn not_finite(tensor: &Tensor) -> usize {
+    if tensor.datum_type() != DatumType::F32 {
+        return 0;
+    }
+    let values = tensor.try_as_plain_ram().ok();
+    values.as_ref().and_then(|ram| ram.as_slice::<f32>().ok()).map_or(0, crate::finite::count)
 }

@@ -98,6 +98,94 @@ pub enum Problem {
         /// What is not covered.
         problem: String,
     },
+    /// A node of an operator set that is not ONNX's own.
+    #[error(
+        "node `{node}`: {op} is an operator of the domain `{domain}`, not ONNX's own, and would compute something else; \
+         export the model with standard operators only"
+    )]
+    Domain {
+        /// The node.
+        node: String,
+        /// The domain of its operator.
+        domain: String,
+        /// Its operator.
+        op: String,
+    },
+    /// A node that calls a function of the model's own.
+    #[error(
+        "node `{node}`: {op}{of} is a function that the model itself defines; inline it first, with \
+         onnx.inliner.inline_local_functions", of = if domain.is_empty() { String::new() } else { format!(" of `{domain}`") }
+    )]
+    Function {
+        /// The node.
+        node: String,
+        /// The domain of the function.
+        domain: String,
+        /// Its name.
+        op: String,
+    },
+    /// A network that computes with integers.
+    #[error("node `{node}`: {what}: this model is quantised; export the float model")]
+    Quantised {
+        /// The node.
+        node: String,
+        /// What tells.
+        what: String,
+    },
+    /// A network as it is while it is trained.
+    #[error(
+        "node `{node}` ({op}): the model was exported in training mode: call model.eval() before the export"
+    )]
+    Training {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+    },
+    /// Weights with NaN or infinity.
+    #[error("weights that are not finite: {0}; did the training diverge?")]
+    NotFinite(String),
+    /// Weights that are finite until they are brought into the form that the device reads.
+    #[error("layer `{layer}`: {count} of {total} weights are not finite {when}")]
+    Overflow {
+        /// The layer.
+        layer: String,
+        /// How many.
+        count: usize,
+        /// Of how many.
+        total: usize,
+        /// In which step.
+        when: &'static str,
+    },
+    /// The network gives no numbers, as the model does.
+    #[error(
+        "{count} of {total} values of `{stage}` are not finite on a picture of random pixels, in tract-onnx's run of the \
+         model; did the training diverge?"
+    )]
+    NotFiniteOutput {
+        /// `conv`, `cls_prob` or `bbox_pred`.
+        stage: &'static str,
+        /// How many.
+        count: usize,
+        /// Of how many.
+        total: usize,
+    },
+    /// A stage has another shape in tract-onnx's run.
+    #[error(
+        "the compiled network gives {found:?} on `{stage}`, and tract-onnx {expected:?}; nothing was written. If the \
+         model runs in ONNX Runtime, please report it with the model"
+    )]
+    Shape {
+        /// `conv`.
+        stage: &'static str,
+        /// The compiled network's.
+        found: Vec<usize>,
+        /// tract's.
+        expected: Vec<usize>,
+    },
+    /// The model asks for more than a model may.
+    #[error("{0}")]
+    Limit(String),
     /// A choice of ranks that does not fit the model.
     #[error("SVD: {0}")]
     Svd(String),

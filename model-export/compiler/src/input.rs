@@ -20,6 +20,9 @@ use crate::weights::Weights;
 /// Factors, and means over each other, that are equal up to f32's rounding.
 const SAME: f64 = 1e-6;
 
+/// A graph that joins an image to itself again and again is no preparation of it.
+const MAX_CHANNELS: usize = 64;
+
 /// One channel of a value that is an image still.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Channel {
@@ -89,7 +92,8 @@ fn images(trunk: &Graph, weights: &Weights, manifest: &Manifest) -> Vec<Option<I
         let read: Option<Vec<&Image>> =
             layer.inputs.iter().map(|&value| images.get(value as usize)?.as_ref()).collect();
         let image = read.and_then(|read| after(&layer.op, &read, weights));
-        images.push(image.filter(|image| image.iter().all(Channel::is_finite)));
+        let is_small = |image: &Image| image.len() <= MAX_CHANNELS && image.iter().all(Channel::is_finite);
+        images.push(image.filter(is_small));
     }
     images
 }

@@ -8,7 +8,8 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | read the files | `source` |
+//! | read the files, and make the model plain: types, tensors, names | `source`, `prepare` |
+//! | what a model may ask for | `limits`, `guard`, `finite` |
 //! | find the `MaxRoiPool` nodes and what lies before and behind them | `split`, `rois` |
 //! | evaluate constant expressions | `constants` |
 //! | ONNX nodes to the bundle's layers, weights to channels last | `lower`, `network` |
@@ -25,14 +26,20 @@
 
 pub mod arch;
 
+mod check_cost;
 mod constants;
+mod culprit;
 mod emit;
 mod error;
 mod factor;
+mod finite;
+mod guard;
 mod input;
+mod limits;
 mod lower;
 mod network;
 mod precision;
+mod prepare;
 mod rcnn;
 mod referee;
 mod report;
@@ -139,19 +146,19 @@ fn compile_source(
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Problem> {
-    let Source { model, sha256, folder } = source;
-    let folder = folder.to_string_lossy();
+    let Source { model, sha256 } = source;
     let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
 
     progress("lowering the network");
     let split = Split::find(graph)?;
     rois::check(&model, &split)?;
-    let mut lowering = Lowering::new(&model, &folder);
+    let mut lowering = Lowering::new(&model);
     let network = network::lower(&split, &mut lowering, manifest, record(sha256))?;
+    lowering.check_finite()?;
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(network.contents)?);
 
     progress("checking against tract-onnx");
-    let cut = Cut::new(&split, &model, &folder);
+    let cut = Cut::new(&split, &model, &lowering);
     let fixed_rois = split.fixed_rois;
     drop(lowering);
     let halves = cut.take_apart(model);

@@ -5,6 +5,7 @@ use frcnn_bundle::{
 };
 
 use crate::error::Problem;
+use crate::limits;
 use crate::lower::{Attributes, Computed, Kind, Lowered, Lowering, Order};
 use crate::report::Input;
 use crate::split::Split;
@@ -40,19 +41,25 @@ pub(crate) fn lower<'a>(
         let [Computed { kind: Kind::Map { channels, .. }, .. }] = trunk.outputs[..] else {
             return Err(at.problem("it reads a row of features, not a map"));
         };
-        let [height, width] = at.sizes::<2>("pooled_shape", [0, 0])?.map(|p| p as usize);
+        let [height, width] = at.sizes::<2>("pooled_shape", 1, [0, 0])?.map(|p| p as usize);
+        let features = (height * width).checked_mul(channels);
+        if features.is_none_or(|features| features > limits::FEATURES) {
+            return Err(at.problem(format!("{height} x {width} cells of {channels} channels are too many")));
+        }
         pooled.extend(node.output.iter().map(|name| (name.as_str(), [height, width, channels])));
     }
     let regions = |(level, (name, map)): (usize, &(&'a str, [usize; 3]))| match (*map, pooled.len()) {
         ([height, width, channels], 1) => (*name, Kind::Map { size: Some([height, width]), channels }),
-        (map, _) => (*name, Kind::Level { level, map, flat: false }),
+        (map, _) => (*name, Kind::Level { level, map, rank: 4 }),
     };
     let regions: Vec<(&str, Kind)> = pooled.iter().enumerate().map(regions).collect();
     let mut head = lowering.graph(&split.head, &regions, 0, &split.outputs)?;
     let sides = |&[height, width, _]: &[usize; 3]| [height as u32, width as u32];
     let levels: Vec<[u32; 2]> = pooled.iter().map(|(_, map)| sides(map)).collect();
-    let spatial_scale =
-        split.roi_pools.first().map_or(1.0, |&node| Attributes(node).float("spatial_scale", 1.0));
+    let spatial_scale = match split.roi_pools.first() {
+        Some(&node) => Attributes(node).float("spatial_scale", 1.0)?,
+        None => 1.0,
+    };
     // With one there was nothing to join.
     let pooled = if levels.len() == 1 { levels.clone() } else { head.levels.iter().map(sides).collect() };
 
@@ -168,12 +175,15 @@ pub(crate) fn name_layers(head: &mut Graph) {
 }
 
 /// The fully connected layer that `value` comes from, with nothing but element-wise layers between.
-fn gemm_behind(graph: &Graph, value: u32) -> Option<usize> {
-    let position = (value as usize).checked_sub(1)?;
-    let layer = graph.layers.get(position)?;
-    match (&layer.op, &layer.inputs[..]) {
-        (Op::Gemm(_), _) => Some(position),
-        (Op::Softmax | Op::Affine(_), [input]) => gemm_behind(graph, *input),
-        _ => None,
+fn gemm_behind(graph: &Graph, mut value: u32) -> Option<usize> {
+    // Each layer reads values before its own.
+    loop {
+        let position = (value as usize).checked_sub(1)?;
+        let layer = graph.layers.get(position)?;
+        match (&layer.op, &layer.inputs[..]) {
+            (Op::Gemm(_), _) => return Some(position),
+            (Op::Softmax | Op::Affine(_), [input]) => value = *input,
+            _ => return None,
+        }
     }
 }

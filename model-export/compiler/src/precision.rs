@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use frcnn_bundle::{Bundle, BundleWriter, Contents, Op, Precision, Section, SectionId};
-use frcnn_core::bf16_from_f32;
+use frcnn_core::{bf16_from_f32, bf16_to_f32};
 
 use crate::error::Problem;
 
@@ -25,7 +25,18 @@ pub(crate) fn to_bf16(bundle: &Bundle) -> Result<Bundle, Problem> {
         let shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
         let weights = bundle.weights(id);
         if rounded.contains(&id) {
-            writer.add_bf16(name, &shape, weights.iter().map(|&weight| bf16_from_f32(weight)).collect());
+            let weights: Vec<u16> = weights.iter().map(|&weight| bf16_from_f32(weight)).collect();
+            let infinite = weights.iter().filter(|&&weight| !bf16_to_f32(weight).is_finite()).count();
+            if infinite > 0 {
+                let (layer, total) = (name.trim_end_matches(".weight").to_string(), weights.len());
+                return Err(Problem::Overflow {
+                    layer,
+                    count: infinite,
+                    total,
+                    when: "when they are rounded to bf16",
+                });
+            }
+            writer.add_bf16(name, &shape, weights);
         } else {
             writer.add(name, &shape, weights.to_vec());
         }

@@ -37,17 +37,17 @@ pub(crate) fn compile(
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Problem> {
-    let Source { model, sha256, folder } = source;
-    let folder = folder.to_string_lossy();
+    let Source { model, sha256 } = source;
 
     progress("lowering the network");
     check_classes(svm.margins.rows + 1, manifest)?;
     let Joined { mut model, data, side } = join(model, svm)?;
     let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
     let nodes: Vec<&NodeProto> = graph.node.iter().collect();
-    let mut lowering = Lowering::new(&model, &folder);
+    let mut lowering = Lowering::new(&model);
     let image = Kind::Map { size: Some([side, side]), channels: 3 };
     let whole = lowering.graph(&nodes, &[(&data, image)], 0, &[SCORES, BOXES])?;
+    lowering.check_finite()?;
     let Halves { mut trunk, mut head, map, known_as } = Halves::of(whole.graph, &whole.known_as)?;
     let conv = lowering.name_of(map, &nodes).unwrap_or(&data).to_string();
 
@@ -67,15 +67,17 @@ pub(crate) fn compile(
         source: record(sha256),
     };
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(contents)?);
+    let for_referee = lowering.for_referee(&nodes);
     drop(lowering);
 
     progress("checking against tract-onnx");
     let trial = Trial::run(&bundle, None)?;
     if let Some(graph) = &mut model.graph {
         let output = |name: &str| ValueInfoProto { name: name.to_string(), ..Default::default() };
+        graph.node = for_referee;
         graph.output = [&*conv, SCORES, BOXES].map(output).to_vec();
     }
-    let agreement = trial.compare_crops(model, &folder, side, &bundle)?;
+    let agreement = trial.compare_crops(&model, side, &bundle)?;
     finish(Checked { bundle, known_as, input, trial, agreement }, options, progress)
 }
 
@@ -131,6 +133,7 @@ fn check_input(graph: &GraphProto) -> Result<(&str, usize), Problem> {
     let [data] = inputs[..] else {
         return Err(Problem::Classifier(format!("it has {} inputs; {EXPECTED}", inputs.len())));
     };
+    split::check_real(data)?;
     match split::dims(data).as_deref() {
         Some(&[None | Some(1), Some(3), Some(height), Some(width)]) if height == width => {
             let side = usize::try_from(height).ok().filter(|side| *side > 2 * CONTEXT as usize);
@@ -163,7 +166,9 @@ fn last_features(graph: &GraphProto) -> Result<String, Problem> {
 fn first_map(graph: &GraphProto) -> Result<String, Problem> {
     let first = graph.node.iter().find(|node| is_linear(node)).ok_or_else(|| no_linear("bbox_features"))?;
     let mut value = first.input.first();
-    while let Some(name) = value {
+    // No further than through each node once: nodes may read each other in a circle.
+    for _ in 0..graph.node.len() {
+        let Some(name) = value else { break };
         let producer = graph.node.iter().find(|node| node.output.contains(name));
         let Some(node) = producer else { break };
         value = node.input.first();

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use frcnn::{BBox, Detector, FeatureMap, HeadOutput, ImageBlob, Options, Roi, Session};
 use frcnn_bundle::{Bundle, Regions, Shape, nominal_size};
+use frcnn_core::{largest_difference, relative_difference};
 use frcnn_kernels::roi_pool_reference;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,11 +17,11 @@ use tract_onnx::pb::type_proto::{Tensor as TensorType, Value as TypeValue};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 
-use crate::constants::referee;
 use crate::error::Problem;
-use crate::lower::to_channels_last;
+use crate::lower::{Lowering, to_channels_last};
 use crate::report::{Agreement, Drift};
 use crate::split::Split;
+use crate::{check_cost, culprit, finite, guard};
 
 /// Rounding in a different order explains differences far below this share of a stage's largest
 /// magnitude; a mistake in lowering lies far above it.
@@ -36,7 +37,6 @@ const CHECK_CROPS: usize = 2;
 pub(crate) struct Halves {
     trunk: ModelProto,
     head: ModelProto,
-    folder: String,
 }
 
 /// What is needed to take a model apart once nothing borrows it any more.
@@ -48,52 +48,55 @@ pub(crate) struct Cut {
     pooled: Vec<String>,
     outputs: [String; 2],
     ir_version: i64,
-    folder: String,
 }
 
 impl Cut {
     /// `split` describes `model`.
-    pub(crate) fn new(split: &Split, model: &ModelProto, folder: &str) -> Cut {
-        let own = |nodes: &[&NodeProto]| nodes.iter().map(|&node| node.clone()).collect();
+    pub(crate) fn new(split: &Split, model: &ModelProto, lowering: &Lowering) -> Cut {
         Cut {
-            trunk_nodes: own(&split.trunk),
-            head_nodes: own(&split.head),
+            trunk_nodes: lowering.for_referee(&split.trunk),
+            head_nodes: lowering.for_referee(&split.head),
             data: split.data.to_string(),
             feature_map: split.feature_map.to_string(),
             pooled: split.roi_pools.iter().flat_map(|pool| pool.output.clone()).collect(),
             outputs: split.outputs.map(str::to_string),
             ir_version: model.ir_version,
-            folder: folder.to_string(),
         }
     }
 
-    /// Weights are moved, not copied: VGG16's are half a gigabyte.
+    /// Weights are moved, not copied: VGG16's are half a gigabyte. Only what both halves read is copied.
     pub(crate) fn take_apart(self, mut model: ModelProto) -> Halves {
         let mut weights = model.graph.take().map(|graph| graph.initializer).unwrap_or_default();
-        let mut half = |nodes: Vec<NodeProto>, inputs: &[String], outputs: &[String]| {
-            let reads: HashSet<&str> = nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
-            let (initializer, rest) =
-                std::mem::take(&mut weights).into_iter().partition(|w| reads.contains(w.name.as_str()));
-            weights = rest;
-            let output =
-                outputs.iter().map(|name| ValueInfoProto { name: name.clone(), ..Default::default() });
-            let graph = GraphProto {
-                initializer,
-                input: inputs.iter().map(|name| float_input(name)).collect(),
-                output: output.collect(),
-                node: nodes,
-                ..Default::default()
-            };
-            ModelProto {
-                ir_version: self.ir_version,
-                opset_import: model.opset_import.clone(),
-                graph: Some(graph),
-                ..Default::default()
-            }
+        let read_by = |nodes: &[NodeProto]| -> HashSet<String> {
+            nodes.iter().flat_map(|node| &node.input).cloned().collect()
         };
-        let trunk = half(self.trunk_nodes, &[self.data], &[self.feature_map]);
-        let head = half(self.head_nodes, &self.pooled, &self.outputs);
-        Halves { trunk, head, folder: self.folder }
+        let read_later = read_by(&self.head_nodes);
+        let mut half =
+            |nodes: Vec<NodeProto>, inputs: &[String], outputs: &[String], later: &HashSet<String>| {
+                let reads = read_by(&nodes);
+                let (initializer, mut rest): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut weights).into_iter().partition(|weight| reads.contains(&weight.name));
+                rest.extend(initializer.iter().filter(|weight| later.contains(&weight.name)).cloned());
+                weights = rest;
+                let output =
+                    outputs.iter().map(|name| ValueInfoProto { name: name.clone(), ..Default::default() });
+                let graph = GraphProto {
+                    initializer,
+                    input: inputs.iter().map(|name| float_input(name)).collect(),
+                    output: output.collect(),
+                    node: nodes,
+                    ..Default::default()
+                };
+                ModelProto {
+                    ir_version: self.ir_version,
+                    opset_import: model.opset_import.clone(),
+                    graph: Some(graph),
+                    ..Default::default()
+                }
+            };
+        let trunk = half(self.trunk_nodes, &[self.data], &[self.feature_map], &read_later);
+        let head = half(self.head_nodes, &self.pooled, &self.outputs, &HashSet::new());
+        Halves { trunk, head }
     }
 }
 
@@ -122,16 +125,21 @@ impl Trial {
         let [height, width] = CHECK_SIZE;
         let fits = contents.trunk.infer(Shape::Map { height, width, channels: 3 }).is_ok();
         let (height, width) = if fits { (height, width) } else { nominal_size(contents) };
+        let count = match contents.regions {
+            Regions::RoiPooling(_) => fixed_rois.unwrap_or(CHECK_ROIS),
+            Regions::Warp(_) => CHECK_CROPS,
+        };
+        let blob_size = match contents.regions {
+            Regions::RoiPooling(_) => [height, width],
+            Regions::Warp(warp) => [warp.side as usize; 2],
+        };
+        check_cost::check(contents, blob_size, count)?;
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let data = (0..height * width * 3).map(|_| rng.random_range(-128.0..128.0)).collect();
         let blob = ImageBlob { data, height, width, im_scale: 1.0 };
         let mut side = |len: usize| {
             let (a, b) = (rng.random_range(0.0..len as f32), rng.random_range(0.0..len as f32));
             (a.min(b), a.max(b))
-        };
-        let count = match contents.regions {
-            Regions::RoiPooling(_) => fixed_rois.unwrap_or(CHECK_ROIS),
-            Regions::Warp(_) => CHECK_CROPS,
         };
         let boxes: Vec<BBox> = (0..count)
             .map(|_| {
@@ -169,8 +177,17 @@ impl Trial {
         let data = bundle.contents().network_input().of_blob(&blob.data);
         let data = to_channels_first(&data, [blob.height, blob.width, 3]);
         let data = tensor(&[1, 3, blob.height, blob.width], &data, "trunk")?;
-        let trunk = run(halves.trunk, &halves.folder, vec![data], "trunk")?;
+        let trunk = run(&halves.trunk, &[data], "trunk")?;
+        drop(halves.trunk);
         let conv = values(trunk.first(), "trunk")?;
+        let shape = trunk.first().map_or(&[][..], |map| map.shape());
+        if shape != [1, channels, height, width] {
+            return Err(Problem::Shape {
+                stage: "conv",
+                found: vec![1, channels, height, width],
+                expected: shape.to_vec(),
+            });
+        }
         let conv = to_channels_last(&conv, [height, width, channels]);
         let conv_error = error_between("conv", map.data()?, &conv)?;
 
@@ -179,7 +196,7 @@ impl Trial {
         let pooled: Result<Vec<Tensor>, Problem> =
             levels.iter().map(|&level| pooled(view, &self.rois, level)).collect();
         let pooled = pooled?;
-        let head = run(halves.head, &halves.folder, pooled, "head")?;
+        let head = run(&halves.head, &pooled, "head")?;
         let (scores, boxes) = if scores_first { (0, 1) } else { (1, 0) };
         let mut scores = values(head.get(scores), "head")?;
         if softmax {
@@ -193,8 +210,7 @@ impl Trial {
     /// a crop of `side` pixels.
     pub(crate) fn compare_crops(
         &self,
-        network: ModelProto,
-        folder: &str,
+        network: &ModelProto,
         side: usize,
         bundle: &Bundle,
     ) -> Result<Agreement, Problem> {
@@ -204,7 +220,7 @@ impl Trial {
         for crop in self.crops.chunks_exact((side * side * 3).max(1)) {
             let crop = to_channels_first(&input.of_blob(crop), [side, side, 3]);
             let crop = tensor(&[1, 3, side, side], &crop, "network")?;
-            let made = run(network.clone(), folder, vec![crop], "network")?;
+            let made = run(network, &[crop], "network")?;
             let map = made.first();
             let &[1, channels, height, width] = map.map_or(&[][..], |map| map.shape()) else {
                 let message = "its trunk gave no map".to_string();
@@ -290,26 +306,28 @@ fn pooled(map: frcnn_kernels::FeatureMap<'_>, rois: &[Roi], level: [u32; 2]) -> 
 
 fn drift(before: &HeadOutput, after: &HeadOutput) -> Drift {
     Drift {
-        cls_prob: max_difference(&before.cls_prob, &after.cls_prob),
-        bbox_pred: max_difference(&before.bbox_pred, &after.bbox_pred),
+        cls_prob: largest_difference(&after.cls_prob, &before.cls_prob),
+        bbox_pred: largest_difference(&after.bbox_pred, &before.bbox_pred),
     }
 }
 
-fn run(model: ModelProto, folder: &str, inputs: Vec<Tensor>, part: &str) -> Result<TVec<TValue>, Problem> {
-    let run = || -> TractResult<TVec<TValue>> {
-        let mut parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(&model, Some(folder))?.model;
-        drop(model);
-        for (position, input) in inputs.iter().enumerate() {
-            parsed.set_input_fact(position, f32::fact(input.shape()).into())?;
-        }
-        let plan = parsed.into_optimized()?.into_runnable()?;
-        plan.run(inputs.into_iter().map(IntoTValue::into_tvalue).collect())
+/// Runs one half of a model, or the whole of it; where that fails the error names the node.
+fn run(model: &ModelProto, inputs: &[Tensor], part: &str) -> Result<TVec<TValue>, Problem> {
+    let run = |model: &ModelProto| {
+        guard::tract(part, || {
+            let mut parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(model, None)?.model;
+            for (position, input) in inputs.iter().enumerate() {
+                parsed.set_input_fact(position, f32::fact(input.shape()).into())?;
+            }
+            let plan = parsed.into_optimized()?.into_runnable()?;
+            plan.run(inputs.iter().map(|input| input.clone().into_tvalue()).collect())
+        })
     };
-    run().map_err(|error| referee(part, &error))
+    run(model).map_err(|problem| culprit::named(problem, model, |model| run(model).is_ok()))
 }
 
 fn tensor(shape: &[usize], data: &[f32], part: &str) -> Result<Tensor, Problem> {
-    Tensor::from_shape(shape, data).map_err(|error| referee(part, &error))
+    Tensor::from_shape(shape, data).map_err(|error| guard::refused(part, &error))
 }
 
 fn values(tensor: Option<&TValue>, part: &str) -> Result<Vec<f32>, Problem> {
@@ -320,19 +338,12 @@ fn values(tensor: Option<&TValue>, part: &str) -> Result<Vec<f32>, Problem> {
 
 /// The largest difference relative to the largest magnitude of `expected`, if rounding explains it.
 fn error_between(stage: &'static str, found: &[f32], expected: &[f32]) -> Result<f64, Problem> {
-    let largest = expected.iter().fold(0.0f64, |largest, v| largest.max(f64::from(v.abs())));
-    let error = if found.len() == expected.len() {
-        max_difference(found, expected) / largest.max(f64::MIN_POSITIVE)
-    } else {
-        f64::INFINITY
-    };
-    // A NaN is never within bounds.
+    let count = finite::count(expected);
+    if count > 0 {
+        return Err(Problem::NotFiniteOutput { stage, count, total: expected.len() });
+    }
+    let error = relative_difference(found, expected);
     if error <= ALLOWED { Ok(error) } else { Err(Problem::Disagreement { stage, error, allowed: ALLOWED }) }
-}
-
-fn max_difference(a: &[f32], b: &[f32]) -> f64 {
-    let differences = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
-    differences.fold(0.0, |largest, d| if d <= largest { largest } else { d })
 }
 
 fn softmax_rows(scores: &mut [f32], classes: usize) {

@@ -3,12 +3,16 @@
 //! torchvision's `roi_pool` also takes a list of boxes, and exports the batch index that it puts before
 //! them as nodes. What such nodes compute is not guessed from their kinds: they are run on a sample.
 
-use tract_onnx::pb::{GraphProto, ModelProto, ValueInfoProto};
-use tract_onnx::prelude::*;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::constants::{floats, referee};
+use tract_onnx::pb::{ModelProto, TensorProto};
+use tract_onnx::prelude::Tensor;
+
+use crate::constants::{Evaluator, floats, load};
 use crate::error::Problem;
-use crate::referee::float_input;
+use crate::guard::refused;
+use crate::lower::Attributes;
 use crate::split::{Split, name};
 
 /// Boxes of no special kind: x1, y1, x2, y2.
@@ -23,7 +27,7 @@ pub(crate) fn check(model: &ModelProto, split: &Split) -> Result<(), Problem> {
         4 => SAMPLE.concat(),
         _ => rows.concat(),
     };
-    let made = run(model, split, &given).map_err(|error| referee("rois", &error))?;
+    let made = run(model, split, &given)?;
     if made == rows.concat() {
         return Ok(());
     }
@@ -35,27 +39,39 @@ pub(crate) fn check(model: &ModelProto, split: &Split) -> Result<(), Problem> {
     )))
 }
 
-fn run(model: &ModelProto, split: &Split, given: &[f32]) -> TractResult<Vec<f32>> {
-    let weights = model.graph.iter().flat_map(|g| &g.initializer);
-    let is_read =
-        |name: &str| split.rois_nodes.iter().any(|node| node.input.iter().any(|input| input == name));
-    let output = split.roi_pools.first().and_then(|pool| pool.input.get(1)).cloned().unwrap_or_default();
-    let graph = GraphProto {
-        node: split.rois_nodes.iter().map(|&node| node.clone()).collect(),
-        initializer: weights.filter(|w| is_read(&w.name)).cloned().collect(),
-        input: vec![float_input(split.rois)],
-        output: vec![ValueInfoProto { name: output, ..Default::default() }],
-        ..Default::default()
-    };
-    let proto = ModelProto {
-        ir_version: model.ir_version,
-        opset_import: model.opset_import.clone(),
-        graph: Some(graph),
-        ..Default::default()
-    };
-    let input = Tensor::from_shape(&[SAMPLE.len(), given.len() / SAMPLE.len()], given)?;
-    let fact = f32::fact(input.shape());
-    let model = tract_onnx::onnx().model_for_proto_model(&proto)?.with_input_fact(0, fact.into())?;
-    let result = model.into_typed()?.into_runnable()?.run(tvec!(input.into_tvalue()))?;
-    Ok(result.first().and_then(|tensor| floats(tensor)).unwrap_or_default())
+/// What the nodes make of the sample: all that they read is known, as in any constant expression.
+fn run(model: &ModelProto, split: &Split, given: &[f32]) -> Result<Vec<f32>, Problem> {
+    let mut evaluator = Evaluator::new(model);
+    let columns = given.len() / SAMPLE.len();
+    let sample =
+        Tensor::from_shape(&[SAMPLE.len(), columns], given).map_err(|error| refused("rois", &error))?;
+    let mut values = HashMap::from([(split.rois, Arc::new(sample))]);
+    let weights: HashMap<&str, &TensorProto> = model
+        .graph
+        .iter()
+        .flat_map(|graph| &graph.initializer)
+        .map(|weight| (&*weight.name, weight))
+        .collect();
+    for &node in &split.rois_nodes {
+        for input in node.input.iter().filter(|input| !input.is_empty()) {
+            match (values.contains_key(input.as_str()), weights.get(input.as_str())) {
+                (true, _) => {}
+                (false, Some(weight)) => {
+                    values.insert(input, load(weight)?);
+                }
+                (false, None) => {
+                    let problem = format!("no node before it gives its input `{input}`; are nodes in order?");
+                    return Err(Attributes(node).problem(problem));
+                }
+            }
+        }
+        let inputs =
+            node.input.iter().filter_map(|name| Some((name.as_str(), values.get(name.as_str())?.clone())));
+        let made = evaluator.run(node, &inputs.collect::<Vec<_>>())?;
+        let outputs = node.output.iter().filter(|name| !name.is_empty()).map(String::as_str);
+        values.extend(outputs.zip(made));
+    }
+    let output = split.roi_pools.first().and_then(|pool| pool.input.get(1));
+    let made = output.and_then(|output| values.get(output.as_str()));
+    Ok(made.and_then(|tensor| floats(tensor)).unwrap_or_default())
 }

@@ -1,7 +1,8 @@
 //! Files in: the ONNX model and its manifest.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
 
 use frcnn_bundle::{Manifest, ManifestError, Scores};
 use prost::Message;
@@ -10,28 +11,48 @@ use tract_onnx::pb::ModelProto;
 
 use crate::Error;
 use crate::error::Problem;
+use crate::limits;
+use crate::prepare::{Folders, check_fields, prepare};
 
-/// A decoded ONNX file.
+/// An ONNX file, decoded and made plain: see [`prepare`](crate::prepare).
 pub(crate) struct Source {
     pub(crate) model: ModelProto,
     pub(crate) sha256: [u8; 32],
-    /// Where external data lies, if the model keeps its weights outside.
-    pub(crate) folder: PathBuf,
 }
 
 impl Source {
     pub(crate) fn read(path: &Path) -> Result<Source, Error> {
-        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        let bytes = read_file(path, limits::FILE_BYTES)?;
         let sha256 = Sha256::digest(&bytes).into();
-        let problem =
-            |text: String| Error::Model { path: path.to_path_buf(), problem: Problem::NotOnnx(text) };
-        let model = ModelProto::decode(&*bytes).map_err(|error| problem(error.to_string()))?;
+        let refused = |problem| Error::Model { path: path.to_path_buf(), problem };
+        let not_onnx = |text: String| refused(Problem::NotOnnx(text));
+        check_fields(&bytes).map_err(refused)?;
+        let mut model = ModelProto::decode(&*bytes).map_err(|error| not_onnx(error.to_string()))?;
+        drop(bytes);
         if model.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
-            return Err(problem("it has no graph".to_string()));
+            return Err(not_onnx("it has no graph".to_string()));
         }
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Source { model, sha256, folder: folder.to_path_buf() })
+        prepare(&mut model, &Folders::of(path)).map_err(refused)?;
+        Ok(Source { model, sha256 })
     }
+}
+
+/// The bytes of a file of at most `limit`.
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let read = |source| Error::Read { path: path.to_path_buf(), source };
+    let other = |text: String| read(io::Error::new(io::ErrorKind::InvalidInput, text));
+    // Before it is opened: opening a pipe waits for its other end.
+    let metadata = fs::metadata(path).map_err(read)?;
+    if !metadata.is_file() {
+        return Err(other("not a file".to_string()));
+    }
+    if metadata.len() > limit {
+        return Err(other(format!("it has {} bytes; the limit is {limit}", metadata.len())));
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(metadata.len() as usize).map_err(|error| other(error.to_string()))?;
+    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(read)?;
+    Ok(bytes)
 }
 
 /// Reads and checks a `manifest.json`.

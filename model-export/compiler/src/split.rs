@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimValue;
 use tract_onnx::pb::type_proto::Value as TypeValue;
 use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto};
 
 use crate::error::Problem;
+use crate::limits;
 use crate::lower::Attributes;
 
 /// The parts of a Fast R-CNN in ONNX, by position and name.
@@ -53,11 +55,12 @@ impl<'a> Split<'a> {
         let (trunk, trunk_reads) = producers.needed_by(&[feature_map], &[]);
         let (rois_nodes, rois_reads) = producers.needed_by(&[rois], &[]);
         let (head, head_reads) = producers.needed_by(&outputs, &pooled);
+        let given: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
         if let Some(missing) = trunk_reads
             .iter()
             .chain(&rois_reads)
             .chain(&head_reads)
-            .find(|read| graph.input.iter().all(|i| i.name != **read) && !pooled.contains(read))
+            .find(|read| !given.contains(*read) && !pooled.contains(read))
         {
             return Err(Problem::Inputs(format!("`{missing}` is read, but nothing gives it")));
         }
@@ -74,6 +77,8 @@ impl<'a> Split<'a> {
         if data.name == rois.name {
             return Err(Problem::Inputs("the feature map and the rois come from the same input".to_string()));
         }
+        check_real(data)?;
+        check_real(rois)?;
         check_data(data)?;
         let (fixed_rois, rois_columns) = check_rois(rois, !rois_nodes.is_empty())?;
         let others: Vec<_> = inputs(graph).filter(|i| i.name != data.name && i.name != rois.name).collect();
@@ -111,13 +116,21 @@ fn find_roi_pools(graph: &GraphProto) -> Result<(Vec<&NodeProto>, &str, &str), P
             Attributes(first).problem("it must read a feature map and rois, and give pooled features")
         );
     };
+    if found.len() > limits::LEVELS {
+        return Err(Problem::Limit(format!(
+            "the graph has {} MaxRoiPool nodes; the limit is {}",
+            found.len(),
+            limits::LEVELS
+        )));
+    }
     let scale = |node| Attributes(node).float("spatial_scale", 1.0);
+    let first_scale = scale(first)?;
     for &other in &found {
         let what = if other.input.first() != Some(map) {
             "feature maps"
         } else if other.input.get(1) != Some(rois) {
             "rois"
-        } else if scale(other) != scale(first) {
+        } else if scale(other)? != first_scale {
             "spatial scales"
         } else {
             continue;
@@ -174,7 +187,8 @@ impl<'a> Producers<'a> {
 
 /// Inputs that a caller gives; older files list weights among the inputs, too.
 pub(crate) fn inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
-    graph.input.iter().filter(|input| graph.initializer.iter().all(|weight| weight.name != input.name))
+    let weights: HashSet<&str> = graph.initializer.iter().map(|weight| weight.name.as_str()).collect();
+    graph.input.iter().filter(move |input| !weights.contains(input.name.as_str()))
 }
 
 fn only_input<'a>(
@@ -215,9 +229,36 @@ fn check_data(data: &ValueInfoProto) -> Result<(), Problem> {
 fn check_rois(rois: &ValueInfoProto, made_in_graph: bool) -> Result<(Option<usize>, i64), Problem> {
     match dims(rois).as_deref() {
         None => Ok((None, 5)),
-        Some([count, None | Some(5)]) => Ok((count.and_then(|n| usize::try_from(n).ok()), 5)),
-        Some([count, Some(4)]) if made_in_graph => Ok((count.and_then(|n| usize::try_from(n).ok()), 4)),
+        Some([count, None | Some(5)]) => Ok((fixed(rois, *count)?, 5)),
+        Some([count, Some(4)]) if made_in_graph => Ok((fixed(rois, *count)?, 4)),
         Some(shape) => Err(Problem::Inputs(format!("`{}` has shape {}", rois.name, show(shape)))),
+    }
+}
+
+fn fixed(rois: &ValueInfoProto, count: Option<i64>) -> Result<Option<usize>, Problem> {
+    let Some(count) = count else { return Ok(None) };
+    match usize::try_from(count) {
+        Ok(count) if count <= limits::FIXED_ROIS => Ok(Some(count)),
+        _ => Err(Problem::Inputs(format!(
+            "`{}` has {count} rows; the limit is {}, and a free dimension has none",
+            rois.name,
+            limits::FIXED_ROIS
+        ))),
+    }
+}
+
+/// Whether an input holds real numbers; [`prepare`](crate::prepare) has made f32 of all of them.
+pub(crate) fn check_real(input: &ValueInfoProto) -> Result<(), Problem> {
+    let Some(TypeValue::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Ok(());
+    };
+    match DataType::try_from(tensor.elem_type) {
+        Ok(DataType::Float | DataType::Undefined) => Ok(()),
+        other => Err(Problem::Inputs(format!(
+            "`{}` is of type {}, not of real numbers; export the model with a float input",
+            input.name,
+            other.map_or("unknown", |other| other.as_str_name())
+        ))),
     }
 }
 

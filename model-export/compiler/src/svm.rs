@@ -1,12 +1,14 @@
 //! The weights that R-CNN's classifier does not have: linear SVMs and box regressors.
 
-use std::fs;
 use std::path::Path;
 
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::Error;
 use crate::error::Problem;
+use crate::source::read_file;
+use crate::{finite, limits};
 
 /// Rows of weights, `[rows, columns]`, and a bias for each.
 pub(crate) struct Linear {
@@ -29,7 +31,7 @@ pub(crate) struct Svm {
 
 impl Svm {
     pub(crate) fn read(path: &Path) -> Result<Svm, Error> {
-        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        let bytes = read_file(path, limits::WEIGHT_BYTES)?;
         parse(&bytes)
             .map_err(|problem| Error::Model { path: path.to_path_buf(), problem: Problem::Svm(problem) })
     }
@@ -77,15 +79,24 @@ fn linear(file: &SafeTensors, name: &str) -> Result<Option<Linear>, String> {
         ));
     }
     let values = |name: &str, tensor: &safetensors::tensor::TensorView| {
-        if tensor.dtype() != Dtype::F32 {
-            return Err(format!("`{name}` is {:?}, not F32", tensor.dtype()));
-        }
-        let values = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        let values: Vec<f32> = values.collect();
-        if values.iter().all(|v| v.is_finite()) {
-            Ok(values)
-        } else {
-            Err(format!("`{name}` has values that are no numbers"))
+        let data = tensor.data();
+        let values: Vec<f32> = match tensor.dtype() {
+            Dtype::F32 => data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
+            Dtype::F64 => data.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes) as f32).collect(),
+            Dtype::F16 => {
+                data.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect()
+            }
+            Dtype::BF16 => {
+                data.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()
+            }
+            other => return Err(format!("`{name}` is {other:?}; F32, F64, F16 and BF16 are read")),
+        };
+        match finite::count(&values) {
+            0 => Ok(values),
+            count => Err(format!(
+                "{count} of the {} values of `{name}` are not finite; did the training diverge?",
+                values.len()
+            )),
         }
     };
     Ok(Some(Linear {

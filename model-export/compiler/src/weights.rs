@@ -3,6 +3,7 @@
 use frcnn_bundle::{Bundle, BundleWriter, Contents, Graph, Op, SectionId};
 
 use crate::error::Problem;
+use crate::finite;
 
 /// One tensor.
 pub(crate) struct Weight {
@@ -14,12 +15,18 @@ pub(crate) struct Weight {
 /// Tensors by section id. Layers refer to them while weights are still folded and replaced; what no
 /// layer refers to in the end is not written.
 #[derive(Default)]
-pub(crate) struct Weights(Vec<Weight>);
+pub(crate) struct Weights(Vec<Weight>, u64);
 
 impl Weights {
     pub(crate) fn add(&mut self, name: String, shape: &[usize], data: Vec<f32>) -> SectionId {
+        self.1 = self.1.saturating_add(4 * data.len() as u64);
         self.0.push(Weight { name, shape: shape.to_vec(), data });
         (self.0.len() - 1) as SectionId
+    }
+
+    /// Bytes of all that were ever added.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.1
     }
 
     pub(crate) fn get(&self, id: SectionId) -> Option<&Weight> {
@@ -31,7 +38,15 @@ impl Weights {
     }
 
     /// Puts the network together; sections lie in the order in which layers read them.
+    ///
+    /// # Errors
+    /// Folding made a weight that is not finite, or the network is not valid.
     pub(crate) fn into_bundle(mut self, mut contents: Contents) -> Result<Bundle, Problem> {
+        for layer in contents.trunk.layers.iter().chain(&contents.head.layers) {
+            for weight in layer.op.sections().filter_map(|id| self.0.get(id as usize)) {
+                finite::check(layer, &weight.data, "once layers are folded together or factored")?;
+            }
+        }
         let mut writer = BundleWriter::new();
         let mut written = vec![None; self.0.len()];
         let mut move_section = |id: &mut SectionId| {

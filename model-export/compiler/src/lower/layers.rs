@@ -1,19 +1,29 @@
 //! Convolution, pooling, normalisation and activations.
 
+use std::cmp::Ordering;
+
 use frcnn_bundle::{Conv, Op, Pool};
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::Tensor;
 
 use super::attributes::pads;
+use super::reshape::axes;
 use super::{Attributes, Computed, Input, Kind, Lowering, Order};
 use crate::constants::{floats, integers};
 use crate::error::Problem;
+use crate::limits;
 
 /// What may stand between several levels of RoI pooling and the row that they are joined to.
-const AFTER_LEVELS: [&str; 7] = ["Flatten", "Reshape", "Squeeze", "Concat", "Identity", "Dropout", "Cast"];
+const AFTER_LEVELS: [&str; 8] =
+    ["Flatten", "Reshape", "Squeeze", "Unsqueeze", "Concat", "Identity", "Dropout", "Cast"];
 
-impl Lowering<'_> {
+/// What a network draws at random while it is trained.
+const RANDOM: [&str; 5] =
+    ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"];
+
+impl<'a> Lowering<'a> {
     /// Lowers a node of which at least one input is computed.
-    pub(super) fn layer(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+    pub(super) fn layer(&mut self, at: Attributes<'a>, inputs: &[Input]) -> Result<Computed, Problem> {
         let reads_level =
             inputs.iter().filter_map(Input::computed).any(|input| matches!(input.kind, Kind::Level { .. }));
         if reads_level && !AFTER_LEVELS.contains(&&*at.0.op_type) {
@@ -25,28 +35,28 @@ impl Lowering<'_> {
         match &*at.0.op_type {
             "Conv" => self.conv(at, inputs),
             "MaxPool" => {
-                if at.ints("dilations").is_some_and(|d| d.iter().any(|&d| d != 1)) {
+                if at.ints("dilations")?.is_some_and(|d| d.iter().any(|&d| d != 1)) {
                     return Err(at.problem("dilated pooling is not supported"));
                 }
                 self.pool(at, inputs, Op::MaxPool)
             }
             "AveragePool" => {
-                let count_include_pad = at.int("count_include_pad", 0) != 0;
+                let count_include_pad = at.flag("count_include_pad", false)?;
                 self.pool(at, inputs, |pool| Op::AveragePool { pool, count_include_pad })
             }
             "GlobalAveragePool" => self.global_average_pool(at, inputs),
             "ReduceMean" => self.reduce_mean(at, inputs),
             "LRN" => {
-                let size = u32::try_from(at.int("size", 0)).unwrap_or(0);
-                let (alpha, beta) = (at.float("alpha", 1e-4), at.float("beta", 0.75));
-                self.elementwise(at, inputs, Op::Lrn { size, alpha, beta, k: at.float("bias", 1.0) })
+                let size = u32::try_from(at.int("size", 0)?).unwrap_or(0);
+                let (alpha, beta) = (at.float("alpha", 1e-4)?, at.float("beta", 0.75)?);
+                self.elementwise(at, inputs, Op::Lrn { size, alpha, beta, k: at.float("bias", 1.0)? })
             }
             "Relu" => self.elementwise(at, inputs, Op::Relu),
-            "LeakyRelu" => self.elementwise(at, inputs, Op::LeakyRelu { alpha: at.float("alpha", 0.01) }),
+            "LeakyRelu" => self.elementwise(at, inputs, Op::LeakyRelu { alpha: at.float("alpha", 0.01)? }),
             "Clip" => self.clip(at, inputs),
             "Sigmoid" => self.elementwise(at, inputs, Op::Sigmoid),
             "HardSigmoid" => {
-                let (alpha, beta) = (at.float("alpha", 0.2), at.float("beta", 0.5));
+                let (alpha, beta) = (at.float("alpha", 0.2)?, at.float("beta", 0.5)?);
                 self.elementwise(at, inputs, Op::HardSigmoid { alpha, beta })
             }
             "HardSwish" => self.elementwise(at, inputs, Op::HardSwish),
@@ -61,13 +71,23 @@ impl Lowering<'_> {
             "Squeeze" => self.squeeze(at, inputs),
             "Gather" => self.gather(at, inputs),
             "Slice" => self.slice(at, inputs),
-            "Identity" | "Dropout" | "Cast" => computed(at, inputs),
+            "Unsqueeze" => self.unsqueeze(at, inputs),
+            "Identity" => computed(at, inputs),
+            "Dropout" => self.dropout(at, inputs),
+            "Cast" => match at.int("to", 0)? {
+                // All real numbers are f32: see `prepare`.
+                to if to == DataType::Float as i64 => computed(at, inputs),
+                _ => Err(at.problem("what the network computes can only be cast to real numbers")),
+            },
             "Pad" => match inputs.get(1).and_then(Input::constant).and_then(integers) {
                 Some(amounts) if amounts.iter().all(|&a| a == 0) => computed(at, inputs),
                 _ => Err(at.problem(
                     "padding as a layer of its own is not supported; use the pads of the next layer",
                 )),
             },
+            other if RANDOM.contains(&other) => {
+                Err(Problem::Training { node: crate::split::name(at.0).to_string(), op: other.to_string() })
+            }
             other => {
                 Err(Problem::Operator { node: crate::split::name(at.0).to_string(), op: other.to_string() })
             }
@@ -85,21 +105,34 @@ impl Lowering<'_> {
                 at.problem(format!("its weight has shape {:?}; only 2-D is supported", weight.shape()))
             );
         };
-        let group = at.int("group", 1);
+        let group = at.int("group", 1)?;
         let group = usize::try_from(group)
             .ok()
-            .filter(|&g| g > 0 && g * group_channels == channels)
+            .filter(|&g| g > 0 && g.checked_mul(group_channels) == Some(channels) && out_channels % g == 0)
             .ok_or_else(|| {
                 at.problem(format!("it reads {group} x {group_channels} channels and is given {channels}"))
             })?;
         let data = floats(weight).ok_or_else(|| at.problem("its weight is not numbers"))?;
-        let bias = match inputs.get(2).and_then(Input::constant) {
-            Some(bias) => Some(floats(bias).ok_or_else(|| at.problem("its bias is not numbers"))?),
-            None => None,
+        let bias = match inputs.get(2) {
+            Some(Input::Constant(bias)) => Some(
+                floats(bias)
+                    .filter(|bias| bias.len() == out_channels)
+                    .ok_or_else(|| at.problem(format!("its bias is not {out_channels} numbers")))?,
+            ),
+            Some(Input::Computed(_)) => return Err(at.problem("its bias is not a constant")),
+            Some(Input::Missing) | None => None,
         };
-        let kernel = [kh as u32, kw as u32];
-        let stride = at.sizes("strides", [1, 1])?;
-        let dilation = at.sizes("dilations", [1, 1])?;
+        let kernel =
+            [kh, kw].map(|side| u32::try_from(side).ok().filter(|k| (1..=limits::WINDOW).contains(k)));
+        let [Some(height), Some(width)] = kernel else {
+            return Err(at.problem(format!("its kernel is {kh} x {kw}; the limit is {}", limits::WINDOW)));
+        };
+        let kernel = [height, width];
+        if at.sizes("kernel_shape", 1, kernel)? != kernel {
+            return Err(at.problem(format!("its kernel_shape is not that of its weight, {kh} x {kw}")));
+        }
+        let stride = at.sizes("strides", 1, [1, 1])?;
+        let dilation = at.sizes("dilations", 1, [1, 1])?;
         let pads = pads(at, kernel, stride, dilation)?;
 
         let data = conv_weight_to_channels_last(&data, out_channels, group_channels, kh * kw);
@@ -125,7 +158,19 @@ impl Lowering<'_> {
                 Some([height, width])
             }
         };
-        Ok(self.push(at, Op::Conv(conv), &[input], Kind::Map { size, channels: out_channels }))
+        self.push(at, Op::Conv(conv), &[input], Kind::Map { size, channels: out_channels })
+    }
+
+    /// Nothing, where the network is not trained.
+    fn dropout(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+        let trains = match inputs.get(2) {
+            Some(Input::Constant(mode)) => {
+                integers(mode).is_none_or(|mode| mode.iter().any(|&value| value != 0))
+            }
+            Some(Input::Computed(_)) => true,
+            Some(Input::Missing) | None => false,
+        };
+        if trains { Err(training(at)) } else { computed(at, inputs) }
     }
 
     fn pool(
@@ -138,10 +183,10 @@ impl Lowering<'_> {
         let Kind::Map { size, channels } = input.kind else {
             return Err(at.problem("it reads a row of features, not a map"));
         };
-        let kernel = at.sizes("kernel_shape", [0, 0])?;
-        let stride = at.sizes("strides", [1, 1])?;
+        let kernel = at.sizes("kernel_shape", 1, [0, 0])?;
+        let stride = at.sizes("strides", 1, [1, 1])?;
         let pads = pads(at, kernel, stride, [1, 1])?;
-        let pool = Pool { kernel, stride, pads, ceil_mode: at.int("ceil_mode", 0) != 0 };
+        let pool = Pool { kernel, stride, pads, ceil_mode: at.flag("ceil_mode", false)? };
         let size = match size {
             None => None,
             Some([height, width]) => {
@@ -151,7 +196,7 @@ impl Lowering<'_> {
                 Some([height, width])
             }
         };
-        Ok(self.push(at, op(pool), &[input], Kind::Map { size, channels }))
+        self.push(at, op(pool), &[input], Kind::Map { size, channels })
     }
 
     pub(super) fn global_average_pool(
@@ -163,21 +208,15 @@ impl Lowering<'_> {
         let Kind::Map { channels, .. } = input.kind else {
             return Err(at.problem("it reads a row of features, not a map"));
         };
-        Ok(self.push(at, Op::GlobalAveragePool, &[input], Kind::Map { size: Some([1, 1]), channels }))
+        self.push(at, Op::GlobalAveragePool, &[input], Kind::Map { size: Some([1, 1]), channels })
     }
 
     fn reduce_mean(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
-        let axes = match at.ints("axes") {
-            Some(axes) => Some(axes.to_vec()),
-            None => inputs.get(1).and_then(Input::constant).and_then(integers),
-        };
-        let mut axes: Vec<i64> = axes.unwrap_or_default().iter().map(|a| a.rem_euclid(4)).collect();
-        axes.sort_unstable();
-        if axes != [2, 3] {
+        if axes(at, inputs, 4)?.as_deref() != Some(&[2, 3]) {
             return Err(at.problem("only the mean over a map's rows and columns (axes 2, 3) is supported"));
         }
         let mean = self.global_average_pool(at, inputs)?;
-        if at.int("keepdims", 1) != 0 { Ok(mean) } else { self.flatten_pixel(at, mean) }
+        if at.flag("keepdims", true)? { Ok(mean) } else { self.flatten_pixel(at, mean) }
     }
 
     fn clip(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
@@ -186,23 +225,28 @@ impl Lowering<'_> {
                 .and_then(|v| v.first().copied())
                 .ok_or_else(|| at.problem(format!("its {attribute} is not a number"))),
             Some(Input::Computed(_)) => Err(at.problem(format!("its {attribute} is not a constant"))),
-            Some(Input::Missing) | None => Ok(at.optional_float(attribute).unwrap_or(default)),
+            Some(Input::Missing) | None => Ok(at.optional_float(attribute)?.unwrap_or(default)),
         };
         let (low, high) = (bound("min", 1, f32::NEG_INFINITY)?, bound("max", 2, f32::INFINITY)?);
+        // A NaN is above nothing.
+        if low.partial_cmp(&high).is_none_or(Ordering::is_gt) {
+            return Err(at.problem(format!("its bounds are {low} and {high}")));
+        }
         self.elementwise(at, inputs, Op::Clip { low, high })
     }
 
     /// A layer with one input and an output like it.
     fn elementwise(&mut self, at: Attributes, inputs: &[Input], op: Op) -> Result<Computed, Problem> {
         let input = computed(at, inputs)?;
-        Ok(self.push(at, op, &[input], input.kind))
+        self.push(at, op, &[input], input.kind)
     }
 
     fn concat(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
         let all: Option<Vec<Computed>> = inputs.iter().map(Input::computed).collect();
         let all = all.ok_or_else(|| at.problem("it joins a constant; only computed maps can be joined"))?;
-        let axis = at.int("axis", 0);
-        let channels = all.iter().map(|input| input.kind.channels()).sum();
+        let axis = at.int("axis", 0)?;
+        let channels = all.iter().try_fold(0usize, |sum, input| sum.checked_add(input.kind.channels()));
+        let channels = channels.ok_or_else(|| at.problem("it joins too many channels"))?;
         let kind = match all.first().map(|input| input.kind) {
             Some(Kind::Map { size, .. }) if [1, -3].contains(&axis) => Kind::Map { size, channels },
             Some(Kind::Level { .. }) => return self.join_levels(at, &all, axis),
@@ -219,7 +263,7 @@ impl Lowering<'_> {
                 );
             }
         };
-        Ok(self.push(at, Op::Concat, &all, kind))
+        self.push(at, Op::Concat, &all, kind)
     }
 
     /// All levels of RoI pooling, flattened, become the row that the device has from the beginning.
@@ -227,7 +271,7 @@ impl Lowering<'_> {
         let mut seen = vec![false; self.level_count];
         let mut levels = Vec::new();
         for input in all {
-            let Kind::Level { level, map, flat: true } = input.kind else {
+            let Kind::Level { level, map, rank: 2 } = input.kind else {
                 return Err(
                     at.problem("it joins levels of RoI pooling that are not flattened, or others with them")
                 );
@@ -249,6 +293,7 @@ impl Lowering<'_> {
                 at.problem("it joins the levels of RoI pooling in another order than a node before it")
             );
         }
+        // Each at most `limits::FEATURES`, and at most `limits::LEVELS` of them.
         let features = levels.iter().map(|map| map.iter().product::<usize>()).sum();
         self.levels = levels;
         Ok(Computed { value: 0, kind: Kind::Flat { features, order: Order::Levels }, sole: false })
@@ -257,9 +302,10 @@ impl Lowering<'_> {
     fn softmax(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
         let input = computed(at, inputs)?;
         // Before opset 13 the default axis was 1; for a row of features both mean the same.
+        let axis = at.int("axis", -1)?;
         match input.kind {
-            Kind::Flat { order: Order::AsOnDevice, .. } if [1, -1].contains(&at.int("axis", -1)) => {
-                Ok(self.push(at, Op::Softmax, &[input], input.kind))
+            Kind::Flat { order: Order::AsOnDevice, .. } if [1, -1].contains(&axis) => {
+                self.push(at, Op::Softmax, &[input], input.kind)
             }
             _ => Err(at.problem("only softmax over each RoI's scores ([R, K+1], axis 1) is supported")),
         }
@@ -280,6 +326,11 @@ impl Input {
             _ => None,
         }
     }
+}
+
+/// The node is one of a network that is being trained.
+pub(super) fn training(at: Attributes) -> Problem {
+    Problem::Training { node: crate::split::name(at.0).to_string(), op: at.0.op_type.clone() }
 }
 
 /// The first input, which must be computed.

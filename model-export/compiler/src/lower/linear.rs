@@ -3,14 +3,14 @@
 use frcnn_bundle::{Affine, Gemm, Op, SectionId};
 use tract_onnx::prelude::Tensor;
 
-use super::layers::{computed, constant};
+use super::layers::{computed, constant, training};
 use super::{Attributes, Computed, Input, Kind, Lowering, Order};
 use crate::constants::floats;
 use crate::error::Problem;
 
 impl Lowering<'_> {
     pub(super) fn gemm(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
-        if at.int("transA", 0) != 0 {
+        if at.flag("transA", false)? {
             return Err(at.problem("transA is not supported"));
         }
         let weight = constant(at, inputs, 1, "weight")?;
@@ -19,8 +19,8 @@ impl Lowering<'_> {
             Some(Input::Computed(_)) => return Err(at.problem("its bias is not a constant")),
             Some(Input::Missing) | None => None,
         };
-        let (alpha, beta) = (at.float("alpha", 1.0), at.float("beta", 1.0));
-        let output = self.fully_connected(at, inputs, weight, at.int("transB", 0) != 0)?;
+        let (alpha, beta) = (at.float("alpha", 1.0)?, at.float("beta", 1.0)?);
+        let output = self.fully_connected(at, inputs, weight, at.flag("transB", false)?)?;
         if alpha == 1.0 && bias.is_none() {
             return Ok(output);
         }
@@ -61,12 +61,8 @@ impl Lowering<'_> {
         let weight = self.weights.add(String::new(), &[in_features, out_features], data);
         let gemm =
             Gemm { in_features: in_features as u32, out_features: out_features as u32, weight, bias: None };
-        Ok(self.push(
-            at,
-            Op::Gemm(gemm),
-            &[input],
-            Kind::Flat { features: out_features, order: Order::AsOnDevice },
-        ))
+        let kind = Kind::Flat { features: out_features, order: Order::AsOnDevice };
+        self.push(at, Op::Gemm(gemm), &[input], kind)
     }
 
     pub(super) fn batch_normalization(
@@ -80,7 +76,21 @@ impl Lowering<'_> {
                 constant(at, inputs, position, what).and_then(|t| self.per_channel(at, t, input))
             });
         let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
-        let epsilon = f64::from(at.float("epsilon", 1e-5));
+        let trains = at.flag("training_mode", false)?;
+        if trains || at.0.output.iter().skip(1).any(|output| !output.is_empty()) {
+            return Err(training(at));
+        }
+        if at.int("spatial", 1)? != 1 {
+            return Err(at.problem("statistics for each pixel (spatial 0) are not supported"));
+        }
+        let epsilon = f64::from(at.float("epsilon", 1e-5)?);
+        let negative = variance.iter().filter(|&&v| v.is_finite() && f64::from(v) + epsilon <= 0.0).count();
+        if negative > 0 {
+            return Err(at.problem(format!(
+                "{negative} of {} running variances are negative, or 0 with an epsilon of 0; did the training diverge?",
+                variance.len()
+            )));
+        }
         // In f64: a small variance makes a large scale, and rounding errors with it.
         let scale: Vec<f64> = scale
             .iter()
@@ -136,7 +146,7 @@ impl Lowering<'_> {
             (a, b) if a == b => a,
             _ => return Err(at.problem("its inputs' channels differ")),
         };
-        Ok(self.push(at, op, &[a, b], kind))
+        self.push(at, op, &[a, b], kind)
     }
 
     /// `input * scale + shift`: folded into the convolution or fully connected layer that alone makes
@@ -156,7 +166,7 @@ impl Lowering<'_> {
                 let scale = self.weights.add(String::new(), &[channels], scale);
                 let shift = self.weights.add(String::new(), &[channels], shift);
                 let affine = Affine { channels: channels as u32, scale, shift };
-                return Ok(self.push(at, Op::Affine(affine), &[input], input.kind));
+                return self.push(at, Op::Affine(affine), &[input], input.kind);
             }
         };
         let bias = self.fold(weight, bias, &scale, shift);
@@ -214,12 +224,13 @@ impl Lowering<'_> {
         let shape = constant.shape();
         let channel_axis_from_end = match input.kind {
             Kind::Map { .. } if at.0.op_type != "BatchNormalization" => 3,
+            Kind::Line { .. } if at.0.op_type != "BatchNormalization" => 2,
             _ => 1,
         };
         let axis = shape.len().checked_sub(channel_axis_from_end);
         match axis.and_then(|axis| shape.get(axis)) {
             Some(&size) if size == channels && values.len() == channels => Ok(match input.kind {
-                Kind::Flat { order, .. } => {
+                Kind::Flat { order, .. } | Kind::Line { row: Some(order), .. } => {
                     let mut values = values;
                     let mut rest = &mut values[..];
                     for map in self.maps(&order) {

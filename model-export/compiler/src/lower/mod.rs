@@ -14,15 +14,18 @@ mod linear;
 mod reshape;
 mod select;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use frcnn_bundle::{Graph, Layer, Op};
-use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::prelude::Tensor;
 
-use crate::constants;
+use crate::constants::{self, Evaluator};
 use crate::error::Problem;
+use crate::limits;
 use crate::split::name;
 use crate::weights::Weights;
 
@@ -32,7 +35,8 @@ pub(crate) use linear::to_channels_last;
 /// The operators that [`Lowering::node`] knows, for messages.
 pub(crate) const SUPPORTED: &str = "Conv, MaxPool, AveragePool, GlobalAveragePool, ReduceMean, LRN, BatchNormalization, Relu, \
      LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish, Concat, Add, Sub, Mul, Div, Flatten, Reshape, Squeeze, Gemm, MatMul, \
-     Softmax, Dropout, Identity, Cast, Pad (by nothing), Gather, Slice and Split of an image's channels, and any operator that reads only constants";
+     Softmax, Dropout, Identity, Cast (between real numbers), Unsqueeze, Pad (by nothing), Gather, Slice and Split of an \
+     image's channels, and what is common of constants";
 
 /// A value that the device computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,11 +59,17 @@ pub(crate) enum Kind {
         features: usize,
         order: Order,
     },
+    /// `[R, C, 1]`: on the device a map of one pixel, or a row in the order of `row`.
+    Line {
+        channels: usize,
+        row: Option<Order>,
+    },
     /// Not a value yet: one of several levels of RoI pooling, in the order in which the head is given them, `[H, W, C]`.
+    /// ONNX's tensor has 4 dimensions, 3 of them where one of 1 is squeezed, or 2 as a row.
     Level {
         level: usize,
         map: [usize; 3],
-        flat: bool,
+        rank: usize,
     },
 }
 
@@ -77,9 +87,11 @@ impl Kind {
     pub(crate) fn channels(self) -> usize {
         match self {
             Kind::Map { channels, .. } => channels,
+            Kind::Line { channels, .. } => channels,
             Kind::Flat { features, .. } => features,
-            Kind::Level { map: [height, width, channels], flat: true, .. } => height * width * channels,
-            Kind::Level { map: [.., channels], flat: false, .. } => channels,
+            // At most `limits::FEATURES`: see `network::lower`.
+            Kind::Level { map: [height, width, channels], rank: 2, .. } => height * width * channels,
+            Kind::Level { map: [.., channels], .. } => channels,
         }
     }
 }
@@ -94,8 +106,9 @@ enum Input {
 
 /// The state of lowering one model.
 pub(crate) struct Lowering<'a> {
-    model: &'a ModelProto,
-    folder: &'a str,
+    evaluator: Evaluator<'a>,
+    /// Bytes that the weights may take.
+    weight_limit: u64,
     initializers: HashMap<&'a str, &'a TensorProto>,
     /// How many nodes and outputs read a value.
     uses: HashMap<&'a str, usize>,
@@ -110,6 +123,12 @@ pub(crate) struct Lowering<'a> {
     level_count: usize,
     /// For each layer of the graph, the ONNX names that a user may know it by.
     known_as: Vec<Vec<String>>,
+    /// What each RoI's dimensions are behind a `Squeeze`, by its output.
+    squeezed: HashMap<&'a str, Vec<usize>>,
+    /// The names of the graph's layers.
+    names: HashSet<String>,
+    /// What is not finite, for the user.
+    not_finite: Vec<String>,
     pub(crate) weights: Weights,
 }
 
@@ -123,7 +142,7 @@ pub(crate) struct Lowered {
 }
 
 impl<'a> Lowering<'a> {
-    pub(crate) fn new(model: &'a ModelProto, folder: &'a str) -> Lowering<'a> {
+    pub(crate) fn new(model: &'a ModelProto) -> Lowering<'a> {
         let graph = model.graph.as_ref();
         let initializers = graph.iter().flat_map(|g| &g.initializer).map(|t| (t.name.as_str(), t)).collect();
         let mut uses: HashMap<&str, usize> = HashMap::new();
@@ -133,8 +152,9 @@ impl<'a> Lowering<'a> {
             *uses.entry(name).or_default() += 1;
         }
         Lowering {
-            model,
-            folder,
+            evaluator: Evaluator::new(model),
+            weight_limit: (limits::SHARED_BYTES + limits::SHARING * constants::tensor_bytes(model))
+                .min(limits::WEIGHT_BYTES),
             initializers,
             uses,
             constants: HashMap::new(),
@@ -144,6 +164,9 @@ impl<'a> Lowering<'a> {
             levels: Vec::new(),
             level_count: 0,
             known_as: Vec::new(),
+            squeezed: HashMap::new(),
+            names: HashSet::new(),
+            not_finite: Vec::new(),
             weights: Weights::default(),
         }
     }
@@ -159,6 +182,7 @@ impl<'a> Lowering<'a> {
         self.batch = batch;
         self.graph = Graph::default();
         self.known_as.clear();
+        self.names.clear();
         self.values.clear();
         self.levels.clear();
         self.level_count = inputs.len();
@@ -197,11 +221,20 @@ impl<'a> Lowering<'a> {
         if inputs.iter().all(|input| !matches!(input, Input::Computed(_))) {
             return self.constant(node, &inputs);
         }
+        self.find_not_finite(node, &inputs);
         if node.op_type == "Split" {
             return self.split(at, &inputs);
         }
         let result = self.layer(at, &inputs)?;
-        let mut outputs = node.output.iter();
+        if self.weights.bytes() > self.weight_limit {
+            return Err(at.problem(format!(
+                "with it the weights that layers read take {} bytes, and the limit for the tensors of this model is {}; do \
+                 many layers read one tensor?",
+                self.weights.bytes(),
+                self.weight_limit
+            )));
+        }
+        let mut outputs = node.output.iter().filter(|name| !name.is_empty());
         let first = outputs.next().ok_or_else(|| at.problem("it has no output"))?;
         if let Some(second) = outputs.find(|name| self.uses.contains_key(name.as_str())) {
             return Err(at.problem(format!("its output `{second}` is read; only the first one is supported")));
@@ -221,12 +254,11 @@ impl<'a> Lowering<'a> {
         if let Some(constant) = self.constants.get(name) {
             return Ok(Input::Constant(constant.clone()));
         }
-        let proto = self
-            .initializers
-            .get(name)
-            .ok_or_else(|| at.problem(format!("nothing gives its input `{name}`")))?;
+        let proto = self.initializers.get(name).ok_or_else(|| {
+            at.problem(format!("no node before it gives its input `{name}`; are nodes in order?"))
+        })?;
         // Not kept: a large matrix is read once, by the layer that transposes it.
-        Ok(Input::Constant(constants::load(proto, self.folder)?))
+        Ok(Input::Constant(constants::load(proto)?))
     }
 
     fn constant(&mut self, node: &'a NodeProto, inputs: &[Input]) -> Result<(), Problem> {
@@ -239,7 +271,7 @@ impl<'a> Lowering<'a> {
                 _ => None,
             })
             .collect();
-        let outputs = constants::evaluate(self.model, node, &named)?;
+        let outputs = self.evaluator.run(node, &named)?;
         for (name, tensor) in node.output.iter().filter(|name| !name.is_empty()).zip(outputs) {
             self.constants.insert(name, tensor);
         }
@@ -247,15 +279,97 @@ impl<'a> Lowering<'a> {
     }
 
     /// Appends a layer that makes a value of `kind`.
-    fn push(&mut self, at: Attributes, op: Op, inputs: &[Computed], kind: Kind) -> Computed {
+    fn push(&mut self, at: Attributes, op: Op, inputs: &[Computed], kind: Kind) -> Result<Computed, Problem> {
+        if kind.channels() > limits::FEATURES {
+            return Err(at.problem(format!(
+                "it makes {} channels; the limit is {}",
+                kind.channels(),
+                limits::FEATURES
+            )));
+        }
         let mut name = layer_name(at.0);
-        if self.graph.layers.iter().any(|layer| layer.name == name) {
+        if self.names.contains(&name) {
             name = format!("{name}_{}", op.name().to_lowercase());
+        }
+        if !self.names.insert(name.clone()) {
+            // No other has its number.
+            name = format!("{name}_{}", self.graph.layers.len());
+            self.names.insert(name.clone());
         }
         let inputs = inputs.iter().map(|input| input.value).collect();
         self.graph.layers.push(Layer { name, op, inputs });
         self.known_as.push(known_as(at.0));
-        Computed { value: self.graph.layers.len() as u32, kind, sole: true }
+        Ok(Computed { value: self.graph.layers.len() as u32, kind, sole: true })
+    }
+
+    /// The nodes as tract runs them: it cannot squeeze axes that are named from the end, in no order, or not at all in older
+    /// operator sets, so that each `Squeeze` that was lowered becomes a `Reshape`.
+    pub(crate) fn for_referee(&self, nodes: &[&NodeProto]) -> Vec<NodeProto> {
+        nodes.iter().flat_map(|&node| self.reshaped(node).unwrap_or_else(|| vec![node.clone()])).collect()
+    }
+
+    fn reshaped(&self, node: &NodeProto) -> Option<Vec<NodeProto>> {
+        let output = node.output.first()?;
+        let dims = self.squeezed.get(output.as_str())?;
+        // As many RoIs as before.
+        let shape: Vec<i64> = [0].into_iter().chain(dims.iter().map(|&d| d as i64)).collect();
+        let name = format!("{output}.frcnn_shape");
+        let tensor = TensorProto {
+            data_type: DataType::Int64 as i32,
+            dims: vec![shape.len() as i64],
+            raw_data: shape.iter().flat_map(|d| d.to_le_bytes()).collect(),
+            ..Default::default()
+        };
+        let value = AttributeProto {
+            name: "value".to_string(),
+            t: Some(tensor),
+            r#type: AttributeType::Tensor as i32,
+            ..Default::default()
+        };
+        let constant = NodeProto {
+            op_type: "Constant".to_string(),
+            name: name.clone(),
+            output: vec![name.clone()],
+            attribute: vec![value],
+            ..Default::default()
+        };
+        let reshape = NodeProto {
+            op_type: "Reshape".to_string(),
+            input: vec![node.input.first()?.clone(), name],
+            attribute: Vec::new(),
+            ..node.clone()
+        };
+        Some(vec![constant, reshape])
+    }
+
+    /// Notes weights that are not finite. A bound may be infinite.
+    fn find_not_finite(&mut self, node: &NodeProto, inputs: &[Input]) {
+        if node.op_type == "Clip" {
+            return;
+        }
+        for (weight, input) in node.input.iter().zip(inputs) {
+            let Some(tensor) = input.constant() else { continue };
+            let count = constants::not_finite(tensor);
+            if count > 0 {
+                let layer = name(node);
+                self.not_finite
+                    .push(format!("layer `{layer}`: {count} of {} values of `{weight}`", tensor.len()));
+            }
+        }
+    }
+
+    /// Whether all weights of the graphs that were lowered are numbers.
+    pub(crate) fn check_finite(&self) -> Result<(), Problem> {
+        const SHOWN: usize = 8;
+        if self.not_finite.is_empty() {
+            return Ok(());
+        }
+        let more = self.not_finite.len().saturating_sub(SHOWN);
+        let mut text = self.not_finite.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            text = format!("{text}, and {more} tensors more");
+        }
+        Err(Problem::NotFinite(text))
     }
 
     /// The layer that makes `value`, if nothing else reads it.

@@ -16,7 +16,7 @@ const CHANNELS: usize = 4;
 impl<'a> Lowering<'a> {
     pub(super) fn gather(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
         let indices = constant(at, inputs, 1, "list of indices")?;
-        if indices.shape().len() != 1 || ![1, -3].contains(&at.int("axis", 0)) {
+        if indices.shape().len() != 1 || ![1, -3].contains(&at.int("axis", 0)?) {
             return Err(at.problem("only a list of an image's channels (axis 1) can be gathered"));
         }
         let indices = integers(indices).ok_or_else(|| at.problem("its indices are not integers"))?;
@@ -64,10 +64,10 @@ impl<'a> Lowering<'a> {
         let input = computed(at, inputs)?;
         let outputs = at.0.output.len();
         let channels = input.kind.channels();
-        if ![1, -3].contains(&at.int("axis", 0)) || outputs == 0 {
+        if ![1, -3].contains(&at.int("axis", 0)?) || outputs == 0 {
             return Err(at.problem("only an image's channels (axis 1) can be split"));
         }
-        let sizes = match (inputs.get(1), at.ints("split")) {
+        let sizes = match (inputs.get(1), at.ints("split")?) {
             (Some(Input::Constant(sizes)), _) => integers(sizes),
             (_, Some(sizes)) => Some(sizes.to_vec()),
             // The last part is the smaller one where the channels cannot be shared out evenly.
@@ -80,7 +80,9 @@ impl<'a> Lowering<'a> {
             let end = first.saturating_add(size).min(channels as i64);
             let indices: Vec<i64> = (first..end).collect();
             let part = self.select(at, input, &indices)?;
-            self.values.insert(name, part);
+            if !name.is_empty() {
+                self.values.insert(name, part);
+            }
             first = end;
         }
         Ok(())
@@ -116,6 +118,6 @@ impl<'a> Lowering<'a> {
             weight,
             bias: None,
         };
-        Ok(self.push(at, Op::Conv(conv), &[input], Kind::Map { size, channels: indices.len() }))
+        self.push(at, Op::Conv(conv), &[input], Kind::Map { size, channels: indices.len() })
     }
 }

@@ -1,0 +1,77 @@
+//! Tensors that a model keeps in files beside it.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+use tract_onnx::pb::TensorProto;
+
+/// Where the files lie: beside the model, and, where the model is a symbolic link, beside what it leads to.
+///
+/// The files themselves may be symbolic links to anywhere, as hubs' caches have them. A path in the model leads down from
+/// the folder only: neither upwards nor from the root.
+pub(crate) struct Folders(Vec<PathBuf>);
+
+impl Folders {
+    /// Of the model at `path`.
+    pub(crate) fn of(path: &Path) -> Folders {
+        let parent = |path: &Path| {
+            path.parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .unwrap_or(Path::new("."))
+                .to_path_buf()
+        };
+        let mut folders = vec![parent(path)];
+        folders.extend(fs::canonicalize(path).ok().map(|target| parent(&target)));
+        Folders(folders)
+    }
+
+    /// The `len` bytes of `tensor`.
+    pub(super) fn read(&self, tensor: &TensorProto, len: u64) -> Result<Vec<u8>, String> {
+        let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
+        let number = |key: &str| {
+            entry(key)
+                .map(|text| text.parse::<u64>().map_err(|_| format!("its {key} `{text}` is not a number")))
+        };
+        let location = entry("location").filter(|location| !location.is_empty());
+        let location = location.ok_or("it lies in another file, which is not named")?;
+        let offset = number("offset").transpose()?.unwrap_or(0);
+        if let Some(stated) = number("length").transpose()?
+            && stated != len
+        {
+            return Err(format!("it has {stated} bytes in `{location}`, but its shape makes {len}"));
+        }
+        let mut parts = Path::new(location).components();
+        if !parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return Err(format!(
+                "it lies in `{location}`, which is not a path below the model's folder; save the model again with its \
+                 data beside it, or put a symbolic link there"
+            ));
+        }
+        let paths: Vec<PathBuf> = self.0.iter().map(|folder| folder.join(location)).collect();
+        let path = paths.iter().find(|path| path.exists()).or(paths.first()).ok_or("it has no folder")?;
+        read_part(path, offset, len).map_err(|problem| format!("it lies in {}: {problem}", path.display()))
+    }
+}
+
+fn read_part(path: &Path, offset: u64, len: u64) -> Result<Vec<u8>, String> {
+    // Before it is opened: opening a pipe waits for its other end.
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("not a file".to_string());
+    }
+    let end = offset.checked_add(len).filter(|&end| end <= metadata.len());
+    if end.is_none() {
+        return Err(format!(
+            "the file has {} bytes, and {len} are to be read from {offset} on; is it complete?",
+            metadata.len()
+        ));
+    }
+    let mut bytes = Vec::new();
+    let size = usize::try_from(len).map_err(|_| "too large for this machine".to_string())?;
+    bytes.try_reserve_exact(size).map_err(|error| error.to_string())?;
+    let mut file = File::open(path).map_err(|error| error.to_string())?;
+    file.seek(SeekFrom::Start(offset)).map_err(|error| error.to_string())?;
+    file.take(len).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() == size { Ok(bytes) } else { Err("the file became shorter while it was read".to_string()) }
+}
