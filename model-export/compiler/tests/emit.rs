@@ -1,21 +1,21 @@
 //! What `emit_onnx` writes: the same network, for the compiler and for ONNX Runtime.
-#![allow(clippy::unwrap_used, reason = "clippy's own exemption for tests ends at functions marked #[test]")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy's own exemption for tests ends at functions marked #[test]"
+)]
 
 mod common;
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use frcnn::{BBox, Detector, ImageBlob};
+use common::onnxruntime::Input;
 use frcnn_bundle::{Bundle, Contents, Manifest, Op};
 use frcnn_compiler::arch::{Arch, new_model};
 use frcnn_compiler::{Compiled, Options, Svd, compile, emit_onnx, onnx_writer};
 use frcnn_core::{largest_difference, relative_difference};
 use frcnn_onnx::pb::ModelProto;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 fn manifest() -> Manifest {
     let mut manifest = Manifest::new(["__background__", "a", "b", "c"].map(str::to_string).to_vec());
@@ -83,81 +83,12 @@ fn factored_layers_are_emitted_as_two() {
     }
 }
 
-/// Runs each model on the same `data` and `rois`, and writes its outputs beside it.
-const RUN: &str = r#"
-import sys, numpy as np, onnx, onnxruntime as ort
-folder, h, w = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-data = np.fromfile(f"{folder}/data.f32", np.float32).reshape(1, 3, h, w)
-rois = np.fromfile(f"{folder}/rois.f32", np.float32).reshape(-1, 5)
-for path in sys.argv[4:]:
-    onnx.checker.check_model(path)
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    cls_prob, bbox_pred = session.run(["cls_prob", "bbox_pred"], {"data": data, "rois": rois})
-    assert cls_prob.shape == (len(rois), 4) and bbox_pred.shape == (len(rois), 16), path
-    cls_prob.tofile(path + ".cls_prob")
-    bbox_pred.tofile(path + ".bbox_pred")
-"#;
-
-const SIZE: [usize; 2] = [107, 131];
-
-/// An image and boxes that ONNX Runtime and this project's own both read.
-struct Input {
-    blob: ImageBlob,
-    boxes: Vec<BBox>,
-}
-
-impl Input {
-    fn new() -> Input {
-        let [height, width] = SIZE;
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let data = (0..height * width * 3).map(|_| rng.random_range(-128.0..128.0)).collect();
-        let mut span = |len: usize| {
-            let start = rng.random_range(0.0..len as f32 - 20.0);
-            (start, start + rng.random_range(9.0..60.0))
-        };
-        let boxes = (0..32).map(|_| (span(width), span(height)));
-        let boxes = boxes.map(|((x1, x2), (y1, y2))| BBox::new(x1, y1, x2, y2)).collect();
-        Input { blob: ImageBlob { data, height, width, im_scale: 1.0 }, boxes }
-    }
-
-    fn write(&self, folder: &Path) {
-        let planes = (0..3).flat_map(|c| self.blob.data.iter().skip(c).step_by(3)).copied();
-        let rois = self.boxes.iter().flat_map(|b| [0.0, b.x1, b.y1, b.x2, b.y2]);
-        let bytes = |values: Vec<f32>| values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
-        fs::write(folder.join("data.f32"), bytes(planes.collect())).unwrap();
-        fs::write(folder.join("rois.f32"), bytes(rois.collect())).unwrap();
-    }
-
-    /// `cls_prob` and `bbox_pred` of every box.
-    fn run(&self, bundle: &Arc<Bundle>) -> [Vec<f32>; 2] {
-        let detector = Detector::new(bundle.clone(), &frcnn::Options::default()).unwrap();
-        let mut session = detector.session();
-        let map = session.trunk(&self.blob).unwrap();
-        let projected = session.project(&self.boxes, std::slice::from_ref(&self.blob)).unwrap();
-        let pooled = session.roi_pool(&[map], &projected.rois).unwrap();
-        let output = session.head(&pooled).unwrap();
-        [(output.cls_prob, 4), (output.bbox_pred, 16)].map(|(rows, columns)| {
-            let row = |&roi: &u32| &rows[roi as usize * columns..][..columns];
-            projected.index.iter().flat_map(row).copied().collect()
-        })
-    }
-}
-
-/// What ONNX Runtime made of the model at `path`.
-fn outputs(path: &Path) -> [Vec<f32>; 2] {
-    ["cls_prob", "bbox_pred"].map(|name| {
-        let bytes = fs::read(format!("{}.{name}", path.display())).unwrap();
-        bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
-    })
-}
-
 #[test]
 fn onnx_runtime_computes_the_same() {
     let Some(python) = frcnn_testkit::python("onnxruntime", "numpy, onnx, onnxruntime") else { return };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let input = Input::new();
-    input.write(folder);
 
     let compiled =
         |(name, model): (&str, ModelProto), svd| (name.to_string(), compile_in(folder, name, &model, svd));
@@ -173,21 +104,17 @@ fn onnx_runtime_computes_the_same() {
     for (path, (_, compiled)) in paths.iter().zip(&models) {
         onnx_writer::write(&emit_onnx(&compiled.bundle).unwrap(), path).unwrap();
     }
-    let original = folder.join("squeezenet.onnx");
-    let arguments = SIZE.map(|side| side.to_string()).into_iter();
-    let read = paths.iter().chain([&original]).map(|path| path.to_str().unwrap().to_string());
-    let arguments = [folder.to_str().unwrap().to_string()].into_iter().chain(arguments).chain(read);
-    let run = Command::new(python).arg("-c").arg(RUN).args(arguments).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let read: Vec<PathBuf> = paths.iter().cloned().chain([folder.join("squeezenet.onnx")]).collect();
+    let outputs = input.referee(&python, folder, &read);
 
-    for (path, (name, compiled)) in paths.iter().zip(&models) {
-        for (found, expected) in outputs(path).iter().zip(input.run(&compiled.bundle)) {
+    for (outputs, (name, compiled)) in outputs.iter().zip(&models) {
+        for (found, expected) in outputs.iter().zip(input.run(&compiled.bundle)) {
             // Sums of up to 18,432 products, added up in another order.
             let difference = relative_difference(found, &expected);
             assert!(difference <= 1e-4, "{name}: off by {difference:e} of the largest");
         }
     }
-    let [factored, whole] = [outputs(paths.last().unwrap()), outputs(&original)];
+    let [.., factored, whole] = &outputs[..] else { panic!("no outputs") };
     for (found, expected, drift) in
         [(&factored[0], &whole[0], drift.cls_prob), (&factored[1], &whole[1], drift.bbox_pred)]
     {

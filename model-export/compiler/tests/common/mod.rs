@@ -3,6 +3,8 @@
 //! - [`trunks`]: one model per family of trunks, all with the same plain head.
 //! - [`heads`]: one model per way of writing a head, all on the same small trunk.
 //! - [`broken`]: models with one thing wrong each.
+//! - [`people`]: any of them as exporters and tools leave them: other types, files beside, nodes between.
+//! - [`onnxruntime`]: what ONNX Runtime makes of them.
 //!
 //! Neighbouring layers differ in size wherever their shapes allow it, so that a transposed weight cannot go unnoticed.
 
@@ -12,6 +14,8 @@
 pub(crate) mod broken;
 pub(crate) mod graph;
 pub(crate) mod heads;
+pub(crate) mod onnxruntime;
+pub(crate) mod people;
 pub(crate) mod trunks;
 
 use frcnn_onnx::pb::ModelProto;

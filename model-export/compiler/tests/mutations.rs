@@ -1,0 +1,356 @@
+//! Mutated models: whatever they are, `compile` gives a bundle or a clear error, and no panic leaves it.
+//!
+//! `FRCNN_MUTATIONS=20000 cargo test --release -p frcnn-compiler --test mutations -- --nocapture` tries more than the few
+//! hundred of a test run; `FRCNN_SEED` chooses others.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy's own exemption for tests ends at functions marked #[test]"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use common::good;
+use common::people::*;
+use frcnn_compiler::Options;
+use prost::Message;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::dimension;
+use tract_onnx::pb::type_proto::Value;
+use tract_onnx::pb::{ModelProto, NodeProto};
+
+/// What a mutation may take, where a plain model takes a tenth of a second; the machine may be loaded.
+const LONGEST: Duration = Duration::from_secs(90);
+/// Of the whole process. A plain model takes 0.1 GB.
+const MOST_MEMORY: u64 = 8 << 30;
+
+const INTEGERS: [i64; 22] = [
+    0,
+    1,
+    -1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    16,
+    63,
+    64,
+    255,
+    1024,
+    1025,
+    65_536,
+    1 << 31,
+    (1 << 31) - 1,
+    1 << 32,
+    1 << 62,
+    i64::MAX,
+    i64::MIN,
+    -2,
+];
+const FLOATS: [f32; 9] = [0.0, -0.0, 1.0, -1.0, 1e-38, 3e38, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+const OPS: [&str; 44] = [
+    "Conv",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "ReduceMean",
+    "LRN",
+    "BatchNormalization",
+    "Relu",
+    "LeakyRelu",
+    "Clip",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Concat",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Flatten",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Gemm",
+    "MatMul",
+    "Softmax",
+    "Dropout",
+    "Identity",
+    "Cast",
+    "CastLike",
+    "Pad",
+    "Shape",
+    "Constant",
+    "ConstantOfShape",
+    "Expand",
+    "Tile",
+    "Range",
+    "Gather",
+    "Slice",
+    "Transpose",
+    "MaxRoiPool",
+    "If",
+    "Loop",
+    "Resize",
+    "QuantizeLinear",
+];
+
+fn pick<T: Clone>(rng: &mut ChaCha8Rng, all: &[T]) -> Option<T> {
+    (!all.is_empty()).then(|| all[rng.random_range(0..all.len())].clone())
+}
+
+fn mutate_bytes(rng: &mut ChaCha8Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..rng.random_range(1..6) {
+        if bytes.is_empty() {
+            return;
+        }
+        // Half of the time near the front, where there are nodes and not weights.
+        let end = if rng.random_range(0..2) == 0 { bytes.len() } else { bytes.len().min(3_000) };
+        let at = rng.random_range(0..end);
+        match rng.random_range(0..7) {
+            0 => bytes[at] ^= 1 << rng.random_range(0..8),
+            1 => bytes[at] = rng.random_range(0..=255),
+            2 => bytes.insert(at, rng.random_range(0..=255)),
+            3 => drop(bytes.remove(at)),
+            4 => bytes.truncate(at),
+            5 => {
+                let len = rng.random_range(0..64).min(bytes.len() - at);
+                let part = bytes[at..at + len].to_vec();
+                bytes.splice(at..at, part);
+            }
+            _ => drop(bytes.splice(at..at, [0xff, 0xff, 0xff, 0xff, 0x07])),
+        }
+    }
+}
+
+fn mutate(rng: &mut ChaCha8Rng, model: &mut ModelProto) {
+    let integer = |rng: &mut ChaCha8Rng| pick(rng, &INTEGERS).unwrap();
+    match rng.random_range(0..20) {
+        0 => model.opset_import[0].version = integer(rng),
+        1..=7 => mutate_node(rng, model),
+        8..=11 => {
+            let count = tensors(model).count();
+            let Some(tensor) = tensors(model).nth(rng.random_range(0..count.max(1))) else { return };
+            match rng.random_range(0..6) {
+                0 => tensor.data_type = rng.random_range(-1..25),
+                1 if !tensor.dims.is_empty() => {
+                    let place = rng.random_range(0..tensor.dims.len());
+                    tensor.dims[place] = integer(rng);
+                }
+                2 => tensor.dims.reverse(),
+                3 => tensor.raw_data.truncate(rng.random_range(0..9)),
+                4 => {
+                    for byte in tensor.raw_data.iter_mut().take(8) {
+                        *byte = rng.random_range(0..=255);
+                    }
+                }
+                _ => {
+                    let width =
+                        pick(rng, &[DataType::Float16, DataType::Double, DataType::Bfloat16]).unwrap();
+                    narrow_if_whole(tensor, width);
+                }
+            }
+        }
+        12 | 13 => {
+            let g = graph(model);
+            let at = rng.random_range(0..g.input.len());
+            let Some(Value::TensorType(tensor)) = g.input[at].r#type.as_mut().and_then(|t| t.value.as_mut())
+            else {
+                return;
+            };
+            let value = integer(rng);
+            match (rng.random_range(0..4), tensor.shape.as_mut()) {
+                (0, _) => tensor.elem_type = rng.random_range(-1..25),
+                (1, _) => tensor.shape = None,
+                (_, Some(shape)) if !shape.dim.is_empty() => {
+                    let place = rng.random_range(0..shape.dim.len());
+                    shape.dim[place].value = Some(dimension::Value::DimValue(value));
+                }
+                _ => {}
+            }
+        }
+        14 => {
+            let g = graph(model);
+            match rng.random_range(0..4) {
+                0 => g.output.reverse(),
+                1 => drop(g.output.pop()),
+                2 => g.input.reverse(),
+                _ => drop(g.input.pop()),
+            }
+        }
+        15 | 16 => {
+            // What a node makes becomes a constant that expands.
+            let g = graph(model);
+            let op = pick(rng, &["ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Gather"]).unwrap();
+            let Some(weight) = pick(rng, &g.initializer) else { return };
+            g.initializer.retain(|tensor| tensor.name != weight.name);
+            g.initializer
+                .push(tract_onnx::pb::TensorProto { name: "expanded".to_string(), ..weight.clone() });
+            let sizes: Vec<i64> = (0..rng.random_range(1..5)).map(|_| integer(rng)).collect();
+            g.initializer.push(i64s("sizes", &sizes));
+            let inputs =
+                if op == "ConstantOfShape" { vec!["sizes"] } else { vec!["expanded", "sizes", "sizes"] };
+            g.node.insert(0, node(op, &weight.name, &inputs, vec![]));
+        }
+        _ => {
+            let g = graph(model);
+            let (a, b) = (rng.random_range(0..g.node.len()), rng.random_range(0..g.node.len()));
+            match rng.random_range(0..4) {
+                0 => g.node.swap(a, b),
+                1 => drop(g.node.remove(a)),
+                2 => {
+                    let copy = g.node[a].clone();
+                    g.node.insert(b, copy);
+                }
+                _ => {
+                    // A node between two others.
+                    let Some(value) = g.node[a].output.first_mut() else { return };
+                    let made = std::mem::replace(value, "between".to_string());
+                    let op = pick(rng, &OPS).unwrap();
+                    g.node.insert(a + 1, node(op, &made, &["between"], vec![]));
+                }
+            }
+        }
+    }
+}
+
+fn narrow_if_whole(tensor: &mut tract_onnx::pb::TensorProto, width: DataType) {
+    if tensor.raw_data.len().is_multiple_of(4) && !tensor.raw_data.is_empty() {
+        narrow(tensor, width, Form::Raw);
+    }
+}
+
+fn mutate_node(rng: &mut ChaCha8Rng, model: &mut ModelProto) {
+    let g = graph(model);
+    let mut values: Vec<String> = g.node.iter().flat_map(|node| node.output.clone()).collect();
+    values.extend(g.initializer.iter().map(|tensor| tensor.name.clone()));
+    values.push(String::new());
+    let at = rng.random_range(0..g.node.len());
+    let node: &mut NodeProto = &mut g.node[at];
+    match rng.random_range(0..10) {
+        0 => node.op_type = pick(rng, &OPS).unwrap().to_string(),
+        1 => node.domain = pick(rng, &["ai.onnx", "com.microsoft", ""]).unwrap().to_string(),
+        2 if !node.input.is_empty() => {
+            let place = rng.random_range(0..node.input.len());
+            node.input[place] = pick(rng, &values).unwrap();
+        }
+        3 => node.input.push(pick(rng, &values).unwrap()),
+        4 => drop(node.input.pop()),
+        5 => node.output.push("another".to_string()),
+        _ if !node.attribute.is_empty() => {
+            let place = rng.random_range(0..node.attribute.len());
+            let attribute = &mut node.attribute[place];
+            match rng.random_range(0..6) {
+                0 => attribute.i = pick(rng, &INTEGERS).unwrap(),
+                1 => attribute.f = pick(rng, &FLOATS).unwrap(),
+                2 => attribute.r#type = rng.random_range(-1..16),
+                3 => drop(attribute.ints.pop()),
+                4 => attribute.s = b"SAME_LOWER".to_vec(),
+                _ => {
+                    attribute.i = pick(rng, &INTEGERS).unwrap();
+                    for value in &mut attribute.ints {
+                        if rng.random_range(0..2) == 0 {
+                            *value = pick(rng, &INTEGERS).unwrap();
+                        }
+                    }
+                }
+            }
+        }
+        _ => {
+            let name = pick(
+                rng,
+                &["axis", "axes", "group", "pads", "strides", "alpha", "ceil_mode", "allowzero", "to"],
+            )
+            .unwrap();
+            let value = pick(rng, &INTEGERS).unwrap();
+            node.attribute.push(if rng.random_range(0..2) == 0 {
+                int(name, value)
+            } else {
+                ints(name, &[value; 2])
+            });
+        }
+    }
+}
+
+/// Largest memory of this process so far, in bytes.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+}
+
+#[test]
+fn a_mutated_model_compiles_or_is_refused() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name)
+            .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text}")))
+    };
+    let (count, seed) = (number("FRCNN_MUTATIONS", 400), number("FRCNN_SEED", 0));
+    let sources: Vec<ModelProto> = good().map(|(_, model)| full(&model())).collect();
+    let (mut compiled, mut longest) = (0, Duration::ZERO);
+    let mut refused: BTreeMap<String, usize> = BTreeMap::new();
+    for case in 0..count {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed << 32 | case);
+        let mut model = pick(&mut rng, &sources).unwrap();
+        let bytes = if case % 4 == 0 {
+            let mut bytes = model.encode_to_vec();
+            mutate_bytes(&mut rng, &mut bytes);
+            bytes
+        } else {
+            for _ in 0..rng.random_range(1..4) {
+                mutate(&mut rng, &mut model);
+            }
+            model.encode_to_vec()
+        };
+        let start = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| try_compile_bytes(&bytes, &Options::default())));
+        let took = start.elapsed();
+        let keep = |what: &str| {
+            let path = std::env::temp_dir().join(format!("frcnn-mutation-{seed}-{case}.onnx"));
+            std::fs::write(&path, &bytes).unwrap();
+            panic!("mutation {case} of seed {seed} {what}: see {}", path.display());
+        };
+        match result {
+            Err(_) => keep("panics"),
+            Ok(Ok(_)) => compiled += 1,
+            Ok(Err(error)) => {
+                let text = error.to_string();
+                if !text.contains("model.onnx") || text.len() > 10_000 {
+                    keep("has no clear error");
+                }
+                let kind = format!("{error:?}");
+                let kind = kind.split("problem: ").nth(1).unwrap_or(&kind);
+                *refused
+                    .entry(kind.split([' ', '(', '{']).next().unwrap_or_default().to_string())
+                    .or_default() += 1;
+                if text.contains("mistake in the compiler")
+                    || text.contains("panics")
+                    || text.contains("please report")
+                {
+                    println!("{case}: {}", text.split("model.onnx").nth(1).unwrap_or(&text));
+                }
+            }
+        }
+        longest = longest.max(took);
+        if took > LONGEST {
+            keep(&format!("takes {took:?}"));
+        }
+        if peak_memory() > MOST_MEMORY {
+            keep("has taken too much memory");
+        }
+    }
+    println!(
+        "{count} mutations: {compiled} compile, refused {refused:?}; longest {longest:?}, memory {} MB",
+        peak_memory() >> 20
+    );
+    // Else the mutations would try nothing but the decoder.
+    assert!(compiled * 20 > count && refused.len() >= 5, "{compiled} of {count} compile; {refused:?}");
+}
