@@ -12,6 +12,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use common::graph::{Blob, Conv, Graph};
 use common::onnxruntime::Input;
@@ -261,11 +262,15 @@ fn onnx_runtime_computes_the_same() {
     for (path, (_, _, plain)) in paths.iter().zip(&cases) {
         fs::write(path, plain.encode_to_vec()).unwrap();
     }
+    let bundle = |(name, model, _): &(String, ModelProto, ModelProto)| {
+        try_compile(model).unwrap_or_else(|error| panic!("{name}: {error}")).bundle
+    };
+    let bundles: Vec<Arc<Bundle>> = cases.iter().map(bundle).collect();
+    let models: Vec<(PathBuf, &Bundle)> = paths.into_iter().zip(bundles.iter().map(|bundle| &**bundle)).collect();
     let input = Input::new();
-    let outputs = input.referee(&python, folder.path(), &paths);
-    for (expected, (name, model, _)) in outputs.iter().zip(&cases) {
-        let bundle = try_compile(model).unwrap_or_else(|error| panic!("{name}: {error}")).bundle;
-        for (found, expected) in input.run(&bundle).iter().zip(expected) {
+    let outputs = input.referee(&python, folder.path(), &models);
+    for (expected, (bundle, (name, ..))) in outputs.iter().zip(bundles.iter().zip(&cases)) {
+        for (found, expected) in input.run(bundle).iter().zip(expected) {
             // The same f32 weights: what is left is the order of sums.
             let difference = relative_difference(found, expected);
             assert!(difference <= 1e-5, "{name}: off by {difference:e} of the largest");

@@ -10,14 +10,14 @@ use frcnn_bundle::Bundle;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Runs each model on the same `data` and `rois`, and writes its outputs beside it.
+/// Runs each model on its `data` and the same `rois`, and writes its outputs beside it.
 const RUN: &str = r#"
 import sys, numpy as np, onnx, onnxruntime as ort
 folder, h, w = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-data = np.fromfile(f"{folder}/data.f32", np.float32).reshape(1, 3, h, w)
 rois = np.fromfile(f"{folder}/rois.f32", np.float32).reshape(-1, 5)
 for path in sys.argv[4:]:
     onnx.checker.check_model(path)
+    data = np.fromfile(path + ".data", np.float32).reshape(1, 3, h, w)
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     cls_prob, bbox_pred = session.run(["cls_prob", "bbox_pred"], {"data": data, "rois": rois})
     assert cls_prob.shape == (len(rois), 4) and bbox_pred.shape == (len(rois), 16), path
@@ -61,16 +61,21 @@ impl Input {
         })
     }
 
-    /// The same of every model, by ONNX Runtime in `python`. The models lie in `folder`.
-    pub(crate) fn referee(&self, python: &Path, folder: &Path, models: &[PathBuf]) -> Vec<[Vec<f32>; 2]> {
-        let planes = (0..3).flat_map(|c| self.blob.data.iter().skip(c).step_by(3)).copied();
-        let rois = self.boxes.iter().flat_map(|b| [0.0, b.x1, b.y1, b.x2, b.y2]);
+    /// The same of every model, by ONNX Runtime in `python`. The models lie in `folder`; each reads as `data` what the bundle
+    /// beside it, which was made of it, takes for its blob.
+    pub(crate) fn referee(&self, python: &Path, folder: &Path, models: &[(PathBuf, &Bundle)]) -> Vec<[Vec<f32>; 2]> {
         let bytes = |values: Vec<f32>| values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
-        fs::write(folder.join("data.f32"), bytes(planes.collect())).unwrap();
+        for (path, bundle) in models {
+            let data = bundle.contents().network_input().of_blob(&self.blob.data);
+            let planes = (0..3).flat_map(|c| data.iter().skip(c).step_by(3)).copied();
+            fs::write(format!("{}.data", path.display()), bytes(planes.collect())).unwrap();
+        }
+        let models: Vec<&PathBuf> = models.iter().map(|(path, _)| path).collect();
+        let rois = self.boxes.iter().flat_map(|b| [0.0, b.x1, b.y1, b.x2, b.y2]);
         fs::write(folder.join("rois.f32"), bytes(rois.collect())).unwrap();
         let sides = SIZE.map(|side| side.to_string());
         let run =
-            Command::new(python).arg("-c").arg(RUN).arg(folder).args(sides).args(models).output().unwrap();
+            Command::new(python).arg("-c").arg(RUN).arg(folder).args(sides).args(&models).output().unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         let output = |path: &Path, name: &str| {
             let bytes = fs::read(format!("{}.{name}", path.display())).unwrap();
