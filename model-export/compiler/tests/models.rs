@@ -266,7 +266,8 @@ fn onnx_runtime_computes_the_same() {
         try_compile(model).unwrap_or_else(|error| panic!("{name}: {error}")).bundle
     };
     let bundles: Vec<Arc<Bundle>> = cases.iter().map(bundle).collect();
-    let models: Vec<(PathBuf, &Bundle)> = paths.into_iter().zip(bundles.iter().map(|bundle| &**bundle)).collect();
+    let models: Vec<(PathBuf, &Bundle)> =
+        paths.into_iter().zip(bundles.iter().map(|bundle| &**bundle)).collect();
     let input = Input::new();
     let outputs = input.referee(&python, folder.path(), &models);
     for (expected, (bundle, (name, ..))) in outputs.iter().zip(bundles.iter().zip(&cases)) {

@@ -63,7 +63,12 @@ impl Input {
 
     /// The same of every model, by ONNX Runtime in `python`. The models lie in `folder`; each reads as `data` what the bundle
     /// beside it, which was made of it, takes for its blob.
-    pub(crate) fn referee(&self, python: &Path, folder: &Path, models: &[(PathBuf, &Bundle)]) -> Vec<[Vec<f32>; 2]> {
+    pub(crate) fn referee(
+        &self,
+        python: &Path,
+        folder: &Path,
+        models: &[(PathBuf, &Bundle)],
+    ) -> Vec<[Vec<f32>; 2]> {
         let bytes = |values: Vec<f32>| values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
         for (path, bundle) in models {
             let data = bundle.contents().network_input().of_blob(&self.blob.data);
