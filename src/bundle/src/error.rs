@@ -53,6 +53,19 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The contents record is longer than any network's.
+    #[error("invalid bundle: a contents record of {0} bytes is longer than the 4 MiB that are read")]
+    ContentsLength(usize),
+    /// A weight section has values with which nothing can be computed.
+    #[error(
+        "invalid bundle: {values} values of weight section `{name}` are NaN or infinite (did the training diverge?)"
+    )]
+    NotFinite {
+        /// The section.
+        name: String,
+        /// How many of its values.
+        values: usize,
+    },
     /// A value of the manifest is out of range.
     #[error("invalid bundle: manifest: {0}")]
     Manifest(String),

@@ -16,6 +16,8 @@ pub const FORMAT_VERSION: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"\x89FRCNN\r\n";
 const PRELUDE: usize = 64;
+/// Bytes of the longest contents record: VGG16's has some 2,000, a thousand layers with long names some 100,000.
+const MAX_CONTENTS: usize = 4 << 20;
 /// Alignment of sections in the file.
 const ALIGN: usize = 64;
 
@@ -85,6 +87,7 @@ impl Bundle {
 
     /// Length of the file in bytes.
     pub fn file_len(&self) -> usize {
+        // Within the file that was read, or the memory that holds it.
         self.contents.sections.last().map_or(self.head.len(), |last| (last.offset + last.bytes) as usize)
     }
 
@@ -207,6 +210,9 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
     let mut head = Vec::with_capacity(PRELUDE);
     file.by_ref().take(PRELUDE as u64).read_to_end(&mut head)?;
     let prelude = Prelude::parse(&head, len)?;
+    if prelude.contents_len > MAX_CONTENTS {
+        return Err(Error::ContentsLength(prelude.contents_len).into());
+    }
     head.resize(PRELUDE + prelude.contents_len, 0);
     let record = &mut head[PRELUDE..];
     file.read_exact(record)?;
@@ -243,6 +249,7 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
         if xxh3_128(data.bytes()) != section.hash {
             return Err(problem("does not match its hash").into());
         }
+        check_finite(section, &data)?;
         weights.push(data);
         end = start + bytes;
     }
@@ -250,6 +257,13 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
         return Err(Error::Length { stated: end as u64, actual: len as u64 }.into());
     }
     Ok(Bundle { contents, head, weights })
+}
+
+fn check_finite(section: &Section, weights: &Weights) -> Result<(), Error> {
+    match weights.not_finite() {
+        0 => Ok(()),
+        values => Err(Error::NotFinite { name: section.name.clone(), values }),
+    }
 }
 
 /// Collects weights and writes them with the contents record as one file.
@@ -293,6 +307,9 @@ impl BundleWriter {
     pub fn finish(self, mut contents: Contents) -> Result<Bundle, Error> {
         contents.sections = self.sections;
         crate::validate::contents(&contents)?;
+        for (section, weights) in contents.sections.iter().zip(&self.weights) {
+            check_finite(section, weights)?;
+        }
         // Offsets depend on the record's length, which depends on the offsets: postcard's integers vary
         // in length. Lengths only grow with offsets, so this settles after a few rounds.
         let mut record = Vec::new();

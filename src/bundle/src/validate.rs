@@ -1,7 +1,7 @@
 //! Whether a contents record describes a detector that can be run: checked once, then relied on.
 
 use crate::graph::{Contents, Graph, Layer, Op, Precision, Regions, SectionId};
-use crate::{Error, Shape};
+use crate::{Error, Scores, Shape};
 
 /// No manifest may ask for more detections per image than this.
 pub const MAX_DETECTIONS: usize = 512;
@@ -9,11 +9,15 @@ pub const MAX_DETECTIONS: usize = 512;
 pub(crate) const MAX_SIDE: u32 = 20_000;
 pub(crate) const MAX_CLASSES: usize = 10_000;
 const MAX_POOLED: u32 = 64;
+/// Bytes of the name of a layer, a class or a section.
+const MAX_NAME: usize = 1_000;
 const MAX_LEVELS: usize = 16;
 /// Kernels, strides, dilations and pads beyond this make no sense and could overflow sizes.
 const MAX_WINDOW: u32 = 1_024;
 /// Channels or features of one value.
 const MAX_CHANNELS: usize = 1 << 24;
+/// The side of a convolution's kernel. The largest of published networks is 61.
+const MAX_KERNEL: u32 = 128;
 
 pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
     contents.manifest.check().map_err(Error::Manifest)?;
@@ -21,6 +25,11 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
         return Err(Error::Manifest("the means to subtract must be numbers".to_string()));
     }
     regions(&contents.regions).map_err(Error::Network)?;
+    let names = contents.sections.iter().map(|s| &s.name).chain(&contents.manifest.classes);
+    let layers = contents.trunk.layers.iter().chain(&contents.head.layers).map(|layer| &layer.name);
+    if let Some(name) = names.chain(layers).find(|name| name.len() > MAX_NAME) {
+        return Err(Error::Network(format!("a name of {} bytes is longer than {MAX_NAME}", name.len())));
+    }
     for section in &contents.sections {
         if section.precision().is_none() {
             let problem = format!("of shape {:?} cannot be {} bytes", section.shape, section.bytes);
@@ -79,6 +88,7 @@ fn check_ends(contents: &Contents) -> Result<(), Error> {
         return Err(Error::Network("the trunk does not give one feature map".to_string()));
     };
     let head = infer("head", &contents.head, contents.region_shape(map))?;
+    check_scores(contents)?;
     let scores = contents.manifest.classes.len();
     match outputs(&contents.head, &head)[..] {
         [Shape::Flat { features: s }, Shape::Flat { features: b }] if s == scores && b == 4 * scores => {
@@ -90,6 +100,29 @@ fn check_ends(contents: &Contents) -> Result<(), Error> {
             other.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ")
         ))),
     }
+}
+
+/// Scores that are said to be probabilities come out of a layer that gives such.
+fn check_scores(contents: &Contents) -> Result<(), Error> {
+    let layer = contents
+        .head
+        .outputs
+        .first()
+        .and_then(|&value| contents.head.layers.get((value as usize).checked_sub(1)?));
+    let gives_probabilities = |op: &Op| match op {
+        Op::Softmax | Op::Sigmoid | Op::HardSigmoid { .. } => true,
+        Op::Clip { low, high } => *low >= 0.0 && *high <= 1.0,
+        _ => false,
+    };
+    if contents.manifest.scores == Scores::Probabilities
+        && !layer.is_some_and(|layer| gives_probabilities(&layer.op))
+    {
+        let made = layer.map_or("the head's input", |layer| layer.op.name());
+        return Err(Error::Network(format!(
+            "the manifest says that scores are probabilities, and they come from {made}, not from a Softmax or Sigmoid"
+        )));
+    }
+    Ok(())
 }
 
 fn infer(which: &'static str, graph: &Graph, input: Shape) -> Result<Vec<Shape>, Error> {
@@ -131,8 +164,8 @@ fn check_layer(layer: &Layer, contents: &Contents) -> Result<(), String> {
         },
     };
     let numbers = |values: &[f32]| {
-        if values.iter().any(|v| v.is_nan()) {
-            Err("an attribute is not a number".to_string())
+        if values.iter().any(|v| !v.is_finite()) {
+            Err("an attribute is not a finite number".to_string())
         } else {
             Ok(())
         }
@@ -140,6 +173,9 @@ fn check_layer(layer: &Layer, contents: &Contents) -> Result<(), String> {
     match &layer.op {
         Op::Conv(conv) => {
             within("kernel", &conv.kernel, 1)?;
+            if conv.kernel.iter().any(|&side| side > MAX_KERNEL) {
+                return Err(format!("kernel {:?} is not within 1 to {MAX_KERNEL}", conv.kernel));
+            }
             within("stride", &conv.stride, 1)?;
             within("dilation", &conv.dilation, 1)?;
             within("pads", &conv.pads, 0)?;
@@ -175,7 +211,8 @@ fn check_layer(layer: &Layer, contents: &Contents) -> Result<(), String> {
             numbers(&[*alpha, *beta, *k])
         }
         Op::LeakyRelu { alpha } => numbers(&[*alpha]),
-        Op::Clip { low, high } => numbers(&[*low, *high]),
+        Op::Clip { low, high } if low.is_nan() || high.is_nan() => Err("a bound is not a number".to_string()),
+        Op::Clip { .. } => Ok(()),
         Op::HardSigmoid { alpha, beta } => numbers(&[*alpha, *beta]),
         Op::GlobalAveragePool
         | Op::Relu

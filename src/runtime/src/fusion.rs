@@ -14,28 +14,71 @@
 //!
 //! A value that is asked for, or that another layer reads too, stays a value of its own.
 
-use frcnn_bundle::{Conv, Graph, Layer, Op, Pool, SectionId};
+use frcnn_bundle::{Conv, Graph, Layer, Op, Pool};
 
-/// What the kernels of convolutions can and gain, by the section of their weights.
+/// What the kernels of convolutions can and gain.
 pub(crate) trait Kernels {
     /// It takes in a 2x2 max pooling.
-    fn pools(&self, conv: SectionId) -> bool;
+    fn pools(&self, conv: &Conv) -> bool;
     /// It rounds what it reads to bf16, and may write that.
-    fn rounds(&self, conv: SectionId) -> bool;
+    fn rounds(&self, conv: &Conv) -> bool;
     /// Its map is large, and cheap to make in strips.
-    fn starts_strips(&self, conv: SectionId) -> bool;
+    fn starts_strips(&self, conv: &Conv) -> bool;
     /// `second` may read the strips of `conv`.
-    fn ends_strips(&self, conv: SectionId, second: SectionId) -> bool;
+    fn ends_strips(&self, conv: &Conv, second: &Conv) -> bool;
 }
 
-/// What may be fused in a graph of which `outputs` are asked for.
+/// Most layers in strips: a convolution, an LRN, a pooling and what they hand on to.
+const MOST_IN_STRIPS: usize = 4;
+/// Rows that two windows of a layer in strips may share: each strip computes them anew.
+const SHARED_ROWS: u32 = 4;
+
+/// What is fused in a graph of which `outputs` are asked for. Everything is decided once, in one pass over the layers.
 pub(crate) struct Fusion<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) outputs: &'a [u32],
-    pub(crate) kernels: &'a dyn Kernels,
+    graph: &'a Graph,
+    kernels: &'a dyn Kernels,
+    /// For each value the layers that read it, one of them twice if it reads it twice.
+    readers: Vec<Vec<usize>>,
+    /// Whether each value is asked for.
+    is_output: Vec<bool>,
+    /// For each layer the layers that run in strips from it on; empty where there are none.
+    strips: Vec<Vec<usize>>,
+    /// Whether each layer runs in the strips of one before it.
+    is_in_strips: Vec<bool>,
 }
 
 impl<'a> Fusion<'a> {
+    pub(crate) fn new(graph: &'a Graph, outputs: &'a [u32], kernels: &'a dyn Kernels) -> Fusion<'a> {
+        let values = graph.layers.len() + 1;
+        let (mut readers, mut is_output) = (vec![Vec::new(); values], vec![false; values]);
+        for (position, layer) in graph.layers.iter().enumerate() {
+            for &input in &layer.inputs {
+                if let Some(readers) = readers.get_mut(input as usize) {
+                    readers.push(position);
+                }
+            }
+        }
+        for &output in outputs {
+            if let Some(is_output) = is_output.get_mut(output as usize) {
+                *is_output = true;
+            }
+        }
+        let layers = graph.layers.len();
+        let (strips, is_in_strips) = (vec![Vec::new(); layers], vec![false; layers]);
+        let mut fusion = Fusion { graph, kernels, readers, is_output, strips, is_in_strips };
+        for position in 0..layers {
+            if let Some(strips) = fusion.find_strips(position) {
+                strips.iter().skip(1).for_each(|&position| fusion.is_in_strips[position] = true);
+                fusion.strips[position] = strips;
+            }
+        }
+        fusion
+    }
+
+    pub(crate) fn graph(&self) -> &'a Graph {
+        self.graph
+    }
+
     /// The position of the ReLU that layer `position` takes in.
     pub(crate) fn relu_after(&self, position: usize) -> Option<usize> {
         if !matches!(self.layer(position)?.op, Op::Conv(_) | Op::Gemm(_)) {
@@ -50,7 +93,7 @@ impl<'a> Fusion<'a> {
         let reader = self.only_reader(self.end(position))?;
         match self.op(reader)? {
             Op::MaxPool(Pool { kernel: [2, 2], stride: [2, 2], pads: [0, 0, 0, 0], ceil_mode })
-                if self.kernels.pools(conv.weight) =>
+                if self.kernels.pools(conv) =>
             {
                 Some((reader, *ceil_mode))
             }
@@ -61,35 +104,47 @@ impl<'a> Fusion<'a> {
     /// The convolutions that layer `position` concatenates, if it does that alone and all of them are its own.
     pub(crate) fn branches(&self, position: usize) -> Option<Vec<(usize, &'a Layer, &'a Conv)>> {
         let concat = self.layer(position).filter(|layer| matches!(layer.op, Op::Concat))?;
-        let branch = |&value: &u32| {
-            let (start, end) = self.makers(value)?;
-            let layer = self.layer(start)?;
-            let Op::Conv(conv) = &layer.op else { return None };
-            let is_own = self.end(start) == end && self.only_reader(end) == Some(position);
-            is_own.then_some((start, layer, conv))
-        };
-        concat.inputs.iter().map(branch).collect()
+        concat.inputs.iter().map(|&value| self.branch(position, value)).collect()
+    }
+
+    /// The convolution that makes `value`, if that is for layer `concat` alone.
+    fn branch(&self, concat: usize, value: u32) -> Option<(usize, &'a Layer, &'a Conv)> {
+        let (start, end) = self.makers(value)?;
+        let layer = self.layer(start)?;
+        let Op::Conv(conv) = &layer.op else { return None };
+        let is_own = self.end(start) == end && self.only_reader(end) == Some(concat);
+        is_own.then_some((start, layer, conv))
     }
 
     /// The layers that run in strips from convolution `position` on, itself and at least one more, without those that
     /// they take in.
-    pub(crate) fn strips(&self, position: usize) -> Option<Vec<usize>> {
+    pub(crate) fn strips(&self, position: usize) -> Option<&[usize]> {
+        self.strips.get(position).map(Vec::as_slice).filter(|strips| !strips.is_empty())
+    }
+
+    /// The same, found out when it is known for all layers before it.
+    fn find_strips(&self, position: usize) -> Option<Vec<usize>> {
         let Op::Conv(first) = self.op(position)? else { return None };
-        let is_last_of_others = || {
-            let (before, _) = self.makers(*self.layer(position)?.inputs.first()?)?;
-            Some(self.strips(before)?.contains(&position))
-        };
-        if !self.kernels.starts_strips(first.weight)
+        if !self.kernels.starts_strips(first)
+            || !sees_rows(extent(first.kernel[0], first.dilation[0]), first.pads)
             || self.pool_after(position).is_some()
-            || is_last_of_others() == Some(true)
+            || self.is_in_strips.get(position) == Some(&true)
         {
             return None;
         }
         let mut strips = vec![position];
         let mut end = self.end(position);
         while let Some(next) = self.only_reader(end) {
+            if strips.len() == MOST_IN_STRIPS {
+                break;
+            }
+            let pools = self.kernels.pools(first);
             match self.op(next)? {
-                Op::Lrn { .. } | Op::MaxPool(_) if !self.kernels.pools(first.weight) => {
+                Op::MaxPool(pool) if !pools && shares_few_rows(pool.kernel[0], pool.stride[0], pool.pads) => {
+                    strips.push(next);
+                    end = next;
+                }
+                Op::Lrn { .. } if !pools => {
                     strips.push(next);
                     end = next;
                 }
@@ -104,20 +159,14 @@ impl<'a> Fusion<'a> {
     }
 
     fn may_end(&self, first: &Conv, second: &Conv) -> bool {
-        self.kernels.ends_strips(first.weight, second.weight)
-    }
-
-    /// Whether layer `position` runs in the strips of one before it.
-    fn is_in_strips(&self, position: usize) -> bool {
-        let is_candidate = matches!(self.op(position), Some(Op::Conv(_) | Op::MaxPool(_) | Op::Lrn { .. }));
-        is_candidate
-            && (0..position).any(|start| self.strips(start).is_some_and(|strips| strips.contains(&position)))
+        shares_few_rows(extent(second.kernel[0], second.dilation[0]), second.stride[0], second.pads)
+            && self.kernels.ends_strips(first, second)
     }
 
     /// Whether what layer `position`, a convolution or a concatenation of such, gives with all that it takes in may be
     /// bf16: they can all write it, and those who read it round it anyway.
     pub(crate) fn gives_bf16(&self, position: usize) -> bool {
-        let writes = |conv: &Conv| self.kernels.rounds(conv.weight);
+        let writes = |conv: &Conv| self.kernels.rounds(conv);
         let (end, can) = match self.op(position) {
             Some(Op::Conv(conv)) => {
                 (self.pool_after(position).map_or(self.end(position), |pool| pool.0), writes(conv))
@@ -127,11 +176,12 @@ impl<'a> Fusion<'a> {
                 self.branches(position).is_some_and(|all| all.iter().all(|(.., conv)| writes(conv))),
             ),
         };
-        let Some(value) = u32::try_from(end).ok().and_then(|end| end.checked_add(1)) else { return false };
-        let mut readers = self.graph.layers.iter().filter(|layer| layer.inputs.contains(&value)).peekable();
-        can && !self.outputs.contains(&value)
-            && readers.peek().is_some()
-            && readers.all(|layer| matches!(&layer.op, Op::Conv(conv) if self.kernels.rounds(conv.weight)))
+        let readers = self.readers.get(end + 1).map_or(&[][..], Vec::as_slice);
+        let rounds =
+            |&reader: &usize| matches!(self.op(reader), Some(Op::Conv(conv)) if self.kernels.rounds(conv));
+        can && self.is_output.get(end + 1) == Some(&false)
+            && !readers.is_empty()
+            && readers.iter().all(rounds)
     }
 
     /// Whether layer `position` is part of another's operator.
@@ -150,7 +200,7 @@ impl<'a> Fusion<'a> {
             }
             _ => None,
         };
-        taken.is_some() || self.is_in_strips(position)
+        taken.is_some() || self.is_in_strips.get(position) == Some(&true)
     }
 
     /// The layer that makes `value`, itself and what comes before it if it is a ReLU: first and last.
@@ -170,13 +220,9 @@ impl<'a> Fusion<'a> {
 
     /// The one layer that reads what layer `position` gives, once; none if it is asked for.
     fn only_reader(&self, position: usize) -> Option<usize> {
-        let value = u32::try_from(position).ok()?.checked_add(1)?;
-        let layers = self.graph.layers.iter().enumerate();
-        let mut readers = layers.flat_map(|(reader, layer)| {
-            layer.inputs.iter().filter(move |&&input| input == value).map(move |_| reader)
-        });
-        match (readers.next(), readers.next()) {
-            (Some(reader), None) if !self.outputs.contains(&value) => Some(reader),
+        let value = position.checked_add(1)?;
+        match self.readers.get(value)?[..] {
+            [reader] if self.is_output.get(value) == Some(&false) => Some(reader),
             _ => None,
         }
     }
@@ -190,9 +236,25 @@ impl<'a> Fusion<'a> {
     }
 }
 
+/// Rows from the first tap of a window to the last.
+fn extent(kernel: u32, dilation: u32) -> u32 {
+    kernel.saturating_sub(1).saturating_mul(dilation).saturating_add(1)
+}
+
+/// Whether each window sees a row of the map: then no strip is made of padding alone.
+fn sees_rows(extent: u32, [top, _, bottom, _]: [u32; 4]) -> bool {
+    top < extent && bottom < extent
+}
+
+/// Whether strips are little more work than the whole map, too.
+fn shares_few_rows(extent: u32, stride: u32, pads: [u32; 4]) -> bool {
+    extent.saturating_sub(stride) <= SHARED_ROWS && sees_rows(extent, pads)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use frcnn_bundle::SectionId;
 
     fn conv(weight: SectionId) -> Op {
         Op::Conv(Conv {
@@ -221,25 +283,25 @@ mod tests {
     struct ByWeights;
 
     impl Kernels for ByWeights {
-        fn pools(&self, conv: SectionId) -> bool {
-            conv == 0
+        fn pools(&self, conv: &Conv) -> bool {
+            conv.weight == 0
         }
 
-        fn rounds(&self, conv: SectionId) -> bool {
-            conv < 2
+        fn rounds(&self, conv: &Conv) -> bool {
+            conv.weight < 2
         }
 
-        fn starts_strips(&self, conv: SectionId) -> bool {
-            conv == 5
+        fn starts_strips(&self, conv: &Conv) -> bool {
+            conv.weight == 5
         }
 
-        fn ends_strips(&self, _: SectionId, second: SectionId) -> bool {
-            second == 5 || second == 6
+        fn ends_strips(&self, _: &Conv, second: &Conv) -> bool {
+            second.weight == 5 || second.weight == 6
         }
     }
 
     fn taken(graph: &Graph, outputs: &[u32]) -> Vec<usize> {
-        let fusion = Fusion { graph, outputs, kernels: &ByWeights };
+        let fusion = Fusion::new(graph, outputs, &ByWeights);
         (0..graph.layers.len()).filter(|&position| fusion.is_taken_in(position)).collect()
     }
 
@@ -276,7 +338,7 @@ mod tests {
         assert_eq!(taken(&fire(vec![2, 2]), &[5]), [1, 3], "a branch that is there twice");
         assert_eq!(taken(&fire(vec![0, 4]), &[5]), [1, 3], "a branch that is the input");
         let graph = fire(vec![4, 2]);
-        let fusion = Fusion { graph: &graph, outputs: &[5], kernels: &ByWeights };
+        let fusion = Fusion::new(&graph, &[5], &ByWeights);
         let order: Vec<usize> =
             fusion.branches(4).unwrap_or_default().iter().map(|branch| branch.0).collect();
         assert_eq!(order, [2, 0]);
@@ -315,7 +377,7 @@ mod tests {
     fn maps_between_bf16_layers_are_bf16() {
         let gives = |layers, outputs: &[u32]| {
             let graph = graph(layers);
-            let fusion = Fusion { graph: &graph, outputs, kernels: &ByWeights };
+            let fusion = Fusion::new(&graph, outputs, &ByWeights);
             (0..graph.layers.len()).filter(|&position| fusion.gives_bf16(position)).collect::<Vec<_>>()
         };
         let chain = |first, last| {

@@ -20,7 +20,7 @@ pub(crate) fn raise(
     workshop: &Workshop,
     symbols: SymbolScope,
 ) -> TractResult<TypedModel> {
-    let fusion = Fusion { graph, outputs, kernels: &*workshop.convs };
+    let fusion = Fusion::new(graph, outputs, &*workshop.convs);
     let model = TypedModel { symbols, ..TypedModel::default() };
     let mut raiser = Raiser { model, workshop, fusion };
     let source = raiser.model.add_source("input", f32::fact(input))?;
@@ -63,7 +63,7 @@ impl Raiser<'_> {
         let input = *inputs.first().context("a layer without input")?;
         match &layer.op {
             Op::Conv(_) if let Some(strips) = self.fusion.strips(position) => {
-                let layers = strips.into_iter().map(|position| self.strip_layer(position));
+                let layers = strips.iter().map(|&position| self.strip_layer(position));
                 let op =
                     StripsOp { layers: layers.collect::<TractResult<_>>()?, workshop: self.workshop.clone() };
                 self.node(name, op, inputs)
@@ -151,7 +151,7 @@ impl Raiser<'_> {
     }
 
     fn strip_layer(&self, position: usize) -> TractResult<StripLayer> {
-        let layer = self.fusion.graph.layers.get(position).context("a layer of the graph")?;
+        let layer = self.fusion.graph().layers.get(position).context("a layer of the graph")?;
         Ok(match &layer.op {
             Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv, false)),
             Op::MaxPool(pool) => StripLayer::MaxPool(self.max_pool(pool)),

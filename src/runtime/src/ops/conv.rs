@@ -12,9 +12,8 @@ use crate::fusion::Kernels;
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConvOp {
-    /// Batch, height and width are those of the input, which [`ConvOp::shape`] fills in.
-    layer: ConvShape,
-    weight: SectionId,
+    /// The layer; batch, height and width are those of the input, which [`ConvOp::shape`] fills in.
+    key: ConvKey,
     bias: Option<SectionId>,
     relu: bool,
     /// The 2x2 max pooling that follows, if it is taken in: whether in ceil mode.
@@ -26,12 +25,11 @@ pub(crate) struct ConvOp {
 
 impl ConvOp {
     pub(crate) fn new(conv: &Conv, relu: bool, pool: Option<bool>, bf16: bool, workshop: Workshop) -> ConvOp {
-        let Conv { weight, bias, .. } = *conv;
-        ConvOp { layer: layer_shape(conv), weight, bias, relu, pool, bf16, workshop }
+        ConvOp { key: ConvKey::of(conv), bias: conv.bias, relu, pool, bf16, workshop }
     }
 
     fn shape(&self, [batch, height, width, _]: [usize; 4]) -> ConvShape {
-        ConvShape { batch, height, width, ..self.layer.clone() }
+        ConvShape { batch, height, width, ..self.key.shape.clone() }
     }
 
     /// Rows and columns of the output.
@@ -47,7 +45,7 @@ impl ConvOp {
         let layer = self.shape(*shape);
         let (height, width) = self.output_size(&layer)?;
         *shape = [1, height, width, layer.out_channels];
-        let Prepared::F32(prepared) = self.workshop.convs.get(self.weight)? else {
+        let Prepared::F32(prepared) = self.workshop.convs.get(&self.key)? else {
             bail!("a bf16 layer where only f32 ones run")
         };
         let bias = self.workshop.bias(self.bias);
@@ -63,7 +61,7 @@ impl ConvOp {
         };
         let bias = self.workshop.bias(self.bias);
         let (relu, threads) = (self.relu, self.workshop.threads);
-        let prepared = self.workshop.convs.get(self.weight)?;
+        let prepared = self.workshop.convs.get(&self.key)?;
         self.workshop.with_scratch(|scratch| {
             let done = match (prepared, input, output, self.pool) {
                 (Prepared::Bf16(layer), input, output, Some(ceil)) => {
@@ -136,7 +134,7 @@ impl EvalOp for ConvOp {
 
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
-        let channels = self.layer.out_channels;
+        let channels = self.key.shape.out_channels;
         self.make_map(&input, channels, |output| {
             self.run(&input, Cells { first: 0, stride: channels }, output)
         })
@@ -152,7 +150,7 @@ impl TypedOp for ConvOp {
         };
         let shape = self.shape([1, height.to_usize()?, width.to_usize()?, channels.to_usize()?]);
         let (height, width) = self.output_size(&shape)?;
-        let channels = self.layer.out_channels;
+        let channels = self.key.shape.out_channels;
         Ok(tvec!(self.fact([batch.clone(), height.to_dim(), width.to_dim(), channels.to_dim()])))
     }
 }
@@ -174,12 +172,12 @@ impl EvalOp for ConcatConvsOp {
 
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let (conv, input) = self.0.first().zip(inputs.first()).context("nothing to concatenate")?;
-        let stride = self.0.iter().map(|conv| conv.layer.out_channels).sum();
+        let stride = self.0.iter().map(|conv| conv.key.shape.out_channels).sum();
         conv.make_map(input, stride, |mut output| {
             let mut first = 0;
             for (conv, input) in self.0.iter().zip(&inputs) {
                 conv.run(input, Cells { first, stride }, output.reborrow())?;
-                first += conv.layer.out_channels;
+                first += conv.key.shape.out_channels;
             }
             Ok(())
         })
@@ -205,7 +203,26 @@ impl TypedOp for ConcatConvsOp {
 /// Every convolution of a network, laid out for this CPU once, when it first runs; the plans for all blob sizes share
 /// it.
 #[derive(Debug, Default)]
-pub(crate) struct PreparedConvs(HashMap<SectionId, LazyConv>);
+pub(crate) struct PreparedConvs(HashMap<ConvKey, LazyConv>);
+
+/// Layers may share weights and read them with another stride, dilation or number of groups: each is prepared by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ConvKey {
+    weight: SectionId,
+    /// Batch, height and width are those that [`layer_shape`] gives.
+    shape: ConvShape,
+}
+
+impl ConvKey {
+    fn of(conv: &Conv) -> ConvKey {
+        ConvKey { weight: conv.weight, shape: layer_shape(conv) }
+    }
+
+    /// That of its weights.
+    pub(super) fn section(&self) -> SectionId {
+        self.weight
+    }
+}
 
 #[derive(Debug)]
 struct LazyConv {
@@ -243,20 +260,20 @@ impl PreparedConvs {
                     let shape = ConvShape { batch, height, width, ..layer_shape(conv) };
                     let bf16 = can && contents.is_bf16(conv.weight);
                     let layer = Lazy::new(weights.clone());
-                    layers.insert(conv.weight, LazyConv { shape, bf16, layer });
+                    layers.insert(ConvKey::of(conv), LazyConv { shape, bf16, layer });
                 }
             }
         }
         PreparedConvs(layers)
     }
 
-    fn layer(&self, section: SectionId) -> Option<&LazyConv> {
-        self.0.get(&section)
+    fn layer(&self, conv: &Conv) -> Option<&LazyConv> {
+        self.0.get(&ConvKey::of(conv))
     }
 
-    fn get(&self, weight: SectionId) -> TractResult<&Prepared> {
+    fn get(&self, key: &ConvKey) -> TractResult<&Prepared> {
         let LazyConv { shape, bf16, layer } =
-            self.layer(weight).context("a layer that is not of this network")?;
+            self.0.get(key).context("a layer that is not of this network")?;
         layer.get(|weights| {
             let bf16 = if *bf16 { Bf16Conv::new(shape, weights.bf16(), 1)? } else { None };
             Ok(match bf16 {
@@ -267,13 +284,13 @@ impl PreparedConvs {
     }
 
     /// Lays a layer out, if that has not been done yet.
-    pub(super) fn lay_out(&self, weight: SectionId) -> TractResult<()> {
-        self.get(weight).map(drop)
+    pub(super) fn lay_out(&self, key: &ConvKey) -> TractResult<()> {
+        self.get(key).map(drop)
     }
 
     /// Each layer's section and number of weights.
-    pub(super) fn sizes(&self) -> impl Iterator<Item = (SectionId, usize)> {
-        self.0.iter().map(|(&section, layer)| (section, layer.shape.weight_len()))
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (&ConvKey, usize)> {
+        self.0.iter().map(|(key, layer)| (key, layer.shape.weight_len()))
     }
 }
 
@@ -289,15 +306,15 @@ const SECOND_WINOGRAD: usize = 2;
 const SECOND_WEIGHTS: usize = 1 << 18;
 
 impl Kernels for PreparedConvs {
-    fn pools(&self, conv: SectionId) -> bool {
+    fn pools(&self, conv: &Conv) -> bool {
         self.layer(conv).is_some_and(|layer| layer.bf16 || layer.algorithm().fuses_max_pool())
     }
 
-    fn rounds(&self, conv: SectionId) -> bool {
+    fn rounds(&self, conv: &Conv) -> bool {
         self.layer(conv).is_some_and(|layer| layer.bf16)
     }
 
-    fn starts_strips(&self, conv: SectionId) -> bool {
+    fn starts_strips(&self, conv: &Conv) -> bool {
         self.layer(conv).is_some_and(|layer| {
             let map = layer.pixels().saturating_mul(4 * layer.shape.out_channels);
             let large = match layer.algorithm() {
@@ -309,7 +326,7 @@ impl Kernels for PreparedConvs {
         })
     }
 
-    fn ends_strips(&self, conv: SectionId, second: SectionId) -> bool {
+    fn ends_strips(&self, conv: &Conv, second: &Conv) -> bool {
         let (Some(first), Some(second)) = (self.layer(conv), self.layer(second)) else { return false };
         let may_end = !second.bf16 && second.shape.stride == [1, 1];
         let (times, most) = match first.algorithm() {

@@ -67,16 +67,15 @@ impl Workshop {
     pub(crate) fn lay_out(&self) {
         let mut linears = self.linears.sizes();
         let mut convs: Vec<_> = self.convs.sizes().collect();
-        for layers in [&mut linears, &mut convs] {
-            layers.sort_by_key(|&(section, size)| (Reverse(size), section));
-        }
+        linears.sort_by_key(|&(section, size)| (Reverse(size), section));
+        convs.sort_by_key(|&(key, size)| (Reverse(size), key.section()));
         let next = AtomicUsize::new(0);
         let work = || {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 let _ = match (linears.get(i), convs.get(i.wrapping_sub(linears.len()))) {
                     (Some(&(section, _)), _) => self.linears.lay_out(section),
-                    (_, Some(&(section, _))) => self.convs.lay_out(section),
+                    (_, Some(&(key, _))) => self.convs.lay_out(key),
                     _ => return,
                 };
             }
