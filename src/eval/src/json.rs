@@ -55,7 +55,9 @@ impl Value {
         match self {
             Value::Bool(value) => Ok(Id::from(i64::from(*value))),
             Value::Integer(whole) => Ok(Id::Number { whole: *whole, fraction: 0 }),
-            Value::Float(value) => Id::from_f64(*value).ok_or_else(|| format!("is {value}, which is no id")),
+            Value::Float(value) => {
+                Id::from_f64(*value).ok_or_else(|| format!("is {value:?}, which is no id"))
+            }
             Value::Text(text) => Ok(Id::Text(text.clone())),
             other => Err(format!("is {other}, which is no id")),
         }
@@ -69,7 +71,7 @@ impl fmt::Display for Value {
             Value::Null => f.write_str("null"),
             Value::Bool(value) => write!(f, "{value}"),
             Value::Integer(value) => write!(f, "{value}"),
-            Value::Float(value) => write!(f, "{value}"),
+            Value::Float(value) => write!(f, "{value:?}"),
             Value::Text(text) => write!(f, "{text:?}"),
             Value::List(list) => write!(f, "a list of {}", list.len()),
             Value::Object => f.write_str("an object"),

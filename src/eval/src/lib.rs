@@ -38,6 +38,7 @@ mod run_file;
 mod tensors;
 mod text;
 mod warnings;
+mod xml;
 
 pub use ap::coco::{Coco, CocoClass, CocoSummary, coco};
 pub use ap::mistakes::{ImageMistakes, Mistake, MistakeKind, mistakes};

@@ -8,9 +8,9 @@ pub(crate) const TENSORS: u64 = 64 << 30;
 /// Bytes of a text file: a list of images, or detections.
 pub(crate) const TEXT: u64 = 4 << 30;
 /// Bytes of an image's annotation.
-pub(crate) const XML: u64 = 64 << 20;
+pub(crate) const XML: u64 = 16 << 20;
 /// Elements, attributes and texts of an image's annotation.
-pub(crate) const XML_NODES: u32 = 4 << 20;
+pub(crate) const XML_NODES: u32 = 2 << 20;
 /// Images of a split.
 pub(crate) const IMAGES: usize = 20_000_000;
 /// Objects, or detections.

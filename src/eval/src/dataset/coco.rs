@@ -65,11 +65,9 @@ fn category([id, name]: Fields<2>) -> Result<Category, String> {
     let id = required(id.as_ref(), "id")?;
     let name = match name {
         Some(Value::Text(name)) => name,
-        Some(Value::Null) | None => format!("category {id}"),
-        Some(Value::Integer(_) | Value::Float(_) | Value::Bool(_)) => {
-            name.map_or(String::new(), |n| n.to_string())
-        }
-        Some(other) => return Err(format!("id {id}: name: is {other}, not a text")),
+        Some(name @ (Value::Integer(_) | Value::Float(_) | Value::Bool(_))) => name.to_string(),
+        // No name decides a score.
+        _ => format!("category {id}"),
     };
     Ok(Category { id, name })
 }

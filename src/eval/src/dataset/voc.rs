@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use frcnn_files::check_name;
-use roxmltree::{Document, Node, ParsingOptions};
+use roxmltree::Node;
 
 use super::{Dataset, Image, Location, Truth, Warnings, check_stems, voc_list};
-use crate::{Error, Region, limits, text};
+use crate::{Error, Region, limits, text, xml};
 
 /// A split of a VOC folder: its images, each of whose annotations can be read by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,9 +82,7 @@ impl VocSplit {
     pub fn annotation(&self, image: &Image) -> Result<Annotation, Error> {
         let path = self.annotation_path(image);
         let contents = text::read_xml(&path)?;
-        let options = ParsingOptions { nodes_limit: limits::XML_NODES, ..ParsingOptions::default() };
-        let document =
-            Document::parse_with_options(&contents, options).map_err(|error| Error::syntax(&path, error))?;
+        let document = xml::parse(&path, &contents)?;
         let root = document.root_element();
         let side = |size, name| number(size, name).filter(|side| (1.0..1e9).contains(side));
         let size = root.children().find(|child| child.has_tag_name("size"));
