@@ -1,0 +1,223 @@
+"""A trained PyTorch module as what `frcnn compile` takes: one ONNX file with a standard MaxRoiPool node, and manifest.json.
+
+    python export.py package.module:factory --weights trained.pt --classes cat,dog -o model.onnx
+
+The module is called as `module(data, rois)`: data [1, 3, H, W] and rois [R, 5] (batch index, x1, y1, x2, y2 in pixels of data).
+It pools with `torchvision.ops.roi_pool` (or RoIPool) and returns scores [R, K+1], of a softmax or before it, and box deltas
+[R, 4(K+1)]; class 0 is the background. What `manifest` leaves out is torchvision's convention for the image (RGB in 0..1, the
+means and deviations of ImageNet) and the published one for the rest; everything is printed, since no ONNX file says it.
+
+Both of PyTorch's exporters work: TorchScript's (`dynamo=False`), which every torch from 2.4 on has, and dynamo, whose way to
+take a translation of our own, which roi_pool needs, begins with torch 2.6.
+"""
+
+import argparse
+import importlib
+import inspect
+import json
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+import torchvision
+
+# opset 13 or later is what frcnn reads; 18 is the first that dynamo writes without converting.
+OPSET = 18
+BACKGROUND = "__background__"
+IMAGE = {
+    "channel_order": "rgb",
+    "pixel_scale": 1,
+    "pixel_means": [0.485, 0.456, 0.406],
+    "pixel_stds": [0.229, 0.224, 0.225],
+}
+EXPORTERS = ("auto", "torchscript", "dynamo")
+
+
+class ExportError(Exception):
+    """What keeps a module from being exported, and what to do."""
+
+
+def export(module, classes, path, manifest=None, exporter="auto"):
+    """Writes `path` and manifest.json beside it; gives the manifest.
+
+    `classes` are the K names without the background. `manifest` has fields of manifest.json, such as scales or box_weights.
+    """
+    path = Path(path)
+    if exporter not in EXPORTERS:
+        raise ExportError(f"exporter {exporter!r} is none of {', '.join(EXPORTERS)}")
+    if path.name == "manifest.json" or not path.parent.is_dir():
+        raise ExportError(f"{path}: name an .onnx file in a folder that exists")
+    classes = list(classes)
+    if not classes or BACKGROUND in classes:
+        raise ExportError(f"classes are the names of the objects, without {BACKGROUND}")
+    manifest = {"classes": [BACKGROUND, *classes], **IMAGE, **(manifest or {})}
+    module = module.eval()
+    parameter = next(iter(module.parameters()), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    inputs = example(device)
+    outputs = check(module, inputs, len(classes) + 1)
+
+    if exporter == "auto":
+        # TorchScript's is the same on every torch; one that has dropped it has no parameter of its any more.
+        exporter = "torchscript" if can("torchscript") else "dynamo"
+    # Beside its place and renamed: no half-written model, and no old one lost.
+    handle, written = tempfile.mkstemp(suffix=".onnx", dir=path.parent)
+    os.close(handle)
+    try:
+        {"torchscript": by_torchscript, "dynamo": by_dynamo}[exporter](module, inputs, outputs, written)
+        if not os.path.getsize(written):
+            raise ExportError(f"{exporter} wrote nothing")
+        os.replace(written, path)
+    finally:
+        for left in (written, written + ".data"):
+            if os.path.exists(left):
+                os.remove(left)
+    text = json.dumps(manifest, indent=2) + "\n"
+    beside = path.with_name("manifest.json")
+    beside.with_suffix(".json.partial").write_text(text)
+    os.replace(beside.with_suffix(".json.partial"), beside)
+    return manifest
+
+
+def example(device):
+    """Sizes of no special kind, so that none is taken for a constant."""
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(1, 3, 224, 288, generator=generator)
+    rois = torch.tensor([[0, 8, 8, 120, 200], [0, 30, 16, 250, 90], [0, 100, 60, 287, 223]], dtype=torch.float32)
+    return data.to(device), rois.to(device)
+
+
+def check(module, inputs, scores):
+    """Runs the module once and gives its outputs' names."""
+    if module.training or any(part.training for part in module.modules()):
+        raise ExportError("the module, or a part of it, stays in training mode after module.eval()")
+    with torch.no_grad():
+        made = module(*inputs)
+    if not (isinstance(made, (tuple, list)) and len(made) == 2 and all(torch.is_tensor(one) for one in made)):
+        raise ExportError("module(data, rois) must return two tensors: scores [R, K+1] and box deltas [R, 4(K+1)]")
+    rois = len(inputs[1])
+    shapes = [tuple(one.shape) for one in made]
+    if shapes != [(rois, scores), (rois, 4 * scores)]:
+        raise ExportError(
+            f"for {scores - 1} classes and the background module(data, rois) must return [R, {scores}] and "
+            f"[R, {4 * scores}], and returns {list(shapes[0])} and {list(shapes[1])} of {rois} RoIs"
+        )
+    broken = [name for name, value in module.state_dict().items() if not torch.isfinite(value.double()).all()]
+    if broken:
+        raise ExportError(f"weights that are not finite: {', '.join(broken[:5])}; did the training diverge?")
+    sums = made[0].double().sum(1)
+    is_softmax = bool((made[0] >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all())
+    return ["cls_prob" if is_softmax else "cls_score", "bbox_pred"]
+
+
+def can(exporter):
+    """Whether this torch has that exporter, and roi_pool can be exported by it."""
+    return bool(has_parameter({"torchscript": "dynamic_axes", "dynamo": "custom_translation_table"}[exporter]))
+
+
+def has_parameter(name):
+    return inspect.signature(torch.onnx.export).parameters.get(name)
+
+
+def by_torchscript(module, inputs, outputs, path):
+    """torchvision registers MaxRoiPool for its roi_pool with this exporter."""
+    more = {"dynamo": False} if has_parameter("dynamo") else {}
+    free = {"data": {2: "H", 3: "W"}, "rois": {0: "R"}, **{name: {0: "R"} for name in outputs}}
+    with warnings.catch_warnings():
+        # It says that it is the older one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            module,
+            inputs,
+            path,
+            input_names=["data", "rois"],
+            output_names=outputs,
+            dynamic_axes=free,
+            opset_version=min(OPSET, 17),
+            do_constant_folding=True,
+            **more,
+        )
+
+
+def by_dynamo(module, inputs, outputs, path):
+    """dynamo has no translation of torchvision::roi_pool: this is one."""
+    if not can("dynamo"):
+        raise ExportError(
+            f"torch {torch.__version__}: its dynamo exporter takes no translation of roi_pool (torch 2.6 is the first that "
+            f"does); use the torchscript exporter, --exporter torchscript"
+        )
+    from onnxscript import FLOAT, opset18
+
+    def roi_pool(data: FLOAT, rois: FLOAT, spatial_scale: float, pooled_height: int, pooled_width: int):
+        pooled = opset18.MaxRoiPool(
+            data, rois, pooled_shape=[pooled_height, pooled_width], spatial_scale=spatial_scale
+        )
+        # The second output is the maxima's places, which only training reads.
+        return pooled, pooled
+
+    dim = torch.export.Dim
+    shapes = (
+        {2: dim("H", min=64, max=4096), 3: dim("W", min=64, max=4096)},
+        {0: dim("R", min=1, max=65536)},
+    )
+    if hasattr(dim, "DYNAMIC"):
+        # Strides leave remainders, of which a named dimension would have to promise something.
+        shapes = ({2: dim.DYNAMIC, 3: dim.DYNAMIC}, {0: dim.DYNAMIC})
+    torch.onnx.export(
+        module,
+        inputs,
+        path,
+        input_names=["data", "rois"],
+        output_names=outputs,
+        dynamic_shapes=shapes,
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        custom_translation_table={torch.ops.torchvision.roi_pool.default: roi_pool},
+    )
+
+
+def load(factory, weights):
+    """The module that `package.module:factory` makes, with the state dict of a file."""
+    name, colon, attribute = factory.partition(":")
+    if not colon:
+        raise ExportError(f"{factory}: name it as package.module:factory")
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = getattr(importlib.import_module(name), attribute)()
+    except (ImportError, AttributeError) as error:
+        raise ExportError(f"{factory}: {error}") from error
+    if weights:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state) if isinstance(state, dict) else state
+        try:
+            module.load_state_dict(state)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise ExportError(f"{weights}: {error}") from error
+    return module.eval()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("factory", help="package.module:factory, a function or class that makes the module")
+    parser.add_argument("--weights", help="its state dict, as torch.save wrote it")
+    parser.add_argument("--classes", required=True, help="names of the objects, with commas between them")
+    parser.add_argument("--manifest", help="a JSON file of manifest fields that differ from the defaults")
+    parser.add_argument("--exporter", choices=EXPORTERS, default="auto", help="which of torch's exporters")
+    parser.add_argument("-o", "--output", required=True, help="the .onnx file; manifest.json goes beside it")
+    args = parser.parse_args()
+    try:
+        fields = json.loads(Path(args.manifest).read_text()) if args.manifest else None
+        module = load(args.factory, args.weights)
+        manifest = export(module, args.classes.split(","), args.output, fields, args.exporter)
+    except (ExportError, OSError, ValueError) as error:
+        sys.exit(f"export.py: {error}")
+    print(args.output)
+    print(f"{Path(args.output).with_name('manifest.json')}: {json.dumps(manifest)}")
+
+
+if __name__ == "__main__":
+    main()
