@@ -115,7 +115,8 @@ typedef int32_t frcnn_result;
 #endif // __cplusplus
 
 /*
- Which red, green and blue the Y, U and V of a frame mean. Ignored for other formats.
+ Which red, green and blue the Y, U and V of a frame mean. Ignored for other formats. In 16..235, what is below 16
+ means no colour and may be taken for 16.
  */
 enum frcnn_colour
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -192,6 +193,7 @@ typedef uint32_t frcnn_log_level;
  How the pixels of a frame lie in memory.
 
  A plane of `n` rows, `stride` bytes apart, has at least `(n - 1) * stride` bytes and one row. "Half" is rounded up.
+ What has its V plane before U (YV12) is I420 with these two planes given in turn.
  */
 enum frcnn_pixel_format
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L

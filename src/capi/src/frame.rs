@@ -1,11 +1,13 @@
 //! Frames as C describes them, checked before any of their bytes are read.
 
 use crate::result::{Failure, FrcnnResult};
+use crate::scratch;
 use crate::sized::{self, Versioned};
 
 /// How the pixels of a frame lie in memory.
 ///
 /// A plane of `n` rows, `stride` bytes apart, has at least `(n - 1) * stride` bytes and one row. "Half" is rounded up.
+/// What has its V plane before U (YV12) is I420 with these two planes given in turn.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrcnnPixelFormat {
@@ -30,7 +32,8 @@ pub enum FrcnnPixelFormat {
     Mjpeg = 8,
 }
 
-/// Which red, green and blue the Y, U and V of a frame mean. Ignored for other formats.
+/// Which red, green and blue the Y, U and V of a frame mean. Ignored for other formats. In 16..235, what is below 16
+/// means no colour and may be taken for 16.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrcnnColour {
@@ -109,7 +112,7 @@ impl FrcnnPixelFormat {
     ];
 
     /// Bytes of a row, and rows, of each plane. Not for JPEG.
-    fn planes(self, width: u32, height: u32) -> [Option<(usize, usize)>; 3] {
+    pub(crate) fn planes(self, width: u32, height: u32) -> [Option<(usize, usize)>; 3] {
         let (width, height) = (width as usize, height as usize);
         let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
         let one = |row| [Some((row, height)), None, None];
@@ -141,7 +144,7 @@ fn refused(message: String) -> Failure {
 /// `frame` is a structure as `sized::read` wants it, and `size` bytes are readable at each plane's `data` for `'a`.
 pub(crate) unsafe fn view<'a>(frame: *const FrcnnFrame) -> Result<Image<&'a [u8]>, Failure> {
     // SAFETY: says the caller.
-    let frame = unsafe { sized::read(frame) }?;
+    let mut frame = unsafe { sized::read(frame) }?;
     let format = FrcnnPixelFormat::ALL.into_iter().find(|f| *f as u32 == frame.format);
     let format = format.ok_or_else(|| refused(format!("{} is no pixel format", frame.format)))?;
     let colour = FrcnnColour::ALL.into_iter().find(|c| *c as u32 == frame.colour);
@@ -164,7 +167,11 @@ pub(crate) unsafe fn view<'a>(frame: *const FrcnnFrame) -> Result<Image<&'a [u8]
     }
     for (i, needs) in format.planes(width, height).into_iter().enumerate() {
         let Some((row, rows)) = needs else { continue };
-        let plane = &frame.planes[i];
+        let plane = &mut frame.planes[i];
+        if rows == 1 && plane.stride > row {
+            // It leads to no other row.
+            plane.stride = row;
+        }
         if plane.stride < row || u32::try_from(plane.stride).is_err() {
             let stride = plane.stride;
             return Err(refused(format!(
@@ -200,14 +207,14 @@ unsafe fn bytes<'a>(plane: &FrcnnPlane, i: usize, len: usize) -> Result<&'a [u8]
 
 impl Image<&[u8]> {
     /// Copies the frame into `copy`, whose buffers are used again.
-    pub(crate) fn copy_into(&self, copy: &mut Image<Vec<u8>>) {
+    pub(crate) fn copy_into(&self, copy: &mut Image<Vec<u8>>) -> Result<(), Failure> {
         let Image { id, width, height, format, colour, planes, strides } = *self;
         for (copy, plane) in copy.planes.iter_mut().zip(planes) {
-            copy.clear();
-            copy.extend_from_slice(plane);
+            scratch::copy(copy, plane)?;
         }
         (copy.id, copy.width, copy.height, copy.format, copy.colour, copy.strides) =
             (id, width, height, format, colour, strides);
+        Ok(())
     }
 }
 

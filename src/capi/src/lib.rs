@@ -5,7 +5,8 @@
 //! | `result` | result codes, the last error's message, the macro around every entry point |
 //! | `sized` | structures that carry their own size, so that they can grow |
 //! | `frame` | frames as C describes them, checked |
-//! | `pixels` | frames in camera formats turned into what the runtime reads |
+//! | `pixels`, `chroma` | frames in camera formats turned into what the runtime reads |
+//! | `scratch` | buffers that are used again |
 //! | `proposer` | boxes for callers that bring none |
 //! | `engine` | one frame through all of it, in safe Rust |
 //! | `worker` | submit and poll: the thread behind a session |
@@ -18,12 +19,14 @@
 #[macro_use]
 mod result;
 mod about;
+mod chroma;
 mod engine;
 mod frame;
 mod logging;
 mod model;
 mod pixels;
 mod proposer;
+mod scratch;
 mod session;
 mod sized;
 mod worker;

@@ -173,10 +173,15 @@ impl FrcnnSession {
                 "`proposal_count` is more than memory has",
             ));
         }
-        // SAFETY: says the caller; not NULL and not too long.
-        let boxes = unsafe { std::slice::from_raw_parts(proposals, count) };
         self.boxes.clear();
-        self.boxes.extend(boxes.iter().map(|b| BBox::new(b.x1, b.y1, b.x2, b.y2)));
+        self.boxes
+            .try_reserve(count)
+            .map_err(|_| Failure::new(FrcnnResult::Internal, format!("no memory for {count} proposals")))?;
+        self.boxes.extend((0..count).map(|i| {
+            // SAFETY: says the caller; not NULL and not too long. Nothing says that it is aligned.
+            let b = unsafe { proposals.add(i).read_unaligned() };
+            BBox::new(b.x1, b.y1, b.x2, b.y2)
+        }));
         Ok(true)
     }
 }
@@ -196,7 +201,7 @@ unsafe fn hand_over(
         let detection =
             FrcnnDetection { class_id: d.class_id.into(), score: d.score, bbox, proposal: d.proposal };
         // SAFETY: `i` is below `capacity`.
-        unsafe { to.add(i).write(detection) };
+        unsafe { to.add(i).write_unaligned(detection) };
     }
     // SAFETY: says the caller.
     unsafe { *count = found.len() };
@@ -333,7 +338,7 @@ pub unsafe extern "C" fn frcnn_session_submit(
             session.worker = Some(Worker::start(session.engine.clone())?);
         }
         if let Some(worker) = &session.worker {
-            worker.submit(&image, given.then_some(&session.boxes[..]));
+            worker.submit(&image, given.then_some(&session.boxes[..]))?;
         }
         Ok(())
     })

@@ -86,9 +86,8 @@ impl Worker {
     }
 
     /// Leaves a copy of the frame to the thread, in place of one that is still waiting.
-    pub(crate) fn submit(&self, image: &Image<&[u8]>, proposals: Option<&[BBox]>) {
+    pub(crate) fn submit(&self, image: &Image<&[u8]>, proposals: Option<&[BBox]>) -> Result<(), Failure> {
         let mut state = self.shared.lock();
-        state.counts.submitted += 1;
         let mut job = match state.waiting.take() {
             Some(older) => {
                 state.counts.dropped += 1;
@@ -97,15 +96,17 @@ impl Worker {
             }
             None => state.spare.take().unwrap_or_else(|| Job { image: Image::empty(), proposals: None }),
         };
-        image.copy_into(&mut job.image);
+        image.copy_into(&mut job.image)?;
         job.proposals = proposals.map(|boxes| {
             let mut copy = job.proposals.take().unwrap_or_default();
             copy.clear();
             copy.extend_from_slice(boxes);
             copy
         });
+        state.counts.submitted += 1;
         state.waiting = Some(job);
         self.shared.changed.notify_all();
+        Ok(())
     }
 
     /// The oldest result that was not fetched yet; waits for one while a frame is in work.

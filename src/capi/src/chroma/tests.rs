@@ -1,0 +1,274 @@
+//! Every raw format against a plain conversion, pixel by pixel.
+
+use crate::frame::*;
+use crate::pixels::Converter;
+use crate::result::FrcnnResult;
+
+const FORMATS: [FrcnnPixelFormat; 8] = [
+    FrcnnPixelFormat::Rgb24,
+    FrcnnPixelFormat::Bgr24,
+    FrcnnPixelFormat::Gray8,
+    FrcnnPixelFormat::Yuyv,
+    FrcnnPixelFormat::Uyvy,
+    FrcnnPixelFormat::Nv12,
+    FrcnnPixelFormat::Nv21,
+    FrcnnPixelFormat::I420,
+];
+const COLOURS: [FrcnnColour; 4] =
+    [FrcnnColour::Bt601Limited, FrcnnColour::Bt601Full, FrcnnColour::Bt709Limited, FrcnnColour::Bt709Full];
+
+/// Marsaglia's xorshift: noise that is the same on every machine.
+struct Noise(u64);
+
+impl Noise {
+    fn byte(&mut self) -> u8 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as u8
+    }
+}
+
+/// ITU-R BT.601 and BT.709, by their definition.
+fn rgb_of([y, u, v]: [u8; 3], colour: FrcnnColour) -> [u8; 3] {
+    let (kr, kb) = match colour {
+        FrcnnColour::Bt601Limited | FrcnnColour::Bt601Full => (0.299, 0.114),
+        FrcnnColour::Bt709Limited | FrcnnColour::Bt709Full => (0.2126, 0.0722),
+    };
+    let (y, u, v) = (f64::from(y), f64::from(u) - 128.0, f64::from(v) - 128.0);
+    let (y, u, v) = match colour {
+        FrcnnColour::Bt601Limited | FrcnnColour::Bt709Limited => ((y - 16.0) / 219.0, u / 224.0, v / 224.0),
+        FrcnnColour::Bt601Full | FrcnnColour::Bt709Full => (y / 255.0, u / 255.0, v / 255.0),
+    };
+    let (r, b) = (y + 2.0 * (1.0 - kr) * v, y + 2.0 * (1.0 - kb) * u);
+    let g = (y - kr * r - kb * b) / (1.0 - kr - kb);
+    [r, g, b].map(|value| (255.0 * value).round().clamp(0.0, 255.0) as u8)
+}
+
+/// A frame of noise whose planes end with the last byte that is used.
+struct Made {
+    format: FrcnnPixelFormat,
+    colour: FrcnnColour,
+    width: usize,
+    height: usize,
+    planes: Vec<Box<[u8]>>,
+    strides: [usize; 3],
+}
+
+impl Made {
+    fn new(
+        format: FrcnnPixelFormat,
+        colour: FrcnnColour,
+        (width, height): (usize, usize),
+        padding: [usize; 3],
+        noise: &mut Noise,
+    ) -> Made {
+        let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+        let sizes: &[(usize, usize)] = match format {
+            FrcnnPixelFormat::Rgb24 | FrcnnPixelFormat::Bgr24 => &[(3 * width, height)],
+            FrcnnPixelFormat::Gray8 => &[(width, height)],
+            FrcnnPixelFormat::Yuyv | FrcnnPixelFormat::Uyvy => &[(4 * half_width, height)],
+            FrcnnPixelFormat::Nv12 | FrcnnPixelFormat::Nv21 => {
+                &[(width, height), (2 * half_width, half_height)]
+            }
+            FrcnnPixelFormat::I420 => {
+                &[(width, height), (half_width, half_height), (half_width, half_height)]
+            }
+            FrcnnPixelFormat::Mjpeg => unreachable!("no raw format"),
+        };
+        // Below 16 there is no colour in limited range; the crate's fast paths take such Y for 16, others do not.
+        let limited = matches!(colour, FrcnnColour::Bt601Limited | FrcnnColour::Bt709Limited);
+        let least = if limited { 16 } else { 0 };
+        let mut strides = [0; 3];
+        let mut planes = Vec::new();
+        for (i, &(row, rows)) in sizes.iter().enumerate() {
+            strides[i] = row + padding[i];
+            let len = (rows - 1) * strides[i] + row;
+            planes.push((0..len).map(|_| noise.byte().max(least)).collect());
+        }
+        Made { format, colour, width, height, planes, strides }
+    }
+
+    fn frame(&self) -> FrcnnFrame {
+        let none = FrcnnPlane { data: std::ptr::null(), size: 0, stride: 0 };
+        let mut frame = FrcnnFrame {
+            struct_size: size_of::<FrcnnFrame>(),
+            id: 0,
+            width: self.width as u32,
+            height: self.height as u32,
+            format: self.format as u32,
+            colour: self.colour as u32,
+            planes: [none; 3],
+        };
+        for ((described, plane), &stride) in frame.planes.iter_mut().zip(&self.planes).zip(&self.strides) {
+            *described = FrcnnPlane { data: plane.as_ptr(), size: plane.len(), stride };
+        }
+        frame
+    }
+
+    fn expected(&self, x: usize, y: usize) -> [u8; 3] {
+        let at = |plane: usize, x: usize, y: usize| self.planes[plane][y * self.strides[plane] + x];
+        let yuv = match self.format {
+            FrcnnPixelFormat::Rgb24 => return [0, 1, 2].map(|i| at(0, 3 * x + i, y)),
+            FrcnnPixelFormat::Bgr24 => return [2, 1, 0].map(|i| at(0, 3 * x + i, y)),
+            FrcnnPixelFormat::Gray8 => return [at(0, x, y); 3],
+            FrcnnPixelFormat::Yuyv => [at(0, 2 * x, y), at(0, x / 2 * 4 + 1, y), at(0, x / 2 * 4 + 3, y)],
+            FrcnnPixelFormat::Uyvy => [at(0, 2 * x + 1, y), at(0, x / 2 * 4, y), at(0, x / 2 * 4 + 2, y)],
+            FrcnnPixelFormat::Nv12 => [at(0, x, y), at(1, x / 2 * 2, y / 2), at(1, x / 2 * 2 + 1, y / 2)],
+            FrcnnPixelFormat::Nv21 => [at(0, x, y), at(1, x / 2 * 2 + 1, y / 2), at(1, x / 2 * 2, y / 2)],
+            FrcnnPixelFormat::I420 => [at(0, x, y), at(1, x / 2, y / 2), at(2, x / 2, y / 2)],
+            FrcnnPixelFormat::Mjpeg => unreachable!("no raw format"),
+        };
+        rgb_of(yuv, self.colour)
+    }
+
+    /// The largest difference in any byte, and where.
+    fn worst(&self, image: &Image<&[u8]>) -> (u8, usize, usize) {
+        let mut converter = Converter::default();
+        let frame = converter.run(image).unwrap();
+        assert_eq!((frame.width() as usize, frame.height() as usize), (self.width, self.height));
+        let (bytes, [b, g, r]) = (frame.format().bytes(), frame.format().bgr_offsets());
+        let mut worst = (0, 0, 0);
+        for y in 0..self.height {
+            for (x, pixel) in frame.row(y).chunks_exact(bytes).enumerate() {
+                for (found, expected) in [pixel[r], pixel[g], pixel[b]].iter().zip(self.expected(x, y)) {
+                    worst = worst.max((found.abs_diff(expected), x, y));
+                }
+            }
+        }
+        worst
+    }
+}
+
+/// Whatever lies between rows is seen nowhere, and no byte behind the last one is wanted. The copy that a session's
+/// thread works on is no other than the frame.
+#[test]
+fn every_format_size_and_padding() {
+    // The crate's products of fixed point are rounded one by one.
+    let tolerance = |format| match format {
+        FrcnnPixelFormat::Rgb24 | FrcnnPixelFormat::Bgr24 | FrcnnPixelFormat::Gray8 => 0,
+        _ => 1,
+    };
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let mut copy = Image::empty();
+    for format in FORMATS {
+        for colour in COLOURS {
+            for width in [1, 2, 3, 4, 7, 16, 31, 33, 64, 67, 130, 259] {
+                for height in [1, 2, 3, 4, 5, 8, 11] {
+                    for padding in [[0, 0, 0], [1, 0, 0], [0, 1, 2], [2, 2, 2], [5, 7, 3], [64, 300, 33]] {
+                        let made = Made::new(format, colour, (width, height), padding, &mut noise);
+                        let frame = made.frame();
+                        // SAFETY: the planes have the sizes that the frame states.
+                        let image = unsafe { view(&frame) }.unwrap();
+                        let (worst, x, y) = made.worst(&image);
+                        assert!(
+                            worst <= tolerance(format),
+                            "{format:?} {colour:?} {width} x {height} + {padding:?}: {worst} levels off at {x}, {y}"
+                        );
+                        image.copy_into(&mut copy).unwrap();
+                        assert_eq!(made.worst(&copy.view()), (worst, x, y));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A stride says nothing where there is one row.
+#[test]
+fn one_row_has_any_stride() {
+    let mut noise = Noise(1);
+    for format in FORMATS {
+        let made = Made::new(format, FrcnnColour::Bt601Full, (5, 1), [0; 3], &mut noise);
+        let mut frame = made.frame();
+        for stride in [usize::MAX, u32::MAX as usize, 1 << 31, 100] {
+            for plane in &mut frame.planes {
+                plane.stride = stride;
+            }
+            // SAFETY: the planes have the sizes that the frame states.
+            assert!(made.worst(&unsafe { view(&frame) }.unwrap()).0 <= 1, "{format:?} {stride}");
+        }
+    }
+}
+
+/// Sizes, strides and planes that do not fit together are told, not computed with.
+#[test]
+fn what_does_not_fit_is_refused() {
+    let mut noise = Noise(2);
+    for format in FORMATS {
+        let made = Made::new(format, FrcnnColour::Bt709Limited, (6, 4), [2; 3], &mut noise);
+        let refused = |frame: &FrcnnFrame, what: &str| {
+            // SAFETY: the planes have the sizes that the frame states, or the frame is refused before they are read.
+            let code = unsafe { view(frame) }.map(|_| ()).unwrap_err().code;
+            assert_eq!(code, FrcnnResult::Frame, "{format:?}: {what}");
+        };
+        for (plane, (bytes, stride)) in made.planes.iter().zip(made.strides).enumerate() {
+            let mut frame = made.frame();
+            for bad in
+                [0, 1, stride - 3, usize::MAX, usize::MAX / 2, usize::MAX / 3 + 1, 1 << 32, u32::MAX as usize]
+            {
+                frame.planes[plane].stride = bad;
+                refused(&frame, &format!("plane {plane}, stride {bad}"));
+            }
+            // Negative strides, as a caller with pictures from bottom to top would give them.
+            frame.planes[plane].stride = (-(stride as isize)) as usize;
+            refused(&frame, "a negative stride");
+            let mut frame = made.frame();
+            for bad in [0, 1, bytes.len() - 1] {
+                frame.planes[plane].size = bad;
+                refused(&frame, &format!("plane {plane}, {bad} bytes"));
+            }
+            let mut frame = made.frame();
+            frame.planes[plane].data = std::ptr::null();
+            // SAFETY: NULL is refused.
+            assert_eq!(unsafe { view(&frame) }.unwrap_err().code, FrcnnResult::NullPointer);
+        }
+        for (width, height) in [(0, 4), (6, 0), (32_769, 4), (6, 32_769), (u32::MAX, u32::MAX), (u32::MAX, 1)]
+        {
+            let frame = FrcnnFrame { width, height, ..made.frame() };
+            refused(&frame, &format!("{width} x {height}"));
+        }
+        // More rows or columns than there are bytes for.
+        refused(&FrcnnFrame { height: 7, ..made.frame() }, "7 rows");
+        refused(&FrcnnFrame { width: 32_768, height: 32_768, ..made.frame() }, "32768 x 32768");
+    }
+}
+
+/// Colours by hand, which hold the reference conversion as well.
+#[test]
+fn colours_by_hand() {
+    for (colour, yuv, rgb) in [
+        (FrcnnColour::Bt601Limited, [81, 90, 240], [255, 0, 0]),
+        (FrcnnColour::Bt601Limited, [145, 54, 34], [0, 255, 0]),
+        (FrcnnColour::Bt601Limited, [235, 128, 128], [255, 255, 255]),
+        (FrcnnColour::Bt601Full, [76, 85, 255], [254, 0, 0]),
+        (FrcnnColour::Bt601Full, [255, 128, 128], [255, 255, 255]),
+        (FrcnnColour::Bt709Limited, [63, 102, 240], [255, 0, 0]),
+        (FrcnnColour::Bt709Limited, [32, 240, 118], [0, 0, 255]),
+        (FrcnnColour::Bt709Full, [54, 99, 255], [254, 0, 0]),
+    ] {
+        // The published values are rounded to whole numbers.
+        let far = rgb_of(yuv, colour).iter().zip(rgb).map(|(a, b)| a.abs_diff(b)).max();
+        assert!(far <= Some(2), "{colour:?} {yuv:?}: {:?}", rgb_of(yuv, colour));
+    }
+}
+
+/// After frames that cannot be decoded, and after huge ones, a session holds what usual frames need.
+#[test]
+fn memory_returns_to_what_it_was() {
+    let mut noise = Noise(3);
+    let usual = Made::new(FrcnnPixelFormat::Nv12, FrcnnColour::Bt601Full, (640, 480), [0; 3], &mut noise);
+    let huge = Made::new(FrcnnPixelFormat::Nv12, FrcnnColour::Bt601Full, (4096, 3072), [0; 3], &mut noise);
+    let (mut converter, mut copy) = (Converter::default(), Image::empty());
+    let mut run = |made: &Made| {
+        let frame = made.frame();
+        // SAFETY: the planes have the sizes that the frame states.
+        let image = unsafe { view(&frame) }.unwrap();
+        image.copy_into(&mut copy).unwrap();
+        converter.run(&copy.view()).unwrap();
+        converter.capacity() + copy.planes.iter().map(Vec::capacity).sum::<usize>()
+    };
+    let before = run(&usual);
+    assert!(run(&huge) > 30 * before);
+    assert_eq!(run(&usual), before);
+}
