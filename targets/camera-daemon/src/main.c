@@ -158,10 +158,13 @@ static void lose_source(daemon_t *d, const char *name, const char *detail) {
 }
 
 static void open_source(daemon_t *d) {
+    d->source->problem[0] = '\0';
     if (d->source->open(d->source) == -1) {
         lose_source(d, "camera_unavailable", d->source->problem);
         return;
     }
+    if (d->source->problem[0] != '\0') event(d, "layout_assumed", d->source->problem);
+    d->source->problem[0] = '\0';
     d->reopen_at = 0;
     d->last_frame = now_ms();
     metrics_set(CAMERA_UP, 1);
@@ -204,7 +207,7 @@ static int read_source(daemon_t *d) {
         return 1;
     case SOURCE_CUT:
         metrics_add(FRAMES_CUT, 1);
-        event(d, "stream_cut", "the stream ended within a frame");
+        event(d, "stream_cut", d->source->problem[0] != '\0' ? d->source->problem : "the stream ended within a frame");
         d->ended = 1;
         return 0;
     case SOURCE_END: d->ended = 1; return 0;
@@ -307,7 +310,7 @@ int main(int argc, char **argv) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
 
-    char problem[160] = "";
+    char problem[240] = "";
     d.source = source_new(&d.options.source, problem, sizeof problem);
     if (d.source == NULL) {
         fprintf(stderr, "frcnn-camera: %s\n", problem);

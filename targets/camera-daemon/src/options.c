@@ -15,7 +15,9 @@ static const char HELP[] =
     "  -i, --input DEVICE       /dev/videoN; - for standard input [default: -]\n"
     "  -f, --format FORMAT      rgb24 bgr24 gray8 yuyv uyvy nv12 nv21 i420 mjpeg\n"
     "  -s, --size WxH           of raw frames; of a camera, as near as it has\n"
-    "      --colour COLOUR      bt601 bt601-full bt709 bt709-full [default: bt601]\n"
+    "      --stride LAYOUT      rows of raw frames on standard input: packed, as ffmpeg writes them; gstreamer, which\n"
+    "                           pads them to 4 bytes; or the BYTES from row to row [default: packed]\n"
+    "      --colour COLOUR      bt601 bt601-full bt709 bt709-full [default: the camera's; of a pipe bt601]\n"
     "      --live               drop frames rather than fall behind; always on for a camera\n"
     "      --proposer NAME      where boxes come from: motion grid [default: motion]\n"
     "      --score-threshold S  only detections with a greater score [default: the bundle's]\n"
@@ -30,6 +32,7 @@ static const char HELP[] =
     "Examples:\n"
     "  frcnn-camera -m cells.frcnn -i /dev/video0 -s 640x480 --metrics 9477\n"
     "  ffmpeg -i street.mp4 -f rawvideo -pix_fmt nv12 - | frcnn-camera -m street.frcnn -f nv12 -s 1280x720\n"
+    "  gst-launch-1.0 -q videotestsrc ! video/x-raw,format=RGB,width=854,height=480 ! fdsink | frcnn-camera -m street.frcnn -f rgb24 -s 854x480 --stride gstreamer\n"
     "  ffmpeg -i rtsp://camera/ -c:v mjpeg -f mjpeg - | frcnn-camera -m street.frcnn -f mjpeg --live --mqtt localhost\n";
 
 static int named(const char *what, const char *name, const char *const names[], uint32_t *value) {
@@ -54,13 +57,14 @@ static int number(const char *what, const char *text, long low, long high, long 
 }
 
 int options_read(options *o, int argc, char **argv) {
-    enum { COLOUR = 256, LIVE, PROPOSER, SCORE, THREADS, ALL, MQTT, TOPIC, METRICS_PORT };
+    enum { COLOUR = 256, STRIDE, LIVE, PROPOSER, SCORE, THREADS, ALL, MQTT, TOPIC, METRICS_PORT };
     static const struct option LONG[] = {
         {"model", required_argument, NULL, 'm'},
         {"input", required_argument, NULL, 'i'},
         {"format", required_argument, NULL, 'f'},
         {"size", required_argument, NULL, 's'},
         {"colour", required_argument, NULL, COLOUR},
+        {"stride", required_argument, NULL, STRIDE},
         {"live", no_argument, NULL, LIVE},
         {"proposer", required_argument, NULL, PROPOSER},
         {"score-threshold", required_argument, NULL, SCORE},
@@ -103,6 +107,19 @@ int options_read(options *o, int argc, char **argv) {
         }
         case COLOUR:
             if (named("--colour", optarg, COLOURS, &o->source.colour)) return -1;
+            o->source.colour_given = 1;
+            break;
+        case STRIDE:
+            if (strcmp(optarg, "packed") == 0) {
+                o->source.layout = LAYOUT_PACKED;
+            } else if (strcmp(optarg, "gstreamer") == 0) {
+                o->source.layout = LAYOUT_GSTREAMER;
+            } else if (number("--stride: packed, gstreamer or bytes", optarg, 1, 1 << 20, &value) == 0) {
+                o->source.layout = LAYOUT_STRIDE;
+                o->source.stride = (size_t)value;
+            } else {
+                return -1;
+            }
             break;
         case LIVE: o->live = 1; break;
         case PROPOSER:
@@ -147,6 +164,10 @@ int options_read(options *o, int argc, char **argv) {
     }
     if (o->model == NULL) {
         fputs("frcnn-camera: --model is missing. Try frcnn-camera --help.\n", stderr);
+        return -1;
+    }
+    if (o->source.layout != LAYOUT_UNSAID && (o->source.device != NULL || o->source.format == FRCNN_PIXEL_FORMAT_MJPEG)) {
+        fputs("frcnn-camera: --stride is for raw frames on standard input\n", stderr);
         return -1;
     }
     if (o->source.device != NULL) o->live = 1;

@@ -36,8 +36,17 @@ struct source {
     int fd;
     /* Whether opening it again after SOURCE_LOST makes sense. */
     int reopens;
-    char problem[160];
+    /* After -1, SOURCE_LOST and SOURCE_CUT; and after `open` what was assumed of the input, if anything was. */
+    char problem[240];
 };
+
+/* Where the rows and planes of raw frames begin. */
+typedef enum raw_layout {
+    LAYOUT_UNSAID,    /* PACKED, with a word about it where that makes a difference. */
+    LAYOUT_PACKED,    /* One directly after the other, as ffmpeg writes them. */
+    LAYOUT_GSTREAMER, /* Rows padded to 4 bytes, and heights to 2 rows where chroma has half of them. */
+    LAYOUT_STRIDE,    /* `stride` bytes from row to row; half of that in the half-width planes of I420. */
+} raw_layout;
 
 /* What the user said about the input; 0 or NULL where nothing. */
 typedef struct source_options {
@@ -46,6 +55,9 @@ typedef struct source_options {
     uint32_t format; /* A frcnn_pixel_format. */
     int format_given;
     uint32_t colour; /* A frcnn_colour. */
+    int colour_given;
+    raw_layout layout;
+    size_t stride;
 } source_options;
 
 /* NULL without memory, or with `problem` filled. */
@@ -55,7 +67,13 @@ source *source_raw_new(const source_options *options, int fd);
 source *source_mjpeg_new(int fd);
 source *source_v4l2_new(const source_options *options);
 
-/* Bytes of a raw frame without padding, and its planes if it lies at `bytes`. */
+/* Bytes of a row of the first plane without padding. */
+size_t raw_row(const source_options *options);
+
+/* Bytes of a raw frame by its layout, and its planes if it lies at `bytes`. */
 size_t raw_frame(frcnn_frame *frame, const source_options *options, const uint8_t *bytes);
+
+/* The same up to the last byte that is used: a driver may leave the padding behind it away. */
+size_t raw_needed(const frcnn_frame *frame, const source_options *options);
 
 #endif

@@ -67,8 +67,19 @@ static int refuse(camera *c, const char *what) {
     return -1;
 }
 
+/* What the driver says of Y, U and V; where it says nothing, as the kernel's documentation has it. */
+static uint32_t colour_of(const struct v4l2_pix_format *pix) {
+    uint32_t encoding = pix->ycbcr_enc != 0 ? pix->ycbcr_enc : (uint32_t)V4L2_MAP_YCBCR_ENC_DEFAULT(pix->colorspace);
+    uint32_t range = pix->quantization != 0 ? pix->quantization : (uint32_t)V4L2_MAP_QUANTIZATION_DEFAULT(0, pix->colorspace, encoding);
+    /* SMPTE 240M's and BT.2020's weights are nearest to BT.709's. */
+    int is_601 = encoding == V4L2_YCBCR_ENC_601 || encoding == V4L2_YCBCR_ENC_XV601 || encoding == V4L2_YCBCR_ENC_SYCC;
+    if (range == V4L2_QUANTIZATION_FULL_RANGE) return is_601 ? FRCNN_COLOUR_BT601_FULL : FRCNN_COLOUR_BT709_FULL;
+    return is_601 ? FRCNN_COLOUR_BT601_LIMITED : FRCNN_COLOUR_BT709_LIMITED;
+}
+
 static int agree_on_format(camera *c) {
     struct v4l2_format format = {.type = V4L2_BUF_TYPE_VIDEO_CAPTURE};
+    format.fmt.pix.priv = V4L2_PIX_FMT_PRIV_MAGIC;
     if (ask(c->base.fd, VIDIOC_G_FMT, &format) == -1) return -1;
     uint32_t width = c->options.width != 0 ? c->options.width : format.fmt.pix.width;
     uint32_t height = c->options.height != 0 ? c->options.height : format.fmt.pix.height;
@@ -79,6 +90,8 @@ static int agree_on_format(camera *c) {
         format.fmt.pix.pixelformat = FORMATS[i].fourcc;
         format.fmt.pix.field = V4L2_FIELD_ANY;
         format.fmt.pix.bytesperline = 0;
+        /* Without it the kernel leaves encoding and quantization away. */
+        format.fmt.pix.priv = V4L2_PIX_FMT_PRIV_MAGIC;
         if (ask(c->base.fd, VIDIOC_S_FMT, &format) == -1) {
             if (errno == EINVAL) continue;
             return -1;
@@ -90,8 +103,17 @@ static int agree_on_format(camera *c) {
         c->agreed.height = format.fmt.pix.height;
         c->agreed.format = FORMATS[i].format;
         c->stride = format.fmt.pix.bytesperline;
-        if (format.fmt.pix.ycbcr_enc == V4L2_YCBCR_ENC_709 || format.fmt.pix.colorspace == V4L2_COLORSPACE_REC709) {
-            c->agreed.colour = FRCNN_COLOUR_BT709_LIMITED;
+        if (!c->options.colour_given) c->agreed.colour = colour_of(&format.fmt.pix);
+        if (c->agreed.format != FRCNN_PIXEL_FORMAT_MJPEG && c->stride > raw_row(&c->agreed)) {
+            c->agreed.layout = LAYOUT_STRIDE;
+            c->agreed.stride = c->stride;
+        } else {
+            c->agreed.layout = LAYOUT_PACKED;
+        }
+        if (c->stride != 0 && c->agreed.format != FRCNN_PIXEL_FORMAT_MJPEG && c->stride < raw_row(&c->agreed)) {
+            /* Rows would overlap. */
+            errno = EPROTO;
+            return -1;
         }
         return 0;
     }
@@ -109,7 +131,7 @@ static int camera_open(source *s) {
     errno = ENOTSUP;
     if (!(can & V4L2_CAP_VIDEO_CAPTURE)) return refuse(c, "does not capture video in one plane");
     if (!(can & V4L2_CAP_STREAMING)) return refuse(c, "does not stream");
-    if (agree_on_format(c) == -1) return refuse(c, "no such format and size");
+    if (agree_on_format(c) == -1) return refuse(c, errno == EPROTO ? "rows that overlap" : "no such format and size");
 
     struct v4l2_requestbuffers request = {.count = BUFFERS, .type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_MMAP};
     if (ask(s->fd, VIDIOC_REQBUFS, &request) == -1) return refuse(c, "buffers");
@@ -146,19 +168,15 @@ static int describe(camera *c, frcnn_frame *frame, const uint8_t *bytes, size_t 
         frame->planes[0] = (frcnn_plane){bytes, used, 0};
         return used > 0;
     }
-    size_t tight = raw_frame(frame, &c->agreed, bytes);
-    if (c->stride > frame->planes[0].stride) {
-        size_t offset = 0;
-        for (int i = 0; i < 3 && frame->planes[i].data != NULL; i++) {
-            size_t rows = frame->planes[i].size / frame->planes[i].stride;
-            /* V4L2's planar formats pad the half-width planes of I420 by half as much. */
-            size_t stride = i > 0 && c->agreed.format == FRCNN_PIXEL_FORMAT_I420 ? c->stride / 2 : c->stride;
-            frame->planes[i] = (frcnn_plane){bytes + offset, stride * rows, stride};
-            offset += stride * rows;
-        }
-        tight = offset;
+    size_t size = raw_frame(frame, &c->agreed, bytes), needed = raw_needed(frame, &c->agreed);
+    if (used < needed) return 0;
+    /* The last plane ends with what the driver filled. */
+    if (used < size) {
+        size_t last = 2;
+        while (last > 0 && frame->planes[last].data == NULL) last--;
+        frame->planes[last].size -= size - used;
     }
-    return used >= tight;
+    return 1;
 }
 
 static source_event camera_read(source *s, frcnn_frame *frame) {

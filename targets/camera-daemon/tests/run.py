@@ -223,6 +223,70 @@ def test_size_may_change():
     assert [f["width"] for f in camera.frames()] == [320] * RATE + [480] * RATE + [320] * RATE
 
 
+def jpegs(data):
+    """The images of an MJPEG stream of ffmpeg's, which has no thumbnails."""
+    starts = [i for i in range(len(data) - 2) if data[i : i + 3] == b"\xff\xd8\xff"]
+    return [data[a:b] for a, b in zip(starts, [*starts[1:], len(data)])]
+
+
+def test_padding_and_multipart_are_no_damage():
+    """The same images, and the same detections, whatever lies between them that belongs there."""
+    images = jpegs(video(1, MJPEG))
+    assert len(images) == RATE
+
+    def part(image):
+        return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(image), image)
+
+    streams = {
+        "plain": b"".join(images),
+        "zeros": b"\0" * 512 + b"".join(image + b"\0" * (-len(image) % 512) for image in images),
+        "a doubled end": b"".join(image + b"\xff\xd9" for image in images),
+        "multipart": b"".join(map(part, images)) + b"--frame--\r\n",
+        "a response": b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n" + b"".join(map(part, images)),
+    }
+    plain = None
+    for name, stream in streams.items():
+        camera = Camera("-f", "mjpeg", "--all")
+        camera.feed(stream)
+        counts = camera.end().counts()
+        assert counts["read"] == counts["completed"] == RATE and counts["corrupt"] == counts["cut"] == 0, (name, counts)
+        found = [line["detections"] for line in camera.frames()]
+        plain = plain or found
+        assert found == plain, name
+
+
+def test_padded_rows_of_gstreamer():
+    """Rows of 966 bytes padded to 968: right if that is said, and never wrong without a word."""
+    width = WIDTH + 2
+    data = video(4, ["-f", "rawvideo", "-pix_fmt", "rgb24"], width)
+    row = 3 * width
+    padded = b"".join(data[i : i + row] + b"\xa5\x5a" for i in range(0, len(data), row))
+    size = ["-f", "rgb24", "-s", f"{width}x{HEIGHT}"]
+    for layout, stream in (("gstreamer", padded), (str(row + 2), padded), ("packed", data)):
+        camera = Camera(*size, "--stride", layout)
+        camera.feed(stream)
+        check_found(camera, "red", lambda frame: square_at(frame, width))
+        assert not camera.events("layout_assumed") and not camera.events("stream_cut")
+    camera = Camera(*size)
+    camera.feed(padded)
+    camera.end()
+    assert "--stride" in camera.events("layout_assumed")[0]["detail"]
+    assert "whole frames by --stride gstreamer" in camera.events("stream_cut")[0]["detail"], camera.events("stream_cut")
+
+
+def test_hostile_jpeg_streams_end_soon():
+    """Four megabytes of starts, of segments and of headers: linear, and starts or headers in a row are one damage."""
+    size = 4 << 20
+    for piece, most in ((b"\xff\xd8", 1), (b"\xff\xd8\xff\xe0\xff\xfe", size // 6), (b"Content-Type: image/jpeg\r\n", 1)):
+        camera = Camera("-f", "mjpeg")
+        start = time.monotonic()
+        camera.feed(piece * (size // len(piece)))
+        counts = camera.end().counts()
+        print(f"    {time.monotonic() - start:.1f} s", end="")
+        assert counts["read"] == 0 and counts["corrupt"] + counts["cut"] <= most, (piece, counts)
+        assert counts["corrupt"] + counts["cut"] > 0, piece
+
+
 def test_truncated_pipe():
     camera = Camera(*NV12_INPUT, "--all")
     camera.feed(video(1, NV12)[:-1000])
