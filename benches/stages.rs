@@ -45,7 +45,7 @@ fn tract_trunk(height: usize, width: usize) -> Arc<TypedRunnableModel> {
 fn trunk(c: &mut Criterion) {
     let mut session = session();
     let photo = Photo::synthetic(640, 480);
-    let blob = session.preprocess(&photo.frame()).remove(0);
+    let blob = session.preprocess(&photo.frame()).unwrap().remove(0);
     let tract = tract_trunk(blob.height, blob.width);
     // Channels last where tract wants them first: the same values in another order cost the same.
     let input = Tensor::from_shape(&[1, 3, blob.height, blob.width], &blob.data).unwrap().into_tvalue();
@@ -84,7 +84,7 @@ fn roi_pool(c: &mut Criterion) {
     let mut session = session();
     let photo = Photo::synthetic(640, 480);
     let proposals: Vec<BBox> = boxes(ROIS, 640.0, 480.0, 1);
-    let blobs = session.preprocess(&photo.frame());
+    let blobs = session.preprocess(&photo.frame()).unwrap();
     let map = [session.trunk(&blobs[0]).unwrap()];
     let rois = session.project(&proposals, &blobs).unwrap().rois;
     let mut group = c.benchmark_group("roi_pool_59x79x512");

@@ -38,7 +38,7 @@ fn resize_equals_opencv() {
         });
         let pixels = image(case.width, case.height);
         let frame = Frame::rgb8(&pixels, case.width, case.height).unwrap();
-        let blobs = detector(&bundle, 1).session().preprocess(&frame);
+        let blobs = detector(&bundle, 1).session().preprocess(&frame).unwrap();
         let what = format!("{} x {} to {}", case.width, case.height, case.short_side);
         assert_eq!([blobs[0].height, blobs[0].width], case.blob, "{what}");
         for (&index, &value) in case.index.iter().zip(&case.value) {

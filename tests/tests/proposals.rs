@@ -22,7 +22,7 @@ fn a_hundred_thousand() {
     // The image has few cells, so most of these boxes share an RoI; the detections come from all.
     let many = boxes(100_000, 160.0, 120.0, 7);
     let mut session = detector.session();
-    let blobs = session.preprocess(&photo.frame());
+    let blobs = session.preprocess(&photo.frame()).unwrap();
     let projected = session.project(&many, &blobs).unwrap();
     assert_eq!(projected.index.len(), many.len());
     assert!(projected.rois.len() < many.len());
@@ -39,7 +39,7 @@ fn deduplication_loses_nothing() {
     let proposals = boxes(300, 320.0, 240.0, 3);
     let together = session.detect(&photo.frame(), &proposals).unwrap();
 
-    let blobs = session.preprocess(&photo.frame());
+    let blobs = session.preprocess(&photo.frame()).unwrap();
     let map = session.trunk(&blobs[0]).unwrap();
     let spatial_scale = frcnn_tests::roi_pooling(detector.contents()).spatial_scale;
     let scale = blobs[0].im_scale;
@@ -68,7 +68,7 @@ fn senseless_boxes_are_passed_over_and_harm_nobody() {
     assert_eq!(detector.detect(&photo.frame(), &mixed).unwrap(), expected);
     assert!(detector.detect(&photo.frame(), &senseless).unwrap().is_empty());
     let mut session = detector.session();
-    let blobs = session.preprocess(&photo.frame());
+    let blobs = session.preprocess(&photo.frame()).unwrap();
     let index = session.project(&senseless, &blobs).unwrap().index;
     assert!(index.iter().all(|&i| i == NO_ROI));
 }
@@ -99,7 +99,7 @@ fn a_pyramid_uses_its_levels() {
     let detector = detector(&bundle, 2);
     let photo = Photo::synthetic(320, 240);
     let mut session = detector.session();
-    let blobs = session.preprocess(&photo.frame());
+    let blobs = session.preprocess(&photo.frame()).unwrap();
     assert_eq!(blobs.iter().map(|b| b.height).collect::<Vec<_>>(), [120, 240, 480]);
     // Areas 50^2, 150^2 and 230^2 are nearest 224^2 at scales 2, 2 and 1 of 0.5, 1, 2.
     let proposals = [(50.0, 2), (150.0, 1), (230.0, 1)]

@@ -79,7 +79,7 @@ fn assert_near(stage: &str, found: &[f32], expected: &[f32], tolerance: f64) {
 fn data() {
     for mut reference in Reference::all() {
         let expected = reference.file.f32("data").channels_last();
-        let blobs = reference.session.preprocess(&reference.photo.frame());
+        let blobs = reference.session.preprocess(&reference.photo.frame()).unwrap();
         let [blob] = &blobs[..] else { panic!("{} blobs", blobs.len()) };
         assert_eq!([1, blob.height, blob.width, 3], expected.shape[..]);
         let worst = largest_difference(&blob.data, &expected.data);
@@ -132,7 +132,7 @@ fn head() {
 #[test]
 fn all_the_way() {
     for mut reference in Reference::all() {
-        let blobs = reference.session.preprocess(&reference.photo.frame());
+        let blobs = reference.session.preprocess(&reference.photo.frame()).unwrap();
         let map = reference.session.trunk(&blobs[0]).unwrap();
         let pooled = reference.session.roi_pool(&[map], &reference.rois()).unwrap();
         let output = reference.session.head(&pooled).unwrap();

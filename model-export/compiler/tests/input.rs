@@ -97,7 +97,7 @@ fn stages(bundle: &Arc<Bundle>) -> [Vec<f32>; 3] {
     let frame = Frame::rgb8(&pixels, width as u32, height as u32).unwrap();
     let detector = Detector::new(bundle.clone(), &Options::default()).unwrap();
     let mut session = detector.session();
-    let blobs = session.preprocess(&frame);
+    let blobs = session.preprocess(&frame).unwrap();
     let map = session.trunk(&blobs[0]).unwrap();
     let boxes = [BBox::new(0.0, 0.0, 50.0, 40.0), BBox::new(20.0, 10.0, 95.0, 79.0)];
     let rois = session.project(&boxes, &blobs).unwrap().rois;

@@ -128,7 +128,7 @@ fn run(bundle: &Arc<Bundle>) -> [Vec<f32>; 2] {
     let (pixels, [height, width]) = (pixels(), SIZE);
     let frame = Frame::rgb8(&pixels, width, height).unwrap();
     let mut session = detector.session();
-    let blobs = session.preprocess(&frame);
+    let blobs = session.preprocess(&frame).unwrap();
     let projected = session.project(&boxes(), &blobs).unwrap();
     let features = match bundle.contents().regions {
         Regions::Warp(_) => {
@@ -313,7 +313,7 @@ fn detecting_is_the_stages_one_after_the_other() {
         let together = session.detect(&frame, &many).unwrap();
         assert!(!together.is_empty() && session.timings().roi_pool.as_nanos() > 0);
 
-        let blobs = session.preprocess(&frame);
+        let blobs = session.preprocess(&frame).unwrap();
         let windows: Vec<Roi> = many.iter().map(|bbox| Roi::window(bbox, SIDE as u32, 16, 1.0)).collect();
         let crops = session.warp(&blobs[0], &windows).unwrap();
         let output = session.head(&session.trunk_of_crops(&crops).unwrap()).unwrap();

@@ -7,14 +7,28 @@ use crate::{Error, Shape};
 
 /// Height and width of the blob that the trunk reads: of a 4:3 photo at the manifest's first scale, or of a warped region.
 pub fn nominal_size(contents: &Contents) -> (usize, usize) {
-    if let Regions::Warp(warp) = contents.regions {
-        return (warp.side as usize, warp.side as usize);
+    match (&contents.regions, nominal_blobs(contents).first()) {
+        (Regions::RoiPooling(_), Some(&[height, width])) => (height, width),
+        (Regions::RoiPooling(_), None) => (1, 1),
+        (Regions::Warp(warp), _) => (warp.side as usize, warp.side as usize),
     }
-    let manifest = &contents.manifest;
-    let short = manifest.scales.first().copied().unwrap_or(600) as usize;
-    let long_limit = manifest.max_long_side as usize;
-    let long = short * 4 / 3;
-    if long > long_limit { ((long_limit * 3 / 4).max(1), long_limit) } else { (short.max(1), long.max(1)) }
+}
+
+/// Height and width of the blobs of a 4:3 photo, one for each of the manifest's scales; of R-CNN, which reads photos as they
+/// are, those of one of 480 x 640.
+pub fn nominal_blobs(contents: &Contents) -> Vec<[usize; 2]> {
+    let Regions::RoiPooling(_) = contents.regions else { return vec![[480, 640]] };
+    let long_limit = contents.manifest.max_long_side as usize;
+    let blob = |&short: &u32| {
+        let short = short as usize;
+        let long = short * 4 / 3;
+        if long > long_limit {
+            [(long_limit * 3 / 4).max(1), long_limit]
+        } else {
+            [short.max(1), long.max(1)]
+        }
+    };
+    contents.manifest.scales.iter().map(blob).collect()
 }
 
 /// One layer's cost.
@@ -77,16 +91,16 @@ impl NetworkCost {
                 layers.push(layer_cost(contents, which, layer, *output));
             }
         }
-        let sum = |graph: &str, of: fn(&LayerCost) -> u64| {
-            layers.iter().filter(|l| graph.is_empty() || l.graph == graph).map(of).sum()
+        let total = |graph: &str, of: fn(&LayerCost) -> u64| {
+            sum(layers.iter().filter(|l| graph.is_empty() || l.graph == graph).map(of))
         };
         Ok(NetworkCost {
             method: contents.method(),
             blob: [height, width],
-            parameters: sum("", |l| l.parameters),
-            weight_bytes: sum("", |l| l.weight_bytes),
-            trunk_macs: sum("trunk", |l| l.macs),
-            head_macs_per_roi: sum("head", |l| l.macs),
+            parameters: total("", |l| l.parameters),
+            weight_bytes: total("", |l| l.weight_bytes),
+            trunk_macs: total("trunk", |l| l.macs),
+            head_macs_per_roi: total("head", |l| l.macs),
             trunk_peak_bytes: peak_bytes(&contents.trunk, &trunk_shapes),
             head_peak_bytes_per_roi: peak_bytes(&contents.head, &head_shapes),
             layers,
@@ -94,22 +108,25 @@ impl NetworkCost {
     }
 }
 
-fn shapes(graph: &Graph, input: Shape) -> Result<Vec<Shape>, Error> {
+/// Of a file that lies, sums may be more than there are numbers.
+pub(crate) fn sum(values: impl Iterator<Item = u64>) -> u64 {
+    values.fold(0, u64::saturating_add)
+}
+
+pub(crate) fn shapes(graph: &Graph, input: Shape) -> Result<Vec<Shape>, Error> {
     graph.infer(input).map_err(|(_, problem)| Error::Network(problem))
 }
 
 fn layer_cost(contents: &Contents, graph: &'static str, layer: &Layer, output: Shape) -> LayerCost {
     let sections = || layer.op.sections().filter_map(|id| contents.sections.get(id as usize));
-    let weight_bytes = sections().map(|s| s.bytes).sum();
+    let weight_bytes = sum(sections().map(|s| s.bytes));
     let values = output.len() as u64;
     let macs = match &layer.op {
         Op::Conv(c) => {
-            values
-                * u64::from(c.kernel[0])
-                * u64::from(c.kernel[1])
-                * u64::from(c.in_channels / c.group.max(1))
+            let taps = u64::from(c.kernel[0]) * u64::from(c.kernel[1]);
+            values.saturating_mul(taps).saturating_mul(u64::from(c.in_channels / c.group.max(1)))
         }
-        Op::Gemm(g) => values * u64::from(g.in_features),
+        Op::Gemm(g) => values.saturating_mul(u64::from(g.in_features)),
         Op::Affine(_) => values,
         _ => 0,
     };
@@ -118,27 +135,49 @@ fn layer_cost(contents: &Contents, graph: &'static str, layer: &Layer, output: S
         name: layer.name.clone(),
         op: layer.op.name(),
         output: output.to_string(),
-        parameters: sections().filter_map(Section::values).sum(),
+        parameters: sum(sections().filter_map(Section::values)),
         weight_bytes,
         macs,
-        activation_bytes: values * 4,
+        activation_bytes: output.bytes(),
     }
 }
 
 /// A value lives from the layer that makes it to the last one that reads it.
 fn peak_bytes(graph: &Graph, shapes: &[Shape]) -> u64 {
-    let last_use = |value: usize| {
-        if graph.outputs.contains(&(value as u32)) {
-            return graph.layers.len();
+    let last_uses = last_uses(graph);
+    let bytes = |value: usize| shapes.get(value).map_or(0, Shape::bytes);
+    // The values whose last reader is each layer.
+    let mut done: Vec<Vec<usize>> = vec![Vec::new(); graph.layers.len() + 1];
+    for (value, &last) in last_uses.iter().enumerate() {
+        if let Some(done) = done.get_mut(last) {
+            done.push(value);
         }
-        graph.layers.iter().rposition(|l| l.inputs.contains(&(value as u32))).unwrap_or(0)
-    };
-    let last_uses: Vec<usize> = (0..shapes.len()).map(last_use).collect();
-    (0..graph.layers.len())
-        .map(|step| {
-            let alive = (0..=step + 1).filter(|&value| value == step + 1 || last_uses[value] >= step);
-            alive.map(|value| shapes[value].len() as u64 * 4).sum()
-        })
-        .max()
-        .unwrap_or(0)
+    }
+    let (mut alive, mut peak) = (bytes(0), 0u64);
+    for (step, done) in done.iter().enumerate().take(graph.layers.len()) {
+        alive = alive.saturating_add(bytes(step + 1));
+        peak = peak.max(alive);
+        // A value that nobody reads goes with the layer that made it.
+        alive = done.iter().fold(alive, |alive, &value| alive.saturating_sub(bytes(value)));
+    }
+    peak
+}
+
+/// For each value the last layer that reads it: its maker's position where there is none, one past all layers for
+/// an output.
+pub(crate) fn last_uses(graph: &Graph) -> Vec<usize> {
+    let mut last: Vec<usize> = (0..=graph.layers.len()).map(|value| value.saturating_sub(1)).collect();
+    for (position, layer) in graph.layers.iter().enumerate() {
+        for &input in &layer.inputs {
+            if let Some(last) = last.get_mut(input as usize) {
+                *last = (*last).max(position);
+            }
+        }
+    }
+    for &output in &graph.outputs {
+        if let Some(last) = last.get_mut(output as usize) {
+            *last = graph.layers.len();
+        }
+    }
+    last
 }

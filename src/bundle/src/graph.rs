@@ -267,7 +267,7 @@ impl Contents {
             ref levels => {
                 let bins: usize =
                     levels.iter().map(|&[height, width]| height as usize * width as usize).sum();
-                Shape::Flat { features: bins * channels }
+                Shape::Flat { features: bins.saturating_mul(channels) }
             }
         }
     }

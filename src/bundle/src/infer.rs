@@ -3,6 +3,7 @@
 use frcnn_core::WindowAxis;
 
 use crate::graph::{Conv, Graph, Layer, Op, Pool};
+use crate::validate::MAX_CHANNELS;
 
 /// Shape of one value, the leading batch or RoI dimension left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,17 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Number of values.
+    /// Number of values; saturates.
     pub fn len(&self) -> usize {
         match *self {
-            Shape::Map { height, width, channels } => height * width * channels,
+            Shape::Map { height, width, channels } => height.saturating_mul(width).saturating_mul(channels),
             Shape::Flat { features } => features,
         }
+    }
+
+    /// Bytes of the values as f32; saturates.
+    pub fn bytes(&self) -> u64 {
+        (self.len() as u64).saturating_mul(4)
     }
 
     /// Whether it has no values at all.
@@ -131,13 +137,18 @@ fn concat(first: Shape, rest: &[Shape]) -> Result<Shape, String> {
         (Shape::Map { height, width, channels }, Shape::Map { height: h, width: w, channels: more })
             if (h, w) == (height, width) =>
         {
-            Ok(Shape::Map { height, width, channels: channels + more })
+            Ok(Shape::Map { height, width, channels: joined_channels(channels, more)? })
         }
         (Shape::Flat { features }, Shape::Flat { features: more }) => {
-            Ok(Shape::Flat { features: features + more })
+            Ok(Shape::Flat { features: joined_channels(features, more)? })
         }
         _ => Err(format!("it cannot join {joined} and {next}")),
     })
+}
+
+fn joined_channels(some: usize, more: usize) -> Result<usize, String> {
+    let joined = some.saturating_add(more);
+    if joined <= MAX_CHANNELS { Ok(joined) } else { Err(format!("{joined} channels are too many")) }
 }
 
 fn broadcast(a: Shape, b: Shape) -> Result<Shape, String> {

@@ -15,7 +15,7 @@ const MAX_LEVELS: usize = 16;
 /// Kernels, strides, dilations and pads beyond this make no sense and could overflow sizes.
 const MAX_WINDOW: u32 = 1_024;
 /// Channels or features of one value.
-const MAX_CHANNELS: usize = 1 << 24;
+pub(crate) const MAX_CHANNELS: usize = 1 << 24;
 /// The side of a convolution's kernel. The largest of published networks is 61.
 const MAX_KERNEL: u32 = 128;
 

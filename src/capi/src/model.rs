@@ -97,7 +97,15 @@ fn open(path: &Path, options: &Options) -> Result<Detector, Failure> {
         error @ frcnn_bundle::Error::Io { .. } => Failure::new(FrcnnResult::Io, error.to_string()),
         other => Failure::new(FrcnnResult::Bundle, format!("{}: {other}", path.display())),
     })?;
-    Ok(Detector::new(bundle, options)?)
+    make(bundle, options)
+}
+
+/// A bundle that asks for too much is at fault itself here; of a frame it is the size.
+fn make(bundle: Bundle, options: &Options) -> Result<Detector, Failure> {
+    Detector::new(bundle, options).map_err(|error| match error {
+        frcnn::Error::Limit(excess) => Failure::new(FrcnnResult::Bundle, excess.to_string()),
+        other => Failure::from(other),
+    })
 }
 
 /// # Safety
@@ -198,7 +206,7 @@ pub unsafe extern "C" fn frcnn_model_open_bytes(
         // SAFETY: says the caller; not NULL and not too long.
         let (bytes, options) = unsafe { (std::slice::from_raw_parts(bytes, size), self::options(options)?) };
         let bundle = Bundle::from_bytes(bytes).map_err(frcnn::Error::from)?;
-        let detector = Detector::new(bundle, &options)?;
+        let detector = make(bundle, &options)?;
         // SAFETY: says the caller.
         unsafe { *model = boxed(Slot::new(detector, None, options)) };
         Ok(())

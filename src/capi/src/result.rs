@@ -74,10 +74,11 @@ impl From<frcnn::Error> for Failure {
             frcnn::Error::Bundle(_) => FrcnnResult::Bundle,
             frcnn::Error::Frame(_) => FrcnnResult::Frame,
             frcnn::Error::Options(_) => FrcnnResult::InvalidArgument,
-            frcnn::Error::BlobSize { .. } => FrcnnResult::ImageSize,
+            frcnn::Error::BlobSize { .. } | frcnn::Error::Limit(_) => FrcnnResult::ImageSize,
             frcnn::Error::Shape(_)
             | frcnn::Error::Stage { .. }
             | frcnn::Error::Threads(_)
+            | frcnn::Error::Memory { .. }
             | frcnn::Error::Graph { .. } => FrcnnResult::Internal,
         };
         Failure::new(code, error.to_string())

@@ -11,13 +11,15 @@
 use crate::BBox;
 
 /// One object: its class, how sure the network is, and where.
+///
+/// A detector gives none whose score or corner is not finite: `x1 <= x2` and `y1 <= y2`, inside the image.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Detection {
     /// Class index as the network counts, so 0 is background and objects start at 1.
     pub class_id: u16,
-    /// Softmax probability, in \[0, 1\].
+    /// Softmax probability in \[0, 1\], or where the manifest says that scores are margins, an SVM's, of any finite size.
     pub score: f32,
-    /// Decoded box in image pixels.
+    /// Decoded box in image pixels, clipped to the image.
     pub bbox: BBox,
     /// Index of the proposal that this box was decoded from.
     pub proposal: u32,

@@ -126,7 +126,7 @@ pub(crate) fn of_photo(
 
 pub(crate) fn blob_of(session: &mut Session, photo: &RgbImage) -> Result<ImageBlob, Error> {
     let frame = Frame::rgb8(photo.as_raw(), photo.width(), photo.height()).map_err(frcnn::Error::from)?;
-    let mut blobs = session.preprocess(&frame);
+    let mut blobs = session.preprocess(&frame)?;
     match (blobs.pop(), blobs.is_empty()) {
         (Some(blob), true) => Ok(blob),
         _ => Err(Error::Stage("stages are compared at one scale, but the manifest has several".to_string())),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use frcnn_bundle::{Bundle, Contents, Manifest, Regions, Shape, nominal_size};
+use frcnn_bundle::{Bundle, Contents, Demand, Manifest, Regions, Shape, nominal_size};
 
 use crate::crops;
 use crate::head::{Head, pooled_order};
@@ -62,10 +62,11 @@ impl Detector {
     /// unless it is needed for something else.
     ///
     /// # Errors
-    /// An option is out of range, or the threads cannot be started.
+    /// An option is out of range, the bundle asks for more than the limits allow, or the threads cannot be started.
     pub fn new(bundle: impl Into<Arc<Bundle>>, options: &Options) -> Result<Detector, Error> {
         let (contents, weights) = Arc::unwrap_or_clone(bundle.into()).into_parts();
         let settings = options.settle(&contents.manifest)?;
+        settings.limits.check(&Demand::nominal(&contents, settings.threads)?)?;
         let pool = match settings.threads {
             1 => None,
             threads => Some(
@@ -89,7 +90,7 @@ impl Detector {
         let network = Network::new(contents, &weights);
         let workshop = Workshop::new(settings.threads, network, convs, linears);
         let head = Head::new(region, &workshop)?;
-        let trunk = Trunk::new(workshop.clone());
+        let trunk = Trunk::new(workshop.clone(), settings.limits);
         let model = Arc::new(Model { settings, workshop, trunk, head, pool });
         Ok(Detector { model, idle: Arc::default() })
     }
@@ -139,6 +140,15 @@ impl Detector {
 impl Model {
     pub(crate) fn contents(&self) -> &Contents {
         &self.workshop.network.contents
+    }
+
+    /// Whether a frame with `rois` proposals is within the limits.
+    pub(crate) fn check(&self, blobs: &[[usize; 2]], rois: usize) -> Result<(), Error> {
+        // A blob that does not go through is the trunk's to name.
+        let Ok(demand) = Demand::new(self.contents(), blobs, rois, self.settings.threads) else {
+            return Ok(());
+        };
+        Ok(self.settings.limits.check(&demand)?)
     }
 
     /// Lays out the weights for this CPU, if that has not been done yet.

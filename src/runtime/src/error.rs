@@ -25,6 +25,17 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// The bundle asks for more than [`Options::limits`](crate::Options::limits) allow.
+    #[error(transparent)]
+    Limit(#[from] frcnn_bundle::Excess),
+    /// The system has no memory left for something as large as the input makes it.
+    #[error("no memory for {what}: {bytes} bytes")]
+    Memory {
+        /// What it was for.
+        what: &'static str,
+        /// How much.
+        bytes: usize,
+    },
     /// The bundle's method has no such stage.
     #[error("{method} has no stage `{stage}`")]
     Stage {
@@ -37,13 +48,28 @@ pub enum Error {
     #[error("cannot start threads: {0}")]
     Threads(String),
     /// tract refused to plan or run a graph.
-    #[error("{stage}: {source}")]
+    #[error("{stage}: {}", chain(&**source))]
     Graph {
         /// `trunk` or `head`.
         stage: &'static str,
         /// What tract said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// An error and all that led to it: `Evaluating #1: the window is larger than the map`.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Some errors repeat what led to them.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 impl Error {

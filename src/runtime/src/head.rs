@@ -7,6 +7,7 @@ use frcnn_core::{Roi, ShapeError};
 use frcnn_kernels::{KOrder, Step, roi_pool_into, roi_pool_linear_into};
 use tract_core::internal::*;
 
+use crate::memory::reserve;
 use crate::ops::Workshop;
 use crate::plan::{Plan, values};
 use crate::pooled_linear::PooledLinear;
@@ -96,6 +97,10 @@ impl Head {
         after: &mut dyn FnMut(Step),
     ) -> Result<(), Error> {
         let _run = self.workshop.tensors.run();
+        let rows = regions.rows(self.features());
+        let classes = self.workshop.network.contents.manifest.classes.len();
+        reserve("scores", &mut output.cls_prob, rows.saturating_mul(classes))?;
+        reserve("box deltas", &mut output.bbox_pred, rows.saturating_mul(4 * classes))?;
         match &self.first {
             Some(first) => regions.chunks(POOLED_ROWS, self.features()).try_for_each(|regions| {
                 let rows = regions.rows(self.features());

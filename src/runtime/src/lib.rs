@@ -56,6 +56,7 @@ mod detector;
 mod error;
 mod fusion;
 mod head;
+mod memory;
 mod network;
 mod ops;
 mod options;
@@ -69,7 +70,7 @@ mod trunk;
 
 pub use detector::Detector;
 pub use error::Error;
-pub use frcnn_bundle::{Bundle, Contents, MAX_DETECTIONS, Manifest};
+pub use frcnn_bundle::{Bundle, Contents, Demand, Excess, Limits, MAX_DETECTIONS, Manifest};
 pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi};
 pub use frcnn_proposals::{Grid, Method, Mode, Motion, Notice, Proposals, Propose, SelectiveSearch};
 pub use head::{HeadOutput, Stage};

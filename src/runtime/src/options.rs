@@ -1,5 +1,7 @@
 //! What a user may choose when a detector is opened.
 
+use frcnn_bundle::Limits;
+
 use crate::{Error, MAX_DETECTIONS, Manifest};
 
 /// Choices made when a [`Detector`](crate::Detector) is opened. What is `None` keeps the manifest's value.
@@ -14,6 +16,8 @@ pub struct Options {
     pub nms_iou: Option<f32>,
     /// Detections per image at most; 1 to [`MAX_DETECTIONS`].
     pub max_detections: Option<usize>,
+    /// What the bundle may ask for on one frame, when it is opened for a photo of usual shape, and for each frame as it is.
+    pub limits: Limits,
 }
 
 /// Options with nothing left open.
@@ -23,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) score_threshold: f32,
     pub(crate) nms_iou: f32,
     pub(crate) max_detections: usize,
+    pub(crate) limits: Limits,
 }
 
 impl Options {
@@ -32,6 +37,7 @@ impl Options {
             score_threshold: self.score_threshold.unwrap_or(manifest.score_threshold),
             nms_iou: self.nms_iou.unwrap_or(manifest.nms_iou),
             max_detections: self.max_detections.unwrap_or(manifest.max_detections as usize),
+            limits: self.limits,
         };
         let check = |ok: bool, problem: &str| {
             if ok { Ok(()) } else { Err(Error::Options(problem.to_string())) }

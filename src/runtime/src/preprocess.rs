@@ -10,7 +10,8 @@
 
 use frcnn_core::blob_size;
 
-use crate::Frame;
+use crate::memory::resize;
+use crate::{Error, Frame};
 
 /// The network's input at one scale.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,11 +51,18 @@ struct Row {
 
 impl Preprocessor {
     /// Makes the blob of `frame` with `scale` blob pixels to a pixel; `means` are of blue, green and red.
-    pub(crate) fn run(&mut self, frame: &Frame, means: &[f32; 3], scale: f64, blob: &mut ImageBlob) {
+    pub(crate) fn run(
+        &mut self,
+        frame: &Frame,
+        means: &[f32; 3],
+        scale: f64,
+        blob: &mut ImageBlob,
+    ) -> Result<(), Error> {
         let (height, width) = blob_size(frame.height(), frame.width(), scale);
         blob.im_scale = scale;
         (blob.height, blob.width) = (height, width);
-        blob.data.resize(height * width * 3, 0.0);
+        let values = height.saturating_mul(width).saturating_mul(3);
+        resize("the image blob", &mut blob.data, values, 0.0)?;
 
         self.columns.clear();
         self.columns.extend((0..width).map(|x| tap(x, scale, frame.width() as usize)));
@@ -69,6 +77,7 @@ impl Preprocessor {
                 *out = low * (1.0 - tap.weight) + high * tap.weight;
             }
         }
+        Ok(())
     }
 
     /// Makes the two kept rows those of `tap`. Going down, the lower one usually becomes the upper one.
@@ -122,7 +131,7 @@ mod tests {
     fn run(frame: &Frame, short_side: u32) -> ImageBlob {
         let scale = im_scale(frame.height(), frame.width(), short_side, 1000);
         let mut blob = ImageBlob::default();
-        Preprocessor::default().run(frame, &[1.0, 2.0, 3.0], scale, &mut blob);
+        Preprocessor::default().run(frame, &[1.0, 2.0, 3.0], scale, &mut blob).unwrap();
         blob
     }
 

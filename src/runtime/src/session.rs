@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use frcnn_bundle::{Method, Regions, Warp};
-use frcnn_core::{BBox, Roi, ShapeError, im_scale, project_rois, window_rois};
+use frcnn_bundle::{Contents, Method, Regions, Warp};
+use frcnn_core::{BBox, Roi, ShapeError, blob_size, im_scale, project_rois, window_rois};
 use frcnn_kernels::Step;
 use frcnn_proposals::{Proposals, Propose};
 
 use crate::crops::{self, Part};
 use crate::detector::Model;
 use crate::head::HeadInput;
+use crate::memory::resize;
 use crate::postprocess::Postprocessor;
 use crate::preprocess::Preprocessor;
 use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob, Stage};
@@ -26,6 +27,8 @@ pub struct Session {
     output: HeadOutput,
     postprocessor: Postprocessor,
     timings: Timings,
+    /// Height, width and proposals of the frame that was last seen to be within the limits.
+    checked: Option<(u32, u32, usize)>,
 }
 
 /// How long each stage of the last [`Session::detect`] took.
@@ -67,8 +70,8 @@ impl ProjectedRois {
         regions: &Regions,
         width_offset: f32,
     ) -> Result<(), Error> {
-        self.rois.resize(proposals.len(), Roi::default());
-        self.index.resize(proposals.len(), 0);
+        resize("RoIs", &mut self.rois, proposals.len(), Roi::default())?;
+        resize("RoIs", &mut self.index, proposals.len(), 0)?;
         let (rois, index) = (&mut self.rois, &mut self.index);
         let distinct = match regions {
             Regions::RoiPooling(pooling) => {
@@ -95,13 +98,14 @@ impl Session {
             output: HeadOutput::default(),
             postprocessor: Postprocessor::default(),
             timings: Timings::default(),
+            checked: None,
         }
     }
 
     /// Detects objects among `proposals`, boxes in image pixels.
     ///
     /// # Errors
-    /// The frame, scaled as the manifest says, is too small for the trunk.
+    /// The frame, scaled as the manifest says, is too small for the trunk, or asks for more than the limits allow.
     pub fn detect(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
         let model = self.model.clone();
         model.in_pool(|| self.detect_here(frame, proposals))
@@ -137,12 +141,14 @@ impl Session {
         let model = self.model.clone();
         let contents = model.contents();
         let manifest = &contents.manifest;
+        self.check(frame, proposals.len())?;
         model.lay_out();
         let mut clock = Clock::start();
 
         let mut blobs = std::mem::take(&mut self.blobs);
-        self.preprocess_into(frame, &mut blobs);
+        let made = self.preprocess_into(frame, &mut blobs);
         self.blobs = blobs;
+        made?;
         self.timings = Timings { preprocess: clock.lap(), ..Timings::default() };
 
         self.output.cls_prob.clear();
@@ -187,30 +193,47 @@ impl Session {
         &self.timings
     }
 
-    /// Stage `data`: the frame's blob at each of the manifest's scales; of R-CNN one, of the frame's own size.
-    pub fn preprocess(&mut self, frame: &Frame) -> Vec<ImageBlob> {
-        let mut blobs = Vec::new();
-        self.preprocess_into(frame, &mut blobs);
-        blobs
+    /// Predictions of the last [`detect`](Session::detect), or [`postprocess`](Session::postprocess), that were left out
+    /// because their score, or the box that would have been detected, is not finite: signs of a network that diverged, or of
+    /// proposals far beyond any image.
+    pub fn not_finite(&self) -> usize {
+        self.postprocessor.not_finite()
     }
 
-    fn preprocess_into(&mut self, frame: &Frame, blobs: &mut Vec<ImageBlob>) {
-        let contents = self.model.contents();
-        let manifest = &contents.manifest;
-        let count = match contents.regions {
-            Regions::RoiPooling(_) => manifest.scales.len(),
-            Regions::Warp(_) => 1,
-        };
-        blobs.resize_with(count, ImageBlob::default);
-        for (blob, &short_side) in blobs.iter_mut().zip(&manifest.scales) {
-            let scale = match contents.regions {
-                Regions::RoiPooling(_) => {
-                    im_scale(frame.height(), frame.width(), short_side, manifest.max_long_side)
-                }
-                Regions::Warp(_) => 1.0,
-            };
-            self.preprocessor.run(frame, &contents.blob_means, scale, blob);
+    /// Stage `data`: the frame's blob at each of the manifest's scales; of R-CNN one, of the frame's own size.
+    ///
+    /// # Errors
+    /// The frame asks for more than the limits allow.
+    pub fn preprocess(&mut self, frame: &Frame) -> Result<Vec<ImageBlob>, Error> {
+        self.check(frame, 0)?;
+        let mut blobs = Vec::new();
+        self.preprocess_into(frame, &mut blobs)?;
+        Ok(blobs)
+    }
+
+    /// Whether the frame is within the limits, which is counted anew where its size or the number of proposals is.
+    fn check(&mut self, frame: &Frame, rois: usize) -> Result<(), Error> {
+        let asked = (frame.height(), frame.width(), rois);
+        if self.checked != Some(asked) {
+            let (height, width) = (frame.height(), frame.width());
+            let sizes = scales(self.model.contents(), frame).map(|scale| {
+                let (height, width) = blob_size(height, width, scale);
+                [height, width]
+            });
+            self.model.check(&sizes.collect::<Vec<_>>(), rois)?;
+            self.checked = Some(asked);
         }
+        Ok(())
+    }
+
+    fn preprocess_into(&mut self, frame: &Frame, blobs: &mut Vec<ImageBlob>) -> Result<(), Error> {
+        let contents = self.model.contents();
+        let scales: Vec<f64> = scales(contents, frame).collect();
+        blobs.resize_with(scales.len(), ImageBlob::default);
+        for (blob, scale) in blobs.iter_mut().zip(scales) {
+            self.preprocessor.run(frame, &contents.blob_means, scale, blob)?;
+        }
+        Ok(())
     }
 
     /// Stage `conv`: the trunk's feature map of a blob.
@@ -242,7 +265,9 @@ impl Session {
         if self.model.contents().method() == Method::RCnn {
             return Err(self.no_stage("roi_pool"));
         }
-        let mut pooled = vec![0.0; rois.len() * self.model.head.features()];
+        let mut pooled = Vec::new();
+        let values = rois.len().saturating_mul(self.model.head.features());
+        resize("pooled features", &mut pooled, values, 0.0)?;
         self.model.in_pool(|| self.model.head.pool(maps, rois, &mut pooled))?;
         Ok(pooled)
     }
@@ -255,7 +280,8 @@ impl Session {
     pub fn warp(&self, image: &ImageBlob, windows: &[Roi]) -> Result<Vec<f32>, Error> {
         let warp = self.warp_of("warp")?;
         let side = warp.side as usize;
-        let mut crops = vec![0.0; windows.len() * side * side * 3];
+        let mut crops = Vec::new();
+        resize("crops", &mut crops, windows.len().saturating_mul(side * side * 3), 0.0)?;
         self.model.in_pool(|| crops::cut(image, windows, warp, self.model.settings.threads, &mut crops))?;
         Ok(crops)
     }
@@ -322,6 +348,19 @@ impl Session {
     fn no_stage(&self, stage: &'static str) -> Error {
         Error::Stage { method: self.model.contents().method().name(), stage }
     }
+}
+
+/// Blob pixels to a pixel of the frame, of each blob.
+fn scales<'a>(contents: &'a Contents, frame: &Frame) -> impl Iterator<Item = f64> + use<'a> {
+    let (height, width) = (frame.height(), frame.width());
+    let manifest = &contents.manifest;
+    let scales = match contents.regions {
+        Regions::RoiPooling(_) => &manifest.scales[..],
+        Regions::Warp(_) => &[],
+    };
+    let own = scales.is_empty().then_some(1.0);
+    own.into_iter()
+        .chain(scales.iter().map(move |&short| im_scale(height, width, short, manifest.max_long_side)))
 }
 
 struct Clock(Instant);

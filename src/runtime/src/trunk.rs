@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use frcnn_bundle::{Regions, Shape};
+use frcnn_bundle::{Demand, Limits, Regions, Shape};
 use frcnn_core::ShapeError;
 use tract_core::internal::*;
 
@@ -68,12 +68,13 @@ impl FeatureMap {
 #[derive(Debug)]
 pub(crate) struct Trunk {
     workshop: Workshop,
+    limits: Limits,
     plans: Mutex<Vec<([usize; 2], Plan)>>,
 }
 
 impl Trunk {
-    pub(crate) fn new(workshop: Workshop) -> Trunk {
-        Trunk { workshop, plans: Mutex::default() }
+    pub(crate) fn new(workshop: Workshop, limits: Limits) -> Trunk {
+        Trunk { workshop, limits, plans: Mutex::default() }
     }
 
     pub(crate) fn run(&self, blob: &ImageBlob) -> Result<FeatureMap, Error> {
@@ -126,6 +127,8 @@ impl Trunk {
             let layer = graph.layers.get(position).map_or("", |l| &l.name);
             Error::BlobSize { height, width, problem: format!("layer `{layer}`: {problem}") }
         })?;
+        let contents = &self.workshop.network.contents;
+        self.limits.check(&Demand::new(contents, &[[height, width]], 0, self.workshop.threads)?)?;
         let symbols = SymbolScope::default();
         let batch = match self.workshop.network.contents.regions {
             Regions::RoiPooling(_) => 1.to_dim(),

@@ -41,7 +41,7 @@ pub(super) fn measure(
     // Before anything below takes memory that detecting does not need.
     let peak_rss_mb = peak_rss_mb();
 
-    let blobs = session.preprocess(&frame);
+    let blobs = session.preprocess(&frame).map_err(failed)?;
     let distinct_rois = session.project(&work.boxes, &blobs).map_err(failed)?.rois.len();
     let stage = |of: fn(&Timings) -> std::time::Duration| {
         Percentiles::of(steady.iter().map(|(timings, _)| milliseconds(of(timings))).collect())

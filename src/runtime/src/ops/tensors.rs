@@ -49,7 +49,7 @@ impl Tensors {
     }
 
     fn take<T: Datum>(&self, shape: &[usize]) -> TractResult<Arc<Tensor>> {
-        let len: usize = shape.iter().product();
+        let len = shape.iter().fold(1usize, |len, &side| len.saturating_mul(side));
         let mut shelf = self.shelf();
         // The one used last is the likeliest to be in a cache.
         let fits = |tensor: &Tensor| tensor.len() == len && tensor.datum_type() == T::datum_type();
@@ -62,6 +62,12 @@ impl Tensors {
                 Ok(tensor)
             }
             None => {
+                // tract's own allocation ends the process where there is no memory.
+                let bytes = shape.iter().try_fold(size_of::<T>(), |bytes, &side| bytes.checked_mul(side));
+                let bytes = bytes.context("a tensor with more bytes than can be counted")?;
+                if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
+                    bail!("no memory for a tensor of {bytes} bytes");
+                }
                 let mut tensor = Tensor::zero_dt(T::datum_type(), shape)?;
                 prefer_huge_pages(tensor.try_as_plain_ram_mut()?.as_slice_mut::<T>()?);
                 Ok(Arc::new(tensor))

@@ -1,0 +1,356 @@
+//! What one frame asks of a machine: counted from a bundle's contents before anything of it is reserved.
+//!
+//! The counts are upper bounds of what the runtime does, close where networks are as they are published:
+//!
+//! - a layer's weights as the algorithm lays them out that wants most of them, in whole vectors of 16 channels;
+//! - maps as the runtime keeps them, which hands a tensor's memory on to one of the same length alone;
+//! - what a layer copies of its input, for each thread;
+//! - predictions of all RoIs.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::cost::{last_uses, shapes, sum};
+use crate::graph::{Contents, Conv, Graph, Op, Regions};
+use crate::{Error, Shape, nominal_blobs};
+
+/// RoIs for which a bundle is judged when it is opened: what selective search gives of a photo.
+pub const NOMINAL_ROIS: usize = 2000;
+
+/// Regions of an R-CNN whose operations count: each is as much work as an image, and who asks for thousands knows it.
+const RCNN_REGIONS: u64 = 128;
+/// Crops of an R-CNN that its trunk runs on together, and rows that its head does.
+const CROPS: u64 = 16;
+const RCNN_ROWS: u64 = 512;
+/// Rows that a head runs on together, by bytes of features and at most; and those of a layer that pools for itself.
+const HEAD_BYTES: u64 = 12 << 20;
+const HEAD_ROWS: u64 = 512;
+const POOLED_ROWS: u64 = 4096;
+/// Values of the widest vector.
+const LANES: u64 = 16;
+
+/// What one frame asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Demand {
+    /// Rows and columns of the blobs for which it is counted.
+    pub blobs: Vec<[usize; 2]>,
+    /// Regions for which it is counted.
+    pub rois: usize,
+    /// Layers of both graphs.
+    pub layers: u64,
+    /// Bytes of weights, laid out.
+    pub weight_bytes: u64,
+    /// Bytes of blobs and maps.
+    pub map_bytes: u64,
+    /// Bytes that layers copy for themselves.
+    pub scratch_bytes: u64,
+    /// Bytes of regions and predictions.
+    pub roi_bytes: u64,
+    /// All of these bytes.
+    pub memory: u64,
+    /// Operations on single values, of partly filled vectors all lanes: the trunk's on all blobs, and the head's on at most
+    /// [`NOMINAL_ROIS`] RoIs; of R-CNN those of 128 regions.
+    pub operations: u64,
+}
+
+impl Demand {
+    /// That of a 4:3 photo at the manifest's scales with [`NOMINAL_ROIS`] RoIs.
+    ///
+    /// # Errors
+    /// The graphs do not fit such a photo.
+    pub fn nominal(contents: &Contents, threads: usize) -> Result<Demand, Error> {
+        Demand::new(contents, &nominal_blobs(contents), NOMINAL_ROIS, threads)
+    }
+
+    /// That of an image whose blobs have these rows and columns, and of so many RoIs.
+    ///
+    /// # Errors
+    /// The graphs do not fit a blob.
+    pub fn new(
+        contents: &Contents,
+        blobs: &[[usize; 2]],
+        rois: usize,
+        threads: usize,
+    ) -> Result<Demand, Error> {
+        let (warp, batch) = match contents.regions {
+            Regions::RoiPooling(_) => (None, 1),
+            Regions::Warp(warp) => (Some([warp.side as usize; 2]), CROPS),
+        };
+        let read: Vec<[usize; 2]> = warp.map_or_else(|| blobs.to_vec(), |side| vec![side]);
+        let image = |&[height, width]: &[usize; 2]| Shape::Map { height, width, channels: 3 };
+
+        let (mut maps, mut scratch, mut operations, mut kept) = (vec![], 0u64, 0u64, vec![]);
+        let mut pooled_from = Shape::Flat { features: 0 };
+        for blob in &read {
+            let values = shapes(&contents.trunk, image(blob))?;
+            let map = contents.trunk.outputs.first().and_then(|&value| values.get(value as usize)).copied();
+            pooled_from = map.unwrap_or(pooled_from);
+            kept.push(times(pooled_from.bytes(), batch));
+            maps.push(times(tensor_bytes(&contents.trunk, &values), batch));
+            scratch = scratch.max(graph_scratch(&contents.trunk, &values, batch, threads as u64));
+            operations = operations.saturating_add(graph_operations(&contents.trunk, &values));
+        }
+        // Tensors of two runs before are still there.
+        maps.sort_unstable();
+        let trunk_bytes = sum(maps.iter().rev().take(3).copied());
+
+        let rows = rois as u64;
+        let region = contents.region_shape(pooled_from);
+        let values = shapes(&contents.head, region)?;
+        let at_once = (HEAD_BYTES / region.bytes().max(1)).clamp(64, HEAD_ROWS).min(rows.max(1));
+        let head_bytes = times(tensor_bytes(&contents.head, &values), at_once);
+        let widest = contents.head.layers.iter().zip(values.iter().skip(1));
+        let widest =
+            widest.filter(|(layer, _)| matches!(layer.op, Op::Gemm(_))).map(|(_, shape)| shape.bytes());
+        let first_bytes = times(sum(widest.take(2)), rows.min(POOLED_ROWS));
+        scratch = scratch.max(graph_scratch(&contents.head, &values, at_once, threads as u64));
+
+        let regions = rows.min(NOMINAL_ROIS as u64);
+        let per_roi = graph_operations(&contents.head, &values)
+            .saturating_add(pooling_operations(contents, pooled_from));
+        operations = match warp {
+            None => operations.saturating_add(times(per_roi, regions)),
+            Some(_) => times(operations.saturating_add(per_roi), regions.min(RCNN_REGIONS)),
+        };
+
+        let classes = contents.manifest.classes.len() as u64;
+        // Scores and deltas; a box, an RoI, its index and a candidate.
+        let roi_bytes = times(classes * 5 * 4 + 100, rows);
+        let roi_bytes = match warp {
+            None => roi_bytes,
+            Some(_) => roi_bytes.saturating_add(times(region.bytes(), rows.min(RCNN_ROWS))),
+        };
+        let blob_bytes = sum(blobs.iter().map(|blob| image(blob).bytes()));
+        let map_bytes =
+            sum([blob_bytes, sum(kept.into_iter()), trunk_bytes, head_bytes, first_bytes].into_iter());
+        let layers = [&contents.trunk, &contents.head];
+        let weight_bytes = sum(layers
+            .iter()
+            .flat_map(|graph| &graph.layers)
+            .map(|layer| laid_out_bytes(contents, &layer.op)));
+        Ok(Demand {
+            blobs: blobs.to_vec(),
+            rois,
+            layers: layers.iter().map(|graph| graph.layers.len() as u64).sum(),
+            weight_bytes,
+            map_bytes,
+            scratch_bytes: scratch,
+            roi_bytes,
+            memory: sum([weight_bytes, map_bytes, scratch, roi_bytes].into_iter()),
+            operations,
+        })
+    }
+}
+
+fn times(a: u64, b: u64) -> u64 {
+    a.saturating_mul(b)
+}
+
+fn product(factors: &[u64]) -> u64 {
+    factors.iter().copied().fold(1, times)
+}
+
+/// Channels in whole vectors.
+fn lanes(channels: u64) -> u64 {
+    channels.next_multiple_of(LANES)
+}
+
+/// Bytes of all tensors that a run makes: one is used again for a value of the same length once its own has been read
+/// for the last time.
+fn tensor_bytes(graph: &Graph, shapes: &[Shape]) -> u64 {
+    let last = last_uses(graph);
+    let fused = fused(graph);
+    let mut done: Vec<Vec<usize>> = vec![Vec::new(); graph.layers.len() + 1];
+    for (value, &last) in last.iter().enumerate() {
+        if let Some(done) = done.get_mut(last) {
+            done.push(value);
+        }
+    }
+    let bytes = |value: usize| shapes.get(value).map_or(0, Shape::bytes);
+    let mut idle: HashMap<u64, u64> = HashMap::new();
+    let mut all = bytes(0);
+    for (step, done) in done.iter().enumerate().take(graph.layers.len()) {
+        if !fused.get(step).is_some_and(|&fused| fused) {
+            match idle.get_mut(&bytes(step + 1)) {
+                Some(free) if *free > 0 => *free -= 1,
+                _ => all = all.saturating_add(bytes(step + 1)),
+            }
+        }
+        for &value in done {
+            let is_fused =
+                value.checked_sub(1).and_then(|maker| fused.get(maker)).is_some_and(|&fused| fused);
+            if !is_fused {
+                *idle.entry(bytes(value)).or_default() += 1;
+            }
+        }
+    }
+    all
+}
+
+/// For each layer whether what it gives is never a tensor of its own: it goes into a ReLU, or as 3x3 convolution by
+/// Winograd's algorithm into a 2x2 max pooling.
+fn fused(graph: &Graph) -> Vec<bool> {
+    let mut readers = vec![0u32; graph.layers.len() + 1];
+    for &value in graph.layers.iter().flat_map(|layer| &layer.inputs).chain(&graph.outputs) {
+        if let Some(readers) = readers.get_mut(value as usize) {
+            *readers += 1;
+        }
+    }
+    let mut fused = vec![false; graph.layers.len()];
+    let maker = |value: u32| value.checked_sub(1).map(|maker| maker as usize);
+    for layer in &graph.layers {
+        let Some(before) = layer.inputs.first().copied().and_then(maker) else { continue };
+        let Some(reads) = graph.layers.get(before) else { continue };
+        let once = readers.get(before + 1) == Some(&1);
+        let conv = match (&layer.op, &reads.op) {
+            (Op::Relu, Op::Conv(_) | Op::Gemm(_)) => true,
+            (Op::MaxPool(_), Op::Relu) => {
+                // The ReLU has been found to be its convolution's.
+                let conv = reads.inputs.first().copied().and_then(maker);
+                conv.is_some_and(|conv| {
+                    fused[conv] && graph.layers.get(conv).is_some_and(|l| pools(&layer.op, &l.op))
+                })
+            }
+            (pool @ Op::MaxPool(_), conv) => pools(pool, conv),
+            _ => false,
+        };
+        fused[before] = conv && once;
+    }
+    fused
+}
+
+fn pools(pool: &Op, conv: &Op) -> bool {
+    match (pool, conv) {
+        (Op::MaxPool(pool), Op::Conv(conv)) => {
+            let wide = conv.in_channels.min(conv.out_channels) / conv.group.max(1) >= 32;
+            (pool.kernel, pool.stride, pool.pads) == ([2, 2], [2, 2], [0; 4]) && is_winograd(conv) && wide
+        }
+        _ => false,
+    }
+}
+
+fn is_winograd(conv: &Conv) -> bool {
+    (conv.kernel, conv.stride, conv.dilation) == ([3, 3], [1, 1], [1, 1]) && !is_depthwise(conv)
+}
+
+fn is_depthwise(conv: &Conv) -> bool {
+    conv.group > 1 && conv.group == conv.in_channels
+}
+
+/// Input and output channels of a group, groups, and places in the kernel.
+fn conv_sizes(conv: &Conv) -> [u64; 4] {
+    let group = conv.group.max(1);
+    let [kh, kw] = conv.kernel.map(u64::from);
+    [u64::from(conv.in_channels / group), u64::from(conv.out_channels / group), u64::from(group), kh * kw]
+}
+
+/// Bytes of a layer's weights for its kernel.
+fn laid_out_bytes(contents: &Contents, op: &Op) -> u64 {
+    match op {
+        Op::Conv(conv) => {
+            let [ci, co, group, taps] = conv_sizes(conv);
+            let packed = if is_depthwise(conv) { co } else { lanes(co) };
+            let places = match is_winograd(conv) {
+                // F(6x6) where its weights are few, else F(4x4).
+                true if product(&[64, ci, co, 4]) <= 6_000_000 => 64,
+                true => 36,
+                false => taps,
+            };
+            product(&[places, ci, packed, group, 4])
+        }
+        Op::Gemm(gemm) => product(&[u64::from(gemm.in_features), lanes(u64::from(gemm.out_features)), 4]),
+        op => sum(op
+            .sections()
+            .filter_map(|id| contents.sections.get(id as usize))
+            .map(|section| section.bytes)),
+    }
+}
+
+fn graph_scratch(graph: &Graph, shapes: &[Shape], batch: u64, threads: u64) -> u64 {
+    let layers = graph.layers.iter().zip(shapes.iter().skip(1));
+    let bytes = layers.map(|(layer, output)| {
+        let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
+        match (&layer.op, input, output) {
+            (Op::Conv(conv), Some(input), output) => conv_scratch(conv, *input, *output, batch, threads),
+            _ => 0,
+        }
+    });
+    bytes.max().unwrap_or(0)
+}
+
+/// Bytes that threads need to run a convolution: patches, copied rows or transformed tiles, at most those of all pixels.
+fn conv_scratch(conv: &Conv, input: Shape, output: Shape, batch: u64, threads: u64) -> u64 {
+    let (Shape::Map { width, .. }, Shape::Map { height: out_height, width: out_width, .. }) = (input, output)
+    else {
+        return 0;
+    };
+    let [ci, co, _, taps] = conv_sizes(conv);
+    let [all_in, all_out] = [conv.in_channels, conv.out_channels].map(u64::from);
+    if is_depthwise(conv) {
+        return 0;
+    }
+    let pixels = product(&[out_height as u64, out_width as u64, batch]);
+    let patch = product(&[taps, ci]);
+    let block = ((1 << 18) / patch.max(all_out).max(1)).max(64);
+    let patches = times(times(block, threads).min(pixels), patch);
+    let rows = times(96u64.div_ceil(out_width.max(1) as u64), threads).min(times(out_height as u64, batch));
+    let [_, left, _, right] = conv.pads.map(u64::from);
+    let padded_width = (width as u64).saturating_add(left + right);
+    let copied = product(&[rows, u64::from(conv.kernel[0]), padded_width, all_in]);
+    let copied = copied.saturating_add(product(&[rows, out_width as u64, 64]));
+    let tiles = match is_winograd(conv) {
+        // Of a tile of 8 x 8 values, at least 16 at a time.
+        true => {
+            let block = product(&[64, 16, ci + co]).max(1 << 23);
+            times(block, threads).min(product(&[64, pixels / 16 + 16, ci + co]))
+        }
+        false => 0,
+    };
+    times(patches.max(copied).max(tiles), 4)
+}
+
+fn graph_operations(graph: &Graph, shapes: &[Shape]) -> u64 {
+    let layers = graph.layers.iter().zip(shapes.iter().skip(1));
+    sum(layers.map(|(layer, output)| {
+        let input =
+            layer.inputs.first().and_then(|&value| shapes.get(value as usize)).copied().unwrap_or(*output);
+        layer_operations(&layer.op, input, *output)
+    }))
+}
+
+fn layer_operations(op: &Op, input: Shape, output: Shape) -> u64 {
+    let values = output.len() as u64;
+    let channels = output.channels().max(1) as u64;
+    let cells = values / channels;
+    match op {
+        Op::Conv(conv) => {
+            let [ci, co, group, taps] = conv_sizes(conv);
+            // Depthwise layers wait for memory.
+            let slow = if is_depthwise(conv) { 4 } else { 1 };
+            let packed = if is_depthwise(conv) { co } else { lanes(co) };
+            product(&[cells, taps, ci, packed, group, slow])
+        }
+        Op::MaxPool(pool) | Op::AveragePool { pool, .. } => {
+            product(&[cells, lanes(channels), u64::from(pool.kernel[0]), u64::from(pool.kernel[1])])
+        }
+        Op::Lrn { size, .. } => times(values, 32 + u64::from(*size).min(2 * channels)),
+        Op::Gemm(gemm) => times(u64::from(gemm.in_features), lanes(channels)),
+        Op::GlobalAveragePool => input.len() as u64,
+        Op::Sigmoid | Op::HardSwish | Op::HardSigmoid { .. } | Op::Softmax => times(values, 16),
+        _ => times(values, 4),
+    }
+}
+
+/// Pooling one RoI: every cell that it could cover, and every bin.
+fn pooling_operations(contents: &Contents, map: Shape) -> u64 {
+    let Regions::RoiPooling(pooling) = &contents.regions else { return 0 };
+    let cells = (map.len() / map.channels().max(1)) as u64;
+    let levels = pooling.pooled.iter().map(|&[rows, columns]| {
+        // Neighbouring bins share their outermost cells.
+        let bins = times(u64::from(rows), u64::from(columns));
+        times(cells.saturating_add(times(bins, 4)), lanes(map.channels() as u64))
+    });
+    // Most RoIs are far smaller than the image.
+    sum(levels) / 4
+}
