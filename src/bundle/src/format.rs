@@ -41,12 +41,15 @@ impl Bundle {
     pub fn open(path: impl AsRef<Path>) -> Result<Bundle, Error> {
         let path = path.as_ref();
         let open = || {
-            let file = File::open(path)?;
-            let metadata = file.metadata()?;
+            let metadata = std::fs::metadata(path)?;
             if metadata.is_dir() {
                 return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
             }
-            Ok((usize::try_from(metadata.len()).map_err(io::Error::other)?, file))
+            // Of a device or a pipe nobody knows the length, and opening one may wait forever.
+            if !metadata.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+            }
+            Ok((usize::try_from(metadata.len()).map_err(io::Error::other)?, File::open(path)?))
         };
         let failed = |source| Error::Io { path: path.to_path_buf(), source };
         let (len, file) = open().map_err(failed)?;

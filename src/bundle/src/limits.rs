@@ -15,13 +15,13 @@ pub struct Limits {
     pub memory: u64,
     /// Operations, about as many as multiply-accumulates, see [`Demand::operations`]. Default: 4e12.
     pub operations: u64,
-    /// Layers of both graphs together. Default: 2000.
+    /// Layers of both graphs together. Default: 1000.
     pub layers: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory: 6 << 30, operations: 4_000_000_000_000, layers: 2000 }
+        Limits { memory: 6 << 30, operations: 4_000_000_000_000, layers: 1000 }
     }
 }
 

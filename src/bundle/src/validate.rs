@@ -82,6 +82,12 @@ fn regions(regions: &Regions) -> Result<(), String> {
 
 /// The graphs fit each other and the manifest.
 fn check_ends(contents: &Contents) -> Result<(), Error> {
+    // Each scale of a pyramid: a map may be too small for a window at one of them alone.
+    if let Regions::RoiPooling(_) = contents.regions {
+        for [height, width] in crate::nominal_blobs(contents) {
+            infer("trunk", &contents.trunk, Shape::Map { height, width, channels: 3 })?;
+        }
+    }
     let (height, width) = crate::nominal_size(contents);
     let trunk = infer("trunk", &contents.trunk, Shape::Map { height, width, channels: 3 })?;
     let [map @ Shape::Map { .. }] = outputs(&contents.trunk, &trunk)[..] else {
@@ -131,6 +137,13 @@ fn infer(which: &'static str, graph: &Graph, input: Shape) -> Result<Vec<Shape>,
         layer: graph.layers.get(position).map(|l| l.name.clone()).unwrap_or_default(),
         problem,
     })?;
+    // Rows of features are the head's: no map is made of one, and there may be no two frames of one size.
+    let row = shapes.iter().position(|shape| matches!(shape, Shape::Flat { .. }));
+    if let Some(layer) = row.and_then(|value| graph.layers.get(value.checked_sub(1)?)).filter(|_| which == "trunk")
+    {
+        let problem = format!("{} makes a row of features, which is for the head", layer.op.name());
+        return Err(Error::Layer { graph: which, layer: layer.name.clone(), problem });
+    }
     if shapes.iter().any(|s| s.is_empty() || s.channels() > MAX_CHANNELS) {
         return Err(Error::Network(format!("a value of the {which} is empty or has too many channels")));
     }

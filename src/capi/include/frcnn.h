@@ -320,6 +320,11 @@ typedef struct frcnn_model_options {
    bundle's.
    */
   float nms_iou;
+  /*
+   What a bundle may ask for on one frame, times the defaults of 6 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
+   One that asks for more is refused with FRCNN_RESULT_BUNDLE, a frame that does with FRCNN_RESULT_IMAGE_SIZE.
+   */
+  double max_cost;
 } frcnn_model_options;
 
 /*

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use frcnn::{Bundle, Detector, Options};
+use frcnn::{Bundle, Detector, Limits, Options};
 
 use crate::result::{Failure, FrcnnResult};
 use crate::sized::{self, Versioned};
@@ -34,12 +34,15 @@ pub struct FrcnnModelOptions {
     /// IoU from which a better detection of a class suppresses another; above 0 and at most 1, or negative for the
     /// bundle's.
     pub nms_iou: f32,
+    /// What a bundle may ask for on one frame, times the defaults of 6 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
+    /// One that asks for more is refused with FRCNN_RESULT_BUNDLE, a frame that does with FRCNN_RESULT_IMAGE_SIZE.
+    pub max_cost: f64,
 }
 
 // SAFETY: `repr(C)`, `struct_size` first; numbers.
 unsafe impl Versioned for FrcnnModelOptions {
     const NAME: &'static str = "frcnn_model_options";
-    const FIRST_SIZE: usize = size_of::<FrcnnModelOptions>();
+    const FIRST_SIZE: usize = std::mem::offset_of!(FrcnnModelOptions, max_cost);
 }
 
 /// What sessions watch.
@@ -115,16 +118,22 @@ unsafe fn options(options: *const FrcnnModelOptions) -> Result<Options, Failure>
         return Ok(Options::default());
     }
     // SAFETY: says the caller.
-    let FrcnnModelOptions { threads, max_detections, score_threshold, nms_iou, .. } =
+    let FrcnnModelOptions { threads, max_detections, score_threshold, nms_iou, max_cost, .. } =
         unsafe { sized::read(options) }?;
     // NaN is neither, and refused as every other value out of range.
     let bundles = |value: f32, is: bool| if is { None } else { Some(value) };
     let unless_zero = |value: u32| (value != 0).then_some(value as usize);
+    let limits = match max_cost {
+        0.0 => Limits::default(),
+        factor if factor > 0.0 => Limits::times(factor),
+        _ => return Err(Failure::new(FrcnnResult::InvalidArgument, "max_cost must be at least 0")),
+    };
     Ok(Options {
         threads: unless_zero(threads),
         max_detections: unless_zero(max_detections),
         score_threshold: bundles(score_threshold, score_threshold == f32::NEG_INFINITY),
         nms_iou: bundles(nms_iou, nms_iou < 0.0),
+        limits,
     })
 }
 
@@ -155,6 +164,7 @@ pub unsafe extern "C" fn frcnn_model_options_init(
             max_detections: 0,
             score_threshold: f32::NEG_INFINITY,
             nms_iou: -1.0,
+            max_cost: 0.0,
         };
         // SAFETY: says the caller.
         unsafe { sized::init(options, &defaults, struct_size) }

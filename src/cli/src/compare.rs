@@ -11,6 +11,7 @@ use frcnn_harness::page::comparison;
 use serde::Serialize;
 
 use crate::console;
+use crate::cost::CostArgs;
 use crate::error::Error;
 use crate::files;
 use crate::inputs::boxes::BoxSource;
@@ -73,6 +74,8 @@ pub(crate) struct Args {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    cost: CostArgs,
 }
 
 fn tolerance(text: &str) -> Result<(Option<String>, f64), String> {
@@ -193,7 +196,7 @@ fn with_detector(
 
 /// A bundle as it is; an ONNX file is compiled in memory.
 fn open(path: &Path, args: &Args) -> Result<Detector, Error> {
-    let options = Options { threads: args.threads, ..Options::default() };
+    let options = Options { threads: args.threads, limits: args.cost.limits(), ..Options::default() };
     if path.extension().is_none_or(|extension| extension != "onnx") {
         return files::open_detector(path, &options);
     }

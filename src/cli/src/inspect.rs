@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use frcnn_bundle::{
-    Bundle, Factored, Manifest, Method, NetworkCost, Precision, Regions, Scores, nominal_size,
+    Bundle, Demand, Factored, Limits, Manifest, Method, NetworkCost, Precision, Regions, Scores, nominal_size,
 };
 use serde::Serialize;
 
@@ -47,6 +47,9 @@ struct Summary<'a> {
     regions: &'a Regions,
     factored: &'a [Factored],
     cost: NetworkCost,
+    /// What a 4:3 photo with 2000 RoIs asks for, on one thread.
+    demand: Demand,
+    limits: Limits,
     sections: Vec<Section<'a>>,
 }
 
@@ -89,6 +92,8 @@ impl Summary<'_> {
             regions: &contents.regions,
             factored: &contents.factored,
             cost: NetworkCost::new(contents, height, width)?,
+            demand: Demand::nominal(contents, 1)?,
+            limits: Limits::default(),
             sections: sections.collect(),
         })
     }
@@ -109,6 +114,8 @@ fn text(summary: &Summary<'_>) -> String {
     ]);
     text += "\n";
     text += &tables::network(&summary.cost);
+    text += "\n";
+    text += &tables::demand(&summary.demand, &summary.limits);
     if !summary.factored.is_empty() {
         text += "\n";
         text += &tables::factored(summary.factored.iter().map(factored_row));

@@ -9,6 +9,7 @@ mod compare;
 #[cfg(feature = "compile")]
 mod compile;
 mod console;
+mod cost;
 #[cfg(feature = "compile")]
 mod data;
 mod detect;

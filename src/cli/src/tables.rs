@@ -1,7 +1,7 @@
 //! The tables that `compile` and `inspect` print.
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use frcnn_bundle::{Method, NetworkCost};
+use frcnn_bundle::{Demand, Limits, Method, NetworkCost};
 use frcnn_core::Printable;
 
 use crate::units;
@@ -83,6 +83,37 @@ pub(crate) fn network(cost: &NetworkCost) -> String {
         graph("trunk"),
         graph("head"),
     )
+}
+
+/// What one photo asks for, beside the limits that hold where nothing else is said.
+pub(crate) fn demand(demand: &Demand, limits: &Limits) -> String {
+    let sizes: Vec<String> =
+        demand.blobs.iter().map(|[height, width]| format!("{height} x {width}")).collect();
+    let Demand { weight_bytes, map_bytes, scratch_bytes, roi_bytes, .. } = *demand;
+    let memory = format!(
+        "{} of {}: weights {}, maps {}, scratch {}, RoIs {}",
+        units::bytes(demand.memory),
+        units::bytes(limits.memory),
+        units::bytes(weight_bytes),
+        units::bytes(map_bytes),
+        units::bytes(scratch_bytes),
+        units::bytes(roi_bytes)
+    );
+    let rows = pairs(&[
+        ("memory at most", memory),
+        ("operations", format!("{} of {}", units::count(demand.operations), units::count(limits.operations))),
+        ("layers", format!("{} of {}", demand.layers, limits.layers)),
+    ]);
+    let refused = match limits.check(demand) {
+        Ok(()) => String::new(),
+        Err(excess) => format!("\nNo command runs it as it is: {excess}\n"),
+    };
+    let title = format!(
+        "Asked for by a 4:3 photo, scaled to {}, with {} RoIs, of the limits",
+        sizes.join(", "),
+        demand.rois
+    );
+    format!("{title}\n\n{rows}{refused}")
 }
 
 /// Most layers have no weights: a column of zeros would hide those that have.

@@ -225,7 +225,10 @@ fn rows_seen(stage: &Stage<'_>, size: Size, rows: Range<usize>) -> Seen {
     // Counted from the first row of padding.
     let (start, end) = (rows.start * stride, (rows.end.max(1) - 1) * stride + extent);
     let inside = start.saturating_sub(pad).min(size[0])..end.saturating_sub(pad).min(size[0]);
-    Seen { before: pad.saturating_sub(start), after: end.saturating_sub(pad + size[0]), rows: inside }
+    // Of rows that lie wholly in the padding only those that are seen count.
+    let before = pad.min(end).saturating_sub(start);
+    let after = end.saturating_sub(start.max(pad + size[0]));
+    Seen { before, after, rows: inside }
 }
 
 fn run_strip(

@@ -57,7 +57,8 @@ struct Raiser<'a> {
 impl Raiser<'_> {
     /// Adds `layer`, at `position` of the graph, with what it takes in. `values` are those of the layers before it.
     fn wire(&mut self, position: usize, layer: &Layer, values: &[OutletId]) -> TractResult<OutletId> {
-        let name = self.model.unique_name(&*layer.name).into_owned();
+        // Layers may have one name; to ask tract for one that is not taken yet takes longer the more there are.
+        let name = format!("{} #{position}", layer.name);
         let inputs = &*values_of(values, layer)?;
         let relu = self.fusion.relu_after(position).is_some();
         let input = *inputs.first().context("a layer without input")?;

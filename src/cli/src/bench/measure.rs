@@ -14,17 +14,12 @@ use crate::files;
 use crate::units::milliseconds;
 
 /// Opens `bundle`, detects twice, and then `runs` times.
-pub(super) fn measure(
-    bundle: &Path,
-    work: &Work,
-    threads: Option<usize>,
-    runs: u32,
-) -> Result<Report, Error> {
+pub(super) fn measure(bundle: &Path, work: &Work, options: &Options, runs: u32) -> Result<Report, Error> {
     let failed = |error: frcnn::Error| Error::file(bundle, error);
     into_page_cache(bundle)?;
 
     let start = Instant::now();
-    let detector = files::open_detector(bundle, &Options { threads, ..Options::default() })?;
+    let detector = files::open_detector(bundle, options)?;
     let open_ms = milliseconds(start.elapsed());
 
     let (width, height) = work.pixels.dimensions();

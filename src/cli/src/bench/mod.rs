@@ -6,7 +6,10 @@ mod work;
 
 use std::path::PathBuf;
 
+use frcnn::Options;
+
 use crate::console;
+use crate::cost::CostArgs;
 use crate::error::Error;
 use work::{Size, Work};
 
@@ -60,6 +63,8 @@ pub(crate) struct Args {
     /// One JSON object instead of a table
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    cost: CostArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
@@ -67,6 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         Some(image) => Work::of_photo(image, args.proposals.as_deref(), args.rois, args.seed)?,
         None => Work::random(args.size, args.rois, args.seed),
     };
-    let report = measure::measure(&args.bundle, &work, args.threads, args.runs)?;
+    let options = Options { threads: args.threads, limits: args.cost.limits(), ..Options::default() };
+    let report = measure::measure(&args.bundle, &work, &options, args.runs)?;
     if args.json { console::json(&report) } else { console::result(&report.text()) }
 }

@@ -45,7 +45,7 @@ impl Check {
         let mut session = detector.session();
         let (detections, made) = session.detect_with(&frame, &mut source, PROPOSALS).map_err(of_image)?;
         let times = [self.decode, made.elapsed];
-        let report = ImageReport::new(&self.image, size, &detections, &detector, times, session.timings());
+        let report = ImageReport::new(&self.image, size, &detections, &detector, times, &session);
         let mut text = report.text(made.boxes.len(), Some(&self.picture));
         if detections.is_empty() {
             text += &format!(

@@ -14,6 +14,7 @@ use frcnn_core::Printable;
 use indicatif::ProgressBar;
 
 use crate::console;
+use crate::cost::CostArgs;
 use crate::error::Error;
 use crate::files;
 use crate::inputs::images::{self, Image, Inputs};
@@ -79,6 +80,8 @@ pub(crate) struct Args {
     /// IoU from which a better detection of a class suppresses another [default: the bundle's]
     #[arg(long, value_name = "IOU")]
     nms_iou: Option<f32>,
+    #[command(flatten)]
+    cost: CostArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -138,6 +141,7 @@ fn open_detector(args: &Args) -> Result<Detector, Error> {
         score_threshold: args.score_threshold,
         nms_iou: args.nms_iou,
         max_detections: args.max_detections,
+        limits: args.cost.limits(),
     };
     files::open_detector(&args.bundle, &options)
 }
@@ -204,6 +208,12 @@ impl Worker {
             }
         };
 
+        let not_finite = self.session.not_finite();
+        if not_finite > 0 {
+            warn(format_args!(
+                "{not_finite} predictions are left out: score or box is not finite (did the training diverge?)"
+            ));
+        }
         let picture = match &self.pictures {
             Some(pictures) => Some(pictures.write(position, pixels, &detections, &self.detector)?),
             None => None,
@@ -214,7 +224,7 @@ impl Worker {
             &detections,
             &self.detector,
             [decode, made_in],
-            self.session.timings(),
+            &self.session,
         );
         progress.suspend(|| match self.json {
             true => console::json(&report),

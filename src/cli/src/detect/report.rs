@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use frcnn::{Detection, Detector, Timings};
+use frcnn::{Detection, Detector, Session};
 use frcnn_core::Printable;
 use serde::Serialize;
 
@@ -21,6 +21,8 @@ pub(super) struct ImageReport<'a> {
     height: u32,
     /// Best first.
     detections: Vec<Found<'a>>,
+    /// Predictions that were left out.
+    not_finite: usize,
     timing_ms: TimingMs,
 }
 
@@ -52,8 +54,9 @@ impl<'a> ImageReport<'a> {
         detections: &[Detection],
         detector: &'a Detector,
         [decode, proposals]: [Duration; 2],
-        timings: &Timings,
+        session: &Session,
     ) -> ImageReport<'a> {
+        let timings = session.timings();
         let detections = detections.iter().map(|found| Found {
             class: detector.class_name(found.class_id),
             class_id: found.class_id,
@@ -65,6 +68,7 @@ impl<'a> ImageReport<'a> {
             width,
             height,
             detections: detections.collect(),
+            not_finite: session.not_finite(),
             timing_ms: TimingMs {
                 decode: milliseconds(decode),
                 proposals: milliseconds(proposals),
@@ -130,7 +134,14 @@ mod tests {
             head: 4.0,
             postprocess: 0.125,
         };
-        ImageReport { image: "a/b.jpg".to_string(), width: 640, height: 480, detections, timing_ms }
+        ImageReport {
+            image: "a/b.jpg".to_string(),
+            width: 640,
+            height: 480,
+            detections,
+            not_finite: 0,
+            timing_ms,
+        }
     }
 
     fn cat() -> Found<'static> {

@@ -13,6 +13,7 @@ use frcnn_harness::Shard;
 use frcnn_harness::page::{Evaluation, evaluation};
 
 use crate::console;
+use crate::cost::CostArgs;
 use crate::data::DataArgs;
 use crate::error::Error;
 use crate::files;
@@ -92,6 +93,8 @@ struct EvalArgs {
     /// Images that are worked on at a time, each by one thread [default: the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    #[command(flatten)]
+    cost: CostArgs,
 }
 
 /// What to score on, and what to do with the scores.

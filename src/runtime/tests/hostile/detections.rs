@@ -1,0 +1,111 @@
+//! What comes out of networks that give what is no number, and of boxes that are none.
+
+use frcnn::{BBox, Frame};
+use frcnn_bundle::{Gemm, Op, Scores};
+
+use crate::build::{Builder, open};
+
+const SIDE: u32 = 50;
+
+/// A network whose scores and deltas are its biases, of which the deltas are `delta` for all.
+fn constant(scores: [f32; 2], delta: [f32; 4], width_offset: f32) -> Builder {
+    let mut builder = Builder::new(2);
+    builder.manifest.scores = Scores::Margins;
+    builder.manifest.score_threshold = -1.0;
+    (builder.manifest.box_width_offset, builder.manifest.nms_width_offset) = (width_offset, width_offset);
+    let conv = builder.conv([3, 4], 3, 1);
+    builder.then(Op::Conv(conv));
+    let mut head = builder.usual_head(16, true);
+    let scores = builder.writer.add("scores", &[2], scores.to_vec());
+    let deltas = builder.writer.add("deltas", &[8], [delta, delta].concat());
+    let zeros = [
+        builder.writer.add("none", &[16, 2], vec![0.0; 32]),
+        builder.writer.add("none", &[16, 8], vec![0.0; 128]),
+    ];
+    for layer in &mut head.layers {
+        if let Op::Gemm(gemm) = &mut layer.op {
+            let is_scores = gemm.out_features == 2;
+            let bias = Some(if is_scores { scores } else { deltas });
+            *gemm = Gemm { weight: zeros[usize::from(!is_scores)], bias, ..gemm.clone() };
+        }
+    }
+    // Without the softmax.
+    head.outputs[0] = 2;
+    builder.head = Some(head);
+    builder
+}
+
+#[test]
+fn no_detection_breaks_its_promise() {
+    let huge = f32::MAX;
+    let proposals: Vec<BBox> = [
+        [10.0, 10.0, 30.0, 30.0],
+        [10.0, 10.0, 10.0, 10.0],
+        [-1e30, -1e30, 1e30, 1e30],
+        [-huge, -huge, huge, huge],
+        [huge, huge, huge, huge],
+        [30.0, 30.0, 10.0, 10.0],
+        [f32::NAN, 1.0, 2.0, 3.0],
+        [1.0, f32::NEG_INFINITY, 2.0, f32::INFINITY],
+        [1e-45, 0.0, 1e-45, 0.0],
+    ]
+    .map(|[x1, y1, x2, y2]| BBox::new(x1, y1, x2, y2))
+    .to_vec();
+    let pixels = [77; (SIDE * SIDE * 3) as usize];
+    let frame = Frame::rgb8(&pixels, SIDE, SIDE).unwrap();
+    let values = [0.0, 1.0, -1.0, 100.0, -100.0, 1e30, -1e30, huge, -huge];
+    for score in [1.0, huge] {
+        for offset in [0.0, 1.0] {
+            for (dx, dw) in values.iter().flat_map(|&dx| values.map(|dw| (dx, dw))) {
+                let detector =
+                    open(constant([0.0, score], [dx, -dx, dw, -dw], offset).finish(4).unwrap()).unwrap();
+                for found in &detector.detect(&frame, &proposals).unwrap() {
+                    let b = found.bbox;
+                    assert!(found.score.is_finite() && b.is_valid(), "{found:?}");
+                    assert!(
+                        b.x1 >= 0.0 && b.y1 >= 0.0 && b.x2 < SIDE as f32 && b.y2 < SIDE as f32,
+                        "{found:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_left_out_is_counted() {
+    let pixels = [77; (SIDE * SIDE * 3) as usize];
+    let frame = Frame::rgb8(&pixels, SIDE, SIDE).unwrap();
+    let boxes = [BBox::new(1.0, 1.0, 20.0, 20.0), BBox::new(30.0, 30.0, 49.0, 49.0)];
+    for (delta, found, not_finite) in [
+        ([0.0; 4], 2, 0),
+        // Times the size of a box more than there is.
+        ([f32::MAX, 0.0, 0.0, 0.0], 0, 2),
+        // Shrunk to less than a pixel.
+        ([0.0, 0.0, -100.0, 0.0], 0, 0),
+    ] {
+        let detector = open(constant([0.0, 1.0], delta, 1.0).finish(4).unwrap()).unwrap();
+        let mut session = detector.session();
+        assert_eq!(session.detect(&frame, &boxes).unwrap().len(), found, "{delta:?}");
+        assert_eq!(session.not_finite(), not_finite, "{delta:?}");
+    }
+    // Values that overflow on the way: a product of them is infinite, and infinities less each other are no number.
+    let mut builder = constant([0.0, 1.0], [0.0; 4], 1.0);
+    let scale = builder.writer.add("scale", &[4], vec![1e38; 4]);
+    let affine = Op::Affine(frcnn_bundle::Affine { channels: 4, scale, shift: scale });
+    builder.then(affine.clone()).then(affine);
+    let head = builder.head.as_mut().unwrap();
+    let weight =
+        builder.writer.add("w", &[16, 2], (0..32).map(|i| if i % 4 < 2 { 1.0 } else { -1.0 }).collect());
+    for layer in &mut head.layers {
+        if let Op::Gemm(gemm) = &mut layer.op
+            && gemm.out_features == 2
+        {
+            gemm.weight = weight;
+        }
+    }
+    let detector = open(builder.finish(4).unwrap()).unwrap();
+    let mut session = detector.session();
+    assert_eq!(session.detect(&frame, &boxes).unwrap().len(), 0);
+    assert_eq!(session.not_finite(), 2);
+}
