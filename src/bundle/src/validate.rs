@@ -139,7 +139,8 @@ fn infer(which: &'static str, graph: &Graph, input: Shape) -> Result<Vec<Shape>,
     })?;
     // Rows of features are the head's: no map is made of one, and there may be no two frames of one size.
     let row = shapes.iter().position(|shape| matches!(shape, Shape::Flat { .. }));
-    if let Some(layer) = row.and_then(|value| graph.layers.get(value.checked_sub(1)?)).filter(|_| which == "trunk")
+    if let Some(layer) =
+        row.and_then(|value| graph.layers.get(value.checked_sub(1)?)).filter(|_| which == "trunk")
     {
         let problem = format!("{} makes a row of features, which is for the head", layer.op.name());
         return Err(Error::Layer { graph: which, layer: layer.name.clone(), problem });
