@@ -1,7 +1,7 @@
 //! Bundles that are not what they should be: always the error that is due, never a panic.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use frcnn_bundle::{Bundle, Contents, Error, FORMAT_VERSION, Regions, RoiPooling, Warp};
+use frcnn_bundle::{Bundle, Contents, Error, FORMAT_VERSION, Layer, Precision, Regions, RoiPooling, Warp};
 use frcnn_tests::untrained;
 
 fn error(bytes: &[u8]) -> Error {
@@ -39,9 +39,13 @@ fn any_flipped_bit_of_prelude_and_record_is_named() {
             // A length of the record that fits into the file ends it at another byte.
             16..24 => match u64::from_le_bytes(bytes[16..24].try_into().unwrap()) {
                 stated if stated > (bytes.len() - PRELUDE) as u64 => matches!(error, Error::Length { .. }),
+                stated if stated > 4 << 20 => error.to_string().contains("longer than the 4 MiB"),
                 _ => matches!(error, Error::ContentsHash),
             },
-            24..32 => matches!(error, Error::Length { actual, .. } if actual == bytes.len() as u64),
+            24..32 => {
+                let said = u64::from_le_bytes(bytes[24..32].try_into().unwrap());
+                matches!(error, Error::Length { stated, actual } if stated == said && actual == bytes.len() as u64)
+            }
             _ => matches!(error, Error::ContentsHash),
         };
         assert!(due, "bit {bit:#04x} of byte {place}: {error}");
@@ -132,6 +136,38 @@ fn wrong_contents_are_refused() {
 
     type Change = Box<dyn Fn(&mut Contents)>;
     let changes: Vec<(&str, &str, Change)> = vec![
+        ("means that are no numbers", "means to subtract", Box::new(|c| c.blob_means[1] = f32::NAN)),
+        ("scale above 1", "spatial scale 1.5", Box::new(|c| pooling(c).spatial_scale = 1.5)),
+        (
+            "one value further than there are",
+            "the head gives a value that no layer makes",
+            Box::new(|c| c.head.outputs[0] = c.head.layers.len() as u32 + 1),
+        ),
+        (
+            "scores in the place of box deltas",
+            "for 4 classes the head must give",
+            Box::new(|c| c.head.outputs[1] = c.head.outputs[0]),
+        ),
+        (
+            "groups that do not divide",
+            "layer `conv1` of the trunk: channels [3, 96] cannot be split into 2 groups",
+            Box::new(|c| conv(c).group = 2),
+        ),
+        (
+            "a window in the padding",
+            "a window could lie wholly in the padding",
+            Box::new(|c| pool(c).pads = [3, 0, 0, 0]),
+        ),
+        (
+            "maps of other widths side by side",
+            "it cannot join",
+            Box::new(|c| named_conv(c, "fire2_expand3x3").pads = [1, 0, 1, 1]),
+        ),
+        (
+            "other channels than it reads",
+            "layer `fire2_squeeze1x1` of the trunk: it reads 96 channels and is given 3",
+            Box::new(|c| layer(c, "fire2_squeeze1x1").inputs = vec![0]),
+        ),
         ("no classes", "manifest: `classes`", Box::new(|c| c.manifest.classes.clear())),
         (
             "one class too many",
@@ -187,7 +223,7 @@ fn wrong_contents_are_refused() {
             "the head gives a value that no layer makes",
             Box::new(|c| c.head.outputs[0] = u32::MAX),
         ),
-        ("outputs swapped", "for 4 classes the head must give", Box::new(|c| c.head.outputs.reverse())),
+        ("outputs swapped", "scores are probabilities, and they come from Gemm", Box::new(|c| c.head.outputs.reverse())),
         ("no outputs", "the trunk does not give one feature map", Box::new(|c| c.trunk.outputs.clear())),
         ("no layers", "the head gives a value that no layer makes", Box::new(|c| c.head.layers.clear())),
         ("stride 0", "layer `conv1` of the trunk: stride [0, 2]", Box::new(|c| conv(c).stride = [0, 2])),
@@ -222,6 +258,80 @@ fn wrong_contents_are_refused() {
         let error = rebuilt(&*change).err().unwrap_or_else(|| panic!("{what} was accepted")).to_string();
         assert!(error.contains(due), "{what}: `{due}` is not in: {error}");
     }
+}
+
+/// Only layers that compute in bf16 read such weights.
+#[test]
+fn bf16_weights_want_a_network_of_bf16() {
+    let bundle = untrained();
+    for (precision, of_bias, accepted) in
+        [(Precision::Bf16, false, true), (Precision::F32, false, false), (Precision::Bf16, true, false)]
+    {
+        let mut writer = frcnn_bundle::BundleWriter::new();
+        for (id, section) in bundle.contents().sections.iter().enumerate() {
+            let shape: Vec<usize> = section.shape.iter().map(|&d| d as usize).collect();
+            let name = if of_bias { "fc6.bias" } else { "fc6.weight" };
+            if section.name == name {
+                writer.add_bf16(section.name.clone(), &shape, vec![0; shape.iter().product()]);
+            } else {
+                writer.add(section.name.clone(), &shape, bundle.weights(id as u32).to_vec());
+            }
+        }
+        let made = writer.finish(Contents { precision, ..bundle.contents().clone() });
+        match made {
+            Ok(_) => assert!(accepted, "{precision:?}, the bias: {of_bias}"),
+            Err(error) => {
+                assert!(!accepted && error.to_string().contains("are not f32"), "{precision:?}: {error}")
+            }
+        }
+    }
+}
+
+/// Hashes that are right say nothing of what they are the hashes of.
+#[test]
+fn records_of_right_hashes_are_looked_through() {
+    let bundle = untrained();
+    let bytes = bundle.to_bytes();
+    let first = bundle.contents().sections[0].offset as usize;
+    let end = PRELUDE + u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    let with_record = |record: &[u8]| {
+        let mut bytes = [&bytes[..PRELUDE], record, &bytes[PRELUDE + record.len()..]].concat();
+        bytes[16..24].copy_from_slice(&(record.len() as u64).to_le_bytes());
+        bytes[32..48].copy_from_slice(&xxhash_rust::xxh3::xxh3_128(record).to_le_bytes());
+        bytes
+    };
+    assert!(with_record(&bytes[PRELUDE..end]) == bytes);
+    assert!(end < first, "no padding behind the record to take a byte from");
+    assert!(matches!(error(&with_record(&bytes[PRELUDE..=end])), Error::Contents(_)));
+    assert!(matches!(error(&with_record(&bytes[PRELUDE..end - 1])), Error::Contents(_)));
+
+    for (place, due) in [(0, "does not follow the one before it"), (1, "does not follow the one before it")] {
+        let mut contents = bundle.contents().clone();
+        contents.sections[place].offset += 64;
+        let record = postcard::to_stdvec(&contents).unwrap();
+        assert_eq!(record.len(), end - PRELUDE, "the test's own: numbers vary in length");
+        let error = error(&with_record(&record));
+        assert!(matches!(&error, Error::Section { problem, .. } if problem == due), "{error}");
+    }
+}
+
+fn layer<'a>(contents: &'a mut Contents, name: &str) -> &'a mut Layer {
+    contents.trunk.layers.iter_mut().find(|layer| layer.name == name).unwrap()
+}
+
+fn named_conv<'a>(contents: &'a mut Contents, name: &str) -> &'a mut frcnn_bundle::Conv {
+    match &mut layer(contents, name).op {
+        frcnn_bundle::Op::Conv(conv) => conv,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn pool(contents: &mut Contents) -> &mut frcnn_bundle::Pool {
+    let pool = contents.trunk.layers.iter_mut().find_map(|layer| match &mut layer.op {
+        frcnn_bundle::Op::MaxPool(pool) => Some(pool),
+        _ => None,
+    });
+    pool.unwrap()
 }
 
 fn pooling(contents: &mut Contents) -> &mut RoiPooling {

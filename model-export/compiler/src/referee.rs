@@ -361,3 +361,46 @@ fn to_channels_first(values: &[f32], [height, width, channels]: [usize; 3]) -> V
     let pixels = height * width;
     (0..channels).flat_map(|c| (0..pixels).map(move |pixel| values[pixel * channels + c])).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever one value of either output is instead, and wherever it stands.
+    #[test]
+    fn every_value_of_both_outputs_is_held_to_the_referee() {
+        let output = HeadOutput { cls_prob: vec![0.5, 0.25, 0.25], bbox_pred: vec![0.0, -2.0, 1.0, 0.5] };
+        let blob = ImageBlob { data: Vec::new(), height: 1, width: 1, im_scale: 1.0 };
+        let trial =
+            Trial { blob, rois: Vec::new(), crops: Vec::new(), map: None, features: Vec::new(), output };
+        let HeadOutput { cls_prob, bbox_pred } = &trial.output;
+        let judged = |scores: &[f32], boxes: &[f32]| trial.agreement([1, 1], 0.0, scores, boxes);
+        assert!(judged(cls_prob, bbox_pred).is_ok());
+        for bad in [f32::NAN, f32::INFINITY, -f32::INFINITY, 0.1] {
+            for place in 0..3 {
+                let mut other = cls_prob.clone();
+                other[place] = bad;
+                assert!(judged(&other, bbox_pred).is_err(), "score {place}: {bad}");
+            }
+            for place in 0..4 {
+                let mut other = bbox_pred.clone();
+                other[place] = bad;
+                assert!(judged(cls_prob, &other).is_err(), "box delta {place}: {bad}");
+            }
+        }
+        assert!(judged(&cls_prob[..2], bbox_pred).is_err() && judged(cls_prob, &bbox_pred[..3]).is_err());
+        // As far apart as is allowed, and twice as far.
+        assert!(judged(cls_prob, &[0.0, -2.0, 1.0, 0.502]).is_ok());
+        assert!(judged(cls_prob, &[0.0, -2.0, 1.0, 0.504]).is_err());
+    }
+
+    /// What is not finite on this side only.
+    #[test]
+    fn what_this_side_makes_of_numbers_must_be_numbers() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert!(error_between("conv", &[bad, 1.0], &[1.0, 1.0]).is_err());
+            assert!(error_between("conv", &[1.0, bad], &[1.0, 1.0]).is_err());
+            assert!(error_between("conv", &[bad, 1.0], &[bad, 1.0]).is_err());
+        }
+    }
+}
