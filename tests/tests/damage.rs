@@ -223,7 +223,11 @@ fn wrong_contents_are_refused() {
             "the head gives a value that no layer makes",
             Box::new(|c| c.head.outputs[0] = u32::MAX),
         ),
-        ("outputs swapped", "scores are probabilities, and they come from Gemm", Box::new(|c| c.head.outputs.reverse())),
+        (
+            "outputs swapped",
+            "scores are probabilities, and they come from Gemm",
+            Box::new(|c| c.head.outputs.reverse()),
+        ),
         ("no outputs", "the trunk does not give one feature map", Box::new(|c| c.trunk.outputs.clear())),
         ("no layers", "the head gives a value that no layer makes", Box::new(|c| c.head.layers.clear())),
         ("stride 0", "layer `conv1` of the trunk: stride [0, 2]", Box::new(|c| conv(c).stride = [0, 2])),
