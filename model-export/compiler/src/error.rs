@@ -28,13 +28,23 @@ pub enum Error {
     #[error("`{0}` is not LAYER=RANK; ranks are given like fc6=256,fc7=64")]
     Ranks(String),
     /// The model is not one that can be compiled.
-    #[error("{path}: {problem}", path = path.display())]
+    #[error("{path}: {problem}", path = path.display(), problem = shortened(problem))]
     Model {
         /// The model.
         path: PathBuf,
         /// Why not.
         problem: Problem,
     },
+}
+
+/// A problem in a message that can be read: names and lists in a file may be of any length.
+fn shortened(problem: &Problem) -> String {
+    const LONGEST: usize = 2_000;
+    let text = problem.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} ... and so on", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
 }
 
 /// What keeps a model from being compiled.

@@ -13,6 +13,9 @@ pub(crate) const SHARED_BYTES: u64 = 256 << 20;
 /// Nodes of a graph; an Inception or a DenseNet of the largest kind has about 2,000 with constants and shapes.
 pub(crate) const NODES: usize = 10_000;
 
+/// Layers before or behind RoI pooling, for which tract-onnx, which checks them, takes half a minute; DenseNet-201 has 700.
+pub(crate) const LAYERS: usize = 1_500;
+
 /// Initializers, inputs and outputs of a graph, together.
 pub(crate) const TENSORS: usize = 100_000;
 

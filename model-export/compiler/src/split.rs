@@ -126,6 +126,9 @@ fn find_roi_pools(graph: &GraphProto) -> Result<(Vec<&NodeProto>, &str, &str), P
     let scale = |node| Attributes(node).float("spatial_scale", 1.0);
     let first_scale = scale(first)?;
     for &other in &found {
+        if other.input.len() != 2 {
+            return Err(Attributes(other).problem("it must read a feature map and rois"));
+        }
         let what = if other.input.first() != Some(map) {
             "feature maps"
         } else if other.input.get(1) != Some(rois) {

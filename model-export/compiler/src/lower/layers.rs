@@ -32,6 +32,10 @@ impl<'a> Lowering<'a> {
                  along axis 1, as SPPnet does",
             ));
         }
+        let most = most_inputs(&at.0.op_type);
+        if inputs.len() > most {
+            return Err(at.problem(format!("it has {} inputs; there are at most {most}", inputs.len())));
+        }
         match &*at.0.op_type {
             "Conv" => self.conv(at, inputs),
             "MaxPool" => {
@@ -309,6 +313,22 @@ impl<'a> Lowering<'a> {
             }
             _ => Err(at.problem("only softmax over each RoI's scores ([R, K+1], axis 1) is supported")),
         }
+    }
+}
+
+/// Inputs that an operator has at most. What it has beyond them would not be read here, and may be elsewhere.
+fn most_inputs(op_type: &str) -> usize {
+    match op_type {
+        "Concat" => usize::MAX,
+        "BatchNormalization" | "Slice" => 5,
+        "Pad" => 4,
+        "Conv" | "Clip" | "Gemm" | "Dropout" => 3,
+        "Add" | "Sub" | "Mul" | "Div" | "MatMul" | "Reshape" | "Squeeze" | "Unsqueeze" | "ReduceMean"
+        | "Gather" => 2,
+        "MaxPool" | "AveragePool" | "GlobalAveragePool" | "LRN" | "Relu" | "LeakyRelu" | "Sigmoid"
+        | "HardSigmoid" | "HardSwish" | "Softmax" | "Flatten" | "Identity" | "Cast" => 1,
+        // Not supported in any case.
+        _ => usize::MAX,
     }
 }
 

@@ -287,6 +287,11 @@ impl<'a> Lowering<'a> {
                 limits::FEATURES
             )));
         }
+        if self.graph.layers.len() >= limits::LAYERS {
+            return Err(
+                at.problem(format!("it is a layer more than the {} that one half may have", limits::LAYERS))
+            );
+        }
         let mut name = layer_name(at.0);
         if self.names.contains(&name) {
             name = format!("{name}_{}", op.name().to_lowercase());

@@ -3,6 +3,7 @@
 //! - [`trunks`]: one model per family of trunks, all with the same plain head.
 //! - [`heads`]: one model per way of writing a head, all on the same small trunk.
 //! - [`broken`]: models with one thing wrong each.
+//! - [`classifier`]: the two files of an R-CNN.
 //! - [`people`]: any of them as exporters and tools leave them: other types, files beside, nodes between.
 //! - [`onnxruntime`]: what ONNX Runtime makes of them.
 //!
@@ -12,6 +13,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy's own exemption for tests ends at functions marked #[test]")]
 
 pub(crate) mod broken;
+pub(crate) mod classifier;
 pub(crate) mod graph;
 pub(crate) mod heads;
 pub(crate) mod onnxruntime;
