@@ -7,6 +7,7 @@
  * `memory`, the resident memory must not grow meanwhile.
  */
 #include "check.h"
+#include "hostile.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -470,6 +471,10 @@ int main(int argc, char **argv) {
     null_pointers();
     structure_sizes();
     opening();
+    hostile_openings(bundle_path);
+    frcnn_model *model = open_model();
+    hostile_frames(model);
+    frcnn_model_free(model);
     formats(argv[2]);
     detections_and_proposals();
     submit_and_poll();
