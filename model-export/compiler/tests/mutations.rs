@@ -162,6 +162,9 @@ fn mutate(rng: &mut ChaCha8Rng, model: &mut ModelProto) {
         }
         12 | 13 => {
             let g = graph(model);
+            if g.input.is_empty() {
+                return;
+            }
             let at = rng.random_range(0..g.input.len());
             let Some(Value::TensorType(tensor)) = g.input[at].r#type.as_mut().and_then(|t| t.value.as_mut())
             else {
