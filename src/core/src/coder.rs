@@ -173,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decode_inverts_encode(p in any_box(), g in any_box(), offset in prop::sample::select(&[0.0f32, 1.0]), weights in prop::sample::select(&[[1.0f32; 4], WEIGHTED.weights])) {
+        fn decode_inverts_encode(p in any_box(), g in any_box(), offset in prop::sample::select(&[0.0f32, 1.0]), weights in prop::sample::select(&[[1.0f32; 4], [10.0, 8.0, 5.0, 4.0]])) {
             let coder = BoxCoder { width_offset: offset, weights };
             let back = coder.decode(&p, coder.encode(&p, &g));
             // Coordinates up to 1500 have steps of 1.2e-4; a handful of roundings on the way, relative to sizes
