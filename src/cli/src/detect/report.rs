@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&report(vec![cat()])).unwrap(),
             r#"{"image":"a/b.jpg","width":640,"height":480,"#.to_string()
-                + r#""detections":[{"class":"cat","class_id":8,"score":0.875,"box":[1.0,2.5,30.0,40.0]}],"#
+                + r#""detections":[{"class":"cat","class_id":8,"score":0.875,"box":[1.0,2.5,30.0,40.0]}],"not_finite":0,"#
                 + r#""timing_ms":{"decode":1.5,"proposals":8.0,"preprocess":2.0,"trunk":30.0,"roi_pool":0.25,"head":4.0,"postprocess":0.125}}"#
         );
     }
