@@ -1,0 +1,32 @@
+//! Photos as people have them: JPEG and PNG files as upright red, green, blue pixels.
+//!
+//! ```text
+//! path ──regular file, bounded──► bytes ──format by content──► JPEG: jpeg::decode_into ──► EXIF ──► Picture
+//!                                              └─ neither: named │ PNG: rows               orientation
+//! ```
+//! The content decides, whatever a file is called. What a picture needs is counted before it is reserved. A file that
+//! is cut short is an error, unless [`Options::lenient`] is set.
+//!
+//! `frcnn` itself reads pixels and no files; this crate stands beside it:
+//! ```no_run
+//! # fn main() -> Result<(), frcnn_images::Error> {
+//! let picture = frcnn_images::open("photo.jpg".as_ref(), &frcnn_images::Options::default())?;
+//! // let frame = frcnn::Frame::rgb8(&picture.pixels, picture.width, picture.height)?;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod format;
+pub mod jpeg;
+mod orientation;
+#[cfg(feature = "png")]
+mod picture;
+#[cfg(feature = "png")]
+mod png;
+
+pub use error::Error;
+pub use format::{EXTENSIONS, SUPPORTED, found};
+#[cfg(feature = "png")]
+pub use picture::{Options, Picture, decode, open, size};

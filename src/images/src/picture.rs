@@ -1,0 +1,170 @@
+//! Files and bytes as pictures.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::{Error, within};
+use crate::format::{self, Format};
+use crate::{jpeg, orientation, png};
+
+/// How pictures are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Take a file that is cut short or damaged as far as it goes: the rest is grey or black, and
+    /// [`Picture::damage`] says what is wrong with it.
+    pub lenient: bool,
+    /// The most memory that one picture may take, in bytes: the file, its decoder and its pixels.
+    pub max_bytes: u64,
+    /// The longest side, in pixels.
+    pub max_side: u32,
+}
+
+impl Default for Options {
+    /// Strict, 1 GiB, 65535 pixels.
+    fn default() -> Options {
+        Options { lenient: false, max_bytes: 1 << 30, max_side: 65_535 }
+    }
+}
+
+impl Options {
+    /// The same, lenient or not.
+    #[must_use]
+    pub fn lenient(self, lenient: bool) -> Options {
+        Options { lenient, ..self }
+    }
+}
+
+/// An upright picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// In pixels, at least 1.
+    pub width: u32,
+    /// In pixels, at least 1.
+    pub height: u32,
+    /// Red, green, blue of each pixel, rows from the top: `height` times `width` times 3 bytes.
+    pub pixels: Vec<u8>,
+    /// What is wrong with a picture that was taken as far as it goes; only where [`Options::lenient`] was set.
+    pub damage: Option<String>,
+}
+
+/// Reads a picture file.
+///
+/// # Errors
+/// The path names no regular file, the file cannot be read, or see [`decode`].
+pub fn open(path: &Path, options: &Options) -> Result<Picture, Error> {
+    decode(&read(path, options.max_bytes, u64::MAX)?, options)
+}
+
+/// Decodes a JPEG or PNG file in memory and turns it upright, as its EXIF orientation says.
+///
+/// 16-bit channels are rounded to 8, grey becomes three equal channels, transparency is dropped (the colour below it
+/// stays), of an animated PNG the default picture is taken. Colour profiles are not applied.
+///
+/// # Errors
+/// Another format; a kind of JPEG that is not read; more memory or longer sides than `options` allow; damage, or an
+/// early end, unless lenient.
+pub fn decode(bytes: &[u8], options: &Options) -> Result<Picture, Error> {
+    match format::of(bytes)? {
+        Format::Jpeg => {
+            let rules = jpeg::Rules { lenient: options.lenient, ..rules(bytes, options) };
+            let mut pixels = Vec::new();
+            let decoded = jpeg::decode_into(bytes, &rules, &mut pixels)?;
+            let mut damage = decoded.damage;
+            if !decoded.ended {
+                let problem = Error::Short("the JPEG has no end-of-image marker".to_string());
+                if !options.lenient {
+                    return Err(problem);
+                }
+                damage = damage.or(Some(problem.to_string()));
+            }
+            upright(decoded.orientation, pixels, (decoded.width, decoded.height), damage)
+        }
+        Format::Png => {
+            let decoded = png::decode(bytes, options)?;
+            upright(decoded.orientation, decoded.pixels, decoded.size, decoded.damage)
+        }
+    }
+}
+
+/// Width and height of the upright picture in a file, in pixels, from its header alone.
+///
+/// # Errors
+/// The path names no regular file, the file cannot be read, has another format, or no readable header.
+pub fn size(path: &Path) -> Result<(u32, u32), Error> {
+    let options = Options::default();
+    // Thumbnails and profiles before the header of the pixels take up to some hundred kilobytes.
+    let head = read(path, options.max_bytes, 256 << 10)?;
+    let of = |bytes: &[u8]| match format::of(bytes)? {
+        Format::Jpeg => jpeg::header(bytes),
+        Format::Png => png::header(bytes),
+    };
+    let ((width, height), orientation) = match of(&head) {
+        Err(Error::Short(_)) => of(&read(path, options.max_bytes, u64::MAX)?)?,
+        header => header?,
+    };
+    Ok(if orientation::swaps(orientation) { (height, width) } else { (width, height) })
+}
+
+fn rules(bytes: &[u8], options: &Options) -> jpeg::Rules {
+    let max_bytes = options.max_bytes.saturating_sub(bytes.len() as u64);
+    jpeg::Rules { max_side: options.max_side, max_bytes, lenient: false, upright: true }
+}
+
+fn upright(
+    orientation: u8,
+    pixels: Vec<u8>,
+    (width, height): (u32, u32),
+    damage: Option<String>,
+) -> Result<Picture, Error> {
+    let (pixels, width, height) = orientation::apply(orientation, pixels, width, height)?;
+    Ok(Picture { width, height, pixels, damage })
+}
+
+/// The first `head` bytes of a regular file of at most `most`.
+fn read(path: &Path, most: u64, head: u64) -> Result<Vec<u8>, Error> {
+    // Before it is opened: to open a pipe is to wait for its writer.
+    regular(&fs::metadata(path)?)?;
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    (&mut file).take(64).read_to_end(&mut bytes)?;
+    // A film of some gigabytes is named for what it is without being read.
+    format::of(&bytes)?;
+    if length > most {
+        within(0, 0, length, most).map_err(|_| {
+            Error::TooLarge(format!("has {length} bytes; the most that is read of a picture is {most}"))
+        })?;
+    }
+    let rest = head.min(most).saturating_sub(bytes.len() as u64);
+    let expected = usize::try_from(length.min(head)).unwrap_or(usize::MAX);
+    bytes
+        .try_reserve_exact(expected)
+        .map_err(|_| Error::TooLarge(format!("has {length} bytes, more than there is memory for")))?;
+    file.take(rest).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// # Errors
+/// Not a regular file: what it is.
+fn regular(metadata: &fs::Metadata) -> Result<(), Error> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    if metadata.is_dir() {
+        return Err(Error::NotAFile("a folder"));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = metadata.file_type();
+        if kind.is_fifo() {
+            return Err(Error::NotAFile("a pipe"));
+        }
+        if kind.is_socket() {
+            return Err(Error::NotAFile("a socket"));
+        }
+    }
+    Err(Error::NotAFile("a device"))
+}
