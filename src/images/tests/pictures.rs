@@ -29,9 +29,11 @@ fn blocks() -> RgbImage {
 /// A TIFF block with nothing but an orientation, little- or big-endian.
 fn exif(orientation: u8, little: bool) -> Vec<u8> {
     if little {
-        [b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".as_slice(), &[orientation, 0, 0, 0, 0, 0, 0, 0]].concat()
+        [b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".as_slice(), &[orientation, 0, 0, 0, 0, 0, 0, 0]]
+            .concat()
     } else {
-        [b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01".as_slice(), &[0, orientation, 0, 0, 0, 0, 0, 0]].concat()
+        [b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01".as_slice(), &[0, orientation, 0, 0, 0, 0, 0, 0]]
+            .concat()
     }
 }
 
@@ -44,7 +46,10 @@ fn jpeg_with(jpeg: &[u8], exif: &[u8]) -> Vec<u8> {
 fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
     let named = [kind.as_slice(), body].concat();
     let crc = !named.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(byte),
+            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 },
+        )
     });
     [&(body.len() as u32).to_be_bytes(), &named[..], &crc.to_be_bytes()].concat()
 }
@@ -150,7 +155,9 @@ fn the_content_decides_and_what_is_not_read_is_named() {
 
 #[test]
 fn files_that_are_cut_short_are_refused_at_every_tenth() {
-    let noise = RgbImage::from_fn(90, 70, |x, y| Rgb([(x * y % 251) as u8, (x * 7 % 256) as u8, (y * y % 256) as u8]));
+    let noise = RgbImage::from_fn(90, 70, |x, y| {
+        Rgb([(x * y % 251) as u8, (x * 7 % 256) as u8, (y * y % 256) as u8])
+    });
     for format in [ImageFormat::Jpeg, ImageFormat::Png] {
         let whole = encoded(noise.clone().into(), format);
         let lenient = Options::default().lenient(true);
@@ -161,7 +168,10 @@ fn files_that_are_cut_short_are_refused_at_every_tenth() {
         }
         let half = decode(&whole[..whole.len() / 2 + 300], &lenient).unwrap();
         assert!(half.damage.is_some() && half.pixels.len() == expected.pixels.len());
-        assert!(half.pixels[..90 * 3 * 8] == expected.pixels[..90 * 3 * 8], "{format:?}: the upper rows are there");
+        assert!(
+            half.pixels[..90 * 3 * 8] == expected.pixels[..90 * 3 * 8],
+            "{format:?}: the upper rows are there"
+        );
     }
 }
 
@@ -182,7 +192,9 @@ fn memory_is_counted_before_it_is_reserved() {
         options
     };
     // 32768 x 32768 of 1 bit: 128 MiB as stored, 3 GiB as pixels.
-    for bytes in [claims(32_768, 32_768, 1, 0, 0), claims(32_767, 32_767, 8, 2, 0), claims(12_000, 9_000, 16, 6, 1)] {
+    for bytes in
+        [claims(32_768, 32_768, 1, 0, 0), claims(32_767, 32_767, 8, 2, 0), claims(12_000, 9_000, 16, 6, 1)]
+    {
         let error = decode(&bytes, &Options::default()).unwrap_err();
         assert!(matches!(error, Error::TooLarge(_)), "{error}");
         assert!(error.to_string().contains("the limit is 1024 MiB"), "{error}");

@@ -55,7 +55,9 @@ impl Seen {
             let blocks = columns as usize * rows as usize;
             let nonzero = &mut self.nonzero[component];
             if nonzero.is_empty() {
-                nonzero.try_reserve_exact(blocks).map_err(|_| Error::TooLarge("too many blocks".to_string()))?;
+                nonzero
+                    .try_reserve_exact(blocks)
+                    .map_err(|_| Error::TooLarge("too many blocks".to_string()))?;
                 nonzero.resize(blocks, 0);
             }
         }
@@ -294,7 +296,11 @@ impl<'a> Bits<'a> {
             self.fill();
         }
         // The next 16 bits, zeros behind the last.
-        let next = if self.count >= 16 { self.buffer >> (self.count - 16) } else { self.buffer << (16 - self.count) };
+        let next = if self.count >= 16 {
+            self.buffer >> (self.count - 16)
+        } else {
+            self.buffer << (16 - self.count)
+        };
         let next = (next & 0xffff) as u32;
         let (length, symbol) = table.short[(next >> (16 - SHORT)) as usize];
         if length > 0 {

@@ -117,7 +117,8 @@ impl Frame {
         }
         let (columns, rows) = self.units();
         let units = u64::from(columns) * u64::from(rows);
-        let each: u32 = scan.parts.iter().map(|part| self.components[part.component]).map(|c| c.h * c.v).sum();
+        let each: u32 =
+            scan.parts.iter().map(|part| self.components[part.component]).map(|c| c.h * c.v).sum();
         (units, units * u64::from(each))
     }
 
@@ -141,7 +142,8 @@ impl Frame {
             let tables = [usize::from(pair[1] >> 4), usize::from(pair[1] & 15)];
             tables.iter().all(|table| *table < 4).then_some(Part { component, tables })
         };
-        let parts: Vec<Part> = parts.chunks_exact(2).map(|pair| part(pair).ok_or_else(bad)).collect::<Result<_, _>>()?;
+        let parts: Vec<Part> =
+            parts.chunks_exact(2).map(|pair| part(pair).ok_or_else(bad)).collect::<Result<_, _>>()?;
         let repeated = (1..parts.len()).any(|i| parts[..i].iter().any(|p| p.component == parts[i].component));
         if parts.is_empty() || repeated {
             return Err(bad());

@@ -53,7 +53,10 @@ pub struct Decoded {
 /// memory as the picture would have taken.
 pub fn decode_into(jpeg: &[u8], rules: &Rules, pixels: &mut Vec<u8>) -> Result<Decoded, Error> {
     if !jpeg.starts_with(&[0xff, 0xd8]) {
-        return Err(Error::Unsupported(format!("is {} and no JPEG", crate::found(&jpeg[..jpeg.len().min(64)]))));
+        return Err(Error::Unsupported(format!(
+            "is {} and no JPEG",
+            crate::found(&jpeg[..jpeg.len().min(64)])
+        )));
     }
     let strict = decode(jpeg, &Rules { lenient: false, ..*rules }, pixels);
     match strict {

@@ -39,7 +39,9 @@ fn photo(width: u32, height: u32) -> RgbImage {
 fn baseline(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let picture = photo(width, height);
-    JpegEncoder::new_with_quality(&mut bytes, 90).encode(&picture, width, height, ExtendedColorType::Rgb8).unwrap();
+    JpegEncoder::new_with_quality(&mut bytes, 90)
+        .encode(&picture, width, height, ExtendedColorType::Rgb8)
+        .unwrap();
     bytes
 }
 

@@ -49,7 +49,8 @@ pub(super) fn walk(jpeg: &[u8], rules: &Rules) -> Result<Walked, Error> {
         rules,
     };
     let capacity = jpeg.len().saturating_add(1024);
-    let no_memory = |_| Error::TooLarge(format!("a JPEG of {capacity} bytes is more than there is memory for"));
+    let no_memory =
+        |_| Error::TooLarge(format!("a JPEG of {capacity} bytes is more than there is memory for"));
     walk.out.try_reserve(capacity).map_err(no_memory)?;
     walk.out.extend([0xff, 0xd8]);
     let outcome = walk.segments();
@@ -149,7 +150,9 @@ impl<'a> Walk<'a> {
                 0xda => self.scan(body)?,
                 0xe1 => self.orientation = exif(body).unwrap_or(self.orientation),
                 // Adobe's says which colours the channels are: 0 to 2; others are taken for what the channels suggest.
-                0xee if body.starts_with(b"Adobe") && body.get(11).is_some_and(|transform| *transform < 3) => {
+                0xee if body.starts_with(b"Adobe")
+                    && body.get(11).is_some_and(|transform| *transform < 3) =>
+                {
                     self.copy(marker, &body[..12]);
                 }
                 _ => {}
@@ -230,12 +233,16 @@ impl<'a> Walk<'a> {
             let problem = format!("the JPEG has {found} restart intervals of {due}");
             return Err(Error::Short(problem));
         }
-        let shortest = |class: usize, index: usize| self.tables[class][index].map_or(1, |table| table.shortest());
+        let shortest =
+            |class: usize, index: usize| self.tables[class][index].map_or(1, |table| table.shortest());
         let bits: u64 = segments.iter().map(|segment| segment.len() as u64 * 8).sum();
         let refines = frame.progressive && scan.high > 0;
         if !(frame.progressive && scan.from > 0) {
             let ac = |index| if frame.progressive { 0 } else { shortest(1, index) };
-            let each = scan.parts.iter().map(|p| if refines { 1 } else { shortest(0, p.tables[0]) + ac(p.tables[1]) });
+            let each = scan
+                .parts
+                .iter()
+                .map(|p| if refines { 1 } else { shortest(0, p.tables[0]) + ac(p.tables[1]) });
             let least = blocks * each.min().unwrap_or(1);
             if bits < least {
                 let (width, height) = (frame.width, frame.height);
