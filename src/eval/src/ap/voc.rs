@@ -170,4 +170,45 @@ mod tests {
         assert!((eleven_points(&recall, &precision) - (6.0 + 5.0 * 2.0 / 3.0) / 11.0).abs() < 1e-12);
         assert_eq!((area(&[], &[]), eleven_points(&[], &[])), (0.0, 0.0));
     }
+
+    /// VOC10+ of detections `[x, height, score]` that are 10 wide, of objects of 10 x 10 at `[x, difficult]`.
+    fn ap(objects: &[(f64, bool)], found: &[(f64, f64, f64)]) -> f64 {
+        let region = |x, height| crate::Region { x, y: 0.0, width: 10.0, height };
+        let truth = |&(x, ignore): &(f64, bool)| crate::Truth {
+            image: 0,
+            class: 0,
+            region: region(x, 10.0),
+            area: 100.0,
+            ignore,
+            crowd: false,
+        };
+        let image = crate::Image { stem: "a".to_string(), id: None, path: "a.jpg".into(), size: None };
+        let dataset = Dataset {
+            images: vec![image],
+            classes: vec!["disc".to_string()],
+            truths: objects.iter().map(truth).collect(),
+            ..Dataset::default()
+        };
+        let detection =
+            |&(x, height, score)| Detection { image: 0, class: 0, score, region: region(x, height) };
+        let found: Vec<Detection> = found.iter().map(detection).collect();
+        voc(&dataset, &found, 0.5).map10.unwrap()
+    }
+
+    #[test]
+    fn the_first_of_two_that_overlap_alike_is_meant() {
+        assert_eq!(ap(&[(0.0, true), (0.0, false)], &[(0.0, 10.0, 0.9)]), 0.0);
+        assert_eq!(ap(&[(0.0, false), (0.0, true)], &[(0.0, 10.0, 0.9)]), 1.0);
+    }
+
+    /// Half of an object's height is an overlap of one half.
+    #[test]
+    fn an_overlap_at_the_threshold_is_too_little() {
+        assert_eq!(ap(&[(0.0, false)], &[(0.0, 5.0, 0.9)]), 0.0);
+        assert_eq!(ap(&[(0.0, false)], &[(0.0, 5.1, 0.9)]), 1.0);
+        // Of a difficult object: then it is wrong, and not left out.
+        let other = (50.0, 10.0, 0.8);
+        assert_eq!(ap(&[(0.0, true), (50.0, false)], &[(0.0, 5.0, 0.9), other]), 0.5);
+        assert_eq!(ap(&[(0.0, true), (50.0, false)], &[(0.0, 5.1, 0.9), other]), 1.0);
+    }
 }
