@@ -110,4 +110,16 @@ mod tests {
         let broken = found.map(|found| Found { score: f32::NAN, ..found });
         assert_eq!(Drift::new(&reference, &broken, &pairs).max_score, f32::INFINITY);
     }
+
+    /// Each has one partner at most, and an overlap of just what is asked for is enough.
+    #[test]
+    fn pairs_are_one_to_one() {
+        let at = |x: f32| Found { class_id: 1, score: 0.9, bbox: BBox::new(x, 0.0, x + 9.0, 9.0) };
+        assert_eq!(pair(&[at(0.0), at(0.0)], &[at(0.0)], 0.5).len(), 1);
+        assert_eq!(pair(&[at(0.0)], &[at(0.0), at(0.0)], 0.5).len(), 1);
+        // 8 of 12 columns.
+        let iou = at(0.0).bbox.iou(&at(2.0).bbox, 1.0);
+        assert_eq!(pair(&[at(0.0)], &[at(2.0)], iou).len(), 1);
+        assert!(pair(&[at(0.0)], &[at(2.0)], iou * 1.001).is_empty());
+    }
 }

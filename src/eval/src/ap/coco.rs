@@ -345,3 +345,37 @@ fn at_recalls(recall: &[f64], mut precision: Vec<f64>) -> impl Iterator<Item = f
         precision.get(first).copied().unwrap_or(0.0)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As in pycocotools, an object of 32 x 32 pixels is small and medium, one of 96 x 96 medium and large.
+    #[test]
+    fn sides_of_an_area_range_belong_to_it() {
+        for (side, [small, medium, large]) in
+            [(31.0, [1, 0, 0]), (32.0, [1, 1, 0]), (33.0, [0, 1, 0]), (96.0, [0, 1, 1]), (97.0, [0, 0, 1])]
+        {
+            let region = crate::Region { x: 0.0, y: 0.0, width: side, height: side };
+            let area = region.area();
+            let truth = crate::Truth { image: 0, class: 0, region, area, ignore: false, crowd: false };
+            let dataset = Dataset {
+                images: vec![crate::Image {
+                    stem: "a".to_string(),
+                    id: None,
+                    path: "a.jpg".into(),
+                    size: None,
+                }],
+                classes: vec!["disc".to_string()],
+                truths: vec![truth],
+                ..Dataset::default()
+            };
+            let found = Detection { image: 0, class: 0, score: 0.9, region };
+            let summary = coco(&dataset, &[found]).summary;
+            let ranges = [summary.ap_small, summary.ap_medium, summary.ap_large];
+            // Precision is over a count to which pycocotools adds the least step above 1.
+            let found = ranges.map(|ap| ap.map_or(0, |ap| i32::from((ap - 1.0).abs() < 1e-12)));
+            assert_eq!(found, [small, medium, large], "{side} pixels: {ranges:?}");
+        }
+    }
+}
