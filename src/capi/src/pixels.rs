@@ -1,21 +1,18 @@
 //! Frames in camera formats turned into what the runtime reads.
 //!
-//! RGB, BGR and grey are read where they lie. Y, U, V formats become RGB by [`chroma`], JPEGs by `zune-jpeg`, both in a
-//! buffer of this object.
+//! RGB, BGR and grey are read where they lie. Y, U, V formats become RGB by [`chroma`], JPEGs by `frcnn-images`, both in
+//! a buffer of this object.
 
 use frcnn::{Frame, PixelFormat};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use frcnn_images::jpeg;
 
 use crate::chroma;
 use crate::frame::{FrcnnPixelFormat, Image};
 use crate::result::{Failure, FrcnnResult};
 use crate::scratch;
 
-/// A damaged header must not make a small board reserve gigabytes.
-const MAX_JPEG_SIDE: usize = 8192;
+/// A damaged header must not make a small board reserve gigabytes: 8192 pixels, and what baseline pixels of that size take.
+const JPEG: jpeg::Rules = jpeg::Rules { max_side: 8192, max_bytes: 256 << 20, lenient: false, upright: false };
 
 /// The buffer that is used again from frame to frame.
 #[derive(Debug, Default)]
@@ -52,20 +49,11 @@ impl Converter {
 
     /// Strict: a frame that is cut short or damaged is an error, not a picture that is grey from somewhere on.
     fn decode(&mut self, jpeg: &[u8]) -> Result<(u32, u32), Failure> {
-        let refused = |problem: &dyn std::fmt::Display| {
-            Failure::new(FrcnnResult::Decode, format!("JPEG of {} bytes: {problem}", jpeg.len()))
-        };
-        let options = DecoderOptions::default()
-            .set_strict_mode(true)
-            .set_max_width(MAX_JPEG_SIDE)
-            .set_max_height(MAX_JPEG_SIDE)
-            .jpeg_set_out_colorspace(ColorSpace::RGB);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
-        decoder.decode_headers().map_err(|error| refused(&error))?;
-        let info = decoder.info().ok_or_else(|| refused(&"no size"))?;
-        let (width, height) = (u32::from(info.width), u32::from(info.height));
-        self.rgb.resize(width as usize * height as usize * 3, 0);
-        decoder.decode_into(&mut self.rgb).map_err(|error| refused(&error))?;
-        Ok((width, height))
+        let decoded = jpeg::decode_into(jpeg, &JPEG, &mut self.rgb).map_err(|error| {
+            // What a damaged header claimed is not kept.
+            self.rgb = Vec::new();
+            Failure::new(FrcnnResult::Decode, format!("JPEG of {} bytes: {error}", jpeg.len()))
+        })?;
+        Ok((decoded.width, decoded.height))
     }
 }

@@ -41,6 +41,9 @@ use frcnn_core::is_unprintable;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Take photos that are cut short or damaged as far as they go, with a warning, instead of refusing them
+    #[arg(long, global = true)]
+    lenient: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,6 +76,9 @@ fn main() -> ExitCode {
         }
         error.exit()
     });
+    if cli.lenient {
+        inputs::decode::be_lenient();
+    }
     let outcome = match cli.command {
         Command::Bench(args) => bench::run(&args),
         #[cfg(feature = "compile")]

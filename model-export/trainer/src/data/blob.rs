@@ -47,9 +47,13 @@ impl Preprocessing {
     }
 }
 
-/// Decodes a picture.
+/// Decodes a picture by its content and turns it upright, as every command of `frcnn` does.
 pub(crate) fn decode(path: &Path) -> Result<RgbImage, Error> {
-    Ok(image::open(path).map_err(|error| Error::file(path, error))?.to_rgb8())
+    let options = frcnn_images::Options::default();
+    let picture = frcnn_images::open(path, &options).map_err(|error| Error::file(path, error))?;
+    let (width, height) = (picture.width, picture.height);
+    RgbImage::from_raw(width, height, picture.pixels)
+        .ok_or_else(|| Error::file(path, format!("is not {width} x {height} pixels")))
 }
 
 #[cfg(test)]

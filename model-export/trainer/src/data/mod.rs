@@ -62,7 +62,7 @@ pub(crate) struct Photo {
 impl Photo {
     /// A photo without objects.
     pub(crate) fn open(path: &Path) -> Result<Photo, Error> {
-        let (width, height) = image::image_dimensions(path).map_err(|error| Error::file(path, error))?;
+        let (width, height) = frcnn_images::size(path).map_err(|error| Error::file(path, error))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Photo { stem, path: path.to_path_buf(), width, height, objects: Vec::new() })
     }

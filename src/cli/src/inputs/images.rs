@@ -5,10 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use frcnn_core::Printable;
 
-/// Extensions of the images of a folder, in any case.
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+use crate::console;
+use crate::error::Error;
 
 /// One input.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +58,14 @@ fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     });
     let mut found = entries.map_err(|error| Error::file(folder, error))?;
     found.retain(|path| path.extension().is_some_and(is_image) && !path.is_dir());
+    // To open a pipe is to wait for its writer. A link that leads nowhere stays, and is reported when it is opened.
+    found.retain(|path| {
+        let special = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+        if special {
+            console::warning(format_args!("{}: passed over, is no regular file", Printable(path.display())));
+        }
+        !special
+    });
     found.sort();
     if found.is_empty() {
         return Err(Error::file(folder, "the folder has no .jpg, .jpeg or .png files"));
@@ -66,7 +74,7 @@ fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn is_image(extension: &OsStr) -> bool {
-    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+    frcnn_images::EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
