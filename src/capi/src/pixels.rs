@@ -12,7 +12,8 @@ use crate::result::{Failure, FrcnnResult};
 use crate::scratch;
 
 /// A damaged header must not make a small board reserve gigabytes: 8192 pixels, and what baseline pixels of that size take.
-const JPEG: jpeg::Rules = jpeg::Rules { max_side: 8192, max_bytes: 256 << 20, lenient: false, upright: false };
+const JPEG: jpeg::Rules =
+    jpeg::Rules { max_side: 8192, max_bytes: 256 << 20, lenient: false, upright: false };
 
 /// The buffer that is used again from frame to frame.
 #[derive(Debug, Default)]
