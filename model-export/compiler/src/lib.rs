@@ -140,6 +140,24 @@ pub fn compile_rcnn(
         .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
 }
 
+/// The network of the file `onnx` as a bundle that was not held against tract-onnx's run of it, for those who hold it against
+/// a run of their own.
+///
+/// # Errors
+/// As [`compile`], but for the comparison.
+pub fn lower_onnx(onnx: &Path, manifest: &Manifest) -> Result<Bundle, Error> {
+    let lower = |Source { model, sha256 }: Source| {
+        let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
+        let split = Split::find(graph)?;
+        rois::check(&model, &split)?;
+        let mut lowering = Lowering::new(&model);
+        let network = network::lower(&split, &mut lowering, manifest, record(sha256))?;
+        lowering.check_finite()?;
+        std::mem::take(&mut lowering.weights).into_bundle(network.contents)
+    };
+    lower(Source::read(onnx)?).map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
+}
+
 fn compile_source(
     source: Source,
     manifest: &Manifest,

@@ -8,7 +8,7 @@ use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::Preprocessing;
-use crate::network::{Network, Run};
+use crate::network::AnyNetwork;
 
 /// RoIs that the head sees at a time: bounds the memory that VGG16's pooled features take to 0.2 GB.
 const ROIS_PER_CHUNK: usize = 2000;
@@ -18,7 +18,7 @@ const MAX_DETECTIONS: usize = 1000;
 /// A network and what its manifest says.
 #[derive(Debug)]
 pub(crate) struct Detector<'a> {
-    pub(crate) network: &'a Network,
+    pub(crate) network: &'a AnyNetwork,
     pub(crate) manifest: &'a Manifest,
     pub(crate) device: Device,
     /// Whether the regressions are used; without, a detection's box is its proposal.
@@ -98,7 +98,7 @@ impl Detector<'_> {
             stand_ins.entry(roi).or_insert(bbox);
         }
         let preprocessing = Preprocessing {
-            pixel_means_bgr: self.manifest.blob_means(),
+            pixel_means_bgr: self.network.blob_means(self.manifest),
             max_long_side: self.manifest.max_long_side,
         };
         let mut all = Predictions { cls_prob: Vec::new(), bbox_pred: Vec::new() };
@@ -120,16 +120,11 @@ impl Detector<'_> {
     }
 
     fn run(&self, data: &Tensor, rois: &[[f32; 5]], all: &mut Predictions) {
-        let feature_map = self.network.feature_map().to_string();
-        let mut maps = self.network.run(Run::default(), data, &[], &[&feature_map]);
-        let Some(map) = maps.remove(&feature_map) else { return };
+        let map = self.network.feature_map(data);
         for rois in rois.chunks(ROIS_PER_CHUNK) {
-            let blobs = self.network.head(Run::default(), &map, rois, &["cls_prob", "bbox_pred"]);
-            for (name, values) in [("cls_prob", &mut all.cls_prob), ("bbox_pred", &mut all.bbox_pred)] {
-                if let Some(blob) = blobs.get(name) {
-                    values.extend(to_vec(blob));
-                }
-            }
+            let [cls_prob, bbox_pred] = self.network.predict(&map, rois);
+            all.cls_prob.extend(to_vec(&cls_prob));
+            all.bbox_pred.extend(to_vec(&bbox_pred));
         }
     }
 }

@@ -17,6 +17,9 @@ pub(crate) enum Error {
         /// What is wrong with it, and what to do.
         problem: String,
     },
+    /// An ONNX file, or its manifest, cannot be read.
+    #[error(transparent)]
+    Model(#[from] frcnn_compiler::Error),
     /// A data set has a mistake.
     #[error(transparent)]
     Data(#[from] frcnn_eval::Error),

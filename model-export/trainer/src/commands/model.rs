@@ -7,14 +7,13 @@ use tch::Device;
 
 use crate::data::Source;
 use crate::error::Error;
-use crate::files;
-use crate::network::{Network, read_onnx};
+use crate::network::{AnyNetwork, Compiled};
 use crate::run_dir::RunDir;
 
 /// A network that is ready to detect.
 #[derive(Debug)]
 pub(crate) struct Model {
-    pub(crate) network: Network,
+    pub(crate) network: AnyNetwork,
     pub(crate) manifest: Manifest,
     /// The proposals that a run was trained on.
     pub(crate) proposals: Source,
@@ -29,22 +28,15 @@ impl Model {
             let (config, network) = run_dir.read_network(device)?;
             let manifest = config.manifest();
             return Ok(Model {
-                network,
+                network: AnyNetwork::Trained(network),
                 manifest,
                 proposals: config.proposals,
                 boxes: Some(run_dir.boxes()),
             });
         }
-        let mut network = read_onnx(path)?;
-        network.move_to(device);
-        let manifest_path = path.with_file_name("manifest.json");
-        let manifest = Manifest::from_json(&files::read_text(&manifest_path)?)
-            .map_err(|error| Error::file(&manifest_path, error))?;
-        let scores = network.class_count().unwrap_or(0);
-        if scores != manifest.classes.len() as i64 {
-            let problem = format!("names {} classes, the network scores {scores}", manifest.classes.len());
-            return Err(Error::file(&manifest_path, problem));
-        }
+        std::fs::metadata(path).map_err(|error| Error::file(path, error))?;
+        let manifest = frcnn_compiler::load_manifest(&path.with_file_name("manifest.json"))?;
+        let network = AnyNetwork::Compiled(Box::new(Compiled::read(path, &manifest, device)?));
         Ok(Model { network, manifest, proposals: Source::default(), boxes: None })
     }
 }

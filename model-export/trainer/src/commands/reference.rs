@@ -14,13 +14,12 @@ use crate::detect::network_roi;
 use crate::device::{self, Choice};
 use crate::error::Error;
 use crate::files;
-use crate::network::{Network, Op, Run};
 use crate::tensors::TensorFile;
 
 /// Write every stage's tensor for an image, for other runtimes to be held against
 ///
-/// The file has, in f32 and channels first: data, rois (network pixels, with a leading batch index), conv (the map that
-/// is pooled), pool5, fc6 and fc7 (after ReLU), cls_score, cls_prob and bbox_pred. With several images the names begin
+/// The network is a run's, or any ONNX file that `frcnn compile` takes. The file has, in f32 and channels first: data (as the
+/// network reads it), rois (network pixels, with a leading batch index), conv (the map that is pooled), pool5, fc6 and fc7 (after ReLU), cls_score, cls_prob and bbox_pred. With several images the names begin
 /// with the image's stem and a slash. On CUDA TF32 is off for products and convolutions, and only deterministic
 /// algorithms are used; the metadata says where it was made.
 #[derive(Debug, clap::Args)]
@@ -62,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let boxes = proposals.of(photo)?;
         let every = boxes.len().div_ceil(args.rois as usize).max(1);
         let preprocessing = Preprocessing {
-            pixel_means_bgr: model.manifest.blob_means(),
+            pixel_means_bgr: model.network.blob_means(&model.manifest),
             max_long_side: model.manifest.max_long_side,
         };
         let Some(&short_side) = model.manifest.scales.first() else { continue };
@@ -71,37 +70,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             boxes.iter().step_by(every).map(|bbox| network_roi(bbox, im_scale)).collect();
         file.metadata.insert(format!("{prefix}im_scale"), im_scale.to_string());
         file.metadata.insert(format!("{prefix}image"), file_name(&photo.path));
-        for (stage, tensor) in stages(&model.network, &data.to_device(device), &rois) {
+        model.network.check(&data).map_err(|problem| Error::file(&photo.path, problem))?;
+        let stages = tch::no_grad(|| model.network.stages(&data.to_device(device), &rois));
+        for (stage, tensor) in stages {
             file.tensors.insert(format!("{prefix}{stage}"), tensor);
         }
         file.tensors.insert(format!("{prefix}rois"), Tensor::from_slice(rois.as_flattened()).view([-1, 5]));
-        file.tensors.insert(format!("{prefix}data"), data);
+        file.tensors.insert(format!("{prefix}data"), model.network.data(&model.manifest, &data));
     }
     file.write(&args.output)?;
     console::result(&format!("{}\n", args.output.display()))
-}
-
-/// The stages that the network has.
-fn stages(network: &Network, data: &Tensor, rois: &[[f32; 5]]) -> Vec<(&'static str, Tensor)> {
-    let after_relu = |name: &str| {
-        let relu = network.layers.iter().find(|l| l.op == Op::Relu && l.inputs == [name]);
-        relu.map_or(name.to_string(), |relu| relu.name.clone())
-    };
-    let pool5 = network.layers.iter().find(|l| matches!(l.op, Op::RoiPool { .. }));
-    let cls_prob = network.layers.iter().find(|l| l.name == "cls_prob");
-    let wanted = [
-        ("conv", network.feature_map().to_string()),
-        ("pool5", pool5.map(|layer| layer.name.clone()).unwrap_or_default()),
-        ("fc6", after_relu("fc6")),
-        ("fc7", after_relu("fc7")),
-        ("cls_score", cls_prob.and_then(|layer| layer.inputs.first().cloned()).unwrap_or_default()),
-        ("cls_prob", "cls_prob".to_string()),
-        ("bbox_pred", "bbox_pred".to_string()),
-    ];
-    let names: Vec<&str> = wanted.iter().map(|(_, name)| name.as_str()).collect();
-    let run = Run { exact: true, dropout: None };
-    let blobs = tch::no_grad(|| network.run(run, data, rois, &names));
-    wanted.iter().filter_map(|(stage, name)| Some((*stage, blobs.get(name)?.shallow_clone()))).collect()
 }
 
 fn metadata(args: &Args, device: Device) -> Result<HashMap<String, String>, Error> {

@@ -1,12 +1,13 @@
 //! A Fast R-CNN as a list of layers in a small vocabulary, with its weights.
 //!
-//! One list serves everything: it is trained and run with libtorch, written as ONNX and read from it. Layers and blobs
-//! carry the published names (`conv5_3`, `pool5`, `fc6`); a layer's output has the layer's name.
+//! One list serves everything: it is trained and run with libtorch, and written as ONNX. What others wrote as ONNX is read and
+//! lowered by the compiler, and run in [`Compiled`]. Layers and blobs carry the published names (`conv5_3`, `pool5`, `fc6`); a layer's output has the layer's name.
 //!
 //! Letters: `N` images, `R` RoIs, `C` channels, `H x W` the blob, `Hf x Wf` the feature map, `P` pooled side, `K` object
 //! classes. Tensors are channels first, as in ONNX.
 
-mod onnx_read;
+mod any;
+mod compiled;
 mod onnx_write;
 mod roi_pool;
 mod run;
@@ -15,9 +16,13 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Tensor};
 
-pub(crate) use onnx_read::read_onnx;
+pub(crate) use any::AnyNetwork;
+pub(crate) use compiled::Compiled;
 pub(crate) use onnx_write::bytes;
 pub(crate) use run::{Rois, Run};
+
+/// A named tensor between layers.
+pub(crate) type Stage = (String, Tensor);
 
 /// The image blob `[N, 3, H, W]`.
 pub(crate) const DATA: &str = "data";
@@ -115,13 +120,6 @@ impl Network {
     /// Names of the convolutions, in order.
     pub(crate) fn convolutions(&self) -> impl Iterator<Item = &str> {
         self.layers.iter().filter(|l| matches!(l.op, Op::Conv { .. })).map(|layer| layer.name.as_str())
-    }
-
-    /// K + 1, if the network has a layer `cls_prob`.
-    pub(crate) fn class_count(&self) -> Option<i64> {
-        let cls_prob = self.layers.iter().find(|layer| layer.name == "cls_prob")?;
-        let scores = self.weights.get(&format!("{}.bias", cls_prob.inputs.first()?))?;
-        scores.size1().ok()
     }
 
     /// Moves the weights.

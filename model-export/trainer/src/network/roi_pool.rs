@@ -18,11 +18,11 @@ use tch::{Kind, Tensor};
 
 use super::Rois;
 
-/// Pools RoIs of the maps `[N, C, Hf, Wf]` into `[R, C, P, P]`.
+/// Pools RoIs of the maps `[N, C, Hf, Wf]` into `[R, C, Ph, Pw]`, `pooled` being Ph and Pw.
 ///
 /// Works channels last, where a bin's cells are compared for many channels at a time: maps that lie so in memory are not
 /// copied.
-pub(super) fn roi_pool(maps: &Tensor, rois: &Rois, pooled: i64, spatial_scale: f32) -> Tensor {
+pub(super) fn roi_pool(maps: &Tensor, rois: &Rois, pooled: [i64; 2], spatial_scale: f32) -> Tensor {
     let size = maps.size();
     let [images, channels, height, width] = size[..] else { return Tensor::new() };
     let last = maps.permute([0, 2, 3, 1]).contiguous();
@@ -36,9 +36,9 @@ pub(super) fn roi_pool(maps: &Tensor, rois: &Rois, pooled: i64, spatial_scale: f
         height: height as usize,
         width: width as usize,
     };
-    let side = pooled as usize;
-    let mut cells = vec![0i64; rois.len() * maps_on_host.channels * side * side];
-    maps_on_host.argmax(rois, side, spatial_scale, &mut cells);
+    let sides = pooled.map(|side| side as usize);
+    let mut cells = vec![0i64; rois.len() * maps_on_host.channels * sides[0] * sides[1]];
+    maps_on_host.argmax(rois, sides, spatial_scale, &mut cells);
 
     let special = cells.iter().any(|&cell| cell < 0);
     let index = Tensor::from_slice(&cells).to_device(maps.device());
@@ -50,7 +50,7 @@ pub(super) fn roi_pool(maps: &Tensor, rois: &Rois, pooled: i64, spatial_scale: f
     } else {
         gather(&index)
     };
-    gathered.view([rois.len() as i64, pooled, pooled, channels]).permute([0, 3, 1, 2])
+    gathered.view([rois.len() as i64, pooled[0], pooled[1], channels]).permute([0, 3, 1, 2])
 }
 
 /// A bin without cells: 0.
@@ -70,8 +70,8 @@ struct Maps<'a> {
 impl Maps<'_> {
     /// For every pooled cell `[R, P, P, C]` the index into `values` of its maximum, the first of equals; or one of the
     /// two constants.
-    fn argmax(&self, rois: &Rois, side: usize, spatial_scale: f32, cells: &mut [i64]) {
-        let per_roi = self.channels * side * side;
+    fn argmax(&self, rois: &Rois, [high, wide]: [usize; 2], spatial_scale: f32, cells: &mut [i64]) {
+        let per_roi = self.channels * high * wide;
         if per_roi == 0 {
             return;
         }
@@ -81,8 +81,8 @@ impl Maps<'_> {
             let roi = Roi::from_network(0, x1, y1, x2, y2, spatial_scale);
             let image = (image.max(0.0) as usize).min(self.images.saturating_sub(1));
             for (bin, cells) in cells.chunks_exact_mut(self.channels).enumerate() {
-                let rows = roi_pool_bin(roi.y1, roi.y2, bin / side, side, self.height);
-                let columns = roi_pool_bin(roi.x1, roi.x2, bin % side, side, self.width);
+                let rows = roi_pool_bin(roi.y1, roi.y2, bin / wide, high, self.height);
+                let columns = roi_pool_bin(roi.x1, roi.x2, bin % wide, wide, self.width);
                 self.argmax_of_bin(image, rows, columns, best, cells);
             }
         });
@@ -155,7 +155,7 @@ mod tests {
                 height as i64,
                 width as i64,
             ]);
-            let pooled = roi_pool(&maps, &rois, side as i64, SCALE);
+            let pooled = roi_pool(&maps, &rois, [side as i64; 2], SCALE);
             let pooled = Vec::<f32>::try_from(pooled.permute([0, 2, 3, 1]).contiguous().view(-1)).unwrap();
             let plane = channels * height * width;
             for (roi, found) in rois.iter().zip(pooled.chunks_exact(side * side * channels)) {
@@ -178,7 +178,7 @@ mod tests {
         // One map of 2 x 2 cells; its maximum, 4, is in both RoIs.
         let map = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0]).view([1, 1, 2, 2]).set_requires_grad(true);
         let rois = [[0.0, 0.0, 0.0, 16.0, 16.0], [0.0, 0.0, 16.0, 16.0, 16.0]];
-        let pooled = roi_pool(&map, &rois, 1, SCALE);
+        let pooled = roi_pool(&map, &rois, [1, 1], SCALE);
         (pooled * Tensor::from_slice(&[1.0f32, 10.0]).view([2, 1, 1, 1])).sum(Kind::Float).backward();
         assert_eq!(Vec::<f32>::try_from(map.grad().view(-1)).unwrap(), [0.0, 0.0, 0.0, 11.0]);
     }
@@ -197,7 +197,7 @@ mod tests {
             (0..rois.len() * channels * 9).map(|_| rng.random_range(-4i32..=4) as f32).collect();
         let weights = Tensor::from_slice(&weights).view([rois.len() as i64, channels as i64, 3, 3]);
         let shape = [1, channels as i64, height as i64, width as i64];
-        let loss = |values: &Tensor| (roi_pool(values, &rois, 3, SCALE) * &weights).sum(Kind::Double);
+        let loss = |values: &Tensor| (roi_pool(values, &rois, [3, 3], SCALE) * &weights).sum(Kind::Double);
         let map = Tensor::from_slice(&values).view(shape).set_requires_grad(true);
         loss(&map).backward();
         let gradient = Vec::<f32>::try_from(map.grad().view(-1)).unwrap();
@@ -218,7 +218,7 @@ mod tests {
     fn nothing_flows_back_from_empty_bins() {
         let map = Tensor::ones([1, 1, 4, 4], (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
         let rois = [[0.0, 400.0, 400.0, 420.0, 420.0]];
-        let pooled = roi_pool(&map, &rois, 2, SCALE);
+        let pooled = roi_pool(&map, &rois, [2, 2], SCALE);
         assert_eq!(pooled.abs().sum(Kind::Float).double_value(&[]), 0.0);
         pooled.sum(Kind::Float).backward();
         assert_eq!(map.grad().abs().sum(Kind::Float).double_value(&[]), 0.0);

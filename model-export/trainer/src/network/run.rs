@@ -114,7 +114,7 @@ impl Network {
             Op::Lrn { size, alpha, beta, k } => lrn(&input(), size, alpha, beta, k),
             Op::Concat => Tensor::cat(inputs, 1),
             Op::RoiPool { pooled, spatial_scale } => {
-                roi_pool::roi_pool(&input(), rois, pooled, spatial_scale)
+                roi_pool::roi_pool(&input(), rois, [pooled, pooled], spatial_scale)
             }
             Op::Flatten => input().flatten(1, -1),
             Op::Dropout => match how.dropout {
@@ -129,7 +129,7 @@ impl Network {
 
 /// Maps so in memory, `[N, C, H, W]` in shape: what libtorch's convolutions and max pooling on a CPU are a quarter faster
 /// with, and keep. cuDNN chooses for itself.
-fn channels_last(blob: &Tensor) -> Tensor {
+pub(super) fn channels_last(blob: &Tensor) -> Tensor {
     if blob.dim() == 4 && blob.device() == Device::Cpu {
         blob.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
     } else {
@@ -141,7 +141,7 @@ fn data_is_on_cuda(inputs: &[Tensor]) -> bool {
     inputs.first().is_some_and(|input| matches!(input.device(), Device::Cuda(_)))
 }
 
-fn lrn(x: &Tensor, size: i64, alpha: f64, beta: f64, k: f64) -> Tensor {
+pub(super) fn lrn(x: &Tensor, size: i64, alpha: f64, beta: f64, k: f64) -> Tensor {
     let channels = x.size().get(1).copied().unwrap_or(0);
     let before = (size - 1) / 2;
     let squares = x.square().constant_pad_nd([0, 0, 0, 0, before, size - 1 - before]);
