@@ -8,10 +8,10 @@ use crate::Demand;
 /// for is counted, and compared with them, before any of it is reserved or planned.
 ///
 /// The defaults leave the published networks room: VGG16 as Fast R-CNN or SPPnet on a pyramid of five scales up to 1200 x 2000
-/// pixels, and VGG16 as R-CNN, ask for two thirds of them at most.
+/// pixels, and VGG16 as R-CNN, ask for four fifths of them at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Bytes in memory at once: weights as they are laid out, maps, scratch and predictions. Default: 6 GiB.
+    /// Bytes in memory at once: weights as they are laid out, maps, scratch and predictions. Default: 4 GiB.
     pub memory: u64,
     /// Operations, about as many as multiply-accumulates, see [`Demand::operations`]. Default: 4e12.
     pub operations: u64,
@@ -21,7 +21,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory: 6 << 30, operations: 4_000_000_000_000, layers: 1000 }
+        Limits { memory: 4 << 30, operations: 4_000_000_000_000, layers: 1000 }
     }
 }
 
@@ -125,9 +125,9 @@ mod tests {
         };
         assert_eq!(Limits::default().check(&Demand { memory: 1, ..demand.clone() }), Ok(()));
         let excess = Limits::default().check(&demand).unwrap_err();
-        assert_eq!((excess.what, excess.needed, excess.limit), (Resource::Memory, 11 << 30, 6 << 30));
+        assert_eq!((excess.what, excess.needed, excess.limit), (Resource::Memory, 11 << 30, 4 << 30));
         let text = excess.to_string();
-        for word in ["11.00 GiB", "6.00 GiB", "600 x 800", "--max-cost 1.9"] {
+        for word in ["11.00 GiB", "4.00 GiB", "600 x 800", "--max-cost 2.8"] {
             assert!(text.contains(word), "{text}");
         }
         let layers = Limits { layers: 2, ..Limits::default() }.check(&demand).unwrap_err().to_string();

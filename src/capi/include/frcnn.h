@@ -321,7 +321,7 @@ typedef struct frcnn_model_options {
    */
   float nms_iou;
   /*
-   What a bundle may ask for on one frame, times the defaults of 6 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
+   What a bundle may ask for on one frame, times the defaults of 4 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
    One that asks for more is refused with FRCNN_RESULT_BUNDLE, a frame that does with FRCNN_RESULT_IMAGE_SIZE.
    */
   double max_cost;

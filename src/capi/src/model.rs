@@ -34,7 +34,7 @@ pub struct FrcnnModelOptions {
     /// IoU from which a better detection of a class suppresses another; above 0 and at most 1, or negative for the
     /// bundle's.
     pub nms_iou: f32,
-    /// What a bundle may ask for on one frame, times the defaults of 6 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
+    /// What a bundle may ask for on one frame, times the defaults of 4 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
     /// One that asks for more is refused with FRCNN_RESULT_BUNDLE, a frame that does with FRCNN_RESULT_IMAGE_SIZE.
     pub max_cost: f64,
 }

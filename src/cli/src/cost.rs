@@ -4,7 +4,7 @@ use frcnn::Limits;
 
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct CostArgs {
-    /// Let the bundle ask for this many times the default limits: 6 GiB of memory, 4e12 operations and 1000 layers
+    /// Let the bundle ask for this many times the default limits: 4 GiB of memory, 4e12 operations and 1000 layers
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     max_cost: f64,
 }
