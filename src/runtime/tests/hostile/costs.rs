@@ -224,8 +224,8 @@ fn published_networks_are_within_the_limits() {
                 memory as f64 / (1u64 << 30) as f64,
                 operations as f64
             );
-            assert!(memory < Limits::default().memory / 4 * 3, "{demand:?}");
-            assert!(operations < Limits::default().operations / 4 * 3, "{demand:?}");
+            assert!(memory < Limits::default().memory / 5 * 4, "{demand:?}");
+            assert!(operations < Limits::default().operations / 5 * 4, "{demand:?}");
         }
     }
 }
