@@ -26,7 +26,9 @@ fn a_signal_leaves_nothing_half_written() {
     for (number, signal) in [(2, "INT"), (15, "TERM"), (1, "HUP")] {
         let folder = fixture.fresh(&format!("signal-{signal}"));
         let model = folder.join("model.onnx");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_frcnn"))
+        // Programs that a shell starts in its background, and all that these start, ignore Ctrl-C.
+        let mut child = Command::new("env")
+            .args(["--default-signal=INT,HUP,TERM", env!("CARGO_BIN_EXE_frcnn")])
             .args(["new", "--arch", "caffenet", "--classes", "3", "-o", text(&model)])
             .stdout(Stdio::null())
             .spawn()
