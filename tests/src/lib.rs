@@ -1,7 +1,7 @@
 //! What the conformance tests share: the reference data where it is at hand, and models that need none.
 //!
 //! Reference data lies outside the repository, at `../shared` or where the environment variable `FRCNN_SHARED` says
-//! ([`frcnn_testkit::shared`]); every test that does without stands on models that `frcnn new` makes.
+//! (`frcnn_testkit::shared`); every test that does without stands on models that `frcnn new` makes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -353,8 +353,7 @@ fn operator_sets_are_told() {
 fn training_is_told() {
     const WORDS: [&str; 2] = ["training mode", "model.eval()"];
     let batch_norm = |model: &mut ModelProto| {
-        let node = graph(model).node.iter().position(|node| node.op_type == "BatchNormalization").unwrap();
-        node
+        graph(model).node.iter().position(|node| node.op_type == "BatchNormalization").unwrap()
     };
     let mut model = example();
     let at = batch_norm(&mut model);

@@ -1,4 +1,5 @@
 //! Files as they lie on disks.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 

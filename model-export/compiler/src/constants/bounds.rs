@@ -55,9 +55,9 @@ fn values(at: Attributes, inputs: &[(&str, Arc<Tensor>)]) -> Result<Option<u64>,
                 broadcast([shape.iter().map(|&d| d as u64).collect(), target].into_iter())
             })
         }
-        "ConstantOfShape" => given(0).and_then(|shape| sizes(&shape)).and_then(|shape| product(shape)),
+        "ConstantOfShape" => given(0).and_then(|shape| sizes(&shape)).and_then(product),
         "Tile" => {
-            let repeats = given(1).and_then(|repeats| sizes(&repeats)).and_then(|repeats| product(repeats));
+            let repeats = given(1).and_then(|repeats| sizes(&repeats)).and_then(product);
             repeats
                 .zip(inputs.first())
                 .and_then(|(times, (_, tensor))| times.checked_mul(tensor.len() as u64))

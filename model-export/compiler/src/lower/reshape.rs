@@ -56,7 +56,7 @@ impl<'a> Lowering<'a> {
         if axis != 1 && axis != 1 - rank {
             return Err(at.problem(format!("axis {axis} is not supported, only 1")));
         }
-        self.to_row(at, input)
+        self.flattened(at, input)
     }
 
     pub(super) fn reshape(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
@@ -73,8 +73,8 @@ impl<'a> Lowering<'a> {
         let features = features(at, &dims)?;
         match wanted {
             _ if wanted == dims => Ok(input),
-            &[columns] if columns == features => self.to_row(at, input),
-            _ => self.to_dims(at, input, wanted).ok_or_else(|| {
+            &[columns] if columns == features => self.flattened(at, input),
+            _ => self.with_dims(at, input, wanted).ok_or_else(|| {
                 at.problem(format!(
                     "reshaping {dims:?} of each RoI to {target:?} is not supported, only to one row for each RoI, or a \
                      map of one pixel"
@@ -107,8 +107,8 @@ impl<'a> Lowering<'a> {
         }
         match left[..] {
             _ if left == dims => Ok(input),
-            [_] => self.to_row(at, input),
-            _ => self.to_dims(at, input, &left).ok_or_else(unsupported),
+            [_] => self.flattened(at, input),
+            _ => self.with_dims(at, input, &left).ok_or_else(unsupported),
         }
     }
 
@@ -132,11 +132,11 @@ impl<'a> Lowering<'a> {
         if dims.iter().skip(1).any(|&size| size != 1) {
             return Err(unsupported());
         }
-        self.to_dims(at, input, &wanted).ok_or_else(unsupported)
+        self.with_dims(at, input, &wanted).ok_or_else(unsupported)
     }
 
     /// A value of one pixel with other trailing axes of 1; none if it is another value or its device's form is.
-    fn to_dims(&mut self, _at: Attributes, input: Computed, dims: &[usize]) -> Option<Computed> {
+    fn with_dims(&mut self, _at: Attributes, input: Computed, dims: &[usize]) -> Option<Computed> {
         let channels = input.kind.channels();
         let kind = match (input.kind, dims) {
             (Kind::Map { size: Some([1, 1]), .. }, [c, 1]) if *c == channels => {
@@ -157,7 +157,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// One row for each RoI.
-    fn to_row(&mut self, at: Attributes, input: Computed) -> Result<Computed, Problem> {
+    fn flattened(&mut self, at: Attributes, input: Computed) -> Result<Computed, Problem> {
         match input.kind {
             Kind::Flat { .. } => Ok(input),
             Kind::Line { channels, row: Some(order) } => {

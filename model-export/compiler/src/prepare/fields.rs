@@ -66,8 +66,10 @@ pub(crate) fn check_fields(bytes: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The next field: its number, its bytes if it has a length, and what comes after it.
-fn next(bytes: &[u8]) -> Option<(u64, Option<&[u8]>, &[u8])> {
+/// A field's number, its bytes if it has a length, and what comes after it.
+type Field<'a> = (u64, Option<&'a [u8]>, &'a [u8]);
+
+fn next(bytes: &[u8]) -> Option<Field<'_>> {
     let (key, rest) = varint(bytes)?;
     let skip = |len: usize| Some((key >> 3, None, rest.get(len..)?));
     match key & 7 {

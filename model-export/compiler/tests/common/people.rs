@@ -1,5 +1,6 @@
 //! Models as people have them, made from the plain ones: other widths of numbers, tensors in other fields or files, nodes in
 //! between. They are written by way of tract's copy of ONNX's messages, which has every field.
+#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
 use frcnn_compiler::{Compiled, Error, Options, compile};
 use frcnn_onnx::pb;

@@ -1,6 +1,7 @@
 //! The file that `frcnn proposals` writes, and continues.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -75,9 +76,9 @@ impl Store {
             return Err(format!("has boxes of {made_by}, not of {}", self.made_by));
         }
         for stem in file.stems() {
-            if !self.tensors.contains_key(&stem) {
-                let boxes = encoded(&file.boxes(&stem).map_err(cannot)?);
-                self.tensors.insert(stem, boxes);
+            if let Entry::Vacant(place) = self.tensors.entry(stem) {
+                let boxes = encoded(&file.boxes(place.key()).map_err(cannot)?);
+                place.insert(boxes);
             }
         }
         Ok(())

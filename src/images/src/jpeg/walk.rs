@@ -260,12 +260,10 @@ impl<'a> Walk<'a> {
 
     /// Puts the standard tables where the file has none.
     fn standard_tables(&mut self) {
-        for class in 0..2 {
-            for index in 0..2 {
-                let table = &mut self.tables[class][index];
+        for (class, (tables, standard)) in (0..).zip(self.tables.iter_mut().zip(STANDARD)) {
+            for (index, (table, standard)) in (0..).zip(tables.iter_mut().zip(standard)) {
                 if table.is_none() {
-                    let standard = STANDARD[class][index];
-                    standard.write(class as u8, index as u8, &mut self.out);
+                    standard.write(class, index, &mut self.out);
                     *table = Some(standard);
                 }
             }

@@ -293,7 +293,7 @@ fn conv(
     }
     let group = match random.below(5) {
         0 => channels,
-        1 => (1..=channels).rev().find(|g| channels % g == 0 && *g <= channels / 2).unwrap_or(1),
+        1 => (1..=channels).rev().find(|g| channels.is_multiple_of(*g) && *g <= channels / 2).unwrap_or(1),
         _ => 1,
     };
     let out_channels = group * random.of(&[1, 1, 2, 4, 8, 16, 17]);
