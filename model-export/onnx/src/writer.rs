@@ -218,7 +218,7 @@ pub fn write(model: &ModelProto, path: &Path) -> Result<(), WriteError> {
 /// The same up to the renaming, which is left to the caller: for files that belong together.
 ///
 /// # Errors
-/// See [`write`].
+/// See [`write()`].
 pub fn stage(model: &ModelProto, path: &Path) -> Result<Staged, WriteError> {
     let bytes = model.encoded_len();
     if bytes > MAX_BYTES {
