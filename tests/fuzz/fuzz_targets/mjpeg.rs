@@ -1,5 +1,6 @@
 //! Streams of JPEGs through the camera daemon's splitter.
 #![no_main]
+#![allow(unsafe_code, reason = "a binding to the camera daemon's splitter")]
 
 use frcnn_fuzz::seed;
 use image::codecs::jpeg::JpegEncoder;
