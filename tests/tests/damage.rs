@@ -32,13 +32,18 @@ fn any_flipped_bit_of_prelude_and_record_is_named() {
             0..8 => matches!(error, Error::Magic),
             8..12 => match u32::from_le_bytes(bytes[8..12].try_into().unwrap()) {
                 // The format before is read as well; its record is another one.
-                2 => matches!(error, Error::Contents(_)),
-                _ => matches!(error, Error::Version { supported: FORMAT_VERSION, .. }),
+                2 => matches!(error, Error::OtherVersion { stated: 2, actual: FORMAT_VERSION }),
+                other => {
+                    matches!(error, Error::Version { found, supported: FORMAT_VERSION } if found == other)
+                }
             },
             12..16 | 48..64 => matches!(error, Error::Padding(at) if at == place as u64),
             // A length of the record that fits into the file ends it at another byte.
             16..24 => match u64::from_le_bytes(bytes[16..24].try_into().unwrap()) {
-                stated if stated > (bytes.len() - PRELUDE) as u64 => matches!(error, Error::Length { .. }),
+                record if record > (bytes.len() - PRELUDE) as u64 => {
+                    let due = record.saturating_add(PRELUDE as u64);
+                    matches!(error, Error::Length { stated, actual } if stated == due && actual == bytes.len() as u64)
+                }
                 stated if stated > 4 << 20 => error.to_string().contains("longer than the 4 MiB"),
                 _ => matches!(error, Error::ContentsHash),
             },
@@ -115,6 +120,21 @@ fn oversized_counts_are_refused_without_allocating() {
         bytes[place..place + 8].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(matches!(error(&bytes), Error::Length { .. }), "{what}");
         bytes[place..place + 8].copy_from_slice(&kept);
+    }
+}
+
+/// By less than the part before the record as well.
+#[test]
+fn a_record_that_reaches_beyond_the_file_is_refused() {
+    let mut bytes = untrained().to_bytes();
+    let len = bytes.len() as u64;
+    for beyond in 1..=PRELUDE as u64 + 1 {
+        bytes[16..24].copy_from_slice(&(len - PRELUDE as u64 + beyond).to_le_bytes());
+        let error = error(&bytes);
+        assert!(
+            matches!(error, Error::Length { stated, actual } if stated == len + beyond && actual == len),
+            "{beyond} bytes beyond: {error}"
+        );
     }
 }
 

@@ -180,6 +180,23 @@ pub enum Problem {
         /// Of how many.
         total: usize,
     },
+    /// Values get so large that f32 no longer tells what the network gives.
+    #[error(
+        "values overflow f32 in layer `{layer}` ({op}), or are too large for it to compute with: {} on a picture of random \
+         pixels, after which the compiled network and tract-onnx's run of the model no longer agree on `{stage}`; did the training diverge? \
+         Nothing was written",
+        if largest.is_finite() { format!("up to {largest:.1e}") } else { "infinity or NaN".to_string() }
+    )]
+    TooLarge {
+        /// The first layer, in the model's order, that makes such values.
+        layer: String,
+        /// Its operator.
+        op: String,
+        /// The largest magnitude among them.
+        largest: f32,
+        /// `conv`, `cls_prob` or `bbox_pred`.
+        stage: &'static str,
+    },
     /// A stage has another shape in tract-onnx's run.
     #[error(
         "the compiled network gives {found:?} on `{stage}`, and tract-onnx {expected:?}; nothing was written. If the \

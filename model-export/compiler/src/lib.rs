@@ -15,7 +15,7 @@
 //! | ONNX nodes to the bundle's layers, weights to channels last | `lower`, `network` |
 //! | the manifest's channel order, scale and deviations into the first convolution | `input` |
 //! | an R-CNN: a classifier and the weights of its SVMs | `rcnn`, `svm` |
-//! | check against tract-onnx on a seeded input | `referee` |
+//! | check against tract-onnx on a seeded input | `referee`, `culprit`, `magnitude` |
 //! | truncated SVD of fully connected layers | `svd`, `factor` |
 //! | reduced precision | `precision` |
 //! | a bundle as ONNX again | `emit` |
@@ -37,6 +37,7 @@ mod guard;
 mod input;
 mod limits;
 mod lower;
+mod magnitude;
 mod network;
 mod precision;
 mod prepare;

@@ -3,6 +3,9 @@
 /// An ONNX file is one protobuf message, and readers refuse those from 2 GiB on.
 pub(crate) const FILE_BYTES: u64 = i32::MAX as u64;
 
+/// A manifest: ten thousand classes with names of a kilobyte are 10 MB.
+pub(crate) const MANIFEST_BYTES: u64 = 64 << 20;
+
 /// Bytes of a network's weights in f32; VGG16's are 0.6 GB.
 pub(crate) const WEIGHT_BYTES: u64 = 4 << 30;
 

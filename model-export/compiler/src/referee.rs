@@ -19,9 +19,10 @@ use tract_onnx::prelude::*;
 
 use crate::error::Problem;
 use crate::lower::{Lowering, to_channels_last};
+use crate::magnitude::Culprit;
 use crate::report::{Agreement, Drift};
 use crate::split::Split;
-use crate::{check_cost, culprit, finite, guard};
+use crate::{check_cost, culprit, finite, guard, magnitude};
 
 /// Rounding in a different order explains differences far below this share of a stage's largest
 /// magnitude; a mistake in lowering lies far above it.
@@ -177,8 +178,8 @@ impl Trial {
         let data = bundle.contents().network_input().of_blob(&blob.data);
         let data = to_channels_first(&data, [blob.height, blob.width, 3]);
         let data = tensor(&[1, 3, blob.height, blob.width], &data, "trunk")?;
-        let trunk = run(&halves.trunk, &[data], "trunk")?;
-        drop(halves.trunk);
+        let data = [data];
+        let trunk = run(&halves.trunk, &data, "trunk")?;
         let conv = values(trunk.first(), "trunk")?;
         let shape = trunk.first().map_or(&[][..], |map| map.shape());
         if shape != [1, channels, height, width] {
@@ -189,7 +190,14 @@ impl Trial {
             });
         }
         let conv = to_channels_last(&conv, [height, width, channels]);
-        let conv_error = error_between("conv", map.data()?, &conv)?;
+        let conv_error = error_between("conv", map.data()?, &conv);
+        let is_large = conv_error.is_err() || magnitude::largest(&conv) >= magnitude::LARGE;
+        let in_trunk = is_large.then(|| too_large(&halves.trunk, &data)).flatten();
+        drop(halves.trunk);
+        let conv_error = match conv_error {
+            Ok(error) => error,
+            Err(problem) => return Err(Culprit::explain(in_trunk, problem)),
+        };
 
         let view = frcnn_kernels::FeatureMap::new(&conv, height, width, channels)
             .map_err(|error| Problem::Runtime(error.into()))?;
@@ -203,7 +211,10 @@ impl Trial {
             softmax_rows(&mut scores, bundle.contents().manifest.classes.len());
         }
         let boxes = values(head.get(boxes), "head")?;
-        self.agreement([blob.height, blob.width], conv_error, &scores, &boxes)
+        self.agreement([blob.height, blob.width], conv_error, &scores, &boxes).map_err(|problem| {
+            let culprit = in_trunk.or_else(|| too_large(&halves.head, &pooled));
+            Culprit::explain(culprit, problem)
+        })
     }
 
     /// Compares the lowered R-CNN with tract-onnx's run of `network`, which gives the trunk's map, margins and box deltas of
@@ -216,11 +227,13 @@ impl Trial {
     ) -> Result<Agreement, Problem> {
         let input = bundle.contents().network_input();
         let [mut conv, mut scores, mut boxes] = [const { Vec::new() }; 3];
+        let mut crops = Vec::new();
         // One after the other: a classifier may be exported for a batch of one.
         for crop in self.crops.chunks_exact((side * side * 3).max(1)) {
             let crop = to_channels_first(&input.of_blob(crop), [side, side, 3]);
-            let crop = tensor(&[1, 3, side, side], &crop, "network")?;
-            let made = run(network, &[crop], "network")?;
+            let crop = [tensor(&[1, 3, side, side], &crop, "network")?];
+            let made = run(network, &crop, "network")?;
+            crops.push(crop);
             let map = made.first();
             let &[1, channels, height, width] = map.map_or(&[][..], |map| map.shape()) else {
                 let message = "its trunk gave no map".to_string();
@@ -230,8 +243,11 @@ impl Trial {
             scores.extend(values(made.get(1), "network")?);
             boxes.extend(values(made.get(2), "network")?);
         }
-        let conv_error = error_between("conv", &self.features, &conv)?;
-        self.agreement([side; 2], conv_error, &scores, &boxes)
+        let conv_error = error_between("conv", &self.features, &conv);
+        conv_error.and_then(|error| self.agreement([side; 2], error, &scores, &boxes)).map_err(|problem| {
+            let culprit = crops.iter().find_map(|crop| too_large(network, crop));
+            Culprit::explain(culprit, problem)
+        })
     }
 
     fn agreement(
@@ -313,17 +329,24 @@ fn drift(before: &HeadOutput, after: &HeadOutput) -> Drift {
 
 /// Runs one half of a model, or the whole of it; where that fails the error names the node.
 fn run(model: &ModelProto, inputs: &[Tensor], part: &str) -> Result<TVec<TValue>, Problem> {
-    let run = |model: &ModelProto| {
-        guard::tract(part, || {
-            let mut parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(model, None)?.model;
-            for (position, input) in inputs.iter().enumerate() {
-                parsed.set_input_fact(position, f32::fact(input.shape()).into())?;
-            }
-            let plan = parsed.into_optimized()?.into_runnable()?;
-            plan.run(inputs.iter().map(|input| input.clone().into_tvalue()).collect())
-        })
-    };
+    let run = |model: &ModelProto| try_run(model, inputs, part);
     run(model).map_err(|problem| culprit::named(problem, model, |model| run(model).is_ok()))
+}
+
+fn try_run(model: &ModelProto, inputs: &[Tensor], part: &str) -> Result<TVec<TValue>, Problem> {
+    guard::tract(part, || {
+        let mut parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(model, None)?.model;
+        for (position, input) in inputs.iter().enumerate() {
+            parsed.set_input_fact(position, f32::fact(input.shape()).into())?;
+        }
+        let plan = parsed.into_optimized()?.into_runnable()?;
+        plan.run(inputs.iter().map(|input| input.clone().into_tvalue()).collect())
+    })
+}
+
+/// The first layer of `model` whose values are too large for f32, if there is one.
+fn too_large(model: &ModelProto, inputs: &[Tensor]) -> Option<Culprit> {
+    magnitude::find(model, |model| Some(try_run(model, inputs, "network").ok()?.into_vec()))
 }
 
 fn tensor(shape: &[usize], data: &[f32], part: &str) -> Result<Tensor, Problem> {
@@ -363,44 +386,4 @@ fn to_channels_first(values: &[f32], [height, width, channels]: [usize; 3]) -> V
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whatever one value of either output is instead, and wherever it stands.
-    #[test]
-    fn every_value_of_both_outputs_is_held_to_the_referee() {
-        let output = HeadOutput { cls_prob: vec![0.5, 0.25, 0.25], bbox_pred: vec![0.0, -2.0, 1.0, 0.5] };
-        let blob = ImageBlob { data: Vec::new(), height: 1, width: 1, im_scale: 1.0 };
-        let trial =
-            Trial { blob, rois: Vec::new(), crops: Vec::new(), map: None, features: Vec::new(), output };
-        let HeadOutput { cls_prob, bbox_pred } = &trial.output;
-        let judged = |scores: &[f32], boxes: &[f32]| trial.agreement([1, 1], 0.0, scores, boxes);
-        assert!(judged(cls_prob, bbox_pred).is_ok());
-        for bad in [f32::NAN, f32::INFINITY, -f32::INFINITY, 0.1] {
-            for place in 0..3 {
-                let mut other = cls_prob.clone();
-                other[place] = bad;
-                assert!(judged(&other, bbox_pred).is_err(), "score {place}: {bad}");
-            }
-            for place in 0..4 {
-                let mut other = bbox_pred.clone();
-                other[place] = bad;
-                assert!(judged(cls_prob, &other).is_err(), "box delta {place}: {bad}");
-            }
-        }
-        assert!(judged(&cls_prob[..2], bbox_pred).is_err() && judged(cls_prob, &bbox_pred[..3]).is_err());
-        // As far apart as is allowed, and twice as far.
-        assert!(judged(cls_prob, &[0.0, -2.0, 1.0, 0.502]).is_ok());
-        assert!(judged(cls_prob, &[0.0, -2.0, 1.0, 0.504]).is_err());
-    }
-
-    /// What is not finite on this side only.
-    #[test]
-    fn what_this_side_makes_of_numbers_must_be_numbers() {
-        for bad in [f32::NAN, f32::INFINITY] {
-            assert!(error_between("conv", &[bad, 1.0], &[1.0, 1.0]).is_err());
-            assert!(error_between("conv", &[1.0, bad], &[1.0, 1.0]).is_err());
-            assert!(error_between("conv", &[bad, 1.0], &[bad, 1.0]).is_err());
-        }
-    }
-}
+mod tests;

@@ -77,7 +77,56 @@ pub fn load_rcnn_manifest(path: &Path) -> Result<Manifest, Error> {
 }
 
 fn load(path: &Path, scores: Scores) -> Result<Manifest, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    Manifest::from_json_with(&text, scores)
+    let bytes = frcnn_files::read_at_most(path, limits::MANIFEST_BYTES)
+        .map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    text(&bytes)
+        .map_err(|problem| ManifestError::Value(problem.to_string()))
+        .and_then(|text| Manifest::from_json_with(text, scores))
         .map_err(|source| Error::Manifest { path: path.to_path_buf(), source })
+}
+
+/// What is written in UTF-8, behind a byte-order mark or not.
+fn text(bytes: &[u8]) -> Result<&str, &'static str> {
+    // JSON begins with an ASCII character, of which UTF-16 makes a zero byte and itself.
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
+            Err("it is UTF-16 text; save it as UTF-8")
+        }
+        _ => str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text; save it as UTF-8"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_utf8_with_or_without_its_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        let json = r#"{"classes": ["bg", "vélo"]}"#;
+        let load = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            load_manifest(&path).map(|manifest| manifest.classes).map_err(|error| error.to_string())
+        };
+        for mark in ["", "\u{feff}"] {
+            assert_eq!(load(format!("{mark}{json}").as_bytes()).unwrap(), ["bg", "vélo"]);
+        }
+        let utf16 =
+            |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        let marked = format!("\u{feff}{json}");
+        for bytes in [
+            utf16(&marked, u16::to_le_bytes),
+            utf16(&marked, u16::to_be_bytes),
+            utf16(json, u16::to_le_bytes),
+            utf16(json, u16::to_be_bytes),
+        ] {
+            let error = load(&bytes).unwrap_err();
+            assert!(error.contains("manifest.json: it is UTF-16 text; save it as UTF-8"), "{error}");
+        }
+        let error = load(b"{\"classes\": [\"bg\", \"v\xe9lo\"]}").unwrap_err();
+        assert!(error.contains("manifest.json: it is not UTF-8 text"), "{error}");
+        assert!(load(b"").unwrap_err().contains("manifest.json"));
+        assert!(load_manifest(folder.path()).unwrap_err().to_string().contains("is a folder"));
+    }
 }

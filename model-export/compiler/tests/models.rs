@@ -198,7 +198,82 @@ fn endings() -> Vec<(String, ModelProto)> {
             g.onnx.node("Squeeze", "flat", &["s0", if shape.len() == 3 { "a2" } else { "both" }], []);
         }));
     }
+    // Means over one axis at a time, of which either is kept or not.
+    for (first, second) in [(3, 2), (2, 3), (-1, -2), (-2, -1)] {
+        for (first_kept, second_kept) in [(1, 1), (0, 0), (1, 0), (0, 1)] {
+            let mean = |axis, kept| {
+                [
+                    frcnn_compiler::onnx_writer::attr::ints("axes", &[axis]),
+                    frcnn_compiler::onnx_writer::attr::int("keepdims", kept),
+                ]
+            };
+            // Behind rows that are gone, columns are axis 2; before columns that are gone, rows are axis -1.
+            let second = match (first_kept, first, second) {
+                (0, 2, 3) => 2,
+                (0, -1, -2) => -1,
+                (_, _, second) => second,
+            };
+            all.push(ending(
+                &format!("means over {first} ({first_kept}) and {second} ({second_kept})"),
+                |g| {
+                    g.onnx.node("ReduceMean", "s0", &["conv2_relu"], mean(first, first_kept));
+                    g.onnx.node("ReduceMean", "s1", &["s0"], mean(second, second_kept));
+                    g.onnx.node(
+                        "Flatten",
+                        "flat",
+                        &["s1"],
+                        [frcnn_compiler::onnx_writer::attr::int("axis", 1)],
+                    );
+                },
+            ));
+        }
+    }
     all
+}
+
+/// Since operator set 18 the axes of a mean are an input: an initializer, or a constant of any form.
+#[test]
+fn axes_of_means_are_read_wherever_they_stand() {
+    for (name, model) in endings().into_iter().filter(|(name, _)| name.starts_with("means")) {
+        for form in 0..3 {
+            let mut new = model.clone();
+            new.opset_import[0].version = 18;
+            let g = graph(&mut new);
+            let mut constants = Vec::new();
+            for (position, mean) in g.node.iter_mut().filter(|node| node.op_type == "ReduceMean").enumerate()
+            {
+                let place = mean.attribute.iter().position(|attribute| attribute.name == "axes").unwrap();
+                let axes = mean.attribute.remove(place).ints;
+                let name = format!("axes{position}");
+                mean.input.push(name.clone());
+                let attribute = match form {
+                    0 => {
+                        g.initializer.push(i64s(&name, &axes));
+                        continue;
+                    }
+                    1 => tensor_attribute("value", i64s("", &axes)),
+                    _ => ints("value_ints", &axes),
+                };
+                constants.push(node("Constant", &name, &[], vec![attribute]));
+            }
+            g.node.splice(0..0, constants);
+            same(&name, &new, &model);
+        }
+    }
+}
+
+#[test]
+fn means_over_other_axes_are_refused() {
+    let attr = |axis| [frcnn_compiler::onnx_writer::attr::ints("axes", &[axis])];
+    for (first, second) in [(1, 2), (3, 3), (0, 3), (3, 1), (2, 5)] {
+        let (_, model) = ending("wrong", |g| {
+            g.onnx.node("ReduceMean", "s0", &["conv2_relu"], attr(first));
+            g.onnx.node("ReduceMean", "s1", &["s0"], attr(second));
+            g.onnx.node("Flatten", "flat", &["s1"], [frcnn_compiler::onnx_writer::attr::int("axis", 1)]);
+        });
+        let error = refusal(&model);
+        assert!(error.contains("(ReduceMean)"), "{first} {second}: {error}");
+    }
 }
 
 #[test]

@@ -167,7 +167,10 @@ fn folding_and_rounding_are_told() {
         (0..144).for_each(|i| set(tensor, i, 1e38))
     });
     let error = refusal(&huge);
-    assert!(error.contains("values of `") && error.contains("did the training diverge?"), "{error}");
+    for words in ["values overflow f32 in layer `fc6` (Gemm)", "infinity or NaN", "did the training diverge?"]
+    {
+        assert!(error.contains(words), "`{words}` is not in: {error}");
+    }
 
     // A unit that is never active may have any weights, which f32 holds and bf16 does not.
     let silent = with(&full(&heads::gemm_trans_b()), "fc6.bias", &|tensor| set(tensor, 0, -1e9));
@@ -176,4 +179,36 @@ fn folding_and_rounding_are_told() {
     let options = Options { precision: Precision::Bf16, ..Options::default() };
     let error = try_compile_bytes(&silent.encode_to_vec(), &options).unwrap_err().to_string();
     assert!(error.contains("layer `fc7`") && error.contains("rounded to bf16"), "{error}");
+}
+
+/// Of numbers beyond a million f32 keeps no fractions: what softmax makes of them is chance, on both sides.
+#[test]
+fn values_too_large_for_f32_are_no_mistake_of_the_compiler() {
+    let scaled = |source: &ModelProto, names: &[&str], factor: f32| {
+        let mut model = source.clone();
+        for name in names {
+            let tensor = graph(&mut model).initializer.iter_mut().find(|t| t.name == *name).unwrap();
+            *tensor =
+                f32s(name, &tensor.dims, &values(tensor).iter().map(|v| v * factor).collect::<Vec<_>>());
+        }
+        model
+    };
+    let plain = full(&heads::gemm_trans_b());
+    let mut told = 0;
+    for (names, layer) in
+        [(&["conv1.weight"][..], "conv1"), (&["fc6.weight"], "fc6"), (&["fc6.weight", "fc7.weight"], "fc6")]
+    {
+        for factor in [1e8, 1e16, 1e25, 1e35] {
+            // What agrees all the same is compiled.
+            let Err(error) = try_compile(&scaled(&plain, names, factor)) else { continue };
+            let error = error.to_string();
+            assert!(!error.contains("mistake in the compiler"), "{names:?} times {factor}: {error}");
+            assert!(
+                error.contains(&format!("in layer `{layer}")) && error.contains("did the training diverge?"),
+                "{names:?} times {factor}: {error}"
+            );
+            told += 1;
+        }
+    }
+    assert!(told >= 2, "{told} were refused");
 }

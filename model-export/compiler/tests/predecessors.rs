@@ -344,3 +344,24 @@ fn new_predecessors_compile() {
     let fc6 = compiled.report.cost.layers.iter().find(|layer| layer.name == "fc6").unwrap();
     assert_eq!(fc6.parameters, 18_432 * 512 + 512);
 }
+
+/// Each of the four tensors, first and last value.
+#[test]
+fn svm_weights_that_are_not_finite_are_refused_by_name() {
+    let good = svm(24, Some(160), &[]);
+    let (header, metadata) = safetensors::SafeTensors::read_metadata(&good).unwrap();
+    for name in ["svm.weight", "svm.bias", "bbox.weight", "bbox.bias"] {
+        let (start, end) = metadata.info(name).unwrap().data_offsets;
+        let values = (end - start) / 4;
+        for (place, bad) in [(0, f32::NAN), (values - 1, f32::INFINITY), (values / 2, f32::NEG_INFINITY)] {
+            let mut weights = good.clone();
+            weights[8 + header + start + 4 * place..][..4].copy_from_slice(&bad.to_le_bytes());
+            let error = rcnn(&classifier(false), &weights).unwrap_err();
+            let count = format!("1 of the {values} values of `{name}`");
+            for words in ["svm.safetensors", "SVM weights", &count, "not finite", "did the training diverge?"]
+            {
+                assert!(error.contains(words), "{name} {place}: `{words}` is not in: {error}");
+            }
+        }
+    }
+}

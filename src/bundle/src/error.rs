@@ -21,12 +21,24 @@ pub enum Error {
     #[error("not a bundle: it does not start with the .frcnn signature")]
     Magic,
     /// Written by another version of the format.
-    #[error("bundle format {found}, but this program reads format {supported}: compile the model again")]
+    #[error(
+        "bundle format {found}; this program reads formats 2 and {supported}: compile the model again with it"
+    )]
     Version {
         /// The version in the file.
         found: u32,
-        /// The version that this crate reads.
+        /// The newest version that this crate reads.
         supported: u32,
+    },
+    /// The contents record is that of another version than the file states: no hash covers the version.
+    #[error(
+        "damaged bundle: it says that it is of format {stated}, and its contents record is of format {actual}"
+    )]
+    OtherVersion {
+        /// The version in the file.
+        stated: u32,
+        /// The version of the contents record.
+        actual: u32,
     },
     /// The file is shorter or longer than it says.
     #[error("truncated or padded bundle: it says {stated} bytes and has {actual}")]

@@ -14,6 +14,8 @@ use crate::{Contents, Error, Section, SectionId, Weights};
 /// Version of the format that this crate writes; it also reads format 2.
 pub const FORMAT_VERSION: u32 = 3;
 
+/// All versions that are read.
+const VERSIONS: [u32; 2] = [crate::old::VERSION, FORMAT_VERSION];
 const MAGIC: [u8; 8] = *b"\x89FRCNN\r\n";
 const PRELUDE: usize = 64;
 /// Bytes of the longest contents record: VGG16's has some 2,000, a thousand layers with long names some 100,000.
@@ -147,7 +149,7 @@ impl Prelude {
             return Err(Error::Magic);
         }
         let version = u32::from_le_bytes(fields.take());
-        if ![crate::old::VERSION, FORMAT_VERSION].contains(&version) {
+        if !VERSIONS.contains(&version) {
             return Err(Error::Version { found: version, supported: FORMAT_VERSION });
         }
         zeros(&fields.take::<4>(), 12)?;
@@ -222,14 +224,14 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
     if xxh3_128(record) != prelude.contents_hash {
         return Err(Error::ContentsHash.into());
     }
-    let decoded = match prelude.version {
-        crate::old::VERSION => crate::old::decode(record),
-        _ => postcard::take_from_bytes::<Contents>(record),
-    };
-    let (contents, rest) = decoded.map_err(Error::Contents)?;
-    if !rest.is_empty() {
-        return Err(Error::Contents(postcard::Error::DeserializeBadEncoding).into());
-    }
+    let stated = prelude.version;
+    let contents = decode(stated, record).map_err(|error| {
+        let mut others = VERSIONS.into_iter().filter(|&version| version != stated);
+        match others.find(|&version| decode(version, record).is_ok()) {
+            Some(actual) => Error::OtherVersion { stated, actual },
+            None => error,
+        }
+    })?;
     crate::validate::contents(&contents)?;
 
     let mut end = head.len();
@@ -260,6 +262,19 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
         return Err(Error::Length { stated: end as u64, actual: len as u64 }.into());
     }
     Ok(Bundle { contents, head, weights })
+}
+
+/// A whole contents record of that version.
+fn decode(version: u32, record: &[u8]) -> Result<Contents, Error> {
+    let decoded = match version {
+        crate::old::VERSION => crate::old::decode(record),
+        _ => postcard::take_from_bytes::<Contents>(record),
+    };
+    let (contents, rest) = decoded.map_err(Error::Contents)?;
+    if !rest.is_empty() {
+        return Err(Error::Contents(postcard::Error::DeserializeBadEncoding));
+    }
+    Ok(contents)
 }
 
 fn check_finite(section: &Section, weights: &Weights) -> Result<(), Error> {

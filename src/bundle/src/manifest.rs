@@ -148,14 +148,14 @@ impl Manifest {
         }
     }
 
-    /// Reads and checks the text of a `manifest.json`.
+    /// Reads and checks the text of a `manifest.json`, behind a byte-order mark or not.
     pub fn from_json(text: &str) -> Result<Manifest, ManifestError> {
         Manifest::from_json_with(text, Scores::default())
     }
 
     /// The same, where a text that does not say what the scores are means `scores`.
     pub fn from_json_with(text: &str, scores: Scores) -> Result<Manifest, ManifestError> {
-        let manifest = json::read(text, scores)?;
+        let manifest = json::read(text.strip_prefix('\u{feff}').unwrap_or(text), scores)?;
         manifest.check().map_err(ManifestError::Value)?;
         Ok(manifest)
     }

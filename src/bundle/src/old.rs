@@ -70,7 +70,7 @@ pub(crate) fn decode(record: &[u8]) -> Result<(Contents, &[u8]), postcard::Error
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ChannelOrder, Warp};
+    use crate::{Bundle, ChannelOrder, Error, Layer, Op, RoiPooling, Warp};
 
     #[test]
     fn an_old_record_means_what_it_meant() {
@@ -110,5 +110,53 @@ mod tests {
         assert_eq!((manifest.nms_iou, manifest.max_detections), (0.5, 7));
         assert_eq!(contents.regions, record.regions);
         assert_eq!(contents.source, record.source);
+    }
+
+    /// No hash covers the version; the record tells.
+    #[test]
+    fn the_other_version_is_found_out() {
+        let layer = |op: Op, inputs: &[u32]| Layer { name: String::new(), op, inputs: inputs.to_vec() };
+        let head = vec![layer(Op::Flatten, &[0]), layer(Op::Softmax, &[1]), layer(Op::Concat, &[1; 4])];
+        let record = Record {
+            manifest: OldManifest {
+                name: String::new(),
+                classes: vec!["__background__".into(), "cat".into(), "dog".into()],
+                pixel_means_bgr: [1.0, 2.0, 3.0],
+                scales: vec![480],
+                max_long_side: 900,
+                box_width_offset: 0.0,
+                nms_width_offset: 1.0,
+                scores: Scores::Probabilities,
+                score_threshold: 0.5,
+                nms_iou: 0.5,
+                max_detections: 7,
+            },
+            trunk: Graph { layers: Vec::new(), outputs: vec![0] },
+            regions: Regions::RoiPooling(RoiPooling { pooled: vec![[1, 1]], spatial_scale: 1.0 }),
+            head: Graph { layers: head, outputs: vec![2, 3] },
+            sections: Vec::new(),
+            factored: Vec::new(),
+            precision: Precision::F32,
+            source: Source { onnx_sha256: [7; 32], compiler: "an older one".into() },
+        };
+        let record = postcard::to_stdvec(&record).unwrap();
+        let file = |version: u32| {
+            let mut file = b"\x89FRCNN\r\n".to_vec();
+            file.extend([version.to_le_bytes(), [0; 4]].concat());
+            file.extend([record.len() as u64, 64 + record.len() as u64].map(u64::to_le_bytes).concat());
+            file.extend(xxhash_rust::xxh3::xxh3_128(&record).to_le_bytes());
+            file.resize(64, 0);
+            [file, record.clone()].concat()
+        };
+        assert_eq!(Bundle::from_bytes(&file(2)).unwrap().contents().manifest.scales, [480]);
+        let error = Bundle::from_bytes(&file(3)).unwrap_err();
+        assert!(matches!(error, Error::OtherVersion { stated: 3, actual: 2 }), "{error}");
+        for version in [0, 1, 4, u32::MAX] {
+            let error = Bundle::from_bytes(&file(version)).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("bundle format {version}; this program reads formats 2 and 3")),
+                "{error}"
+            );
+        }
     }
 }

@@ -100,7 +100,7 @@ fn open(path: &Path, options: &Options) -> Result<Detector, Failure> {
         error @ frcnn_bundle::Error::Io { .. } => Failure::new(FrcnnResult::Io, error.to_string()),
         other => Failure::new(FrcnnResult::Bundle, format!("{}: {other}", path.display())),
     })?;
-    make(bundle, options)
+    make(bundle, options).map_err(|failure| failure.of(path))
 }
 
 /// A bundle that asks for too much is at fault itself here; of a frame it is the size.

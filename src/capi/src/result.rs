@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use frcnn_core::Printable;
 
@@ -52,6 +53,11 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(code: FrcnnResult, message: impl Into<Cow<'static, str>>) -> Failure {
         Failure { code, message: message.into() }
+    }
+
+    /// The same with the name of the file whose fault it is.
+    pub(crate) fn of(self, path: &Path) -> Failure {
+        Failure::new(self.code, format!("{}: {}", path.display(), self.message))
     }
 
     pub(crate) fn null(name: &str) -> Failure {
@@ -193,6 +199,29 @@ mod tests {
         assert_eq!(guard!(pointer => { Ok(()) }), FrcnnResult::NullPointer);
         assert_eq!(last(), "`pointer` is NULL");
         std::thread::spawn(|| assert_eq!(last(), "")).join().unwrap();
+    }
+
+    /// A layer's failure with all that led to it.
+    #[test]
+    fn causes_and_files_are_told() {
+        #[derive(Debug)]
+        struct Outer(std::io::Error);
+        impl std::fmt::Display for Outer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("Evaluating #1")
+            }
+        }
+        impl std::error::Error for Outer {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let source = Box::new(Outer(std::io::Error::other("no memory for a tensor of 7 bytes")));
+        let failure = Failure::from(frcnn::Error::Graph { stage: "trunk", source });
+        assert_eq!(run(|| Err(failure.clone())), FrcnnResult::Internal);
+        assert_eq!(last(), "trunk: Evaluating #1: no memory for a tensor of 7 bytes");
+        assert_eq!(run(|| Err(failure.of(Path::new("a.frcnn")))), FrcnnResult::Internal);
+        assert_eq!(last(), "a.frcnn: trunk: Evaluating #1: no memory for a tensor of 7 bytes");
     }
 
     #[test]

@@ -78,3 +78,20 @@ impl Error {
         move |source| Error::Graph { stage, source: source.into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tract_core::internal::*;
+
+    use super::*;
+
+    /// What tract says of a layer, and what the layer's own code says of the reason.
+    #[test]
+    fn the_whole_chain_is_told_once() {
+        let cause = format_err!("no memory for a tensor of 7 bytes");
+        let cause = cause.context("running conv1").context("Evaluating #1");
+        let text = Error::graph("trunk")(cause).to_string();
+        assert_eq!(text, "trunk: Evaluating #1: running conv1: no memory for a tensor of 7 bytes");
+        assert_eq!(Error::graph("head")(format_err!("alone")).to_string(), "head: alone");
+    }
+}

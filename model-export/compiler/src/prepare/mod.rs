@@ -5,6 +5,7 @@
 //! | f16, bf16 and f64 tensors, inputs and casts | f32 |
 //! | tensors as numbers, bytes, or in a file beside the model | bytes in the model, as many as the shape says |
 //! | `CastLike` | `Cast` |
+//! | `ReduceMean` over rows and then columns | `GlobalAveragePool` |
 //! | the domain `ai.onnx` | the empty one, which is the same |
 //! | a node name that several nodes have | none: the node goes by its output |
 //!
@@ -13,6 +14,7 @@
 
 mod external;
 mod fields;
+mod means;
 mod refuse;
 mod tensors;
 mod types;
@@ -49,6 +51,7 @@ pub(crate) fn prepare(model: &mut ModelProto, folders: &Folders) -> Result<(), P
     check_names(graph)?;
     tensors::make_plain(graph, folders)?;
     types::widen(graph)?;
+    means::join(graph);
     clear_repeated_names(graph);
     Ok(())
 }

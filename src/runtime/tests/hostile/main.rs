@@ -6,5 +6,6 @@
 
 mod build;
 mod costs;
+mod crafted;
 mod detections;
 mod graphs;
