@@ -61,6 +61,11 @@ impl Error {
         Error { path: path.to_path_buf(), problem: problem.into() }
     }
 
+    /// The file is not there.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(&self.problem, Problem::Io(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
     pub(crate) fn syntax(path: &Path, problem: impl fmt::Display) -> Error {
         Error::new(path, Problem::Syntax(problem.to_string()))
     }

@@ -59,7 +59,13 @@ fn decode(
     encoding: &'static Encoding,
     mark: usize,
 ) -> Result<String, Error> {
-    let wrong = || Error::syntax(path, format_args!("is not {} text; save it as UTF-8", encoding.name()));
+    let wrong = || {
+        let problem = format!(
+            "is not {} text; save it as UTF-8, or XML with its encoding in its first line",
+            encoding.name()
+        );
+        Error::syntax(path, problem)
+    };
     if encoding == UTF_8 {
         bytes.drain(..mark);
         return String::from_utf8(bytes).map_err(|_| wrong());

@@ -272,6 +272,77 @@ fn a_file_that_cannot_be_written_stays() {
     assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
 }
 
+/// A photo is found whatever its extension looks like; what is in it is another question.
+#[test]
+fn images_have_many_extensions() {
+    for extension in ["jpg", "JPG", "Jpg", "jpeg", "JPEG", "jpe", "jfif", "png", "PNG", "webp", "tif"] {
+        let folder = voc_set("a", "cat", "", &as_is);
+        write(folder.path(), &format!("JPEGImages/a.{extension}"), "");
+        assert_eq!(open(&folder).images[0].path, folder.path().join(format!("JPEGImages/a.{extension}")));
+    }
+}
+
+/// Sizes that are read as corners, corners that are read as sizes.
+#[test]
+fn detections_that_can_find_nothing_are_counted() {
+    let folder = voc_set("a", "cat", "", &as_is);
+    let doubts = |lines: &str, corners: Corners| {
+        write(folder.path(), "texts/a.txt", lines);
+        let mut dataset = open(&folder);
+        let path = folder.path().join("texts");
+        let found = formats::read(&path, Some(Kind::Text), corners, &mut dataset).unwrap();
+        formats::doubts(&dataset, &found).iter().map(Warning::to_string).collect::<Vec<String>>()
+    };
+    assert_eq!(doubts("cat 0.9 10 20 39 59\ncat 0.8 -1 -1 101 81\n", Corners::Inclusive), [""; 0]);
+    let sizes = doubts("cat 0.9 50 40 30 40\ncat 0.9 10 20 30 40\n", Corners::Inclusive);
+    assert!(sizes.len() == 1 && sizes[0].starts_with("1 detections have no area"), "{sizes:?}");
+    let corners = doubts("cat 0.9 50 40 79 79\ncat 0.9 10 20 39 59\n", Corners::Size);
+    assert!(
+        corners.len() == 1 && corners[0].starts_with("1 detections reach out of their image"),
+        "{corners:?}"
+    );
+    assert!(corners[0].contains("(first: image a, ["), "{corners:?}");
+}
+
+/// The list and the annotation that is not there are both named.
+#[test]
+fn a_missing_annotation_is_told_with_its_list() {
+    for name in ["b", "a.jpg", "# names"] {
+        let folder = voc_set("a", "cat", "", &as_is);
+        write(folder.path(), "ImageSets/Main/test.txt", format!("a\n{name}\n"));
+        let error = Dataset::open(&Location::new(folder.path(), "test")).unwrap_err().to_string();
+        assert!(error.contains(&format!("Annotations/{name}.xml: ")), "{error}");
+        assert!(error.contains("test.txt names its image"), "{error}");
+    }
+    let folder = voc_set("a", "cat", "", &as_is);
+    fs::rename(folder.path().join("Annotations"), folder.path().join("annotations")).unwrap();
+    let error = Dataset::open(&Location::new(folder.path(), "test")).unwrap_err().to_string();
+    assert!(error.contains("there must be ImageSets and Annotations"), "{error}");
+}
+
+/// Another program's XML may have its objects elsewhere: none of them is read, and that is said.
+#[test]
+fn objects_that_are_not_where_voc_has_them_are_counted() {
+    let object = format!("<object><name>cat</name>{BOX}</object>");
+    for (text, lost) in [
+        (format!("<annotations><annotation>{object}</annotation></annotations>"), true),
+        (format!("<annotation>{}</annotation>", object.replace("object>", "Object>")), true),
+        (format!("<annotation xmlns=\"http://x\">{object}</annotation>"), false),
+        ("<annotation/>".to_string(), false),
+    ] {
+        let folder = voc_set("a", "cat", "", &as_is);
+        write(folder.path(), "Annotations/a.xml", &text);
+        let dataset = open(&folder);
+        assert_eq!(dataset.truths.is_empty(), lost || !text.contains("cat"), "{text}");
+        let warned = warnings(&dataset);
+        assert_eq!(warned.len(), usize::from(lost), "{warned:?}");
+        assert!(
+            warned.iter().all(|warning| warning.contains("not directly below the root (first: ")),
+            "{warned:?}"
+        );
+    }
+}
+
 /// Two images with an object each, found exactly.
 struct CocoFiles {
     truth: String,

@@ -82,9 +82,13 @@ fn mistakes_in_voc_name_the_file() {
         ("ImageSets/Main/test.txt", "", "has no images"),
         ("ImageSets/Main/test.txt", "c", "c.xml: "),
         ("Annotations/b.xml", "<annotation><object>", "b.xml: "),
-        ("Annotations/b.xml", "<a><object><name>x</name></object></a>", "an object `x` has no bndbox"),
-        ("Annotations/b.xml", "<a><object/></a>", "an object has no name"),
-        ("Annotations/b.xml", &A.replace("30", "NaN"), "an object `cat` has no number xmax"),
+        ("Annotations/b.xml", "<a><object><name>x</name></object></a>", "object 1, `x`, has no bndbox"),
+        ("Annotations/b.xml", "<a><object/></a>", "object 1 has no name"),
+        (
+            "Annotations/b.xml",
+            &A.replace("30", "NaN"),
+            "object 1, `cat`, has the xmax `NaN`, which is no finite number",
+        ),
     ] {
         let folder = voc_folder();
         write(folder.path(), &[(file, text)]);

@@ -38,7 +38,7 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
     progress.set_position((mine.len() - todo.len()) as u64);
     let workers = args.threads.map_or_else(workers, usize::from);
     let mut failed = 0;
-    let loader = Loader::new(&proposals);
+    let loader = Loader::new(&dataset, &proposals);
     let load = |image: &frcnn_eval::Image| loader.load(image);
     let outcome = run(&detector, &dataset, &todo, workers, load, |Finished { image, outcome, .. }| {
         progress.set_message(Printable(&image.stem).to_string());

@@ -174,6 +174,9 @@ fn evaluate(args: &EvalArgs) -> Result<(), Error> {
             let annotated = dataset.classes.len();
             let kind = args.detections_format.map(DetectionFormat::kind);
             let detections = formats::read(path, kind, scoring.corners(), &mut dataset)?;
+            for warning in formats::doubts(&dataset, &detections).iter() {
+                console::warning(format_args!("{}: {warning}", Printable(path.display())));
+            }
             for class in dataset.classes.iter().skip(annotated) {
                 console::warning(format_args!(
                     "no object is of class `{}`, which has detections: it gets no score",

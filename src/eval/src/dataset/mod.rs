@@ -160,8 +160,16 @@ fn found_out(root: &Path) -> Result<Format, Error> {
     if root.join("Annotations").is_dir() && root.join("ImageSets").is_dir() {
         return Ok(Format::Voc);
     }
-    if root.join("annotations").is_dir() {
+    let voc = root.join("ImageSets").is_dir() || root.join("JPEGImages").is_dir();
+    let annotations = root.join("annotations");
+    let json = std::fs::read_dir(&annotations).into_iter().flatten().flatten();
+    let json = json.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|e| e == "json"));
+    if annotations.is_dir() && (json || !voc) {
         return Ok(Format::Coco);
+    }
+    if voc {
+        let problem = "is VOC but for its folders: there must be ImageSets and Annotations, called so";
+        return Err(Error::syntax(root, problem));
     }
     Err(Error::syntax(root, "neither VOC (folders Annotations and ImageSets) nor COCO (folder annotations)"))
 }
@@ -188,11 +196,9 @@ fn check_stems(path: &Path, images: &[Image]) -> Result<(), Error> {
 /// Adds the splits that there are to an error about a file that is not there: `split` tells which a file of `folder` is
 /// for, if any.
 fn with_splits(error: Error, folder: &Path, split: &dyn Fn(&Path) -> Option<String>) -> Error {
-    let absent =
-        matches!(&error.problem, crate::Problem::Io(io) if io.kind() == std::io::ErrorKind::NotFound);
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut splits: Vec<String> = entries.filter_map(|entry| split(&entry.path())).collect();
-    if !absent || splits.is_empty() {
+    if !error.is_absent() || splits.is_empty() {
         return error;
     }
     splits.sort();

@@ -81,7 +81,7 @@ impl VocSplit {
     /// The file is missing or has a mistake.
     pub fn annotation(&self, image: &Image) -> Result<Annotation, Error> {
         let path = self.annotation_path(image);
-        let contents = text::read_xml(&path)?;
+        let contents = text::read_xml(&path).map_err(|error| self.listed(error))?;
         let document = xml::parse(&path, &contents)?;
         let root = document.root_element();
         let side = |size, name| number(size, name).filter(|side| (1.0..1e9).contains(side));
@@ -89,15 +89,36 @@ impl VocSplit {
         let size = size.and_then(|size| Some((side(size, "width")? as u32, side(size, "height")? as u32)));
         let mut warnings = Warnings::default();
         let nodes = root.children().filter(|node| node.has_tag_name("object"));
-        let objects = nodes.map(|node| object(node, &path, &mut warnings)).collect::<Result<_, _>>();
-        let objects = objects.map_err(|problem| Error::syntax(&path, problem))?;
+        let objects = nodes.zip(1..).map(|(node, number)| object(node, number, &path, &mut warnings));
+        let objects = objects.collect::<Result<_, _>>();
+        let objects: Vec<VocObject> = objects.map_err(|problem| Error::syntax(&path, problem))?;
+        let hidden = |node: &Node| node.is_element() && node.tag_name().name().eq_ignore_ascii_case("object");
+        if objects.is_empty() && root.descendants().any(|node| hidden(&node)) {
+            warnings.add(
+                "annotations have an `object` where none is read, and not directly below the root",
+                || path.display().to_string(),
+            );
+        }
         Ok(Annotation { size, objects, warnings })
     }
 }
 
+impl VocSplit {
+    /// Says of a file that is not there which list wants it.
+    fn listed(&self, error: Error) -> Error {
+        if !error.is_absent() {
+            return error;
+        }
+        let list = self.list.display();
+        Error::syntax(&error.path, format_args!("{}; {list} names its image", error.problem))
+    }
+}
+
 /// Looked for in this order.
-const EXTENSIONS: [&str; 11] =
-    ["jpg", "jpeg", "png", "JPG", "JPEG", "PNG", "bmp", "webp", "gif", "tif", "tiff"];
+const EXTENSIONS: [&str; 15] = [
+    "jpg", "jpeg", "png", "JPG", "JPEG", "PNG", "Jpg", "Png", "jpe", "jfif", "bmp", "webp", "gif", "tif",
+    "tiff",
+];
 
 pub(super) fn read(location: &Location) -> Result<Dataset, Error> {
     let mut split = VocSplit::open(location)?;
@@ -136,18 +157,29 @@ pub(super) fn read(location: &Location) -> Result<Dataset, Error> {
     Ok(Dataset { images: split.images, classes, category_ids: Vec::new(), truths, warnings })
 }
 
-fn object(node: Node<'_, '_>, path: &Path, warnings: &mut Warnings) -> Result<VocObject, String> {
-    let class = text(node, "name").filter(|name| !name.is_empty()).ok_or("an object has no name")?;
+/// `position` counts the file's objects from 1.
+fn object(
+    node: Node<'_, '_>,
+    position: usize,
+    path: &Path,
+    warnings: &mut Warnings,
+) -> Result<VocObject, String> {
+    let class = text(node, "name").filter(|name| !name.is_empty());
+    let class = class.ok_or_else(|| format!("object {position} has no name"))?;
+    let this = || format!("object {position}, `{class}`,");
     let bndbox = node
         .children()
         .find(|child| child.has_tag_name("bndbox"))
-        .ok_or_else(|| format!("an object `{class}` has no bndbox"))?;
+        .ok_or_else(|| format!("{} has no bndbox", this()))?;
     let corner = |name: &str| {
         // VOC counts pixels from 1.
         let value = number(bndbox, name);
-        value.map(|v| v - 1.0).ok_or_else(|| format!("an object `{class}` has no number {name}"))
+        value.map(|v| v - 1.0).ok_or_else(|| match text(bndbox, name) {
+            Some(text) => format!("{} has the {name} `{text}`, which is no finite number", this()),
+            None => format!("{} has no {name}", this()),
+        })
     };
-    let place = || format!("{}, an object `{class}`", path.display());
+    let place = || format!("{}, object {position}, `{class}`", path.display());
     let [x1, y1, x2, y2] = [corner("xmin")?, corner("ymin")?, corner("xmax")?, corner("ymax")?];
     if x1 > x2 || y1 > y2 {
         warnings.add("objects have xmin > xmax or ymin > ymax: their corners are exchanged", place);

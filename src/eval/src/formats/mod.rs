@@ -16,7 +16,10 @@
 
 mod coco;
 mod comp4;
+mod doubts;
 mod text;
+
+pub use doubts::doubts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
