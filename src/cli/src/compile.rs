@@ -231,7 +231,7 @@ fn choose(args: &Args, manifest: &Manifest) -> Result<(Sweep, Compiled), Error> 
     let data = args.data.as_ref().ok_or_else(no_data)?;
     let dataset = args.part.open(data, Some(&manifest.classes))?;
     let proposals = args.part.proposals(data, &dataset)?;
-    let loader = Loader::new(&proposals);
+    let loader = Loader::new(&dataset, &proposals);
     let load = |image: &frcnn_eval::Image| loader.load(image);
     let subject = Subject {
         onnx: &args.model,

@@ -1,6 +1,6 @@
 //! A data set and its proposals, as several commands are told of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -97,6 +97,8 @@ fn only_proposals(root: &Path) -> Option<PathBuf> {
 /// What loads the images of a data set, and notes what may be wrong with them.
 pub(crate) struct Loader<'a> {
     proposals: &'a BoxSource,
+    /// By stem: the right and the lower edge of the objects, in pixels.
+    extents: HashMap<&'a str, (f64, f64)>,
     notes: Mutex<Notes>,
 }
 
@@ -105,14 +107,26 @@ pub(crate) struct Loader<'a> {
 struct Notes {
     /// Images that are not of the size that their annotations were made at, and how they differ.
     other_sizes: BTreeMap<String, String>,
+    /// Images of no annotated size that some of their objects do not fit into.
+    too_small: BTreeMap<String, String>,
     /// Proposals that are no boxes.
     no_boxes: BTreeMap<String, usize>,
 }
 
+/// Corners beyond an image by up to this many pixels are files that count otherwise: not worth a word.
+const TOLERATED_OVERHANG: f64 = 2.0;
+
 impl<'a> Loader<'a> {
     /// With these boxes.
-    pub(crate) fn new(proposals: &'a BoxSource) -> Loader<'a> {
-        Loader { proposals, notes: Mutex::default() }
+    pub(crate) fn new(dataset: &'a Dataset, proposals: &'a BoxSource) -> Loader<'a> {
+        let mut extents = HashMap::new();
+        for truth in &dataset.truths {
+            let Some(image) = dataset.images.get(truth.image) else { continue };
+            let (right, bottom) = extents.entry(image.stem.as_str()).or_insert((0.0, 0.0));
+            *right = f64::max(*right, truth.region.x + truth.region.width);
+            *bottom = f64::max(*bottom, truth.region.y + truth.region.height);
+        }
+        Loader { proposals, extents, notes: Mutex::default() }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -135,6 +149,15 @@ impl<'a> Loader<'a> {
             );
             self.notes().other_sizes.insert(image.stem.clone(), what);
         }
+        let (right, bottom) = self.extents.get(image.stem.as_str()).copied().unwrap_or_default();
+        let over = (right - f64::from(width)).max(bottom - f64::from(height));
+        if image.size.is_none() && over > TOLERATED_OVERHANG {
+            let what = format!(
+                "{}: is {width} x {height}, its objects reach to {right} x {bottom}",
+                Printable(image.path.display())
+            );
+            self.notes().too_small.insert(image.stem.clone(), what);
+        }
         let key = Image { path: image.path.clone(), stem: image.stem.clone() };
         let boxes = self.proposals.of(&key, &pixels).map_err(of_image)?.into_owned();
         let no_boxes = boxes.iter().filter(|bbox| !bbox.is_valid()).count();
@@ -146,12 +169,18 @@ impl<'a> Loader<'a> {
 
     /// Warns of what was noted.
     pub(crate) fn warn(&self) {
-        let Notes { other_sizes, no_boxes } = &*self.notes();
+        let Notes { other_sizes, too_small, no_boxes } = &*self.notes();
         if let Some(first) = other_sizes.values().next() {
             console::warning(format_args!(
                 "{} images are not of the size that they were annotated at, so their objects may lie elsewhere \
                  (first: {first})",
                 other_sizes.len()
+            ));
+        }
+        if let Some(first) = too_small.values().next() {
+            console::warning(format_args!(
+                "{} images are smaller than what is annotated on them: were they resized? (first: {first})",
+                too_small.len()
             ));
         }
         if let Some(first) = no_boxes.keys().next() {

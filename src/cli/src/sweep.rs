@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let mut settings = combinations(&args.ranks);
     settings.extend(args.energies.iter().map(|&energy| Svd::Energy(energy)));
 
-    let loader = Loader::new(&proposals);
+    let loader = Loader::new(&dataset, &proposals);
     let load = |image: &frcnn_eval::Image| loader.load(image);
     let subject = Subject {
         precision: frcnn_compiler::Precision::F32,
