@@ -33,7 +33,8 @@ pub(crate) fn within(width: u32, height: u32, needed: u64, most: u64) -> Result<
     }
     const MIB: u64 = 1 << 20;
     let needed = needed.div_ceil(MIB);
-    let most = most / MIB;
+    // What the file itself takes is off the limit already.
+    let most = most.div_ceil(MIB);
     Err(Error::TooLarge(format!(
         "{width} x {height} pixels would take {needed} MiB of memory; the limit is {most} MiB; make the picture smaller"
     )))

@@ -52,8 +52,7 @@ pub(crate) fn swaps(orientation: u8) -> bool {
 pub(crate) fn apply(
     orientation: u8,
     pixels: Vec<u8>,
-    width: u32,
-    height: u32,
+    (width, height): (u32, u32),
 ) -> Result<(Vec<u8>, u32, u32), Error> {
     let (columns, rows) = (width as usize, height as usize);
     let mut pixels = pixels;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::error::{Error, within};
 use crate::format::{self, Format};
-use crate::{jpeg, orientation, png};
+use crate::png::{self, Decoded};
+use crate::{jpeg, orientation};
 
 /// How pictures are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Picture {
     pub height: u32,
     /// Red, green, blue of each pixel, rows from the top: `height` times `width` times 3 bytes.
     pub pixels: Vec<u8>,
+    /// A PNG, whose pixels are those that were written; a JPEG's are near them.
+    pub lossless: bool,
     /// What is wrong with a picture that was taken as far as it goes; only where [`Options::lenient`] was set.
     pub damage: Option<String>,
 }
@@ -79,11 +82,14 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Picture, Error> {
                 }
                 damage = damage.or(Some(problem.to_string()));
             }
-            upright(decoded.orientation, pixels, (decoded.width, decoded.height), damage)
+            let size = (decoded.width, decoded.height);
+            let (pixels, width, height) = orientation::apply(decoded.orientation, pixels, size)?;
+            Ok(Picture { width, height, pixels, lossless: false, damage })
         }
         Format::Png => {
-            let decoded = png::decode(bytes, options)?;
-            upright(decoded.orientation, decoded.pixels, decoded.size, decoded.damage)
+            let Decoded { size, pixels, orientation, damage } = png::decode(bytes, options)?;
+            let (pixels, width, height) = orientation::apply(orientation, pixels, size)?;
+            Ok(Picture { width, height, pixels, lossless: true, damage })
         }
     }
 }
@@ -110,16 +116,6 @@ pub fn size(path: &Path) -> Result<(u32, u32), Error> {
 fn rules(bytes: &[u8], options: &Options) -> jpeg::Rules {
     let max_bytes = options.max_bytes.saturating_sub(bytes.len() as u64);
     jpeg::Rules { max_side: options.max_side, max_bytes, lenient: false, upright: true }
-}
-
-fn upright(
-    orientation: u8,
-    pixels: Vec<u8>,
-    (width, height): (u32, u32),
-    damage: Option<String>,
-) -> Result<Picture, Error> {
-    let (pixels, width, height) = orientation::apply(orientation, pixels, width, height)?;
-    Ok(Picture { width, height, pixels, damage })
 }
 
 /// The first `head` bytes of a regular file of at most `most`.
