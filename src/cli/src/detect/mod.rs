@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// A bundle that `frcnn compile` wrote
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
-    /// JPEG or PNG files; of a folder, its .jpg, .jpeg and .png files by name
+    /// JPEG or PNG files, whatever they are called; of a folder, those called .jpg, .jpeg, .jpe, .jfif or .png
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
     /// Boxes to look at (.safetensors or .json) [default: made of each image]

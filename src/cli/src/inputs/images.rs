@@ -68,7 +68,10 @@ fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     });
     found.sort();
     if found.is_empty() {
-        return Err(Error::file(folder, "the folder has no .jpg, .jpeg or .png files"));
+        let called = frcnn_images::EXTENSIONS.map(|extension| format!(".{extension}")).join(", ");
+        let problem =
+            format!("the folder has no file called {called}; one that is called otherwise can be named");
+        return Err(Error::file(folder, problem));
     }
     Ok(found)
 }
@@ -107,6 +110,9 @@ mod tests {
         assert_eq!(images, [Image::new(given)]);
         let mistaken: Vec<String> = mistaken.iter().map(Error::to_string).collect();
         assert_eq!(mistaken.len(), 2);
-        assert!(mistaken[0].contains("absent.jpg: ") && mistaken[1].contains("has no .jpg"), "{mistaken:?}");
+        assert!(
+            mistaken[0].contains("absent.jpg: ") && mistaken[1].contains("has no file called .jpg, "),
+            "{mistaken:?}"
+        );
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[cfg(feature = "compile")]
     #[command(subcommand)]
     recall: Option<Recall>,
-    /// JPEG or PNG files; of a folder, its .jpg, .jpeg and .png files by name
+    /// JPEG or PNG files, whatever they are called; of a folder, those called .jpg, .jpeg, .jpe, .jfif or .png
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
     /// The file to write, or to continue (.safetensors)

@@ -12,6 +12,8 @@ mod eval;
 mod files;
 mod fixture;
 mod input;
+mod photos;
+mod pictures;
 mod predecessors;
 mod proposals;
 mod sweep;
