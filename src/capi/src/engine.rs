@@ -1,16 +1,16 @@
 //! One frame through all of it: pixels, boxes, network.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use frcnn::{BBox, Detections};
+use frcnn::{BBox, Detections, Detector};
 
 use crate::frame::Image;
-use crate::model::{Loaded, Slot};
 use crate::pixels::Converter;
 use crate::proposer::{FrcnnProposer, Proposer};
 use crate::result::Failure;
+use crate::slot::{Loaded, Slot};
+use crate::sync::Arc;
 
 /// What there is to say about a frame beside its detections.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,15 +28,15 @@ pub(crate) struct Facts {
 
 /// A session's way from frames to detections, with every buffer that is used again.
 pub(crate) struct Engine {
-    slot: Arc<Slot>,
-    loaded: Loaded,
+    slot: Arc<Slot<Detector>>,
+    loaded: Loaded<Detector>,
     session: frcnn::Session,
     converter: Converter,
     proposer: Proposer,
 }
 
 impl Engine {
-    pub(crate) fn new(slot: Arc<Slot>, proposer: FrcnnProposer) -> Engine {
+    pub(crate) fn new(slot: Arc<Slot<Detector>>, proposer: FrcnnProposer) -> Engine {
         let loaded = slot.loaded();
         let session = loaded.detector.session();
         let (converter, proposer) = (Converter::default(), Proposer::new(proposer));
@@ -76,8 +76,8 @@ impl Engine {
 
     /// Takes up a model that was loaded since the last frame.
     fn follow_reload(&mut self) {
-        if self.slot.generation() != self.loaded.generation {
-            self.loaded = self.slot.loaded();
+        if let Some(newer) = self.slot.newer(&self.loaded) {
+            self.loaded = newer;
             self.session = self.loaded.detector.session();
             log::debug!("a session goes on with model generation {}", self.loaded.generation);
         }

@@ -9,7 +9,9 @@
 //! | `scratch` | buffers that are used again |
 //! | `proposer` | boxes for callers that bring none |
 //! | `engine` | one frame through all of it, in safe Rust |
+//! | `slot` | a detector that can be exchanged while sessions work |
 //! | `worker` | submit and poll: the thread behind a session |
+//! | `sync` | the locks of `slot` and `worker`, which a test exchanges for loom's |
 //! | `about`, `logging`, `model`, `session` | the entry points |
 //!
 //! `unsafe` stands where C's pointers become references, and nowhere else.
@@ -29,6 +31,8 @@ mod proposer;
 mod scratch;
 mod session;
 mod sized;
+mod slot;
+mod sync;
 mod worker;
 
 pub use about::*;

@@ -3,18 +3,19 @@
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use frcnn::{Bundle, Detector, Limits, Options};
 
 use crate::result::{Failure, FrcnnResult};
 use crate::sized::{self, Versioned};
+use crate::slot::Slot;
+use crate::sync::Arc;
 
 /// A trained network that is ready to run. It may be used by any number of threads at once, and freed by one of them
 /// once no other uses it; sessions keep what they need of it.
 pub struct FrcnnModel {
-    pub(crate) slot: Arc<Slot>,
+    pub(crate) slot: Arc<Slot<Detector>>,
+    options: Options,
 }
 
 /// Choices made when a model is opened; they also hold for what it is reloaded from. frcnn_model_options_init sets
@@ -45,40 +46,10 @@ unsafe impl Versioned for FrcnnModelOptions {
     const FIRST_SIZE: usize = std::mem::offset_of!(FrcnnModelOptions, max_cost);
 }
 
-/// What sessions watch.
-pub(crate) struct Slot {
-    loaded: RwLock<Loaded>,
-    /// That of `loaded`, to be looked at without waiting for a reload.
-    generation: AtomicU64,
-    options: Options,
-}
-
-/// A detector and where it came from.
-#[derive(Clone)]
-pub(crate) struct Loaded {
-    pub(crate) detector: Detector,
-    /// 1, and one more for each reload.
-    pub(crate) generation: u64,
-    path: Option<PathBuf>,
-}
-
-impl Slot {
-    fn new(detector: Detector, path: Option<PathBuf>, options: Options) -> Slot {
-        let loaded = RwLock::new(Loaded { detector, generation: 1, path });
-        Slot { loaded, generation: AtomicU64::new(1), options }
-    }
-
-    pub(crate) fn loaded(&self) -> Loaded {
-        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
+impl FrcnnModel {
     /// Loads `path`, or the file it came from; on failure everything stays.
     fn reload(&self, path: Option<PathBuf>) -> Result<(), Failure> {
-        let path = path.or_else(|| self.loaded().path).ok_or_else(|| {
+        let path = path.or_else(|| self.slot.loaded().path).ok_or_else(|| {
             Failure::new(
                 FrcnnResult::InvalidArgument,
                 "the model was opened from memory: reload it from a path",
@@ -86,11 +57,9 @@ impl Slot {
         })?;
         // Frames go on while the new one is made ready.
         let detector = open(&path, &self.options)?;
-        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
-        let generation = loaded.generation + 1;
+        let generation = self.slot.put(detector, path.clone());
+        // Without a lock: a caller's log may ask the model.
         log::info!("{}: model generation {generation}", path.display());
-        *loaded = Loaded { detector, generation, path: Some(path) };
-        self.generation.store(generation, Ordering::Release);
         Ok(())
     }
 }
@@ -144,8 +113,8 @@ unsafe fn path<'a>(path: *const c_char) -> &'a Path {
     Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()))
 }
 
-fn boxed(slot: Slot) -> *mut FrcnnModel {
-    Box::into_raw(Box::new(FrcnnModel { slot: Arc::new(slot) }))
+fn boxed(detector: Detector, path: Option<PathBuf>, options: Options) -> *mut FrcnnModel {
+    Box::into_raw(Box::new(FrcnnModel { slot: Slot::new(detector, path), options }))
 }
 
 /// Sets every field of `options` to its default. `struct_size` is sizeof(frcnn_model_options).
@@ -191,7 +160,7 @@ pub unsafe extern "C" fn frcnn_model_open(
         let detector = open(path, &options)?;
         log::info!("{}: opened, {} threads", path.display(), detector.threads());
         // SAFETY: says the caller.
-        unsafe { *model = boxed(Slot::new(detector, Some(path.to_path_buf()), options)) };
+        unsafe { *model = boxed(detector, Some(path.to_path_buf()), options) };
         Ok(())
     })
 }
@@ -218,7 +187,7 @@ pub unsafe extern "C" fn frcnn_model_open_bytes(
         let bundle = Bundle::from_bytes(bytes).map_err(frcnn::Error::from)?;
         let detector = make(bundle, &options)?;
         // SAFETY: says the caller.
-        unsafe { *model = boxed(Slot::new(detector, None, options)) };
+        unsafe { *model = boxed(detector, None, options) };
         Ok(())
     })
 }
@@ -249,7 +218,7 @@ pub unsafe extern "C" fn frcnn_model_reload(model: *const FrcnnModel, path: *con
         // SAFETY: says the caller.
         let path = (!path.is_null()).then(|| unsafe { self::path(path) }.to_path_buf());
         // SAFETY: says the caller.
-        unsafe { &*model }.slot.reload(path)
+        unsafe { &*model }.reload(path)
     })
 }
 

@@ -32,7 +32,11 @@ impl Converter {
     pub(crate) fn run<'a>(&'a mut self, image: &Image<&'a [u8]>) -> Result<Frame<'a>, Failure> {
         use FrcnnPixelFormat as Format;
         let Image { width, height, planes, strides, .. } = *image;
-        let in_place = |format| Ok(Frame::new(planes[0], width, height, strides[0], format)?);
+        let mut in_place = |format| {
+            // These frames need no buffer, and so keep no huge one.
+            scratch::resize(&mut self.rgb, 0)?;
+            Ok(Frame::new(planes[0], width, height, strides[0], format)?)
+        };
         let (width, height) = match image.format {
             Format::Rgb24 => return in_place(PixelFormat::Rgb8),
             Format::Bgr24 => return in_place(PixelFormat::Bgr8),
@@ -55,6 +59,7 @@ impl Converter {
             self.rgb = Vec::new();
             Failure::new(FrcnnResult::Decode, format!("JPEG of {} bytes: {error}", jpeg.len()))
         })?;
+        scratch::trim(&mut self.rgb);
         Ok((decoded.width, decoded.height))
     }
 }

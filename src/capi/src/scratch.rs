@@ -5,12 +5,15 @@ use crate::result::{Failure, FrcnnResult};
 /// Less than this is not worth giving back.
 const KEPT: usize = 1 << 20;
 
+/// Whether a buffer is not worth keeping for `len` values: it has more than [`KEPT`] bytes, and over four times as many as
+/// are needed. So one huge frame does not hold its memory until the session ends, and sizes that come in turn keep theirs.
+fn is_far_too_large<T>(buffer: &Vec<T>, len: usize) -> bool {
+    buffer.capacity().saturating_mul(size_of::<T>()) > KEPT && buffer.capacity() / 4 > len
+}
+
 /// Makes `buffer` `len` bytes long; what they hold is not said.
-///
-/// A buffer of more than [`KEPT`] bytes that is over four times too large is given back first, so that one huge frame
-/// does not hold its memory until the session ends.
 pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), Failure> {
-    if buffer.capacity() > KEPT && buffer.capacity() / 4 > len {
+    if is_far_too_large(buffer, len) {
         *buffer = Vec::new();
     }
     let more = len.saturating_sub(buffer.len());
@@ -19,7 +22,23 @@ pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes `buffer` a copy of `bytes`, by the same rule.
+/// Empties `buffer` and makes room in it for `len` values.
+pub(crate) fn empty<T>(buffer: &mut Vec<T>, len: usize) -> Result<(), Failure> {
+    buffer.clear();
+    if is_far_too_large(buffer, len) {
+        *buffer = Vec::new();
+    }
+    buffer.try_reserve_exact(len).map_err(|_| no_memory(len.saturating_mul(size_of::<T>())))
+}
+
+/// Gives back what a buffer that another has filled holds beyond its bytes.
+pub(crate) fn trim(buffer: &mut Vec<u8>) {
+    if is_far_too_large(buffer, buffer.len()) {
+        buffer.shrink_to_fit();
+    }
+}
+
+/// Makes `buffer` a copy of `bytes`.
 pub(crate) fn copy(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Failure> {
     resize(buffer, bytes.len())?;
     buffer.copy_from_slice(bytes);
@@ -49,8 +68,22 @@ mod tests {
     }
 
     #[test]
+    fn nor_do_a_million_boxes() {
+        let mut boxes: Vec<[f32; 4]> = Vec::new();
+        empty(&mut boxes, 1 << 20).unwrap();
+        boxes.push([0.0; 4]);
+        empty(&mut boxes, 1 << 19).unwrap();
+        assert_eq!((boxes.len(), boxes.capacity()), (0, 1 << 20));
+        empty(&mut boxes, 2000).unwrap();
+        assert_eq!(boxes.capacity(), 2000);
+    }
+
+    #[test]
     fn what_cannot_be_had_is_an_error() {
         let failure = resize(&mut Vec::new(), isize::MAX as usize).unwrap_err();
         assert_eq!(failure.code, FrcnnResult::Internal);
+        for len in [usize::MAX, isize::MAX as usize / 8] {
+            assert_eq!(empty(&mut Vec::<u64>::new(), len).unwrap_err().code, FrcnnResult::Internal);
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! `frcnn_session`: one thread's way from frames to detections.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use frcnn::{BBox, Detections};
@@ -9,8 +8,10 @@ use crate::engine::{Engine, Facts};
 use crate::frame::{FrcnnFrame, view};
 use crate::model::FrcnnModel;
 use crate::proposer::FrcnnProposer;
+use crate::scratch;
 use crate::result::{Failure, FrcnnResult};
 use crate::sized::{self, Versioned};
+use crate::sync::{Arc, Mutex, PoisonError};
 use crate::worker::Worker;
 
 /// The buffers with which a model works on frames of one size after another. One thread at a time may use it; as many
@@ -173,10 +174,7 @@ impl FrcnnSession {
                 "`proposal_count` is more than memory has",
             ));
         }
-        self.boxes.clear();
-        self.boxes
-            .try_reserve(count)
-            .map_err(|_| Failure::new(FrcnnResult::Internal, format!("no memory for {count} proposals")))?;
+        scratch::empty(&mut self.boxes, count)?;
         self.boxes.extend((0..count).map(|i| {
             // SAFETY: says the caller; not NULL and not too long. Nothing says that it is aligned.
             let b = unsafe { proposals.add(i).read_unaligned() };

@@ -6,8 +6,6 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use frcnn::{BBox, Detections};
@@ -15,6 +13,10 @@ use frcnn::{BBox, Detections};
 use crate::engine::{Engine, Facts};
 use crate::frame::Image;
 use crate::result::{Failure, FrcnnResult};
+use crate::scratch;
+use crate::sync::{
+    Arc, Builder, Condvar, JoinHandle, Mutex, MutexGuard, PoisonError, wait_timeout_while, wait_while,
+};
 
 /// Results kept for a caller that polls seldom; then the oldest is forgotten.
 const RESULTS_KEPT: usize = 16;
@@ -77,8 +79,7 @@ impl Worker {
     pub(crate) fn start(engine: Arc<Mutex<Engine>>) -> Result<Worker, Failure> {
         let shared = Arc::<Shared>::default();
         let theirs = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("frcnn-session".into()).spawn(move || work(&theirs, &engine));
+        let thread = Builder::new().name("frcnn-session".into()).spawn(move || work(&theirs, &engine));
         let thread = thread.map_err(|error| {
             Failure::new(FrcnnResult::Internal, format!("cannot start a session's thread: {error}"))
         })?;
@@ -97,12 +98,12 @@ impl Worker {
             None => state.spare.take().unwrap_or_else(|| Job { image: Image::empty(), proposals: None }),
         };
         image.copy_into(&mut job.image)?;
-        job.proposals = proposals.map(|boxes| {
-            let mut copy = job.proposals.take().unwrap_or_default();
-            copy.clear();
+        let mut copy = job.proposals.take().unwrap_or_default();
+        if let Some(boxes) = proposals {
+            scratch::empty(&mut copy, boxes.len())?;
             copy.extend_from_slice(boxes);
-            copy
-        });
+            job.proposals = Some(copy);
+        }
         state.counts.submitted += 1;
         state.waiting = Some(job);
         self.shared.changed.notify_all();
@@ -113,8 +114,7 @@ impl Worker {
     pub(crate) fn poll(&self, timeout: Duration) -> Result<Done, Failure> {
         let state = self.shared.lock();
         let in_work = |state: &mut State| state.done.is_empty() && (state.busy || state.waiting.is_some());
-        let waited = self.shared.changed.wait_timeout_while(state, timeout, in_work);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = wait_timeout_while(&self.shared.changed, state, timeout, in_work);
         match state.done.pop_front() {
             Some(done) => Ok(done),
             None if in_work(&mut state) => Err(Failure::new(FrcnnResult::NotReady, "no frame is done yet")),
@@ -141,8 +141,8 @@ impl Drop for Worker {
 fn work(shared: &Shared, engine: &Mutex<Engine>) {
     loop {
         let state = shared.lock();
-        let wait = shared.changed.wait_while(state, |state| state.waiting.is_none() && !state.stop);
-        let mut state = wait.unwrap_or_else(PoisonError::into_inner);
+        let idle = |state: &mut State| state.waiting.is_none() && !state.stop;
+        let mut state = wait_while(&shared.changed, state, idle);
         if state.stop {
             return;
         }

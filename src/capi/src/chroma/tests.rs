@@ -272,3 +272,48 @@ fn memory_returns_to_what_it_was() {
     assert!(run(&huge) > 30 * before);
     assert_eq!(run(&usual), before);
 }
+
+/// A grey JPEG of one flat colour without Huffman tables, whose sides are multiples of 16.
+fn flat_jpeg(width: u16, height: u16) -> Vec<u8> {
+    let mut jpeg = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+    jpeg.extend([1; 64]);
+    let [w, h] = [width, height].map(u16::to_be_bytes);
+    jpeg.extend([0xff, 0xc0, 0, 11, 8, h[0], h[1], w[0], w[1], 1, 1, 0x11, 0]);
+    jpeg.extend([0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0]);
+    // A block is 00, no difference to the last, and 1010, its end; four of them are three bytes.
+    jpeg.extend([0x28, 0xa2, 0x8a].repeat(usize::from(width) * usize::from(height) / 256));
+    jpeg.extend([0xff, 0xd9]);
+    jpeg
+}
+
+/// The same of JPEGs, which say only in themselves how large they are; and where frames of other formats follow.
+#[test]
+fn memory_of_a_huge_jpeg_is_given_back() {
+    let mut noise = Noise(3);
+    let (small, huge) = (flat_jpeg(640, 480), flat_jpeg(4096, 4096));
+    let rgb = Made::new(FrcnnPixelFormat::Rgb24, FrcnnColour::Bt601Full, (640, 480), [0; 3], &mut noise);
+    let mut converter = Converter::default();
+    let jpeg = |converter: &mut Converter, bytes: &[u8]| {
+        let size = bytes.len();
+        let plane = FrcnnPlane { data: bytes.as_ptr(), size, stride: 0 };
+        let format = FrcnnPixelFormat::Mjpeg as u32;
+        let frame = FrcnnFrame { format, planes: [plane; 3], ..rgb.frame() };
+        // SAFETY: the plane has the size that the frame states.
+        let image = unsafe { view(&frame) }.unwrap();
+        let frame = converter.run(&image).unwrap();
+        // A scan of differences to grey, 128.
+        assert!((0..frame.height()).all(|y| frame.row(y as usize).iter().all(|&value| value == 128)));
+        converter.capacity()
+    };
+    let before = jpeg(&mut converter, &small);
+    assert!(jpeg(&mut converter, &huge) > 50 * before);
+    assert_eq!(jpeg(&mut converter, &small), before);
+    jpeg(&mut converter, &huge);
+    let frame = rgb.frame();
+    // SAFETY: the planes have the sizes that the frame states.
+    converter.run(&unsafe { view(&frame) }.unwrap()).unwrap();
+    assert_eq!(converter.capacity(), 0);
+    // Sizes that come in turn keep their buffer.
+    let twice = jpeg(&mut converter, &flat_jpeg(1280, 960));
+    assert_eq!((jpeg(&mut converter, &small), twice), (twice, 4 * before));
+}
