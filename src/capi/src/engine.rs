@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) generation: u64,
     pub(crate) size: (u32, u32),
     pub(crate) proposals: usize,
+    /// Predictions that were left out.
+    pub(crate) not_finite: usize,
     pub(crate) convert: Duration,
     pub(crate) propose: Duration,
     pub(crate) stages: frcnn::Timings,
@@ -69,6 +71,7 @@ impl Engine {
         if !proposals.is_empty() {
             detections = self.session.detect(&frame, &proposals)?;
             facts.stages = *self.session.timings();
+            facts.not_finite = self.session.not_finite();
         }
         facts.total = start.elapsed();
         Ok(detections)

@@ -8,8 +8,8 @@ use crate::engine::{Engine, Facts};
 use crate::frame::{FrcnnFrame, view};
 use crate::model::FrcnnModel;
 use crate::proposer::FrcnnProposer;
-use crate::scratch;
 use crate::result::{Failure, FrcnnResult};
+use crate::scratch;
 use crate::sized::{self, Versioned};
 use crate::sync::{Arc, Mutex, PoisonError};
 use crate::worker::Worker;
@@ -105,12 +105,15 @@ pub struct FrcnnReport {
     pub postprocess_ns: u64,
     /// All of it; 0 if the frame failed.
     pub total_ns: u64,
+    /// Predictions that were left out because their score, or the box that would have been detected, is not finite: signs
+    /// of a network that diverged in training, or of proposals far beyond any image.
+    pub not_finite: u64,
 }
 
 // SAFETY: `repr(C)`, `struct_size` first; integers.
 unsafe impl Versioned for FrcnnReport {
     const NAME: &'static str = "frcnn_report";
-    const FIRST_SIZE: usize = size_of::<FrcnnReport>();
+    const FIRST_SIZE: usize = std::mem::offset_of!(FrcnnReport, not_finite);
 }
 
 /// What happened to the frames that were submitted. All but those waiting or in work are completed, failed or dropped.
@@ -155,6 +158,7 @@ impl FrcnnReport {
             head_ns: ns(facts.stages.head),
             postprocess_ns: ns(facts.stages.postprocess),
             total_ns: ns(facts.total),
+            not_finite: facts.not_finite as u64,
         }
     }
 }

@@ -10,6 +10,7 @@ mod bundle;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use bundle::Variant;
 use frcnn_testkit::{need, program, skip};
 
 /// The library installed in a folder of its own, with what the test program reads.
@@ -25,7 +26,9 @@ impl Installed {
         let build = program.parent().unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install");
         succeed(Command::new("sh").arg(script).arg(folder.path()).arg(build));
-        bundle::colours(64).unwrap().write(folder.path().join("colours.frcnn")).unwrap();
+        for (name, variant) in [("colours", Variant::PLAIN), ("diverged", Variant::DIVERGED)] {
+            bundle::colours(64, &variant).unwrap().write(folder.path().join(format!("{name}.frcnn"))).unwrap();
+        }
         Installed { folder }
     }
 
@@ -70,7 +73,8 @@ impl Installed {
         let mut command = Command::new(words[0]);
         // ffmpeg -f lavfi -i color=black:size=96x64,format=rgb24,drawbox=24:16:32:32:red:fill -frames:v 1
         let jpeg = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/red_square.jpg");
-        command.args(&words[1..]).arg(self.path("colours.frcnn")).arg(jpeg).args(arguments);
+        command.args(&words[1..]).args([self.path("colours.frcnn"), self.path("diverged.frcnn")]);
+        command.arg(jpeg).args(arguments);
         let output = succeed(command.env("LD_LIBRARY_PATH", self.path("lib")));
         String::from_utf8(output.stdout).unwrap()
     }

@@ -18,7 +18,7 @@ fn equal_those_of_x86_64() {
     let mut found = String::new();
     // Sides that leave rests in every block of every kernel, and enough to choose Winograd.
     for (width, height, short_side) in [(161, 121, 121), (320, 240, 187), (97, 210, 240)] {
-        let bundle = bundle::colours(short_side).unwrap();
+        let bundle = bundle::colours(short_side, &bundle::Variant::PLAIN).unwrap();
         let options = Options { score_threshold: Some(0.001), nms_iou: Some(0.8), ..Options::default() };
         let detector = Detector::new(bundle, &options).unwrap();
         let pixels = picture(width, height);

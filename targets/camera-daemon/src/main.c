@@ -47,6 +47,7 @@ typedef struct daemon {
     int retry_ms;
     int stalled, ended, busy;
     uint32_t width, height; /* Of the last frame that was looked at. */
+    uint64_t diverged;      /* The last model of which it was said that it seems so. */
     int64_t watchdog_at;
 } daemon_t;
 
@@ -127,6 +128,14 @@ static void handle(daemon_t *d, frcnn_result result, size_t count) {
     }
     d->width = report.width;
     d->height = report.height;
+    if (report.not_finite > 0 && d->diverged != report.model_generation) {
+        d->diverged = report.model_generation;
+        char detail[160];
+        snprintf(detail, sizeof detail,
+                 "frame %llu: %llu predictions are left out: score or box is not finite (did the training diverge?)",
+                 (unsigned long long)report.frame_id, (unsigned long long)report.not_finite);
+        event(d, "predictions_not_finite", detail);
+    }
     if ((count > 0 || d->options.all) && report_frame(d->model, &report, d->found, count) == -1) d->ended = 1;
 }
 

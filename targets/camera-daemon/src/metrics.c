@@ -21,6 +21,7 @@ static const struct {
     [FRAMES_RESIZED] = {"frames_resized_total", "counter", "Frames of another size than the one before."},
     [FRAMES_STILL] = {"frames_still_total", "counter", "Frames without a proposal; the network did not run."},
     [DETECTIONS] = {"detections_total", "counter", "Objects found."},
+    [NOT_FINITE] = {"predictions_not_finite_total", "counter", "Predictions left out: score or box is not finite."},
     [CAMERA_UP] = {"up", "gauge", "Whether frames can come."},
     [CAMERA_LOST] = {"lost_total", "counter", "Times that the camera was lost."},
     [MODEL_RELOADS] = {"model_reloads_total", "counter", "Models loaded while running."},
@@ -69,6 +70,7 @@ void metrics_frame(const frcnn_report *r) {
     pthread_mutex_lock(&lock);
     values[FRAMES_COMPLETED]++;
     values[FRAMES_STILL] += r->proposals == 0;
+    values[NOT_FINITE] += r->not_finite;
     for (int i = 0; i < STAGES; i++) {
         double seconds = (double)ns[i] / 1e9;
         for (int b = 0; b < BUCKETS; b++) stages[i].buckets[b] += seconds <= BOUNDS[b];

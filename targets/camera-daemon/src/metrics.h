@@ -16,6 +16,7 @@ typedef enum metric {
     FRAMES_RESIZED,   /* Differed in size from the one before. */
     FRAMES_STILL,     /* Nothing moved: the network did not run. */
     DETECTIONS,
+    NOT_FINITE, /* Predictions that the library left out. */
     CAMERA_UP, /* 1 while frames can come. */
     CAMERA_LOST,
     MODEL_RELOADS,
@@ -30,7 +31,7 @@ void metrics_add(metric m, uint64_t more);
 void metrics_set(metric m, uint64_t value);
 uint64_t metrics_get(metric m);
 
-/* Enters a frame's stage times into the histograms and its completion into the frame rate. */
+/* Enters a frame's stage times into the histograms, its completion into the frame rate, and what the report counts. */
 void metrics_frame(const frcnn_report *report);
 
 /* Serves on a thread of its own; port 0 takes a free one. Gives the port, or -1 with a message on stderr. */

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs frcnn-camera on videos that ffmpeg makes, against a broker on loopback, and while things break.
 
-    tests/run.py --program build/frcnn-camera --model colours.frcnn --demo demo.frcnn [--soak SECONDS] [--only NAME]
+    tests/run.py --program build/frcnn-camera --model colours.frcnn --diverged diverged.frcnn --demo demo.frcnn [--soak SECONDS] [--only NAME]
 
-The model is examples/colours' (cargo run -p frcnn-capi --example colours), the demo is model-export/demo's, compiled.
+The models are examples/colours' (cargo run -p frcnn-capi --example colours), the demo is model-export/demo's, compiled.
 Needs nothing but Python; tests that need ffmpeg or mosquitto are skipped by name where there is none, and fail if
 FRCNN_REQUIRE names it (tests/kit).
 """
@@ -274,6 +274,66 @@ def test_padded_rows_of_gstreamer():
     assert "whole frames by --stride gstreamer" in camera.events("stream_cut")[0]["detail"], camera.events("stream_cut")
 
 
+def without(image, codes):
+    """A JPEG without its segments of these markers."""
+    kept, at = bytearray(image[:2]), 2
+    while image[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(image[at + 2 : at + 4], "big")
+        if image[at + 1] not in codes:
+            kept += image[at:end]
+        at = end
+    return bytes(kept + image[at:])
+
+
+def test_jpegs_without_huffman_tables():
+    """As most USB cameras send them, marked AVI1 or not: the same images, and the same detections."""
+    app0, app1, dht = 0xE0, 0xE1, 0xC4
+    images = jpegs(video(4, [*MJPEG, "-huffman", "default"]))
+    assert len(images) == 4 * RATE and all(b"\xff\xc4" in image for image in images)
+    bare = [without(image, {app0, app1, dht}) for image in images]
+    assert not any(b"\xff\xc4" in image or b"\xff\xe0" in image for image in bare)
+    avi1 = b"\xff\xe0\x00\x10AVI1" + b"\0" * 10
+    streams = {
+        "with tables": images,
+        "without": [without(image, {dht}) for image in images],
+        "without tables and APP0": bare,
+        "AVI1": [image[:2] + avi1 + image[2:] for image in bare],
+    }
+    plain = None
+    for name, stream in streams.items():
+        for live in ([], ["--live"]):
+            camera = Camera("-f", "mjpeg", "--all", *live)
+            camera.feed(b"".join(stream))
+            if name == "AVI1" and not live:
+                check_found(camera, "red", square_at)
+            counts = camera.end().counts()
+            assert counts["read"] == counts["completed"] + counts["dropped"] == 4 * RATE, (name, counts)
+            assert counts["corrupt"] == counts["cut"] == 0 and not camera.events("frame_failed"), (name, counts)
+            # Live frames come with gaps, after which motion is another; the last is always looked at.
+            found = [line["detections"] for line in camera.frames()]
+            if not live:
+                plain = plain or found
+                assert found == plain, name
+
+
+def test_a_model_that_diverged_is_noticed():
+    camera = Camera(*NV12_INPUT, "--all", "--metrics", "0", model=ARGUMENTS.diverged)
+    camera.feed(video(2, NV12))
+    camera.wait_for(lambda: len(camera.frames()) == 2 * RATE)
+    counted = camera.metric("predictions_not_finite_total")
+    camera.end()
+    # At least one in each frame that shows the square and in which something moves.
+    assert counted >= RATE, counted
+    assert not any(frame["detections"] for frame in camera.frames())
+    events = camera.events("predictions_not_finite")
+    assert len(events) == 1 and "did the training diverge?" in events[0]["detail"], events
+    camera = Camera(*NV12_INPUT, "--metrics", "0")
+    camera.feed(video(1, NV12))
+    camera.wait_for(lambda: camera.frames())
+    assert camera.metric("predictions_not_finite_total") == 0
+    assert not camera.end().events("predictions_not_finite")
+
+
 def test_hostile_jpeg_streams_end_soon():
     """Four megabytes of starts, of segments and of headers: linear, and starts or headers in a row are one damage."""
     size = 4 << 20
@@ -483,6 +543,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--diverged", required=True, metavar="FILE", help="the model whose boxes are not finite")
     parser.add_argument("--demo", required=True, metavar="FILE", help="the demo model, compiled")
     parser.add_argument("--runner", default="", help="a command to run it by, such as qemu-aarch64-static")
     parser.add_argument("--soak", type=float, default=10, metavar="SECONDS")

@@ -24,8 +24,22 @@ const FEATURES: usize = 48;
 /// Background, red, green, blue.
 const CLASSES: usize = 4;
 
+/// What makes a detector another than the plain one.
+pub(crate) struct Variant {
+    /// The classes, from 1, of red, green and blue.
+    pub(crate) classes: [usize; 3],
+    /// How far boxes may be moved: a small part of their size, if anything is to be found.
+    pub(crate) deltas: f32,
+}
+
+impl Variant {
+    pub(crate) const PLAIN: Variant = Variant { classes: [1, 2, 3], deltas: 0.01 };
+    /// As after a training that diverged: weights that are finite, boxes that are not.
+    pub(crate) const DIVERGED: Variant = Variant { classes: [1, 2, 3], deltas: f32::MAX };
+}
+
 /// The detector, for images whose short side is scaled to `short_side` pixels.
-pub(crate) fn colours(short_side: u32) -> Result<Bundle, Error> {
+pub(crate) fn colours(short_side: u32, variant: &Variant) -> Result<Bundle, Error> {
     let mut writer = BundleWriter::new();
     let mut noise = Noise(7);
 
@@ -81,15 +95,19 @@ pub(crate) fn colours(short_side: u32) -> Result<Bundle, Error> {
     let mut cls_score = vec![0.0; FEATURES * CLASSES];
     for (row, weights) in cls_score.chunks_exact_mut(CLASSES).enumerate() {
         for (class, weight) in weights.iter_mut().enumerate() {
-            let of_class = f32::from(row / 6 + 1 == class);
+            let of_class = f32::from(variant.classes.get(row / 6) == Some(&class));
             *weight = if row < MEANINGFUL { of_class * SCORES[row % 6] } else { 0.01 * noise.next() };
         }
     }
     let cls_score = gemm(&mut writer, "cls_score", FEATURES, cls_score, vec![9.0, 0.0, 0.0, 0.0]);
-    let bbox_pred = (0..FEATURES * CLASSES * 4).map(|_| 0.01 * noise.next()).collect();
+    let bbox_pred = (0..FEATURES * CLASSES * 4).map(|_| variant.deltas * noise.next()).collect();
     let bbox_pred = gemm(&mut writer, "bbox_pred", FEATURES, bbox_pred, vec![0.0; 4 * CLASSES]);
 
-    let mut manifest = Manifest::new(["__background__", "red", "green", "blue"].map(String::from).into());
+    let mut names = ["__background__"; CLASSES];
+    for (class, name) in variant.classes.iter().zip(["red", "green", "blue"]) {
+        names[*class] = name;
+    }
+    let mut manifest = Manifest::new(names.map(String::from).into());
     manifest.name = "colours".into();
     manifest.scales = vec![short_side];
     manifest.pixel_means = [0.0; 3];

@@ -41,7 +41,7 @@ fn roi_pool(times: usize) -> Result<(), Box<dyn std::error::Error>> {
 /// A 320 x 240 image with 500 boxes through the detector of colours.
 fn detect(times: usize) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options { threads: Some(1), ..Options::default() };
-    let detector = Detector::new(bundle::colours(240)?, &options)?;
+    let detector = Detector::new(bundle::colours(240, &bundle::Variant::PLAIN)?, &options)?;
     let pixels: Vec<u8> = (0..320u32 * 240)
         .flat_map(|i| [(i % 320 / 80 % 2 * 250) as u8, (i % 41) as u8, (i % 31) as u8])
         .collect();

@@ -1,9 +1,9 @@
 /*
  * Every entry point of frcnn.h, as it should be used and as it should not be.
  *
- *     conformance BUNDLE JPEG FRAMES [memory]
+ *     conformance BUNDLE DIVERGED JPEG FRAMES [memory]
  *
- * BUNDLE is examples/colours' detector, JPEG a red picture. FRAMES frames are detected one after another; with
+ * BUNDLE is examples/colours' detector, DIVERGED the one whose boxes are not finite, JPEG a red picture. FRAMES frames are detected one after another; with
  * `memory`, the resident memory must not grow meanwhile.
  */
 #include "check.h"
@@ -12,6 +12,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <unistd.h>
 
 static const char *bundle_path;
@@ -287,6 +288,45 @@ static void detections_and_proposals(void) {
     frcnn_model_free(model);
 }
 
+/* A network that diverged finds nothing, and the report says why, however a frame came. */
+static void what_is_not_finite_is_counted(const char *diverged_path) {
+    frcnn_model *model;
+    EXPECT(OK, frcnn_model_open(diverged_path, NULL, &model));
+    frcnn_session *session = new_session(model);
+    frcnn_detection found[4];
+    frcnn_report report = {.struct_size = sizeof report};
+    size_t count;
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_RGB24);
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 1, found, 4, &count));
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(count == 0 && report.proposals == 1 && report.not_finite == 1);
+    EXPECT(OK, frcnn_session_submit(session, &p.frame, BOXES, 1));
+    EXPECT(OK, frcnn_session_poll(session, 60000, found, 4, &count));
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(count == 0 && report.not_finite == 1);
+    /* Without the colour or without a box there is nothing to be left out. */
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES + 2, 1, found, 4, &count));
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(count == 0 && report.proposals == 1 && report.not_finite == 0);
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 1, found, 4, &count));
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 0, found, 4, &count));
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(report.proposals == 0 && report.not_finite == 0);
+
+    /* A caller that was built before there was the field keeps what lies behind its structure. */
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 1, found, 4, &count));
+    report.struct_size = offsetof(frcnn_report, not_finite);
+    report.not_finite = 77;
+    report.frame_id = 77;
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(report.struct_size == offsetof(frcnn_report, not_finite) && report.not_finite == 77 && report.frame_id == 0);
+    report.struct_size -= 1;
+    EXPECT(STRUCT_SIZE, frcnn_session_report(session, &report));
+    frcnn_session_free(session);
+    frcnn_model_free(model);
+}
+
 static void submit_and_poll(void) {
     frcnn_model *model = open_model();
     frcnn_session *session = new_session(model);
@@ -462,8 +502,8 @@ static void many_frames(long frames, int measure_memory) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 4) {
-        fprintf(stderr, "usage: conformance BUNDLE JPEG FRAMES [memory]\n");
+    if (argc < 5) {
+        fprintf(stderr, "usage: conformance BUNDLE DIVERGED JPEG FRAMES [memory]\n");
         return 2;
     }
     bundle_path = argv[1];
@@ -475,12 +515,13 @@ int main(int argc, char **argv) {
     frcnn_model *model = open_model();
     hostile_frames(model);
     frcnn_model_free(model);
-    formats(argv[2]);
+    formats(argv[3]);
     detections_and_proposals();
+    what_is_not_finite_is_counted(argv[2]);
     submit_and_poll();
     reload_and_log();
     two_threads_with_one_model();
-    many_frames(atol(argv[3]), argc > 4);
+    many_frames(atol(argv[4]), argc > 5);
     puts("all entry points conform");
     return 0;
 }
