@@ -502,6 +502,11 @@ typedef struct frcnn_report {
    All of it; 0 if the frame failed.
    */
   uint64_t total_ns;
+  /*
+   Predictions that were left out because their score, or the box that would have been detected, is not finite: signs
+   of a network that diverged in training, or of proposals far beyond any image.
+   */
+  uint64_t not_finite;
 } frcnn_report;
 
 /*

@@ -26,8 +26,11 @@ impl Installed {
         let build = program.parent().unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install");
         succeed(Command::new("sh").arg(script).arg(folder.path()).arg(build));
-        for (name, variant) in [("colours", Variant::PLAIN), ("diverged", Variant::DIVERGED)] {
-            bundle::colours(64, &variant).unwrap().write(folder.path().join(format!("{name}.frcnn"))).unwrap();
+        for (name, deltas) in [("colours", Variant::PLAIN.deltas), ("diverged", f32::MAX)] {
+            bundle::colours(64, &Variant { deltas, ..Variant::PLAIN })
+                .unwrap()
+                .write(folder.path().join(format!("{name}.frcnn")))
+                .unwrap();
         }
         Installed { folder }
     }

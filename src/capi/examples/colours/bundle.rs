@@ -28,14 +28,13 @@ const CLASSES: usize = 4;
 pub(crate) struct Variant {
     /// The classes, from 1, of red, green and blue.
     pub(crate) classes: [usize; 3],
-    /// How far boxes may be moved: a small part of their size, if anything is to be found.
+    /// How far boxes may be moved: a small part of their size, if anything is to be found. With `f32::MAX` none is
+    /// finite, as after a training that diverged.
     pub(crate) deltas: f32,
 }
 
 impl Variant {
     pub(crate) const PLAIN: Variant = Variant { classes: [1, 2, 3], deltas: 0.01 };
-    /// As after a training that diverged: weights that are finite, boxes that are not.
-    pub(crate) const DIVERGED: Variant = Variant { classes: [1, 2, 3], deltas: f32::MAX };
 }
 
 /// The detector, for images whose short side is scaled to `short_side` pixels.

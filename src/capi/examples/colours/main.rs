@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let short_side = arguments.next().map_or(Ok(240), |side| side.parse())?;
     let variant = match arguments.next().as_deref() {
         None => Variant::PLAIN,
-        Some("diverged") => Variant::DIVERGED,
+        Some("diverged") => Variant { deltas: f32::MAX, ..Variant::PLAIN },
         Some(other) => return Err(format!("{other}: `diverged` or nothing").into()),
     };
     bundle::colours(short_side, &variant)?.write(path)?;
