@@ -9,7 +9,7 @@ pub const MAX_DETECTIONS: usize = 512;
 pub(crate) const MAX_SIDE: u32 = 20_000;
 pub(crate) const MAX_CLASSES: usize = 10_000;
 const MAX_POOLED: u32 = 64;
-/// Bytes of the name of a layer, a class or a section.
+/// Bytes of the name of a layer, a class, a section, the model or the compiler.
 const MAX_NAME: usize = 1_000;
 const MAX_LEVELS: usize = 16;
 /// Kernels, strides, dilations and pads beyond this make no sense and could overflow sizes.
@@ -27,8 +27,17 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
     regions(&contents.regions).map_err(Error::Network)?;
     let names = contents.sections.iter().map(|s| &s.name).chain(&contents.manifest.classes);
     let layers = contents.trunk.layers.iter().chain(&contents.head.layers).map(|layer| &layer.name);
-    if let Some(name) = names.chain(layers).find(|name| name.len() > MAX_NAME) {
+    let others = [&contents.manifest.name, &contents.source.compiler];
+    let others = others.into_iter().chain(contents.factored.iter().map(|factored| &factored.layer));
+    if let Some(name) = names.chain(layers).chain(others).find(|name| name.len() > MAX_NAME) {
         return Err(Error::Network(format!("a name of {} bytes is longer than {MAX_NAME}", name.len())));
+    }
+    // Each has become two of them.
+    if contents.factored.len() > contents.head.layers.len() {
+        let (factored, layers) = (contents.factored.len(), contents.head.layers.len());
+        return Err(Error::Network(format!(
+            "{factored} layers are said to be factored, and the head has {layers}"
+        )));
     }
     for section in &contents.sections {
         if section.precision().is_none() {

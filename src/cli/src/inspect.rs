@@ -173,8 +173,9 @@ fn factored_row(factored: &Factored) -> FactoredRow<'_> {
         rank,
         energy: f64::from(factored.energy),
         relative_error: f64::from(factored.relative_error),
-        parameters_before: from * to,
-        parameters_after: rank * (from + to),
+        // Of a file that lies, more than there are numbers.
+        parameters_before: from.saturating_mul(to),
+        parameters_after: rank.saturating_mul(from + to),
     }
 }
 

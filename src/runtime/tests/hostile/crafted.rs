@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use frcnn::{Bundle, Contents};
-use frcnn_bundle::{Error, Op};
+use frcnn_bundle::{Error, Factored, Op};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::build::Builder;
@@ -106,4 +106,31 @@ fn folders_pipes_and_devices_are_no_bundles() {
         let error = result.recv_timeout(Duration::from_secs(60)).expect("it waits").unwrap_err();
         assert!(error.contains(words) && error.contains(&path.display().to_string()), "{error}");
     }
+}
+
+/// What no layer reads is looked at by `inspect`.
+#[test]
+fn names_and_lists_that_no_layer_reads_have_limits() {
+    let bundle = plain();
+    let weights = weights(&bundle);
+    let refused = |words: &str, change: &dyn Fn(&mut Contents)| {
+        let mut contents = bundle.contents().clone();
+        change(&mut contents);
+        let error = Bundle::from_bytes(&file(contents, &weights)).unwrap_err().to_string();
+        assert!(error.contains(words) && error.len() < 1000, "`{words}` is not in: {error}");
+    };
+    let long = "n".repeat(1 << 20);
+    let factored =
+        Factored { layer: "fc6".into(), features: [1, 2], rank: 1, energy: 0.5, relative_error: 0.1 };
+    refused("1048576 bytes", &|contents| contents.manifest.name.clone_from(&long));
+    refused("1048576 bytes", &|contents| contents.manifest.classes[1].clone_from(&long));
+    refused("1048576 bytes", &|contents| contents.trunk.layers[0].name.clone_from(&long));
+    refused("1048576 bytes", &|contents| contents.sections[0].name.clone_from(&long));
+    refused("1048576 bytes", &|contents| contents.source.compiler.clone_from(&long));
+    refused("1048576 bytes", &|contents| {
+        contents.factored = vec![Factored { layer: long.clone(), ..factored.clone() }]
+    });
+    refused("200000 layers are said to be factored", &|contents| {
+        contents.factored = vec![factored.clone(); 200_000]
+    });
 }
