@@ -158,15 +158,15 @@ class Camera:
         return float(next(line for line in page.splitlines() if line.startswith(f"frcnn_camera_{name} ")).split()[1])
 
 
-def check_found(camera, name, truth):
-    """The best thing of a class is where it is known to be, in 95 % of 4 seconds' frames that show it."""
+def check_found(camera, name, truth, least=0.95):
+    """The best thing of a class is where it is known to be, in `least` of 4 seconds' frames that show it."""
     frames = camera.end().frames()
     hits = 0
     for line in frames:
         found = [d for d in line["detections"] if d["class"] == name]
         hits += bool(found) and overlap(found[0]["box"], truth(line["frame"])) >= 0.5
     share = hits / sum(t / RATE >= APPEARS for t in range(4 * RATE))
-    assert share >= 0.95, f"found in {share:.1%} of the frames"
+    assert share >= least, f"found in {share:.1%} of the frames"
     print(f"    found in {share:.1%} of the frames", end="")
     assert camera.counts()["read"] == camera.counts()["completed"] == 4 * RATE
     if ARGUMENTS.save:
@@ -288,7 +288,8 @@ def without(image, codes):
 def test_jpegs_without_huffman_tables():
     """As most USB cameras send them, marked AVI1 or not: the same images, and the same detections."""
     app0, app1, dht = 0xE0, 0xE1, 0xC4
-    images = jpegs(video(4, [*MJPEG, "-huffman", "default"]))
+    fine = ["-f", "mjpeg", "-pix_fmt", "yuvj422p", "-q:v", "1", "-qmin", "1", "-huffman", "default"]
+    images = jpegs(video(4, fine))
     assert len(images) == 4 * RATE and all(b"\xff\xc4" in image for image in images)
     bare = [without(image, {app0, app1, dht}) for image in images]
     assert not any(b"\xff\xc4" in image or b"\xff\xe0" in image for image in bare)
@@ -305,7 +306,8 @@ def test_jpegs_without_huffman_tables():
             camera = Camera("-f", "mjpeg", "--all", *live)
             camera.feed(b"".join(stream))
             if name == "AVI1" and not live:
-                check_found(camera, "red", square_at)
+                # Half of the colour and quantisation cost some: 92 % with Huffman tables, too.
+                check_found(camera, "red", square_at, least=0.85)
             counts = camera.end().counts()
             assert counts["read"] == counts["completed"] + counts["dropped"] == 4 * RATE, (name, counts)
             assert counts["corrupt"] == counts["cut"] == 0 and not camera.events("frame_failed"), (name, counts)
