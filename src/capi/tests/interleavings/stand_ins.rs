@@ -1,0 +1,140 @@
+//! What `worker.rs` and `slot.rs` use of the library, with loom's locks and with nothing to compute.
+
+/// `src/sync.rs` with loom's locks.
+pub(crate) mod sync {
+    use std::time::Duration;
+
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+    pub(crate) use loom::thread::{Builder, JoinHandle};
+    pub(crate) use std::sync::PoisonError;
+
+    pub(crate) fn wait_while<'a, T>(
+        changed: &Condvar,
+        mut guard: MutexGuard<'a, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        while condition(&mut guard) {
+            guard = changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        guard
+    }
+
+    pub(crate) fn wait_timeout_while<'a, T>(
+        changed: &Condvar,
+        guard: MutexGuard<'a, T>,
+        _timeout: Duration,
+        condition: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        wait_while(changed, guard, condition)
+    }
+}
+
+pub(crate) mod engine {
+    use frcnn::{BBox, Detections};
+
+    use crate::frame::Image;
+    use crate::result::{Failure, FrcnnResult};
+    use crate::slot::{Loaded, Slot};
+    use crate::sync::Arc;
+
+    /// The frame of this id fails.
+    pub(crate) const FAILS: u64 = 13;
+
+    #[derive(Clone, Copy, Debug, Default)]
+    pub(crate) struct Facts {
+        pub(crate) id: u64,
+        pub(crate) generation: u64,
+        /// What the detector that ran says of itself.
+        pub(crate) detector: u64,
+    }
+
+    pub(crate) struct Engine {
+        slot: Arc<Slot<u64>>,
+        loaded: Loaded<u64>,
+        /// Ids of the frames that it was given.
+        pub(crate) ran: Vec<u64>,
+    }
+
+    impl Engine {
+        pub(crate) fn new(slot: Arc<Slot<u64>>) -> Engine {
+            let loaded = slot.loaded();
+            Engine { slot, loaded, ran: Vec::new() }
+        }
+
+        pub(crate) fn run(
+            &mut self,
+            image: &Image<&[u8]>,
+            _proposals: Option<&[BBox]>,
+            facts: &mut Facts,
+        ) -> Result<Detections, Failure> {
+            if let Some(newer) = self.slot.newer(&self.loaded) {
+                self.loaded = newer;
+            }
+            let Loaded { generation, detector, .. } = self.loaded;
+            *facts = Facts { id: image.id, generation, detector };
+            self.ran.push(image.id);
+            if image.id == FAILS {
+                return Err(Failure::new(FrcnnResult::Frame, "as it should"));
+            }
+            Ok(Detections::new())
+        }
+    }
+}
+
+pub(crate) mod frame {
+    use crate::result::Failure;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Image<P> {
+        pub(crate) id: u64,
+        pub(crate) plane: P,
+    }
+
+    impl Image<&[u8]> {
+        pub(crate) fn copy_into(&self, copy: &mut Image<Vec<u8>>) -> Result<(), Failure> {
+            copy.id = self.id;
+            Ok(())
+        }
+    }
+
+    impl Image<Vec<u8>> {
+        pub(crate) fn empty() -> Self {
+            Image { id: 0, plane: Vec::new() }
+        }
+
+        pub(crate) fn view(&self) -> Image<&[u8]> {
+            Image { id: self.id, plane: &self.plane }
+        }
+    }
+}
+
+pub(crate) mod result {
+    use std::any::Any;
+    use std::borrow::Cow;
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) enum FrcnnResult {
+        Frame,
+        Idle,
+        Internal,
+        NotReady,
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Failure {
+        pub(crate) code: FrcnnResult,
+        pub(crate) message: Cow<'static, str>,
+    }
+
+    impl Failure {
+        pub(crate) fn new(code: FrcnnResult, message: impl Into<Cow<'static, str>>) -> Failure {
+            Failure { code, message: message.into() }
+        }
+
+        /// loom ends a run by panics, which go on.
+        pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Failure {
+            panic!("{:?}", payload.downcast_ref::<String>())
+        }
+    }
+}
