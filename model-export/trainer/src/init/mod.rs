@@ -14,7 +14,7 @@ mod torchvision;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::arch::Arch;
 use crate::error::Error;
@@ -82,6 +82,13 @@ pub(crate) fn fill(network: &mut Network, mut weights: BTreeMap<String, Tensor>)
                     "layer `{layer}`: `{name}` has shape {from:?}, the network needs {to:?}"
                 ));
             }
+            let not_finite = found.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
+            if not_finite > 0 {
+                let all = found.numel();
+                return Err(format!(
+                    "layer `{layer}`: {not_finite} of {all} values of `{name}` are not finite (did the training diverge?)"
+                ));
+            }
             *wanted = found.reshape(&to[..]);
         }
         report.filled.push(layer);
@@ -110,7 +117,7 @@ fn our_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, Kind};
+    use tch::Device;
 
     fn zeros(shape: &[i64]) -> Tensor {
         Tensor::zeros(shape, (Kind::Float, Device::Cpu))
@@ -143,6 +150,18 @@ mod tests {
         let error = fill(&mut Arch::Tiny.network(2), weights).unwrap_err();
         assert!(error.contains("layer `conv1`") && error.contains("[16, 3, 3, 3]"), "{error}");
         assert!(fill(&mut Arch::Tiny.network(2), BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn weights_that_are_not_finite_name_the_layer() {
+        let mut bias = [0.5f32; 16];
+        (bias[3], bias[9]) = (f32::NAN, f32::NEG_INFINITY);
+        let weights = BTreeMap::from([
+            ("conv1.weight".to_string(), zeros(&[16, 3, 5, 5])),
+            ("conv1.bias".to_string(), Tensor::from_slice(&bias)),
+        ]);
+        let error = fill(&mut Arch::Tiny.network(2), weights).unwrap_err();
+        assert!(error.contains("layer `conv1`: 2 of 16 values of `conv1.bias` are not finite"), "{error}");
     }
 
     #[test]
