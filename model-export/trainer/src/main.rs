@@ -26,6 +26,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use commands::{eval, export, fit, reference, svm};
 use error::Error;
+use frcnn_core::is_unprintable;
 
 /// Fast R-CNN from a data set to ONNX: train, evaluate, export.
 #[derive(Debug, Parser)]
@@ -33,6 +34,9 @@ use error::Error;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Take photos that are cut short or damaged as far as they go, with a warning, instead of refusing them
+    #[arg(long, global = true)]
+    lenient: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,11 +52,11 @@ enum Command {
 fn main() -> ExitCode {
     device::load_cuda();
     device::keep_freed_memory();
-    let matches = Cli::command().get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
+    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| exit(&error));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| exit(&error));
+    if cli.lenient {
+        data::be_lenient();
+    }
     // Training listens itself, to write a checkpoint.
     if !matches!(cli.command, Command::Fit(_)) {
         frcnn_files::clean_up_on_signals();
@@ -75,6 +79,16 @@ fn main() -> ExitCode {
             if matches!(error, Error::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Says what clap says. It colours what it says, unless an argument could colour as well.
+fn exit(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    if text.chars().any(|c| c != '\n' && is_unprintable(c)) {
+        console::note(text.trim_end());
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@
 //! | `loss.png` | the same as curves |
 //! | `proposals.safetensors` | the boxes that selective search made |
 //! | `data-problems.txt` | what was wrong with the data, if anything |
+//! | `lock` | nothing; the program that trains here holds a lock on it |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use frcnn_bundle::Manifest;
@@ -104,8 +106,31 @@ impl RunDir {
         self.path("checkpoint.safetensors")
     }
 
-    pub(crate) fn has_run(&self) -> bool {
-        self.path("config.json").exists()
+    /// Keeps every other program from training in the folder as long as the result lives. Nothing is held where the file
+    /// system knows no locks. The file stays: who removed it could remove another's.
+    pub(crate) fn lock(&self) -> Result<Option<File>, Error> {
+        files::make_folder(&self.0)?;
+        let path = self.path("lock");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|error| Error::file(&path, error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::Error(_)) => Ok(None),
+            Err(TryLockError::WouldBlock) => {
+                let problem = "another frcnn-train is at work in this folder; wait for its end, or name another folder";
+                Err(Error::file(&self.0, problem))
+            }
+        }
+    }
+
+    /// # Errors
+    /// There is a run in it.
+    pub(crate) fn check_new(&self) -> Result<(), Error> {
+        if self.path("config.json").exists() {
+            let problem = "holds a run already; go on with --resume, or name another folder";
+            return Err(Error::file(&self.0, problem));
+        }
+        Ok(())
     }
 
     pub(crate) fn write_config(&self, config: &Config) -> Result<(), Error> {

@@ -240,3 +240,142 @@ fn mistakes_are_said_at_once() {
     assert!(said.contains("absent.onnx"), "{said}");
     assert!(!out.exists());
 }
+
+/// Writes `to` as the data set `from` with each photo changed by `change`, and gives how many there are.
+fn changed(from: &Path, to: &Path, change: impl Fn(usize, Vec<u8>) -> Vec<u8>) -> usize {
+    for folder in ["ImageSets/Main", "Annotations", "JPEGImages"] {
+        fs::create_dir_all(to.join(folder)).unwrap();
+        let mut paths: Vec<_> =
+            fs::read_dir(from.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        for (position, path) in paths.iter().enumerate() {
+            let bytes = fs::read(path).unwrap();
+            let bytes = if folder == "JPEGImages" { change(position, bytes) } else { bytes };
+            fs::write(to.join(folder).join(path.file_name().unwrap()), bytes).unwrap();
+        }
+    }
+    fs::read_dir(to.join("JPEGImages")).unwrap().count()
+}
+
+/// The JPEG as a camera writes it that was held in this way (EXIF, tag 274).
+fn held(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let tiff = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0";
+    let exif = [&b"Exif\0\0"[..], tiff, &[orientation, 0, 0, 0, 0, 0, 0]].concat();
+    [&jpeg[..2], &[0xff, 0xe1, 0, exif.len() as u8 + 2], &exif, &jpeg[2..]].concat()
+}
+
+/// Every orientation, and PNG files that are called .jpg: what is learned is what upright pixels teach, to the last bit.
+#[test]
+fn photos_are_learned_from_as_they_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let [drawn, cameras, pixels] = ["data", "cameras", "pixels"].map(|name| folder.path().join(name));
+    ok(&["synth", path(&drawn), "--images", "10", "--seed", "3"]);
+    let orientation = |position: usize| position as u8 % 8 + 1;
+    changed(&drawn, &cameras, |position, jpeg| held(&jpeg, orientation(position)));
+    let photos = changed(&drawn, &pixels, |position, jpeg| {
+        let mut image = image::load_from_memory(&jpeg).unwrap();
+        let how = image::metadata::Orientation::from_exif(orientation(position)).unwrap();
+        image.apply_orientation(how);
+        let mut png = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut png, image::ImageFormat::Png).unwrap();
+        png.into_inner()
+    });
+    assert_eq!(photos, 10);
+    let weights = |data: &Path| {
+        let out = folder.path().join(format!("run-{}", data.file_name().unwrap().to_str().unwrap()));
+        let fit = ["fit", "--data", path(data), "--out", path(&out), "--iterations", "6", "--device", "cpu"];
+        ok(&[&fit[..], &SMALL].concat());
+        fs::read(out.join("checkpoint.safetensors")).unwrap()
+    };
+    let learned = weights(&cameras);
+    assert!(learned == weights(&pixels), "the weights differ");
+    assert!(learned != weights(&drawn), "orientation changes nothing");
+
+    let run = folder.path().join("run-cameras");
+    let scores = |data: &Path| ok(&["eval", path(&run), "--data", path(data), "--split", "trainval", "--json"]);
+    assert_eq!(scores(&cameras), scores(&pixels));
+}
+
+/// Found before training begins, whatever the boxes are made by.
+#[test]
+fn photos_that_are_cut_short_are_refused_unless_lenient() {
+    let folder = scenes();
+    let cut = folder.path().join("data/JPEGImages/000002.jpg");
+    let whole = fs::read(&cut).unwrap();
+    let half = &whole[..whole.len() / 2];
+    for (name, bytes) in [("half", half.to_vec()), ("ended", [half, &[0xff, 0xd9]].concat())] {
+        fs::write(&cut, bytes).unwrap();
+        let fit = fit(folder.path(), name, &["--iterations", "2"]);
+        let said = fails(1, &refs(&fit));
+        assert!(said.contains("000002.jpg: is ") && said.contains("--lenient takes it as far as it goes"), "{said}");
+        assert!(!folder.path().join(name).exists(), "a refused run left a folder");
+        let output = run(&[&refs(&fit)[..], &["--lenient"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let warned = said.lines().filter(|line| line.contains("000002.jpg: is "));
+        let warned: Vec<&str> = warned.collect();
+        assert!(
+            matches!(warned[..], [line] if line.starts_with("warning: ") && line.ends_with("; taken as far as it goes")),
+            "{said}"
+        );
+        let data = folder.path().join("data");
+        let eval = ["eval", path(&folder.path().join(name)), "--data", path(&data), "--split", "trainval"].map(str::to_string);
+        assert!(fails(1, &refs(&eval)).contains("000002.jpg"));
+        ok(&[&refs(&eval)[..], &["--lenient"]].concat());
+    }
+    fs::write(&cut, "no picture").unwrap();
+    let said = fails(1, &[&refs(&fit(folder.path(), "words", &[]))[..], &["--lenient"]].concat());
+    assert!(said.contains("000002.jpg: is a text; supported are JPEG and PNG"), "{said}");
+}
+
+/// Two runs in one folder would write each other's checkpoints.
+#[test]
+fn a_folder_has_one_run_at_a_time() {
+    let folder = scenes();
+    let out = folder.path().join("run");
+    let begin = fit(folder.path(), "run", &["--iterations", "100000", "--checkpoint-every", "5"]);
+    let mut first = program().args(&begin).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !out.join("checkpoint.safetensors").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let resumed = fails(1, &["fit", "--resume", "--out", path(&out)]);
+    let begun_again = fails(1, &refs(&begin));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(resumed.contains("run: another frcnn-train is at work in this folder"), "{resumed}");
+    assert!(begun_again.contains("holds a run already"), "{begun_again}");
+    // A program that is killed holds nothing any more, and what it left is no obstacle.
+    let written = || fs::metadata(out.join("checkpoint.safetensors")).unwrap().modified().unwrap();
+    let (before, begun) = (written(), Instant::now());
+    let resume = ["fit", "--resume", "--out", path(&out)];
+    let mut second = program().args(resume).stderr(Stdio::null()).spawn().unwrap();
+    while written() == before {
+        assert!(second.try_wait().unwrap().is_none(), "it did not go on");
+        assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    second.kill().unwrap();
+    second.wait().unwrap();
+
+    // At the very beginning, when neither has a configuration yet.
+    let fresh = folder.path().join("fresh");
+    fs::create_dir(&fresh).unwrap();
+    let lock = fs::File::create(fresh.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let args = fit(folder.path(), "fresh", &["--iterations", "1"]);
+    let said = fails(1, &refs(&args));
+    assert!(said.contains("fresh: another frcnn-train is at work in this folder"), "{said}");
+    assert!(!fresh.join("config.json").exists());
+    drop(lock);
+    ok(&refs(&args));
+}
+
+/// What a terminal would act on is escaped in clap's words too.
+#[test]
+fn arguments_reach_the_terminal_escaped() {
+    let said = fails(2, &["fit", "--out", "x", "--arch", "\u{1b}]0;title\u{7}\u{1b}[2J"]);
+    assert!(!said.contains(['\u{1b}', '\u{7}']) && said.contains("--arch"), "{said:?}");
+    assert!(fails(2, &["fit"]).contains("--out"));
+}

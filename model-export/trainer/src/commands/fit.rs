@@ -32,7 +32,7 @@ use crate::train::{Recipe, Stop, Survey, Trainer, survey};
   frcnn-train fit --method sppnet --data VOC2007 --arch vgg16 --init vgg16.safetensors --out runs/sppnet
   frcnn-train fit --method rcnn --data VOC2007 --arch caffenet --init caffenet.caffemodel --bg-iou-low 0 --out runs/rcnn")]
 pub(crate) struct Args {
-    /// The folder with ImageSets, Annotations and JPEGImages
+    /// The folder with ImageSets, Annotations and JPEGImages (JPEG or PNG, whatever they are called)
     #[arg(long, value_name = "VOC_DIR", required_unless_present = "resume")]
     data: Option<PathBuf>,
     /// The split to learn from
@@ -68,7 +68,7 @@ pub(crate) struct Args {
 }
 
 /// Flags that may stand beside --resume.
-const WITH_RESUME: [&str; 5] = ["resume", "out", "device", "data", "proposals"];
+const WITH_RESUME: [&str; 6] = ["resume", "out", "device", "data", "proposals", "lenient"];
 
 pub(crate) fn run(args: &Args, matches: &ArgMatches) -> Result<(), Error> {
     let device = args.device.device()?;
@@ -79,12 +79,7 @@ pub(crate) fn run(args: &Args, matches: &ArgMatches) -> Result<(), Error> {
     }
     args.recipe.check()?;
     refuse_ablations(args)?;
-    if run_dir.has_run() {
-        return Err(Error::file(
-            &args.out,
-            "holds a run already; go on with --resume, or name another folder",
-        ));
-    }
+    run_dir.check_new()?;
     begin(args, &run_dir, device)
 }
 
@@ -152,6 +147,9 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
             network.shrink_weight(layer, NEW_HIDDEN);
         }
     }
+    let _lock = run_dir.lock()?;
+    // One that began and ended since this command looked.
+    run_dir.check_new()?;
     let source = args.proposals.clone().unwrap_or_default();
     let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
     let survey = look(&photos, &proposals, recipe)?;
@@ -185,6 +183,7 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
 
 fn resume(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let config = run_dir.read_config()?;
+    let _lock = run_dir.lock()?;
     let data = args.data.as_ref().unwrap_or(&config.data);
     let photos = Dataset::open(data, &config.split, config.classes.get(1..))?;
     let source = args.proposals.as_ref().unwrap_or(&config.proposals);

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// The folder of a run, or an ONNX file with its manifest.json beside it
     #[arg(value_name = "RUN_DIR|MODEL.onnx")]
     model: PathBuf,
-    /// Pictures
+    /// JPEG or PNG files, whatever they are called
     #[arg(long, required = true, num_args = 1.., value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Boxes for every image: grid, selective-search, or a safetensors file with a tensor [N, 4] for each stem

@@ -40,8 +40,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let photos = Dataset::open(&config.data, &config.split, config.classes.get(1..))?;
     let proposals = config.proposals.open(&photos.photos, Some(&run_dir.boxes()))?;
     let folder = args.run.join("svm");
-    files::make_folder(&folder)?;
     let folder = RunDir::new(&folder);
+    let _lock = folder.lock()?;
     let network = predecessors::svm_for_softmax(&config, network, &photos, &proposals, &folder, device)?;
     predecessors::write_manifest(&config, &args.output)?;
     writer::write(&network.to_onnx(config.arch.name()), &args.output)?;

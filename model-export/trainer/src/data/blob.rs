@@ -1,12 +1,8 @@
 //! Image to blob: blue, green, red, means subtracted, resized bilinearly with half-pixel centres.
 
-use std::path::Path;
-
 use frcnn_core::{blob_size, im_scale};
 use image::RgbImage;
 use tch::{Kind, Tensor};
-
-use crate::error::Error;
 
 /// How a network wants its images.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,15 +41,6 @@ impl Preprocessing {
         );
         (resized.to_kind(Kind::Float), scale)
     }
-}
-
-/// Decodes a picture by its content and turns it upright, as every command of `frcnn` does.
-pub(crate) fn decode(path: &Path) -> Result<RgbImage, Error> {
-    let options = frcnn_images::Options::default();
-    let picture = frcnn_images::open(path, &options).map_err(|error| Error::file(path, error))?;
-    let (width, height) = (picture.width, picture.height);
-    RgbImage::from_raw(width, height, picture.pixels)
-        .ok_or_else(|| Error::file(path, format!("is not {width} x {height} pixels")))
 }
 
 #[cfg(test)]

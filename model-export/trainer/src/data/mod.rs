@@ -3,12 +3,12 @@
 //! ```text
 //! VOC_DIR/ImageSets/Main/SPLIT.txt   the photos' stems, one a line
 //! VOC_DIR/Annotations/STEM.xml       the objects; corners count from 1 and belong to the box
-//! VOC_DIR/JPEGImages/STEM.jpg        the picture (or .jpeg, .png)
+//! VOC_DIR/JPEGImages/STEM.jpg        the picture, JPEG or PNG (or .jpeg, .png; the content decides)
 //! ```
 //!
 //! | what is wrong | what happens |
 //! |---|---|
-//! | a missing or unreadable picture or annotation, a list that is missing or empty, no object at all | an error that lists them all |
+//! | a picture that is missing, or damaged without `--lenient`; an annotation that is missing or damaged; a list that is missing or empty, no object at all | an error that lists them all |
 //! | a box without area, or wholly outside the picture | left out, with a warning |
 //! | a box that reaches over the picture's edge | clipped, with a warning |
 //! | a box with xmin > xmax or ymin > ymax | its corners are exchanged, with a warning |
@@ -16,6 +16,7 @@
 //! | a size in the annotation that is not the picture's | the picture's is used, with a warning |
 
 mod blob;
+mod decode;
 mod problems;
 mod proposals;
 mod search;
@@ -29,7 +30,8 @@ use frcnn_core::BBox;
 use frcnn_eval::{Annotation, Image, Location, Region, Truth, VocSplit};
 use rayon::prelude::*;
 
-pub(crate) use blob::{Preprocessing, decode};
+pub(crate) use blob::Preprocessing;
+pub(crate) use decode::{be_lenient, decode};
 pub(crate) use proposals::Proposals;
 pub(crate) use source::Source;
 
@@ -60,9 +62,9 @@ pub(crate) struct Photo {
 }
 
 impl Photo {
-    /// A photo without objects.
+    /// A photo without objects. All of it is decoded: one that is damaged is better found now than after hours.
     pub(crate) fn open(path: &Path) -> Result<Photo, Error> {
-        let (width, height) = frcnn_images::size(path).map_err(|error| Error::file(path, error))?;
+        let (width, height) = decode::inspect(path)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Photo { stem, path: path.to_path_buf(), width, height, objects: Vec::new() })
     }
