@@ -117,7 +117,8 @@ impl RunDir {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::Error(_)) => Ok(None),
             Err(TryLockError::WouldBlock) => {
-                let problem = "another frcnn-train is at work in this folder; wait for its end, or name another folder";
+                let problem =
+                    "another frcnn-train is at work in this folder; wait for its end, or name another folder";
                 Err(Error::file(&self.0, problem))
             }
         }

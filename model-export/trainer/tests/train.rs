@@ -292,7 +292,8 @@ fn photos_are_learned_from_as_they_are_shown() {
     assert!(learned != weights(&drawn), "orientation changes nothing");
 
     let run = folder.path().join("run-cameras");
-    let scores = |data: &Path| ok(&["eval", path(&run), "--data", path(data), "--split", "trainval", "--json"]);
+    let scores =
+        |data: &Path| ok(&["eval", path(&run), "--data", path(data), "--split", "trainval", "--json"]);
     assert_eq!(scores(&cameras), scores(&pixels));
 }
 
@@ -307,7 +308,10 @@ fn photos_that_are_cut_short_are_refused_unless_lenient() {
         fs::write(&cut, bytes).unwrap();
         let fit = fit(folder.path(), name, &["--iterations", "2"]);
         let said = fails(1, &refs(&fit));
-        assert!(said.contains("000002.jpg: is ") && said.contains("--lenient takes it as far as it goes"), "{said}");
+        assert!(
+            said.contains("000002.jpg: is ") && said.contains("--lenient takes it as far as it goes"),
+            "{said}"
+        );
         assert!(!folder.path().join(name).exists(), "a refused run left a folder");
         let output = run(&[&refs(&fit)[..], &["--lenient"]].concat());
         let said = String::from_utf8_lossy(&output.stderr);
@@ -319,7 +323,8 @@ fn photos_that_are_cut_short_are_refused_unless_lenient() {
             "{said}"
         );
         let data = folder.path().join("data");
-        let eval = ["eval", path(&folder.path().join(name)), "--data", path(&data), "--split", "trainval"].map(str::to_string);
+        let eval = ["eval", path(&folder.path().join(name)), "--data", path(&data), "--split", "trainval"]
+            .map(str::to_string);
         assert!(fails(1, &refs(&eval)).contains("000002.jpg"));
         ok(&[&refs(&eval)[..], &["--lenient"]].concat());
     }

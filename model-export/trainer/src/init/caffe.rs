@@ -17,7 +17,10 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, Error> {
     for caffe::Blob { layer, part, shape, values } in blobs {
         let name = our_name(&format!("{layer}.{part}"));
         if weights.contains_key(&name) {
-            return Err(Error::file(path, format!("two layers are called `{name}` here, one of them `{layer}`")));
+            return Err(Error::file(
+                path,
+                format!("two layers are called `{name}` here, one of them `{layer}`"),
+            ));
         }
         weights.insert(name, Tensor::from_slice(&values).reshape(&shape[..]));
     }
