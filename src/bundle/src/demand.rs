@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::cost::{last_uses, shapes, sum};
-use crate::graph::{Contents, Conv, Graph, Op, Regions};
+use crate::graph::{Contents, Conv, Graph, Layer, Op, Regions};
 use crate::{Error, Shape, nominal_blobs};
 
 /// RoIs for which a bundle is judged when it is opened: what selective search gives of a photo.
@@ -27,6 +27,8 @@ const RCNN_ROWS: u64 = 512;
 const HEAD_BYTES: u64 = 12 << 20;
 const HEAD_ROWS: u64 = 512;
 const POOLED_ROWS: u64 = 4096;
+/// Inputs of a layer that are as much work to plan as a layer.
+const INPUTS_OF_A_STEP: u64 = 8;
 /// Values of the widest vector.
 const LANES: u64 = 16;
 
@@ -37,7 +39,8 @@ pub struct Demand {
     pub blobs: Vec<[usize; 2]>,
     /// Regions for which it is counted.
     pub rois: usize,
-    /// Layers of both graphs.
+    /// Layers of both graphs as they are planned: some count twice, and those that read many values once more for each
+    /// eight of them.
     pub layers: u64,
     /// Bytes of weights, laid out.
     pub weight_bytes: u64,
@@ -49,8 +52,9 @@ pub struct Demand {
     pub roi_bytes: u64,
     /// All of these bytes.
     pub memory: u64,
-    /// Operations on single values, of partly filled vectors all lanes: the trunk's on all blobs, and the head's on at most
-    /// [`NOMINAL_ROIS`] RoIs; of R-CNN those of 128 regions.
+    /// Operations, of which a core does about 1e11 a second: multiply-accumulates, of partly filled vectors all lanes, and
+    /// what other work takes the time of. The trunk's on all blobs, and the head's on at most [`NOMINAL_ROIS`] RoIs; of
+    /// R-CNN those of 128 regions.
     pub operations: u64,
 }
 
@@ -132,7 +136,7 @@ impl Demand {
         Ok(Demand {
             blobs: blobs.to_vec(),
             rois,
-            layers: layers.iter().map(|graph| graph.layers.len() as u64).sum(),
+            layers: sum(layers.iter().flat_map(|graph| &graph.layers).map(steps)),
             weight_bytes,
             map_bytes,
             scratch_bytes: scratch,
@@ -319,27 +323,73 @@ fn graph_operations(graph: &Graph, shapes: &[Shape]) -> u64 {
     }))
 }
 
+/// What a layer costs, in units of 10 ps of one core: the time of a multiply-accumulate in a product of matrices at 1e11 a
+/// second. So 1e11 operations are about a second, and all kinds of layers are within a factor of 4 of that.
+///
+/// Measured as CPU time of one thread (AVX-512), with the second frame, on chains of 1 to 20 layers and maps of 60 x 80 to
+/// 600 x 800: what a layer spends on each cell, on each tap of a window, and on each value.
+///
+/// | layer | ns |
+/// |---|---|
+/// | convolution, few channels | 6 to 7 for a cell of a group, .01 to .02 for a product |
+/// | depthwise | 4 (16 channels) to 7 (3 channels) for a tap of a cell |
+/// | pooling | 1 to 4 (3 channels), 27 (64 channels) for a tap of a cell |
+/// | LRN, `beta` .75 | 32 (3 channels), 100 (64 channels) for a cell |
+/// | LRN, other `beta` | 50 to 58 for a value |
+/// | global average pooling | 106 (3 channels), 150 (64 channels) for a cell |
+/// | affine | 15 (64 channels) to 60 (3 channels) for a cell |
+/// | Concat, Add | 1.4 to 2.9 for a value |
+/// | ReLU, Sigmoid and the like | .2 to .9 for a value |
 fn layer_operations(op: &Op, input: Shape, output: Shape) -> u64 {
     let values = output.len() as u64;
     let channels = output.channels().max(1) as u64;
     let cells = values / channels;
+    let each = |cell: u64, value: u64| times(cells, times(channels, value).saturating_add(cell));
     match op {
         Op::Conv(conv) => {
             let [ci, co, group, taps] = conv_sizes(conv);
-            // Depthwise layers wait for memory.
-            let slow = if is_depthwise(conv) { 4 } else { 1 };
-            let packed = if is_depthwise(conv) { co } else { lanes(co) };
-            product(&[cells, taps, ci, packed, group, slow])
+            if is_depthwise(conv) {
+                times(each(400, 10), taps)
+            } else {
+                // One vector that holds all channels of a group does not keep a core busy, nor are they alone: the rows
+                // that a window sees are copied.
+                let slow = if co <= LANES { 3 } else { 1 };
+                let products = product(&[taps, ci, lanes(co), slow]);
+                let copied = product(&[u64::from(conv.kernel[0]), ci, 25]);
+                product(&[cells, group, products.saturating_add(copied).saturating_add(600)])
+            }
         }
         Op::MaxPool(pool) | Op::AveragePool { pool, .. } => {
-            product(&[cells, lanes(channels), u64::from(pool.kernel[0]), u64::from(pool.kernel[1])])
+            times(each(100, 40), product(&[u64::from(pool.kernel[0]), u64::from(pool.kernel[1])]))
         }
-        Op::Lrn { size, .. } => times(values, 32 + u64::from(*size).min(2 * channels)),
+        Op::Lrn { size, beta, .. } => {
+            let taps = times(16, u64::from(*size).min(2 * channels));
+            // Of 3/4 the power is two square roots.
+            if *beta == 0.75 {
+                each(2500, taps.saturating_add(40))
+            } else {
+                each(0, taps.saturating_add(5000))
+            }
+        }
         Op::Gemm(gemm) => times(u64::from(gemm.in_features), lanes(channels)),
-        Op::GlobalAveragePool => input.len() as u64,
-        Op::Sigmoid | Op::HardSwish | Op::HardSigmoid { .. } | Op::Softmax => times(values, 16),
-        _ => times(values, 4),
+        Op::GlobalAveragePool => {
+            let cells = input.len() as u64 / channels;
+            times(cells, times(channels, 50).saturating_add(10_000))
+        }
+        Op::Affine(_) => each(2500, 20),
+        Op::Softmax => times(values, 500),
+        Op::Concat | Op::Add | Op::Mul => times(values, 200),
+        _ => times(values, 60),
     }
+}
+
+/// Steps that a layer is planned as: planning takes time with their square, and with that of what one of them reads.
+fn steps(layer: &Layer) -> u64 {
+    let own = match layer.op {
+        Op::GlobalAveragePool | Op::Affine(_) => 2,
+        _ => 1,
+    };
+    own + layer.inputs.len() as u64 / INPUTS_OF_A_STEP
 }
 
 /// Pooling one RoI: every cell that it could cover, and every bin.

@@ -13,9 +13,9 @@ use crate::Demand;
 pub struct Limits {
     /// Bytes in memory at once: weights as they are laid out, maps, scratch and predictions. Default: 4 GiB.
     pub memory: u64,
-    /// Operations, about as many as multiply-accumulates, see [`Demand::operations`]. Default: 4e12.
+    /// Operations, of which a core does about 1e11 a second, see [`Demand::operations`]. Default: 4e12.
     pub operations: u64,
-    /// Layers of both graphs together. Default: 1000.
+    /// Layers of both graphs together, see [`Demand::layers`]. Default: 1000.
     pub layers: u64,
 }
 

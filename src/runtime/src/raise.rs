@@ -4,11 +4,13 @@ use frcnn_bundle::{Conv, Graph, Layer, Op, Pool};
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::change_axes::wire_with_rank_broadcast;
-use tract_core::ops::math::{add, max, min, mul};
+use tract_core::ops::math::{add, max, mul};
 use tract_core::ops::nn::{Reduce, Reducer, Softmax, hard_swish, leaky_relu, sigmoid};
 
 use crate::fusion::Fusion;
-use crate::ops::{ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, StripLayer, StripsOp, Workshop};
+use crate::ops::{
+    ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, StripLayer, StripsOp, Workshop, pointwise,
+};
 
 /// Raises `graph`, whose input is an f32 tensor of `input`'s shape, to a model that gives `outputs`.
 ///
@@ -94,17 +96,9 @@ impl Raiser<'_> {
             Op::Lrn { size, alpha, beta, k } => self.node(name, self.lrn(*size, [*alpha, *beta, *k]), inputs),
             Op::Relu => self.with_constants(&name, max(), input, &[0.0]),
             Op::LeakyRelu { alpha } => self.node(name, leaky_relu(*alpha), inputs),
-            Op::Clip { low, high } => {
-                let above = self.with_constants(&format!("{name}.low"), max(), input, &[*low])?;
-                self.with_constants(&name, min(), above, &[*high])
-            }
+            Op::Clip { low, high } => self.node(name, pointwise(1.0, 0.0, [*low, *high]), inputs),
             Op::Sigmoid => self.node(name, sigmoid(), inputs),
-            Op::HardSigmoid { alpha, beta } => {
-                let scaled = self.with_constants(&format!("{name}.alpha"), mul(), input, &[*alpha])?;
-                let shifted = self.with_constants(&format!("{name}.beta"), add(), scaled, &[*beta])?;
-                let above = self.with_constants(&format!("{name}.low"), max(), shifted, &[0.0])?;
-                self.with_constants(&name, min(), above, &[1.0])
-            }
+            Op::HardSigmoid { alpha, beta } => self.node(name, pointwise(*alpha, *beta, [0.0, 1.0]), inputs),
             Op::HardSwish => self.node(name, hard_swish(), inputs),
             Op::Concat if let Some(branches) = self.fusion.branches(position) => {
                 let mut inputs: TVec<OutletId> = tvec!();

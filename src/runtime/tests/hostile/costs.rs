@@ -1,7 +1,7 @@
 //! Networks that would take more memory, time or layers than they should.
 
 use frcnn::{Bundle, Error, Excess, Frame, Limits};
-use frcnn_bundle::{Demand, Op, Regions, Resource, RoiPooling};
+use frcnn_bundle::{Affine, Conv, Demand, Op, Regions, Resource, RoiPooling};
 
 use crate::build::{Builder, layer, open, open_within, pool};
 
@@ -128,6 +128,90 @@ fn operations_are_counted_before_they_begin() {
         many.then(Op::Conv(next.clone()));
     }
     assert_eq!(refused(many.finish(256).unwrap()).what, Resource::Operations);
+}
+
+/// A convolution of `channels` in as many groups as `group`.
+fn grouped(builder: &mut Builder, channels: u32, group: u32, kernel: u32) -> Conv {
+    let weight =
+        builder.weights(&[kernel as usize, kernel as usize, (channels / group) as usize, channels as usize]);
+    Conv {
+        in_channels: channels,
+        out_channels: channels,
+        kernel: [kernel; 2],
+        stride: [1; 2],
+        dilation: [1; 2],
+        pads: [kernel / 2; 4],
+        group,
+        weight,
+        bias: None,
+    }
+}
+
+/// The kinds whose time is not that of their multiplications.
+#[test]
+fn slow_kinds_of_layers_count_as_slow() {
+    let lrn = |beta| Op::Lrn { size: 5, alpha: 1.0, beta, k: 1.0 };
+    let depthwise = |builder: &mut Builder| Op::Conv(grouped(builder, 16, 16, 128));
+    let small_groups = |builder: &mut Builder| Op::Conv(grouped(builder, 512, 256, 3));
+    let pooled = |_: &mut Builder| Op::MaxPool(pool(301, 1, [150; 4], false));
+    let power = |_: &mut Builder| lrn(0.6);
+    type Kind<'a> = (&'a str, u32, usize, &'a dyn Fn(&mut Builder) -> Op);
+    let kinds: [Kind; 4] = [
+        ("depthwise", 16, 2, &depthwise),
+        ("groups", 512, 200, &small_groups),
+        ("pooling", 3, 1, &pooled),
+        ("power", 16, 200, &power),
+    ];
+    for (name, channels, layers, kind) in kinds {
+        let mut builder = Builder::new(2);
+        builder.manifest.scales = vec![600];
+        if channels != 3 {
+            let first = builder.conv([3, channels], 1, 0);
+            builder.then(Op::Conv(first));
+        }
+        let op = kind(&mut builder);
+        for _ in 0..layers {
+            builder.then(op.clone());
+        }
+        let demand = Demand::nominal(builder.finish(channels as usize).unwrap().contents(), 1).unwrap();
+        assert!(demand.operations > Limits::default().operations, "{name}: {:.2e}", demand.operations as f64);
+    }
+}
+
+/// What one layer adds to the layers as they are planned.
+#[test]
+fn layers_that_are_slow_to_plan_count_more_than_once() {
+    let mut affine = Builder::new(2);
+    let scale = affine.weights(&[3]);
+    for _ in 0..600 {
+        affine.then(Op::Affine(Affine { channels: 3, scale, shift: scale }));
+    }
+    let excess = refused(affine.finish(3).unwrap());
+    assert_eq!((excess.what, excess.needed > 1200), (Resource::Layers, true), "{excess}");
+
+    let mut wide = Builder::new(2);
+    wide.manifest.scales = vec![1];
+    wide.trunk.push(layer(Op::Concat, &[0; 10_000]));
+    assert_eq!(refused(wide.finish(30_000).unwrap()).what, Resource::Layers);
+
+    // Of DenseNet-201, whose layers read all maps before them, 6, 12, 48 and 32 in a block.
+    let mut dense = Builder::new(2);
+    let (conv, start) = (dense.conv([3, 3], 1, 0), dense.trunk.len());
+    for layers in [6u32, 12, 48, 32] {
+        let first = dense.trunk.len() as u32;
+        for _ in 0..layers {
+            let from = dense.trunk.len() as u32;
+            let maps: Vec<u32> = (first..=from).step_by(4).take(layers as usize).collect();
+            dense.trunk.push(layer(Op::Concat, &maps));
+            dense.trunk.push(layer(Op::GlobalAveragePool, &[0]));
+            dense.trunk.push(layer(Op::Relu, &[0]));
+            dense.trunk.push(layer(Op::Conv(conv.clone()), &[0]));
+        }
+    }
+    assert!(dense.trunk.len() > start);
+    dense.output = Some(0);
+    let demand = Demand::nominal(dense.finish(3).unwrap().contents(), 1).unwrap();
+    assert!(demand.layers < Limits::default().layers / 10 * 9, "{}", demand.layers);
 }
 
 fn relus(layers: usize) -> Bundle {
