@@ -94,7 +94,7 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Picture, Error> {
     }
 }
 
-/// Width and height of the upright picture in a file, in pixels, from its header alone.
+/// Width and height of the upright picture in a file, in pixels, without its pixels being decoded.
 ///
 /// # Errors
 /// The path names no regular file, the file cannot be read, has another format, or no readable header.
@@ -102,13 +102,14 @@ pub fn size(path: &Path) -> Result<(u32, u32), Error> {
     let options = Options::default();
     // Thumbnails and profiles before the header of the pixels take up to some hundred kilobytes.
     let head = read(path, options.max_bytes, 256 << 10)?;
-    let of = |bytes: &[u8]| match format::of(bytes)? {
-        Format::Jpeg => jpeg::header(bytes),
-        Format::Png => png::header(bytes),
-    };
-    let ((width, height), orientation) = match of(&head) {
-        Err(Error::Short(_)) => of(&read(path, options.max_bytes, u64::MAX)?)?,
-        header => header?,
+    let whole = || read(path, options.max_bytes, u64::MAX);
+    let ((width, height), orientation) = match format::of(&head)? {
+        Format::Jpeg => match jpeg::header(&head) {
+            Err(Error::Short(_)) => jpeg::header(&whole()?)?,
+            header => header?,
+        },
+        // Its orientation may stand behind the pixels.
+        Format::Png => png::header(&whole()?)?,
     };
     Ok(if orientation::swaps(orientation) { (height, width) } else { (width, height) })
 }

@@ -20,31 +20,42 @@ pub(crate) struct Decoded {
 
 /// Width and height as stored, and the orientation.
 pub(crate) fn header(bytes: &[u8]) -> Result<((u32, u32), u8), Error> {
-    let reader = open(bytes)?;
-    Ok((reader.info().size(), orientation_of(&reader)))
+    Ok((open(bytes, Options::default().max_side)?.info().size(), orientation_of(bytes)))
 }
 
-fn open(bytes: &[u8]) -> Result<Reader<Cursor<&[u8]>>, Error> {
+fn open(bytes: &[u8], max_side: u32) -> Result<Reader<Cursor<&[u8]>>, Error> {
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MAX_BESIDE });
     // Profiles and texts are not used, and may unpack to any size.
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(Transformations::EXPAND);
-    decoder.read_info().map_err(refused)
-}
-
-fn orientation_of(reader: &Reader<Cursor<&[u8]>>) -> u8 {
-    reader.info().exif_metadata.as_ref().map_or(1, |exif| orientation::of_exif(exif))
-}
-
-pub(crate) fn decode(bytes: &[u8], options: &Options) -> Result<Decoded, Error> {
-    let mut reader = open(bytes)?;
-    let (width, height) = reader.info().size();
-    let orientation = orientation_of(&reader);
-    let Options { max_side, .. } = *options;
+    // Before rows of that width are reserved.
+    let (width, height) = decoder.read_header_info().map_err(refused)?.size();
     if width.max(height) > max_side {
         return Err(Error::TooLarge(format!("{width} x {height} pixels; the longest side is {max_side}")));
     }
+    decoder.read_info().map_err(refused)
+}
+
+/// The orientation in the first eXIf chunk, which may stand before the pixels or behind them (PNG, third edition,
+/// 11.3.4.5).
+fn orientation_of(bytes: &[u8]) -> u8 {
+    // Behind the signature, each chunk is the length of its data, its type, the data and a checksum of 4 bytes.
+    let mut rest = bytes.get(8..).unwrap_or_default();
+    while let Some((&[a, b, c, d, ref kind @ ..], behind)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if kind == b"eXIf" {
+            return behind.get(..length).map_or(1, orientation::of_exif);
+        }
+        rest = length.checked_add(4).and_then(|next| behind.get(next..)).unwrap_or_default();
+    }
+    1
+}
+
+pub(crate) fn decode(bytes: &[u8], options: &Options) -> Result<Decoded, Error> {
+    let mut reader = open(bytes, options.max_side)?;
+    let (width, height) = reader.info().size();
+    let orientation = orientation_of(bytes);
     let interlaced = reader.info().interlaced;
     let stored = reader.output_buffer_size();
     let rgb = u64::from(width) * u64::from(height) * 3;

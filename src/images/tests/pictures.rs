@@ -77,6 +77,12 @@ fn all_orientations_are_applied() {
             (jpeg_with(&jpeg, &exif(orientation, true)), turned(&stored)),
             (jpeg_with(&jpeg, &exif(orientation, false)), turned(&stored)),
             (png_with(&png, b"eXIf", &exif(orientation, false)), turned(&blocks())),
+            // Behind the pixels, before the last chunk (IEND, 12 bytes).
+            (
+                [&png[..png.len() - 12], &chunk(b"eXIf", &exif(orientation, true)), &png[png.len() - 12..]]
+                    .concat(),
+                turned(&blocks()),
+            ),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("turned");
@@ -98,6 +104,17 @@ fn all_orientations_are_applied() {
     }
     // A directory that says it has more entries than there are.
     assert_eq!(opened("a", &jpeg_with(&jpeg, b"II\x2a\0\x08\0\0\0\xff\xff\0")).unwrap().width, 48);
+}
+
+/// Sides that a row of which would not fit either: the sides are the reason, not what the row takes.
+#[test]
+fn sides_of_a_png_beyond_the_limit_are_named() {
+    let header = [&[0x7f, 0xff, 0xff, 0xff].repeat(2)[..], &[8, 2, 0, 0, 0]].concat();
+    let bytes =
+        [b"\x89PNG\r\n\x1a\n", &chunk(b"IHDR", &header)[..], &chunk(b"IDAT", b""), &chunk(b"IEND", b"")]
+            .concat();
+    let error = decode(&bytes, &Options::default()).unwrap_err().to_string();
+    assert_eq!(error, "2147483647 x 2147483647 pixels; the longest side is 65535");
 }
 
 #[test]
