@@ -7,11 +7,12 @@ use std::path::Path;
 /// Bytes of what has no length of its own, a device or a pipe: it may never end.
 const STREAM: u64 = 1 << 30;
 
-/// Reads a whole file of at most `limit` bytes; of a device or a pipe at most a GiB.
+/// Reads a whole file of at most `limit` bytes; of a device or an open pipe (`/dev/stdin`, say) at most a GiB.
 ///
 /// # Errors
-/// The file cannot be read, is larger, or does not fit into memory.
+/// The file cannot be read, is larger, does not fit into memory, or is a pipe that lies in a folder.
 pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    refuse_named_pipe(path)?;
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
@@ -31,6 +32,21 @@ pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     bytes.try_reserve_exact(expected).map_err(|_| io::ErrorKind::OutOfMemory)?;
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// Opening a pipe that lies in a folder waits for its writer, maybe forever. Those below `/dev` and `/proc` are open
+/// already: standard input, or a shell's `<(command)`.
+fn refuse_named_pipe(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let open_already = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+        if !open_already && std::fs::metadata(path)?.file_type().is_fifo() {
+            let problem = "is a pipe, which may never be written to; name a file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -54,5 +70,15 @@ mod tests {
     fn a_device_without_end_ends_at_the_limit() {
         let error = read_at_most(Path::new("/dev/zero"), 100_000).unwrap_err().to_string();
         assert!(error.contains("larger than 100000 bytes"), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_in_a_folder_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe.json");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let error = read_at_most(&path, 9).unwrap_err().to_string();
+        assert_eq!(error, "is a pipe, which may never be written to; name a file");
     }
 }
