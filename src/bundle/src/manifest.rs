@@ -306,7 +306,9 @@ mod tests {
         for (json, word) in [
             (r#"{}"#, "classes"),
             (r#"{"classes": ["b", "c"], "nms_threshold": 0.3}"#, "nms_threshold"),
+            (r#"[]"#, "an object such as"),
             (r#"{"classes": ["b"]}"#, "classes"),
+            (r#"{"classes": ["b", "c", "c"]}"#, "`c` twice"),
             (r#"{"classes": ["b", "c"], "scales": []}"#, "scales"),
             (r#"{"classes": ["b", "c"], "scales": [0]}"#, "scales"),
             (r#"{"classes": ["b", "c"], "nms_iou": 0}"#, "nms_iou"),

@@ -193,7 +193,12 @@ struct Contents {
 fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, Error> {
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |position| position + 1);
     let mut lines = bytes.get(..whole).unwrap_or_default().split_inclusive(|&byte| byte == b'\n').enumerate();
-    let no_run = || Error::syntax(path, "not a file of `frcnn eval --run`");
+    let no_run = || {
+        Error::syntax(
+            path,
+            "not a file of `frcnn eval --run`, or cut in its first line; remove it to begin anew",
+        )
+    };
     let (_, first) = lines.next().ok_or_else(no_run)?;
     let header: RunHeader = serde_json::from_slice(first).map_err(|_| no_run())?;
     if header.frcnn_run != VERSION {

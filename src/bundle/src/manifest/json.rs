@@ -1,12 +1,14 @@
 //! The text of a `manifest.json`, in which every field but the classes may be left out.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 use super::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Scores};
 
 /// What a text says; the fields are those of [`Manifest`].
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object such as {\"classes\": [\"__background__\", \"cat\"]}")]
 struct Said {
     name: Option<String>,
     classes: Vec<String>,
@@ -65,10 +67,14 @@ fn of_bgr(means: [f32; 3], order: ChannelOrder, scale: f32) -> [f32; 3] {
     std::array::from_fn(|c| (f64::from(means[order.bgr(c)]) * f64::from(scale) / 255.0) as f32)
 }
 
-/// Whether means and deviations can be of the scale that is said: a network that is fed values 255 times too small or too
+/// Whether classes can be told apart, and means and deviations can be of the scale that is said: a network that is fed values 255 times too small or too
 /// large finds nothing, without an error.
 fn plausible(manifest: &Manifest) -> Result<(), String> {
-    let Manifest { pixel_scale, pixel_means, pixel_stds, .. } = manifest;
+    let Manifest { pixel_scale, pixel_means, pixel_stds, classes, .. } = manifest;
+    let mut names = HashSet::new();
+    if let Some(twice) = classes.iter().find(|name| !names.insert(name.as_str())) {
+        return Err(format!("`classes` has `{twice}` twice: detections could not be told apart"));
+    }
     let told = pixel_stds != &[1.0; 3];
     let of_one = |values: &[f32; 3]| values.iter().all(|v| *v > 0.0 && *v < 1.0);
     if *pixel_scale == 255.0 && (of_one(pixel_means) || told && of_one(pixel_stds)) {
