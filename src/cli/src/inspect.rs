@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use frcnn::PlannedLayer;
 use frcnn_bundle::{
     Bundle, Demand, Factored, Limits, Manifest, Method, NetworkCost, Precision, Regions, Scores, nominal_size,
 };
 use serde::Serialize;
 
 use crate::console;
+use crate::cost::CostArgs;
 use crate::error::Error;
 use crate::files;
 use crate::tables::Column::{Numbers, Words};
@@ -18,6 +20,7 @@ use crate::units;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn inspect model.frcnn
+  frcnn inspect model.frcnn --plan
   frcnn inspect model.frcnn --json | jq .manifest.classes")]
 pub(crate) struct Args {
     /// A bundle that `frcnn compile` wrote
@@ -26,12 +29,50 @@ pub(crate) struct Args {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
+    /// How each layer runs on this machine, instead: by which algorithm, as part of which other layer, or why not
+    #[arg(long)]
+    plan: bool,
+    #[command(flatten)]
+    cost: CostArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let bundle = files::open_bundle(&args.bundle)?;
+    if args.plan {
+        let options = frcnn::Options { limits: args.cost.limits(), ..frcnn::Options::default() };
+        let detector =
+            frcnn::Detector::new(bundle, &options).map_err(|error| Error::file(&args.bundle, error))?;
+        return plan(&detector.plan(), args.json);
+    }
     let summary = Summary::new(&bundle).map_err(|error| Error::file(&args.bundle, error))?;
     if args.json { console::json(&summary) } else { console::result(&text(&summary)) }
+}
+
+fn plan(layers: &[PlannedLayer], json: bool) -> Result<(), Error> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        graph: &'a str,
+        layer: &'a str,
+        op: &'a str,
+        by: &'a str,
+        reason: Option<&'a str>,
+    }
+    if json {
+        let rows = layers.iter().map(|PlannedLayer { graph, layer, op, by, reason }| Row {
+            graph,
+            layer,
+            op,
+            by,
+            reason: *reason,
+        });
+        return console::json(&rows.collect::<Vec<_>>());
+    }
+    let columns = [Words("graph"), Words("layer"), Words("op"), Words("computed by"), Words("why not fused")];
+    let row = |layer: &PlannedLayer| {
+        let reason = layer.reason.unwrap_or_default();
+        vec![layer.graph.into(), layer.layer.clone(), layer.op.into(), layer.by.clone(), reason.into()]
+    };
+    console::result(&table(&columns, layers.iter().map(row)))
 }
 
 /// What `--json` writes.

@@ -8,10 +8,10 @@ use frcnn_bundle::{Bundle, Contents, Demand, Manifest, Regions, Shape, nominal_s
 use crate::crops;
 use crate::head::{Head, pooled_order};
 use crate::network::Network;
-use crate::ops::{PreparedConvs, PreparedLinears, Workshop};
+use crate::ops::{Resources, UnpackedConv, UnpackedLinear, UnpackedWeights};
 use crate::options::{Options, Settings};
 use crate::trunk::Trunk;
-use crate::{BBox, Detections, Error, Frame, Session};
+use crate::{BBox, Detections, Error, Frame, PlannedLayer, Session};
 
 /// A detector that is ready to run. Cloning is cheap and gives the same detector.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub struct Detector {
 /// What sessions share.
 pub(crate) struct Model {
     pub(crate) settings: Settings,
-    workshop: Workshop,
+    resources: Resources,
     pub(crate) trunk: Trunk,
     pub(crate) head: Head,
     /// None with one thread: then the caller's does the work.
@@ -58,8 +58,8 @@ impl Detector {
 
     /// Makes a bundle ready to run.
     ///
-    /// The first detection lays out the weights for this CPU and lets go of the bundle's own, so hand over the bundle
-    /// unless it is needed for something else.
+    /// Weights are packed for this CPU, and the bundle's own let go layer by layer: hand over the bundle unless it is
+    /// needed for something else.
     ///
     /// # Errors
     /// An option is out of range, the bundle asks for more than the limits allow, or the threads cannot be started.
@@ -84,14 +84,18 @@ impl Detector {
             Regions::Warp(_) => crops::AT_ONCE,
         };
         let graphs = [(&contents.trunk, image, blobs), (&contents.head, region, 1)];
-        let convs = PreparedConvs::new(&contents, &weights, graphs);
         let pooled = pooled_order(&contents, map.channels());
-        let linears = PreparedLinears::new(&contents.head, &weights, pooled);
+        let unpacked = UnpackedWeights {
+            convs: UnpackedConv::all(&contents, &weights, graphs),
+            linears: UnpackedLinear::all(&contents.head, &weights, pooled),
+        };
         let network = Network::new(contents, &weights);
-        let workshop = Workshop::new(settings.threads, network, convs, linears);
-        let head = Head::new(region, &workshop)?;
-        let trunk = Trunk::new(workshop.clone(), settings.limits);
-        let model = Arc::new(Model { settings, workshop, trunk, head, pool });
+        drop(weights);
+        let packed = in_pool(pool.as_ref(), || unpacked.pack(settings.threads))?;
+        let resources = Resources::new(settings.threads, network, packed);
+        let head = Head::new(region, &resources)?;
+        let trunk = Trunk::new(resources.clone(), settings.limits);
+        let model = Arc::new(Model { settings, resources, trunk, head, pool });
         Ok(Detector { model, idle: Arc::default() })
     }
 
@@ -126,6 +130,14 @@ impl Detector {
         self.model.contents()
     }
 
+    /// How each layer runs on this machine: by which algorithm, as part of which other layer, or why not. Convolutions'
+    /// algorithms are chosen for a photo of usual shape (4:3).
+    pub fn plan(&self) -> Vec<PlannedLayer> {
+        let mut layers = self.model.trunk.planned();
+        layers.extend(self.model.head.planned());
+        layers
+    }
+
     /// A class's name; empty for an id that does not exist. Class 0 is the background.
     pub fn class_name(&self, class_id: u16) -> &str {
         self.manifest().classes.get(usize::from(class_id)).map_or("", String::as_str)
@@ -139,7 +151,7 @@ impl Detector {
 
 impl Model {
     pub(crate) fn contents(&self) -> &Contents {
-        &self.workshop.network.contents
+        &self.resources.network.contents
     }
 
     /// Whether a frame with `rois` proposals is within the limits.
@@ -149,11 +161,6 @@ impl Model {
             return Ok(());
         };
         Ok(self.settings.limits.check(&demand)?)
-    }
-
-    /// Lays out the weights for this CPU, if that has not been done yet.
-    pub(crate) fn lay_out(&self) {
-        self.workshop.lay_out();
     }
 
     /// Runs `work` where the kernels find the detector's threads.

@@ -1,4 +1,4 @@
-//! Which layers of a graph become part of another layer's operator.
+//! Which layers of a graph become part of another layer's operator, decided once for a graph.
 //!
 //! ```text
 //! Conv ─ Relu                  bias, ReLU and pooling while a value is in registers,
@@ -8,13 +8,13 @@
 //! Conv ─ Relu ─┐               each branch writes its channels of the one map
 //! Conv ─ Relu ─┴─ Concat
 //!
-//! Conv ─ LRN ─ MaxPool         a large map between them is made and used a strip of rows at a time
-//! Conv ─ Conv
+//! Conv ─ LRN ─ MaxPool         row tiling: a large map between them is made and used a strip of rows at a time
+//! Conv ─ Conv                  (Alwani et al., Fused-Layer CNN Accelerators, MICRO 2016)
 //! ```
 //!
 //! A value that is asked for, or that another layer reads too, stays a value of its own.
 
-use frcnn_bundle::{Conv, Graph, Layer, Op, Pool};
+use frcnn_bundle::{Conv, Graph, Op, Pool};
 
 /// What the kernels of convolutions can and gain.
 pub(crate) trait Kernels {
@@ -33,129 +33,215 @@ const MOST_IN_STRIPS: usize = 4;
 /// Rows that two windows of a layer in strips may share: each strip computes them anew.
 const SHARED_ROWS: u32 = 4;
 
-/// What is fused in a graph of which `outputs` are asked for. Everything is decided once, in one pass over the layers.
-pub(crate) struct Fusion<'a> {
+/// How a layer runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// As an operator, with its [`Epilogue`].
+    Own,
+    /// As the first of these layers, itself among them, which run a strip of rows at a time, each with its epilogue.
+    Strips(Vec<usize>),
+    /// As these convolutions, which write into the one map that the layer, a concatenation, gives.
+    Concat(Vec<usize>),
+    /// As part of the operator of the layer at this position.
+    Within(usize),
+}
+
+/// What a layer does beside its own work, while its sums are in registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Epilogue {
+    /// It applies the ReLU that follows it.
+    pub(crate) relu: bool,
+    /// It does the 2x2 max pooling that follows it: whether in ceil mode.
+    pub(crate) pool: Option<bool>,
+    /// Its output is bf16, to which all who read it would round it.
+    pub(crate) bf16: bool,
+}
+
+/// What is fused in a graph of which some values are asked for, and why other things are not.
+#[derive(Debug)]
+pub(crate) struct Fusion {
+    steps: Vec<Step>,
+    epilogues: Vec<Epilogue>,
+    reasons: Vec<Option<&'static str>>,
+}
+
+impl Fusion {
+    /// Decides for every layer of `graph`, of which the values `outputs` are asked for. Linear in layers and inputs.
+    pub(crate) fn new(graph: &Graph, outputs: &[u32], kernels: &dyn Kernels) -> Fusion {
+        let layers = graph.layers.len();
+        let mut planner = Planner {
+            graph,
+            kernels,
+            readers: readers(graph),
+            is_output: vec![false; layers + 1],
+            ends: (0..layers).collect(),
+            steps: vec![Step::Own; layers],
+            epilogues: vec![Epilogue::default(); layers],
+            reasons: vec![None; layers],
+        };
+        for &output in outputs {
+            if let Some(is_output) = planner.is_output.get_mut(output as usize) {
+                *is_output = true;
+            }
+        }
+        (0..layers).for_each(|position| planner.take_in_relu(position));
+        (0..layers).for_each(|position| planner.take_in_pool(position));
+        (0..layers).for_each(|position| planner.join_branches(position));
+        (0..layers).for_each(|position| planner.cut_strips(position));
+        (0..layers).for_each(|position| planner.round(position));
+        Fusion { steps: planner.steps, epilogues: planner.epilogues, reasons: planner.reasons }
+    }
+
+    /// How layer `position` runs.
+    pub(crate) fn step(&self, position: usize) -> &Step {
+        self.steps.get(position).unwrap_or(&Step::Own)
+    }
+
+    /// What layer `position` does beside.
+    pub(crate) fn epilogue(&self, position: usize) -> Epilogue {
+        self.epilogues.get(position).copied().unwrap_or_default()
+    }
+
+    /// Why layer `position`, of a kind that is often fused, is not.
+    pub(crate) fn reason(&self, position: usize) -> Option<&'static str> {
+        self.reasons.get(position).copied().flatten()
+    }
+}
+
+/// Decisions under way. Each pass builds on those before it.
+struct Planner<'a> {
     graph: &'a Graph,
     kernels: &'a dyn Kernels,
     /// For each value the layers that read it, one of them twice if it reads it twice.
     readers: Vec<Vec<usize>>,
     /// Whether each value is asked for.
     is_output: Vec<bool>,
-    /// For each layer the layers that run in strips from it on; empty where there are none.
-    strips: Vec<Vec<usize>>,
-    /// Whether each layer runs in the strips of one before it.
-    is_in_strips: Vec<bool>,
+    /// For each layer the last one of those that it has taken in.
+    ends: Vec<usize>,
+    steps: Vec<Step>,
+    epilogues: Vec<Epilogue>,
+    reasons: Vec<Option<&'static str>>,
 }
 
-impl<'a> Fusion<'a> {
-    pub(crate) fn new(graph: &'a Graph, outputs: &'a [u32], kernels: &'a dyn Kernels) -> Fusion<'a> {
-        let values = graph.layers.len() + 1;
-        let (mut readers, mut is_output) = (vec![Vec::new(); values], vec![false; values]);
-        for (position, layer) in graph.layers.iter().enumerate() {
-            for &input in &layer.inputs {
-                if let Some(readers) = readers.get_mut(input as usize) {
-                    readers.push(position);
+impl Planner<'_> {
+    fn take_in_relu(&mut self, position: usize) {
+        if !matches!(self.op(position), Some(Op::Relu)) {
+            return;
+        }
+        match self.maker(position) {
+            Some(maker) if matches!(self.op(maker), Some(Op::Conv(_) | Op::Gemm(_))) => {
+                if self.only_reader(maker) == Some(position) {
+                    self.epilogues[maker].relu = true;
+                    self.take(position, maker);
+                } else {
+                    self.reasons[position] = Some(READ_BY_OTHERS);
                 }
             }
+            _ => self.reasons[position] = Some("not behind a convolution or a fully connected layer"),
         }
-        for &output in outputs {
-            if let Some(is_output) = is_output.get_mut(output as usize) {
-                *is_output = true;
+    }
+
+    fn take_in_pool(&mut self, position: usize) {
+        let Some(Op::MaxPool(pool)) = self.op(position) else { return };
+        let pool = pool.clone();
+        let Some(before) = self.maker(position) else { return };
+        let maker = match self.steps[before] {
+            Step::Within(maker) => maker,
+            _ => before,
+        };
+        let Some(Op::Conv(conv)) = self.op(maker) else {
+            self.reasons[position] = Some("not behind a convolution");
+            return;
+        };
+        let Pool { kernel, stride, pads, ceil_mode } = pool;
+        self.reasons[position] = if (kernel, stride, pads) != ([2, 2], [2, 2], [0; 4]) {
+            Some("windows other than 2x2 that move by 2")
+        } else if !self.kernels.pools(conv) {
+            Some("the convolution's algorithm takes in no pooling")
+        } else if self.only_reader(self.ends[maker]) != Some(position) {
+            Some(READ_BY_OTHERS)
+        } else {
+            self.epilogues[maker].pool = Some(ceil_mode);
+            self.take(position, maker);
+            None
+        };
+    }
+
+    /// Convolutions that a concatenation alone reads, each once, write into its map.
+    fn join_branches(&mut self, position: usize) {
+        let Some(layer) = self.graph.layers.get(position) else { return };
+        if !matches!(layer.op, Op::Concat) {
+            return;
+        }
+        let branches: Option<Vec<usize>> =
+            layer.inputs.iter().map(|&value| self.branch(position, value)).collect();
+        match branches {
+            Some(branches) => {
+                for &branch in &branches {
+                    self.steps[branch] = Step::Within(position);
+                }
+                self.steps[position] = Step::Concat(branches);
+            }
+            None => {
+                self.reasons[position] = Some("not all its inputs are convolutions that it alone reads");
             }
         }
-        let layers = graph.layers.len();
-        let (strips, is_in_strips) = (vec![Vec::new(); layers], vec![false; layers]);
-        let mut fusion = Fusion { graph, kernels, readers, is_output, strips, is_in_strips };
-        for position in 0..layers {
-            if let Some(strips) = fusion.find_strips(position) {
-                strips.iter().skip(1).for_each(|&position| fusion.is_in_strips[position] = true);
-                fusion.strips[position] = strips;
-            }
-        }
-        fusion
-    }
-
-    pub(crate) fn graph(&self) -> &'a Graph {
-        self.graph
-    }
-
-    /// The position of the ReLU that layer `position` takes in.
-    pub(crate) fn relu_after(&self, position: usize) -> Option<usize> {
-        if !matches!(self.layer(position)?.op, Op::Conv(_) | Op::Gemm(_)) {
-            return None;
-        }
-        self.only_reader(position).filter(|&reader| matches!(self.op(reader), Some(Op::Relu)))
-    }
-
-    /// The position of the max pooling that layer `position` takes in, and whether it is in ceil mode.
-    pub(crate) fn pool_after(&self, position: usize) -> Option<(usize, bool)> {
-        let Op::Conv(conv) = self.op(position)? else { return None };
-        let reader = self.only_reader(self.end(position))?;
-        match self.op(reader)? {
-            Op::MaxPool(Pool { kernel: [2, 2], stride: [2, 2], pads: [0, 0, 0, 0], ceil_mode })
-                if self.kernels.pools(conv) =>
-            {
-                Some((reader, *ceil_mode))
-            }
-            _ => None,
-        }
-    }
-
-    /// The convolutions that layer `position` concatenates, if it does that alone and all of them are its own.
-    pub(crate) fn branches(&self, position: usize) -> Option<Vec<(usize, &'a Layer, &'a Conv)>> {
-        let concat = self.layer(position).filter(|layer| matches!(layer.op, Op::Concat))?;
-        concat.inputs.iter().map(|&value| self.branch(position, value)).collect()
     }
 
     /// The convolution that makes `value`, if that is for layer `concat` alone.
-    fn branch(&self, concat: usize, value: u32) -> Option<(usize, &'a Layer, &'a Conv)> {
-        let (start, end) = self.makers(value)?;
-        let layer = self.layer(start)?;
-        let Op::Conv(conv) = &layer.op else { return None };
-        let is_own = self.end(start) == end && self.only_reader(end) == Some(concat);
-        is_own.then_some((start, layer, conv))
+    fn branch(&self, concat: usize, value: u32) -> Option<usize> {
+        let end = (value as usize).checked_sub(1)?;
+        let start = match self.steps.get(end)? {
+            Step::Within(maker) => *maker,
+            _ => end,
+        };
+        let is_own = self.epilogues.get(start)?.pool.is_none() && self.only_reader(end) == Some(concat);
+        (is_own && matches!(self.op(start), Some(Op::Conv(_)))).then_some(start)
     }
 
-    /// The layers that run in strips from convolution `position` on, itself and at least one more, without those that
-    /// they take in.
-    pub(crate) fn strips(&self, position: usize) -> Option<&[usize]> {
-        self.strips.get(position).map(Vec::as_slice).filter(|strips| !strips.is_empty())
-    }
-
-    /// The same, found out when it is known for all layers before it.
-    fn find_strips(&self, position: usize) -> Option<Vec<usize>> {
-        let Op::Conv(first) = self.op(position)? else { return None };
-        if !self.kernels.starts_strips(first)
+    fn cut_strips(&mut self, position: usize) {
+        let Some(Op::Conv(first)) = self.op(position) else { return };
+        if self.steps[position] != Step::Own
+            || !self.kernels.starts_strips(first)
             || !sees_rows(extent(first.kernel[0], first.dilation[0]), first.pads)
-            || self.pool_after(position).is_some()
-            || self.is_in_strips.get(position) == Some(&true)
+            || self.epilogues[position].pool.is_some()
         {
-            return None;
+            return;
         }
         let mut strips = vec![position];
-        let mut end = self.end(position);
-        while let Some(next) = self.only_reader(end) {
-            if strips.len() == MOST_IN_STRIPS {
+        let mut end = self.ends[position];
+        let pools = self.kernels.pools(first);
+        while let Some(next) = self.only_reader(end)
+            && strips.len() < MOST_IN_STRIPS
+        {
+            let goes_on = match self.op(next) {
+                Some(Op::MaxPool(pool)) => {
+                    !pools && shares_few_rows(pool.kernel[0], pool.stride[0], pool.pads)
+                }
+                Some(Op::Lrn { .. }) => !pools,
+                Some(Op::Conv(second)) => {
+                    end == self.ends[position] && self.steps[next] == Step::Own && self.may_end(first, second)
+                }
+                _ => false,
+            };
+            if !goes_on {
                 break;
             }
-            let pools = self.kernels.pools(first);
-            match self.op(next)? {
-                Op::MaxPool(pool) if !pools && shares_few_rows(pool.kernel[0], pool.stride[0], pool.pads) => {
-                    strips.push(next);
-                    end = next;
-                }
-                Op::Lrn { .. } if !pools => {
-                    strips.push(next);
-                    end = next;
-                }
-                Op::Conv(second) if end == self.end(position) && self.may_end(first, second) => {
-                    strips.push(next);
-                    break;
-                }
-                _ => break,
+            strips.push(next);
+            end = next;
+            if matches!(self.op(next), Some(Op::Conv(_))) {
+                break;
             }
         }
-        (strips.len() > 1).then_some(strips)
+        if strips.len() > 1 {
+            for &next in &strips[1..] {
+                self.steps[next] = Step::Within(position);
+                self.reasons[next] = None;
+            }
+            self.steps[position] = Step::Strips(strips);
+        } else {
+            self.reasons[position] = Some("a large map, but what reads it gains nothing by strips of rows");
+        }
     }
 
     fn may_end(&self, first: &Conv, second: &Conv) -> bool {
@@ -163,59 +249,34 @@ impl<'a> Fusion<'a> {
             && self.kernels.ends_strips(first, second)
     }
 
-    /// Whether what layer `position`, a convolution or a concatenation of such, gives with all that it takes in may be
-    /// bf16: they can all write it, and those who read it round it anyway.
-    pub(crate) fn gives_bf16(&self, position: usize) -> bool {
-        let writes = |conv: &Conv| self.kernels.rounds(conv);
-        let (end, can) = match self.op(position) {
-            Some(Op::Conv(conv)) => {
-                (self.pool_after(position).map_or(self.end(position), |pool| pool.0), writes(conv))
-            }
-            _ => (
-                position,
-                self.branches(position).is_some_and(|all| all.iter().all(|(.., conv)| writes(conv))),
-            ),
+    /// A map between layers of bf16 is bf16: those who make it can write that, and all who read it round it anyway.
+    fn round(&mut self, position: usize) {
+        let makers = match &self.steps[position] {
+            Step::Own if matches!(self.op(position), Some(Op::Conv(_))) => vec![position],
+            Step::Concat(branches) => branches.clone(),
+            _ => return,
         };
-        let readers = self.readers.get(end + 1).map_or(&[][..], Vec::as_slice);
         let rounds =
-            |&reader: &usize| matches!(self.op(reader), Some(Op::Conv(conv)) if self.kernels.rounds(conv));
-        can && self.is_output.get(end + 1) == Some(&false)
+            |position: usize| matches!(self.op(position), Some(Op::Conv(conv)) if self.kernels.rounds(conv));
+        let end = self.ends[position] + 1;
+        let readers = self.readers.get(end).map_or(&[][..], Vec::as_slice);
+        let bf16 = self.is_output.get(end) == Some(&false)
             && !readers.is_empty()
-            && readers.iter().all(rounds)
+            && readers.iter().chain(&makers).all(|&position| rounds(position));
+        for maker in makers {
+            self.epilogues[maker].bf16 = bf16;
+        }
     }
 
-    /// Whether layer `position` is part of another's operator.
-    pub(crate) fn is_taken_in(&self, position: usize) -> bool {
-        let before = || Some(self.layer(position)?.inputs.first()?.checked_sub(1)? as usize);
-        let taken = match self.op(position) {
-            Some(Op::Relu) => before().filter(|&start| self.relu_after(start) == Some(position)),
-            Some(Op::MaxPool(_)) => before()
-                .map(|end| match (self.op(end), self.layer(end).and_then(|layer| layer.inputs.first())) {
-                    (Some(Op::Relu), Some(&value)) if value > 0 => value as usize - 1,
-                    _ => end,
-                })
-                .filter(|&start| self.pool_after(start).is_some_and(|(pool, _)| pool == position)),
-            Some(Op::Conv(_)) => {
-                self.only_reader(self.end(position)).filter(|&reader| self.branches(reader).is_some())
-            }
-            _ => None,
-        };
-        taken.is_some() || self.is_in_strips.get(position) == Some(&true)
+    /// Layer `position` becomes part of layer `maker`, whose output is then what `position` gives.
+    fn take(&mut self, position: usize, maker: usize) {
+        self.steps[position] = Step::Within(maker);
+        self.ends[maker] = position;
     }
 
-    /// The layer that makes `value`, itself and what comes before it if it is a ReLU: first and last.
-    fn makers(&self, value: u32) -> Option<(usize, usize)> {
-        let end = (value as usize).checked_sub(1)?;
-        let start = match self.op(end)? {
-            Op::Relu => self.layer(end)?.inputs.first()?.checked_sub(1)? as usize,
-            _ => end,
-        };
-        Some((start, end))
-    }
-
-    /// The layer that makes what `position` and its ReLU give.
-    fn end(&self, position: usize) -> usize {
-        self.relu_after(position).unwrap_or(position)
+    /// The layer that makes what layer `position` reads first; none for the graph's input.
+    fn maker(&self, position: usize) -> Option<usize> {
+        (*self.graph.layers.get(position)?.inputs.first()? as usize).checked_sub(1)
     }
 
     /// The one layer that reads what layer `position` gives, once; none if it is asked for.
@@ -227,13 +288,24 @@ impl<'a> Fusion<'a> {
         }
     }
 
-    fn layer(&self, position: usize) -> Option<&'a Layer> {
-        self.graph.layers.get(position)
+    fn op(&self, position: usize) -> Option<&Op> {
+        self.graph.layers.get(position).map(|layer| &layer.op)
     }
+}
 
-    fn op(&self, position: usize) -> Option<&'a Op> {
-        self.layer(position).map(|layer| &layer.op)
+const READ_BY_OTHERS: &str = "the value before it is asked for, or read by another layer too";
+
+/// For each value the layers that read it.
+fn readers(graph: &Graph) -> Vec<Vec<usize>> {
+    let mut readers = vec![Vec::new(); graph.layers.len() + 1];
+    for (position, layer) in graph.layers.iter().enumerate() {
+        for &input in &layer.inputs {
+            if let Some(readers) = readers.get_mut(input as usize) {
+                readers.push(position);
+            }
+        }
     }
+    readers
 }
 
 /// Rows from the first tap of a window to the last.
@@ -254,7 +326,7 @@ fn shares_few_rows(extent: u32, stride: u32, pads: [u32; 4]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use frcnn_bundle::SectionId;
+    use frcnn_bundle::{Layer, SectionId};
 
     fn conv(weight: SectionId) -> Op {
         Op::Conv(Conv {
@@ -302,7 +374,8 @@ mod tests {
 
     fn taken(graph: &Graph, outputs: &[u32]) -> Vec<usize> {
         let fusion = Fusion::new(graph, outputs, &ByWeights);
-        (0..graph.layers.len()).filter(|&position| fusion.is_taken_in(position)).collect()
+        let is_within = |position: &usize| matches!(fusion.step(*position), Step::Within(_));
+        (0..graph.layers.len()).filter(is_within).collect()
     }
 
     #[test]
@@ -339,9 +412,7 @@ mod tests {
         assert_eq!(taken(&fire(vec![0, 4]), &[5]), [1, 3], "a branch that is the input");
         let graph = fire(vec![4, 2]);
         let fusion = Fusion::new(&graph, &[5], &ByWeights);
-        let order: Vec<usize> =
-            fusion.branches(4).unwrap_or_default().iter().map(|branch| branch.0).collect();
-        assert_eq!(order, [2, 0]);
+        assert_eq!(*fusion.step(4), Step::Concat(vec![2, 0]));
     }
 
     #[test]
@@ -371,6 +442,24 @@ mod tests {
         // Weights 5 may start strips, but not those of which they are the end.
         let fives = (0..3).map(|value| (conv(5), vec![value])).collect();
         assert_eq!(taken(&graph(fives), &[3]), [1], "the third is made by itself");
+        let branches =
+            graph(vec![(conv(5), vec![0]), (conv(6), vec![1]), (conv(1), vec![0]), (Op::Concat, vec![2, 3])]);
+        assert_eq!(taken(&branches, &[4]), [1, 2], "a branch is not the end of strips, too");
+    }
+
+    #[test]
+    fn what_is_not_fused_has_a_reason() {
+        let chain = |weight, kernel| {
+            graph(vec![(conv(weight), vec![0]), (Op::Relu, vec![1]), (pool(kernel), vec![2])])
+        };
+        let reason = |graph: &Graph, outputs: &[u32], position| {
+            Fusion::new(graph, outputs, &ByWeights).reason(position).unwrap_or_default()
+        };
+        assert_eq!(reason(&chain(0, 2), &[3], 2), "");
+        assert!(reason(&chain(1, 2), &[3], 2).contains("algorithm"));
+        assert!(reason(&chain(0, 3), &[3], 2).contains("2x2"));
+        assert!(reason(&chain(0, 2), &[1, 3], 1).contains("asked for"));
+        assert!(reason(&graph(vec![(Op::Relu, vec![0])]), &[1], 0).contains("not behind"));
     }
 
     #[test]
@@ -378,7 +467,7 @@ mod tests {
         let gives = |layers, outputs: &[u32]| {
             let graph = graph(layers);
             let fusion = Fusion::new(&graph, outputs, &ByWeights);
-            (0..graph.layers.len()).filter(|&position| fusion.gives_bf16(position)).collect::<Vec<_>>()
+            (0..graph.layers.len()).filter(|&position| fusion.epilogue(position).bf16).collect::<Vec<_>>()
         };
         let chain = |first, last| {
             let pooled = vec![(conv(first), vec![0]), (Op::Relu, vec![1]), (pool(2), vec![2])];
@@ -391,7 +480,7 @@ mod tests {
         let fire = |first| {
             vec![(conv(first), vec![0]), (conv(1), vec![0]), (Op::Concat, vec![1, 2]), (conv(1), vec![3])]
         };
-        assert_eq!(gives(fire(0), &[4]), [2]);
+        assert_eq!(gives(fire(0), &[4]), [0, 1], "both branches write it");
         assert_eq!(gives(fire(2), &[4]), [0; 0], "one branch is f32");
     }
 }

@@ -7,9 +7,11 @@ use frcnn_core::{Roi, ShapeError};
 use frcnn_kernels::{KOrder, Step, roi_pool_into, roi_pool_linear_into};
 use tract_core::internal::*;
 
+use crate::fusion::Fusion;
 use crate::memory::reserve;
-use crate::ops::Workshop;
+use crate::ops::Resources;
 use crate::plan::{Plan, values};
+use crate::planned::{PlannedLayer, planned};
 use crate::pooled_linear::PooledLinear;
 use crate::{Error, FeatureMap};
 
@@ -44,7 +46,7 @@ pub struct Stage {
 /// The head of one detector.
 #[derive(Debug)]
 pub(crate) struct Head {
-    workshop: Workshop,
+    resources: Resources,
     /// Of the whole head, or of what comes after `first`.
     plan: Plan,
     first: Option<PooledLinear>,
@@ -64,9 +66,9 @@ pub(crate) enum HeadInput<'a> {
 }
 
 impl Head {
-    pub(crate) fn new(region: Shape, workshop: &Workshop) -> Result<Head, Error> {
-        let workshop = workshop.with_own_tensors();
-        let contents = &workshop.network.contents;
+    pub(crate) fn new(region: Shape, resources: &Resources) -> Result<Head, Error> {
+        let resources = resources.with_own_tensors();
+        let contents = &resources.network.contents;
         let graph = &contents.head;
         let input = match region {
             Shape::Map { height, width, channels } => tvec!(height, width, channels),
@@ -76,12 +78,27 @@ impl Head {
         let plan = match &first {
             Some(first) => {
                 let rest = &first.rest;
-                plan(rest, &[first.gemm.out_features as usize], &rest.outputs, &workshop)?
+                plan(rest, &[first.gemm.out_features as usize], &rest.outputs, &resources)?
             }
-            None => plan(graph, &input, &graph.outputs, &workshop)?,
+            None => plan(graph, &input, &graph.outputs, &resources)?,
         };
         let levels = levels(contents);
-        Ok(Head { workshop, plan, first, input, levels })
+        Ok(Head { resources, plan, first, input, levels })
+    }
+
+    /// How its layers run.
+    pub(crate) fn planned(&self) -> Vec<PlannedLayer> {
+        let (resources, head) = (&self.resources, &self.resources.network.contents.head);
+        let graph = self.first.as_ref().map_or(head, |first| &first.rest);
+        let fusion = Fusion::new(graph, &graph.outputs, &resources.weights.convs);
+        let first = self.first.iter().map(|first| {
+            let beside = if first.boxes.is_some() { ", one product with the box regressors" } else { "" };
+            let pooled = if self.levels.is_empty() { "" } else { ", fused with RoI pooling" };
+            let relu = if first.relu { " + ReLU" } else { "" };
+            let by = format!("GEMM, pre-packed{pooled}{beside}{relu}");
+            PlannedLayer { graph: "head", layer: first.name.clone(), op: "Gemm", by, reason: None }
+        });
+        first.chain(planned("head", graph, &fusion, &resources.weights)).collect()
     }
 
     /// Values that it reads of one RoI.
@@ -96,9 +113,9 @@ impl Head {
         output: &mut HeadOutput,
         after: &mut dyn FnMut(Step),
     ) -> Result<(), Error> {
-        let _run = self.workshop.tensors.run();
+        let _run = self.resources.tensors.run();
         let rows = regions.rows(self.features());
-        let classes = self.workshop.network.contents.manifest.classes.len();
+        let classes = self.resources.network.contents.manifest.classes.len();
         reserve("scores", &mut output.cls_prob, rows.saturating_mul(classes))?;
         reserve("box deltas", &mut output.bbox_pred, rows.saturating_mul(4 * classes))?;
         match &self.first {
@@ -107,7 +124,7 @@ impl Head {
                 let [features, boxes] = first.out_features();
                 let row = (features + boxes).max(1);
                 let made = self
-                    .workshop
+                    .resources
                     .tensors
                     .make(&[rows, features + boxes], |out| self.first(first, regions, out, after));
                 let made = made.map_err(Error::graph("head"))?;
@@ -158,15 +175,15 @@ impl Head {
         out: &mut [f32],
         after: &mut dyn FnMut(Step),
     ) -> TractResult<()> {
-        let threads = self.workshop.threads;
+        let threads = self.resources.threads;
         let bias = self.bias(first);
         let (bias, relu) = (bias.as_deref(), first.relu && first.boxes.is_none());
-        let linear = self.workshop.linears.pooled(first)?;
+        let linear = self.resources.weights.linears.pooled(first)?;
         match regions {
             HeadInput::Maps(maps, rois) => {
                 let maps = maps.iter().map(FeatureMap::view).collect::<Result<Vec<_>, Error>>()?;
                 let bins = &self.levels;
-                self.workshop.with_scratch(|scratch| {
+                self.resources.with_scratch(|scratch| {
                     roi_pool_linear_into(&maps, rois, bins, linear, bias, relu, threads, scratch, out, after)
                 })?;
             }
@@ -179,7 +196,7 @@ impl Head {
 
     /// That of the layer, and of the regressors that it runs with.
     fn bias(&self, first: &PooledLinear) -> Option<Cow<'_, [f32]>> {
-        let of = |gemm: &Gemm| self.workshop.bias(gemm.bias);
+        let of = |gemm: &Gemm| self.resources.bias(gemm.bias);
         let Some(boxes) = &first.boxes else { return of(&first.gemm).map(Cow::Borrowed) };
         let both = [&first.gemm, boxes].map(|gemm| match of(gemm) {
             Some(bias) => Cow::Borrowed(bias),
@@ -195,7 +212,7 @@ impl Head {
         output: &mut HeadOutput,
         fill: impl FnOnce(&mut [f32]) -> TractResult<()>,
     ) -> Result<(), Error> {
-        let input = self.workshop.tensors.make(shape, fill).map_err(Error::graph("head"))?;
+        let input = self.resources.tensors.make(shape, fill).map_err(Error::graph("head"))?;
         let result = self.plan.run(input.into_tvalue())?;
         // Regressors on pooled features have run before.
         let (cls_prob, bbox_pred) = match &result[..] {
@@ -218,7 +235,7 @@ impl Head {
             let (out, after) = rest.split_at_mut(run.len() * features);
             rest = after;
             match run.first().and_then(|roi| maps.get(usize::from(roi.level))) {
-                Some(map) => roi_pool_into(map.view()?, run, &self.levels, self.workshop.threads, out)?,
+                Some(map) => roi_pool_into(map.view()?, run, &self.levels, self.resources.threads, out)?,
                 None => out.fill(0.0),
             }
         }
@@ -234,10 +251,10 @@ impl Head {
     pub(crate) fn stages(&self, pooled: &[f32]) -> Result<Vec<Stage>, Error> {
         let graph_error = Error::graph("head");
         let rows = pooled.len() / self.features().max(1);
-        let graph = &self.workshop.network.contents.head;
+        let graph = &self.resources.network.contents.head;
         let named = named_values(graph);
         let outputs: Vec<u32> = named.iter().map(|(_, value)| *value).collect();
-        let plan = plan(graph, &self.input, &outputs, &self.workshop)?;
+        let plan = plan(graph, &self.input, &outputs, &self.resources)?;
         let input = Tensor::from_shape(&self.shape(rows), pooled).map_err(&graph_error)?;
         let tensors = plan.run(input.into_tvalue())?;
         named
@@ -269,11 +286,12 @@ impl<'a> HeadInput<'a> {
 }
 
 /// A plan of some head's graph, whose input is `features` of each RoI.
-fn plan(graph: &Graph, features: &[usize], outputs: &[u32], workshop: &Workshop) -> Result<Plan, Error> {
+fn plan(graph: &Graph, features: &[usize], outputs: &[u32], resources: &Resources) -> Result<Plan, Error> {
     let symbols = SymbolScope::default();
     let rois = symbols.sym("R").to_dim();
     let input: Vec<TDim> = [rois].into_iter().chain(features.iter().map(ToDim::to_dim)).collect();
-    Plan::new("head", graph, &input, outputs, workshop, symbols)
+    let fusion = Fusion::new(graph, outputs, &resources.weights.convs);
+    Plan::new("head", graph, &fusion, &input, outputs, resources, symbols)
 }
 
 /// The levels that a bundle pools RoIs to.

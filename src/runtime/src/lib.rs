@@ -61,6 +61,7 @@ mod network;
 mod ops;
 mod options;
 mod plan;
+mod planned;
 mod pooled_linear;
 mod postprocess;
 mod preprocess;
@@ -75,6 +76,7 @@ pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Ro
 pub use frcnn_proposals::{Grid, Method, Mode, Motion, Notice, Proposals, Propose, SelectiveSearch};
 pub use head::{HeadOutput, Stage};
 pub use options::Options;
+pub use planned::PlannedLayer;
 pub use preprocess::ImageBlob;
 pub use session::{ProjectedRois, Session, Timings};
 pub use trunk::FeatureMap;

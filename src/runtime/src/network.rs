@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use frcnn_bundle::{Contents, Op, SectionId, Weights};
 
-/// The graphs, and those weights that layers read where they lie. The others are with the layers that lay them out:
-/// see [`Lazy`](crate::ops::Lazy).
+/// The graphs, and those weights that layers read where they lie. All others are packed: see
+/// [`PackedWeights`](crate::ops::PackedWeights).
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) contents: Contents,

@@ -6,7 +6,8 @@ use frcnn_bundle::Graph;
 use tract_core::internal::*;
 
 use crate::Error;
-use crate::ops::Workshop;
+use crate::fusion::Fusion;
+use crate::ops::Resources;
 use crate::raise::raise;
 
 /// A graph that is ready to run on inputs of one shape (of any batch size, where that is a symbol).
@@ -17,15 +18,18 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Of a graph and what is fused in it, which gives `outputs` of an input of shape `input`.
+    #[expect(clippy::too_many_arguments, reason = "a graph, its decisions and its inputs")]
     pub(crate) fn new(
         stage: &'static str,
         graph: &Graph,
+        fusion: &Fusion,
         input: &[TDim],
         outputs: &[u32],
-        workshop: &Workshop,
+        resources: &Resources,
         symbols: SymbolScope,
     ) -> Result<Plan, Error> {
-        let runnable = raise(graph, input, outputs, workshop, symbols)
+        let runnable = raise(graph, fusion, input, outputs, resources, symbols)
             .and_then(|model| model.into_optimized()?.into_runnable())
             .map_err(Error::graph(stage))?;
         Ok(Plan { stage, runnable })

@@ -5,7 +5,8 @@ use frcnn_bundle::{Gemm, Graph, Op};
 /// A head that begins with a fully connected layer, as the published ones do.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PooledLinear {
-    /// The layer: `fc6`, or `fc6_L` when it was factored.
+    /// The layer's name: `fc6`, or `fc6_L` when it was factored.
+    pub(crate) name: String,
     pub(crate) gemm: Gemm,
     /// Whether a ReLU follows it.
     pub(crate) relu: bool,
@@ -38,7 +39,8 @@ impl PooledLinear {
         let outputs = if boxes.is_some() { &head.outputs[..1] } else { &head.outputs[..] };
         let rest =
             without(head, &[flatten, Some(linear), regressors, relu], relu.unwrap_or(linear), outputs)?;
-        Some(PooledLinear { gemm: gemm(head, linear)?.clone(), relu: relu.is_some(), boxes, rest })
+        let name = head.layers.get(linear)?.name.clone();
+        Some(PooledLinear { name, gemm: gemm(head, linear)?.clone(), relu: relu.is_some(), boxes, rest })
     }
 
     /// Features that the layer, and the regressors with it, make.

@@ -7,34 +7,33 @@ use tract_core::ops::change_axes::wire_with_rank_broadcast;
 use tract_core::ops::math::{add, max, mul};
 use tract_core::ops::nn::{Reduce, Reducer, Softmax, hard_swish, leaky_relu, sigmoid};
 
-use crate::fusion::Fusion;
+use crate::fusion::{Fusion, Step};
 use crate::ops::{
-    ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, StripLayer, StripsOp, Workshop, pointwise,
+    ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, Resources, StripLayer, StripsOp, pointwise,
 };
 
 /// Raises `graph`, whose input is an f32 tensor of `input`'s shape, to a model that gives `outputs`.
 ///
-/// Layers that a kernel does along with another become part of it, see [`Fusion`].
+/// Layers that a kernel does along with another become part of it, as `fusion` says.
 pub(crate) fn raise(
     graph: &Graph,
+    fusion: &Fusion,
     input: &[TDim],
     outputs: &[u32],
-    workshop: &Workshop,
+    resources: &Resources,
     symbols: SymbolScope,
 ) -> TractResult<TypedModel> {
-    let fusion = Fusion::new(graph, outputs, &*workshop.convs);
     let model = TypedModel { symbols, ..TypedModel::default() };
-    let mut raiser = Raiser { model, workshop, fusion };
+    let mut raiser = Raiser { model, resources, graph, fusion };
     let source = raiser.model.add_source("input", f32::fact(input))?;
     let mut values = vec![source];
     for (position, layer) in graph.layers.iter().enumerate() {
         let input = *values_of(&values, layer)?.first().context("a layer without input")?;
-        let outlet = if raiser.fusion.is_taken_in(position) {
-            input
-        } else {
-            raiser
+        let outlet = match raiser.fusion.step(position) {
+            Step::Within(_) => input,
+            _ => raiser
                 .wire(position, layer, &values)
-                .with_context(|| format!("layer `{}` ({})", layer.name, layer.op.name()))?
+                .with_context(|| format!("layer `{}` ({})", layer.name, layer.op.name()))?,
         };
         values.push(outlet);
     }
@@ -52,8 +51,9 @@ fn values_of(values: &[OutletId], layer: &Layer) -> TractResult<TVec<OutletId>> 
 
 struct Raiser<'a> {
     model: TypedModel,
-    workshop: &'a Workshop,
-    fusion: Fusion<'a>,
+    resources: &'a Resources,
+    graph: &'a Graph,
+    fusion: &'a Fusion,
 }
 
 impl Raiser<'_> {
@@ -62,27 +62,39 @@ impl Raiser<'_> {
         // Layers may have one name; to ask tract for one that is not taken yet takes longer the more there are.
         let name = format!("{} #{position}", layer.name);
         let inputs = &*values_of(values, layer)?;
-        let relu = self.fusion.relu_after(position).is_some();
         let input = *inputs.first().context("a layer without input")?;
+        match self.fusion.step(position).clone() {
+            Step::Strips(layers) => {
+                let layers = layers.into_iter().map(|position| self.strip_layer(position));
+                let op = StripsOp {
+                    layers: layers.collect::<TractResult<_>>()?,
+                    resources: self.resources.clone(),
+                };
+                return self.node(name, op, inputs);
+            }
+            Step::Concat(branches) => {
+                let mut inputs: TVec<OutletId> = tvec!();
+                let mut convs = vec![];
+                for position in branches {
+                    let layer = self.graph.layers.get(position).context("a layer of the graph")?;
+                    let Op::Conv(conv) = &layer.op else { bail!("a branch that is no convolution") };
+                    inputs.extend(values_of(values, layer)?);
+                    convs.push(self.conv(position, conv));
+                }
+                return self.node(name, ConcatConvsOp(convs), &inputs);
+            }
+            Step::Own | Step::Within(_) => {}
+        }
         match &layer.op {
-            Op::Conv(_) if let Some(strips) = self.fusion.strips(position) => {
-                let layers = strips.iter().map(|&position| self.strip_layer(position));
-                let op =
-                    StripsOp { layers: layers.collect::<TractResult<_>>()?, workshop: self.workshop.clone() };
-                self.node(name, op, inputs)
-            }
-            Op::Conv(conv) => {
-                let op = self.conv(position, conv, self.fusion.gives_bf16(position));
-                self.node(name, op, inputs)
-            }
+            Op::Conv(conv) => self.node(name, self.conv(position, conv), inputs),
             Op::Gemm(gemm) => {
-                let op = LinearOp::new(gemm, relu, self.workshop.clone());
+                let op = LinearOp::new(gemm, self.fusion.epilogue(position).relu, self.resources.clone());
                 self.node(name, op, inputs)
             }
             Op::MaxPool(pool) => self.node(name, self.max_pool(pool), inputs),
             Op::AveragePool { pool, count_include_pad } => {
                 let kind = PoolKind::Average { count_include_pad: *count_include_pad };
-                self.node(name, PoolOp::new(pool, kind, self.workshop.clone()), inputs)
+                self.node(name, PoolOp::new(pool, kind, self.resources.clone()), inputs)
             }
             Op::GlobalAveragePool => {
                 let [_, height, width, _] = &*self.model.outlet_fact(input)?.shape.to_tvec() else {
@@ -100,15 +112,6 @@ impl Raiser<'_> {
             Op::Sigmoid => self.node(name, sigmoid(), inputs),
             Op::HardSigmoid { alpha, beta } => self.node(name, pointwise(*alpha, *beta, [0.0, 1.0]), inputs),
             Op::HardSwish => self.node(name, hard_swish(), inputs),
-            Op::Concat if let Some(branches) = self.fusion.branches(position) => {
-                let mut inputs: TVec<OutletId> = tvec!();
-                let (mut convs, bf16) = (vec![], self.fusion.gives_bf16(position));
-                for (position, layer, conv) in branches {
-                    inputs.extend(values_of(values, layer)?);
-                    convs.push(self.conv(position, conv, bf16));
-                }
-                self.node(name, ConcatConvsOp(convs), &inputs)
-            }
             Op::Concat => {
                 let axis = self.model.outlet_fact(input)?.rank() - 1;
                 self.node(name, TypedConcat { axis }, inputs)
@@ -116,7 +119,7 @@ impl Raiser<'_> {
             Op::Add => self.node(name, add(), inputs),
             Op::Mul => self.node(name, mul(), inputs),
             Op::Affine(affine) => {
-                let network = &self.workshop.network;
+                let network = &self.resources.network;
                 let (scale, shift) = (network.values(affine.scale), network.values(affine.shift));
                 let scaled = self.with_constants(&format!("{name}.scale"), mul(), input, scale)?;
                 self.with_constants(&name, add(), scaled, shift)
@@ -130,25 +133,23 @@ impl Raiser<'_> {
         }
     }
 
-    /// A convolution with what it takes in; its output is bf16 or f32.
-    fn conv(&self, position: usize, conv: &Conv, bf16: bool) -> ConvOp {
-        let relu = self.fusion.relu_after(position).is_some();
-        let pool = self.fusion.pool_after(position).map(|(_, ceil_mode)| ceil_mode);
-        ConvOp::new(conv, relu, pool, bf16, self.workshop.clone())
+    /// A convolution with what it takes in.
+    fn conv(&self, position: usize, conv: &Conv) -> ConvOp {
+        ConvOp::new(conv, self.fusion.epilogue(position), self.resources.clone())
     }
 
     fn max_pool(&self, pool: &Pool) -> PoolOp {
-        PoolOp::new(pool, PoolKind::Max, self.workshop.clone())
+        PoolOp::new(pool, PoolKind::Max, self.resources.clone())
     }
 
     fn lrn(&self, size: u32, [alpha, beta, k]: [f32; 3]) -> LrnOp {
-        LrnOp { size: size as usize, alpha, beta, k, workshop: self.workshop.clone() }
+        LrnOp { size: size as usize, alpha, beta, k, resources: self.resources.clone() }
     }
 
     fn strip_layer(&self, position: usize) -> TractResult<StripLayer> {
-        let layer = self.fusion.graph().layers.get(position).context("a layer of the graph")?;
+        let layer = self.graph.layers.get(position).context("a layer of the graph")?;
         Ok(match &layer.op {
-            Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv, false)),
+            Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv)),
             Op::MaxPool(pool) => StripLayer::MaxPool(self.max_pool(pool)),
             Op::Lrn { size, alpha, beta, k } => StripLayer::Lrn(self.lrn(*size, [*alpha, *beta, *k])),
             op => bail!("{} does not run in strips", op.name()),

@@ -142,7 +142,6 @@ impl Session {
         let contents = model.contents();
         let manifest = &contents.manifest;
         self.check(frame, proposals.len())?;
-        model.lay_out();
         let mut clock = Clock::start();
 
         let mut blobs = std::mem::take(&mut self.blobs);

@@ -6,8 +6,10 @@ use frcnn_bundle::{Demand, Limits, Regions, Shape};
 use frcnn_core::ShapeError;
 use tract_core::internal::*;
 
-use crate::ops::Workshop;
+use crate::fusion::Fusion;
+use crate::ops::Resources;
 use crate::plan::{Plan, values};
+use crate::planned::{PlannedLayer, planned};
 use crate::{Error, ImageBlob};
 
 /// Plans kept for blob sizes seen before. A plan holds no weights, so a handful costs little; a camera
@@ -67,14 +69,22 @@ impl FeatureMap {
 /// The trunk of one detector, with its plans by blob size, the latest used last.
 #[derive(Debug)]
 pub(crate) struct Trunk {
-    workshop: Workshop,
+    resources: Resources,
+    fusion: Fusion,
     limits: Limits,
     plans: Mutex<Vec<([usize; 2], Plan)>>,
 }
 
 impl Trunk {
-    pub(crate) fn new(workshop: Workshop, limits: Limits) -> Trunk {
-        Trunk { workshop, limits, plans: Mutex::default() }
+    pub(crate) fn new(resources: Resources, limits: Limits) -> Trunk {
+        let graph = &resources.network.contents.trunk;
+        let fusion = Fusion::new(graph, &graph.outputs, &resources.weights.convs);
+        Trunk { resources, fusion, limits, plans: Mutex::default() }
+    }
+
+    /// How its layers run.
+    pub(crate) fn planned(&self) -> Vec<PlannedLayer> {
+        planned("trunk", &self.resources.network.contents.trunk, &self.fusion, &self.resources.weights)
     }
 
     pub(crate) fn run(&self, blob: &ImageBlob) -> Result<FeatureMap, Error> {
@@ -98,10 +108,10 @@ impl Trunk {
         fill: impl FnOnce(&mut [f32]) -> TractResult<()>,
     ) -> Result<TValue, Error> {
         let plan = self.plan(size)?;
-        let _run = self.workshop.tensors.run();
+        let _run = self.resources.tensors.run();
         let [height, width] = size;
         let input =
-            self.workshop.tensors.make(&[batch, height, width, 3], fill).map_err(Error::graph("trunk"))?;
+            self.resources.tensors.make(&[batch, height, width, 3], fill).map_err(Error::graph("trunk"))?;
         let output = plan.run(input.into_tvalue())?;
         Ok(output.into_iter().next().unwrap_or_else(|| Tensor::default().into_tvalue()))
     }
@@ -121,21 +131,21 @@ impl Trunk {
     }
 
     fn make_plan(&self, [height, width]: [usize; 2]) -> Result<Plan, Error> {
-        let graph = &self.workshop.network.contents.trunk;
+        let graph = &self.resources.network.contents.trunk;
         // Sizes that the network cannot take are found here, with the layer's name, rather than in tract.
         graph.infer(Shape::Map { height, width, channels: 3 }).map_err(|(position, problem)| {
             let layer = graph.layers.get(position).map_or("", |l| &l.name);
             Error::BlobSize { height, width, problem: format!("layer `{layer}`: {problem}") }
         })?;
-        let contents = &self.workshop.network.contents;
-        self.limits.check(&Demand::new(contents, &[[height, width]], 0, self.workshop.threads)?)?;
+        let contents = &self.resources.network.contents;
+        self.limits.check(&Demand::new(contents, &[[height, width]], 0, self.resources.threads)?)?;
         let symbols = SymbolScope::default();
-        let batch = match self.workshop.network.contents.regions {
+        let batch = match self.resources.network.contents.regions {
             Regions::RoiPooling(_) => 1.to_dim(),
             // The last crops of an image are fewer than those before.
             Regions::Warp(_) => symbols.sym("N").to_dim(),
         };
         let input = [batch, height.to_dim(), width.to_dim(), 3.to_dim()];
-        Plan::new("trunk", graph, &input, &graph.outputs, &self.workshop, symbols)
+        Plan::new("trunk", graph, &self.fusion, &input, &graph.outputs, &self.resources, symbols)
     }
 }

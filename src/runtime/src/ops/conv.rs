@@ -3,29 +3,27 @@
 use std::collections::HashMap;
 
 use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, SectionId, Shape, Weights};
+use frcnn_core::ShapeError;
 use frcnn_kernels::{Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PreparedConv, Stage};
 use tract_core::internal::*;
 
-use super::{Lazy, Workshop, nhwc};
-use crate::fusion::Kernels;
+use super::{Resources, nhwc};
+use crate::fusion::{Epilogue, Kernels};
 
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConvOp {
     /// The layer; batch, height and width are those of the input, which [`ConvOp::shape`] fills in.
     key: ConvKey,
     bias: Option<SectionId>,
-    relu: bool,
-    /// The 2x2 max pooling that follows, if it is taken in: whether in ceil mode.
-    pool: Option<bool>,
-    /// Whether the output is bf16, to which those who read it would round it. Its values are the bits, as u16.
-    bf16: bool,
-    workshop: Workshop,
+    /// bf16 values are bits, as u16.
+    epilogue: Epilogue,
+    resources: Resources,
 }
 
 impl ConvOp {
-    pub(crate) fn new(conv: &Conv, relu: bool, pool: Option<bool>, bf16: bool, workshop: Workshop) -> ConvOp {
-        ConvOp { key: ConvKey::of(conv), bias: conv.bias, relu, pool, bf16, workshop }
+    pub(crate) fn new(conv: &Conv, epilogue: Epilogue, resources: Resources) -> ConvOp {
+        ConvOp { key: ConvKey::of(conv), bias: conv.bias, epilogue, resources }
     }
 
     fn shape(&self, [batch, height, width, _]: [usize; 4]) -> ConvShape {
@@ -35,7 +33,7 @@ impl ConvOp {
     /// Rows and columns of the output.
     fn output_size(&self, shape: &ConvShape) -> TractResult<(usize, usize)> {
         let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
-        let Some(ceil_mode) = self.pool else { return Ok((height, width)) };
+        let Some(ceil_mode) = self.epilogue.pool else { return Ok((height, width)) };
         let pool = shape.pool_2x2(ceil_mode).and_then(|pool| pool.output_size());
         pool.context("the window is larger than the map")
     }
@@ -45,11 +43,11 @@ impl ConvOp {
         let layer = self.shape(*shape);
         let (height, width) = self.output_size(&layer)?;
         *shape = [1, height, width, layer.out_channels];
-        let Prepared::F32(prepared) = self.workshop.convs.get(&self.key)? else {
+        let Prepared::F32(prepared) = self.resources.weights.convs.get(&self.key)? else {
             bail!("a bf16 layer where only f32 ones run")
         };
-        let bias = self.workshop.bias(self.bias);
-        Ok(Stage::Conv { prepared, shape: layer, bias, relu: self.relu, pool: self.pool })
+        let bias = self.resources.bias(self.bias);
+        Ok(Stage::Conv { prepared, shape: layer, bias, relu: self.epilogue.relu, pool: self.epilogue.pool })
     }
 
     /// Runs the layer from `input` into its channels of `output`, which are all of them if it takes in a pooling.
@@ -59,11 +57,11 @@ impl ConvOp {
             plain if input.datum_type() == u16::datum_type() => Map::Bf16(plain.as_slice()?),
             plain => Map::F32(plain.as_slice()?),
         };
-        let bias = self.workshop.bias(self.bias);
-        let (relu, threads) = (self.relu, self.workshop.threads);
-        let prepared = self.workshop.convs.get(&self.key)?;
-        self.workshop.with_scratch(|scratch| {
-            let done = match (prepared, input, output, self.pool) {
+        let bias = self.resources.bias(self.bias);
+        let (relu, threads) = (self.epilogue.relu, self.resources.threads);
+        let prepared = self.resources.weights.convs.get(&self.key)?;
+        self.resources.with_scratch(|scratch| {
+            let done = match (prepared, input, output, self.epilogue.pool) {
                 (Prepared::Bf16(layer), input, output, Some(ceil)) => {
                     layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)
                 }
@@ -91,8 +89,8 @@ impl ConvOp {
     ) -> TractResult<TVec<TValue>> {
         let shape = self.shape(nhwc(input.shape())?);
         let (height, width) = self.output_size(&shape)?;
-        let (shape, tensors) = ([shape.batch, height, width, channels], &self.workshop.tensors);
-        let output = if self.bf16 {
+        let (shape, tensors) = ([shape.batch, height, width, channels], &self.resources.tensors);
+        let output = if self.epilogue.bf16 {
             tensors.make(&shape, |bits| fill(MapMut::Bf16(bits)))
         } else {
             tensors.make(&shape, |values| fill(MapMut::F32(values)))
@@ -101,7 +99,7 @@ impl ConvOp {
     }
 
     fn fact(&self, shape: impl Into<ShapeFact>) -> TypedFact {
-        let values = if self.bf16 { u16::datum_type() } else { f32::datum_type() };
+        let values = if self.epilogue.bf16 { u16::datum_type() } else { f32::datum_type() };
         values.fact(shape)
     }
 }
@@ -156,7 +154,7 @@ impl TypedOp for ConvOp {
 }
 
 /// Convolutions whose outputs are concatenated: each writes its channels where they belong.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConcatConvsOp(pub(crate) Vec<ConvOp>);
 
 impl Op for ConcatConvsOp {
@@ -200,12 +198,11 @@ impl TypedOp for ConcatConvsOp {
     }
 }
 
-/// Every convolution of a network, laid out for this CPU once, when it first runs; the plans for all blob sizes share
-/// it.
+/// Every convolution of a network, packed for this CPU; the plans for all blob sizes share it.
 #[derive(Debug, Default)]
-pub(crate) struct PreparedConvs(HashMap<ConvKey, LazyConv>);
+pub(crate) struct PackedConvs(HashMap<ConvKey, PackedConv>);
 
-/// Layers may share weights and read them with another stride, dilation or number of groups: each is prepared by itself.
+/// Layers may share weights and read them with another stride, dilation or number of groups: each is packed by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConvKey {
     weight: SectionId,
@@ -217,20 +214,23 @@ impl ConvKey {
     fn of(conv: &Conv) -> ConvKey {
         ConvKey { weight: conv.weight, shape: layer_shape(conv) }
     }
+}
 
-    /// That of its weights.
-    pub(super) fn section(&self) -> SectionId {
-        self.weight
-    }
+/// A convolution whose algorithm is chosen and whose weights are not packed yet.
+pub(crate) struct UnpackedConv {
+    key: ConvKey,
+    /// On maps of the size for which it is prepared.
+    shape: ConvShape,
+    /// Whether its weights and this CPU have bf16.
+    bf16: bool,
+    weights: Weights,
 }
 
 #[derive(Debug)]
-struct LazyConv {
-    /// On maps of the size for which it is prepared.
+pub(crate) struct PackedConv {
+    key: ConvKey,
     shape: ConvShape,
-    /// Whether it runs as [`Prepared::Bf16`].
-    bf16: bool,
-    layer: Lazy<Prepared>,
+    prepared: Prepared,
 }
 
 #[derive(Debug)]
@@ -240,14 +240,14 @@ enum Prepared {
     Bf16(Bf16Conv),
 }
 
-impl PreparedConvs {
-    /// The convolutions of `graphs`, each given with the shape of its input and how many such it reads at once, are
-    /// prepared for maps of the size that they get from it. `weights` are those of each section.
-    pub(crate) fn new(
+impl UnpackedConv {
+    /// The convolutions of `graphs`, each given with the shape of its input and how many such it reads at once, for maps of
+    /// the size that they get from it. `weights` are those of each section.
+    pub(crate) fn all(
         contents: &Contents,
         weights: &[Weights],
         graphs: [(&Graph, Shape, usize); 2],
-    ) -> PreparedConvs {
+    ) -> Vec<UnpackedConv> {
         let can = Bf16Isa::detect().is_some();
         let mut layers = HashMap::new();
         for (graph, input, batch) in graphs {
@@ -259,38 +259,57 @@ impl PreparedConvs {
                 if let (Some(&Shape::Map { height, width, .. }), Some(weights)) = (input, weights) {
                     let shape = ConvShape { batch, height, width, ..layer_shape(conv) };
                     let bf16 = can && contents.is_bf16(conv.weight);
-                    let layer = Lazy::new(weights.clone());
-                    layers.insert(ConvKey::of(conv), LazyConv { shape, bf16, layer });
+                    let key = ConvKey::of(conv);
+                    layers.insert(key.clone(), UnpackedConv { key, shape, bf16, weights: weights.clone() });
                 }
             }
         }
-        PreparedConvs(layers)
+        layers.into_values().collect()
     }
 
-    fn layer(&self, conv: &Conv) -> Option<&LazyConv> {
+    /// How many weights it has, and what tells it from others of as many.
+    pub(super) fn rank(&self) -> (usize, SectionId) {
+        (self.shape.weight_len(), self.key.weight)
+    }
+
+    /// Lays the weights out as the layer's algorithm reads them, on the calling thread alone.
+    pub(super) fn pack(self) -> Result<PackedConv, ShapeError> {
+        let UnpackedConv { key, shape, bf16, weights } = self;
+        let bf16 = if bf16 { Bf16Conv::new(&shape, weights.bf16(), 1)? } else { None };
+        let prepared = match bf16 {
+            Some(conv) => Prepared::Bf16(conv),
+            None => Prepared::F32(PreparedConv::new(&shape, &weights.to_f32(), 1)?),
+        };
+        Ok(PackedConv { key, shape, prepared })
+    }
+}
+
+impl FromIterator<PackedConv> for PackedConvs {
+    fn from_iter<I: IntoIterator<Item = PackedConv>>(layers: I) -> PackedConvs {
+        PackedConvs(layers.into_iter().map(|layer| (layer.key.clone(), layer)).collect())
+    }
+}
+
+impl PackedConvs {
+    fn layer(&self, conv: &Conv) -> Option<&PackedConv> {
         self.0.get(&ConvKey::of(conv))
     }
 
     fn get(&self, key: &ConvKey) -> TractResult<&Prepared> {
-        let LazyConv { shape, bf16, layer } =
-            self.0.get(key).context("a layer that is not of this network")?;
-        layer.get(|weights| {
-            let bf16 = if *bf16 { Bf16Conv::new(shape, weights.bf16(), 1)? } else { None };
-            Ok(match bf16 {
-                Some(conv) => Prepared::Bf16(conv),
-                None => Prepared::F32(PreparedConv::new(shape, &weights.to_f32(), 1)?),
-            })
+        Ok(&self.0.get(key).context("a layer that is not of this network")?.prepared)
+    }
+
+    /// How a layer is computed, in the field's words.
+    pub(crate) fn algorithm(&self, conv: &Conv) -> Option<&'static str> {
+        let layer = self.layer(conv)?;
+        Some(match layer.algorithm() {
+            _ if layer.is_bf16() => "direct, bf16",
+            ConvAlgorithm::Plain if conv.group > 1 && conv.group == conv.in_channels => "depthwise",
+            ConvAlgorithm::Plain => "im2row and GEMM",
+            ConvAlgorithm::Direct => "direct",
+            ConvAlgorithm::Winograd4 => "Winograd F(4x4, 3x3)",
+            ConvAlgorithm::Winograd6 => "Winograd F(6x6, 3x3)",
         })
-    }
-
-    /// Lays a layer out, if that has not been done yet.
-    pub(super) fn lay_out(&self, key: &ConvKey) -> TractResult<()> {
-        self.get(key).map(drop)
-    }
-
-    /// Each layer's section and number of weights.
-    pub(super) fn sizes(&self) -> impl Iterator<Item = (&ConvKey, usize)> {
-        self.0.iter().map(|(key, layer)| (key, layer.shape.weight_len()))
     }
 }
 
@@ -305,13 +324,13 @@ const SECOND_WINOGRAD: usize = 2;
 /// ... and the most weights that the second one then has: it reads them for every strip.
 const SECOND_WEIGHTS: usize = 1 << 18;
 
-impl Kernels for PreparedConvs {
+impl Kernels for PackedConvs {
     fn pools(&self, conv: &Conv) -> bool {
-        self.layer(conv).is_some_and(|layer| layer.bf16 || layer.algorithm().fuses_max_pool())
+        self.layer(conv).is_some_and(|layer| layer.is_bf16() || layer.algorithm().fuses_max_pool())
     }
 
     fn rounds(&self, conv: &Conv) -> bool {
-        self.layer(conv).is_some_and(|layer| layer.bf16)
+        self.layer(conv).is_some_and(PackedConv::is_bf16)
     }
 
     fn starts_strips(&self, conv: &Conv) -> bool {
@@ -322,13 +341,13 @@ impl Kernels for PreparedConvs {
                 ConvAlgorithm::Direct => LARGE_MAP,
                 ConvAlgorithm::Winograd4 | ConvAlgorithm::Winograd6 => LARGE_WINOGRAD_MAP,
             };
-            !layer.bf16 && map >= large
+            !layer.is_bf16() && map >= large
         })
     }
 
     fn ends_strips(&self, conv: &Conv, second: &Conv) -> bool {
         let (Some(first), Some(second)) = (self.layer(conv), self.layer(second)) else { return false };
-        let may_end = !second.bf16 && second.shape.stride == [1, 1];
+        let may_end = !second.is_bf16() && second.shape.stride == [1, 1];
         let (times, most) = match first.algorithm() {
             ConvAlgorithm::Direct => (SECOND_CONV, usize::MAX),
             _ => (SECOND_WINOGRAD, SECOND_WEIGHTS),
@@ -339,7 +358,11 @@ impl Kernels for PreparedConvs {
     }
 }
 
-impl LazyConv {
+impl PackedConv {
+    fn is_bf16(&self) -> bool {
+        matches!(self.prepared, Prepared::Bf16(_))
+    }
+
     fn algorithm(&self) -> ConvAlgorithm {
         ConvAlgorithm::for_layer(&self.shape)
     }

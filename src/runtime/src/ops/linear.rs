@@ -3,26 +3,27 @@
 use std::collections::HashMap;
 
 use frcnn_bundle::{Gemm, Graph, Op as LayerOp, SectionId, Weights};
+use frcnn_core::ShapeError;
 use frcnn_kernels::{KOrder, PreparedLinear};
 use tract_core::internal::*;
 
-use super::{Lazy, Workshop};
+use super::Resources;
 use crate::pooled_linear::PooledLinear;
 
 /// `[R, in]` to `[R, out]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LinearOp {
     out_features: usize,
     weight: SectionId,
     bias: Option<SectionId>,
     relu: bool,
-    workshop: Workshop,
+    resources: Resources,
 }
 
 impl LinearOp {
-    pub(crate) fn new(gemm: &Gemm, relu: bool, workshop: Workshop) -> LinearOp {
+    pub(crate) fn new(gemm: &Gemm, relu: bool, resources: Resources) -> LinearOp {
         let Gemm { out_features, weight, bias, .. } = *gemm;
-        LinearOp { out_features: out_features as usize, weight, bias, relu, workshop }
+        LinearOp { out_features: out_features as usize, weight, bias, relu, resources }
     }
 }
 
@@ -40,11 +41,11 @@ impl EvalOp for LinearOp {
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let rows = input.shape().first().copied().unwrap_or(0);
-        let threads = self.workshop.threads;
-        let linear = self.workshop.linears.get(self.weight)?;
-        let bias = self.workshop.bias(self.bias);
-        self.workshop.map_tensor(&input, &[rows, self.out_features], |input, output| {
-            linear.run(input, bias, self.relu, rows, threads, output)
+        let threads = self.resources.threads;
+        let bias = self.resources.bias(self.bias);
+        let linears = &self.resources.weights.linears;
+        self.resources.map_tensor(&input, &[rows, self.out_features], |input, output| {
+            linears.run(self.weight, input, bias, self.relu, rows, threads, output)
         })
     }
 }
@@ -58,116 +59,162 @@ impl TypedOp for LinearOp {
     }
 }
 
-/// The fully connected layers of a network, each laid out for this CPU when it first runs.
+/// The fully connected layers of a network, packed for this CPU.
 #[derive(Debug, Default)]
-pub(crate) struct PreparedLinears {
-    layers: HashMap<SectionId, LazyLinear>,
-    /// The layer that reads pooled RoIs and the regressors that do, if there are any. Each is in `layers`, too, for who
-    /// asks for its output alone.
+pub(crate) struct PackedLinears {
+    layers: HashMap<SectionId, PreparedLinear>,
+    /// The layer that reads pooled RoIs and the regressors that do, where both do.
     joined: Option<Joined>,
-}
-
-#[derive(Debug)]
-struct LazyLinear {
-    features: [usize; 2],
-    order: KOrder,
-    layer: Lazy<PreparedLinear>,
 }
 
 /// Two layers of the same input, the columns of the second behind those of the first.
 #[derive(Debug)]
-struct Joined {
+pub(crate) struct Joined {
+    sections: [SectionId; 2],
+    widths: [usize; 2],
+    layer: PreparedLinear,
+}
+
+/// A layer whose weights are not packed yet, or two that become one.
+pub(crate) struct UnpackedLinear {
     sections: [SectionId; 2],
     in_features: usize,
+    /// The second is 0 where the layer stands alone.
     widths: [usize; 2],
     order: KOrder,
-    layer: Lazy<PreparedLinear, [Weights; 2]>,
+    weights: [Weights; 2],
 }
 
-impl Joined {
-    fn get(&self) -> TractResult<&PreparedLinear> {
-        let (rows, columns, order) = (self.in_features, self.widths.iter().sum(), self.order);
-        self.layer.get(|weights| match weights.each_ref().map(Weights::bf16) {
-            [[], _] | [_, []] => {
-                let [left, right] = weights.each_ref().map(Weights::to_f32);
-                let both = side_by_side([&left, &right], self.widths);
-                PreparedLinear::new(&both, rows, columns, order, 1)
-            }
-            both => {
-                let both = side_by_side(both, self.widths);
-                PreparedLinear::from_bf16(&both, rows, columns, order, 1)
-            }
-        })
-    }
+/// What has become of an [`UnpackedLinear`].
+pub(crate) enum PackedLinear {
+    Alone(SectionId, PreparedLinear),
+    Joined(Joined),
 }
 
-impl PreparedLinears {
+impl UnpackedLinear {
     /// The layers of `head`, with the weights of each section. `pooled` is what reads pooled RoIs, if any, and the order
     /// of their features.
-    pub(crate) fn new(
+    pub(crate) fn all(
         head: &Graph,
         weights: &[Weights],
         pooled: Option<(PooledLinear, KOrder)>,
-    ) -> PreparedLinears {
-        let order = |gemm: &Gemm| match &pooled {
-            Some((first, order)) if first.gemm.weight == gemm.weight && first.boxes.is_none() => *order,
-            _ => KOrder::Natural,
-        };
-        let layers = head.layers.iter().filter_map(|layer| {
-            let LayerOp::Gemm(gemm) = &layer.op else { return None };
-            let features = [gemm.in_features, gemm.out_features].map(|features| features as usize);
-            let layer = Lazy::new(weights.get(gemm.weight as usize)?.clone());
-            Some((gemm.weight, LazyLinear { features, order: order(gemm), layer }))
-        });
-        let layers = layers.collect();
-        let joined = pooled.and_then(|(first, order)| {
-            let sections = [first.gemm.weight, first.boxes.as_ref()?.weight];
-            let [left, right] = sections.map(|section| weights.get(section as usize).cloned());
-            Some(Joined {
-                sections,
-                in_features: first.gemm.in_features as usize,
-                widths: first.out_features(),
+    ) -> Vec<UnpackedLinear> {
+        let mut all: HashMap<SectionId, UnpackedLinear> = HashMap::new();
+        for layer in &head.layers {
+            let LayerOp::Gemm(gemm) = &layer.op else { continue };
+            let Some(weights) = weights.get(gemm.weight as usize) else { continue };
+            let order = match &pooled {
+                Some((first, order)) if first.gemm.weight == gemm.weight => *order,
+                _ => KOrder::Natural,
+            };
+            let alone = UnpackedLinear {
+                sections: [gemm.weight; 2],
+                in_features: gemm.in_features as usize,
+                widths: [gemm.out_features as usize, 0],
                 order,
-                layer: Lazy::new([left?, right?]),
-            })
-        });
-        PreparedLinears { layers, joined }
-    }
-
-    pub(crate) fn get(&self, weight: SectionId) -> TractResult<&PreparedLinear> {
-        let LazyLinear { features: [rows, columns], order, layer } =
-            self.layers.get(&weight).context("a layer that is not of this network")?;
-        layer.get(|weights| match weights.bf16() {
-            [] => PreparedLinear::new(weights.f32(), *rows, *columns, *order, 1),
-            bits => PreparedLinear::from_bf16(bits, *rows, *columns, *order, 1),
-        })
-    }
-
-    /// The layer that reads pooled RoIs, the columns of its regressors behind its own.
-    pub(crate) fn pooled(&self, first: &PooledLinear) -> TractResult<&PreparedLinear> {
-        self.joined.as_ref().map_or_else(|| self.get(first.gemm.weight), Joined::get)
-    }
-
-    /// The section and number of weights of each layer that runs; of two that run as one, the first's section.
-    pub(super) fn sizes(&self) -> Vec<(SectionId, usize)> {
-        let parts = self.joined.as_ref().map_or(&[][..], |joined| &joined.sections);
-        let alone = self.layers.iter().filter(|(section, _)| !parts.contains(section));
-        let alone = alone.map(|(&section, layer)| (section, layer.features.iter().product()));
-        let joined = self.joined.iter().map(|joined| {
-            let [first, _] = joined.sections;
-            (first, joined.in_features * joined.widths.iter().sum::<usize>())
-        });
-        alone.chain(joined).collect()
-    }
-
-    /// Lays out one of [`sizes`](PreparedLinears::sizes).
-    pub(super) fn lay_out(&self, section: SectionId) -> TractResult<()> {
-        match &self.joined {
-            Some(joined) if joined.sections.contains(&section) => joined.get().map(drop),
-            _ => self.get(section).map(drop),
+                weights: [weights.clone(), weights.clone()],
+            };
+            all.insert(gemm.weight, alone);
         }
+        // Both read the same features: they run as one layer.
+        if let Some((first, _)) = pooled
+            && let Some(boxes) = &first.boxes
+            && let Some(weights) = all.get(&boxes.weight).map(|layer| layer.weights[0].clone())
+        {
+            if boxes.weight != first.gemm.weight {
+                all.remove(&boxes.weight);
+            }
+            if let Some(layer) = all.get_mut(&first.gemm.weight) {
+                (layer.sections[1], layer.weights[1]) = (boxes.weight, weights);
+                layer.widths = first.out_features();
+            }
+        }
+        all.into_values().collect()
+    }
+
+    /// How many weights it has, and what tells it from others of as many.
+    pub(super) fn rank(&self) -> (usize, SectionId) {
+        (self.in_features.saturating_mul(self.widths.iter().sum()), self.sections[0])
+    }
+
+    /// Packs the weights, on the calling thread alone.
+    pub(super) fn pack(self) -> Result<PackedLinear, ShapeError> {
+        let UnpackedLinear { sections, in_features: rows, widths, order, weights } = self;
+        let columns = widths.iter().sum();
+        if widths[1] == 0 {
+            let layer = match weights[0].bf16() {
+                [] => PreparedLinear::new(weights[0].f32(), rows, columns, order, 1)?,
+                bits => PreparedLinear::from_bf16(bits, rows, columns, order, 1)?,
+            };
+            return Ok(PackedLinear::Alone(sections[0], layer));
+        }
+        let layer = match weights.each_ref().map(Weights::bf16) {
+            [[], _] | [_, []] => {
+                let [left, right] = weights.each_ref().map(Weights::to_f32);
+                PreparedLinear::new(&side_by_side([&left, &right], widths), rows, columns, order, 1)?
+            }
+            both => PreparedLinear::from_bf16(&side_by_side(both, widths), rows, columns, order, 1)?,
+        };
+        Ok(PackedLinear::Joined(Joined { sections, widths, layer }))
     }
 }
+
+impl FromIterator<PackedLinear> for PackedLinears {
+    fn from_iter<I: IntoIterator<Item = PackedLinear>>(layers: I) -> PackedLinears {
+        let mut all = PackedLinears::default();
+        for layer in layers {
+            match layer {
+                PackedLinear::Alone(section, layer) => drop(all.layers.insert(section, layer)),
+                PackedLinear::Joined(joined) => all.joined = Some(joined),
+            }
+        }
+        all
+    }
+}
+
+impl PackedLinears {
+    /// The layer that reads pooled RoIs, the columns of its regressors behind its own.
+    pub(crate) fn pooled(&self, first: &PooledLinear) -> TractResult<&PreparedLinear> {
+        match &self.joined {
+            Some(joined) => Ok(&joined.layer),
+            None => self.layers.get(&first.gemm.weight).context(UNKNOWN),
+        }
+    }
+
+    /// The layer with the weights of section `weight` on `[rows, in]`.
+    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and sizes")]
+    fn run(
+        &self,
+        weight: SectionId,
+        input: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        rows: usize,
+        threads: usize,
+        output: &mut [f32],
+    ) -> TractResult<()> {
+        if let Some(layer) = self.layers.get(&weight) {
+            return Ok(layer.run(input, bias, relu, rows, threads, output)?);
+        }
+        // One of two that run as one: only who looks at every layer asks for it alone.
+        let joined = self.joined.as_ref().context(UNKNOWN)?;
+        let part = joined.sections.iter().position(|&section| section == weight).context(UNKNOWN)?;
+        let [left, right] = joined.widths;
+        let (first, width) = if part == 0 { (0, left) } else { (left, right) };
+        let mut both = vec![0.0; rows.saturating_mul(left + right)];
+        let mut biases = vec![0.0; left + right];
+        if let Some(bias) = bias {
+            biases[first..][..width].copy_from_slice(bias);
+        }
+        joined.layer.run(input, Some(&biases), relu, rows, threads, &mut both)?;
+        for (output, both) in output.chunks_exact_mut(width).zip(both.chunks_exact(left + right)) {
+            output.copy_from_slice(&both[first..][..width]);
+        }
+        Ok(())
+    }
+}
+
+const UNKNOWN: &str = "a layer that is not of this network";
 
 /// Two matrices of as many rows, of these widths, as one.
 fn side_by_side<T: Copy>(matrices: [&[T]; 2], widths: [usize; 2]) -> Vec<T> {

@@ -3,7 +3,7 @@
 use frcnn_kernels::{Stage, lrn_into};
 use tract_core::internal::*;
 
-use super::{Workshop, nhwc};
+use super::{Resources, nhwc};
 
 /// `[N, H, W, C]` to the same shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +12,7 @@ pub(crate) struct LrnOp {
     pub(crate) alpha: f32,
     pub(crate) beta: f32,
     pub(crate) k: f32,
-    pub(crate) workshop: Workshop,
+    pub(crate) resources: Resources,
 }
 
 impl LrnOp {
@@ -39,9 +39,9 @@ impl EvalOp for LrnOp {
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let [.., channels] = nhwc(input.shape())?;
-        self.workshop.map_tensor(&input, input.shape(), |values, output| {
+        self.resources.map_tensor(&input, input.shape(), |values, output| {
             let LrnOp { size, alpha, beta, k, .. } = *self;
-            lrn_into(values, channels, size, alpha, beta, k, self.workshop.threads, output)
+            Ok(lrn_into(values, channels, size, alpha, beta, k, self.resources.threads, output)?)
         })
     }
 }

@@ -4,7 +4,7 @@ use frcnn_bundle::Pool;
 use frcnn_kernels::{PoolShape, Stage, average_pool_into, max_pool_into};
 use tract_core::internal::*;
 
-use super::{Workshop, nhwc};
+use super::{Resources, nhwc};
 
 /// What becomes of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,21 +14,21 @@ pub(crate) enum PoolKind {
 }
 
 /// `[N, H, W, C]` to `[N, Ho, Wo, C]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PoolOp {
     kind: PoolKind,
     /// Kernel, stride.
     window: [[usize; 2]; 2],
     pads: [usize; 4],
     ceil_mode: bool,
-    workshop: Workshop,
+    resources: Resources,
 }
 
 impl PoolOp {
-    pub(crate) fn new(pool: &Pool, kind: PoolKind, workshop: Workshop) -> PoolOp {
+    pub(crate) fn new(pool: &Pool, kind: PoolKind, resources: Resources) -> PoolOp {
         let window = [pool.kernel, pool.stride].map(|pair| pair.map(|v| v as usize));
         let pads = pool.pads.map(|p| p as usize);
-        PoolOp { kind, window, pads, ceil_mode: pool.ceil_mode, workshop }
+        PoolOp { kind, window, pads, ceil_mode: pool.ceil_mode, resources }
     }
 
     fn shape(&self, [batch, height, width, channels]: [usize; 4]) -> PoolShape {
@@ -62,14 +62,15 @@ impl EvalOp for PoolOp {
         let input = args_1!(inputs);
         let shape = self.shape(nhwc(input.shape())?);
         let (height, width) = shape.output_size().context("the window is larger than the map")?;
-        let threads = self.workshop.threads;
-        self.workshop.map_tensor(&input, &[shape.batch, height, width, shape.channels], |input, output| {
+        let threads = self.resources.threads;
+        self.resources.map_tensor(&input, &[shape.batch, height, width, shape.channels], |input, output| {
             match self.kind {
-                PoolKind::Max => max_pool_into(&shape, input, threads, output),
+                PoolKind::Max => max_pool_into(&shape, input, threads, output)?,
                 PoolKind::Average { count_include_pad } => {
-                    average_pool_into(&shape, input, count_include_pad, threads, output)
+                    average_pool_into(&shape, input, count_include_pad, threads, output)?;
                 }
             }
+            Ok(())
         })
     }
 }

@@ -3,7 +3,7 @@
 use frcnn_kernels::run_strips;
 use tract_core::internal::*;
 
-use super::{ConvOp, LrnOp, PoolOp, Workshop, nhwc};
+use super::{ConvOp, LrnOp, PoolOp, Resources, nhwc};
 
 /// One of the layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl StripLayer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StripsOp {
     pub(crate) layers: Vec<StripLayer>,
-    pub(crate) workshop: Workshop,
+    pub(crate) resources: Resources,
 }
 
 impl Op for StripsOp {
@@ -54,19 +54,20 @@ impl EvalOp for StripsOp {
             });
         }
         let [_, out_height, out_width, out_channels] = shape;
-        let threads = self.workshop.threads;
+        let threads = self.resources.threads;
         let input = input.try_as_plain_ram()?;
         let input = input.as_slice::<f32>()?;
-        let output = self.workshop.tensors.make(&[batch, out_height, out_width, out_channels], |output| {
-            let image = (height * width * channels).max(1);
-            let out_image = (out_height * out_width * out_channels).max(1);
-            for (input, output) in input.chunks(image).zip(output.chunks_mut(out_image)) {
-                self.workshop.with_strip_scratch(|scratch| {
-                    run_strips(&stages, [height, width, channels], input, threads, scratch, output)
-                })?;
-            }
-            Ok(())
-        })?;
+        let output =
+            self.resources.tensors.make(&[batch, out_height, out_width, out_channels], |output| {
+                let image = (height * width * channels).max(1);
+                let out_image = (out_height * out_width * out_channels).max(1);
+                for (input, output) in input.chunks(image).zip(output.chunks_mut(out_image)) {
+                    self.resources.with_strip_scratch(|scratch| {
+                        run_strips(&stages, [height, width, channels], input, threads, scratch, output)
+                    })?;
+                }
+                Ok(())
+            })?;
         Ok(tvec!(output.into_tvalue()))
     }
 }

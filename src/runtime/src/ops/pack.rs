@@ -1,0 +1,80 @@
+//! Packing a network's weights for this CPU, once, when a detector is made.
+
+use std::sync::{Mutex, PoisonError};
+
+use frcnn_core::ShapeError;
+
+use super::linear::PackedLinear;
+use super::{PackedConvs, PackedLinears, UnpackedConv, UnpackedLinear, conv::PackedConv};
+
+/// Every layer's weights as its kernel reads them.
+#[derive(Debug)]
+pub(crate) struct PackedWeights {
+    pub(crate) convs: PackedConvs,
+    pub(crate) linears: PackedLinears,
+}
+
+/// Every layer's weights as the bundle has them.
+pub(crate) struct UnpackedWeights {
+    pub(crate) convs: Vec<UnpackedConv>,
+    pub(crate) linears: Vec<UnpackedLinear>,
+}
+
+enum Unpacked {
+    Conv(UnpackedConv),
+    Linear(UnpackedLinear),
+}
+
+#[derive(Default)]
+struct Packed {
+    convs: Vec<PackedConv>,
+    linears: Vec<PackedLinear>,
+}
+
+impl UnpackedWeights {
+    /// Packs all layers, the largest first, a layer on each of the current rayon pool's `threads`. A layer's own weights
+    /// go as soon as they are packed: there is never a second copy of more than `threads` layers.
+    ///
+    /// # Errors
+    /// A layer's weights do not have its shape, which validation has ruled out.
+    pub(crate) fn pack(self, threads: usize) -> Result<PackedWeights, ShapeError> {
+        let convs = self.convs.into_iter().map(|conv| (conv.rank(), Unpacked::Conv(conv)));
+        let linears = self.linears.into_iter().map(|linear| (linear.rank(), Unpacked::Linear(linear)));
+        let mut layers: Vec<_> = convs.chain(linears).collect();
+        layers.sort_by_key(|(rank, _)| *rank);
+        let layers = Mutex::new(layers);
+        let packed = Mutex::new(Ok(Packed::default()));
+        let work = || {
+            loop {
+                let layer = layers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let Some((_, layer)) = layer else { return };
+                let done = match layer {
+                    Unpacked::Conv(conv) => conv.pack().map(Done::Conv),
+                    Unpacked::Linear(linear) => linear.pack().map(Done::Linear),
+                };
+                let mut all = packed.lock().unwrap_or_else(PoisonError::into_inner);
+                match (&mut *all, done) {
+                    (Ok(all), Ok(Done::Conv(conv))) => all.convs.push(conv),
+                    (Ok(all), Ok(Done::Linear(linear))) => all.linears.push(linear),
+                    (Ok(_), Err(error)) => *all = Err(error),
+                    (Err(_), _) => return,
+                }
+            }
+        };
+        if threads == 1 {
+            work();
+        } else {
+            rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| work())));
+        }
+        let packed = packed.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        Ok(PackedWeights {
+            convs: packed.convs.into_iter().collect(),
+            linears: packed.linears.into_iter().collect(),
+        })
+    }
+}
+
+enum Done {
+    Conv(PackedConv),
+    Linear(PackedLinear),
+}

@@ -1,0 +1,66 @@
+//! How each layer of a bundle runs on this machine, for people who want to know.
+
+use frcnn_bundle::{Graph, Op};
+
+use crate::fusion::{Fusion, Step};
+use crate::ops::PackedWeights;
+
+/// How one layer runs on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedLayer {
+    /// `trunk` or `head`.
+    pub graph: &'static str,
+    /// Its name.
+    pub layer: String,
+    /// What it is in the bundle's vocabulary, such as `Conv`.
+    pub op: &'static str,
+    /// What computes it, such as `Winograd F(4x4, 3x3)`; `part of LAYER` where another layer's operator does.
+    pub by: String,
+    /// Why it is not part of another layer's operator, where layers of its kind often are.
+    pub reason: Option<&'static str>,
+}
+
+/// The layers of `graph` as `fusion` has decided for it.
+pub(crate) fn planned(
+    which: &'static str,
+    graph: &Graph,
+    fusion: &Fusion,
+    weights: &PackedWeights,
+) -> Vec<PlannedLayer> {
+    let name = |position: usize| graph.layers.get(position).map_or("", |layer| layer.name.as_str());
+    let layers = graph.layers.iter().enumerate().map(|(position, layer)| {
+        let epilogue = fusion.epilogue(position);
+        let algorithm = match &layer.op {
+            Op::Conv(conv) => weights.convs.algorithm(conv).unwrap_or("unknown"),
+            Op::Gemm(_) => "GEMM, pre-packed",
+            Op::MaxPool(_) | Op::AveragePool { .. } | Op::Lrn { .. } => "SIMD kernel",
+            _ => "tract",
+        };
+        let mut by = match fusion.step(position) {
+            Step::Own => algorithm.to_string(),
+            Step::Strips(_) => format!("{algorithm}, in strips of rows"),
+            Step::Concat(_) => "nothing: its inputs are written side by side".to_string(),
+            Step::Within(maker) if matches!(layer.op, Op::Conv(_)) => {
+                format!("{algorithm}, as part of {}", name(*maker))
+            }
+            Step::Within(maker) => format!("part of {}", name(*maker)),
+        };
+        for (is, what) in [
+            (epilogue.relu, " + ReLU"),
+            (epilogue.pool.is_some(), " + max pooling"),
+            (epilogue.bf16, ", gives bf16"),
+        ] {
+            if is {
+                by += what;
+            }
+        }
+        PlannedLayer {
+            graph: which,
+            layer: layer.name.clone(),
+            op: layer.op.name(),
+            by,
+            reason: fusion.reason(position),
+        }
+    });
+    layers.collect()
+}
