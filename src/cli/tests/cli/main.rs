@@ -92,6 +92,19 @@ fn compile_writes_onnx_that_compiles_again() {
 }
 
 #[test]
+fn inspect_tells_how_layers_run() {
+    let bundle = Fixture::get().path("model.frcnn");
+    let table = stdout(&succeed(&["inspect", &bundle, "--plan"]));
+    let fc6 = table.lines().find(|line| line.contains(" fc6 ")).unwrap_or_default();
+    assert!(fc6.contains("fused with RoI pooling + ReLU"), "{table}");
+    let rows: Value =
+        serde_json::from_str(&stdout(&succeed(&["inspect", &bundle, "--plan", "--json"]))).unwrap();
+    let conv1 = rows.as_array().unwrap().iter().find(|row| row["layer"] == "conv1").unwrap();
+    assert_eq!((&conv1["graph"], &conv1["op"]), (&Value::from("trunk"), &Value::from("Conv")));
+    assert!(conv1["by"].as_str().unwrap().contains("+ ReLU"), "{conv1}");
+}
+
+#[test]
 fn compile_to_bf16_halves_the_file() {
     let fixture = Fixture::get();
     let compiled = stdout(&fixture.compile("bf16.frcnn", &["--precision", "bf16"]));
