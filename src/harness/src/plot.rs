@@ -34,7 +34,7 @@ fn colour(position: usize) -> RGBColor {
 /// Precision over recall of each class that has objects.
 ///
 /// # Errors
-/// None that a caller can cause.
+/// The SVG cannot be written, which no input causes.
 pub fn precision_recall(classes: &[VocClass]) -> Result<String, Error> {
     let mut svg = String::new();
     {
@@ -82,7 +82,7 @@ pub fn precision_recall(classes: &[VocClass]) -> Result<String, Error> {
 /// mAP over time per image, the recommended setting marked, with the mAP below which too much is lost.
 ///
 /// # Errors
-/// None that a caller can cause.
+/// The SVG cannot be written, which no input causes.
 pub fn trade_off(sweep: &Sweep) -> Result<String, Error> {
     let mut svg = String::new();
     {

@@ -12,7 +12,7 @@ pub(crate) const LINE: usize = 16;
 /// What a buffer is made of.
 ///
 /// # Safety
-/// Nothing but zeros is a value of it.
+/// A value whose bytes are all zero is valid.
 pub(crate) unsafe trait Zeroed: Copy {}
 
 #[derive(Clone, Copy)]

@@ -38,7 +38,8 @@ impl Isa {
     /// The fastest available instruction set.
     ///
     /// The environment variable `FRCNN_ISA` (`scalar`, `neon`, `avx2`, `avx512` or `amx`; feature `std`; read once)
-    /// picks another one. A name that is unknown or not available changes nothing.
+    /// picks another one. A name that is unknown or not available changes nothing. Products of the `gemm` crate detect
+    /// the CPU by themselves, whatever is picked.
     #[must_use]
     pub fn detect() -> Self {
         #[cfg(feature = "std")]

@@ -246,7 +246,7 @@ impl Session {
     /// Stage `rois`: the boxes as distinct RoIs on the feature maps of `blobs`, or as R-CNN's windows of the image.
     ///
     /// # Errors
-    /// None that a caller can cause.
+    /// There is no memory for as many RoIs.
     pub fn project(&self, proposals: &[BBox], blobs: &[ImageBlob]) -> Result<ProjectedRois, Error> {
         let contents = self.model.contents();
         let mut rois = ProjectedRois::default();

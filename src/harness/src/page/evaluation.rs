@@ -63,7 +63,7 @@ struct Worst {
 /// Writes the page. An image that cannot be read is named in its place.
 ///
 /// # Errors
-/// None that a caller can cause.
+/// The page's template or a plot cannot be written, which no input causes.
 pub fn evaluation(evaluation: &Evaluation) -> Result<String, Error> {
     let Evaluation { title, dataset, detections, voc, coco, min_score } = *evaluation;
     let class = |(voc, coco): (&frcnn_eval::VocClass, &frcnn_eval::CocoClass)| Class {

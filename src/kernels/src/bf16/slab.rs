@@ -91,7 +91,8 @@ pub(super) struct Slab {
     /// Values from one pixel's window to the next one's.
     pub(super) pixel_stride: usize,
     /// Output pixels that lie [`Slab::pixel_stride`] apart, from the first of a row to the first of the next, when
-    /// rows lie so too. Those between the end of a row and the next have windows that make no sense.
+    /// rows lie so too. Pixels between the end of a row and the start of the next are computed too, from windows that
+    /// straddle both, and thrown away.
     pub(super) pitch: Option<usize>,
     /// Values from one output row's first window to the next one's.
     pub(super) row_stride: usize,

@@ -51,7 +51,7 @@ impl Tensors {
     fn take<T: Datum>(&self, shape: &[usize]) -> TractResult<Arc<Tensor>> {
         let len = shape.iter().fold(1usize, |len, &side| len.saturating_mul(side));
         let mut shelf = self.shelf();
-        // The one used last is the likeliest to be in a cache.
+        // The one used last is the likeliest to be in a cache still.
         let fits = |tensor: &Tensor| tensor.len() == len && tensor.datum_type() == T::datum_type();
         let found = shelf.kept.iter().rposition(|kept| kept.is_idle() && fits(&kept.tensor));
         let found = found.map(|position| shelf.kept.remove(position).tensor);
