@@ -349,7 +349,7 @@ fn layer_operations(op: &Op, input: Shape, output: Shape) -> u64 {
         Op::Conv(conv) => {
             let [ci, co, group, taps] = conv_sizes(conv);
             if is_depthwise(conv) {
-                times(each(400, 10), taps)
+                times(each(1000, 10), taps)
             } else {
                 // One vector that holds all channels of a group does not keep a core busy, nor are they alone: the rows
                 // that a window sees are copied.
