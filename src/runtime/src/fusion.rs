@@ -75,7 +75,7 @@ impl Fusion {
             readers: readers(graph),
             is_output: vec![false; layers + 1],
             ends: (0..layers).collect(),
-            steps: vec![Step::Own; layers],
+            steps: (0..layers).map(|_| Step::Own).collect(),
             epilogues: vec![Epilogue::default(); layers],
             reasons: vec![None; layers],
         };
