@@ -143,7 +143,7 @@ impl Planner<'_> {
 
     fn take_in_pool(&mut self, position: usize) {
         let Some(Op::MaxPool(pool)) = self.op(position) else { return };
-        let pool = pool.clone();
+        let pool = *pool;
         let Some(before) = self.maker(position) else { return };
         let maker = match self.steps[before] {
             Step::Within(maker) => maker,

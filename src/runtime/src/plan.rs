@@ -19,7 +19,6 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Of a graph and what is fused in it, which gives `outputs` of an input of shape `input`.
-    #[expect(clippy::too_many_arguments, reason = "a graph, its decisions and its inputs")]
     pub(crate) fn new(
         stage: &'static str,
         graph: &Graph,

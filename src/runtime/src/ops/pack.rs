@@ -20,6 +20,7 @@ pub(crate) struct UnpackedWeights {
     pub(crate) linears: Vec<UnpackedLinear>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each layer, and moved once")]
 enum Unpacked {
     Conv(UnpackedConv),
     Linear(UnpackedLinear),
@@ -74,6 +75,7 @@ impl UnpackedWeights {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each layer, and moved once")]
 enum Done {
     Conv(PackedConv),
     Linear(PackedLinear),
