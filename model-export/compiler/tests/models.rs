@@ -507,6 +507,17 @@ fn quantised_models_are_told() {
         g.node.insert(1, node("Mul", "fc6.weight", &["fc6.real", "scale"], vec![]));
         assert_refused(&model, &[&WORDS[..], &["fc6.quantised"]].concat());
     }
+    // Wide integers, which hold shapes elsewhere, where real numbers belong.
+    for (data_type, bytes) in [(DataType::Int32, 4), (DataType::Int64, 8)] {
+        for operand in ["fc6.weight", "fc6.bias"] {
+            let mut model = full(&heads::gemm_trans_b());
+            let weight =
+                graph(&mut model).initializer.iter_mut().find(|tensor| tensor.name == operand).unwrap();
+            let len = weight.dims.iter().product::<i64>() as usize;
+            *weight = tensor(operand, data_type, &weight.dims.clone(), vec![0; bytes * len]);
+            assert_refused(&model, &[&WORDS[..], &[operand]].concat());
+        }
+    }
     let mut model = full(&heads::gemm_trans_b());
     let g = graph(&mut model);
     g.node.iter_mut().find(|node| node.name == "fc6").unwrap().op_type = "QLinearMatMul".to_string();

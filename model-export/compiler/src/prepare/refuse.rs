@@ -46,11 +46,22 @@ pub(crate) fn check(model: &ModelProto) -> Result<(), Problem> {
         })
         .collect();
     let mut integers: HashSet<&str> = HashSet::new();
-    for tensor in graph.initializer.iter().filter(|tensor| is_quantised(tensor.data_type)) {
-        integers.insert(&tensor.name);
+    let mut wide: HashSet<&str> = HashSet::new();
+    for tensor in &graph.initializer {
+        if is_quantised(tensor.data_type) {
+            integers.insert(&tensor.name);
+        } else if matches!(DataType::try_from(tensor.data_type), Ok(DataType::Int32 | DataType::Int64)) {
+            wide.insert(&tensor.name);
+        }
     }
     for node in &graph.node {
         check_node(node, &functions, &integers)?;
+        // Shapes and axes are wide integers, too, but no operand of these is one.
+        let computes = matches!(&*node.op_type, "Conv" | "Gemm" | "BatchNormalization");
+        if let Some(weight) = node.input.iter().find(|input| computes && wide.contains(input.as_str())) {
+            let what = format!("the integer constant `{weight}`");
+            return Err(Problem::Quantised { node: name(node).to_string(), what });
+        }
     }
     Ok(())
 }
