@@ -5,7 +5,7 @@ use frcnn_bundle::{Bundle, Contents, Factored, Gemm, Graph, Layer, Op, SectionId
 use crate::error::Problem;
 use crate::report::FactoredLayer;
 use crate::svd::{Spectrum, relative_error};
-use crate::weights::{Weights, name_sections};
+use crate::weights::{WeightStore, name_sections};
 use crate::{Error, Svd};
 
 /// A network with factored layers, and what became of each layer.
@@ -24,26 +24,26 @@ struct Target<'a> {
 }
 
 /// How far to compress one layer.
-enum Wish {
+enum RankChoice {
     Rank(usize),
     Energy(f64),
 }
 
-/// Factors the layers that `svd` asks for. `known_as` are the names by which a user may mean each layer
+/// Factors the layers that `svd` asks for. `aliases` are the names by which a user may mean each layer
 /// of the head.
 pub(crate) fn factor(
     bundle: &Bundle,
-    known_as: &[Vec<String>],
+    aliases: &[Vec<String>],
     svd: &Svd,
     progress: &mut dyn FnMut(&str),
 ) -> Result<FactoredNetwork, Problem> {
     let head = &bundle.contents().head;
-    let wishes = wishes(head, known_as, svd)?;
+    let choices = choices(head, aliases, svd)?;
     let mut rebuilder = Rebuilder::new(bundle);
     let (mut layers, mut left_whole) = (Vec::new(), Vec::new());
     for (position, layer) in head.layers.iter().enumerate() {
-        let wish = wishes.iter().find(|(target, _)| target.position == position);
-        let Some((Target { gemm, .. }, wish)) = wish else {
+        let choice = choices.iter().find(|(target, _)| target.position == position);
+        let Some((Target { gemm, .. }, choice)) = choice else {
             rebuilder.keep(layer);
             continue;
         };
@@ -53,9 +53,9 @@ pub(crate) fn factor(
         let spectrum = Spectrum::new(matrix, rows, columns).map_err(|_| {
             Problem::Svd(format!("the weights of `{}` have no SVD; are they finite?", layer.name))
         })?;
-        let rank = match *wish {
-            Wish::Rank(rank) => rank,
-            Wish::Energy(energy) => {
+        let rank = match *choice {
+            RankChoice::Rank(rank) => rank,
+            RankChoice::Energy(energy) => {
                 let rank = spectrum.rank_for(energy);
                 if rank * (rows + columns) >= rows * columns {
                     left_whole.push(format!(
@@ -89,11 +89,11 @@ pub(crate) fn factor(
 }
 
 /// Which layers to factor and how far; every name and rank is checked before work begins.
-fn wishes<'a>(
+fn choices<'a>(
     head: &'a Graph,
-    known_as: &[Vec<String>],
+    aliases: &[Vec<String>],
     svd: &Svd,
-) -> Result<Vec<(Target<'a>, Wish)>, Problem> {
+) -> Result<Vec<(Target<'a>, RankChoice)>, Problem> {
     let targets = || {
         head.layers.iter().enumerate().filter_map(|(position, layer)| match &layer.op {
             Op::Gemm(gemm) => Some(Target { position, layer, gemm }),
@@ -110,14 +110,13 @@ fn wishes<'a>(
             }
             // The last layers, which the outputs come from, are small and stay whole, as in the paper.
             let hidden = targets().filter(|t| !["cls_score", "bbox_pred"].contains(&&*t.layer.name));
-            Ok(hidden.map(|target| (target, Wish::Energy(*energy))).collect())
+            Ok(hidden.map(|target| (target, RankChoice::Energy(*energy))).collect())
         }
         Svd::Ranks(ranks) => {
-            let mut wishes: Vec<(Target, Wish)> = Vec::new();
+            let mut choices: Vec<(Target, RankChoice)> = Vec::new();
             for (name, rank) in ranks {
                 let is_meant = |t: &Target| {
-                    t.layer.name == *name
-                        || known_as.get(t.position).is_some_and(|names| names.contains(name))
+                    t.layer.name == *name || aliases.get(t.position).is_some_and(|names| names.contains(name))
                 };
                 let target = targets().find(is_meant).ok_or_else(|| {
                     let names: Vec<_> = targets().map(|t| t.layer.name.clone()).collect();
@@ -133,12 +132,12 @@ fn wishes<'a>(
                         target.gemm.in_features, target.gemm.out_features
                     )));
                 }
-                if wishes.iter().any(|(other, _)| other.position == target.position) {
+                if choices.iter().any(|(other, _)| other.position == target.position) {
                     return Err(Problem::Svd(format!("`{name}` is given twice")));
                 }
-                wishes.push((target, Wish::Rank(*rank)));
+                choices.push((target, RankChoice::Rank(*rank)));
             }
-            Ok(wishes)
+            Ok(choices)
         }
     }
 }
@@ -147,7 +146,7 @@ fn wishes<'a>(
 struct Rebuilder<'a> {
     bundle: &'a Bundle,
     contents: Contents,
-    weights: Weights,
+    weights: WeightStore,
     /// Where each value of the old head is in the new one.
     moved: Vec<u32>,
 }
@@ -155,7 +154,7 @@ struct Rebuilder<'a> {
 impl<'a> Rebuilder<'a> {
     fn new(bundle: &'a Bundle) -> Rebuilder<'a> {
         let mut contents = bundle.contents().clone();
-        let mut weights = Weights::default();
+        let mut weights = WeightStore::default();
         for layer in &mut contents.trunk.layers {
             layer.op = copy_weights(bundle, &layer.op, &mut weights);
         }
@@ -202,13 +201,13 @@ impl<'a> Rebuilder<'a> {
     }
 }
 
-fn copy_weights(bundle: &Bundle, op: &Op, weights: &mut Weights) -> Op {
+fn copy_weights(bundle: &Bundle, op: &Op, weights: &mut WeightStore) -> Op {
     let mut op = op.clone();
     crate::weights::for_each_section(&mut op, |id| *id = copy_section(bundle, *id, weights));
     op
 }
 
-fn copy_section(bundle: &Bundle, id: SectionId, weights: &mut Weights) -> SectionId {
+fn copy_section(bundle: &Bundle, id: SectionId, weights: &mut WeightStore) -> SectionId {
     let section = bundle.contents().sections.get(id as usize);
     let shape: Vec<usize> = section.map_or(&[][..], |s| &s.shape).iter().map(|&d| d as usize).collect();
     weights.add(String::new(), &shape, bundle.weights(id).to_vec())

@@ -15,7 +15,7 @@
 use frcnn_bundle::{ChannelOrder, Conv, Graph, Layer, Manifest, Op, SectionId};
 
 use crate::report::Input;
-use crate::weights::Weights;
+use crate::weights::WeightStore;
 
 /// Factors, and means over each other, that are equal up to f32's rounding.
 const SAME: f64 = 1e-6;
@@ -44,10 +44,10 @@ impl Channel {
     }
 
     /// What is left to add to `scale * d`.
-    fn rest(&self, means: &[f32; 3]) -> f64 {
+    fn remaining_shift(&self, means: &[f32; 3]) -> f64 {
         let subtracted = self.scale * f64::from(means[self.source]);
-        let rest = subtracted + self.shift;
-        if rest.abs() <= SAME * subtracted.abs().max(self.shift.abs()) { 0.0 } else { rest }
+        let shift = subtracted + self.shift;
+        if shift.abs() <= SAME * subtracted.abs().max(self.shift.abs()) { 0.0 } else { shift }
     }
 
     fn is_finite(&self) -> bool {
@@ -59,7 +59,7 @@ type Image = Vec<Channel>;
 
 /// Takes what is done to the image out of `trunk`, whose input is the network's `data`; afterwards it is the device's blob.
 /// Gives the means that the device subtracts, and what became of it all.
-pub(crate) fn fold(trunk: &mut Graph, weights: &mut Weights, manifest: &Manifest) -> ([f32; 3], Input) {
+pub(crate) fn fold(trunk: &mut Graph, weights: &mut WeightStore, manifest: &Manifest) -> ([f32; 3], Input) {
     let images = images(trunk, weights, manifest);
     let means = choose_means(trunk, &images, manifest);
     let mut rebuilt = Rebuilt {
@@ -80,7 +80,7 @@ pub(crate) fn fold(trunk: &mut Graph, weights: &mut Weights, manifest: &Manifest
 }
 
 /// What each value is of the image, if it is one still.
-fn images(trunk: &Graph, weights: &Weights, manifest: &Manifest) -> Vec<Option<Image>> {
+fn images(trunk: &Graph, weights: &WeightStore, manifest: &Manifest) -> Vec<Option<Image>> {
     let grey_level = f64::from(manifest.pixel_scale) / 255.0;
     let channel = |c: usize| {
         let std = f64::from(manifest.pixel_stds[c]);
@@ -99,7 +99,7 @@ fn images(trunk: &Graph, weights: &Weights, manifest: &Manifest) -> Vec<Option<I
 }
 
 /// What a layer makes of images, if that is one.
-fn after(op: &Op, read: &[&Image], weights: &Weights) -> Option<Image> {
+fn after(op: &Op, read: &[&Image], weights: &WeightStore) -> Option<Image> {
     let first = *read.first()?;
     match op {
         Op::Affine(affine) => {
@@ -114,7 +114,7 @@ fn after(op: &Op, read: &[&Image], weights: &Weights) -> Option<Image> {
 }
 
 /// What a 1 x 1 convolution makes of which every filter reads one channel.
-fn chosen(conv: &Conv, image: &Image, weights: &Weights) -> Option<Image> {
+fn chosen(conv: &Conv, image: &Image, weights: &WeightStore) -> Option<Image> {
     let plain = Conv { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pads: [0; 4], ..conv.clone() };
     if *conv != plain {
         return None;
@@ -164,17 +164,17 @@ fn means_of(image: &Image, own: [f32; 3]) -> Option<[f32; 3]> {
     let mut means = own;
     for (source, mean) in means.iter_mut().enumerate() {
         let Some(channel) = image.iter().find(|channel| channel.source == source) else { continue };
-        if channel.rest(&own) != 0.0 {
+        if channel.remaining_shift(&own) != 0.0 {
             *mean = channel.mean() as f32;
         }
     }
-    let pure = image.iter().all(|channel| channel.scale != 0.0 && channel.rest(&means) == 0.0);
+    let pure = image.iter().all(|channel| channel.scale != 0.0 && channel.remaining_shift(&means) == 0.0);
     (pure && means.iter().all(|mean| mean.is_finite())).then_some(means)
 }
 
 struct Rebuilt<'a> {
     graph: Graph,
-    weights: &'a mut Weights,
+    weights: &'a mut WeightStore,
     means: [f32; 3],
     images: &'a [Option<Image>],
     /// Where each value of the old graph is in the new one.
@@ -234,7 +234,9 @@ impl<'a> Rebuilt<'a> {
     /// Whether an image is the blob itself.
     fn is_blob(&self, image: &Image) -> bool {
         let unchanged = |(c, channel): (usize, &Channel)| {
-            channel.source == c && (channel.scale - 1.0).abs() <= SAME && channel.rest(&self.means) == 0.0
+            channel.source == c
+                && (channel.scale - 1.0).abs() <= SAME
+                && channel.remaining_shift(&self.means) == 0.0
         };
         image.len() == 3 && image.iter().enumerate().all(unchanged)
     }
@@ -245,7 +247,8 @@ impl<'a> Rebuilt<'a> {
         for (column, channel) in image.iter().enumerate() {
             weight[channel.source * image.len() + column] = channel.scale as f32;
         }
-        let rest: Vec<f32> = image.iter().map(|channel| channel.rest(&self.means) as f32).collect();
+        let shift: Vec<f32> =
+            image.iter().map(|channel| channel.remaining_shift(&self.means) as f32).collect();
         let name = if value == 0 { "input".to_string() } else { format!("input_{value}") };
         self.report.added.push(name.clone());
         let conv = Conv {
@@ -257,17 +260,17 @@ impl<'a> Rebuilt<'a> {
             pads: [0; 4],
             group: 1,
             weight: self.weights.add(String::new(), &[1, 1, 3, image.len()], weight),
-            bias: rest
+            bias: shift
                 .iter()
                 .any(|&shift| shift != 0.0)
-                .then(|| self.weights.add(String::new(), &[image.len()], rest.clone())),
+                .then(|| self.weights.add(String::new(), &[image.len()], shift.clone())),
         };
         self.push(Layer { name, op: Op::Conv(conv), inputs: vec![0] })
     }
 
     /// A convolution that reads the blob in the place of an image, if the image is nothing but a factor away from it.
     fn conv(&mut self, conv: &Conv, image: &Image) -> Option<Conv> {
-        if image.iter().any(|channel| channel.rest(&self.means) != 0.0) {
+        if image.iter().any(|channel| channel.remaining_shift(&self.means) != 0.0) {
             return None;
         }
         if self.is_blob(image) {

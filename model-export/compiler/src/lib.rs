@@ -57,8 +57,8 @@ use std::sync::Arc;
 use frcnn_bundle::{Bundle, Manifest, NetworkCost, nominal_size};
 
 use lower::Lowering;
-use referee::{Cut, Trial};
-use source::Source;
+use referee::{OwnedSplit, SampleRun};
+use source::ModelFile;
 use split::Split;
 use svm::Svm;
 
@@ -113,7 +113,7 @@ pub fn compile(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Error> {
     progress("reading the model");
-    let source = Source::read(onnx)?;
+    let source = ModelFile::read(onnx)?;
     compile_source(source, manifest, options, progress)
         .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
 }
@@ -135,7 +135,7 @@ pub fn compile_rcnn(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Error> {
     progress("reading the model");
-    let source = Source::read(onnx)?;
+    let source = ModelFile::read(onnx)?;
     let svm = Svm::read(svm)?;
     rcnn::compile(source, &svm, manifest, options, progress)
         .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
@@ -147,7 +147,7 @@ pub fn compile_rcnn(
 /// # Errors
 /// As [`compile`], but for the comparison.
 pub fn lower_onnx(onnx: &Path, manifest: &Manifest) -> Result<Bundle, Error> {
-    let lower = |Source { model, sha256 }: Source| {
+    let lower = |ModelFile { model, sha256 }: ModelFile| {
         let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
         let split = Split::find(graph)?;
         rois::check(&model, &split)?;
@@ -156,16 +156,16 @@ pub fn lower_onnx(onnx: &Path, manifest: &Manifest) -> Result<Bundle, Error> {
         lowering.check_finite()?;
         std::mem::take(&mut lowering.weights).into_bundle(network.contents)
     };
-    lower(Source::read(onnx)?).map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
+    lower(ModelFile::read(onnx)?).map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
 }
 
 fn compile_source(
-    source: Source,
+    source: ModelFile,
     manifest: &Manifest,
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Problem> {
-    let Source { model, sha256 } = source;
+    let ModelFile { model, sha256 } = source;
     let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
 
     progress("lowering the network");
@@ -177,42 +177,42 @@ fn compile_source(
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(network.contents)?);
 
     progress("checking against tract-onnx");
-    let cut = Cut::new(&split, &model, &lowering);
+    let owned_split = OwnedSplit::new(&split, &model, &lowering);
     let fixed_rois = split.fixed_rois;
     drop(lowering);
-    let halves = cut.take_apart(model);
-    let trial = Trial::run(&bundle, fixed_rois)?;
+    let split_model = owned_split.apply(model);
+    let sample = SampleRun::run(&bundle, fixed_rois)?;
     let (scores_first, softmax_added) = (network.scores_first, network.softmax_added);
-    let agreement = trial.compare(halves, &network.levels, &bundle, scores_first, softmax_added)?;
-    let checked = Checked { bundle, known_as: network.known_as, input: network.input, trial, agreement };
+    let agreement = sample.compare(split_model, &network.levels, &bundle, scores_first, softmax_added)?;
+    let checked = Checked { bundle, aliases: network.aliases, input: network.input, sample, agreement };
     finish(checked, options, progress)
 }
 
 /// Where a bundle came from.
-fn record(onnx_sha256: [u8; 32]) -> frcnn_bundle::Source {
+fn record(onnx_sha256: [u8; 32]) -> frcnn_bundle::Origin {
     let compiler = concat!("frcnn-compiler ", env!("CARGO_PKG_VERSION")).to_string();
-    frcnn_bundle::Source { onnx_sha256, compiler }
+    frcnn_bundle::Origin { onnx_sha256, compiler }
 }
 
 /// A network that was checked.
 struct Checked {
     bundle: Arc<Bundle>,
     /// Names of the head's layers.
-    known_as: Vec<Vec<String>>,
+    aliases: Vec<Vec<String>>,
     input: Input,
-    trial: Trial,
+    sample: SampleRun,
     agreement: Agreement,
 }
 
 /// Makes a checked network smaller, as the options say.
 fn finish(checked: Checked, options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Compiled, Problem> {
-    let Checked { bundle, known_as, input, trial, agreement } = checked;
+    let Checked { bundle, aliases, input, sample, agreement } = checked;
     let (bundle, factored, not_factored, drift) = if options.svd == Svd::None {
         (bundle, Vec::new(), Vec::new(), None)
     } else {
-        let result = factor::factor(&bundle, &known_as, &options.svd, progress)?;
+        let result = factor::factor(&bundle, &aliases, &options.svd, progress)?;
         let factored = Arc::new(result.bundle);
-        let drift = if result.layers.is_empty() { None } else { Some(trial.drift(&factored)?) };
+        let drift = if result.layers.is_empty() { None } else { Some(sample.drift(&factored)?) };
         (factored, result.layers, result.left_whole, drift)
     };
     let (bundle, rounding) = match options.precision {
@@ -220,7 +220,7 @@ fn finish(checked: Checked, options: &Options, progress: &mut dyn FnMut(&str)) -
         Precision::Bf16 => {
             progress("rounding to bf16");
             let rounded = Arc::new(precision::to_bf16(&bundle)?);
-            let drift = trial.rounding(&bundle, &rounded)?;
+            let drift = sample.rounding(&bundle, &rounded)?;
             (rounded, Some(drift))
         }
     };

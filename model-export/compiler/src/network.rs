@@ -1,7 +1,7 @@
 //! A whole Fast R-CNN, or SPPnet, from its two halves: which output is which, and the published names.
 
 use frcnn_bundle::{
-    Contents, Gemm, Graph, Layer, Manifest, Op, Precision, Regions, RoiPooling, Scores, Source,
+    Contents, Gemm, Graph, Layer, Manifest, Op, Origin, Precision, Regions, RoiPooling, Scores,
 };
 
 use crate::error::Problem;
@@ -15,7 +15,7 @@ use crate::weights::name_sections;
 pub(crate) struct Network {
     pub(crate) contents: Contents,
     /// Names by which a user may mean each layer of the head.
-    pub(crate) known_as: Vec<Vec<String>>,
+    pub(crate) aliases: Vec<Vec<String>>,
     /// The levels of RoI pooling in the model's order.
     pub(crate) levels: Vec<[u32; 2]>,
     /// What became of what the manifest says of the image.
@@ -31,7 +31,7 @@ pub(crate) fn lower<'a>(
     split: &Split<'a>,
     lowering: &mut Lowering<'a>,
     manifest: &Manifest,
-    source: Source,
+    origin: Origin,
 ) -> Result<Network, Problem> {
     let image = Kind::Map { size: None, channels: 3 };
     let mut trunk = lowering.graph(&split.trunk, &[(split.data, image)], 1, &[split.feature_map])?;
@@ -78,9 +78,9 @@ pub(crate) fn lower<'a>(
         sections: Vec::new(),
         factored: Vec::new(),
         precision: Precision::F32,
-        source,
+        origin,
     };
-    Ok(Network { contents, known_as: head.known_as, levels, input, scores_first, softmax_added })
+    Ok(Network { contents, aliases: head.aliases, levels, input, scores_first, softmax_added })
 }
 
 /// Puts the scores first; gives whether they were.
@@ -139,7 +139,7 @@ fn end_in_softmax(head: &mut Lowered, kind: Scores) -> Result<bool, Problem> {
                 op: Op::Softmax,
                 inputs: vec![scores],
             });
-            head.known_as.push(Vec::new());
+            head.aliases.push(Vec::new());
             if let Some(output) = head.graph.outputs.first_mut() {
                 *output = head.graph.layers.len() as u32;
             }

@@ -18,8 +18,8 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorPr
 use crate::error::Problem;
 use crate::lower::{Kind, Lowering};
 use crate::network::{check_classes, name_layers};
-use crate::referee::{Trial, float_input};
-use crate::source::Source;
+use crate::referee::{SampleRun, float_input};
+use crate::source::ModelFile;
 use crate::split::{self, Producers};
 use crate::svm::{Linear, Svm};
 use crate::weights::name_sections;
@@ -31,13 +31,13 @@ const SCORES: &str = "frcnn.cls_score";
 const BOXES: &str = "frcnn.bbox_pred";
 
 pub(crate) fn compile(
-    source: Source,
+    source: ModelFile,
     svm: &Svm,
     manifest: &Manifest,
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Problem> {
-    let Source { model, sha256 } = source;
+    let ModelFile { model, sha256 } = source;
 
     progress("lowering the network");
     check_classes(svm.margins.rows + 1, manifest)?;
@@ -48,7 +48,7 @@ pub(crate) fn compile(
     let image = Kind::Map { size: Some([side, side]), channels: 3 };
     let whole = lowering.graph(&nodes, &[(&data, image)], 0, &[SCORES, BOXES])?;
     lowering.check_finite()?;
-    let Halves { mut trunk, mut head, map, known_as } = Halves::of(whole.graph, &whole.known_as)?;
+    let SplitGraph { mut trunk, mut head, map, aliases } = SplitGraph::of(whole.graph, &whole.aliases)?;
     let conv = lowering.name_of(map, &nodes).unwrap_or(&data).to_string();
 
     name_layers(&mut head);
@@ -64,21 +64,21 @@ pub(crate) fn compile(
         sections: Vec::new(),
         factored: Vec::new(),
         precision: Precision::F32,
-        source: record(sha256),
+        origin: record(sha256),
     };
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(contents)?);
     let for_referee = lowering.for_referee(&nodes);
     drop(lowering);
 
     progress("checking against tract-onnx");
-    let trial = Trial::run(&bundle, None)?;
+    let sample = SampleRun::run(&bundle, None)?;
     if let Some(graph) = &mut model.graph {
         let output = |name: &str| ValueInfoProto { name: name.to_string(), ..Default::default() };
         graph.node = for_referee;
         graph.output = [&*conv, SCORES, BOXES].map(output).to_vec();
     }
-    let agreement = trial.compare_crops(&model, side, &bundle)?;
-    finish(Checked { bundle, known_as, input, trial, agreement }, options, progress)
+    let agreement = sample.compare_crops(&model, side, &bundle)?;
+    finish(Checked { bundle, aliases, input, sample, agreement }, options, progress)
 }
 
 /// A classifier with the new layers for its end.
@@ -242,17 +242,17 @@ fn f32_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
 }
 
 /// A lowered network, cut where its map is flattened.
-struct Halves {
+struct SplitGraph {
     trunk: Graph,
     head: Graph,
     /// The whole graph's value that the head reads.
     map: u32,
     /// Of the head's layers.
-    known_as: Vec<Vec<String>>,
+    aliases: Vec<Vec<String>>,
 }
 
-impl Halves {
-    fn of(whole: Graph, known_as: &[Vec<String>]) -> Result<Halves, Problem> {
+impl SplitGraph {
+    fn of(whole: Graph, aliases: &[Vec<String>]) -> Result<SplitGraph, Problem> {
         let flatten = whole.layers.iter().position(|layer| matches!(layer.op, Op::Flatten));
         let first = flatten.and_then(|at| Some((at, *whole.layers.get(at)?.inputs.first()?)));
         let (flatten, map) = first.ok_or_else(|| no_linear("features"))?;
@@ -289,7 +289,7 @@ impl Halves {
                         ))
                     })?;
                     head.layers.push(frcnn_bundle::Layer { inputs, ..layer });
-                    head_names.push(known_as.get(position).cloned().unwrap_or_default());
+                    head_names.push(aliases.get(position).cloned().unwrap_or_default());
                     head.layers.len() as u32
                 }
             };
@@ -303,6 +303,6 @@ impl Halves {
         let outputs: Option<Vec<u32>> =
             whole.outputs.iter().map(|&output| moved.get(output as usize).copied().flatten()).collect();
         head.outputs = outputs.ok_or_else(|| no_linear("features"))?;
-        Ok(Halves { trunk, head, map, known_as: head_names })
+        Ok(SplitGraph { trunk, head, map, aliases: head_names })
     }
 }

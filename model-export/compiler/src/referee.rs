@@ -35,13 +35,13 @@ const CHECK_ROIS: usize = 16;
 const CHECK_CROPS: usize = 2;
 
 /// The two halves of a model, cut out of it with their weights.
-pub(crate) struct Halves {
+pub(crate) struct SplitModel {
     trunk: ModelProto,
     head: ModelProto,
 }
 
 /// What is needed to take a model apart once nothing borrows it any more.
-pub(crate) struct Cut {
+pub(crate) struct OwnedSplit {
     trunk_nodes: Vec<NodeProto>,
     head_nodes: Vec<NodeProto>,
     data: String,
@@ -51,10 +51,10 @@ pub(crate) struct Cut {
     ir_version: i64,
 }
 
-impl Cut {
+impl OwnedSplit {
     /// `split` describes `model`.
-    pub(crate) fn new(split: &Split, model: &ModelProto, lowering: &Lowering) -> Cut {
-        Cut {
+    pub(crate) fn new(split: &Split, model: &ModelProto, lowering: &Lowering) -> OwnedSplit {
+        OwnedSplit {
             trunk_nodes: lowering.for_referee(&split.trunk),
             head_nodes: lowering.for_referee(&split.head),
             data: split.data.to_string(),
@@ -66,13 +66,13 @@ impl Cut {
     }
 
     /// Weights are moved, not copied: VGG16's are half a gigabyte. Only what both halves read is copied.
-    pub(crate) fn take_apart(self, mut model: ModelProto) -> Halves {
+    pub(crate) fn apply(self, mut model: ModelProto) -> SplitModel {
         let mut weights = model.graph.take().map(|graph| graph.initializer).unwrap_or_default();
         let read_by = |nodes: &[NodeProto]| -> HashSet<String> {
             nodes.iter().flat_map(|node| &node.input).cloned().collect()
         };
         let read_later = read_by(&self.head_nodes);
-        let mut half =
+        let mut part =
             |nodes: Vec<NodeProto>, inputs: &[String], outputs: &[String], later: &HashSet<String>| {
                 let reads = read_by(&nodes);
                 let (initializer, mut rest): (Vec<_>, Vec<_>) =
@@ -95,9 +95,9 @@ impl Cut {
                     ..Default::default()
                 }
             };
-        let trunk = half(self.trunk_nodes, &[self.data], &[self.feature_map], &read_later);
-        let head = half(self.head_nodes, &self.pooled, &self.outputs, &HashSet::new());
-        Halves { trunk, head }
+        let trunk = part(self.trunk_nodes, &[self.data], &[self.feature_map], &read_later);
+        let head = part(self.head_nodes, &self.pooled, &self.outputs, &HashSet::new());
+        SplitModel { trunk, head }
     }
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn float_input(name: &str) -> ValueInfoProto {
 }
 
 /// A seeded input and what the lowered network makes of it.
-pub(crate) struct Trial {
+pub(crate) struct SampleRun {
     blob: ImageBlob,
     rois: Vec<Roi>,
     /// What an R-CNN's trunk read: `[R, S, S, 3]`.
@@ -120,8 +120,8 @@ pub(crate) struct Trial {
     output: HeadOutput,
 }
 
-impl Trial {
-    pub(crate) fn run(bundle: &Arc<Bundle>, fixed_rois: Option<usize>) -> Result<Trial, Problem> {
+impl SampleRun {
+    pub(crate) fn run(bundle: &Arc<Bundle>, fixed_rois: Option<usize>) -> Result<SampleRun, Problem> {
         let contents = bundle.contents();
         let [height, width] = CHECK_SIZE;
         let fits = contents.trunk.infer(Shape::Map { height, width, channels: 3 }).is_ok();
@@ -156,14 +156,14 @@ impl Trial {
         let rois: Vec<Roi> = distinct.iter().copied().cycle().take(boxes.len()).collect();
         let Features { crops, map, features } = Features::new(&session, bundle, &blob, &rois)?;
         let output = session.head(&features)?;
-        Ok(Trial { blob, rois, crops, map, features, output })
+        Ok(SampleRun { blob, rois, crops, map, features, output })
     }
 
-    /// Compares the lowered network with tract-onnx's run of `halves`. `levels` are those of RoI pooling in the model's
+    /// Compares the lowered network with tract-onnx's run of `split`. `levels` are those of RoI pooling in the model's
     /// order, `scores_first` tells the order of the model's outputs, `softmax` whether the model leaves it to the reader.
     pub(crate) fn compare(
         &self,
-        halves: Halves,
+        split: SplitModel,
         levels: &[[u32; 2]],
         bundle: &Bundle,
         scores_first: bool,
@@ -179,7 +179,7 @@ impl Trial {
         let data = to_channels_first(&data, [blob.height, blob.width, 3]);
         let data = tensor(&[1, 3, blob.height, blob.width], &data, "trunk")?;
         let data = [data];
-        let trunk = run(&halves.trunk, &data, "trunk")?;
+        let trunk = run(&split.trunk, &data, "trunk")?;
         let conv = values(trunk.first(), "trunk")?;
         let shape = trunk.first().map_or(&[][..], |map| map.shape());
         if shape != [1, channels, height, width] {
@@ -192,8 +192,8 @@ impl Trial {
         let conv = to_channels_last(&conv, [height, width, channels]);
         let conv_error = error_between("conv", map.data()?, &conv);
         let is_large = conv_error.is_err() || magnitude::largest(&conv) >= magnitude::LARGE;
-        let in_trunk = is_large.then(|| too_large(&halves.trunk, &data)).flatten();
-        drop(halves.trunk);
+        let in_trunk = is_large.then(|| too_large(&split.trunk, &data)).flatten();
+        drop(split.trunk);
         let conv_error = match conv_error {
             Ok(error) => error,
             Err(problem) => return Err(Culprit::explain(in_trunk, problem)),
@@ -204,7 +204,7 @@ impl Trial {
         let pooled: Result<Vec<Tensor>, Problem> =
             levels.iter().map(|&level| pooled(view, &self.rois, level)).collect();
         let pooled = pooled?;
-        let head = run(&halves.head, &pooled, "head")?;
+        let head = run(&split.head, &pooled, "head")?;
         let (scores, boxes) = if scores_first { (0, 1) } else { (1, 0) };
         let mut scores = values(head.get(scores), "head")?;
         if softmax {
@@ -212,7 +212,7 @@ impl Trial {
         }
         let boxes = values(head.get(boxes), "head")?;
         self.agreement([blob.height, blob.width], conv_error, &scores, &boxes).map_err(|problem| {
-            let culprit = in_trunk.or_else(|| too_large(&halves.head, &pooled));
+            let culprit = in_trunk.or_else(|| too_large(&split.head, &pooled));
             Culprit::explain(culprit, problem)
         })
     }
@@ -266,7 +266,7 @@ impl Trial {
         })
     }
 
-    /// What `factored` makes of the same features, against this trial's network.
+    /// What `factored` makes of the same features, against this sample's network.
     pub(crate) fn drift(&self, factored: &Arc<Bundle>) -> Result<Drift, Problem> {
         let output = Detector::new(factored.clone(), &Options::default())?.session().head(&self.features)?;
         Ok(drift(&self.output, &output))

@@ -15,13 +15,13 @@ use crate::limits;
 use crate::prepare::{Folders, check_fields, prepare};
 
 /// An ONNX file, decoded and made plain: see [`prepare`](crate::prepare).
-pub(crate) struct Source {
+pub(crate) struct ModelFile {
     pub(crate) model: ModelProto,
     pub(crate) sha256: [u8; 32],
 }
 
-impl Source {
-    pub(crate) fn read(path: &Path) -> Result<Source, Error> {
+impl ModelFile {
+    pub(crate) fn read(path: &Path) -> Result<ModelFile, Error> {
         let bytes = read_file(path, limits::FILE_BYTES)?;
         let sha256 = Sha256::digest(&bytes).into();
         let refused = |problem| Error::Model { path: path.to_path_buf(), problem };
@@ -33,7 +33,7 @@ impl Source {
             return Err(not_onnx("it has no graph".to_string()));
         }
         prepare(&mut model, &Folders::of(path)).map_err(refused)?;
-        Ok(Source { model, sha256 })
+        Ok(ModelFile { model, sha256 })
     }
 }
 

@@ -15,9 +15,9 @@ pub(crate) struct Weight {
 /// Tensors by section id. Layers refer to them while weights are still folded and replaced; what no
 /// layer refers to in the end is not written.
 #[derive(Default)]
-pub(crate) struct Weights(Vec<Weight>, u64);
+pub(crate) struct WeightStore(Vec<Weight>, u64);
 
-impl Weights {
+impl WeightStore {
     pub(crate) fn add(&mut self, name: String, shape: &[usize], data: Vec<f32>) -> SectionId {
         self.1 = self.1.saturating_add(4 * data.len() as u64);
         self.0.push(Weight { name, shape: shape.to_vec(), data });
@@ -84,7 +84,7 @@ pub(crate) fn for_each_section(op: &mut Op, mut visit: impl FnMut(&mut SectionId
 }
 
 /// Names the layers' sections after the layers: `fc6.weight`, `fc6.bias`.
-pub(crate) fn name_sections(graph: &Graph, weights: &mut Weights) {
+pub(crate) fn name_sections(graph: &Graph, weights: &mut WeightStore) {
     for layer in &graph.layers {
         let suffixes = match layer.op {
             Op::Affine(_) => ["scale", "shift"],

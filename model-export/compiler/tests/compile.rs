@@ -10,7 +10,7 @@ mod common;
 
 use std::path::Path;
 
-use frcnn_bundle::{Bundle, Manifest, Method, Op, Regions, Scores};
+use frcnn_bundle::{Bundle, DetectionMethod, Manifest, Op, Regions, Scores};
 use frcnn_compiler::{Compiled, Error, Options, Precision, Svd, compile};
 use frcnn_core::{bf16_from_f32, bf16_to_f32};
 use frcnn_onnx::pb::ModelProto;
@@ -184,10 +184,10 @@ fn levels_become_one_row_in_the_order_of_their_concat() {
     let contents = compiled.bundle.contents();
     let Regions::RoiPooling(pooling) = &contents.regions else { panic!("it is an R-CNN") };
     assert_eq!(pooling.pooled, [[2, 4], [3, 3], [2, 2], [1, 1]]);
-    assert_eq!(contents.method(), Method::Sppnet);
+    assert_eq!(contents.method(), DetectionMethod::Sppnet);
     assert!(matches!(contents.head.layers[0].op, Op::Gemm(_)), "{:?}", contents.head.layers[0]);
     let one = try_compile(&common::heads::gemm_trans_b(), Svd::None).unwrap();
-    assert_eq!(one.bundle.contents().method(), Method::FastRcnn);
+    assert_eq!(one.bundle.contents().method(), DetectionMethod::FastRcnn);
 }
 
 #[test]

@@ -52,8 +52,8 @@ fn what_was_emitted_compiles_to_the_same_bundle() {
         let first = compile_in(folder.path(), name, &model(), Svd::None).bundle;
         let second = again(&first);
         // All but the hash of the ONNX file that it was made from; this compares sections by their hashes, too.
-        let source = first.contents().source.clone();
-        assert_eq!(first.contents(), &Contents { source, ..second.contents().clone() }, "{name}");
+        let origin = first.contents().origin.clone();
+        assert_eq!(first.contents(), &Contents { origin, ..second.contents().clone() }, "{name}");
         assert!(bits(&first) == bits(&second), "{name}: the weights differ");
     }
 }

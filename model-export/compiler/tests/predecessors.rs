@@ -16,7 +16,7 @@ use std::sync::Arc;
 use common::classifier::{SIDE, classifier, svm};
 use common::graph::CLASSES;
 use frcnn::{BBox, Detector, Frame, Roi};
-use frcnn_bundle::{Bundle, Manifest, Method, Regions, Scores, Warp};
+use frcnn_bundle::{Bundle, DetectionMethod, Manifest, Regions, Scores, Warp};
 use frcnn_compiler::arch::{Arch, new_rcnn, new_sppnet};
 use frcnn_compiler::onnx_writer::write;
 use frcnn_compiler::{Options, Svd, compile, compile_rcnn, emit_onnx};
@@ -170,7 +170,7 @@ np.array(deltas, np.float32).tofile(f"{folder}/deltas.f32")
 "#;
 
 /// What the referee makes of the model in `folder`; none without it.
-fn referee(folder: &Path, method: Method, features: [&str; 2]) -> Option<[Vec<f32>; 2]> {
+fn referee(folder: &Path, method: DetectionMethod, features: [&str; 2]) -> Option<[Vec<f32>; 2]> {
     let python = frcnn_testkit::python("onnxruntime", "numpy, onnx, onnxruntime")?;
     let case = serde_json::json!({
         "size": SIZE, "boxes": BOXES, "side": SIDE, "scales": manifest(Scores::Margins).scales
@@ -202,7 +202,7 @@ fn sppnet_computes_what_onnx_runtime_does() {
     let compiled = compile(&path, &manifest(Scores::Margins), &Options::default(), &mut |_| {}).unwrap();
     let found = run(&compiled.bundle);
     assert!(found[0].iter().any(|&margin| margin < 0.0), "a softmax's are not: {:?}", found[0]);
-    if let Some(expected) = referee(folder.path(), Method::Sppnet, ["", ""]) {
+    if let Some(expected) = referee(folder.path(), DetectionMethod::Sppnet, ["", ""]) {
         assert_agree("sppnet", &found, &expected);
     }
 }
@@ -222,9 +222,9 @@ fn rcnn_computes_what_onnx_runtime_and_numpy_do() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let bundle = compile_in(folder.path(), &model, &svm, &Options::default()).unwrap().bundle;
-        assert_eq!(bundle.contents().method(), Method::RCnn);
+        assert_eq!(bundle.contents().method(), DetectionMethod::RCnn);
         let found = run(&bundle);
-        if let Some(expected) = referee(folder.path(), Method::RCnn, features) {
+        if let Some(expected) = referee(folder.path(), DetectionMethod::RCnn, features) {
             if name == "no regressors" {
                 assert!(found[1].iter().all(|&delta| delta == 0.0));
                 assert_agree(name, &[found[0].clone(), vec![1.0]], &[expected[0].clone(), vec![1.0]]);
@@ -335,7 +335,7 @@ fn new_predecessors_compile() {
     let path = folder.path().join("model.onnx");
     write(&sppnet.onnx, &path).unwrap();
     let compiled = compile(&path, &sppnet.manifest, &Options::default(), &mut |_| {}).unwrap();
-    assert_eq!(compiled.bundle.contents().method(), Method::Sppnet);
+    assert_eq!(compiled.bundle.contents().method(), DetectionMethod::Sppnet);
     let rcnn = new_rcnn(Arch::SqueezeNet, 3, 0).unwrap();
     let compiled = compile_in(folder.path(), &rcnn.onnx, &rcnn.svm, &Options::default()).unwrap();
     let contents = compiled.bundle.contents();

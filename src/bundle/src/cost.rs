@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::graph::{Contents, Graph, Layer, Method, Op, Regions, Section};
+use crate::graph::{Contents, DetectionMethod, Graph, Layer, Op, Regions, Section};
 use crate::{Error, Shape};
 
 /// Height and width of the blob that the trunk reads: of a 4:3 photo at the manifest's first scale, or of a warped region.
@@ -56,7 +56,7 @@ pub struct LayerCost {
 #[derive(Clone, Debug, Serialize)]
 pub struct NetworkCost {
     /// Which system it is: R-CNN has a blob for each RoI, the others have one for the image.
-    pub method: Method,
+    pub method: DetectionMethod,
     /// Rows and columns of the blob.
     pub blob: [usize; 2],
     /// In the order in which they run.

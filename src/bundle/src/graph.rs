@@ -27,7 +27,7 @@ pub struct Contents {
     /// What the weights are stored as; a section's length tells which.
     pub precision: Precision,
     /// Where it all came from.
-    pub source: Source,
+    pub origin: Origin,
 }
 
 /// How a region becomes what the head reads.
@@ -61,7 +61,7 @@ pub struct Warp {
 /// The published systems that a bundle can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Method {
+pub enum DetectionMethod {
     /// One pooled level of one feature map.
     FastRcnn,
     /// Several pooled levels of one feature map.
@@ -70,13 +70,13 @@ pub enum Method {
     RCnn,
 }
 
-impl Method {
+impl DetectionMethod {
     /// As `inspect` and JSON have it.
     pub const fn name(self) -> &'static str {
         match self {
-            Method::FastRcnn => "fast-rcnn",
-            Method::Sppnet => "sppnet",
-            Method::RCnn => "r-cnn",
+            DetectionMethod::FastRcnn => "fast-rcnn",
+            DetectionMethod::Sppnet => "sppnet",
+            DetectionMethod::RCnn => "r-cnn",
         }
     }
 }
@@ -249,11 +249,11 @@ pub struct Section {
 
 impl Contents {
     /// The published system that this is.
-    pub fn method(&self) -> Method {
+    pub fn method(&self) -> DetectionMethod {
         match &self.regions {
-            Regions::Warp(_) => Method::RCnn,
-            Regions::RoiPooling(pooling) if pooling.pooled.len() > 1 => Method::Sppnet,
-            Regions::RoiPooling(_) => Method::FastRcnn,
+            Regions::Warp(_) => DetectionMethod::RCnn,
+            Regions::RoiPooling(pooling) if pooling.pooled.len() > 1 => DetectionMethod::Sppnet,
+            Regions::RoiPooling(_) => DetectionMethod::FastRcnn,
         }
     }
 
@@ -338,7 +338,7 @@ impl Precision {
 
 /// Where a bundle came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct Origin {
     /// SHA-256 of the ONNX file.
     pub onnx_sha256: [u8; 32],
     /// `frcnn-compiler` and its version.

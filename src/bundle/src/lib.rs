@@ -62,8 +62,8 @@ pub use demand::{Demand, NOMINAL_ROIS};
 pub use error::Error;
 pub use format::{Bundle, BundleWriter, FORMAT_VERSION};
 pub use graph::{
-    Affine, Contents, Conv, Factored, Gemm, Graph, Layer, Method, Op, Pool, Precision, Regions, RoiPooling,
-    Section, SectionId, Source, Warp,
+    Affine, Contents, Conv, DetectionMethod, Factored, Gemm, Graph, Layer, Op, Origin, Pool, Precision,
+    Regions, RoiPooling, Section, SectionId, Warp,
 };
 pub use infer::Shape;
 pub use input::NetworkInput;

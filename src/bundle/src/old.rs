@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::graph::{Contents, Factored, Graph, Precision, Regions, Section, Source};
+use crate::graph::{Contents, Factored, Graph, Origin, Precision, Regions, Section};
 use crate::{Manifest, Scores};
 
 /// The format's number.
@@ -18,7 +18,7 @@ struct Record {
     sections: Vec<Section>,
     factored: Vec<Factored>,
     precision: Precision,
-    source: Source,
+    origin: Origin,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ pub(crate) fn decode(record: &[u8]) -> Result<(Contents, &[u8]), postcard::Error
         sections: old.sections,
         factored: old.factored,
         precision: old.precision,
-        source: old.source,
+        origin: old.origin,
     };
     Ok((contents, rest))
 }
@@ -94,7 +94,7 @@ mod tests {
             sections: Vec::new(),
             factored: Vec::new(),
             precision: Precision::F32,
-            source: Source { onnx_sha256: [7; 32], compiler: "an older one".into() },
+            origin: Origin { onnx_sha256: [7; 32], compiler: "an older one".into() },
         };
         let mut bytes = postcard::to_stdvec(&record).unwrap();
         bytes.push(9);
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!((manifest.scores, manifest.score_threshold), (Scores::Margins, -2.0));
         assert_eq!((manifest.nms_iou, manifest.max_detections), (0.5, 7));
         assert_eq!(contents.regions, record.regions);
-        assert_eq!(contents.source, record.source);
+        assert_eq!(contents.origin, record.origin);
     }
 
     /// No hash covers the version; the record tells.
@@ -137,7 +137,7 @@ mod tests {
             sections: Vec::new(),
             factored: Vec::new(),
             precision: Precision::F32,
-            source: Source { onnx_sha256: [7; 32], compiler: "an older one".into() },
+            origin: Origin { onnx_sha256: [7; 32], compiler: "an older one".into() },
         };
         let record = postcard::to_stdvec(&record).unwrap();
         let file = |version: u32| {

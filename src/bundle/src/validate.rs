@@ -27,7 +27,7 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
     regions(&contents.regions).map_err(Error::Network)?;
     let names = contents.sections.iter().map(|s| &s.name).chain(&contents.manifest.classes);
     let layers = contents.trunk.layers.iter().chain(&contents.head.layers).map(|layer| &layer.name);
-    let others = [&contents.manifest.name, &contents.source.compiler];
+    let others = [&contents.manifest.name, &contents.origin.compiler];
     let others = others.into_iter().chain(contents.factored.iter().map(|factored| &factored.layer));
     if let Some(name) = names.chain(layers).chain(others).find(|name| name.len() > MAX_NAME) {
         return Err(Error::Network(format!("a name of {} bytes is longer than {MAX_NAME}", name.len())));

@@ -177,8 +177,8 @@ fn with_detector(
     if first.manifest().classes != second.manifest().classes {
         return Err(Error::file(against, "has other classes than the first bundle"));
     }
-    let Inputs { images, mistaken } = images::list(&args.images);
-    if let Some(error) = mistaken.into_iter().next() {
+    let Inputs { images, unreadable } = images::list(&args.images);
+    if let Some(error) = unreadable.into_iter().next() {
         return Err(error);
     }
     let proposals = BoxSource::open(args.proposals.as_deref(), images.len())?;

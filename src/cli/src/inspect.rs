@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use frcnn::PlannedLayer;
 use frcnn_bundle::{
-    Bundle, Demand, Factored, Limits, Manifest, Method, NetworkCost, Precision, Regions, Scores, nominal_size,
+    Bundle, Demand, DetectionMethod, Factored, Limits, Manifest, NetworkCost, Precision, Regions, Scores,
+    nominal_size,
 };
 use serde::Serialize;
 
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 
 fn plan(layers: &[PlannedLayer], json: bool) -> Result<(), Error> {
     #[derive(Serialize)]
-    struct Row<'a> {
+    struct PlanRow<'a> {
         graph: &'a str,
         layer: &'a str,
         op: &'a str,
@@ -58,7 +59,7 @@ fn plan(layers: &[PlannedLayer], json: bool) -> Result<(), Error> {
         reason: Option<&'a str>,
     }
     if json {
-        let rows = layers.iter().map(|PlannedLayer { graph, layer, op, by, reason }| Row {
+        let rows = layers.iter().map(|PlannedLayer { graph, layer, op, by, reason }| PlanRow {
             graph,
             layer,
             op,
@@ -81,10 +82,10 @@ struct Summary<'a> {
     manifest: &'a Manifest,
     /// Of blue, green and red pixels in 0..255: what the device subtracts.
     blob_means: [f32; 3],
-    source: Source<'a>,
+    source: Provenance<'a>,
     precision: Precision,
     file_bytes: usize,
-    method: Method,
+    method: DetectionMethod,
     regions: &'a Regions,
     factored: &'a [Factored],
     cost: NetworkCost,
@@ -95,7 +96,7 @@ struct Summary<'a> {
 }
 
 #[derive(Serialize)]
-struct Source<'a> {
+struct Provenance<'a> {
     onnx_sha256: String,
     compiler: &'a str,
 }
@@ -123,9 +124,9 @@ impl Summary<'_> {
         Ok(Summary {
             manifest: &contents.manifest,
             blob_means: contents.blob_means,
-            source: Source {
-                onnx_sha256: contents.source.onnx_sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
-                compiler: &contents.source.compiler,
+            source: Provenance {
+                onnx_sha256: contents.origin.onnx_sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+                compiler: &contents.origin.compiler,
             },
             precision: contents.precision,
             file_bytes: bundle.file_len(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use frcnn_compiler::{Svd, load_manifest};
 use frcnn_core::Printable;
 use frcnn_harness::plot;
-use frcnn_harness::sweep::{Row, Step, Subject, Sweep, combinations, sweep};
+use frcnn_harness::sweep::{Step, Subject, Sweep, SweepRow, combinations, sweep};
 use indicatif::ProgressBar;
 
 use crate::console;
@@ -156,7 +156,7 @@ pub(crate) fn text(sweep: &Sweep) -> String {
     )
 }
 
-fn layers(row: &Row) -> String {
+fn layers(row: &SweepRow) -> String {
     row.ranks.iter().map(|(layer, rank)| format!("{layer}={rank}")).collect::<Vec<_>>().join(" ")
 }
 
@@ -168,7 +168,7 @@ fn field(text: &str) -> String {
 
 fn csv(sweep: &Sweep) -> String {
     let head = "setting,ranks,parameters,file_bytes,head_ms,total_ms,map,drop_points,recommended\n";
-    let line = |(position, row): (usize, &Row)| {
+    let line = |(position, row): (usize, &SweepRow)| {
         format!(
             "{},{},{},{},{},{},{},{},{}\n",
             field(&row.setting),

@@ -1,7 +1,7 @@
 //! The tables that `compile` and `inspect` print.
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use frcnn_bundle::{Demand, Limits, Method, NetworkCost};
+use frcnn_bundle::{Demand, DetectionMethod, Limits, NetworkCost};
 use frcnn_core::Printable;
 
 use crate::units;
@@ -68,7 +68,7 @@ pub(crate) fn network(cost: &NetworkCost) -> String {
         )
     };
     let trunk_macs =
-        if cost.method == Method::RCnn { "trunk MACs, one RoI" } else { "trunk MACs, one image" };
+        if cost.method == DetectionMethod::RCnn { "trunk MACs, one RoI" } else { "trunk MACs, one image" };
     let totals = pairs(&[
         ("parameters", units::count(cost.parameters)),
         ("weights", units::bytes(cost.weight_bytes)),
@@ -77,7 +77,8 @@ pub(crate) fn network(cost: &NetworkCost) -> String {
         ("peak activation memory of the trunk", units::bytes(cost.trunk_peak_bytes)),
         ("peak activation memory of the head, one RoI", units::bytes(cost.head_peak_bytes_per_roi)),
     ]);
-    let what = if cost.method == Method::RCnn { "one RoI warped to" } else { "one image as a blob of" };
+    let what =
+        if cost.method == DetectionMethod::RCnn { "one RoI warped to" } else { "one image as a blob of" };
     format!(
         "Trunk, {what} {height} x {width}\n\n{}\nHead, one RoI\n\n{}\nTotals\n\n{totals}",
         graph("trunk"),

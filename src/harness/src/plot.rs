@@ -156,12 +156,12 @@ fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::Row;
+    use crate::sweep::SweepRow;
     use std::time::Duration;
 
     #[test]
     fn the_recommended_setting_is_marked() {
-        let row = |setting: &str, ms, map: f64| Row {
+        let row = |setting: &str, ms, map: f64| SweepRow {
             setting: setting.into(),
             ranks: Vec::new(),
             parameters: 1,

@@ -28,8 +28,8 @@ impl Provenance {
             ("threads", detector.threads().to_string()),
             ("precision", format!("{:?}", contents.precision).to_lowercase()),
             ("factored", if factored.is_empty() { "no".to_string() } else { factored.join(", ") }),
-            ("compiler", contents.source.compiler.clone()),
-            ("onnx_sha256", hex(&contents.source.onnx_sha256)),
+            ("compiler", contents.origin.compiler.clone()),
+            ("onnx_sha256", hex(&contents.origin.onnx_sha256)),
         ];
         let facts = facts.map(|(name, value)| (name.to_string(), value)).to_vec();
         Provenance { name: name.to_string(), facts }

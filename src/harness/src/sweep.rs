@@ -38,7 +38,7 @@ pub struct Subject<'a> {
 
 /// One setting's figures.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct SweepRow {
     /// Such as `fc6=256 fc7=64`, `energy 0.9` or `not factored`.
     pub setting: String,
     /// The layers that were factored, and their ranks.
@@ -63,7 +63,7 @@ pub struct Row {
 #[derive(Clone, Debug, Serialize)]
 pub struct Sweep {
     /// The network as it is, then the settings in their order.
-    pub rows: Vec<Row>,
+    pub rows: Vec<SweepRow>,
     /// Position of the smallest bundle that loses at most [`max_drop`](Sweep::max_drop).
     pub recommended: usize,
     /// In points of mAP.
@@ -138,7 +138,7 @@ pub fn choose(
 }
 
 /// The network as it is loses nothing, so there is always one.
-fn recommend(rows: &[Row], max_drop: f64) -> usize {
+fn recommend(rows: &[SweepRow], max_drop: f64) -> usize {
     let kept = rows.iter().enumerate().filter(|(_, row)| row.drop <= max_drop);
     // Of equal sizes the earlier: it keeps more.
     kept.min_by_key(|(position, row)| (row.file_bytes, *position)).map_or(0, |(position, _)| position)
@@ -147,9 +147,9 @@ fn recommend(rows: &[Row], max_drop: f64) -> usize {
 fn measure(
     subject: &Subject,
     svd: &Svd,
-    whole: Option<&Row>,
+    whole: Option<&SweepRow>,
     progress: &mut dyn FnMut(Step) -> Result<(), Error>,
-) -> Result<(Row, Compiled), Error> {
+) -> Result<(SweepRow, Compiled), Error> {
     let setting = name(svd);
     progress(Step::Compiling(&setting))?;
     let options = frcnn_compiler::Options { svd: svd.clone(), precision: subject.precision };
@@ -157,7 +157,7 @@ fn measure(
     let (map, timings) = score(subject, &compiled.bundle, &mut || progress(Step::Image(&setting)))?;
     let of = |stage: fn(&Timings) -> Duration| median(timings.iter().map(stage).collect());
     let report = &compiled.report;
-    let row = Row {
+    let row = SweepRow {
         ranks: report.factored.iter().map(|layer| (layer.layer.clone(), layer.rank)).collect(),
         parameters: report.cost.parameters,
         file_bytes: report.file_bytes,
@@ -225,8 +225,8 @@ fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::
 mod tests {
     use super::*;
 
-    fn row(file_bytes: u64, drop: f64) -> Row {
-        Row {
+    fn row(file_bytes: u64, drop: f64) -> SweepRow {
+        SweepRow {
             setting: String::new(),
             ranks: Vec::new(),
             parameters: 0,

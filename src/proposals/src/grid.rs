@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use frcnn_core::{BBox, Frame};
 
-use crate::{Method, Proposals, Propose};
+use crate::{ProposalMethod, Proposals, Propose};
 
 /// Side of the square boxes, as a share of the side of a square as large as the image.
 const SIZES: [f64; 5] = [0.1, 0.16, 0.256, 0.41, 0.656];
@@ -35,7 +35,7 @@ impl Propose for Grid {
         if count > max {
             boxes = (0..max).filter_map(|i| boxes.get(i * count / max).copied()).collect();
         }
-        Proposals { boxes, method: Method::Grid, elapsed: start.elapsed(), notice: None }
+        Proposals { boxes, method: ProposalMethod::Grid, elapsed: start.elapsed(), notice: None }
     }
 }
 

@@ -36,7 +36,7 @@ mod tasks;
 pub use file::{BoxFile, BoxFileError};
 pub use grid::{Grid, grid};
 pub use motion::Motion;
-pub use propose::{Method, Notice, Proposals, Propose};
+pub use propose::{Notice, ProposalMethod, Proposals, Propose};
 pub use selective_search::{Mode, SelectiveSearch};
 
 /// The steps of [`SelectiveSearch`], to measure and to look inside.

@@ -21,7 +21,7 @@ pub struct Proposals {
     /// Best first.
     pub boxes: Vec<BBox>,
     /// What made them.
-    pub method: Method,
+    pub method: ProposalMethod,
     /// How long that took.
     pub elapsed: Duration,
     /// Why there may be fewer boxes than usual.
@@ -30,7 +30,7 @@ pub struct Proposals {
 
 /// Ways of making proposals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
+pub enum ProposalMethod {
     /// [`SelectiveSearch`](crate::SelectiveSearch).
     SelectiveSearch,
     /// [`Motion`](crate::Motion).
@@ -39,12 +39,12 @@ pub enum Method {
     Grid,
 }
 
-impl fmt::Display for Method {
+impl fmt::Display for ProposalMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Method::SelectiveSearch => "selective-search",
-            Method::Motion => "motion",
-            Method::Grid => "grid",
+            ProposalMethod::SelectiveSearch => "selective-search",
+            ProposalMethod::Motion => "motion",
+            ProposalMethod::Grid => "grid",
         })
     }
 }

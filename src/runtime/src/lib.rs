@@ -71,9 +71,9 @@ mod trunk;
 
 pub use detector::Detector;
 pub use error::Error;
-pub use frcnn_bundle::{Bundle, Contents, Demand, Excess, Limits, MAX_DETECTIONS, Manifest};
+pub use frcnn_bundle::{Bundle, Contents, Demand, DetectionMethod, Excess, Limits, MAX_DETECTIONS, Manifest};
 pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi};
-pub use frcnn_proposals::{Grid, Method, Mode, Motion, Notice, Proposals, Propose, SelectiveSearch};
+pub use frcnn_proposals::{Grid, Mode, Motion, Notice, ProposalMethod, Proposals, Propose, SelectiveSearch};
 pub use head::{HeadOutput, Stage};
 pub use options::Options;
 pub use planned::PlannedLayer;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use frcnn_bundle::{Contents, Method, Regions, Warp};
+use frcnn_bundle::{Contents, DetectionMethod, Regions, Warp};
 use frcnn_core::{BBox, Roi, ShapeError, blob_size, im_scale, project_rois, window_rois};
 use frcnn_kernels::Step;
 use frcnn_proposals::{Proposals, Propose};
@@ -261,7 +261,7 @@ impl Session {
     /// A map has not the channels that the trunk gives, or the bundle is an R-CNN. An RoI of a level that has no map
     /// pools zeros.
     pub fn roi_pool(&self, maps: &[FeatureMap], rois: &[Roi]) -> Result<Vec<f32>, Error> {
-        if self.model.contents().method() == Method::RCnn {
+        if self.model.contents().method() == DetectionMethod::RCnn {
             return Err(self.no_stage("roi_pool"));
         }
         let mut pooled = Vec::new();

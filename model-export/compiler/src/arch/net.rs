@@ -5,7 +5,7 @@ use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::weights::Weights;
+use super::weights::RandomWeights;
 
 /// Root mean square of mean-subtracted pixels (about +-128), roughly. The first convolution divides by it, so that
 /// activations are of order 1 from there on and He's rule keeps them so.
@@ -69,7 +69,7 @@ pub(super) struct Crop {
 }
 
 /// Pooled features, as a row.
-struct Row<'a> {
+struct PooledFeatures<'a> {
     name: &'a str,
     features: usize,
 }
@@ -78,7 +78,7 @@ struct Row<'a> {
 #[derive(Debug)]
 pub(super) struct Net {
     onnx: OnnxWriter,
-    weights: Weights,
+    weights: RandomWeights,
 }
 
 impl Net {
@@ -87,7 +87,7 @@ impl Net {
         let mut onnx = OnnxWriter::new(&format!("fast_rcnn_{name}"));
         onnx.input(DATA, &[Dim::Size(1), Dim::Size(3), Dim::Symbol("H"), Dim::Symbol("W")]);
         onnx.input("rois", &[Dim::Symbol("R"), Dim::Size(5)]);
-        (Self { onnx, weights: Weights::new(seed) }, Blob { name: DATA.to_owned(), channels: 3 })
+        (Self { onnx, weights: RandomWeights::new(seed) }, Blob { name: DATA.to_owned(), channels: 3 })
     }
 
     /// A graph that reads images of one size.
@@ -95,7 +95,7 @@ impl Net {
         let mut onnx = OnnxWriter::new(&format!("classifier_{name}"));
         let side = Dim::Size(crop.side as i64);
         onnx.input(DATA, &[Dim::Symbol("N"), Dim::Size(3), side, side]);
-        (Self { onnx, weights: Weights::new(seed) }, Blob { name: DATA.to_owned(), channels: 3 })
+        (Self { onnx, weights: RandomWeights::new(seed) }, Blob { name: DATA.to_owned(), channels: 3 })
     }
 
     /// Convolution and ReLU.
@@ -166,7 +166,7 @@ impl Net {
     /// RoI pooling, the hidden layers and the two outputs: the rest of every Fast R-CNN.
     pub(super) fn head(mut self, conv: &Blob, head: &Head, classes: usize) -> ModelProto {
         let features = self.roi_pool("pool5", conv, head, head.pooled);
-        let hidden = self.hidden_layers(&Row { name: "pool5_flat", features }, head);
+        let hidden = self.hidden_layers(&PooledFeatures { name: "pool5_flat", features }, head);
 
         let scores = classes + 1;
         self.fc(&hidden, "cls_score", [scores, head.fc7], 0.01);
@@ -192,12 +192,12 @@ impl Net {
         }
         let names: Vec<&str> = rows.iter().map(String::as_str).collect();
         self.onnx.node("Concat", "pool5", &names, [attr::int("axis", 1)]);
-        let row = Row { name: "pool5", features };
-        let hidden = self.hidden_layers(&row, head);
+        let pooled = PooledFeatures { name: "pool5", features };
+        let hidden = self.hidden_layers(&pooled, head);
 
         let scores = classes + 1;
         self.fc_of_objects(&hidden, "cls_score", [scores, head.fc7], 1, SVM_STD);
-        self.fc_of_objects(row.name, "bbox_pred", [4 * scores, features], 4, REGRESSOR_STD);
+        self.fc_of_objects(pooled.name, "bbox_pred", [4 * scores, features], 4, REGRESSOR_STD);
         self.outputs("cls_score", scores)
     }
 
@@ -214,7 +214,7 @@ impl Net {
         let pool5 = self.max_pool(conv, "pool5", kernel, stride, 0);
         self.onnx.node("Flatten", "pool5_flat", &[&pool5.name], [attr::int("axis", 1)]);
         let features = pool5.channels * head.pooled * head.pooled;
-        let hidden = self.hidden_layers(&Row { name: "pool5_flat", features }, head);
+        let hidden = self.hidden_layers(&PooledFeatures { name: "pool5_flat", features }, head);
         let scores = classes + 1;
         self.fc(&hidden, "fc8", [scores, head.fc7], 0.01);
         self.onnx.node("Softmax", "prob", &["fc8"], [attr::int("axis", 1)]);
@@ -248,8 +248,8 @@ impl Net {
     }
 
     /// fc6 and fc7; gives the blob behind them.
-    fn hidden_layers(&mut self, row: &Row, head: &Head) -> String {
-        self.fc(row.name, "fc6", [head.fc6, row.features], he(row.features));
+    fn hidden_layers(&mut self, pooled: &PooledFeatures, head: &Head) -> String {
+        self.fc(pooled.name, "fc6", [head.fc6, pooled.features], he(pooled.features));
         let hidden = self.relu("fc6");
         self.fc(&hidden, "fc7", [head.fc7, head.fc6], he(head.fc6));
         self.relu("fc7")

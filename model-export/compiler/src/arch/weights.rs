@@ -19,12 +19,12 @@ const SIGMA: f32 = 37_837.227;
 
 /// Hands out the weights of one network, tensor by tensor.
 #[derive(Debug)]
-pub(super) struct Weights {
+pub(super) struct RandomWeights {
     key: [u8; 32],
     tensors: u64,
 }
 
-impl Weights {
+impl RandomWeights {
     pub(super) fn new(seed: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn values_have_the_moments_asked_for() {
         let n = 1 << 20;
-        let values = values(&Weights::new(7).normal(0.5, n));
+        let values = values(&RandomWeights::new(7).normal(0.5, n));
         let mean = |f: &dyn Fn(f64) -> f64| values.iter().map(|&v| f(f64::from(v))).sum::<f64>() / n as f64;
         // Five standard errors of 2^20 draws: 0.5 * 5 / 1024 for the mean, about a third of a percent for the std.
         assert!(mean(&|v| v).abs() < 0.0025);
@@ -85,7 +85,8 @@ mod tests {
     fn a_seed_gives_these_bytes_on_every_platform() {
         // Seed 0 is the all-zero key, whose published ChaCha8 keystream begins 3e00 ef2f 895f 40d6: little-endian
         // 62 + 12271 + 24457 + 54848 - 131070 = -39432, which over SIGMA is -1.04215.
-        let first: Vec<u32> = values(&Weights::new(0).normal(1.0, 4)).iter().map(|v| v.to_bits()).collect();
+        let first: Vec<u32> =
+            values(&RandomWeights::new(0).normal(1.0, 4)).iter().map(|v| v.to_bits()).collect();
         assert_eq!(first, [0xbf85_651e, 0xbdeb_b8a7, 0x3e4c_a026, 0xbfb0_a7d9]);
         assert!((f32::from_bits(first[0]) + 1.04215).abs() < 1e-5);
     }
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn a_tensor_depends_on_its_position_and_not_on_the_sizes_before_it() {
         let third = |sizes: [usize; 2]| {
-            let mut weights = Weights::new(1);
+            let mut weights = RandomWeights::new(1);
             let before = sizes.map(|len| weights.normal(1.0, len));
             (before, weights.normal(1.0, 8))
         };

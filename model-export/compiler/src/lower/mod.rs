@@ -27,7 +27,7 @@ use crate::constants::{self, Evaluator};
 use crate::error::Problem;
 use crate::limits;
 use crate::split::name;
-use crate::weights::Weights;
+use crate::weights::WeightStore;
 
 pub(crate) use attributes::Attributes;
 pub(crate) use linear::to_channels_last;
@@ -122,21 +122,21 @@ pub(crate) struct Lowering<'a> {
     /// How many levels there are.
     level_count: usize,
     /// For each layer of the graph, the ONNX names that a user may know it by.
-    known_as: Vec<Vec<String>>,
+    aliases: Vec<Vec<String>>,
     /// What each RoI's dimensions are behind a `Squeeze`, by its output.
     squeezed: HashMap<&'a str, Vec<usize>>,
     /// The names of the graph's layers.
     names: HashSet<String>,
     /// What is not finite, for the user.
     not_finite: Vec<String>,
-    pub(crate) weights: Weights,
+    pub(crate) weights: WeightStore,
 }
 
 /// A lowered graph.
 pub(crate) struct Lowered {
     pub(crate) graph: Graph,
     pub(crate) outputs: Vec<Computed>,
-    pub(crate) known_as: Vec<Vec<String>>,
+    pub(crate) aliases: Vec<Vec<String>>,
     /// Levels of RoI pooling in the order of the input's features, if there are several.
     pub(crate) levels: Vec<[usize; 3]>,
 }
@@ -163,11 +163,11 @@ impl<'a> Lowering<'a> {
             graph: Graph::default(),
             levels: Vec::new(),
             level_count: 0,
-            known_as: Vec::new(),
+            aliases: Vec::new(),
             squeezed: HashMap::new(),
             names: HashSet::new(),
             not_finite: Vec::new(),
-            weights: Weights::default(),
+            weights: WeightStore::default(),
         }
     }
 
@@ -181,7 +181,7 @@ impl<'a> Lowering<'a> {
     ) -> Result<Lowered, Problem> {
         self.batch = batch;
         self.graph = Graph::default();
-        self.known_as.clear();
+        self.aliases.clear();
         self.names.clear();
         self.values.clear();
         self.levels.clear();
@@ -194,8 +194,8 @@ impl<'a> Lowering<'a> {
         let outputs: Vec<Computed> =
             outputs.iter().map(|name| self.output(name)).collect::<Result<_, _>>()?;
         self.graph.outputs = outputs.iter().map(|o| o.value).collect();
-        let (graph, known_as) = (std::mem::take(&mut self.graph), std::mem::take(&mut self.known_as));
-        Ok(Lowered { graph, outputs, known_as, levels: self.levels.clone() })
+        let (graph, aliases) = (std::mem::take(&mut self.graph), std::mem::take(&mut self.aliases));
+        Ok(Lowered { graph, outputs, aliases, levels: self.levels.clone() })
     }
 
     /// The name that ONNX has for a value of the graph that was lowered last, of the last node that makes it.
@@ -303,7 +303,7 @@ impl<'a> Lowering<'a> {
         }
         let inputs = inputs.iter().map(|input| input.value).collect();
         self.graph.layers.push(Layer { name, op, inputs });
-        self.known_as.push(known_as(at.0));
+        self.aliases.push(aliases(at.0));
         Ok(Computed { value: self.graph.layers.len() as u32, kind, sole: true })
     }
 
@@ -392,7 +392,7 @@ fn layer_name(node: &NodeProto) -> String {
 }
 
 /// Names by which a user may mean the layer: the node, its output, and the stems of its weights' names.
-fn known_as(node: &NodeProto) -> Vec<String> {
+fn aliases(node: &NodeProto) -> Vec<String> {
     let stems = node.input.iter().skip(1).filter_map(|weight| weight.strip_suffix(".weight"));
     let whole = node.input.iter().skip(1).chain([&node.name]).chain(&node.output).map(String::as_str);
     let mut names: Vec<String> = stems.chain(whole).map(str::to_string).collect();

@@ -1,6 +1,6 @@
 //! Whatever one value is instead, and wherever it stands, it is found.
 
-use frcnn_bundle::{BundleWriter, Contents, Graph, Layer, Manifest, Op, Precision, RoiPooling, Source, Warp};
+use frcnn_bundle::{BundleWriter, Contents, Graph, Layer, Manifest, Op, Origin, Precision, RoiPooling, Warp};
 use tract_onnx::pb::AttributeProto;
 use tract_onnx::pb::attribute_proto::AttributeType;
 
@@ -11,9 +11,10 @@ use super::*;
 fn every_value_of_both_outputs_is_held_to_the_referee() {
     let output = HeadOutput { cls_prob: vec![0.5, 0.25, 0.25], bbox_pred: vec![0.0, -2.0, 1.0, 0.5] };
     let blob = ImageBlob { data: Vec::new(), height: 1, width: 1, im_scale: 1.0 };
-    let trial = Trial { blob, rois: Vec::new(), crops: Vec::new(), map: None, features: Vec::new(), output };
-    let HeadOutput { cls_prob, bbox_pred } = &trial.output;
-    let judged = |scores: &[f32], boxes: &[f32]| trial.agreement([1, 1], 0.0, scores, boxes);
+    let sample =
+        SampleRun { blob, rois: Vec::new(), crops: Vec::new(), map: None, features: Vec::new(), output };
+    let HeadOutput { cls_prob, bbox_pred } = &sample.output;
+    let judged = |scores: &[f32], boxes: &[f32]| sample.agreement([1, 1], 0.0, scores, boxes);
     assert!(judged(cls_prob, bbox_pred).is_ok());
     for bad in [f32::NAN, f32::INFINITY, -f32::INFINITY, 0.1] {
         for place in 0..3 {
@@ -62,7 +63,7 @@ fn bundle(regions: Regions) -> Arc<Bundle> {
         sections: Vec::new(),
         factored: Vec::new(),
         precision: Precision::F32,
-        source: Source { onnx_sha256: [0; 32], compiler: "a test".to_string() },
+        origin: Origin { onnx_sha256: [0; 32], compiler: "a test".to_string() },
     };
     Arc::new(BundleWriter::new().finish(contents).unwrap())
 }
@@ -122,13 +123,13 @@ fn assert_held(right: &[f32], mut judge: impl FnMut(&[f32]) -> Result<Agreement,
 #[test]
 fn every_value_of_the_map_is_held_to_the_referee() {
     let bundle = bundle(Regions::RoiPooling(RoiPooling { pooled: vec![[1, 1]], spatial_scale: 1.0 }));
-    let mut trial = Trial::run(&bundle, None).unwrap();
-    let map = trial.map.clone().unwrap();
+    let mut sample = SampleRun::run(&bundle, None).unwrap();
+    let map = sample.map.clone().unwrap();
     assert_held(map.data().unwrap(), |values| {
-        trial.map = Some(FeatureMap::new(values, map.height(), map.width(), map.channels()).unwrap());
+        sample.map = Some(FeatureMap::new(values, map.height(), map.width(), map.channels()).unwrap());
         let trunk = model(&[RELU], "data", &["map"]);
         let head = model(&head(&["pooled"]), "pooled", &["scores", "boxes"]);
-        trial.compare(Halves { trunk, head }, &[[1, 1]], &bundle, true, false)
+        sample.compare(SplitModel { trunk, head }, &[[1, 1]], &bundle, true, false)
     });
 }
 
@@ -136,12 +137,12 @@ fn every_value_of_the_map_is_held_to_the_referee() {
 fn every_value_of_the_maps_of_crops_is_held_to_the_referee() {
     const SIDE: usize = 40;
     let bundle = bundle(Regions::Warp(Warp { side: SIDE as u32, context: 4 }));
-    let mut trial = Trial::run(&bundle, None).unwrap();
+    let mut sample = SampleRun::run(&bundle, None).unwrap();
     let nodes = [&[RELU][..], &head(&["map"])].concat();
     let network = model(&nodes, "data", &["map", "scores", "boxes"]);
-    let features = trial.features.clone();
+    let features = sample.features.clone();
     assert_held(&features, |values| {
-        trial.features = values.to_vec();
-        trial.compare_crops(&network, SIDE, &bundle)
+        sample.features = values.to_vec();
+        sample.compare_crops(&network, SIDE, &bundle)
     });
 }

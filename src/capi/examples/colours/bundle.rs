@@ -10,8 +10,8 @@
 //! so the box that fits wins. The noise makes every kernel count in the last digits without changing what is found.
 
 use frcnn_bundle::{
-    Bundle, BundleWriter, Contents, Conv, Error, Gemm, Graph, Layer, Manifest, Op, Precision, Regions,
-    RoiPooling, Source,
+    Bundle, BundleWriter, Contents, Conv, Error, Gemm, Graph, Layer, Manifest, Op, Origin, Precision,
+    Regions, RoiPooling,
 };
 
 /// Channels of the feature map: for each colour itself, its lack, and its left, right, upper and lower edges; and noise.
@@ -126,7 +126,7 @@ pub(crate) fn colours(short_side: u32, variant: &Variant) -> Result<Bundle, Erro
         sections: Vec::new(),
         factored: Vec::new(),
         precision: Precision::F32,
-        source: Source { onnx_sha256: [0; 32], compiler: "made by hand".into() },
+        origin: Origin { onnx_sha256: [0; 32], compiler: "made by hand".into() },
     })
 }
 

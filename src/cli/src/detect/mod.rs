@@ -92,15 +92,15 @@ enum ProposalsFrom {
 }
 
 /// Where the boxes of an image come from.
-enum Source {
+enum ProposalSource {
     File(Proposals),
     Made { by: Box<dyn Propose>, max: usize },
 }
 
-impl Source {
-    fn open(args: &Args, detector: &Detector, images: usize) -> Result<Source, Error> {
+impl ProposalSource {
+    fn open(args: &Args, detector: &Detector, images: usize) -> Result<ProposalSource, Error> {
         if let Some(path) = &args.proposals {
-            return Ok(Source::File(Proposals::open(path, images)?));
+            return Ok(ProposalSource::File(Proposals::open(path, images)?));
         }
         let by: Box<dyn Propose> = match args.proposals_from {
             ProposalsFrom::SelectiveSearch => {
@@ -109,23 +109,23 @@ impl Source {
             ProposalsFrom::Motion => Box::new(Motion::new()),
             ProposalsFrom::Grid => Box::new(Grid),
         };
-        Ok(Source::Made { by, max: args.max_proposals as usize })
+        Ok(ProposalSource::Made { by, max: args.max_proposals as usize })
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let detector = open_detector(args)?;
-    let Inputs { images, mistaken } = images::list(&args.images);
-    let total = images.len() + mistaken.len();
-    let source = Source::open(args, &detector, total)?;
+    let Inputs { images, unreadable } = images::list(&args.images);
+    let total = images.len() + unreadable.len();
+    let source = ProposalSource::open(args, &detector, total)?;
     let pictures = args.out.as_deref().map(|folder| Pictures::plan(folder, &images)).transpose()?;
 
-    mistaken.iter().for_each(console::error);
+    unreadable.iter().for_each(console::error);
     let mut worker = Worker { session: detector.session(), detector, source, pictures, json: args.json };
     let progress = progress_bar(images.len());
     let failed = worker.detect_all(&images, &progress);
     progress.finish_and_clear();
-    match failed? + mistaken.len() {
+    match failed? + unreadable.len() {
         0 => Ok(()),
         1 if total == 1 => Err(Error::Reported),
         failed => {
@@ -150,7 +150,7 @@ fn open_detector(args: &Args) -> Result<Detector, Error> {
 struct Worker {
     detector: Detector,
     session: Session,
-    source: Source,
+    source: ProposalSource,
     pictures: Option<Pictures>,
     json: bool,
 }
@@ -187,7 +187,7 @@ impl Worker {
                 .suspend(|| console::warning(format_args!("{}: {text}", Printable(image.path.display()))));
         };
         let (detections, proposals, made_in) = match &mut self.source {
-            Source::File(file) => {
+            ProposalSource::File(file) => {
                 let boxes = file.of(image)?;
                 let invalid = boxes.iter().filter(|b| !b.is_valid()).count();
                 if invalid > 0 {
@@ -198,7 +198,7 @@ impl Worker {
                 }
                 (self.session.detect(&frame, &boxes).map_err(of_image)?, boxes.len(), Duration::ZERO)
             }
-            Source::Made { by, max } => {
+            ProposalSource::Made { by, max } => {
                 let (detections, made) =
                     self.session.detect_with(&frame, by.as_mut(), *max).map_err(of_image)?;
                 if let Some(notice) = made.notice {

@@ -32,7 +32,7 @@ pub(crate) struct Inputs {
     /// In the order given; a folder's in the order of their names.
     pub(crate) images: Vec<Image>,
     /// One for each argument that names no image.
-    pub(crate) mistaken: Vec<Error>,
+    pub(crate) unreadable: Vec<Error>,
 }
 
 /// Finds the images that `paths` name: files whatever they are called, and of folders the images directly in them.
@@ -46,7 +46,7 @@ pub(crate) fn list(paths: &[PathBuf]) -> Inputs {
         };
         match found {
             Ok(found) => inputs.images.extend(found.into_iter().map(Image::new)),
-            Err(error) => inputs.mistaken.push(error),
+            Err(error) => inputs.unreadable.push(error),
         }
     }
     inputs
@@ -91,8 +91,8 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         fs::create_dir(folder.path().join("inner.png")).unwrap();
-        let Inputs { images, mistaken } = list(&[folder.path().to_path_buf()]);
-        assert!(mistaken.is_empty(), "{mistaken:?}");
+        let Inputs { images, unreadable } = list(&[folder.path().to_path_buf()]);
+        assert!(unreadable.is_empty(), "{unreadable:?}");
         let stems: Vec<&str> = images.iter().map(|image| image.stem.as_str()).collect();
         assert_eq!(stems, ["a", "b", "c"]);
         assert_eq!(images[1].path, folder.path().join("b.JPG"));
@@ -106,13 +106,13 @@ mod tests {
         let empty = folder.path().join("empty");
         fs::create_dir(&empty).unwrap();
         let absent = folder.path().join("absent.jpg");
-        let Inputs { images, mistaken } = list(&[absent, given.clone(), empty]);
+        let Inputs { images, unreadable } = list(&[absent, given.clone(), empty]);
         assert_eq!(images, [Image::new(given)]);
-        let mistaken: Vec<String> = mistaken.iter().map(Error::to_string).collect();
-        assert_eq!(mistaken.len(), 2);
+        let unreadable: Vec<String> = unreadable.iter().map(Error::to_string).collect();
+        assert_eq!(unreadable.len(), 2);
         assert!(
-            mistaken[0].contains("absent.jpg: ") && mistaken[1].contains("has no file called .jpg, "),
-            "{mistaken:?}"
+            unreadable[0].contains("absent.jpg: ") && unreadable[1].contains("has no file called .jpg, "),
+            "{unreadable:?}"
         );
     }
 }

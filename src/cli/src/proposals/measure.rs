@@ -36,7 +36,7 @@ impl Covered {
 
 /// What is said of a class, or of all.
 #[derive(Serialize)]
-pub(super) struct Row {
+pub(super) struct ClassRecall {
     pub(super) class: String,
     pub(super) objects: usize,
     /// Shares of the objects, at [`IOUS`].
@@ -105,7 +105,7 @@ impl Coverage {
     }
 
     /// Each class, then all objects together.
-    pub(super) fn rows(&self) -> Vec<Row> {
+    pub(super) fn rows(&self) -> Vec<ClassRecall> {
         let classes = self.present().map(|class| row(&class.name, class.objects.iter()));
         classes.chain([row("all", self.all())]).collect()
     }
@@ -128,8 +128,8 @@ impl Coverage {
     }
 }
 
-fn row<'a>(class: &str, objects: impl Iterator<Item = &'a Covered> + Clone) -> Row {
-    Row {
+fn row<'a>(class: &str, objects: impl Iterator<Item = &'a Covered> + Clone) -> ClassRecall {
+    ClassRecall {
         class: class.to_string(),
         objects: objects.clone().count(),
         recall: IOUS.map(|iou| recall(objects.clone(), usize::MAX, iou)),

@@ -116,12 +116,12 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
     if args.mode.is_some() && args.from != Method::SelectiveSearch {
         return Err(Error::Usage("--mode is one of selective search".to_string()));
     }
-    let Inputs { images, mistaken } = images::list(&args.images);
+    let Inputs { images, unreadable } = images::list(&args.images);
     let inputs: Vec<&Path> = images.iter().map(|image| image.path.as_path()).collect();
     files::check_output(out, &inputs)?;
     refuse_equal_stems(&images)?;
     let mut store = Store::open(out, args.settings(), args.force)?;
-    mistaken.iter().for_each(console::error);
+    unreadable.iter().for_each(console::error);
     let (known, missing): (Vec<Image>, Vec<Image>) =
         images.into_iter().partition(|image| store.has(&image.stem));
 
@@ -133,9 +133,9 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
     progress.finish_and_clear();
     // Whatever stopped the work, what is done stays done.
     store.save()?;
-    let failed = outcome? + mistaken.len();
+    let failed = outcome? + unreadable.len();
     let boxes: usize = missing.iter().map(|image| store.count(&image.stem)).sum();
-    let made = missing.len() + mistaken.len() - failed;
+    let made = missing.len() + unreadable.len() - failed;
     if !args.json && store.len() > 0 {
         console::result(&format!(
             "{}: {} images, {made} of them new with {boxes} boxes in {:.1} s\n",
@@ -147,7 +147,7 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
     if failed == 0 {
         return Ok(());
     }
-    let all = known.len() + missing.len() + mistaken.len();
+    let all = known.len() + missing.len() + unreadable.len();
     let nothing = if made == 0 { "; nothing was written" } else { "" };
     console::error(format_args!("{failed} of {all} images failed{nothing}"));
     Err(Error::Reported)

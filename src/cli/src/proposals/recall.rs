@@ -6,7 +6,7 @@ use frcnn_core::Printable;
 use frcnn_eval::{Dataset, Location};
 use serde::Serialize;
 
-use super::measure::{Coverage, IOUS, Point, Row};
+use super::measure::{ClassRecall, Coverage, IOUS, Point};
 use crate::console;
 use crate::draw::plot::{Curve, plot};
 use crate::error::Error;
@@ -53,7 +53,7 @@ struct Report {
     boxes_per_image: f64,
     passed_over: usize,
     ious: [f64; 3],
-    classes: Vec<Row>,
+    classes: Vec<ClassRecall>,
     mabo: f64,
     curve: Vec<Point>,
 }

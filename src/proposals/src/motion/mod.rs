@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use frcnn_core::{BBox, Frame};
 
-use crate::{Method, Notice, Proposals, Propose};
+use crate::{Notice, ProposalMethod, Proposals, Propose};
 use background::Background;
 use cells::Cells;
 use regions::Finder;
@@ -62,7 +62,7 @@ impl Propose for Motion {
             Some(Notice::Learning | Notice::SceneChanged) => Vec::new(),
             None => self.boxes(max),
         };
-        Proposals { boxes, method: Method::Motion, elapsed: start.elapsed(), notice }
+        Proposals { boxes, method: ProposalMethod::Motion, elapsed: start.elapsed(), notice }
     }
 }
 

@@ -34,7 +34,7 @@ use std::time::Instant;
 use frcnn_core::Frame;
 
 use crate::tasks;
-use crate::{Method, Proposals, Propose};
+use crate::{ProposalMethod, Proposals, Propose};
 use bins::Bins;
 use colour::Planes;
 use edges::Edges;
@@ -95,6 +95,6 @@ impl Propose for SelectiveSearch {
             groups.iter().for_each(|boxes| ranking.add_grouped(boxes));
         }
         let boxes = ranking.finish(max).into_iter().map(|b| working.to_frame(b)).collect();
-        Proposals { boxes, method: Method::SelectiveSearch, elapsed: start.elapsed(), notice: None }
+        Proposals { boxes, method: ProposalMethod::SelectiveSearch, elapsed: start.elapsed(), notice: None }
     }
 }

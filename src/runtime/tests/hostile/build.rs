@@ -2,7 +2,7 @@
 
 use frcnn::{Bundle, Contents, Detector, Error, Limits, Manifest, Options};
 use frcnn_bundle::{
-    BundleWriter, Conv, Gemm, Graph, Layer, Op, Pool, Precision, Regions, RoiPooling, SectionId, Source, Warp,
+    BundleWriter, Conv, Gemm, Graph, Layer, Op, Origin, Pool, Precision, Regions, RoiPooling, SectionId, Warp,
 };
 
 /// A trunk of one's own before a head that is a matrix product for scores and one for boxes.
@@ -111,7 +111,7 @@ impl Builder {
             sections: vec![],
             factored: vec![],
             precision: Precision::F32,
-            source: Source { onnx_sha256: [0; 32], compiler: "a test".to_string() },
+            origin: Origin { onnx_sha256: [0; 32], compiler: "a test".to_string() },
         };
         // As a file, so that what is read is what is tested.
         self.writer.finish(contents).and_then(|bundle| Bundle::from_bytes(&bundle.to_bytes()))

@@ -126,7 +126,7 @@ fn names_and_lists_that_no_layer_reads_have_limits() {
     refused("1048576 bytes", &|contents| contents.manifest.classes[1].clone_from(&long));
     refused("1048576 bytes", &|contents| contents.trunk.layers[0].name.clone_from(&long));
     refused("1048576 bytes", &|contents| contents.sections[0].name.clone_from(&long));
-    refused("1048576 bytes", &|contents| contents.source.compiler.clone_from(&long));
+    refused("1048576 bytes", &|contents| contents.origin.compiler.clone_from(&long));
     refused("1048576 bytes", &|contents| {
         contents.factored = vec![Factored { layer: long.clone(), ..factored.clone() }]
     });

@@ -1,8 +1,8 @@
 //! One small bundle per kind of network: together they hold every operator.
 
 use frcnn_bundle::{
-    Affine, Contents, Conv, Gemm, Graph, Layer, Manifest, Op, Pool, Precision, Regions, RoiPooling, Scores,
-    Source, Warp,
+    Affine, Contents, Conv, Gemm, Graph, Layer, Manifest, Op, Origin, Pool, Precision, Regions, RoiPooling,
+    Scores, Warp,
 };
 
 /// Files of small bundles, each valid.
@@ -42,7 +42,7 @@ fn contents(regions: Regions, trunk: Graph, head: Graph) -> Contents {
         sections: Vec::new(),
         factored: Vec::new(),
         precision: Precision::F32,
-        source: Source { onnx_sha256: [7; 32], compiler: "fuzz".into() },
+        origin: Origin { onnx_sha256: [7; 32], compiler: "fuzz".into() },
     }
 }
 
