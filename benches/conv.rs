@@ -1,7 +1,7 @@
 //! Each convolution of the published trunks in every algorithm that computes it, on one thread.
 //!
 //! ```text
-//! cargo bench --workspace --bench conv -- VGG16/conv4_2
+//! cargo bench --workspace --bench conv -- vgg16/conv4_2
 //! ```
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark that cannot set up has nothing to measure")]
 
@@ -12,12 +12,12 @@ use frcnn_kernels::{ConvAlgorithm, Isa, PreparedConv, prefer_huge_pages};
 use frcnn_tests::trunks::{TRUNKS, convolutions, random, weights};
 
 fn conv(c: &mut Criterion) {
-    for (net, blob, layers) in TRUNKS {
-        for (name, shape) in convolutions(layers, blob) {
+    for (network, blob) in TRUNKS {
+        for (name, shape) in convolutions(network.trunk, blob) {
             let (height, width) = shape.output_size().unwrap();
             let weights = weights(&shape, 1);
             let products = height * width * shape.weight_len();
-            let mut group = c.benchmark_group(format!("{net}/{name}"));
+            let mut group = c.benchmark_group(format!("{}/{name}", network.name));
             group.sample_size(10);
             group.throughput(Throughput::Elements(2 * products as u64));
             // Made when a benchmark of the group runs at all: most are filtered out.

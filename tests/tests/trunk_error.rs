@@ -8,9 +8,8 @@
 
 use frcnn_core::relative_difference;
 use frcnn_kernels::{ConvAlgorithm, ConvShape, PoolShape, PreparedConv, lrn_into, max_pool_into};
-use frcnn_tests::trunks::{
-    Layer, Size, TRUNKS, conv_shape, fire_shapes, output_size, pool_shape, random, weights,
-};
+use frcnn_networks::{LRN_BETA, LRN_SIZE, Layer, Lrn};
+use frcnn_tests::trunks::{Size, TRUNKS, conv_shape, fire_shapes, output_size, pool_shape, random, weights};
 
 /// The project's bound for every layer, as a share of its largest value.
 const ALLOWED: f64 = 2e-4;
@@ -50,9 +49,9 @@ impl Maps {
         Maps { size, f32: out, f64: max_pool_f64(shape, &self.f64, [height, width]) }
     }
 
-    fn lrn(&self, alpha: f32, k: f32) -> Maps {
+    fn lrn(&self, Lrn { alpha, k }: Lrn) -> Maps {
         let mut out = vec![f32::NAN; self.f32.len()];
-        lrn_into(&self.f32, self.size[2], 5, alpha, 0.75, k, 1, &mut out).unwrap();
+        lrn_into(&self.f32, self.size[2], LRN_SIZE, alpha, LRN_BETA, k, 1, &mut out).unwrap();
         let exact = self.f64.chunks(self.size[2]).flat_map(|cell| {
             (0..cell.len()).map(move |c| {
                 let window = &cell[c.saturating_sub(2)..cell.len().min(c + 3)];
@@ -117,7 +116,8 @@ fn concat<T: Copy>(a: &[T], b: &[T], channels: usize) -> Vec<T> {
 
 #[test]
 fn every_layer_is_near_a_float64_reference() {
-    for (net, blob, layers) in TRUNKS {
+    for (network, blob) in TRUNKS {
+        let net = network.name;
         println!("\n| {net} | algorithm | error |\n|---|---|---|");
         let data: Vec<f32> = random(SIZE[0] * SIZE[1] * 3, 1).into_iter().map(|v| v * 128.0).collect();
         let exact = data.iter().map(|&v| f64::from(v)).collect();
@@ -133,20 +133,16 @@ fn every_layer_is_near_a_float64_reference() {
             assert!(maps.f64.iter().any(|&v| v > 0.0), "{net} {name}: nothing but zeros");
             maps
         };
-        for layer in layers {
+        for layer in network.trunk {
             maps = match *layer {
-                Layer::Conv(name, channels, kernel, stride, pad, group) => {
-                    let window = [kernel, stride, pad, group];
-                    let shapes = [maps.size, on_blob].map(|size| conv_shape(size, channels, window));
+                Layer::Conv(name, conv) => {
+                    let shapes = [maps.size, on_blob].map(|size| conv_shape(size, conv));
                     run(name, &maps, &shapes[0], &shapes[1])
                 }
-                Layer::MaxPool(kernel, stride, pad, ceil) => {
-                    maps.max_pool(&pool_shape(maps.size, [kernel, stride, pad], ceil))
-                }
-                Layer::Lrn(alpha, k) => maps.lrn(alpha, k),
-                Layer::Fire(name, squeeze, expand) => {
-                    let small = fire_shapes(maps.size, squeeze, expand);
-                    let large = fire_shapes(on_blob, squeeze, expand);
+                Layer::MaxPool(_, pool) => maps.max_pool(&pool_shape(maps.size, pool)),
+                Layer::Lrn(_, lrn) => maps.lrn(lrn),
+                Layer::Fire(name, fire) => {
+                    let (small, large) = (fire_shapes(maps.size, fire), fire_shapes(on_blob, fire));
                     let mut part = |i: usize, input: &Maps| {
                         run(&format!("{name}_{}", small[i].0), input, &small[i].1, &large[i].1)
                     };
@@ -154,9 +150,9 @@ fn every_layer_is_near_a_float64_reference() {
                     let (one, three) = (part(1, &squeezed), part(2, &squeezed));
                     let [height, width, _] = one.size;
                     Maps {
-                        size: [height, width, 2 * expand],
-                        f32: concat(&one.f32, &three.f32, expand),
-                        f64: concat(&one.f64, &three.f64, expand),
+                        size: [height, width, 2 * fire.expand],
+                        f32: concat(&one.f32, &three.f32, fire.expand),
+                        f64: concat(&one.f64, &three.f64, fire.expand),
                     }
                 }
             };

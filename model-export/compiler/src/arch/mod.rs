@@ -13,12 +13,8 @@
 //! seed, so that on a photo activations stay of order 1 from conv1 to fc7 and scores differ from RoI to RoI. Dropout does
 //! nothing when a network is run, and is left out.
 
-mod caffenet;
 mod classes;
 mod net;
-mod squeezenet;
-mod vgg16;
-mod vgg_cnn_m_1024;
 mod weights;
 
 use std::fmt;
@@ -27,7 +23,9 @@ use std::str::FromStr;
 use frcnn_bundle::{Manifest, Scores};
 use frcnn_onnx::pb::ModelProto;
 
-use net::{Blob, Crop, Head, Net};
+use frcnn_networks::Network;
+
+use net::Net;
 
 /// The most object classes that [`new_model`] accepts: every network then stays below ONNX's 2 GiB.
 pub const MAX_CLASSES: u32 = 10_000;
@@ -51,11 +49,16 @@ impl Arch {
 
     /// The name that [`FromStr`] reads and [`Display`](fmt::Display) writes.
     pub const fn name(self) -> &'static str {
+        self.network().name
+    }
+
+    /// Its layers.
+    pub const fn network(self) -> &'static Network {
         match self {
-            Self::Vgg16 => "vgg16",
-            Self::VggCnnM1024 => "vgg_cnn_m_1024",
-            Self::CaffeNet => "caffenet",
-            Self::SqueezeNet => "squeezenet",
+            Self::Vgg16 => &frcnn_networks::VGG16,
+            Self::VggCnnM1024 => &frcnn_networks::VGG_CNN_M_1024,
+            Self::CaffeNet => &frcnn_networks::CAFFENET,
+            Self::SqueezeNet => &frcnn_networks::SQUEEZENET,
         }
     }
 }
@@ -111,10 +114,11 @@ pub struct NewModel {
 /// [`ArchError::Classes`] when `classes` is 0 or above [`MAX_CLASSES`].
 pub fn new_model(arch: Arch, classes: u32, seed: u64) -> Result<NewModel, ArchError> {
     check(classes)?;
-    let (mut net, data) = Net::new(arch.name(), seed);
-    let conv = arch.trunk(&mut net, data);
+    let network = arch.network();
+    let (mut net, data) = Net::new(network.name, seed);
+    let conv = net.trunk(data, network.trunk);
     let manifest = manifest(arch, classes);
-    Ok(NewModel { onnx: net.head(&conv, &arch.head(), classes as usize), manifest })
+    Ok(NewModel { onnx: net.head(&conv, &network.head, classes as usize), manifest })
 }
 
 /// The same as an SPPnet: the manifest has the published five scales.
@@ -123,11 +127,12 @@ pub fn new_model(arch: Arch, classes: u32, seed: u64) -> Result<NewModel, ArchEr
 /// As [`new_model`].
 pub fn new_sppnet(arch: Arch, classes: u32, seed: u64) -> Result<NewModel, ArchError> {
     check(classes)?;
-    let (mut net, data) = Net::new(arch.name(), seed);
-    let conv = arch.trunk(&mut net, data);
+    let network = arch.network();
+    let (mut net, data) = Net::new(network.name, seed);
+    let conv = net.trunk(data, network.trunk);
     let manifest =
         Manifest { scales: SCALES.to_vec(), max_long_side: 2000, ..margins(manifest(arch, classes)) };
-    Ok(NewModel { onnx: net.pyramid_head(&conv, &arch.head(), &LEVELS, classes as usize), manifest })
+    Ok(NewModel { onnx: net.pyramid_head(&conv, &network.head, &LEVELS, classes as usize), manifest })
 }
 
 /// An R-CNN and what goes beside it.
@@ -147,13 +152,11 @@ pub struct NewRcnn {
 /// As [`new_model`].
 pub fn new_rcnn(arch: Arch, classes: u32, seed: u64) -> Result<NewRcnn, ArchError> {
     check(classes)?;
-    let crop = arch.crop();
-    let (mut net, data) = Net::classifier(arch.name(), &crop, seed);
-    let conv = match arch {
-        Arch::CaffeNet => caffenet::classifier_trunk(&mut net, data),
-        _ => arch.trunk(&mut net, data),
-    };
-    let (onnx, svm) = net.classifier_head(&conv, &arch.head(), &crop, classes as usize);
+    let network = arch.network();
+    let (trunk, last_pool) = network.classifier.unwrap_or((network.trunk, network.last_pool));
+    let (mut net, data) = Net::classifier(network, seed);
+    let conv = net.trunk(data, trunk);
+    let (onnx, svm) = net.classifier_head(&conv, &network.head, last_pool, classes as usize);
     Ok(NewRcnn { onnx, svm, manifest: margins(manifest(arch, classes)) })
 }
 
@@ -173,33 +176,4 @@ fn manifest(arch: Arch, classes: u32) -> Manifest {
 fn margins(manifest: Manifest) -> Manifest {
     let scores = Scores::Margins;
     Manifest { scores, score_threshold: scores.default_threshold(), ..manifest }
-}
-
-impl Arch {
-    fn trunk(self, net: &mut Net, data: Blob) -> Blob {
-        match self {
-            Arch::Vgg16 => vgg16::trunk(net, data),
-            Arch::VggCnnM1024 => vgg_cnn_m_1024::trunk(net, data),
-            Arch::CaffeNet => caffenet::trunk(net, data),
-            Arch::SqueezeNet => squeezenet::trunk(net, data),
-        }
-    }
-
-    fn head(self) -> Head {
-        match self {
-            Arch::Vgg16 => vgg16::HEAD,
-            Arch::VggCnnM1024 => vgg_cnn_m_1024::HEAD,
-            Arch::CaffeNet => caffenet::HEAD,
-            Arch::SqueezeNet => squeezenet::HEAD,
-        }
-    }
-
-    fn crop(self) -> Crop {
-        match self {
-            Arch::Vgg16 => vgg16::CROP,
-            Arch::VggCnnM1024 => vgg_cnn_m_1024::CROP,
-            Arch::CaffeNet => caffenet::CROP,
-            Arch::SqueezeNet => squeezenet::CROP,
-        }
-    }
 }

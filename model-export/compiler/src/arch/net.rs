@@ -1,5 +1,6 @@
 //! The layers that the published networks are made of, each written under its published name.
 
+use frcnn_networks::{Conv, Head, LRN_BETA, LRN_SIZE, Layer, Lrn, MaxPool, Network, Window};
 use frcnn_onnx::pb::ModelProto;
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 
@@ -22,50 +23,6 @@ const REGRESSOR_STD: f32 = 0.0001;
 pub(super) struct Blob {
     name: String,
     channels: usize,
-}
-
-/// A square convolution.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Conv {
-    pub(super) out: usize,
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) pad: usize,
-    pub(super) groups: usize,
-}
-
-impl Conv {
-    /// Stride 1, no padding, one group.
-    pub(super) const fn new(out: usize, kernel: usize) -> Self {
-        Self { out, kernel, stride: 1, pad: 0, groups: 1 }
-    }
-}
-
-/// Local response normalisation over 5 channels: `x / (k + alpha / 5 * sum of squares) ^ 0.75`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lrn {
-    pub(super) alpha: f32,
-    pub(super) k: f32,
-}
-
-/// What follows the trunk.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
-    /// Side of the pooled map.
-    pub(super) pooled: usize,
-    /// Network pixels per feature cell.
-    pub(super) stride: usize,
-    pub(super) fc6: usize,
-    pub(super) fc7: usize,
-}
-
-/// What R-CNN's network reads, and how its map is pooled, in place of RoI pooling, to the same size.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Crop {
-    /// Pixels.
-    pub(super) side: usize,
-    /// Kernel and stride of the last max pooling.
-    pub(super) pool: (usize, usize),
 }
 
 /// Pooled features, as a row.
@@ -91,15 +48,36 @@ impl Net {
     }
 
     /// A graph that reads images of one size.
-    pub(super) fn classifier(name: &str, crop: &Crop, seed: u64) -> (Self, Blob) {
-        let mut onnx = OnnxWriter::new(&format!("classifier_{name}"));
-        let side = Dim::Size(crop.side as i64);
+    pub(super) fn classifier(network: &Network, seed: u64) -> (Self, Blob) {
+        let mut onnx = OnnxWriter::new(&format!("classifier_{}", network.name));
+        let side = Dim::Size(network.crop_side as i64);
         onnx.input(DATA, &[Dim::Symbol("N"), Dim::Size(3), side, side]);
         (Self { onnx, weights: RandomWeights::new(seed) }, Blob { name: DATA.to_owned(), channels: 3 })
     }
 
+    /// From the image to the feature map.
+    pub(super) fn trunk(&mut self, data: Blob, layers: &[Layer]) -> Blob {
+        let mut top = data;
+        for layer in layers {
+            top = match *layer {
+                Layer::Conv(name, conv) => self.conv(&top, name, conv),
+                Layer::MaxPool(name, pool) => self.max_pool(&top, name, pool),
+                Layer::Lrn(name, lrn) => self.lrn(&top, name, lrn),
+                Layer::Fire(name, fire) => {
+                    let [squeeze, small, large] =
+                        fire.convolutions().map(|(part, conv)| (format!("{name}_{part}"), conv));
+                    let squeezed = self.conv(&top, &squeeze.0, squeeze.1);
+                    let small = self.conv(&squeezed, &small.0, small.1);
+                    let large = self.conv(&squeezed, &large.0, large.1);
+                    self.concat(&small, &large, &format!("{name}_concat"))
+                }
+            };
+        }
+        top
+    }
+
     /// Convolution and ReLU.
-    pub(super) fn conv(&mut self, bottom: &Blob, name: &str, conv: Conv) -> Blob {
+    fn conv(&mut self, bottom: &Blob, name: &str, conv: Conv) -> Blob {
         let Conv { out, kernel, stride, pad, groups } = conv;
         let inputs = bottom.channels / groups;
         let input_rms = if bottom.name == DATA { PIXEL_RMS } else { 1.0 };
@@ -119,38 +97,31 @@ impl Net {
         Blob { name: self.relu(name), channels: out }
     }
 
-    /// Max pooling that rounds the number of windows up, as Caffe does.
-    pub(super) fn max_pool(
-        &mut self,
-        bottom: &Blob,
-        name: &str,
-        kernel: usize,
-        stride: usize,
-        pad: usize,
-    ) -> Blob {
+    fn max_pool(&mut self, bottom: &Blob, name: &str, pool: MaxPool) -> Blob {
+        let Window { kernel, stride } = pool.window;
         self.onnx.node(
             "MaxPool",
             name,
             &[&bottom.name],
             [
-                attr::int("ceil_mode", 1),
+                attr::int("ceil_mode", pool.ceil.into()),
                 attr::ints("kernel_shape", &[kernel as i64; 2]),
-                attr::ints("pads", &[pad as i64; 4]),
+                attr::ints("pads", &[pool.pad as i64; 4]),
                 attr::ints("strides", &[stride as i64; 2]),
             ],
         );
         Blob { name: name.to_owned(), channels: bottom.channels }
     }
 
-    pub(super) fn lrn(&mut self, bottom: &Blob, name: &str, lrn: Lrn) -> Blob {
+    fn lrn(&mut self, bottom: &Blob, name: &str, lrn: Lrn) -> Blob {
         self.onnx.node(
             "LRN",
             name,
             &[&bottom.name],
             [
-                attr::int("size", 5),
+                attr::int("size", LRN_SIZE as i64),
                 attr::float("alpha", lrn.alpha),
-                attr::float("beta", 0.75),
+                attr::float("beta", LRN_BETA),
                 attr::float("bias", lrn.k),
             ],
         );
@@ -158,7 +129,7 @@ impl Net {
     }
 
     /// Stacks the channels of two blobs.
-    pub(super) fn concat(&mut self, a: &Blob, b: &Blob, name: &str) -> Blob {
+    fn concat(&mut self, a: &Blob, b: &Blob, name: &str) -> Blob {
         self.onnx.node("Concat", name, &[&a.name, &b.name], [attr::int("axis", 1)]);
         Blob { name: name.to_owned(), channels: a.channels + b.channels }
     }
@@ -207,11 +178,10 @@ impl Net {
         mut self,
         conv: &Blob,
         head: &Head,
-        crop: &Crop,
+        last_pool: Window,
         classes: usize,
     ) -> (ModelProto, Vec<u8>) {
-        let (kernel, stride) = crop.pool;
-        let pool5 = self.max_pool(conv, "pool5", kernel, stride, 0);
+        let pool5 = self.max_pool(conv, "pool5", MaxPool { window: last_pool, pad: 0, ceil: true });
         self.onnx.node("Flatten", "pool5_flat", &[&pool5.name], [attr::int("axis", 1)]);
         let features = pool5.channels * head.pooled * head.pooled;
         let hidden = self.hidden_layers(&PooledFeatures { name: "pool5_flat", features }, head);
