@@ -58,12 +58,12 @@ struct State {
 }
 
 #[derive(Default)]
-struct Shared {
+struct WorkQueue {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Shared {
+impl WorkQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,24 +71,24 @@ impl Shared {
 
 /// A session's thread. Dropping it waits for the frame in work.
 pub(crate) struct Worker {
-    shared: Arc<Shared>,
+    queue: Arc<WorkQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
     pub(crate) fn start(engine: Arc<Mutex<Engine>>) -> Result<Worker, Failure> {
-        let shared = Arc::<Shared>::default();
-        let theirs = shared.clone();
+        let queue = Arc::<WorkQueue>::default();
+        let theirs = queue.clone();
         let thread = Builder::new().name("frcnn-session".into()).spawn(move || work(&theirs, &engine));
         let thread = thread.map_err(|error| {
             Failure::new(FrcnnResult::Internal, format!("cannot start a session's thread: {error}"))
         })?;
-        Ok(Worker { shared, thread: Some(thread) })
+        Ok(Worker { queue, thread: Some(thread) })
     }
 
     /// Leaves a copy of the frame to the thread, in place of one that is still waiting.
     pub(crate) fn submit(&self, image: &Image<&[u8]>, proposals: Option<&[BBox]>) -> Result<(), Failure> {
-        let mut state = self.shared.lock();
+        let mut state = self.queue.lock();
         let mut job = match state.waiting.take() {
             Some(older) => {
                 state.counts.dropped += 1;
@@ -106,15 +106,15 @@ impl Worker {
         }
         state.counts.submitted += 1;
         state.waiting = Some(job);
-        self.shared.changed.notify_all();
+        self.queue.changed.notify_all();
         Ok(())
     }
 
     /// The oldest result that was not fetched yet; waits for one while a frame is in work.
     pub(crate) fn poll(&self, timeout: Duration) -> Result<Done, Failure> {
-        let state = self.shared.lock();
+        let state = self.queue.lock();
         let in_work = |state: &mut State| state.done.is_empty() && (state.busy || state.waiting.is_some());
-        let mut state = wait_timeout_while(&self.shared.changed, state, timeout, in_work);
+        let mut state = wait_timeout_while(&self.queue.changed, state, timeout, in_work);
         match state.done.pop_front() {
             Some(done) => Ok(done),
             None if in_work(&mut state) => Err(Failure::new(FrcnnResult::NotReady, "no frame is done yet")),
@@ -123,14 +123,14 @@ impl Worker {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        self.shared.lock().counts
+        self.queue.lock().counts
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.changed.notify_all();
+        self.queue.lock().stop = true;
+        self.queue.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             // It catches what can panic in it.
             let _ = thread.join();
@@ -138,11 +138,11 @@ impl Drop for Worker {
     }
 }
 
-fn work(shared: &Shared, engine: &Mutex<Engine>) {
+fn work(queue: &WorkQueue, engine: &Mutex<Engine>) {
     loop {
-        let state = shared.lock();
+        let state = queue.lock();
         let idle = |state: &mut State| state.waiting.is_none() && !state.stop;
-        let mut state = wait_while(&shared.changed, state, idle);
+        let mut state = wait_while(&queue.changed, state, idle);
         if state.stop {
             return;
         }
@@ -158,7 +158,7 @@ fn work(shared: &Shared, engine: &Mutex<Engine>) {
         let outcome = catch_unwind(AssertUnwindSafe(run));
         let outcome = outcome.unwrap_or_else(|payload| Err(Failure::panicked(&*payload)));
 
-        let mut state = shared.lock();
+        let mut state = queue.lock();
         state.busy = false;
         match outcome {
             Ok(_) => state.counts.completed += 1,
@@ -170,6 +170,6 @@ fn work(shared: &Shared, engine: &Mutex<Engine>) {
         }
         state.done.push_back(Done { facts, outcome });
         state.spare = Some(job);
-        shared.changed.notify_all();
+        queue.changed.notify_all();
     }
 }

@@ -20,9 +20,9 @@ use frcnn_capi::*;
 const SESSIONS: u64 = 3;
 /// At least so many frames …
 const FRAMES: u64 = 200;
-/// … and as many as it takes to have worked with this reload; more than `MOST` it never takes.
+/// … and as many as it takes to have worked with this reload; more than `MAX_FRAMES` it never takes.
 const GENERATION: u64 = 5;
-const MOST: u64 = 1_000_000;
+const MAX_FRAMES: u64 = 1_000_000;
 const SIDE: u32 = 64;
 const BOX: FrcnnBox = FrcnnBox { x1: 16.0, y1: 16.0, x2: 47.0, y2: 47.0 };
 
@@ -145,7 +145,7 @@ fn use_session(model: Model, pixels: &[u8]) -> u64 {
     let mut id = 0;
     while id < FRAMES || session.generations.contains(&1) || session.generations[1] < GENERATION {
         id += 1;
-        assert!(id < MOST, "no reload reaches the session");
+        assert!(id < MAX_FRAMES, "no reload reaches the session");
         frame.id = id;
         session.submit(&frame);
         if id % 5 == 0 {

@@ -19,6 +19,7 @@ use crate::data::{DataArgs, Loader};
 use crate::detect::Check;
 use crate::error::Error;
 use crate::files;
+use crate::parse;
 use crate::tables::{self, FactoredRow};
 use crate::units;
 
@@ -64,7 +65,7 @@ pub(crate) struct Args {
     manifest: Option<PathBuf>,
     /// What the ONNX file is [default: a Fast R-CNN or SPPnet, which its MaxRoiPool nodes tell]
     #[arg(long, value_name = "METHOD", requires = "svm", conflicts_with = "emit_onnx")]
-    method: Option<Method>,
+    method: Option<CompileMethod>,
     /// Linear SVMs and box regressors of an R-CNN
     #[arg(long, value_name = "FILE.safetensors", requires = "method")]
     svm: Option<PathBuf>,
@@ -72,7 +73,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LAYER=RANK,...|auto", value_parser = Choice::parse, conflicts_with = "svd_energy")]
     svd: Option<Choice>,
     /// Factor hidden fully connected layers, keeping this share of the squared singular values
-    #[arg(long, value_name = "SHARE", value_parser = energy)]
+    #[arg(long, value_name = "SHARE", value_parser = parse::energy)]
     svd_energy: Option<f64>,
     /// What weights are stored as and layers computed in
     ///
@@ -99,7 +100,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", requires = "svd", help_heading = AUTO)]
     data: Option<PathBuf>,
     /// Points of mAP that may be lost
-    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = points, help_heading = AUTO)]
+    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = parse::points, help_heading = AUTO)]
     max_drop: f64,
     #[command(flatten, next_help_heading = AUTO)]
     part: DataArgs,
@@ -107,7 +108,7 @@ pub(crate) struct Args {
 
 /// What `--method` can be.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Method {
+enum CompileMethod {
     Rcnn,
 }
 
@@ -125,16 +126,6 @@ impl Choice {
     fn parse(text: &str) -> Result<Choice, frcnn_compiler::Error> {
         if text == "auto" { Ok(Choice::Auto) } else { Svd::parse_ranks(text).map(Choice::Ranks) }
     }
-}
-
-pub(crate) fn points(text: &str) -> Result<f64, String> {
-    let points = text.parse().map_err(|_| "not a number")?;
-    if (0.0..=100.0).contains(&points) { Ok(points) } else { Err("must be 0 to 100".to_string()) }
-}
-
-pub(crate) fn energy(text: &str) -> Result<f64, String> {
-    let share = text.parse().map_err(|_| "not a number")?;
-    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("must be above 0 and at most 1".to_string()) }
 }
 
 fn precisions() -> impl TypedValueParser<Value = Precision> {

@@ -29,11 +29,11 @@ pub(crate) fn open_detector(path: &Path, options: &Options) -> Result<Detector, 
 }
 
 /// Bytes of a file that is read into memory: more than any file of boxes has.
-const MOST: u64 = 16 << 30;
+const MAX_FILE_BYTES: u64 = 16 << 30;
 
 /// Reads a whole file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    frcnn_files::read_at_most(path, MOST).map_err(|error| Error::file(path, error))
+    frcnn_files::read_at_most(path, MAX_FILE_BYTES).map_err(|error| Error::file(path, error))
 }
 
 /// The file appears whole or not at all.

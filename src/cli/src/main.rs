@@ -22,6 +22,8 @@ mod inputs;
 mod inspect;
 #[cfg(feature = "compile")]
 mod new;
+#[cfg(feature = "compile")]
+mod parse;
 mod proposals;
 #[cfg(feature = "compile")]
 mod sweep;

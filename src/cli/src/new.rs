@@ -28,7 +28,7 @@ pub(crate) struct Args {
     arch: Arch,
     /// The system that it is a network of
     #[arg(long, value_enum, default_value = "fast-rcnn")]
-    method: Method,
+    method: NetworkMethod,
     /// Object classes, background not counted
     #[arg(long, value_name = "K")]
     classes: u32,
@@ -44,7 +44,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Method {
+enum NetworkMethod {
     FastRcnn,
     Sppnet,
     Rcnn,
@@ -86,9 +86,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 fn make(args: &Args) -> Result<(NewModel, Option<Vec<u8>>), ArchError> {
     let &Args { arch, classes, seed, .. } = args;
     Ok(match args.method {
-        Method::FastRcnn => (new_model(arch, classes, seed)?, None),
-        Method::Sppnet => (new_sppnet(arch, classes, seed)?, None),
-        Method::Rcnn => {
+        NetworkMethod::FastRcnn => (new_model(arch, classes, seed)?, None),
+        NetworkMethod::Sppnet => (new_sppnet(arch, classes, seed)?, None),
+        NetworkMethod::Rcnn => {
             let NewRcnn { onnx, svm, manifest } = new_rcnn(arch, classes, seed)?;
             (NewModel { onnx, manifest }, Some(svm))
         }

@@ -13,6 +13,7 @@ use crate::data::{DataArgs, Loader};
 use crate::error::Error;
 use crate::eval::bar;
 use crate::files;
+use crate::parse;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::table;
 use crate::units;
@@ -42,10 +43,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LAYER=RANK,...", num_args = 1.., value_parser = ranks, required_unless_present = "energies")]
     ranks: Vec<(String, Vec<usize>)>,
     /// Shares of the squared singular values to keep, in every hidden fully connected layer
-    #[arg(long, value_name = "SHARE,...", value_delimiter = ',', value_parser = crate::compile::energy)]
+    #[arg(long, value_name = "SHARE,...", value_delimiter = ',', value_parser = parse::energy)]
     energies: Vec<f64>,
     /// Points of mAP that the recommended setting may lose
-    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = crate::compile::points)]
+    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = parse::points)]
     max_drop: f64,
     /// Classes, pixel means, scales, thresholds and box conventions [default: manifest.json beside the model]
     #[arg(long, value_name = "FILE")]

@@ -9,15 +9,15 @@ use frcnn_bundle::Warp;
 use frcnn_core::Roi;
 use frcnn_kernels::warp_into;
 
-use crate::detector::Model;
 use crate::head::HeadInput;
+use crate::model::Model;
 use crate::plan::values;
 use crate::{Error, HeadOutput, ImageBlob};
 
 /// Regions that the trunk runs on together.
-pub(crate) const AT_ONCE: usize = 16;
+pub(crate) const TRUNK_BATCH: usize = 16;
 /// Regions that the head runs on together.
-const HEAD_ROWS: usize = 512;
+const HEAD_BATCH: usize = 512;
 
 /// What [`predict`] has just done some of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +38,9 @@ pub(crate) fn predict(
     output: &mut HeadOutput,
     after: &mut dyn FnMut(Part),
 ) -> Result<(), Error> {
-    for windows in windows.chunks(HEAD_ROWS) {
+    for windows in windows.chunks(HEAD_BATCH) {
         features.clear();
-        for windows in windows.chunks(AT_ONCE) {
+        for windows in windows.chunks(TRUNK_BATCH) {
             let size = [warp.side as usize; 2];
             let maps = model.trunk.run_batch(windows.len(), size, |crops| {
                 cut(image, windows, warp, model.settings.threads, crops)?;
@@ -73,7 +73,7 @@ pub(crate) fn maps(model: &Model, warp: Warp, crops: &[f32]) -> Result<Vec<f32>,
     let crop = side * side * 3;
     frcnn_core::ShapeError::check("crops", crops.len() / crop * crop, crops.len())?;
     let mut maps = Vec::new();
-    for crops in crops.chunks(AT_ONCE * crop) {
+    for crops in crops.chunks(TRUNK_BATCH * crop) {
         let made = model.trunk.run_batch(crops.len() / crop, [side; 2], |values| {
             values.copy_from_slice(crops);
             Ok(())

@@ -7,9 +7,10 @@ use frcnn_bundle::{Bundle, Contents, Demand, Manifest, Regions, Shape, nominal_s
 
 use crate::crops;
 use crate::head::{Head, pooled_order};
+use crate::model::{Model, in_pool};
 use crate::network::Network;
 use crate::ops::{Resources, UnpackedConv, UnpackedLinear, UnpackedWeights};
-use crate::options::{Options, Settings};
+use crate::options::Options;
 use crate::trunk::Trunk;
 use crate::{BBox, Detections, Error, Frame, PlannedLayer, Session};
 
@@ -18,16 +19,6 @@ use crate::{BBox, Detections, Error, Frame, PlannedLayer, Session};
 pub struct Detector {
     pub(crate) model: Arc<Model>,
     idle: Arc<Mutex<Vec<Session>>>,
-}
-
-/// What sessions share.
-pub(crate) struct Model {
-    pub(crate) settings: Settings,
-    resources: Resources,
-    pub(crate) trunk: Trunk,
-    pub(crate) head: Head,
-    /// None with one thread: then the caller's does the work.
-    pool: Option<rayon::ThreadPool>,
 }
 
 impl std::fmt::Debug for Detector {
@@ -81,7 +72,7 @@ impl Detector {
         let region = contents.region_shape(map);
         let blobs = match contents.regions {
             Regions::RoiPooling(_) => 1,
-            Regions::Warp(_) => crops::AT_ONCE,
+            Regions::Warp(_) => crops::TRUNK_BATCH,
         };
         let graphs = [(&contents.trunk, image, blobs), (&contents.head, region, 1)];
         let pooled = pooled_order(&contents, map.channels());
@@ -146,33 +137,6 @@ impl Detector {
     /// Threads that work on one frame.
     pub fn threads(&self) -> usize {
         self.model.settings.threads
-    }
-}
-
-impl Model {
-    pub(crate) fn contents(&self) -> &Contents {
-        &self.resources.network.contents
-    }
-
-    /// Whether a frame with `rois` proposals is within the limits.
-    pub(crate) fn check(&self, blobs: &[[usize; 2]], rois: usize) -> Result<(), Error> {
-        // A blob that does not go through is the trunk's to name.
-        let Ok(demand) = Demand::new(self.contents(), blobs, rois, self.settings.threads) else {
-            return Ok(());
-        };
-        Ok(self.settings.limits.check(&demand)?)
-    }
-
-    /// Runs `work` where the kernels find the detector's threads.
-    pub(crate) fn in_pool<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        in_pool(self.pool.as_ref(), work)
-    }
-}
-
-fn in_pool<T: Send>(pool: Option<&rayon::ThreadPool>, work: impl FnOnce() -> T + Send) -> T {
-    match pool {
-        Some(pool) => pool.install(work),
-        None => work(),
     }
 }
 

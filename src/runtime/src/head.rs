@@ -34,7 +34,7 @@ pub struct HeadOutput {
 
 /// A tensor by its published blob name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stage {
+pub struct NamedTensor {
     /// Such as `fc6`; as in the published networks, a layer's blob is what its ReLU left in it.
     pub name: String,
     /// `[R, ...]`, channels last.
@@ -248,7 +248,7 @@ impl Head {
     }
 
     /// Runs the head on the features of RoIs and gives what its named layers made.
-    pub(crate) fn stages(&self, pooled: &[f32]) -> Result<Vec<Stage>, Error> {
+    pub(crate) fn stages(&self, pooled: &[f32]) -> Result<Vec<NamedTensor>, Error> {
         let graph_error = Error::graph("head");
         let rows = pooled.len() / self.features().max(1);
         let graph = &self.resources.network.contents.head;
@@ -261,7 +261,11 @@ impl Head {
             .into_iter()
             .zip(&tensors)
             .map(|((name, _), tensor)| {
-                Ok(Stage { name, shape: tensor.shape().to_vec(), data: values("head", tensor)?.to_vec() })
+                Ok(NamedTensor {
+                    name,
+                    shape: tensor.shape().to_vec(),
+                    data: values("head", tensor)?.to_vec(),
+                })
             })
             .collect()
     }

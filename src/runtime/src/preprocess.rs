@@ -40,11 +40,11 @@ struct Tap {
 pub(crate) struct Preprocessor {
     columns: Vec<Tap>,
     /// Two source rows, resized horizontally, with the source row that each holds.
-    rows: [Row; 2],
+    rows: [ResizedRow; 2],
 }
 
 #[derive(Default)]
-struct Row {
+struct ResizedRow {
     source: Option<usize>,
     data: Vec<f32>,
 }

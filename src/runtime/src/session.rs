@@ -9,12 +9,12 @@ use frcnn_kernels::Step;
 use frcnn_proposals::{Proposals, Propose};
 
 use crate::crops::{self, Part};
-use crate::detector::Model;
 use crate::head::HeadInput;
 use crate::memory::resize;
+use crate::model::Model;
 use crate::postprocess::Postprocessor;
 use crate::preprocess::Preprocessor;
-use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob, Stage};
+use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob, NamedTensor};
 
 /// The buffers and methods with which one thread runs a [`Detector`](crate::Detector).
 pub struct Session {
@@ -311,7 +311,7 @@ impl Session {
     ///
     /// # Errors
     /// `features` are not of a whole number of RoIs.
-    pub fn head_stages(&self, features: &[f32]) -> Result<Vec<Stage>, Error> {
+    pub fn head_stages(&self, features: &[f32]) -> Result<Vec<NamedTensor>, Error> {
         self.check_features(features)?;
         self.model.in_pool(|| self.model.head.stages(features))
     }

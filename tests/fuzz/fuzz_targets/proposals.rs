@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 /// More boxes than this take the time of the detector, not of the reader.
-const MOST: usize = 500;
+const MAX_BOXES: usize = 500;
 
 thread_local! {
     static DETECTOR: Detector = detector();
@@ -41,7 +41,7 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
 }
 
 fn detect(boxes: &[BBox]) {
-    let boxes = &boxes[..boxes.len().min(MOST)];
+    let boxes = &boxes[..boxes.len().min(MAX_BOXES)];
     let found = DETECTOR.with(|d| PICTURE.with(|pixels| d.detect(&contract::frame(pixels), boxes)));
     contract::hold(&found.unwrap(), 3, boxes.len());
 }

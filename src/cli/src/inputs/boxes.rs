@@ -11,7 +11,7 @@ use super::proposals::Proposals;
 use crate::error::Error;
 
 /// As many as `frcnn detect` takes.
-const MOST: usize = 2000;
+const MAX_PROPOSALS: usize = 2000;
 
 /// Boxes of a file, or selective search where there is none.
 pub(crate) enum BoxSource {
@@ -34,7 +34,7 @@ impl BoxSource {
                 let frame = frame.map_err(|error| Error::file(&image.path, error))?;
                 // One thread: images run side by side.
                 let mut source = SelectiveSearch { threads: 1, ..SelectiveSearch::default() };
-                Ok(source.propose(&frame, MOST).boxes.into())
+                Ok(source.propose(&frame, MAX_PROPOSALS).boxes.into())
             }
         }
     }

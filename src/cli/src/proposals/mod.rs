@@ -55,7 +55,7 @@ pub(crate) struct Args {
     out: Option<PathBuf>,
     /// How the boxes are made
     #[arg(long, value_name = "METHOD", default_value = "selective-search")]
-    from: Method,
+    from: SingleImageMethod,
     /// Selective search: how many strategies [default: fast]
     #[arg(long)]
     mode: Option<SearchMode>,
@@ -84,7 +84,7 @@ enum Recall {
 
 /// Methods that look at one image alone.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Method {
+enum SingleImageMethod {
     SelectiveSearch,
     Grid,
 }
@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 }
 
 fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
-    if args.mode.is_some() && args.from != Method::SelectiveSearch {
+    if args.mode.is_some() && args.from != SingleImageMethod::SelectiveSearch {
         return Err(Error::Usage("--mode is one of selective search".to_string()));
     }
     let Inputs { images, unreadable } = images::list(&args.images);
@@ -156,10 +156,10 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
 impl Args {
     fn settings(&self) -> Settings {
         let method = match (self.from, self.search_mode()) {
-            (Method::SelectiveSearch, Mode::Fast) => "selective-search fast",
-            (Method::SelectiveSearch, Mode::Quality) => "selective-search quality",
-            (Method::SelectiveSearch, Mode::Published) => "selective-search published",
-            (Method::Grid, _) => "grid",
+            (SingleImageMethod::SelectiveSearch, Mode::Fast) => "selective-search fast",
+            (SingleImageMethod::SelectiveSearch, Mode::Quality) => "selective-search quality",
+            (SingleImageMethod::SelectiveSearch, Mode::Published) => "selective-search published",
+            (SingleImageMethod::Grid, _) => "grid",
         };
         Settings { method, seed: self.seed, max_proposals: self.max_proposals }
     }
@@ -175,10 +175,10 @@ impl Args {
     /// One for each thread.
     fn source(&self) -> Box<dyn Propose> {
         match self.from {
-            Method::SelectiveSearch => {
+            SingleImageMethod::SelectiveSearch => {
                 Box::new(SelectiveSearch { mode: self.search_mode(), seed: self.seed, threads: 1 })
             }
-            Method::Grid => Box::new(Grid),
+            SingleImageMethod::Grid => Box::new(Grid),
         }
     }
 

@@ -24,13 +24,13 @@ struct Image<'a> {
     name: &'a str,
     comparison: &'a Comparison,
     agrees: bool,
-    stages: Vec<Stage<'a>>,
+    stages: Vec<StageRow<'a>>,
     detections: Option<Detections<'a>>,
     /// Facts of both sides.
     provenance: Vec<(String, [String; 2])>,
 }
 
-struct Stage<'a> {
+struct StageRow<'a> {
     name: &'a str,
     agrees: bool,
     shape: String,
@@ -102,7 +102,7 @@ fn image<'a>(
     })
 }
 
-fn stage(result: &StageResult) -> Stage<'_> {
+fn stage(result: &StageResult) -> StageRow<'_> {
     let Difference { shape, max_abs, mean_abs, std_abs, largest, relative, cosine, ulps, worst } =
         &result.difference;
     let share = |error: f64| if error == 0.0 { 0.0 } else { error / largest };
@@ -114,7 +114,7 @@ fn stage(result: &StageResult) -> Stage<'_> {
         let index: Vec<String> = worst.index.iter().map(usize::to_string).collect();
         format!("[{}]: {} and {}", index.join(", "), worst.reference, worst.found)
     });
-    Stage {
+    StageRow {
         name: &result.stage,
         agrees: result.agrees(),
         shape: shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × "),

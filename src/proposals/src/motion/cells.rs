@@ -3,7 +3,7 @@
 use frcnn_core::Frame;
 
 /// Cells along either side of the frame at most.
-const MOST: u32 = 320;
+const MAX_CELLS: u32 = 320;
 
 /// Means of squares of pixels.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(super) struct Cells {
 impl Cells {
     /// Takes the means of a frame.
     pub(super) fn look_at(&mut self, frame: &Frame) {
-        self.side = frame.width().max(frame.height()).div_ceil(MOST) as usize;
+        self.side = frame.width().max(frame.height()).div_ceil(MAX_CELLS) as usize;
         self.columns = (frame.width() as usize).div_ceil(self.side);
         let bytes = frame.format().bytes();
         let offsets = frame.format().bgr_offsets();

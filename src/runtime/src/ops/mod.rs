@@ -9,9 +9,9 @@ mod lrn;
 mod pack;
 mod pointwise;
 mod pool;
-mod shared;
+mod ptr_eq;
 mod strips;
-mod tensors;
+mod tensor_pool;
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use tract_core::internal::*;
 
 use crate::network::Network;
 use buffers::Buffers;
-use shared::Shared;
+use ptr_eq::PtrEq;
 
 pub(crate) use conv::{ConcatConvsOp, ConvOp, PackedConvs, UnpackedConv};
 pub(crate) use linear::{LinearOp, PackedLinears, UnpackedLinear};
@@ -30,28 +30,28 @@ pub(crate) use pack::{PackedWeights, UnpackedWeights};
 pub(crate) use pointwise::pointwise;
 pub(crate) use pool::{PoolKind, PoolOp};
 pub(crate) use strips::{StripLayer, StripsOp};
-pub(crate) use tensors::Tensors;
+pub(crate) use tensor_pool::TensorPool;
 
 /// What all operators of a graph work with. Cloning is cheap and gives the same.
-pub(crate) type Resources = Shared<ResourcesInner>;
+pub(crate) type Resources = PtrEq<ResourcesInner>;
 
 #[derive(Debug)]
 pub(crate) struct ResourcesInner {
     pub(crate) threads: usize,
     pub(crate) network: Arc<Network>,
     pub(crate) weights: Arc<PackedWeights>,
-    pub(crate) tensors: Tensors,
+    pub(crate) tensors: TensorPool,
     scratch: Arc<Buffers<Vec<f32>>>,
     strip_scratch: Arc<Buffers<Vec<StripScratch>>>,
 }
 
 impl Resources {
     pub(crate) fn new(threads: usize, network: Network, weights: PackedWeights) -> Resources {
-        Shared::from(ResourcesInner {
+        PtrEq::from(ResourcesInner {
             threads,
             network: Arc::new(network),
             weights: Arc::new(weights),
-            tensors: Tensors::default(),
+            tensors: TensorPool::default(),
             scratch: Arc::default(),
             strip_scratch: Arc::default(),
         })
@@ -59,11 +59,11 @@ impl Resources {
 
     /// The same with tensors of its own, for a graph whose runs alternate with another's.
     pub(crate) fn with_own_tensors(&self) -> Resources {
-        Shared::from(ResourcesInner {
+        PtrEq::from(ResourcesInner {
             threads: self.threads,
             network: self.network.clone(),
             weights: self.weights.clone(),
-            tensors: Tensors::default(),
+            tensors: TensorPool::default(),
             scratch: self.scratch.clone(),
             strip_scratch: self.strip_scratch.clone(),
         })

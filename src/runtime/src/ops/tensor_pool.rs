@@ -1,38 +1,39 @@
-//! Outputs of operators, kept from frame to frame.
+//! A pool of the tensors that operators give, kept from frame to frame.
 //!
-//! A feature map of 100 MB that is new for each frame is paid for page by page, which took a fifth of VGG16's trunk. So
-//! a tensor that was handed out is remembered, and handed out again once nobody else holds it.
+//! The system maps a new feature map of 100 MB page by page, which took a fifth of the time of VGG16's trunk. So the
+//! pool keeps each tensor that it has handed out, and hands it out again once nobody else holds it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use frcnn_kernels::prefer_huge_pages;
 use tract_core::internal::*;
 
-/// The tensors of one detector, whatever the number of its sessions.
+/// The tensors of one graph of a detector, whatever the number of its sessions.
 #[derive(Debug, Default)]
-pub(crate) struct Tensors(Mutex<Shelf>);
+pub(crate) struct TensorPool(Mutex<PoolState>);
 
 #[derive(Debug, Default)]
-struct Shelf {
-    kept: Vec<Kept>,
+struct PoolState {
+    tensors: Vec<PooledTensor>,
     /// Runs begun so far, and those of them not yet ended.
     runs: u64,
     under_way: u64,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct PooledTensor {
     tensor: Arc<Tensor>,
+    /// The number of the run that used it last.
     last_run: u64,
 }
 
-impl Kept {
+impl PooledTensor {
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.tensor) == 1
     }
 }
 
-impl Tensors {
+impl TensorPool {
     /// A tensor of `shape` that `fill` writes; it may hold anything before.
     pub(crate) fn make<T: Datum>(
         &self,
@@ -42,20 +43,20 @@ impl Tensors {
         let mut tensor = self.take::<T>(shape)?;
         let values = Arc::get_mut(&mut tensor).context("a tensor that nobody else holds")?;
         fill(values.try_as_plain_ram_mut()?.as_slice_mut::<T>()?)?;
-        let mut shelf = self.shelf();
-        let last_run = shelf.runs;
-        shelf.kept.push(Kept { tensor: tensor.clone(), last_run });
+        let mut state = self.state();
+        let last_run = state.runs;
+        state.tensors.push(PooledTensor { tensor: tensor.clone(), last_run });
         Ok(tensor)
     }
 
     fn take<T: Datum>(&self, shape: &[usize]) -> TractResult<Arc<Tensor>> {
         let len = shape.iter().fold(1usize, |len, &side| len.saturating_mul(side));
-        let mut shelf = self.shelf();
+        let mut state = self.state();
         // The one used last is the likeliest to be in a cache still.
         let fits = |tensor: &Tensor| tensor.len() == len && tensor.datum_type() == T::datum_type();
-        let found = shelf.kept.iter().rposition(|kept| kept.is_idle() && fits(&kept.tensor));
-        let found = found.map(|position| shelf.kept.remove(position).tensor);
-        drop(shelf);
+        let found = state.tensors.iter().rposition(|pooled| pooled.is_idle() && fits(&pooled.tensor));
+        let found = found.map(|position| state.tensors.remove(position).tensor);
+        drop(state);
         match found {
             Some(mut tensor) => {
                 Arc::get_mut(&mut tensor).context("an idle tensor")?.set_shape(shape)?;
@@ -75,29 +76,29 @@ impl Tensors {
         }
     }
 
-    /// Begins a run, which ends when the guard goes: then tensors go for which no run has had a use for twice as many
-    /// runs as are under way, such as those of another blob size.
+    /// Begins a run, which ends when the guard is dropped. Then idle tensors are evicted that none of the last runs has
+    /// used, such as those of another blob size. The last runs are twice as many as are under way.
     pub(crate) fn run(&self) -> Run<'_> {
-        let mut shelf = self.shelf();
-        shelf.runs += 1;
-        shelf.under_way += 1;
+        let mut state = self.state();
+        state.runs += 1;
+        state.under_way += 1;
         Run(self)
     }
 
     fn end_run(&self) {
-        let mut shelf = self.shelf();
-        let Shelf { runs, under_way, .. } = *shelf;
-        shelf.kept.retain(|kept| !kept.is_idle() || kept.last_run + 2 * under_way > runs);
-        shelf.under_way -= 1;
+        let mut state = self.state();
+        let PoolState { runs, under_way, .. } = *state;
+        state.tensors.retain(|pooled| !pooled.is_idle() || pooled.last_run + 2 * under_way > runs);
+        state.under_way -= 1;
     }
 
-    fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
+    fn state(&self) -> std::sync::MutexGuard<'_, PoolState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A run under way.
-pub(crate) struct Run<'a>(&'a Tensors);
+pub(crate) struct Run<'a>(&'a TensorPool);
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
@@ -111,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    fn make(tensors: &Tensors, shape: &[usize]) -> Arc<Tensor> {
+    fn make(tensors: &TensorPool, shape: &[usize]) -> Arc<Tensor> {
         tensors
             .make(shape, |values| {
                 values.fill(1f32);
@@ -120,13 +121,13 @@ mod tests {
             .unwrap()
     }
 
-    fn kept(tensors: &Tensors) -> usize {
-        tensors.shelf().kept.len()
+    fn kept(tensors: &TensorPool) -> usize {
+        tensors.state().tensors.len()
     }
 
     #[test]
     fn frames_of_one_size_share_tensors() {
-        let tensors = Tensors::default();
+        let tensors = TensorPool::default();
         for _ in 0..10 {
             let _run = tensors.run();
             let first = make(&tensors, &[1, 4, 4, 3]);
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn other_sizes_go_after_a_while() {
-        let tensors = Tensors::default();
+        let tensors = TensorPool::default();
         for side in 1..50 {
             let _run = tensors.run();
             make(&tensors, &[1, side, side, 3]);
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_tensor_in_use_is_left_alone() {
-        let tensors = Tensors::default();
+        let tensors = TensorPool::default();
         let held = make(&tensors, &[2]);
         for _ in 0..10 {
             let _run = tensors.run();
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn runs_side_by_side_do_not_take_from_each_other() {
-        let tensors = Tensors::default();
+        let tensors = TensorPool::default();
         for round in 0..10 {
             let (_one, _other) = (tensors.run(), tensors.run());
             let pair = (make(&tensors, &[3]), make(&tensors, &[3]));

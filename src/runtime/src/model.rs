@@ -1,0 +1,47 @@
+//! A network that is ready to run, which all sessions of a detector share.
+
+use frcnn_bundle::{Contents, Demand};
+
+use crate::Error;
+use crate::head::Head;
+use crate::ops::Resources;
+use crate::options::Settings;
+use crate::trunk::Trunk;
+
+/// The two graphs, and the threads that work on them.
+pub(crate) struct Model {
+    pub(crate) settings: Settings,
+    pub(crate) resources: Resources,
+    pub(crate) trunk: Trunk,
+    pub(crate) head: Head,
+    /// None with one thread: then the caller's does the work.
+    pub(crate) pool: Option<rayon::ThreadPool>,
+}
+
+impl Model {
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.resources.network.contents
+    }
+
+    /// Whether a frame with `rois` proposals is within the limits.
+    pub(crate) fn check(&self, blobs: &[[usize; 2]], rois: usize) -> Result<(), Error> {
+        // A blob that does not go through is the trunk's to name.
+        let Ok(demand) = Demand::new(self.contents(), blobs, rois, self.settings.threads) else {
+            return Ok(());
+        };
+        Ok(self.settings.limits.check(&demand)?)
+    }
+
+    /// Runs `work` where the kernels find the detector's threads.
+    pub(crate) fn in_pool<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        in_pool(self.pool.as_ref(), work)
+    }
+}
+
+/// The same before there is a model.
+pub(crate) fn in_pool<T: Send>(pool: Option<&rayon::ThreadPool>, work: impl FnOnce() -> T + Send) -> T {
+    match pool {
+        Some(pool) => pool.install(work),
+        None => work(),
+    }
+}
