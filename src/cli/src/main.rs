@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         error.exit()
     });
     if cli.lenient {
-        inputs::decode::be_lenient();
+        frcnn_images::command::be_lenient();
     }
     let outcome = match cli.command {
         Command::Bench(args) => bench::run(&args),

@@ -17,6 +17,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "png")]
+pub mod command;
 mod error;
 mod format;
 pub mod jpeg;
@@ -29,4 +31,4 @@ mod png;
 pub use error::Error;
 pub use format::{EXTENSIONS, SUPPORTED, found};
 #[cfg(feature = "png")]
-pub use picture::{Options, Picture, decode, open, size};
+pub use picture::{Options, Picture, decode, open};

@@ -57,7 +57,7 @@ pub struct Picture {
 /// # Errors
 /// The path names no regular file, the file cannot be read, or see [`decode`].
 pub fn open(path: &Path, options: &Options) -> Result<Picture, Error> {
-    decode(&read(path, options.max_bytes, u64::MAX)?, options)
+    decode(&read(path, options.max_bytes)?, options)
 }
 
 /// Decodes a JPEG or PNG file in memory and turns it upright, as its EXIF orientation says.
@@ -94,33 +94,13 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Picture, Error> {
     }
 }
 
-/// Width and height of the upright picture in a file, in pixels, without its pixels being decoded.
-///
-/// # Errors
-/// The path names no regular file, the file cannot be read, has another format, or no readable header.
-pub fn size(path: &Path) -> Result<(u32, u32), Error> {
-    let options = Options::default();
-    // Thumbnails and profiles before the header of the pixels take up to some hundred kilobytes.
-    let head = read(path, options.max_bytes, 256 << 10)?;
-    let whole = || read(path, options.max_bytes, u64::MAX);
-    let ((width, height), orientation) = match format::of(&head)? {
-        Format::Jpeg => match jpeg::header(&head) {
-            Err(Error::Short(_)) => jpeg::header(&whole()?)?,
-            header => header?,
-        },
-        // Its orientation may stand behind the pixels.
-        Format::Png => png::header(&whole()?)?,
-    };
-    Ok(if orientation::swaps(orientation) { (height, width) } else { (width, height) })
-}
-
 fn rules(bytes: &[u8], options: &Options) -> jpeg::Rules {
     let max_bytes = options.max_bytes.saturating_sub(bytes.len() as u64);
     jpeg::Rules { max_side: options.max_side, max_bytes, lenient: false, upright: true }
 }
 
-/// The first `head` bytes of a regular file of at most `most`.
-fn read(path: &Path, most: u64, head: u64) -> Result<Vec<u8>, Error> {
+/// A regular file of at most `most` bytes.
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     // Before it is opened: to open a pipe is to wait for its writer.
     regular(&fs::metadata(path)?)?;
     let mut file = File::open(path)?;
@@ -134,8 +114,8 @@ fn read(path: &Path, most: u64, head: u64) -> Result<Vec<u8>, Error> {
             Error::TooLarge(format!("has {length} bytes; the most that is read of a picture is {most}"))
         })?;
     }
-    let rest = head.min(most).saturating_sub(bytes.len() as u64);
-    let expected = usize::try_from(length.min(head)).unwrap_or(usize::MAX);
+    let rest = most.saturating_sub(bytes.len() as u64);
+    let expected = usize::try_from(length).unwrap_or(usize::MAX);
     bytes
         .try_reserve_exact(expected)
         .map_err(|_| Error::TooLarge(format!("has {length} bytes, more than there is memory for")))?;

@@ -18,11 +18,6 @@ pub(crate) struct Decoded {
     pub(crate) damage: Option<String>,
 }
 
-/// Width and height as stored, and the orientation.
-pub(crate) fn header(bytes: &[u8]) -> Result<((u32, u32), u8), Error> {
-    Ok((open(bytes, Options::default().max_side)?.info().size(), orientation_of(bytes)))
-}
-
 fn open(bytes: &[u8], max_side: u32) -> Result<Reader<Cursor<&[u8]>>, Error> {
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MAX_BESIDE });
     // Profiles and texts are not used, and may unpack to any size.

@@ -85,9 +85,3 @@ fn decode(jpeg: &[u8], rules: &Rules, pixels: &mut Vec<u8>) -> Result<Decoded, E
         .map_err(|error| Error::Damaged(format!("the JPEG's data are wrong or end early ({error})")))?;
     Ok(Decoded { width, height, orientation: walked.orientation, ended: walked.ended, damage: None })
 }
-
-/// Width and height as stored, and the EXIF orientation.
-#[cfg(feature = "png")]
-pub(crate) fn header(jpeg: &[u8]) -> Result<((u32, u32), u8), Error> {
-    walk::header(jpeg)
-}

@@ -70,25 +70,6 @@ pub(super) fn walk(jpeg: &[u8], rules: &Rules) -> Result<Walked, Error> {
     Ok(Walked { bytes, width: frame.width, height: frame.height, orientation, ended })
 }
 
-/// Width and height as stored, and the orientation, from the segments before the first scan.
-pub(super) fn header(jpeg: &[u8]) -> Result<((u32, u32), u8), Error> {
-    let (mut at, mut orientation) = (2, 1);
-    loop {
-        let Some((marker, body)) = segment(jpeg, &mut at)? else {
-            return Err(Error::Short("the JPEG ends before its size".to_string()));
-        };
-        match marker {
-            0xe1 => orientation = exif(body).unwrap_or(orientation),
-            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-                let frame = Frame::parse(marker & 15, body)?;
-                return Ok(((frame.width, frame.height), orientation));
-            }
-            0xd9 | 0xda => return Err(Error::Damaged("the JPEG has no frame header".to_string())),
-            _ => {}
-        }
-    }
-}
-
 /// Why the walk ended before the end of the image.
 enum Stop {
     /// No more segments.

@@ -7,7 +7,7 @@ const MAX_CELLS: u32 = 320;
 
 /// Means of squares of pixels.
 #[derive(Debug, Default)]
-pub(super) struct Cells {
+pub(super) struct CellMeans {
     /// Pixels along a cell's side; at the right and lower border there may be fewer.
     pub(super) side: usize,
     /// Cells in a row.
@@ -18,7 +18,7 @@ pub(super) struct Cells {
     sums: Vec<u16>,
 }
 
-impl Cells {
+impl CellMeans {
     /// Takes the means of a frame.
     pub(super) fn look_at(&mut self, frame: &Frame) {
         self.side = frame.width().max(frame.height()).div_ceil(MAX_CELLS) as usize;
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn means_by_hand() {
-        let mut cells = Cells::default();
+        let mut cells = CellMeans::default();
         let data = [0, 10, 20, 30, 40, 50];
         cells.look_at(&Frame::new(&data, 3, 2, 3, PixelFormat::Gray8).unwrap());
         assert_eq!((cells.side, cells.columns), (1, 3));
@@ -75,14 +75,14 @@ mod tests {
 
     #[test]
     fn colours_keep_their_order() {
-        let mut cells = Cells::default();
+        let mut cells = CellMeans::default();
         cells.look_at(&Frame::new(&[1, 2, 3, 9], 1, 1, 4, PixelFormat::Rgba8).unwrap());
         assert_eq!(cells.colours, [[3.0, 2.0, 1.0]]);
     }
 
     #[test]
     fn the_largest_frame_does_not_overflow() {
-        let mut cells = Cells::default();
+        let mut cells = CellMeans::default();
         let data = vec![255; Frame::MAX_SIDE as usize];
         cells.look_at(&Frame::new(&data, 1, Frame::MAX_SIDE, 1, PixelFormat::Gray8).unwrap());
         // A sum times a rounded reciprocal.

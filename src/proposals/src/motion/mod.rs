@@ -17,7 +17,7 @@ use frcnn_core::{BBox, Frame};
 
 use crate::{Notice, ProposalMethod, Proposals, Propose};
 use background::Background;
-use cells::Cells;
+use cells::CellMeans;
 use regions::Finder;
 
 /// Boxes around what moves in front of a fixed camera, from frames in the order in which they were taken.
@@ -35,7 +35,7 @@ use regions::Finder;
 /// A frame of another size starts over.
 #[derive(Debug, Default)]
 pub struct Motion {
-    cells: Cells,
+    cells: CellMeans,
     background: Background,
     finder: Finder,
     /// Of the last frame.
