@@ -147,7 +147,7 @@ fn wrong_contents_are_refused() {
         let mut writer = frcnn_bundle::BundleWriter::new();
         for (id, section) in contents.sections.iter().enumerate() {
             let shape: Vec<usize> = section.shape.iter().map(|&d| d as usize).collect();
-            writer.add(section.name.clone(), &shape, bundle.weights(id as u32).to_vec());
+            writer.add(section.name.clone(), &shape, bundle.weights_as_f32(id as u32).into_owned());
         }
         change(&mut contents);
         writer.finish(contents)
@@ -298,7 +298,7 @@ fn bf16_weights_want_a_network_of_bf16() {
             if section.name == name {
                 writer.add_bf16(section.name.clone(), &shape, vec![0; shape.iter().product()]);
             } else {
-                writer.add(section.name.clone(), &shape, bundle.weights(id as u32).to_vec());
+                writer.add(section.name.clone(), &shape, bundle.weights_as_f32(id as u32).into_owned());
             }
         }
         let made = writer.finish(Contents { precision, ..bundle.contents().clone() });

@@ -1,10 +1,11 @@
-//! Replaces fully connected layers by two thinner ones, `NAME_L` and `NAME_U`.
+//! Replaces fully connected layers by two thinner ones.
 
 use frcnn_bundle::{Bundle, Contents, Factored, Gemm, Graph, Layer, Op, SectionId};
 
 use crate::error::Problem;
+use crate::network::output_layers;
 use crate::report::FactoredLayer;
-use crate::svd::{Spectrum, relative_error};
+use crate::svd::{Factors, Spectrum, relative_error};
 use crate::weights::{WeightStore, name_sections};
 use crate::{Error, Svd};
 
@@ -49,7 +50,7 @@ pub(crate) fn factor(
         };
         let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
         progress(&format!("factoring {} ({rows} x {columns})", layer.name));
-        let matrix = bundle.weights(gemm.weight);
+        let matrix = &bundle.weights_as_f32(gemm.weight);
         let spectrum = Spectrum::new(matrix, rows, columns).map_err(|_| {
             Problem::Svd(format!("the weights of `{}` have no SVD; are they finite?", layer.name))
         })?;
@@ -81,11 +82,10 @@ pub(crate) fn factor(
             parameters_before: (rows * columns) as u64,
             parameters_after: (rank * (rows + columns)) as u64,
         };
-        rebuilder.split(layer, gemm, rank, factors.left, factors.right);
+        rebuilder.split(layer, gemm, report.record(), factors);
         layers.push(report);
     }
-    let factored = layers.iter().map(FactoredLayer::record).collect();
-    Ok(FactoredNetwork { bundle: rebuilder.finish(factored)?, layers, left_whole })
+    Ok(FactoredNetwork { bundle: rebuilder.finish()?, layers, left_whole })
 }
 
 /// Which layers to factor and how far; every name and rank is checked before work begins.
@@ -109,7 +109,8 @@ fn choices<'a>(
                 )));
             }
             // The last layers, which the outputs come from, are small and stay whole, as in the paper.
-            let hidden = targets().filter(|t| !["cls_score", "bbox_pred"].contains(&&*t.layer.name));
+            let last = output_layers(head);
+            let hidden = targets().filter(|target| !last.contains(&Some(target.position)));
             Ok(hidden.map(|target| (target, RankChoice::Energy(*energy))).collect())
         }
         Svd::Ranks(ranks) => {
@@ -159,6 +160,7 @@ impl<'a> Rebuilder<'a> {
             layer.op = copy_weights(bundle, &layer.op, &mut weights);
         }
         contents.head.layers.clear();
+        contents.factored.clear();
         Rebuilder { bundle, contents, weights, moved: vec![0] }
     }
 
@@ -169,17 +171,19 @@ impl<'a> Rebuilder<'a> {
         self.moved.push(self.contents.head.layers.len() as u32);
     }
 
-    fn split(&mut self, layer: &Layer, gemm: &Gemm, rank: usize, left: Vec<f32>, right: Vec<f32>) {
+    fn split(&mut self, layer: &Layer, gemm: &Gemm, factored: Factored, factors: Factors) {
         let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
+        let (rank, [lower_name, upper_name]) = (factored.rank as usize, factored.factors());
         let inputs = layer.inputs.iter().map(|&value| self.moved(value)).collect();
-        let weight = self.weights.add(String::new(), &[rows, rank], left);
+        let weight = self.weights.add(String::new(), &[rows, rank], factors.left);
         let lower = Gemm { out_features: rank as u32, weight, bias: None, ..gemm.clone() };
-        self.push(format!("{}_L", layer.name), Op::Gemm(lower), inputs);
+        self.push(lower_name, Op::Gemm(lower), inputs);
         let between = vec![self.contents.head.layers.len() as u32];
-        let weight = self.weights.add(String::new(), &[rank, columns], right);
+        let weight = self.weights.add(String::new(), &[rank, columns], factors.right);
         let bias = gemm.bias.map(|id| copy_section(self.bundle, id, &mut self.weights));
         let upper = Gemm { in_features: rank as u32, weight, bias, ..gemm.clone() };
-        self.push(format!("{}_U", layer.name), Op::Gemm(upper), between);
+        self.push(upper_name, Op::Gemm(upper), between);
+        self.contents.factored.push(factored);
         self.moved.push(self.contents.head.layers.len() as u32);
     }
 
@@ -191,10 +195,9 @@ impl<'a> Rebuilder<'a> {
         self.moved.get(value as usize).copied().unwrap_or(value)
     }
 
-    fn finish(mut self, factored: Vec<Factored>) -> Result<Bundle, Problem> {
+    fn finish(mut self) -> Result<Bundle, Problem> {
         let outputs = self.contents.head.outputs.iter().map(|&value| self.moved(value)).collect();
         self.contents.head.outputs = outputs;
-        self.contents.factored = factored;
         name_sections(&self.contents.trunk, &mut self.weights);
         name_sections(&self.contents.head, &mut self.weights);
         self.weights.into_bundle(self.contents)
@@ -210,7 +213,7 @@ fn copy_weights(bundle: &Bundle, op: &Op, weights: &mut WeightStore) -> Op {
 fn copy_section(bundle: &Bundle, id: SectionId, weights: &mut WeightStore) -> SectionId {
     let section = bundle.contents().sections.get(id as usize);
     let shape: Vec<usize> = section.map_or(&[][..], |s| &s.shape).iter().map(|&d| d as usize).collect();
-    weights.add(String::new(), &shape, bundle.weights(id).to_vec())
+    weights.add(String::new(), &shape, bundle.weights_as_f32(id).into_owned())
 }
 
 impl Svd {

@@ -159,8 +159,7 @@ fn end_in_softmax(head: &mut Lowered, kind: Scores) -> Result<bool, Problem> {
 /// Gives the fully connected layers their published names: `fc6`, `fc7` and so on in order, then
 /// `cls_score` and `bbox_pred`.
 pub(crate) fn name_layers(head: &mut Graph) {
-    let outputs = head.outputs.clone();
-    let last: Vec<Option<usize>> = outputs.iter().map(|&value| gemm_behind(head, value)).collect();
+    let last = output_layers(head);
     for (name, position) in ["cls_score", "bbox_pred"].into_iter().zip(&last) {
         if let Some(layer) = position.and_then(|position| head.layers.get_mut(position)) {
             layer.name = name.to_string();
@@ -172,6 +171,11 @@ pub(crate) fn name_layers(head: &mut Graph) {
     for (number, (_, layer)) in hidden.enumerate() {
         layer.name = format!("fc{}", number + 6);
     }
+}
+
+/// The fully connected layers that a head's outputs come from.
+pub(crate) fn output_layers(head: &Graph) -> Vec<Option<usize>> {
+    head.outputs.iter().map(|&value| gemm_behind(head, value)).collect()
 }
 
 /// The fully connected layer that `value` comes from, with nothing but element-wise layers between.

@@ -1,6 +1,6 @@
 //! Rounds the weights of layers with many products to bf16.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use frcnn_bundle::{Bundle, BundleWriter, Contents, Op, Precision, Section, SectionId};
 use frcnn_core::{bf16_from_f32, bf16_to_f32};
@@ -18,27 +18,28 @@ pub(crate) fn to_bf16(bundle: &Bundle) -> Result<Bundle, Problem> {
     let contents = bundle.contents();
     let layers = contents.trunk.layers.iter().chain(&contents.head.layers);
     let reads_image = |op: &Op| matches!(op, Op::Conv(conv) if conv.in_channels <= IMAGE_CHANNELS);
-    let rounded: HashSet<SectionId> =
-        layers.map(|layer| &layer.op).filter(|op| !reads_image(op)).filter_map(Op::bf16_weight).collect();
+    let rounded: HashMap<SectionId, &str> = layers
+        .filter(|layer| !reads_image(&layer.op))
+        .filter_map(|layer| Some((layer.op.bf16_weight()?, &*layer.name)))
+        .collect();
     let mut writer = BundleWriter::new();
     for (id, Section { name, shape, .. }) in (0..).zip(&contents.sections) {
         let shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
-        let weights = bundle.weights(id);
-        if rounded.contains(&id) {
+        let weights = bundle.weights_as_f32(id);
+        if let Some(layer) = rounded.get(&id) {
             let weights: Vec<u16> = weights.iter().map(|&weight| bf16_from_f32(weight)).collect();
             let infinite = weights.iter().filter(|&&weight| !bf16_to_f32(weight).is_finite()).count();
             if infinite > 0 {
-                let (layer, total) = (name.trim_end_matches(".weight").to_string(), weights.len());
                 return Err(Problem::Overflow {
-                    layer,
+                    layer: layer.to_string(),
                     count: infinite,
-                    total,
+                    total: weights.len(),
                     when: "when they are rounded to bf16",
                 });
             }
             writer.add_bf16(name, &shape, weights);
         } else {
-            writer.add(name, &shape, weights.to_vec());
+            writer.add(name, &shape, weights.into_owned());
         }
     }
     Ok(writer.finish(Contents { precision: Precision::Bf16, ..contents.clone() })?)

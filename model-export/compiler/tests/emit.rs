@@ -42,7 +42,7 @@ fn good() -> impl Iterator<Item = common::Case> {
 
 fn bits(bundle: &Bundle) -> Vec<u32> {
     let sections = 0..bundle.contents().sections.len() as u32;
-    sections.flat_map(|id| bundle.weights(id)).map(|weight| weight.to_bits()).collect()
+    sections.flat_map(|id| bundle.weights_as_f32(id).into_owned()).map(|weight| weight.to_bits()).collect()
 }
 
 #[test]

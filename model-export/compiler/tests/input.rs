@@ -142,7 +142,7 @@ fn another_order_alone_is_exact() {
     let rgb = compiled(&network(1, plain), &manifest);
     let weights = |compiled: &Compiled| {
         let Op::Conv(conv) = &compiled.bundle.contents().trunk.layers[0].op else { panic!("no convolution") };
-        compiled.bundle.weights(conv.weight).to_vec()
+        compiled.bundle.weights_as_f32(conv.weight).into_owned()
     };
     let (bgr, rgb) = (weights(&bgr), weights(&rgb));
     let filters = 6;

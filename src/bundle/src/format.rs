@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use frcnn_files::Staged;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::storage::Values;
 use crate::{Contents, Error, Section, SectionId, Weights};
 
 /// Version of the format that this crate writes; it also reads format 2.
@@ -75,19 +75,14 @@ impl Bundle {
         &self.contents
     }
 
-    /// An f32 section's weights in the layout that its layer documents; empty for one that is bf16, or does not exist.
-    pub fn weights(&self, id: SectionId) -> &[f32] {
-        self.weights.get(id as usize).map_or(&[], Weights::f32)
+    /// A section's weights in the layout that its layer documents; none where there is no such section.
+    pub fn weights(&self, id: SectionId) -> Option<&Weights> {
+        self.weights.get(id as usize)
     }
 
-    /// The same of a bf16 section, as bits; empty for one that is f32, or does not exist.
-    pub fn bf16_weights(&self, id: SectionId) -> &[u16] {
-        self.weights.get(id as usize).map_or(&[], Weights::bf16)
-    }
-
-    /// A section's weights, widened to f32 where they are bf16.
+    /// The same, widened to f32 where they are bf16; those that a layer refers to are there.
     pub fn weights_as_f32(&self, id: SectionId) -> Cow<'_, [f32]> {
-        self.weights.get(id as usize).map_or(Cow::Borrowed(&[]), Weights::to_f32)
+        self.weights(id).map_or(Cow::Borrowed(&[]), Weights::to_f32)
     }
 
     /// Length of the file in bytes.
@@ -299,16 +294,16 @@ impl BundleWriter {
 
     /// Adds a tensor of weights and gives the id by which layers refer to it.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize], data: Vec<f32>) -> SectionId {
-        self.push(name.into(), shape, Values::F32(data))
+        self.push(name.into(), shape, Weights::F32(Arc::new(data)))
     }
 
     /// Adds a tensor of bf16 weights, given as their bits.
     pub fn add_bf16(&mut self, name: impl Into<String>, shape: &[usize], bits: Vec<u16>) -> SectionId {
-        self.push(name.into(), shape, Values::Bf16(bits))
+        self.push(name.into(), shape, Weights::Bf16(Arc::new(bits)))
     }
 
-    fn push(&mut self, name: String, shape: &[usize], values: Values) -> SectionId {
-        let bytes = values.bytes();
+    fn push(&mut self, name: String, shape: &[usize], weights: Weights) -> SectionId {
+        let bytes = weights.bytes();
         self.sections.push(Section {
             name,
             shape: shape.iter().map(|&d| d as u32).collect(),
@@ -316,7 +311,7 @@ impl BundleWriter {
             bytes: bytes.len() as u64,
             hash: xxh3_128(bytes),
         });
-        self.weights.push(Weights::new(values));
+        self.weights.push(weights);
         (self.sections.len() - 1) as SectionId
     }
 

@@ -296,7 +296,7 @@ impl Section {
     }
 }
 
-/// A fully connected layer that was replaced by two thinner ones, `NAME_L` and `NAME_U`.
+/// A fully connected layer that was replaced by two thinner ones, see [`Factored::factors`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Factored {
     /// The layer as it was: `fc6`.
@@ -309,6 +309,13 @@ pub struct Factored {
     pub energy: f32,
     /// `|W - U L| / |W|` in the Frobenius norm, measured on the factors as they are stored.
     pub relative_error: f32,
+}
+
+impl Factored {
+    /// The names of the two layers in its place, in the order in which they run: the published `fc6_L` and `fc6_U`.
+    pub fn factors(&self) -> [String; 2] {
+        ["L", "U"].map(|factor| format!("{}_{factor}", self.layer))
+    }
 }
 
 /// What the weights of layers with many products are stored as, and what these layers are computed in.

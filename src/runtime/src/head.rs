@@ -1,8 +1,9 @@
 //! The head: features of RoIs to class scores and box deltas.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-use frcnn_bundle::{Contents, Gemm, Graph, Op, Regions, Shape};
+use frcnn_bundle::{Contents, Factored, Gemm, Graph, Op, Regions, Shape};
 use frcnn_core::{Roi, ShapeError};
 use frcnn_kernels::{KOrder, Step, roi_pool_into, roi_pool_linear_into};
 use tract_core::internal::*;
@@ -252,7 +253,7 @@ impl Head {
         let graph_error = Error::graph("head");
         let rows = pooled.len() / self.features().max(1);
         let graph = &self.resources.network.contents.head;
-        let named = named_values(graph);
+        let named = named_values(graph, &self.resources.network.contents.factored);
         let outputs: Vec<u32> = named.iter().map(|(_, value)| *value).collect();
         let plan = plan(graph, &self.input, &outputs, &self.resources)?;
         let input = Tensor::from_shape(&self.shape(rows), pooled).map_err(&graph_error)?;
@@ -316,17 +317,30 @@ pub(crate) fn pooled_order(contents: &Contents, channels: usize) -> Option<(Pool
 }
 
 /// The values that have a published name, each after the ReLU that follows its layer, then the outputs.
-fn named_values(graph: &Graph) -> Vec<(String, u32)> {
+fn named_values(graph: &Graph, factored: &[Factored]) -> Vec<(String, u32)> {
     let after_relu = |value: u32| {
         let relu = graph.layers.iter().position(|l| l.inputs == [value] && matches!(l.op, Op::Relu));
         relu.map_or(value, |position| position as u32 + 1)
     };
+    let factors: HashMap<String, Option<&String>> = factored
+        .iter()
+        .flat_map(|factored| {
+            let [left, right] = factored.factors();
+            [(left, None), (right, Some(&factored.layer))]
+        })
+        .collect();
     let mut named: Vec<(String, u32)> = Vec::new();
     for (position, layer) in graph.layers.iter().enumerate() {
-        if matches!(layer.op, Op::Conv(_) | Op::Gemm(_)) && !layer.name.ends_with("_L") {
-            let name = layer.name.strip_suffix("_U").unwrap_or(&layer.name);
-            named.push((name.to_string(), after_relu(position as u32 + 1)));
+        if !matches!(layer.op, Op::Conv(_) | Op::Gemm(_)) {
+            continue;
         }
+        let name = match factors.get(&layer.name) {
+            // What lies between the two has no published name.
+            Some(None) => continue,
+            Some(Some(whole)) => whole,
+            None => &layer.name,
+        };
+        named.push((name.clone(), after_relu(position as u32 + 1)));
     }
     for (name, &value) in ["cls_prob", "bbox_pred"].into_iter().zip(&graph.outputs) {
         if named.iter().all(|(known, _)| known != name) {

@@ -1,6 +1,7 @@
 //! A network as its plans see it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use frcnn_bundle::{Contents, Op, SectionId, Weights};
 
@@ -9,7 +10,7 @@ use frcnn_bundle::{Contents, Op, SectionId, Weights};
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) contents: Contents,
-    values: HashMap<SectionId, Weights>,
+    values: HashMap<SectionId, Arc<Vec<f32>>>,
 }
 
 impl Network {
@@ -22,12 +23,16 @@ impl Network {
             Op::Affine(affine) => [Some(affine.scale), Some(affine.shift)],
             _ => [None, None],
         });
-        let values = sections.flatten().filter_map(|id| Some((id, weights.get(id as usize)?.clone())));
+        // None of these is ever bf16.
+        let values = sections.flatten().filter_map(|id| match weights.get(id as usize)? {
+            Weights::F32(values) => Some((id, values.clone())),
+            Weights::Bf16(_) => None,
+        });
         Network { values: values.collect(), contents }
     }
 
     /// A bias, or the factors of an affine layer.
     pub(crate) fn values(&self, section: SectionId) -> &[f32] {
-        self.values.get(&section).map_or(&[], Weights::f32)
+        self.values.get(&section).map_or(&[], |values| values)
     }
 }

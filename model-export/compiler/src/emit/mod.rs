@@ -247,7 +247,7 @@ impl Emitter<'_> {
             Op::Affine(affine) => {
                 let channels = affine.channels as usize;
                 let [scale, shift] =
-                    [affine.scale, affine.shift].map(|id| order.to_onnx(self.bundle.weights(id)));
+                    [affine.scale, affine.shift].map(|id| order.to_onnx(&self.bundle.weights_as_f32(id)));
                 for (part, values) in [
                     ("scale", scale),
                     ("shift", shift),
@@ -293,8 +293,8 @@ impl Emitter<'_> {
     }
 
     fn bias(&mut self, layer: &str, bias: Option<SectionId>) -> Option<String> {
-        let values = self.bundle.weights(bias?);
-        Some(self.constant(layer, "bias", &[values.len()], values))
+        let values = self.bundle.weights_as_f32(bias?);
+        Some(self.constant(layer, "bias", &[values.len()], &values))
     }
 
     /// `Clip` takes its bounds as inputs; one that bounds nothing is left out, at the end by leaving the input away.

@@ -275,7 +275,10 @@ impl UnpackedConv {
     /// Lays the weights out as the layer's algorithm reads them, on the calling thread alone.
     pub(super) fn pack(self) -> Result<PackedConv, ShapeError> {
         let UnpackedConv { key, shape, bf16, weights } = self;
-        let bf16 = if bf16 { Bf16Conv::new(&shape, weights.bf16(), 1)? } else { None };
+        let bf16 = match &weights {
+            Weights::Bf16(bits) if bf16 => Bf16Conv::new(&shape, bits, 1)?,
+            _ => None,
+        };
         let prepared = match bf16 {
             Some(conv) => Prepared::Bf16(conv),
             None => Prepared::F32(PreparedConv::new(&shape, &weights.to_f32(), 1)?),

@@ -142,18 +142,20 @@ impl UnpackedLinear {
         let UnpackedLinear { sections, in_features: rows, widths, order, weights } = self;
         let columns = widths.iter().sum();
         if widths[1] == 0 {
-            let layer = match weights[0].bf16() {
-                [] => PreparedLinear::new(weights[0].f32(), rows, columns, order, 1)?,
-                bits => PreparedLinear::from_bf16(bits, rows, columns, order, 1)?,
+            let layer = match &weights[0] {
+                Weights::F32(values) => PreparedLinear::new(values, rows, columns, order, 1)?,
+                Weights::Bf16(bits) => PreparedLinear::from_bf16(bits, rows, columns, order, 1)?,
             };
             return Ok(PackedLinear::Alone(sections[0], layer));
         }
-        let layer = match weights.each_ref().map(Weights::bf16) {
-            [[], _] | [_, []] => {
-                let [left, right] = weights.each_ref().map(Weights::to_f32);
+        let layer = match &weights {
+            [Weights::Bf16(left), Weights::Bf16(right)] => {
+                PreparedLinear::from_bf16(&side_by_side([left, right], widths), rows, columns, order, 1)?
+            }
+            [left, right] => {
+                let [left, right] = [left.to_f32(), right.to_f32()];
                 PreparedLinear::new(&side_by_side([&left, &right], widths), rows, columns, order, 1)?
             }
-            both => PreparedLinear::from_bf16(&side_by_side(both, widths), rows, columns, order, 1)?,
         };
         Ok(PackedLinear::Joined(Joined { sections, widths, layer }))
     }

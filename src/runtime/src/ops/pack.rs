@@ -20,7 +20,6 @@ pub(crate) struct UnpackedWeights {
     pub(crate) linears: Vec<UnpackedLinear>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one for each layer, and moved once")]
 enum Unpacked {
     Conv(UnpackedConv),
     Linear(UnpackedLinear),

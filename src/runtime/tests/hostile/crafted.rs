@@ -15,7 +15,7 @@ const ALIGN: usize = 64;
 
 /// The weights of every section of a bundle.
 pub(crate) fn weights(bundle: &Bundle) -> Vec<Vec<f32>> {
-    (0..bundle.contents().sections.len() as u32).map(|id| bundle.weights(id).to_vec()).collect()
+    (0..bundle.contents().sections.len() as u32).map(|id| bundle.weights_as_f32(id).into_owned()).collect()
 }
 
 /// A file of these contents and weights, whatever they are: lengths, offsets and hashes are right.
