@@ -21,6 +21,7 @@ mod aligned;
 mod bf16;
 mod conv;
 mod gemm;
+mod init;
 mod isa;
 mod linear;
 mod lrn;
@@ -28,9 +29,9 @@ mod pages;
 mod pool;
 mod product;
 mod roi_pool;
-mod shared;
 mod simd;
 mod strips;
+mod sync_ptr;
 mod tasks;
 #[cfg(test)]
 mod test_random;

@@ -28,10 +28,11 @@ use crate::{
     aligned::AlignedVec,
     bf16::{Bf16Weights, PANEL, Rounded},
     gemm::check_bias,
+    init::Init,
     len_of,
-    product::{Left, Rows, Start, Sums, multiply_panel, pack, pack_rows, packed_len},
-    shared::Shared,
+    product::{Left, Rows, Sums, multiply_panel, pack, pack_rows, packed_len},
     simd::{MAX_LANES, Width},
+    sync_ptr::SyncPtr,
     tasks,
 };
 
@@ -62,7 +63,7 @@ pub enum KOrder {
     },
 }
 
-/// A fully connected layer with its weights laid out for this CPU.
+/// A fully connected layer with its weights pre-packed for this CPU.
 #[derive(Clone, Debug)]
 pub struct PreparedLinear {
     isa: Isa,
@@ -121,7 +122,7 @@ impl PreparedLinear {
         let mut packed = AlignedVec::zeros(packed_len(in_features, out_features, width));
         let blocks = order.blocks(in_features);
         let padded = out_features.next_multiple_of(width.lanes);
-        let shared = Shared::new(packed.as_mut_slice());
+        let shared = SyncPtr::new(packed.as_mut_slice());
         let mut tasks = alloc::vec![(); tasks::task_count(threads)];
         tasks::for_each_index(&mut tasks, blocks.len(), |(), i| {
             let block = &blocks[i];
@@ -226,16 +227,16 @@ impl PreparedLinear {
         let blocks = self.order.blocks(self.in_features);
         let parts: Vec<KPart<'_>> =
             blocks.iter().map(|block| KPart { data: x, stride: self.in_features, block }).collect();
-        self.accumulate(&parts, Some(bias), relu, rows, threads, out);
+        self.accumulate(&parts, Init::bias(bias), relu, rows, threads, out);
         Ok(())
     }
 
-    /// Adds the products of `parts`, which follow one another in `K`, to `out`, or sets it to the bias and them if
-    /// there is a `begin`; applies ReLU after the last if `relu`. Lengths were checked.
+    /// `out = init` plus the products of `parts`, which follow one another in `K`; then ReLU if `relu`. Lengths were
+    /// checked.
     pub(crate) fn accumulate(
         &self,
         parts: &[KPart<'_>],
-        begin: Option<Option<&[f32]>>,
+        init: Init<&[f32]>,
         relu: bool,
         rows: usize,
         threads: usize,
@@ -244,7 +245,7 @@ impl PreparedLinear {
         let (width, weights) = match &self.form {
             Form::F32 { width, weights } => (*width, weights.as_slice()),
             Form::Bf16(weights) => {
-                return self.accumulate_bf16(weights, parts, begin, relu, rows, threads, out);
+                return self.accumulate_bf16(weights, parts, init, relu, rows, threads, out);
             }
         };
         let padded = self.out_features.next_multiple_of(width.lanes);
@@ -255,15 +256,17 @@ impl PreparedLinear {
         let row_block = if rows >= 2 * ROW_BLOCK { ROW_BLOCK } else { rows };
         let row_blocks = rows.div_ceil(row_block.max(1));
         let shares = if row_blocks >= 4 * tasks { 1 } else { panels.min(tasks) };
-        let mut rooms: Vec<Room> = (0..tasks).map(|_| Room::default()).collect();
+        let mut scratches: Vec<Scratch> = (0..tasks).map(|_| Scratch::default()).collect();
         let out_len = out.len();
-        let shared = Shared::new(out);
-        tasks::for_each_index(&mut rooms, row_blocks * shares, |room, unit| {
+        let shared = SyncPtr::new(out);
+        tasks::for_each_index(&mut scratches, row_blocks * shares, |scratch, unit| {
             let (block, share) = (unit / shares, unit % shares);
             let rows = block * row_block..rows.min((block + 1) * row_block);
             let panels = share * panels / shares..(share + 1) * panels / shares;
             // SAFETY: units have different rows or panels, hence different parts of `out`.
-            unsafe { self.multiply(width, weights, parts, begin, relu, rows, panels, room, shared, out_len) };
+            unsafe {
+                self.multiply(width, weights, parts, init, relu, rows, panels, scratch, shared, out_len)
+            };
         });
     }
 
@@ -273,27 +276,28 @@ impl PreparedLinear {
         &self,
         weights: &Bf16Weights,
         parts: &[KPart<'_>],
-        begin: Option<Option<&[f32]>>,
+        init: Init<&[f32]>,
         relu: bool,
         rows: usize,
         threads: usize,
         out: &mut [f32],
     ) {
         let n = self.out_features;
-        assert!(len_of(&[rows, n]) <= out.len() && begin.flatten().is_none_or(|bias| bias.len() == n));
+        let bias_len = if let Init::Bias(bias) = init { Some(bias.len()) } else { None };
+        assert!(len_of(&[rows, n]) <= out.len() && bias_len.is_none_or(|len| len == n));
         let tasks = tasks::task_count(threads);
         let row_block = rows.clamp(1, BF16_ROW_BLOCK);
         let (row_blocks, panels) = (rows.div_ceil(row_block), n.div_ceil(PANEL));
         // Each share of the panels rounds the rows anew: no more than the tasks ask for.
         let shares = if row_blocks >= 2 * tasks { 1 } else { tasks };
         let mut rounded: Vec<Rounded> = (0..tasks).map(|_| Rounded::default()).collect();
-        let shared = Shared::new(out);
+        let shared = SyncPtr::new(out);
         tasks::for_each_index(&mut rounded, row_blocks * shares, |rounded, unit| {
             let (block, share) = (unit / shares, unit % shares);
             let rows = block * row_block..rows.min((block + 1) * row_block);
             let panels = share * panels / shares..(share + 1) * panels / shares;
             // SAFETY: `out` has all rows, as seen above; units have different rows or panels.
-            unsafe { weights.multiply(parts, begin, relu, rows, panels, rounded, shared) };
+            unsafe { weights.multiply(parts, init, relu, rows, panels, rounded, shared) };
         });
     }
 
@@ -305,12 +309,12 @@ impl PreparedLinear {
         Width { lanes, panel }: Width,
         weights: &[f32],
         parts: &[KPart<'_>],
-        begin: Option<Option<&[f32]>>,
+        init: Init<&[f32]>,
         relu: bool,
         rows: Range<usize>,
         panels: Range<usize>,
-        Room { rest, packed }: &mut Room,
-        out: Shared,
+        Scratch { edge, packed }: &mut Scratch,
+        out: SyncPtr,
         out_len: usize,
     ) {
         let (k, n) = (self.in_features, self.out_features);
@@ -339,38 +343,37 @@ impl PreparedLinear {
             for first in panels.clone().map(|index| index * panel) {
                 let width = panel.min(padded - first);
                 let channels = width.min(n - first);
-                let mut start_values = [0.0; MAX_PANEL];
-                let start = match begin {
-                    Some(bias) if i == 0 => {
-                        if let Some(bias) = bias {
-                            start_values[..channels].copy_from_slice(&bias[first..first + channels]);
-                        }
-                        Start::Bias(start_values.as_ptr())
+                let mut bias_lanes = [0.0; MAX_PANEL];
+                let init = match init {
+                    Init::Bias(bias) if i == 0 => {
+                        bias_lanes[..channels].copy_from_slice(&bias[first..first + channels]);
+                        Init::Bias(bias_lanes.as_ptr())
                     }
-                    _ => Start::Output,
+                    Init::Zero if i == 0 => Init::Zero,
+                    _ => Init::Accumulate,
                 };
                 let weights = &weights[block.first_k * padded + first * block_k..][..block_k * width];
                 let relu = relu && last;
                 // SAFETY: `a`'s last value was seen to be in `data`, the panel holds `width` values for each of its
                 // `K`, and row `i` of the sums is `width` values from channel `first` of row `i` of `out`, or of
-                // `rest`, which is made as large as that.
+                // `edge`, which is made as large as that.
                 unsafe {
                     let to = out.as_mut_ptr().add(rows.start * n + first);
                     if channels == width {
-                        let sums = Sums { data: to, stride: n, start, relu };
+                        let sums = Sums { data: to, stride: n, init, relu };
                         multiply_panel(self.isa, left, rows.len(), weights.as_ptr(), width, true, sums);
                         continue;
                     }
-                    let rest = at_least(rest, rows.len() * width).as_mut_ptr();
-                    if matches!(start, Start::Output) {
+                    let edge = at_least(edge, rows.len() * width).as_mut_ptr();
+                    if matches!(init, Init::Accumulate) {
                         for row in 0..rows.len() {
-                            core::ptr::copy_nonoverlapping(to.add(row * n), rest.add(row * width), channels);
+                            core::ptr::copy_nonoverlapping(to.add(row * n), edge.add(row * width), channels);
                         }
                     }
-                    let sums = Sums { data: rest, stride: width, start, relu };
+                    let sums = Sums { data: edge, stride: width, init, relu };
                     multiply_panel(self.isa, left, rows.len(), weights.as_ptr(), width, true, sums);
                     for row in 0..rows.len() {
-                        core::ptr::copy_nonoverlapping(rest.add(row * width), to.add(row * n), channels);
+                        core::ptr::copy_nonoverlapping(edge.add(row * width), to.add(row * n), channels);
                     }
                 }
             }
@@ -380,9 +383,9 @@ impl PreparedLinear {
 
 /// What a task keeps between units of work.
 #[derive(Default)]
-struct Room {
-    /// Sums of the last panel, which has more lanes than there are features left.
-    rest: AlignedVec,
+struct Scratch {
+    /// Sums of the last panel where it has more lanes than there are features left.
+    edge: AlignedVec,
     /// The rows of a block.
     packed: AlignedVec,
 }

@@ -9,15 +9,18 @@
 //! 1. A tile of [`ROWS`] rows and a panel of [`Vector::PANEL`] vectors of sums stays in registers while `K` goes by.
 //! 2. The rows of `a` need not be contiguous: a row is a list of segments, so that the windows of a convolution are
 //!    rows as they lie in the map.
-//! 3. Where weights are too many for L2, what follows a panel in memory, the next panel, is asked for while it is
-//!    multiplied, a share of it with each tile: memory and multipliers work at the same time.
+//! 3. Where weights are too many for L2, the next panel, which follows in memory, is prefetched into L2 while one is
+//!    multiplied, a share of it with each tile: memory and FMA units work at the same time.
 //! 4. A sum is one chain of additions in the order of `K`, whatever tile it falls into: how work is cut into tiles, or
 //!    shared among threads, changes no bit.
 
-use crate::Isa;
-use crate::simd::{Kernel, Vector, Width, run_on};
+use crate::{
+    Isa,
+    init::Init,
+    simd::{Kernel, Vector, Width, run_on},
+};
 
-/// Rows of a panel that are asked for into L1 before they are needed: it comes from L2.
+/// How many rows of a panel ahead the prefetch into L1 runs: the panel comes from L2.
 const AHEAD: usize = 16;
 /// Rows of a tile of sums.
 pub(crate) const ROWS: usize = 6;
@@ -138,23 +141,14 @@ unsafe fn pack_tile<const M: usize>(a: Rows<'_>, mut to: *mut f32) {
 pub(crate) struct Sums {
     pub(crate) data: *mut f32,
     pub(crate) stride: usize,
-    pub(crate) start: Start,
+    /// Its bias has a value for each column of the panel.
+    pub(crate) init: Init<*const f32>,
     /// Whether ReLU is applied at the end.
     pub(crate) relu: bool,
 }
 
-/// What sums start from.
-#[derive(Clone, Copy)]
-pub(crate) enum Start {
-    Zero,
-    /// One value for each column of the panel.
-    Bias(*const f32),
-    /// What is in their place.
-    Output,
-}
-
-/// `sums[m, width] = start + a[m, K] panel[K, width]`, on the vectors of `isa`; with `more`, what follows the panel in
-/// memory is brought into L2.
+/// `sums[m, width] = init + a[m, K] panel[K, width]`, on the vectors of `isa`; with `more`, what follows the panel in
+/// memory is prefetched into L2.
 ///
 /// # Safety
 /// `width` is 1 to [`Vector::PANEL`] whole vectors; what `a`, `panel` and `sums` describe is readable and writable, and
@@ -213,7 +207,7 @@ impl Kernel for MultiplyPanel<'_> {
     }
 }
 
-/// A panel of weights and what a tile asks for while it reads them.
+/// A panel of weights, and what a tile prefetches while it reads them.
 #[derive(Clone, Copy)]
 struct Panel {
     data: *const f32,
@@ -245,17 +239,17 @@ unsafe fn multiply_rows<V: Vector, const M: usize>(a: Left<'_>, panel: Panel, ve
 unsafe fn multiply_tile<V: Vector, const M: usize, const N: usize>(
     a: Left<'_>,
     mut panel: Panel,
-    Sums { data, stride, start, relu }: Sums,
+    Sums { data, stride, init, relu }: Sums,
 ) {
     // SAFETY: the caller's promises: the pointers walk over the rows, the panel and the sums that they describe.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
         for (i, sums) in sums.iter_mut().enumerate() {
             for (j, sum) in sums.iter_mut().enumerate() {
-                match start {
-                    Start::Zero => {}
-                    Start::Bias(bias) => *sum = V::load(bias.add(j * V::LANES)),
-                    Start::Output => *sum = V::load(data.add(i * stride + j * V::LANES)),
+                match init {
+                    Init::Zero => {}
+                    Init::Bias(bias) => *sum = V::load(bias.add(j * V::LANES)),
+                    Init::Accumulate => *sum = V::load(data.add(i * stride + j * V::LANES)),
                 }
             }
         }

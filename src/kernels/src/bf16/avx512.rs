@@ -8,7 +8,7 @@ use core::arch::x86_64::{
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::block::{BLOCK, FEW, Line, Rows, STEP, Sums, Target};
+use super::block::{BLOCK, GEMV_ROWS, Line, Rows, STEP, Sums, Target};
 
 /// Rows of sums in registers at a time, two vectors of them each.
 const ROWS: usize = 8;
@@ -62,13 +62,13 @@ pub(super) unsafe fn multiply(
     }
 }
 
-/// As [`Engine::multiply_few`](super::block::Engine::multiply_few).
+/// As [`Engine::gemv`](super::block::Engine::gemv).
 ///
 /// # Safety
 /// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn multiply_few(columns: &[[f32; FEW]], panel: *const Line, sums: &mut Sums, fresh: bool) {
-    let mut block = [[_mm512_setzero_ps(); 2]; FEW];
+pub(super) unsafe fn gemv(columns: &[[f32; GEMV_ROWS]], panel: *const Line, sums: &mut Sums, fresh: bool) {
+    let mut block = [[_mm512_setzero_ps(); 2]; GEMV_ROWS];
     // SAFETY: the caller's promise: the pointer walks over the panel, as far as there are columns. A row of sums is two
     // vectors. Lines that are only asked for need not be there.
     unsafe {

@@ -11,7 +11,7 @@
 //! 2. A step is a row of an AMX tile, and pairs of values are what both AMX and AVX512-BF16 multiply at a time: one
 //!    packing serves both.
 //! 3. A sum is one chain of additions in the order of `K`: how work is shared among threads changes no bit. Halves that
-//!    meet [`FEW`] rows or less are multiplied in f32, in the same order.
+//!    meet [`GEMV_ROWS`] rows or less are multiplied in f32, in the same order.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -69,8 +69,8 @@ pub(super) struct Rows<'a> {
     pub(super) count: usize,
 }
 
-/// Rows in a block of [`Engine::multiply_few`].
-pub(super) const FEW: usize = 12;
+/// Rows in a block of [`Engine::gemv`].
+pub(super) const GEMV_ROWS: usize = 12;
 
 /// The right-hand side: a panel, or from some step of it on.
 #[derive(Clone, Copy)]
@@ -286,14 +286,14 @@ impl Engine {
         match *self {}
     }
 
-    /// The first [`FEW`] rows of sums of f32 features and a panel of halves, which are put together again: products are
+    /// The first [`GEMV_ROWS`] rows of sums of f32 features and a panel of halves, which are put together again: products are
     /// f32's. `columns` has each feature of all rows, in whole steps. Added to what was there unless `fresh`.
     ///
     /// # Safety
     /// The panel is readable for each step.
-    pub(super) unsafe fn multiply_few(
+    pub(super) unsafe fn gemv(
         &self,
-        columns: &[[f32; FEW]],
+        columns: &[[f32; GEMV_ROWS]],
         panel: *const Line,
         sums: &mut Sums,
         fresh: bool,
@@ -301,7 +301,7 @@ impl Engine {
         // SAFETY: the caller's promise; an engine is only made where the CPU has AVX512-BF16.
         #[cfg(target_arch = "x86_64")]
         unsafe {
-            avx512::multiply_few(columns, panel, sums, fresh);
+            avx512::gemv(columns, panel, sums, fresh);
         }
         #[cfg(not(target_arch = "x86_64"))]
         match *self {}

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::{
     Bf16Isa, Map, MapMut,
     block::{BLOCK, Engine, Line, Panel, Rows, STEP_LINES, Sums, pack},
-    slab::{Slab, Steps, row_cost},
+    padded::{PaddedRows, Steps, row_cost},
 };
 use crate::{
     Cells, ConvShape, PoolShape, ShapeError,
@@ -14,12 +14,12 @@ use crate::{
     len_of, max_pool_into, tasks,
 };
 
-/// Most bytes of a slab and the output made of it, about: half of a second-level cache of 2 MiB, beside weights.
+/// Most bytes of padded input rows and the output made of it, about: half of a second-level cache of 2 MiB, beside weights.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Weights up to this many bytes stay in the second-level cache: each block of pixels meets all of them before the next.
 const WEIGHT_BYTES: usize = 3 << 18;
 
-/// An ungrouped convolution layer with bf16 weights, laid out for this CPU; runs on maps of any size, from any number of
+/// An ungrouped convolution layer with bf16 weights, pre-packed for this CPU; runs on maps of any size, from any number of
 /// threads at once.
 #[derive(Clone, Debug)]
 pub struct Bf16Conv {
@@ -32,7 +32,7 @@ pub struct Bf16Conv {
 }
 
 impl Bf16Conv {
-    /// Lays out `weights`, `[Kh, Kw, Ci, Co]`, the bits of bf16 values, on that many threads. `None` where they cannot be used: on a CPU
+    /// Pre-packs `weights`, `[Kh, Kw, Ci, Co]`, the bits of bf16 values, on that many threads. `None` where they cannot be used: on a CPU
     /// without instructions for bf16, and for grouped layers and those without input channels.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Layer<'_> {
         // Of the convolved map there are two rows for each of the output's when it is pooled.
         let each = if pool.is_some() { 2 } else { 1 };
         let rows_at_once = rows_at_once(shape, [out_height, width], each, value_bytes, tasks);
-        let slab = Slab::new(&conv.steps, shape, rows_at_once * each, width);
+        let padded = PaddedRows::new(&conv.steps, shape, rows_at_once * each, width);
         let whole_len =
             if pool.is_some() { len_of(&[rows_at_once * each, width, shape.out_channels]) } else { 0 };
         let pooled_len =
@@ -192,7 +192,7 @@ impl Layer<'_> {
         let biases = biases(bias, shape.out_channels);
 
         // Two bf16 values in each f32 of scratch.
-        let lens = [slab.len.div_ceil(2), whole_len, pooled_len].map(|len| len.next_multiple_of(LINE));
+        let lens = [padded.len.div_ceil(2), whole_len, pooled_len].map(|len| len.next_multiple_of(LINE));
         let mut scratch = aligned(scratch, len_of(&[tasks, lens.iter().sum()]));
         let mut parts: Vec<[&mut [f32]; 3]> =
             (0..tasks).map(|_| lens.map(|len| scratch.split_off_mut(..len).unwrap_or_default())).collect();
@@ -205,8 +205,8 @@ impl Layer<'_> {
             let rows = (out_rows * each).min(pool.as_ref().map_or(usize::MAX, |pool| pool.height - first));
             // SAFETY: each f32 is two u16, of which every pattern is valid.
             let values = unsafe { values.align_to_mut::<u16>().1 };
-            slab.fill(&engine, shape, input, image, first, rows, values);
-            let chunk = Chunk { conv, slab: &slab, values, rows, width, biases: &biases, relu };
+            padded.fill(&engine, shape, input, image, first, rows, values);
+            let chunk = Chunk { conv, padded: &padded, values, rows, width, biases: &biases, relu };
             let Some(pool) = pool else {
                 chunk.run(&engine, cells, out);
                 return;
@@ -257,7 +257,7 @@ fn biases(bias: Option<&[f32]>, channels: usize) -> Vec<[f32; BLOCK]> {
 /// A few rows of the convolved map.
 struct Chunk<'a> {
     conv: &'a Bf16Conv,
-    slab: &'a Slab,
+    padded: &'a PaddedRows,
     values: &'a [u16],
     rows: usize,
     width: usize,
@@ -267,28 +267,28 @@ struct Chunk<'a> {
 
 impl Chunk<'_> {
     fn run(&self, engine: &Engine, cells: Cells, mut out: MapMut<'_>) {
-        let (co, steps) = (self.conv.shape.out_channels, self.slab.steps.len());
+        let (co, steps) = (self.conv.shape.out_channels, self.padded.steps.len());
         // As one long line of pixels, or line by line.
-        let (lines, pixels) = match self.slab.pitch {
+        let (lines, pixels) = match self.padded.pitch {
             Some(pitch) => (1, (self.rows - 1) * pitch + self.width),
             None => (self.rows, self.width),
         };
         let panel_lines = steps * STEP_LINES;
-        assert!(self.values.len() >= self.slab.len && out.len() == self.rows * self.width * cells.stride);
+        assert!(self.values.len() >= self.padded.len && out.len() == self.rows * self.width * cells.stride);
         assert!(cells.first + co <= cells.stride);
         assert!(self.conv.panels.len() == self.biases.len() * panel_lines);
         let target = out.target();
         let mut sums = Sums::ZERO;
         let mut block = |line: usize, pixel: usize, panel: usize| {
             let first = panel * BLOCK;
-            let from = line * self.slab.row_stride + pixel * self.slab.pixel_stride;
+            let from = line * self.padded.row_stride + pixel * self.padded.pixel_stride;
             let sums = sums.0.as_flattened_mut().as_mut_ptr();
-            // SAFETY: the slab was made as long as the last value of the last window of the last block, and `values` was
+            // SAFETY: the padded rows were made as long as the last value of the last window of the last block, and `values` was
             // seen to be; a panel has its lines for every step. `target` has all channels of the pixels that `runs`
             // gives, which are those of the chunk.
             unsafe {
                 let data = self.values.as_ptr().add(from);
-                let (stride, steps) = (self.slab.pixel_stride, &*self.slab.steps);
+                let (stride, steps) = (self.padded.pixel_stride, &*self.padded.steps);
                 let rows = Rows { data, stride, steps, low: None, count: BLOCK };
                 let lines = self.conv.panels.as_ptr().add(panel * panel_lines);
                 let panel_at = Panel { lines, ahead: lines, ahead_lines: 0 };
@@ -314,7 +314,7 @@ impl Chunk<'_> {
     /// The output pixels of the block that begins with `pixel` of `line`: from which of its rows on, to which pixel on,
     /// and how many.
     fn runs(&self, line: usize, pixel: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-        let pitch = self.slab.pitch.unwrap_or(usize::MAX);
+        let pitch = self.padded.pitch.unwrap_or(usize::MAX);
         let (mut y, mut x, mut row) = (line + pixel / pitch, pixel % pitch, 0);
         core::iter::from_fn(move || {
             while row < BLOCK && y < self.rows {

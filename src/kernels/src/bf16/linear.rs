@@ -8,11 +8,12 @@ use core::ops::Range;
 
 use super::{
     Bf16Isa,
-    block::{BLOCK, Engine, FEW, Line, Panel, Rows, STEP, Sums, Weight, pack, step_lines},
+    block::{BLOCK, Engine, GEMV_ROWS, Line, Panel, Rows, STEP, Sums, Weight, pack, step_lines},
 };
 use crate::{
+    init::Init,
     linear::{KBlock, KPart},
-    shared::Shared,
+    sync_ptr::SyncPtr,
 };
 
 /// Output features of a panel.
@@ -43,7 +44,7 @@ pub(crate) struct Rounded {
     /// Where each step begins, in values.
     steps: Vec<usize>,
     /// Of few rows, the features as they are: `[step, value, row]`.
-    columns: Vec<[f32; FEW]>,
+    columns: Vec<[f32; GEMV_ROWS]>,
     /// One row's features in the order of `K`.
     row: Vec<f32>,
 }
@@ -83,18 +84,18 @@ impl Bf16Weights {
     pub(crate) unsafe fn multiply(
         &self,
         parts: &[KPart<'_>],
-        begin: Option<Option<&[f32]>>,
+        init: Init<&[f32]>,
         relu: bool,
         rows: Range<usize>,
         panels: Range<usize>,
         rounded: &mut Rounded,
-        out: Shared,
+        out: SyncPtr,
     ) {
         let Some(engine) = Engine::new(self.isa) else { return };
         let n = self.out_features;
         // Blocks of sums with rows and channels that are not there are computed aside.
         let mut aside = Sums::ZERO;
-        let few = self.split && rows.len() <= FEW;
+        let few = self.split && rows.len() <= GEMV_ROWS;
         let (step_lines, visits) = (step_lines(self.split), rows.len().div_ceil(BLOCK));
         let part_lines = parts.first().map_or(0, |part| steps_of(part.block) * step_lines * visits);
         let at_once = (ROUNDED_LINES / part_lines.max(1)).max(1);
@@ -109,7 +110,7 @@ impl Bf16Weights {
             let Rounded { lines: left, columns, steps, .. } = &*rounded;
             assert!(first_step + steps.len() <= self.steps && panels.end * PANEL < n + PANEL);
             let last = (i + 1) * at_once >= parts.len();
-            let (begin, relu) = (begin.filter(|_| i == 0), relu && last);
+            let (init, relu) = (if i == 0 { init } else { Init::Accumulate }, relu && last);
             for panel in panels.clone() {
                 let channels = panel * PANEL..n.min((panel + 1) * PANEL);
                 for visit in 0..visits {
@@ -124,17 +125,17 @@ impl Bf16Weights {
                         let (sums, stride) =
                             if whole { (to, n) } else { (aside.0.as_flattened_mut().as_mut_ptr(), BLOCK) };
                         let start = Place { to: sums, stride, ..place };
-                        match begin {
-                            Some(Some(bias)) => {
+                        match init {
+                            Init::Bias(bias) => {
                                 start.for_each(|channel, sum| *sum = bias[channels.start + channel])
                             }
-                            None if !whole => place.copy_to(&mut aside),
+                            Init::Accumulate if !whole => place.copy_to(&mut aside),
                             _ => {}
                         }
                         let lines = self.panels.as_ptr().add((panel * self.steps + first_step) * step_lines);
-                        let fresh = begin == Some(None);
+                        let fresh = init == Init::Zero;
                         if few {
-                            engine.multiply_few(columns, lines, &mut aside, fresh);
+                            engine.gemv(columns, lines, &mut aside, fresh);
                         } else {
                             let data = left.as_ptr().add(visit * steps.len() * step_lines).cast();
                             let left = Rows { data, stride: STEP, steps, low, count };
@@ -182,11 +183,11 @@ impl Rounded {
         });
     }
 
-    /// Puts the features of at most [`FEW`] rows side by side.
+    /// Puts the features of at most [`GEMV_ROWS`] rows side by side.
     fn spread(&mut self, parts: &[KPart<'_>], rows: Range<usize>) {
         let steps = self.begin(parts, 0);
         self.columns.clear();
-        self.columns.resize(steps * STEP, [0.0; FEW]);
+        self.columns.resize(steps * STEP, [0.0; GEMV_ROWS]);
         for_each_row(parts, rows, &mut self.row, |first_step, i, values| {
             let columns = &mut self.columns[first_step * STEP..];
             columns.iter_mut().zip(values).for_each(|(column, value)| column[i] = *value);

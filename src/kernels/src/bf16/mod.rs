@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `block` | the product of a block, 32 rows by 32 channels, and the packing of weights for it |
 //! | `amx`, `avx512` | that product, rounding, and the way from sums to outputs, in instructions |
-//! | `slab`, `conv` | a convolution's windows as rows of the left-hand side |
+//! | `padded`, `conv` | a convolution's windows as rows of the left-hand side |
 //! | `linear` | fully connected layers |
 //!
 //! Why bf16 and no other type: it has f32's range, so a trained network needs no calibration and no scales, and AMX does
@@ -42,7 +42,7 @@ mod conv;
 mod isa;
 mod linear;
 mod map;
-mod slab;
+mod padded;
 #[cfg(test)]
 mod tests;
 

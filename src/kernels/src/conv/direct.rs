@@ -21,8 +21,9 @@ use super::{Cells, ConvShape};
 use crate::{
     Isa,
     aligned::{AlignedVec, aligned},
+    init::Init,
     len_of,
-    product::{Rows, Start, Sums, multiply_panel, pack, packed_len},
+    product::{Rows, Sums, multiply_panel, pack, packed_len},
     simd::{MAX_LANES, Width},
     tasks,
 };
@@ -231,7 +232,7 @@ impl Chunk<'_> {
                 (rest.as_mut_ptr(), width)
             };
             let mut weights = &layer.weights.as_slice()[(g * padded + first) * k..][..k * width];
-            let mut start = Start::Bias(start.as_ptr());
+            let mut init = Init::Bias(start.as_ptr());
             for (segments, values) in k_blocks(source) {
                 let (now, later) = weights.split_at(segments.len() * values.len() * width);
                 weights = later;
@@ -251,13 +252,13 @@ impl Chunk<'_> {
                         let sums = Sums {
                             data: to.add(line * pixels * to_stride),
                             stride: to_stride,
-                            start,
+                            init,
                             relu: relu && weights.is_empty(),
                         };
                         multiply_panel(layer.isa, a, pixels, now.as_ptr(), width, false, sums);
                     }
                 }
-                start = Start::Output;
+                init = Init::Accumulate;
             }
             if channels < width {
                 for (out, rest) in out.chunks_exact_mut(cells.stride).zip(rest.chunks_exact(width)) {

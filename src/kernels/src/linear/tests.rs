@@ -115,9 +115,9 @@ fn one_by_one(rows: usize) {
         let blocks = order.blocks(k);
         let mut out = vec![f32::NAN; rows * n];
         for (i, block) in blocks.iter().enumerate() {
-            let begin = (i == 0).then_some(Some(&bias[..]));
+            let init = if i == 0 { Init::Bias(&bias[..]) } else { Init::Accumulate };
             let part = KPart { data: &x, stride: k, block };
-            layer.accumulate(&[part], begin, i + 1 == blocks.len(), rows, 1, &mut out);
+            layer.accumulate(&[part], init, i + 1 == blocks.len(), rows, 1, &mut out);
         }
         assert!(blocks.len() > 5 && out == expected, "{:?}", layer.isa());
     }

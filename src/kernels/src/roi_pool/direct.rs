@@ -23,8 +23,8 @@ impl Kernel for PoolRoi<'_> {
     unsafe fn run<V: Vector>(self) {
         let Self { map, edges, channels, out, bin_stride } = self;
         assert!(channels.start <= channels.end && channels.end <= map.channels);
-        let bins = edges.iter().flat_map(|level| {
-            level.rows.iter().flat_map(|rows| level.columns.iter().map(move |columns| (rows, columns)))
+        let bins = edges.iter().flat_map(|grid| {
+            grid.rows.iter().flat_map(|rows| grid.columns.iter().map(move |columns| (rows, columns)))
         });
         for (bin, (rows, columns)) in bins.enumerate() {
             assert!(rows.end <= map.height && columns.end <= map.width);

@@ -7,7 +7,7 @@ use frcnn_core::Roi;
 
 use super::FeatureMap;
 
-/// The cells that each row and each column of a level's bins covers, for one RoI at a time; always inside the map.
+/// The cells that each row and each column of a grid of bins covers, for one RoI at a time; always inside the map.
 #[derive(Clone)]
 pub(super) struct Edges {
     pub(super) rows: Vec<Range<usize>>,
@@ -15,7 +15,7 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    /// Those of each level.
+    /// Those of each grid.
     pub(super) fn of(pooled: &[[usize; 2]]) -> Vec<Self> {
         pooled
             .iter()
@@ -23,8 +23,8 @@ impl Edges {
             .collect()
     }
 
-    pub(super) fn set(levels: &mut [Self], roi: &Roi, map: FeatureMap<'_>) {
-        for Self { rows, columns } in levels {
+    pub(super) fn set(grids: &mut [Self], roi: &Roi, map: FeatureMap<'_>) {
+        for Self { rows, columns } in grids {
             set_axis(rows, roi.y1, roi.y2, map.height);
             set_axis(columns, roi.x1, roi.x2, map.width);
         }

@@ -15,16 +15,17 @@ use crate::{
     KOrder, PreparedLinear,
     aligned::aligned,
     gemm::check_bias,
+    init::Init,
     len_of,
     linear::{KBlock, KPart, SLAB, slab_blocks, slabs},
-    shared::Shared,
+    sync_ptr::SyncPtr,
     tasks,
 };
 
 /// Values of pooled slabs that are multiplied together: 24 MiB, which an L3 keeps. Sums go by once for each group.
 const GROUP_VALUES: usize = 6 << 20;
 /// RoIs taken at a time.
-const MOST_ROIS: usize = 4096;
+const MAX_ROIS: usize = 4096;
 /// Values of pooled features that are pooled whole, all channels of an RoI at a time: 12 MiB. The weights are read once
 /// all the same.
 const WHOLE_VALUES: usize = 3 << 20;
@@ -77,13 +78,13 @@ pub fn roi_pool_linear_into(
     if n == 0 {
         return Ok(());
     }
-    for (rois, out) in rois.chunks(MOST_ROIS).zip(out.chunks_mut(MOST_ROIS * n)) {
+    for (rois, out) in rois.chunks(MAX_ROIS).zip(out.chunks_mut(MAX_ROIS * n)) {
         let job = Job { maps, rois, pooled, bins, channels, linear, bias, relu, threads };
-        let levels = job.levels();
+        let runs = job.runs();
         if len_of(&[rois.len(), bins, channels]) > WHOLE_VALUES {
-            job.by_slabs(&levels, scratch, out, after);
+            job.by_slabs(&runs, scratch, out, after);
         } else {
-            job.whole(&levels, scratch, out, after)?;
+            job.whole(&runs, scratch, out, after)?;
         }
     }
     Ok(())
@@ -102,29 +103,29 @@ struct Job<'a> {
     threads: usize,
 }
 
-/// A run of RoIs on one map.
-struct Level<'a> {
+/// RoIs that follow one another and are on the same map.
+struct MapRun<'a> {
     map: Option<FeatureMap<'a>>,
     rois: Range<usize>,
     spans: Option<Spans<'a>>,
 }
 
 impl<'a> Job<'a> {
-    fn levels(&self) -> Vec<Level<'a>> {
+    fn runs(&self) -> Vec<MapRun<'a>> {
         let mut first = 0;
         let runs = self.rois.chunk_by(|a, b| a.level == b.level).map(|run| {
             let rois = first..first + run.len();
             first = rois.end;
             let map = run.first().and_then(|roi| self.maps.get(usize::from(roi.level))).copied();
             let spans = map.and_then(|map| Spans::worth_it(map, run, self.pooled));
-            Level { map, rois, spans }
+            MapRun { map, rois, spans }
         });
         runs.collect()
     }
 
     fn by_slabs(
         &self,
-        levels: &[Level<'_>],
+        runs: &[MapRun<'_>],
         scratch: &mut Vec<f32>,
         out: &mut [f32],
         after: &mut dyn FnMut(Step),
@@ -140,19 +141,19 @@ impl<'a> Job<'a> {
         let buffer = aligned(scratch, len_of(&[at_once, slab_len]));
         let mut tables: Vec<Table> = (0..tasks).map(|_| Table::new()).collect();
         for (group, slabs) in slabs.chunks(at_once).enumerate() {
-            let pooled = Shared::new(buffer);
-            // A slab of channels of the RoIs of one level is what a task takes.
+            let pooled = SyncPtr::new(buffer);
+            // A slab of channels of all RoIs is what a task takes.
             tasks::for_each_index(&mut tables, slabs.len(), |table, i| {
                 let channels = slabs[i].clone();
-                for level in levels {
-                    let data = pooled.offset(i * slab_len + level.rois.start * roi_len);
-                    let rois = &self.rois[level.rois.clone()];
-                    let Some(map) = level.map else {
+                for run in runs {
+                    let data = pooled.offset(i * slab_len + run.rois.start * roi_len);
+                    let rois = &self.rois[run.rois.clone()];
+                    let Some(map) = run.map else {
                         // SAFETY: `rois.len()` RoIs of this slab, which is this task's alone.
                         unsafe { data.as_mut_ptr().write_bytes(0, rois.len() * roi_len) };
                         continue;
                     };
-                    let (spans, channels) = (level.spans.as_ref(), channels.clone());
+                    let (spans, channels) = (run.spans.as_ref(), channels.clone());
                     let out = Bins { data, roi_stride: roi_len, bin_stride: SLAB, large: false };
                     // SAFETY: as above; a bin has the slab's channels, at most `SLAB`.
                     unsafe { pool_slab(isa, table, map, rois, spans, self.pooled, channels, out) };
@@ -168,16 +169,16 @@ impl<'a> Job<'a> {
                     blocks.iter().map(move |block| KPart { data, stride: roi_len, block })
                 })
                 .collect();
-            let begin = (group == 0).then_some(self.bias);
+            let init = if group == 0 { Init::bias(self.bias) } else { Init::Accumulate };
             let relu = self.relu && (group + 1) * at_once >= self.channels.div_ceil(SLAB);
-            self.linear.accumulate(&parts, begin, relu, rows, self.threads, out);
+            self.linear.accumulate(&parts, init, relu, rows, self.threads, out);
             after(Step::Multiply);
         }
     }
 
     fn whole(
         &self,
-        levels: &[Level<'_>],
+        runs: &[MapRun<'_>],
         scratch: &mut Vec<f32>,
         out: &mut [f32],
         after: &mut dyn FnMut(Step),
@@ -185,10 +186,10 @@ impl<'a> Job<'a> {
         let features = self.bins * self.channels;
         let buffer = aligned(scratch, len_of(&[self.rois.len(), features]));
         let mut rest = &mut *buffer;
-        for level in levels {
-            let rois = &self.rois[level.rois.clone()];
+        for run in runs {
+            let rois = &self.rois[run.rois.clone()];
             let pooled = rest.split_off_mut(..rois.len() * features).unwrap_or_default();
-            match level.map {
+            match run.map {
                 Some(map) => roi_pool_into(map, rois, self.pooled, self.threads, pooled)?,
                 None => pooled.fill(0.0),
             }
@@ -244,9 +245,9 @@ mod tests {
             for (roi, features) in rois.iter().zip(features.chunks_exact_mut(k)) {
                 let Some(&map) = maps.get(usize::from(roi.level)) else { continue };
                 let mut rest = features;
-                for level in pooled {
-                    let features = rest.split_off_mut(..len_of(&[len_of(level), channels])).unwrap();
-                    super::super::roi_pool_reference(map, &[*roi], *level, features, None).unwrap();
+                for grid in pooled {
+                    let features = rest.split_off_mut(..len_of(&[len_of(grid), channels])).unwrap();
+                    super::super::roi_pool_reference(map, &[*roi], *grid, features, None).unwrap();
                 }
             }
             let order = KOrder::ChannelSlabs { bins, channels };

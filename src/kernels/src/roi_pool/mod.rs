@@ -25,15 +25,15 @@
 //! NaN is skipped, a bin of nothing but NaN gives `-f32::MAX`, and of +0 and -0 the first wins. Every instruction set
 //! gives exactly the bits of [`roi_pool_reference`].
 //!
-//! Several levels of bins, the spatial pyramid of SPPnet, are pooled in one call: the bins of a level follow those of
-//! the level before.
+//! Several grids of bins, the levels of SPPnet's spatial pyramid, are pooled in one call: the bins of a grid follow those
+//! of the grid before. A level, in this module, is always that of an RoI: the map, of several scales, that it is on.
 //!
 //! How the time goes down:
 //! 1. the edges of an RoI's bins are computed once, not once for each bin;
 //! 2. `direct`: channels are contiguous, so a cell is a few vector loads, and a block of channels stays in registers
 //!    while the cells of a bin go by;
 //! 3. `table`: where RoIs overlap as proposals do, each cell of the map lies in hundreds of bins. Maxima of windows are
-//!    then made once for all levels, a slab of 16 channels at a time, and a bin is the maximum of four of them;
+//!    then made once for all grids, a slab of 16 channels at a time, and a bin is the maximum of four of them;
 //! 4. `fused`: a fully connected layer takes in each slab while it is in cache. The pooled tensor, 200 MB for 2000 RoIs
 //!    of VGG16, is never written, and the layer's weights are read once.
 
@@ -54,8 +54,8 @@ use frcnn_core::{Roi, ShapeError};
 use crate::{
     Isa, len_of,
     linear::{SLAB, slabs},
-    shared::Shared,
     simd::run_on,
+    sync_ptr::SyncPtr,
     tasks,
 };
 use direct::PoolRoi;
@@ -115,8 +115,8 @@ impl<'a> FeatureMap<'a> {
 
 /// Pools `R` RoIs of `map` into `out`, `[R, B, C]`, on the fastest instruction set.
 ///
-/// `pooled` is `[Ph, Pw]` of each level: one in Fast R-CNN, whose `out` is `[R, Ph, Pw, C]`. `B` counts the bins of all
-/// levels; those of a level are in rows, and behind those of the level before.
+/// `pooled` is `[Ph, Pw]` of each grid: one in Fast R-CNN, whose `out` is `[R, Ph, Pw, C]`. `B` counts the bins of all
+/// grids; those of a grid are in rows, and behind those of the grid before.
 ///
 /// [`Roi::level`] is not looked at: all RoIs are on this map. They may reach beyond it or be inverted.
 ///
@@ -165,7 +165,7 @@ pub fn roi_pool_with(
     match Spans::worth_it(map, rois, pooled) {
         Some(spans) => {
             let large = out.len() > CACHED_VALUES;
-            let out = Shared::new(out);
+            let out = SyncPtr::new(out);
             let slabs: Vec<_> = slabs(map.channels).collect();
             let mut tables: Vec<_> = (0..tasks::task_count(threads)).map(|_| Table::new()).collect();
             tasks::for_each_index(&mut tables, slabs.len(), |table, slab| {
@@ -197,15 +197,15 @@ pub fn roi_pool_with(
     Ok(())
 }
 
-/// Bins of all levels. A number that overflows saturates, as in [`len_of`].
+/// Bins of all grids. A number that overflows saturates, as in [`len_of`].
 fn bin_count(pooled: &[[usize; 2]]) -> usize {
-    pooled.iter().fold(0usize, |bins, level| bins.saturating_add(len_of(level)))
+    pooled.iter().fold(0usize, |bins, grid| bins.saturating_add(len_of(grid)))
 }
 
 /// Where pooled channels of some RoIs go.
 #[derive(Clone, Copy)]
 struct Bins {
-    data: Shared,
+    data: SyncPtr,
     roi_stride: usize,
     bin_stride: usize,
     /// Whether all of it is more than caches hold.

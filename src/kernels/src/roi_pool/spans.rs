@@ -12,41 +12,41 @@ use frcnn_core::Roi;
 
 use super::{FeatureMap, bin_count, edges::Edges};
 
-/// The cells of a bin along one axis: windows of `1 << level` cells that begin at `first` and at `last`.
+/// The cells of a bin along one axis: windows of `1 << log2_side` cells that begin at `first` and at `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) first: u16,
     pub(super) last: u16,
-    pub(super) level: u16,
+    pub(super) log2_side: u16,
 }
 
 impl Span {
-    /// The level of a bin without cells.
+    /// The `log2_side` of a bin without cells.
     pub(super) const EMPTY: u16 = u16::MAX;
 
     /// None when a coordinate does not fit.
     fn new(start: usize, end: usize) -> Option<Span> {
         if start >= end {
-            return Some(Span { first: 0, last: 0, level: Self::EMPTY });
+            return Some(Span { first: 0, last: 0, log2_side: Self::EMPTY });
         }
-        let level = (end - start).ilog2();
-        let last = u16::try_from(end - (1 << level)).ok()?;
-        Some(Span { first: u16::try_from(start).ok()?, last, level: level as u16 })
+        let log2_side = (end - start).ilog2();
+        let last = u16::try_from(end - (1 << log2_side)).ok()?;
+        Some(Span { first: u16::try_from(start).ok()?, last, log2_side: log2_side as u16 })
     }
 }
 
 /// The bins of some RoIs of one map.
 pub(super) struct Spans<'a> {
-    /// For each RoI and each level its rows of bins, then its columns.
+    /// For each RoI and each grid its rows of bins, then its columns.
     pub(super) spans: Vec<Span>,
-    /// Rows and columns of each level.
+    /// Rows and columns of each grid.
     pub(super) pooled: &'a [[usize; 2]],
     /// Bit `kx` of element `ky`: whether windows of `1 << ky` rows and `1 << kx` columns are asked for.
-    pub(super) windows: [u32; LEVELS],
+    pub(super) windows: [u32; SIDES],
 }
 
-/// Levels that a [`Span`] can have.
-pub(super) const LEVELS: usize = 16;
+/// Sides that the windows of a [`Span`] can have.
+pub(super) const SIDES: usize = 16;
 
 impl<'a> Spans<'a> {
     /// None where looking at every cell costs less than making tables of maxima does, or where those would not stay in
@@ -59,7 +59,7 @@ impl<'a> Spans<'a> {
         }
         let mut edges = Edges::of(pooled);
         let mut spans = Vec::with_capacity(rois.len().saturating_mul(pooled.iter().flatten().sum()));
-        let mut windows = [0; LEVELS];
+        let mut windows = [0; SIDES];
         let mut cells = 0.0;
         for roi in rois {
             Edges::set(&mut edges, roi, map);
@@ -69,7 +69,7 @@ impl<'a> Spans<'a> {
                     for range in axis {
                         let span = Span::new(range.start, range.end)?;
                         spans.push(span);
-                        *sides |= 1u32.checked_shl(u32::from(span.level)).unwrap_or(0);
+                        *sides |= 1u32.checked_shl(u32::from(span.log2_side)).unwrap_or(0);
                     }
                 }
                 for (side, columns) in windows.iter_mut().enumerate() {
@@ -84,7 +84,7 @@ impl<'a> Spans<'a> {
         let spans = Spans { spans, pooled, windows };
         let table_cells = spans.planes() as f32 * (map.height * map.width) as f32;
         let table_cost = TABLE_CELL_COST * table_cells + LOOKUP_COST * (rois.len() * bins) as f32;
-        (cells > table_cost && table_cells <= MOST_TABLE_CELLS).then_some(spans)
+        (cells > table_cost && table_cells <= MAX_TABLE_CELLS).then_some(spans)
     }
 
     /// Kinds of windows.
@@ -98,12 +98,12 @@ const TABLE_CELL_COST: f32 = 2.0;
 /// What a bin costs to look up: four loads.
 const LOOKUP_COST: f32 = 4.0;
 /// Cells of all tables of a slab, 64 bytes each, that caches near the core hold for the most part: 8 MiB.
-const MOST_TABLE_CELLS: f32 = 131072.0;
+const MAX_TABLE_CELLS: f32 = 131072.0;
 
 /// Adds the windows that larger ones are made of: of half the rows, or, when they are of one row, of half the columns.
-fn make_reachable(windows: &mut [u32; LEVELS]) {
-    for level in (1..LEVELS).rev() {
-        windows[level - 1] |= windows[level];
+fn make_reachable(windows: &mut [u32; SIDES]) {
+    for side in (1..SIDES).rev() {
+        windows[side - 1] |= windows[side];
     }
     let widest = windows[0].checked_ilog2().unwrap_or(0);
     windows[0] |= (2u32 << widest) - 1;
@@ -119,10 +119,11 @@ mod tests {
             for end in start..70 {
                 let span = Span::new(start, end).unwrap();
                 if start == end {
-                    assert_eq!(span.level, Span::EMPTY);
+                    assert_eq!(span.log2_side, Span::EMPTY);
                     continue;
                 }
-                let (first, last, side) = (usize::from(span.first), usize::from(span.last), 1 << span.level);
+                let (first, last, side) =
+                    (usize::from(span.first), usize::from(span.last), 1 << span.log2_side);
                 assert!(
                     first == start && last + side == end && last <= first + side,
                     "{start}..{end}: {span:?}"
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn larger_windows_bring_the_smaller_ones_they_are_made_of() {
-        let mut windows = [0; LEVELS];
+        let mut windows = [0; SIDES];
         windows[2] = 0b1000;
         make_reachable(&mut windows);
         assert_eq!(windows[..4], [0b1111, 0b1000, 0b1000, 0]);

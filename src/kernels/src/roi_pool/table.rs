@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 
 use super::{
     Bins, FeatureMap,
-    spans::{LEVELS, Span, Spans},
+    spans::{SIDES, Span, Spans},
 };
 use crate::{
     Isa,
@@ -93,12 +93,12 @@ fn plane_len(map: FeatureMap<'_>) -> usize {
 /// Where the planes of the windows asked for lie.
 struct Planes {
     /// Position of plane (ky, kx), if it is there.
-    index: [[Option<u16>; LEVELS]; LEVELS],
+    index: [[Option<u16>; SIDES]; SIDES],
 }
 
 impl Planes {
     fn new(spans: &Spans<'_>) -> Self {
-        let mut index = [[None; LEVELS]; LEVELS];
+        let mut index = [[None; SIDES]; SIDES];
         let mut next = 0;
         for (ky, row) in index.iter_mut().enumerate() {
             for (kx, place) in row.iter_mut().enumerate() {
@@ -200,17 +200,17 @@ impl Kernel for PoolSpans<'_> {
         for (i, mut spans_left) in spans.spans.chunks_exact(roi_spans.max(1)).enumerate() {
             let mut bin = 0;
             for &[ph, pw] in spans.pooled {
-                let (level, later) = spans_left.split_at(ph + pw);
+                let (grid, later) = spans_left.split_at(ph + pw);
                 spans_left = later;
-                let (rows, columns) = level.split_at(ph);
+                let (rows, columns) = grid.split_at(ph);
                 for (row, column) in
                     rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)))
                 {
-                    let index = match (row.level, column.level) {
+                    let index = match (row.log2_side, column.log2_side) {
                         (Span::EMPTY, _) | (_, Span::EMPTY) => None,
                         (ky, kx) => planes.index[usize::from(ky)][usize::from(kx)],
                     };
-                    // SAFETY: the caller's promise, bins being counted through all levels; `Spans` are inside the map,
+                    // SAFETY: the caller's promise, bins being counted through all grids; `Spans` are inside the map,
                     // hence inside a plane, and the planes that they ask for are in `data`, whose length was asserted.
                     unsafe {
                         let out = out.of(i, bin);

@@ -17,9 +17,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn assert_all_agree(map: FeatureMap<'_>, rois: &[Roi], pooled: &[[usize; 2]]) {
     let mut expected = vec![];
     for roi in rois {
-        for level in pooled {
-            let mut bins = vec![7.0; level[0] * level[1] * map.channels()];
-            roi_pool_reference(map, &[*roi], *level, &mut bins, None).unwrap();
+        for grid in pooled {
+            let mut bins = vec![7.0; grid[0] * grid[1] * map.channels()];
+            roi_pool_reference(map, &[*roi], *grid, &mut bins, None).unwrap();
             expected.extend(bins);
         }
     }
@@ -173,11 +173,11 @@ proptest! {
     }
 
     #[test]
-    fn levels_lie_one_after_the_other(
+    fn grids_lie_one_after_the_other(
         (data, [height, width, channels], rois, [ph, pw]) in any_problem(), few in 1usize..4,
     ) {
         let map = FeatureMap::new(&data, height, width, channels).unwrap();
-        // Enough RoIs for tables, which all levels share.
+        // Enough RoIs for tables, which all grids share.
         let many: Vec<Roi> = rois.iter().copied().cycle().take(rois.len() * 8).collect();
         for rois in [rois, many] {
             assert_all_agree(map, &rois, &[[ph, pw], [1, 1], [few, 2]]);

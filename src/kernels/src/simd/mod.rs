@@ -51,11 +51,11 @@ pub(crate) unsafe trait Vector: Copy {
         unsafe { self.store(to) }
     }
 
-    /// Asks for the cache line of `from`, which need not be readable, into L1.
+    /// Prefetches the cache line of `from`, which need not be readable, into L1.
     #[inline(always)]
     fn prefetch(_from: *const f32) {}
 
-    /// The same, of a line that is not needed soon: into L2 alone.
+    /// Prefetches a line that is not needed soon into L2 alone.
     #[inline(always)]
     fn prefetch_far(_from: *const f32) {}
 

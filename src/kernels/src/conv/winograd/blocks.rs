@@ -16,8 +16,8 @@ use crate::{
     conv::{Cells, ConvShape},
     len_of,
     product::ROWS,
-    shared::Shared,
     simd::run_on,
+    sync_ptr::SyncPtr,
     tasks,
 };
 
@@ -33,11 +33,11 @@ struct Block<'a> {
     in_cells: Cells,
     bias: Option<&'a [f32]>,
     relu: bool,
-    out: Shared,
+    out: SyncPtr,
     /// Values from one cell of the output to the next.
     out_stride: usize,
-    v: Shared,
-    m: Shared,
+    v: SyncPtr,
+    m: SyncPtr,
     sizes: Sizes,
 }
 
@@ -156,11 +156,11 @@ impl Winograd {
             (len_of(&[self.tile.products(), sizes.v_part]), len_of(&[self.tile.products(), sizes.m_part]));
         let buffers = if own_blocks { tasks.min(blocks) } else { 1 };
         let mut scratch = aligned(scratch, len_of(&[buffers, v_len + m_len]));
-        let out = Shared::new(out).offset(cells.first);
+        let out = SyncPtr::new(out).offset(cells.first);
         let mut buffers: Vec<Block<'_>> = (0..buffers)
             .filter_map(|_| {
-                let v = Shared::new(scratch.split_off_mut(..v_len)?);
-                let m = Shared::new(scratch.split_off_mut(..m_len)?);
+                let v = SyncPtr::new(scratch.split_off_mut(..v_len)?);
+                let m = SyncPtr::new(scratch.split_off_mut(..m_len)?);
                 let out_stride = cells.stride;
                 Some(Block {
                     layer: self,

@@ -37,8 +37,8 @@ use crate::{
     aligned::{AlignedVec, LINE},
     len_of,
     product::packed_len,
-    shared::Shared,
     simd::{Width, run_on},
+    sync_ptr::SyncPtr,
     tasks,
 };
 
@@ -119,7 +119,7 @@ impl Winograd {
             first: g * out_channels,
             stride: weight_stride,
             len: transformed.as_slice().len(),
-            out: Shared::new(transformed.as_mut_slice()),
+            out: SyncPtr::new(transformed.as_mut_slice()),
             part: 0..0,
         };
         let parts = in_channels.div_ceil(WEIGHT_PART);

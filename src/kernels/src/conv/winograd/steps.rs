@@ -10,9 +10,10 @@ use super::{
 use crate::{
     Isa,
     conv::Cells,
-    product::{Rows, Start, Sums, multiply_panel},
-    shared::Shared,
+    init::Init,
+    product::{Rows, Sums, multiply_panel},
     simd::{Kernel, MAX_LANES, Vector},
+    sync_ptr::SyncPtr,
 };
 
 /// Room for a tile of the widest vectors.
@@ -61,7 +62,7 @@ pub(super) struct TransformWeights<'a> {
     pub(super) first: usize,
     pub(super) stride: usize,
     /// The matrices, of which those parts are written that come of the input channels `part`.
-    pub(super) out: Shared,
+    pub(super) out: SyncPtr,
     pub(super) len: usize,
     pub(super) part: Range<usize>,
 }
@@ -130,7 +131,7 @@ pub(super) struct TransformInput<'a> {
     pub(super) tiles: Range<usize>,
     pub(super) row: usize,
     /// V, whose rows are `row_len` values and whose parts are `part_len`.
-    pub(super) v: Shared,
+    pub(super) v: SyncPtr,
     pub(super) row_len: usize,
     pub(super) part_len: usize,
 }
@@ -193,12 +194,12 @@ pub(super) struct Multiply<'a> {
     /// Rows, and values in each, of V.
     pub(super) rows: usize,
     pub(super) channels: usize,
-    pub(super) v: Shared,
+    pub(super) v: SyncPtr,
     pub(super) v_row_len: usize,
     /// First output channel and how many, in whole vectors.
     pub(super) first: usize,
     pub(super) width: usize,
-    pub(super) m: Shared,
+    pub(super) m: SyncPtr,
     pub(super) m_row_len: usize,
 }
 
@@ -221,7 +222,7 @@ impl Multiply<'_> {
                 let sums = Sums {
                     data: self.m.as_mut_ptr().add(self.first),
                     stride: self.m_row_len,
-                    start: if k == 0 { Start::Zero } else { Start::Output },
+                    init: if k == 0 { Init::Zero } else { Init::Accumulate },
                     relu: false,
                 };
                 multiply_panel(isa, a, self.rows, panel.as_ptr().add(k * self.width), self.width, true, sums);
@@ -237,12 +238,12 @@ pub(super) struct TransformOutput<'a> {
     /// Tiles of the batch, the first of which is row `row` of each part of M.
     pub(super) tiles: Range<usize>,
     pub(super) row: usize,
-    pub(super) m: Shared,
+    pub(super) m: SyncPtr,
     pub(super) row_len: usize,
     pub(super) part_len: usize,
     pub(super) bias: Option<&'a [f32]>,
     pub(super) relu: bool,
-    pub(super) out: Shared,
+    pub(super) out: SyncPtr,
     /// Values from one cell of the output to the next.
     pub(super) out_stride: usize,
 }

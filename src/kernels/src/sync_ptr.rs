@@ -1,15 +1,15 @@
-//! A buffer that several tasks write to.
+//! A pointer to a buffer that several tasks write to.
 
-/// A buffer that tasks write to at the same time, each its own part.
+/// A pointer that may go to other threads: tasks write through it at the same time, each to its own part of the buffer.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared(*mut f32);
+pub(crate) struct SyncPtr(*mut f32);
 
 // SAFETY: writing through it is `unsafe`, and who does so promises that no other task touches the same values.
-unsafe impl Send for Shared {}
+unsafe impl Send for SyncPtr {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl Sync for SyncPtr {}
 
-impl Shared {
+impl SyncPtr {
     pub(crate) fn new(buffer: &mut [f32]) -> Self {
         Self(buffer.as_mut_ptr())
     }

@@ -1,4 +1,4 @@
-//! The input rows that some output rows see, in bf16, with their padding, laid out for `block`.
+//! The input rows that some output rows see, in bf16, with their padding, pre-packed for `block`.
 //!
 //! ```text
 //!   channels a multiple of 32: planes of 32 channels       otherwise: the map's own order
@@ -79,28 +79,28 @@ impl Steps {
     }
 }
 
-/// Where the windows of up to `rows` output rows lie in a slab.
-pub(super) struct Slab {
+/// Where the windows of some output rows lie in the padded input rows that they see.
+pub(super) struct PaddedRows {
     channels: usize,
     planes: usize,
-    /// Input rows in it, and cells of each, padding included.
+    /// Input rows, and cells of each, padding included.
     rows: usize,
     width: usize,
     /// Where each step begins, from the beginning of a window.
     pub(super) steps: Vec<usize>,
     /// Values from one pixel's window to the next one's.
     pub(super) pixel_stride: usize,
-    /// Output pixels that lie [`Slab::pixel_stride`] apart, from the first of a row to the first of the next, when
-    /// rows lie so too. Pixels between the end of a row and the start of the next are computed too, from windows that
-    /// straddle both, and thrown away.
+    /// With strides of 1 the windows of all rows are one long line, [`PaddedRows::pixel_stride`] apart. This is how many
+    /// there are from the first of a row to the first of the next. Those behind a row's last pixel straddle two rows:
+    /// they are multiplied like the others, and their sums are not used.
     pub(super) pitch: Option<usize>,
     /// Values from one output row's first window to the next one's.
     pub(super) row_stride: usize,
-    /// Values of the whole slab.
+    /// Values of all of it.
     pub(super) len: usize,
 }
 
-impl Slab {
+impl PaddedRows {
     pub(super) fn new(steps: &Steps, shape: &ConvShape, out_rows: usize, out_width: usize) -> Self {
         let channels = steps.channels;
         let planes = if channels == STEP { shape.in_channels / STEP } else { 1 };
@@ -112,7 +112,7 @@ impl Slab {
         let pixel_stride = shape.stride[1] * channels;
         let pitch = (shape.stride == [1, 1]).then_some(width);
         let row_stride = shape.stride[0] * width * channels;
-        // Windows of a block's rows that are no pixels are read all the same.
+        // A block always reads `BLOCK` windows, also past the last pixel.
         let last_pixel = match pitch {
             Some(pitch) => ((out_rows - 1) * pitch + out_width).next_multiple_of(BLOCK) * pixel_stride,
             None => (out_rows - 1) * row_stride + out_width.next_multiple_of(BLOCK) * pixel_stride,
@@ -132,7 +132,7 @@ impl Slab {
         image: usize,
         first: usize,
         out_rows: usize,
-        slab: &mut [u16],
+        values: &mut [u16],
     ) {
         let (ci, row_len) = (shape.in_channels, self.width * self.channels);
         let plane_len = self.rows * row_len;
@@ -141,7 +141,7 @@ impl Slab {
             let in_y = (first * shape.stride[0] + row).wrapping_sub(shape.pads[0]);
             let inside = in_y < shape.height;
             for plane in 0..self.planes {
-                let to = &mut slab[plane * plane_len + row * row_len..][..row_len];
+                let to = &mut values[plane * plane_len + row * row_len..][..row_len];
                 if inside {
                     to[..shape.pads[1] * self.channels].fill(0);
                     to[row_len - shape.pads[3] * self.channels..].fill(0);
@@ -151,7 +151,7 @@ impl Slab {
             }
             if inside {
                 let from = (image * shape.height + in_y) * shape.width * ci;
-                let to = &mut slab[row * row_len + shape.pads[1] * self.channels..];
+                let to = &mut values[row * row_len + shape.pads[1] * self.channels..];
                 let len = shape.width * ci;
                 match input {
                     Map::F32(map) => engine.round_planes(&map[from..][..len], self.planes, plane_len, to),
@@ -161,7 +161,7 @@ impl Slab {
         }
         // What the last step of the last window meets with weights of 0 must not be NaN.
         let end = ((self.planes - 1) * self.rows + rows) * row_len;
-        slab[end..][..STEP].fill(0);
+        values[end..][..STEP].fill(0);
     }
 }
 
@@ -170,7 +170,7 @@ fn input_rows(shape: &ConvShape, out_rows: usize) -> usize {
     (out_rows - 1) * shape.stride[0] + (shape.kernel[0] - 1) * shape.dilation[0] + 1
 }
 
-/// Values of a slab for a layer's rows: `fixed + out_rows * each`, about.
+/// Values of a layer's padded rows: `fixed + out_rows * each`, about.
 pub(super) fn row_cost(shape: &ConvShape) -> (usize, usize) {
     let row = (shape.width + shape.pads[1] + shape.pads[3]).saturating_mul(shape.in_channels);
     (
