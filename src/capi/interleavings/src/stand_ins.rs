@@ -1,6 +1,11 @@
 //! What `worker.rs` and `slot.rs` use of the library, with loom's locks and with nothing to compute.
 
-/// `src/sync.rs` with loom's locks.
+/// The `frcnn` crate's: neither is looked into.
+#[derive(Clone, Copy, Debug)]
+pub struct BBox;
+pub type Detections = Vec<()>;
+
+/// `sync.rs` with loom's locks.
 pub(crate) mod sync {
     use std::time::Duration;
 

@@ -1,21 +1,25 @@
-//! Every order in which the threads of `src/worker.rs` and `src/slot.rs` can take turns, by loom: the files themselves
+//! Every order in which the threads of `worker.rs` and `slot.rs` can take turns, by loom: the files themselves
 //! are compiled here with loom's locks, and with an engine that computes nothing.
 //!
 //! loom leaves out time: a poll waits for as long as there is something to wait for, and one that misses its wake-up is a
 //! deadlock, which fails. Of schedules with more than [`PREEMPTIONS`] forced changes of thread none is tried. Each test
 //! also says which outcomes must have come about in one schedule or another, so that none passes for want of schedules.
+//!
+//! A package of its own, so that nobody else builds loom; the `frcnn` crate has a stand-in, too.
+#![cfg(test)]
 #![allow(dead_code, unreachable_pub, reason = "the library's own files, of which the tests use a part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::duplicate_mod)]
 
-#[path = "interleavings/stand_ins.rs"]
+extern crate self as frcnn;
+
 mod stand_ins;
+pub use stand_ins::{BBox, Detections};
 use stand_ins::{engine, frame, result, sync};
 
-#[path = "../src/scratch.rs"]
+#[path = "../../src/scratch.rs"]
 mod scratch;
-#[path = "../src/slot.rs"]
+#[path = "../../src/slot.rs"]
 mod slot;
-#[path = "../src/worker.rs"]
+#[path = "../../src/worker.rs"]
 mod worker;
 
 use std::collections::BTreeSet;
