@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use frcnn_kernels::{ConvAlgorithm, Isa, PreparedConv, prefer_huge_pages};
+use frcnn_kernels::{ConvAlgorithm, ConvArgs, Isa, PreparedConv, prefer_huge_pages};
 use frcnn_tests::trunks::{TRUNKS, convolutions, random, weights};
 
 fn conv(c: &mut Criterion) {
@@ -46,7 +46,8 @@ fn conv(c: &mut Criterion) {
                     let mut scratch = Vec::new();
                     b.iter(|| {
                         let input = black_box(&input[..]);
-                        prepared.run(&shape, input, Some(bias), true, 1, &mut scratch, out).unwrap();
+                        let args = ConvArgs { input, bias: Some(bias), relu: true, threads: 1 };
+                        prepared.run(&shape, args, &mut scratch, out).unwrap();
                     });
                 });
             }

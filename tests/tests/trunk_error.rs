@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use frcnn_core::relative_difference;
-use frcnn_kernels::{ConvAlgorithm, ConvShape, PoolShape, PreparedConv, lrn_into, max_pool_into};
+use frcnn_kernels::{ConvAlgorithm, ConvArgs, ConvShape, PoolShape, PreparedConv, lrn_into, max_pool_into};
 use frcnn_networks::{LRN_BETA, LRN_SIZE, Layer, Lrn};
 use frcnn_tests::trunks::{Size, TRUNKS, conv_shape, fire_shapes, output_size, pool_shape, random, weights};
 
@@ -36,7 +36,8 @@ impl Maps {
         let size = [height, width, shape.out_channels];
         let mut out = vec![f32::NAN; size.iter().product()];
         let prepared = PreparedConv::new(on_blob, &weights, 1).unwrap();
-        prepared.run(shape, &self.f32, Some(&bias), true, 1, &mut Vec::new(), &mut out).unwrap();
+        let args = ConvArgs { input: &self.f32[..], bias: Some(&bias), relu: true, threads: 1 };
+        prepared.run(shape, args, &mut Vec::new(), &mut out).unwrap();
         let maps = Maps { size, f32: out, f64: conv_f64(shape, &self.f64, &weights, &bias) };
         (maps, prepared.algorithm())
     }
@@ -51,7 +52,8 @@ impl Maps {
 
     fn lrn(&self, Lrn { alpha, k }: Lrn) -> Maps {
         let mut out = vec![f32::NAN; self.f32.len()];
-        lrn_into(&self.f32, self.size[2], LRN_SIZE, alpha, LRN_BETA, k, 1, &mut out).unwrap();
+        let lrn = frcnn_kernels::Lrn { size: LRN_SIZE, alpha, beta: LRN_BETA, k };
+        lrn_into(lrn, &self.f32, self.size[2], 1, &mut out).unwrap();
         let exact = self.f64.chunks(self.size[2]).flat_map(|cell| {
             (0..cell.len()).map(move |c| {
                 let window = &cell[c.saturating_sub(2)..cell.len().min(c + 3)];

@@ -39,18 +39,20 @@ mod warp;
 mod window;
 
 pub use bf16::{Bf16Conv, Bf16Isa, Map, MapMut};
-pub use conv::{Cells, ConvAlgorithm, ConvShape, PreparedConv, conv2d_into, conv2d_reference};
+pub use conv::{
+    ChannelRange, ConvAlgorithm, ConvArgs, ConvShape, PreparedConv, conv2d_into, conv2d_reference,
+};
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
 pub use isa::Isa;
 pub use linear::{KOrder, PreparedLinear};
-pub use lrn::lrn_into;
+pub use lrn::{Lrn, lrn_into};
 pub use pages::prefer_huge_pages;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};
 pub use roi_pool::{
     FeatureMap, Step, roi_pool_bin, roi_pool_into, roi_pool_linear_into, roi_pool_reference, roi_pool_with,
 };
-pub use strips::{Stage, StripScratch, run_strips};
+pub use strips::{FusedLayer, StripScratch, run_strips};
 pub use warp::warp_into;
 
 /// Product of dimensions. One that overflows saturates, and so matches the length of no slice.

@@ -83,7 +83,7 @@ pub fn max_pool_into(
     threads: usize,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
-    struct Max<'a>(Row<'a>);
+    struct Max<'a>(OutputRow<'a>);
     impl Loop for Max<'_> {
         #[inline(always)]
         fn run(self) {
@@ -112,7 +112,7 @@ pub fn average_pool_into(
     threads: usize,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
-    struct Average<'a>(Row<'a>, bool);
+    struct Average<'a>(OutputRow<'a>, bool);
     impl Loop for Average<'_> {
         #[inline(always)]
         fn run(self) {
@@ -139,7 +139,7 @@ fn for_each_row(
     input: &[f32],
     threads: usize,
     out: &mut [f32],
-    work: impl Fn(Row<'_>) + Sync,
+    work: impl Fn(OutputRow<'_>) + Sync,
 ) -> Result<(), ShapeError> {
     let (height, width) = shape.check(input, out)?;
     if out.is_empty() {
@@ -148,20 +148,20 @@ fn for_each_row(
     let image_len = shape.height * shape.width * shape.channels;
     for_each_chunk_stateless(threads, out, width * shape.channels, |i, out| {
         let image = &input[i / height * image_len..][..image_len];
-        work(Row { shape, image, y: i % height, out });
+        work(OutputRow { shape, image, y: i % height, out });
     });
     Ok(())
 }
 
 /// One row of the output, and the image it comes from.
-struct Row<'a> {
+struct OutputRow<'a> {
     shape: &'a PoolShape,
     image: &'a [f32],
     y: usize,
     out: &'a mut [f32],
 }
 
-impl Row<'_> {
+impl OutputRow<'_> {
     /// Calls `pool` with each window and its cell of the output.
     #[inline(always)]
     fn for_each_window(self, pool: impl Fn(&Window<'_>, &mut [f32])) {

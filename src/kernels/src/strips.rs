@@ -1,4 +1,5 @@
-//! Several layers on a strip of rows at a time, so that the maps between them stay in the cache.
+//! Row tiling of fused layers: several layers on a strip of rows at a time, so that the maps between them stay in the
+//! cache (Alwani et al., "Fused-Layer CNN Accelerators", MICRO 2016).
 //!
 //! ```text
 //!   input      conv       ┊ pool        out
@@ -12,9 +13,9 @@
 //! that two strips see are computed twice; the first layers of a network are cheap to compute.
 //!
 //! A strip's values are those that the layers give one after the other, bit for bit: each row is computed in the same
-//! way, and strips of Winograd's tiles begin where tiles begin. Only in the maps between layers that see one another's
-//! rows, tiles of a first layer begin elsewhere, which changes the last bits of its values. How strips are cut depends
-//! on no number of threads.
+//! way, and the last layer's strips begin where its Winograd tiles begin. There is one exception: a Winograd layer whose
+//! map another convolution reads. The rows that a strip needs of it begin elsewhere than its tiles do on the whole map,
+//! which changes the last bits of its values. How strips are cut does not depend on the number of threads.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -22,9 +23,8 @@ use core::ops::Range;
 use frcnn_core::ShapeError;
 
 use crate::{
-    ConvShape, PoolShape, PreparedConv,
+    ConvArgs, ConvShape, Lrn, PoolShape, PreparedConv,
     aligned::aligned,
-    conv::Cells,
     len_of, lrn_into, max_pool_into,
     tasks::{for_each_chunk, task_count},
 };
@@ -40,7 +40,7 @@ const TILED_ROWS: usize = 12;
 
 /// One of the layers, on the whole of its map.
 #[derive(Clone, Debug)]
-pub enum Stage<'a> {
+pub enum FusedLayer<'a> {
     /// A convolution, its bias and ReLU, and with `pool` the 2x2 max pooling of [`PreparedConv::run_max_pooled`], in
     /// ceil mode if that is true.
     Conv {
@@ -58,16 +58,7 @@ pub enum Stage<'a> {
     /// As [`max_pool_into`].
     MaxPool(PoolShape),
     /// As [`lrn_into`].
-    Lrn {
-        /// Channels in a window.
-        size: usize,
-        /// The operator's own numbers.
-        alpha: f32,
-        /// Exponent.
-        beta: f32,
-        /// Bias.
-        k: f32,
-    },
+    Lrn(Lrn),
 }
 
 /// Buffers of one task.
@@ -80,29 +71,29 @@ pub struct StripScratch {
 /// Rows, columns, channels.
 type Size = [usize; 3];
 
-/// Runs `stages` one after the other on `input`, one map of `size` `[H, W, C]`, into `out`.
+/// Runs `layers` one after the other on `input`, one map of `size` `[H, W, C]`, into `out`.
 ///
 /// `scratch` grows to one for each task and is worth keeping from call to call.
 ///
 /// # Errors
-/// A stage's shape is not that of the map it gets, or as the stage's own function says.
+/// A layer's shape is not that of the map it gets, or as the layer's own function says.
 pub fn run_strips(
-    stages: &[Stage<'_>],
+    layers: &[FusedLayer<'_>],
     size: [usize; 3],
     input: &[f32],
     threads: usize,
     scratch: &mut Vec<StripScratch>,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
-    let sizes = sizes(stages, size)?;
-    let rows = strip_rows(stages, &sizes);
-    run_strips_of(rows, stages, &sizes, input, threads, scratch, out)
+    let sizes = sizes(layers, size)?;
+    let rows = strip_rows(layers, &sizes);
+    run_strips_of(rows, layers, &sizes, input, threads, scratch, out)
 }
 
 /// [`run_strips`] with a number of output rows in each strip.
 fn run_strips_of(
     rows: usize,
-    stages: &[Stage<'_>],
+    layers: &[FusedLayer<'_>],
     sizes: &[Size],
     input: &[f32],
     threads: usize,
@@ -122,37 +113,37 @@ fn run_strips_of(
     let mut states: Vec<_> = scratch.iter_mut().take(tasks).map(|scratch| (scratch, Ok(()))).collect();
     for_each_chunk(&mut states, out, rows * row_len, |(scratch, result), i, out| {
         let first = i * rows;
-        let strip = run_strip(stages, sizes, input, first..first + out.len() / row_len, scratch, out);
+        let strip = run_strip(layers, sizes, input, first..first + out.len() / row_len, scratch, out);
         *result = result.and(strip);
     });
     states.into_iter().try_for_each(|(_, result)| result)
 }
 
-/// The size of the input, then of each stage's output.
-fn sizes(stages: &[Stage<'_>], size: Size) -> Result<Vec<Size>, ShapeError> {
+/// The size of the input, then of each layer's output.
+fn sizes(layers: &[FusedLayer<'_>], size: Size) -> Result<Vec<Size>, ShapeError> {
     let mut sizes = alloc::vec![size];
     let mut size = size;
-    for stage in stages {
-        let given = match stage {
-            Stage::Conv { shape, .. } => [shape.batch, shape.height, shape.width, shape.in_channels],
-            Stage::MaxPool(shape) => [shape.batch, shape.height, shape.width, shape.channels],
-            Stage::Lrn { .. } => [1, size[0], size[1], size[2]],
+    for layer in layers {
+        let given = match layer {
+            FusedLayer::Conv { shape, .. } => [shape.batch, shape.height, shape.width, shape.in_channels],
+            FusedLayer::MaxPool(shape) => [shape.batch, shape.height, shape.width, shape.channels],
+            FusedLayer::Lrn(_) => [1, size[0], size[1], size[2]],
         };
         for (found, expected) in given.into_iter().zip([1, size[0], size[1], size[2]]) {
-            ShapeError::check("a stage's map", expected, found)?;
+            ShapeError::check("a layer's map", expected, found)?;
         }
-        let output = match stage {
-            Stage::Conv { shape, pool, .. } => {
+        let output = match layer {
+            FusedLayer::Conv { shape, pool, .. } => {
                 let output = match pool {
                     Some(ceil_mode) => shape.pool_2x2(*ceil_mode).and_then(|pool| pool.output_size()),
                     None => shape.output_size(),
                 };
                 output.map(|(height, width)| [height, width, shape.out_channels])
             }
-            Stage::MaxPool(shape) => {
+            FusedLayer::MaxPool(shape) => {
                 shape.output_size().map(|(height, width)| [height, width, shape.channels])
             }
-            Stage::Lrn { .. } => Some(size),
+            FusedLayer::Lrn(_) => Some(size),
         };
         let none = ShapeError { what: "windows that fit the padded input", expected: 1, found: 0 };
         size = output.ok_or(none)?;
@@ -162,52 +153,48 @@ fn sizes(stages: &[Stage<'_>], size: Size) -> Result<Vec<Size>, ShapeError> {
 }
 
 /// Rows of output in a strip: as many as [`STRIP_BYTES`] or [`WINOGRAD_STRIP_BYTES`] allow.
-fn strip_rows(stages: &[Stage<'_>], sizes: &[Size]) -> usize {
+fn strip_rows(layers: &[FusedLayer<'_>], sizes: &[Size]) -> usize {
     let height = sizes.last().map_or(0, |size| size[0]);
-    let largest = |rows: usize| {
-        let mut rows = 0..rows.min(height);
-        let mut bytes = 0;
-        for (stage, size) in stages.iter().zip(sizes).rev() {
-            // The stage's input; that of the first stage is the caller's.
-            rows = rows_seen(stage, *size, rows).rows;
-            if !core::ptr::eq(size, &sizes[0]) {
-                bytes = bytes.max(len_of(&[4, rows.len(), size[1], size[2]]));
-            }
-        }
-        bytes
-    };
-    let most = match stages.first() {
-        Some(Stage::Conv { prepared, .. }) if prepared.fuses_max_pool() => WINOGRAD_STRIP_BYTES,
+    let most = match layers.first() {
+        Some(FusedLayer::Conv { prepared, .. }) if prepared.fuses_max_pool() => WINOGRAD_STRIP_BYTES,
         _ => STRIP_BYTES,
     };
-    let unit = row_unit(stages);
+    let unit = row_unit(layers);
     let mut rows = unit;
-    while rows < height && largest(rows + unit) <= most {
+    while rows < height && bytes_between(layers, sizes, (rows + unit).min(height)) <= most {
         rows += unit;
     }
     rows
 }
 
+/// Bytes of the largest map between two layers, of which a strip with the first `rows` of output sees a part.
+fn bytes_between(layers: &[FusedLayer<'_>], sizes: &[Size], rows: usize) -> usize {
+    let seen = rows_seen_by_all(layers, sizes, 0..rows);
+    // The first layer's input is the caller's, and whole in memory.
+    let between = seen.iter().zip(sizes).skip(1);
+    between.map(|(seen, size)| len_of(&[4, seen.rows.len(), size[1], size[2]])).max().unwrap_or(0)
+}
+
 /// What a number of output rows is a multiple of.
-fn row_unit(stages: &[Stage<'_>]) -> usize {
-    match stages.last() {
-        Some(Stage::Conv { pool: None, .. }) => TILED_ROWS,
+fn row_unit(layers: &[FusedLayer<'_>]) -> usize {
+    match layers.last() {
+        Some(FusedLayer::Conv { pool: None, .. }) => TILED_ROWS,
         _ => TILED_ROWS / 2,
     }
 }
 
-/// Rows of a map, and the rows of padding that are seen before and after them.
+/// Rows of a layer's input, and the rows of padding that are seen before and after them.
 #[derive(Clone, Debug, PartialEq)]
-struct Seen {
+struct InputRows {
     rows: Range<usize>,
     before: usize,
     after: usize,
 }
 
-/// What a stage's output `rows` see of its input, of size `size`.
-fn rows_seen(stage: &Stage<'_>, size: Size, rows: Range<usize>) -> Seen {
-    let (rows, extent, stride, pad) = match stage {
-        Stage::Conv { shape, pool, .. } => {
+/// What a layer's output `rows` see of its input, of size `size`.
+fn rows_seen(layer: &FusedLayer<'_>, size: Size, rows: Range<usize>) -> InputRows {
+    let (rows, extent, stride, pad) = match layer {
+        FusedLayer::Conv { shape, pool, .. } => {
             let rows = match pool {
                 Some(_) => {
                     let height = shape.output_size().map_or(0, |(height, _)| height);
@@ -217,10 +204,10 @@ fn rows_seen(stage: &Stage<'_>, size: Size, rows: Range<usize>) -> Seen {
             };
             (rows, (shape.kernel[0] - 1) * shape.dilation[0] + 1, shape.stride[0], shape.pads[0])
         }
-        Stage::MaxPool(shape) => {
+        FusedLayer::MaxPool(shape) => {
             (rows, (shape.kernel[0] - 1) * shape.dilation[0] + 1, shape.stride[0], shape.pads[0])
         }
-        Stage::Lrn { .. } => (rows, 1, 1, 0),
+        FusedLayer::Lrn(_) => (rows, 1, 1, 0),
     };
     // Counted from the first row of padding.
     let (start, end) = (rows.start * stride, (rows.end.max(1) - 1) * stride + extent);
@@ -228,70 +215,75 @@ fn rows_seen(stage: &Stage<'_>, size: Size, rows: Range<usize>) -> Seen {
     // Of rows that lie wholly in the padding only those that are seen count.
     let before = pad.min(end).saturating_sub(start);
     let after = end.saturating_sub(start.max(pad + size[0]));
-    Seen { before, after, rows: inside }
+    InputRows { before, after, rows: inside }
 }
 
+/// What each layer sees of its input for `rows` of the last one's output.
+fn rows_seen_by_all(layers: &[FusedLayer<'_>], sizes: &[Size], rows: Range<usize>) -> Vec<InputRows> {
+    let mut seen = Vec::with_capacity(layers.len());
+    let mut rows_out = rows;
+    for (layer, size) in layers.iter().zip(sizes).rev() {
+        let rows_in = rows_seen(layer, *size, rows_out);
+        rows_out = rows_in.rows.clone();
+        seen.push(rows_in);
+    }
+    seen.reverse();
+    seen
+}
+
+/// Runs all layers on what `rows` of the output see.
 fn run_strip(
-    stages: &[Stage<'_>],
+    layers: &[FusedLayer<'_>],
     sizes: &[Size],
     input: &[f32],
     rows: Range<usize>,
     scratch: &mut StripScratch,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
-    let mut seen = Vec::with_capacity(stages.len());
-    let mut rows_out = rows;
-    for (stage, size) in stages.iter().zip(sizes).rev() {
-        let next = rows_seen(stage, *size, rows_out);
-        rows_out = next.rows.clone();
-        seen.push(next);
-    }
-    seen.reverse();
+    let seen = rows_seen_by_all(layers, sizes, rows);
     let row_len = |size: &Size| len_of(&size[1..]);
     let StripScratch { maps: [map, next], conv } = scratch;
-    for (i, (stage, here)) in stages.iter().zip(&seen).enumerate() {
+    for (i, (layer, here)) in layers.iter().zip(&seen).enumerate() {
         let len = here.rows.len() * row_len(&sizes[i]);
         let from = match i {
             0 => &input[here.rows.start * row_len(&sizes[0])..][..len],
             _ => aligned(map, len),
         };
-        let Some(after) = seen.get(i + 1) else { return run_stage(stage, sizes[i], here, from, conv, out) };
+        let Some(after) = seen.get(i + 1) else { return run_layer(layer, sizes[i], here, from, conv, out) };
         let to = aligned(next, after.rows.len() * row_len(&sizes[i + 1]));
-        run_stage(stage, sizes[i], here, from, conv, to)?;
+        run_layer(layer, sizes[i], here, from, conv, to)?;
         core::mem::swap(map, next);
     }
     Ok(())
 }
 
-/// Runs one stage on the rows that it sees, padding as much as it sees of that.
-fn run_stage(
-    stage: &Stage<'_>,
+/// Runs one layer on the rows that it sees, padding as much as it sees of that.
+fn run_layer(
+    layer: &FusedLayer<'_>,
     [_, _, channels]: Size,
-    seen: &Seen,
+    seen: &InputRows,
     input: &[f32],
     scratch: &mut Vec<f32>,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
     let height = seen.rows.len();
-    match stage {
-        Stage::Conv { prepared, shape, bias, relu, pool } => {
+    match layer {
+        FusedLayer::Conv { prepared, shape, bias, relu, pool } => {
             let pads = [seen.before, shape.pads[1], seen.after, shape.pads[3]];
             let shape = &ConvShape { height, pads, ..shape.clone() };
+            let args = ConvArgs { input, bias: *bias, relu: *relu, threads: 1 };
             match pool {
-                Some(ceil) => prepared.run_max_pooled(shape, *ceil, input, *bias, *relu, 1, scratch, out),
-                None => {
-                    let cells = Cells { first: 0, stride: shape.out_channels };
-                    prepared.run_cells(shape, input, *bias, *relu, 1, scratch, cells, out)
-                }
+                Some(ceil_mode) => prepared.run_max_pooled(shape, *ceil_mode, args, scratch, out),
+                None => prepared.run(shape, args, scratch, out),
             }
         }
-        Stage::MaxPool(shape) => {
+        FusedLayer::MaxPool(shape) => {
             // What a window hangs over the end of the map in ceil mode is padding, which is skipped: the rows of a
             // last window alone may be fewer than a window has.
             let pads = [seen.before, shape.pads[1], seen.after, shape.pads[3]];
             max_pool_into(&PoolShape { height, pads, ..shape.clone() }, input, 1, out)
         }
-        Stage::Lrn { size, alpha, beta, k } => lrn_into(input, channels, *size, *alpha, *beta, *k, 1, out),
+        FusedLayer::Lrn(lrn) => lrn_into(*lrn, input, channels, 1, out),
     }
 }
 
@@ -329,42 +321,44 @@ mod tests {
         PoolShape { batch: 1, height, width, channels, kernel, stride, dilation, pads, ceil_mode }
     }
 
-    /// Each stage on its whole map, in the functions that a user would call.
-    fn one_by_one(stages: &[Stage<'_>], size: Size, input: &[f32]) -> Vec<f32> {
-        let sizes = sizes(stages, size).unwrap();
+    /// Each layer on its whole map, in the functions that a user would call.
+    fn one_by_one(layers: &[FusedLayer<'_>], size: Size, input: &[f32]) -> Vec<f32> {
+        let sizes = sizes(layers, size).unwrap();
         let mut map = input.to_vec();
-        for (stage, sizes) in stages.iter().zip(sizes.windows(2)) {
+        for (layer, sizes) in layers.iter().zip(sizes.windows(2)) {
             let mut out = vec![f32::NAN; len_of(&sizes[1])];
             let scratch = &mut Vec::new();
-            match stage {
-                Stage::Conv { prepared, shape, bias, relu, pool: Some(ceil) } => {
-                    prepared.run_max_pooled(shape, *ceil, &map, *bias, *relu, 1, scratch, &mut out).unwrap()
+            match layer {
+                FusedLayer::Conv { prepared, shape, bias, relu, pool } => {
+                    let args = ConvArgs { input: &map[..], bias: *bias, relu: *relu, threads: 1 };
+                    match pool {
+                        Some(ceil_mode) => {
+                            prepared.run_max_pooled(shape, *ceil_mode, args, scratch, &mut out)
+                        }
+                        None => prepared.run(shape, args, scratch, &mut out),
+                    }
+                    .unwrap();
                 }
-                Stage::Conv { prepared, shape, bias, relu, pool: None } => {
-                    prepared.run(shape, &map, *bias, *relu, 1, scratch, &mut out).unwrap();
-                }
-                Stage::MaxPool(shape) => max_pool_into(shape, &map, 1, &mut out).unwrap(),
-                Stage::Lrn { size, alpha, beta, k } => {
-                    lrn_into(&map, sizes[0][2], *size, *alpha, *beta, *k, 1, &mut out).unwrap();
-                }
+                FusedLayer::MaxPool(shape) => max_pool_into(shape, &map, 1, &mut out).unwrap(),
+                FusedLayer::Lrn(lrn) => lrn_into(*lrn, &map, sizes[0][2], 1, &mut out).unwrap(),
             }
             map = out;
         }
         map
     }
 
-    fn check(stages: &[Stage<'_>], size: Size) {
+    fn check(layers: &[FusedLayer<'_>], size: Size) {
         let input = Random::new(1).values(len_of(&size));
-        let expected = one_by_one(stages, size, &input);
-        let sizes = sizes(stages, size).unwrap();
+        let expected = one_by_one(layers, size, &input);
+        let sizes = sizes(layers, size).unwrap();
         // The small maps of a test are one strip, unless strips are as short as they may be.
         let run = |threads| {
             let (mut out, mut short) = (vec![f32::NAN; expected.len()], vec![f32::NAN; expected.len()]);
             let mut scratch = vec![];
             // Twice: what a scratch holds from before does not matter.
             for _ in 0..2 {
-                run_strips(stages, size, &input, threads, &mut scratch, &mut out).unwrap();
-                run_strips_of(row_unit(stages), stages, &sizes, &input, threads, &mut scratch, &mut short)
+                run_strips(layers, size, &input, threads, &mut scratch, &mut out).unwrap();
+                run_strips_of(row_unit(layers), layers, &sizes, &input, threads, &mut scratch, &mut short)
                     .unwrap();
             }
             assert_eq!(short, out, "{size:?}, short strips");
@@ -375,7 +369,7 @@ mod tests {
             assert_eq!(run(3), expected, "{size:?}, threads");
         });
         let mut short = vec![0.0; expected.len() - 1];
-        assert!(run_strips(stages, size, &input, 1, &mut vec![], &mut short).is_err());
+        assert!(run_strips(layers, size, &input, 1, &mut vec![], &mut short).is_err());
     }
 
     fn with_layers(shapes: &[(ConvShape, ConvAlgorithm)], check: impl Fn(&[PreparedConv])) {
@@ -400,14 +394,15 @@ mod tests {
                 let (h, w) = shape.output_size().unwrap();
                 with_layers(&[(shape.clone(), ConvAlgorithm::Direct)], |layers| {
                     let (prepared, bias) = (&layers[0], Some(&[0.5; 20][..]));
-                    let first = Stage::Conv { prepared, shape: shape.clone(), bias, relu: true, pool: None };
-                    let lrn = Stage::Lrn { size: 5, alpha: 1e-1, beta: 0.75, k: 1.0 };
+                    let first =
+                        FusedLayer::Conv { prepared, shape: shape.clone(), bias, relu: true, pool: None };
+                    let lrn = FusedLayer::Lrn(Lrn { size: 5, alpha: 1e-1, beta: 0.75, k: 1.0 });
                     for pads in [[0; 4], [1, 1, 1, 1], [0, 0, 2, 2]] {
                         let pool = pool(h, w, 20, pads, ceil_mode);
                         if pool.output_size().is_none() {
                             continue;
                         }
-                        let pool = Stage::MaxPool(pool);
+                        let pool = FusedLayer::MaxPool(pool);
                         check(&[first.clone(), pool.clone()], [height, 21, 3]);
                         check(&[first.clone(), lrn.clone(), pool.clone()], [height, 21, 3]);
                         check(&[first.clone(), pool, lrn.clone()], [height, 21, 3]);
@@ -424,11 +419,11 @@ mod tests {
             let (one, two) = (conv(height, 15, [3, 16], 3, 1, 1), conv(height, 15, [16, 17], 3, 1, 1));
             with_layers(&[(one.clone(), ConvAlgorithm::Direct), (two.clone(), second)], |layers| {
                 for pool in [None, Some(false), Some(true)] {
-                    let stage = |i: usize, shape: &ConvShape, pool| {
+                    let layer = |i: usize, shape: &ConvShape, pool| {
                         let (prepared, shape) = (&layers[i], shape.clone());
-                        Stage::Conv { prepared, shape, bias: None, relu: true, pool }
+                        FusedLayer::Conv { prepared, shape, bias: None, relu: true, pool }
                     };
-                    check(&[stage(0, &one, None), stage(1, &two, pool)], [height, 15, 3]);
+                    check(&[layer(0, &one, None), layer(1, &two, pool)], [height, 15, 3]);
                 }
             });
         }
@@ -441,17 +436,17 @@ mod tests {
         for first in [ConvAlgorithm::Winograd4, ConvAlgorithm::Winograd6] {
             let layers = [(one.clone(), first), (two.clone(), ConvAlgorithm::Winograd6)];
             with_layers(&layers, |layers| {
-                let stage = |i: usize, shape: &ConvShape, pool| {
+                let layer = |i: usize, shape: &ConvShape, pool| {
                     let (prepared, shape) = (&layers[i], shape.clone());
-                    Stage::Conv { prepared, shape, bias: None, relu: true, pool }
+                    FusedLayer::Conv { prepared, shape, bias: None, relu: true, pool }
                 };
-                let stages = [stage(0, &one, None), stage(1, &two, Some(false))];
+                let layers = [layer(0, &one, None), layer(1, &two, Some(false))];
                 let input = Random::new(1).values(45 * 33 * 16);
-                let expected = one_by_one(&stages, [45, 33, 16], &input);
-                let sizes = sizes(&stages, [45, 33, 16]).unwrap();
+                let expected = one_by_one(&layers, [45, 33, 16], &input);
+                let sizes = sizes(&layers, [45, 33, 16]).unwrap();
                 let run = |threads| {
                     let mut out = vec![f32::NAN; expected.len()];
-                    run_strips_of(6, &stages, &sizes, &input, threads, &mut vec![], &mut out).unwrap();
+                    run_strips_of(6, &layers, &sizes, &input, threads, &mut vec![], &mut out).unwrap();
                     out
                 };
                 let found = run(1);
@@ -471,28 +466,31 @@ mod tests {
         let prepared =
             |shape: &ConvShape| PreparedConv::new(shape, &vec![0.0; shape.weight_len()], 1).unwrap();
         let layers = [prepared(&one), prepared(&two)];
-        let stage = |prepared, shape: &ConvShape, pool| Stage::Conv {
+        let layer = |prepared, shape: &ConvShape, pool| FusedLayer::Conv {
             prepared,
             shape: shape.clone(),
             bias: None,
             relu: true,
             pool,
         };
-        let stages = [stage(&layers[0], &one, None), stage(&layers[1], &two, Some(true))];
-        let sizes = sizes(&stages, [600, 800, 3]).unwrap();
-        assert_eq!(strip_rows(&stages, &sizes), 6);
-        assert_eq!(rows_seen(&stages[1], sizes[1], 0..6), Seen { rows: 0..13, before: 1, after: 0 });
-        assert_eq!(rows_seen(&stages[1], sizes[1], 294..300), Seen { rows: 587..600, before: 0, after: 1 });
+        let layers = [layer(&layers[0], &one, None), layer(&layers[1], &two, Some(true))];
+        let sizes = sizes(&layers, [600, 800, 3]).unwrap();
+        assert_eq!(strip_rows(&layers, &sizes), 6);
+        assert_eq!(rows_seen(&layers[1], sizes[1], 0..6), InputRows { rows: 0..13, before: 1, after: 0 });
+        assert_eq!(
+            rows_seen(&layers[1], sizes[1], 294..300),
+            InputRows { rows: 587..600, before: 0, after: 1 }
+        );
     }
 
     #[test]
     fn maps_that_do_not_fit_are_errors() {
         let shape = pool(9, 9, 4, [0; 4], false);
-        let stages = [Stage::MaxPool(shape)];
+        let layers = [FusedLayer::MaxPool(shape)];
         let mut out = vec![0.0; 64];
-        let error = run_strips(&stages, [9, 8, 4], &[0.0; 288], 1, &mut vec![], &mut out).unwrap_err();
-        assert_eq!(error, ShapeError { what: "a stage's map", expected: 8, found: 9 });
-        let stages = [Stage::MaxPool(pool(2, 2, 4, [0; 4], false))];
-        assert!(run_strips(&stages, [2, 2, 4], &[0.0; 16], 1, &mut vec![], &mut []).is_err());
+        let error = run_strips(&layers, [9, 8, 4], &[0.0; 288], 1, &mut vec![], &mut out).unwrap_err();
+        assert_eq!(error, ShapeError { what: "a layer's map", expected: 8, found: 9 });
+        let layers = [FusedLayer::MaxPool(pool(2, 2, 4, [0; 4], false))];
+        assert!(run_strips(&layers, [2, 2, 4], &[0.0; 16], 1, &mut vec![], &mut []).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! A bundle's graph as a tract model over channels-last tensors.
 
 use frcnn_bundle::{Conv, Graph, Layer, Op, Pool};
+use frcnn_kernels::Lrn;
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::change_axes::wire_with_rank_broadcast;
@@ -143,7 +144,8 @@ impl Raiser<'_> {
     }
 
     fn lrn(&self, size: u32, [alpha, beta, k]: [f32; 3]) -> LrnOp {
-        LrnOp { size: size as usize, alpha, beta, k, resources: self.resources.clone() }
+        let lrn = Lrn { size: size as usize, alpha, beta, k };
+        LrnOp { lrn, resources: self.resources.clone() }
     }
 
     fn strip_layer(&self, position: usize) -> TractResult<StripLayer> {

@@ -8,7 +8,7 @@ use super::{
     padded::{PaddedRows, Steps, row_cost},
 };
 use crate::{
-    Cells, ConvShape, PoolShape, ShapeError,
+    ChannelRange, ConvArgs, ConvShape, PoolShape, ShapeError,
     aligned::{LINE, aligned},
     gemm::check_bias,
     len_of, max_pool_into, tasks,
@@ -70,51 +70,39 @@ impl Bf16Conv {
         size_of_val(self.panels.as_slice())
     }
 
-    /// Convolves `input`, rounded to bf16, adds `bias` and applies ReLU if `relu`, all in f32, into the channels of
-    /// `out` that `cells` tells; maps and `scratch` as those of
-    /// [`PreparedConv::run_cells`](crate::PreparedConv::run_cells).
+    /// Convolves the input, rounded to bf16, adds the bias and applies ReLU, all in f32, into `channels` of `out`; maps
+    /// and `scratch` as those of [`PreparedConv::run_into_channels`](crate::PreparedConv::run_into_channels).
     ///
     /// # Errors
     /// As there.
-    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
-    pub fn run_cells(
+    pub fn run_into_channels(
         &self,
         shape: &ConvShape,
-        input: Map<'_>,
-        bias: Option<&[f32]>,
-        relu: bool,
-        threads: usize,
+        args: ConvArgs<'_, Map<'_>>,
+        channels: ChannelRange,
         scratch: &mut Vec<f32>,
-        cells: Cells,
         out: MapMut<'_>,
     ) -> Result<(), ShapeError> {
-        let [height, width] = self.check(shape, input, bias)?;
-        let end = cells.first.saturating_add(shape.out_channels);
-        if end > cells.stride {
-            return Err(ShapeError { what: "channels of a cell", expected: end, found: cells.stride });
-        }
-        let layer = Layer { conv: self, shape, input, bias, relu, width, pool: None };
-        layer.run([height, width], threads, scratch, cells, out)
+        let [height, width] = self.check(shape, args)?;
+        channels.check(shape.out_channels)?;
+        let layer = Layer { conv: self, shape, args, width, pool: None };
+        layer.run([height, width], channels, scratch, out)
     }
 
-    /// As [`Bf16Conv::run_cells`] into all channels, with max pooling as that of
+    /// As [`Bf16Conv::run_into_channels`] into all channels, with max pooling as that of
     /// [`PreparedConv::run_max_pooled`](crate::PreparedConv::run_max_pooled).
     ///
     /// # Errors
     /// As there.
-    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
     pub fn run_max_pooled(
         &self,
         shape: &ConvShape,
         ceil_mode: bool,
-        input: Map<'_>,
-        bias: Option<&[f32]>,
-        relu: bool,
-        threads: usize,
+        args: ConvArgs<'_, Map<'_>>,
         scratch: &mut Vec<f32>,
         out: MapMut<'_>,
     ) -> Result<(), ShapeError> {
-        let [height, width] = self.check(shape, input, bias)?;
+        let [height, width] = self.check(shape, args)?;
         let channels = shape.out_channels;
         let pool = PoolShape {
             batch: 1,
@@ -130,24 +118,19 @@ impl Bf16Conv {
         let Some((pooled_height, pooled_width)) = pool.output_size() else {
             return Err(ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 });
         };
-        let layer = Layer { conv: self, shape, input, bias, relu, width, pool: Some(pool) };
-        layer.run([pooled_height, pooled_width], threads, scratch, Cells { first: 0, stride: channels }, out)
+        let layer = Layer { conv: self, shape, args, width, pool: Some(pool) };
+        layer.run([pooled_height, pooled_width], ChannelRange::all(channels), scratch, out)
     }
 
     /// Checks everything but the output, and gives its rows and columns before any pooling.
-    fn check(
-        &self,
-        shape: &ConvShape,
-        input: Map<'_>,
-        bias: Option<&[f32]>,
-    ) -> Result<[usize; 2], ShapeError> {
+    fn check(&self, shape: &ConvShape, args: ConvArgs<'_, Map<'_>>) -> Result<[usize; 2], ShapeError> {
         let ConvShape { batch, height, width, .. } = *shape;
         if *shape != (ConvShape { batch, height, width, ..self.shape.clone() }) {
             return Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 });
         }
         let (out_height, out_width) = shape.check_layer(shape.weight_len())?;
-        check_bias(bias, shape.out_channels)?;
-        ShapeError::check("input", len_of(&[batch, height, width, shape.in_channels]), input.len())?;
+        check_bias(args.bias, shape.out_channels)?;
+        ShapeError::check("input", len_of(&[batch, height, width, shape.in_channels]), args.input.len())?;
         Ok([out_height, out_width])
     }
 }
@@ -156,9 +139,7 @@ impl Bf16Conv {
 struct Layer<'a> {
     conv: &'a Bf16Conv,
     shape: &'a ConvShape,
-    input: Map<'a>,
-    bias: Option<&'a [f32]>,
-    relu: bool,
+    args: ConvArgs<'a, Map<'a>>,
     /// Columns of the convolved map.
     width: usize,
     /// The pooling of one image, in batches of 1.
@@ -169,13 +150,13 @@ impl Layer<'_> {
     fn run(
         self,
         [out_height, out_width]: [usize; 2],
-        threads: usize,
+        channels: ChannelRange,
         scratch: &mut Vec<f32>,
-        cells: Cells,
         out: MapMut<'_>,
     ) -> Result<(), ShapeError> {
-        let Self { conv, shape, input, bias, relu, width, ref pool } = self;
-        ShapeError::check("out", len_of(&[shape.batch, out_height, out_width, cells.stride]), out.len())?;
+        let Self { conv, shape, args, width, ref pool } = self;
+        let ConvArgs { input, bias, relu, threads } = args;
+        ShapeError::check("out", len_of(&[shape.batch, out_height, out_width, channels.stride]), out.len())?;
         if out.len() == 0 || shape.out_channels == 0 {
             return Ok(());
         }
@@ -196,8 +177,8 @@ impl Layer<'_> {
         let mut scratch = aligned(scratch, len_of(&[tasks, lens.iter().sum()]));
         let mut parts: Vec<[&mut [f32]; 3]> =
             (0..tasks).map(|_| lens.map(|len| scratch.split_off_mut(..len).unwrap_or_default())).collect();
-        let rows_len = rows_at_once * out_width * cells.stride;
-        let chunks = out.chunks(out_height * out_width * cells.stride, rows_len);
+        let rows_len = rows_at_once * out_width * channels.stride;
+        let chunks = out.chunks(out_height * out_width * channels.stride, rows_len);
         tasks::for_each_item(&mut parts, chunks, |[values, whole, pooled], (image, i, out)| {
             let Some(engine) = Engine::new(conv.isa) else { return };
             let out_rows = rows_at_once.min(out_height - i * rows_at_once);
@@ -208,11 +189,11 @@ impl Layer<'_> {
             padded.fill(&engine, shape, input, image, first, rows, values);
             let chunk = Chunk { conv, padded: &padded, values, rows, width, biases: &biases, relu };
             let Some(pool) = pool else {
-                chunk.run(&engine, cells, out);
+                chunk.run(&engine, channels, out);
                 return;
             };
             let whole = &mut whole[..rows * width * shape.out_channels];
-            chunk.run(&engine, cells, MapMut::F32(whole));
+            chunk.run(&engine, channels, MapMut::F32(whole));
             // A last row by itself is a window of one row.
             let pool = PoolShape { height: rows, kernel: [rows.min(2), 2], ..pool.clone() };
             let pooled = &mut pooled[..out.len()];
@@ -266,7 +247,7 @@ struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    fn run(&self, engine: &Engine, cells: Cells, mut out: MapMut<'_>) {
+    fn run(&self, engine: &Engine, channels: ChannelRange, mut out: MapMut<'_>) {
         let (co, steps) = (self.conv.shape.out_channels, self.padded.steps.len());
         // As one long line of pixels, or line by line.
         let (lines, pixels) = match self.padded.pitch {
@@ -274,8 +255,10 @@ impl Chunk<'_> {
             None => (self.rows, self.width),
         };
         let panel_lines = steps * STEP_LINES;
-        assert!(self.values.len() >= self.padded.len && out.len() == self.rows * self.width * cells.stride);
-        assert!(cells.first + co <= cells.stride);
+        assert!(
+            self.values.len() >= self.padded.len && out.len() == self.rows * self.width * channels.stride
+        );
+        assert!(channels.first + co <= channels.stride);
         assert!(self.conv.panels.len() == self.biases.len() * panel_lines);
         let target = out.target();
         let mut sums = Sums::ZERO;
@@ -295,9 +278,9 @@ impl Chunk<'_> {
                 engine.multiply(rows, panel_at, sums, BLOCK, true);
                 for (row, to, count) in self.runs(line, pixel) {
                     let (sums, target) =
-                        (sums.add(row * BLOCK), target.add(to * cells.stride + cells.first + first));
-                    let (bias, channels) = (&self.biases[panel], BLOCK.min(co - first));
-                    engine.finish(sums, count, bias, self.relu, channels, target, cells.stride);
+                        (sums.add(row * BLOCK), target.add(to * channels.stride + channels.first + first));
+                    let (bias, count_out) = (&self.biases[panel], BLOCK.min(co - first));
+                    engine.finish(sums, count, bias, self.relu, count_out, target, channels.stride);
                 }
             }
         };

@@ -4,7 +4,9 @@ use frcnn_core::{bf16_from_f32, bf16_to_f32, largest_magnitude};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Cells, ConvShape, PoolShape, conv2d_reference, max_pool_into, test_random::Random};
+use crate::{
+    ChannelRange, ConvArgs, ConvShape, PoolShape, conv2d_reference, max_pool_into, test_random::Random,
+};
 
 fn shape(size: [usize; 3], channels: [usize; 2], kernel: [usize; 2], pads: [usize; 4]) -> ConvShape {
     let ([batch, height, width], [in_channels, out_channels]) = (size, channels);
@@ -30,20 +32,23 @@ fn check(shape: &ConvShape, bias: bool, relu: bool, threads: usize, seed: u32) {
     let (height, width) = shape.output_size().unwrap();
     let len = shape.batch * height * width * shape.out_channels;
     let mut exact = vec![f32::NAN; len];
+    let args = ConvArgs { input: &input_rounded[..], bias, relu, threads: 1 };
+    let sums = ConvArgs { relu: false, ..args };
     // The scale is that of the sums, before ReLU: it may leave nothing of them.
-    conv2d_reference(shape, &input_rounded, &weights_rounded, bias, false, &mut exact).unwrap();
+    conv2d_reference(shape, &weights_rounded, sums, &mut exact).unwrap();
     let max = largest_magnitude(&exact) as f32;
-    conv2d_reference(shape, &input_rounded, &weights_rounded, bias, relu, &mut exact).unwrap();
+    conv2d_reference(shape, &weights_rounded, args, &mut exact).unwrap();
     for isa in Bf16Isa::available() {
         let layer = Bf16Conv::with(isa, shape, &weights, 1).unwrap().unwrap();
-        let cells = Cells { first: 0, stride: shape.out_channels };
-        let run = |input: Map<'_>, threads: usize, cells: Cells, out: MapMut<'_>| {
+        let all = ChannelRange::all(shape.out_channels);
+        let run = |input: Map<'_>, threads: usize, channels: ChannelRange, out: MapMut<'_>| {
             // Scratch that holds something else.
             let scratch = &mut vec![f32::NAN; 3000];
-            layer.run_cells(shape, input, bias, relu, threads, scratch, cells, out).unwrap();
+            let args = ConvArgs { input, bias, relu, threads };
+            layer.run_into_channels(shape, args, channels, scratch, out).unwrap();
         };
         let mut out = vec![f32::NAN; len];
-        run(Map::F32(&input), 1, cells, MapMut::F32(&mut out));
+        run(Map::F32(&input), 1, all, MapMut::F32(&mut out));
         for (i, (found, exact)) in out.iter().zip(&exact).enumerate() {
             // Products of bf16 values are exact in f32, their sums of up to 5000 are not: 1e-6 of the largest, as
             // measured. A wrong tap is off by 1e-2 at least.
@@ -53,14 +58,14 @@ fn check(shape: &ConvShape, bias: bool, relu: bool, threads: usize, seed: u32) {
             );
         }
         let mut same = vec![f32::NAN; len];
-        run(Map::Bf16(&input_bits), threads, cells, MapMut::F32(&mut same));
+        run(Map::Bf16(&input_bits), threads, all, MapMut::F32(&mut same));
         assert!(same == out, "{isa:?}, {threads} threads, {shape:?}");
         let mut bits = vec![0; len];
-        run(Map::F32(&input), threads, cells, MapMut::Bf16(&mut bits));
+        run(Map::F32(&input), threads, all, MapMut::Bf16(&mut bits));
         assert!(bits == rounded(&out).0, "{isa:?}, {shape:?}");
 
         // As the middle channels of a wider map.
-        let wider = Cells { first: 3, stride: shape.out_channels + 5 };
+        let wider = ChannelRange { first: 3, stride: shape.out_channels + 5 };
         let mut cells = vec![7.0; shape.batch * height * width * wider.stride];
         run(Map::F32(&input), threads, wider, MapMut::F32(&mut cells));
         for (i, (&found, cell)) in cells.iter().zip((0..wider.stride).cycle()).enumerate() {
@@ -69,20 +74,13 @@ fn check(shape: &ConvShape, bias: bool, relu: bool, threads: usize, seed: u32) {
                 channel.map_or(7.0, |channel| out[i / wider.stride * shape.out_channels + channel]);
             assert_eq!(found, expected, "{isa:?}, value {i}");
         }
-        check_pooled(shape, &layer, &input, bias, relu, threads, &out);
+        let args = ConvArgs { input: Map::F32(&input), bias, relu, threads };
+        check_pooled(shape, &layer, args, &out);
     }
 }
 
 /// Pooling on the way out gives the bits of pooling afterwards.
-fn check_pooled(
-    shape: &ConvShape,
-    layer: &Bf16Conv,
-    input: &[f32],
-    bias: Option<&[f32]>,
-    relu: bool,
-    threads: usize,
-    whole: &[f32],
-) {
+fn check_pooled(shape: &ConvShape, layer: &Bf16Conv, args: ConvArgs<'_, Map<'_>>, whole: &[f32]) {
     let (height, width) = shape.output_size().unwrap();
     for ceil_mode in [false, true] {
         let pool = PoolShape {
@@ -101,8 +99,7 @@ fn check_pooled(
         let mut expected = vec![f32::NAN; len];
         max_pool_into(&pool, whole, 1, &mut expected).unwrap();
         let run = |out: MapMut<'_>| {
-            let input = Map::F32(input);
-            layer.run_max_pooled(shape, ceil_mode, input, bias, relu, threads, &mut Vec::new(), out).unwrap();
+            layer.run_max_pooled(shape, ceil_mode, args, &mut Vec::new(), out).unwrap();
         };
         let (mut out, mut bits) = (vec![f32::NAN; len], vec![0; len]);
         run(MapMut::F32(&mut out));
@@ -171,10 +168,9 @@ fn nan_reaches_the_output() {
     for isa in Bf16Isa::available() {
         let layer = Bf16Conv::with(isa, &shape, &vec![0x3f80; shape.weight_len()], 1).unwrap().unwrap();
         let mut out = vec![0.0; 9 * 9 * 4];
-        let (cells, scratch) = (Cells { first: 0, stride: 4 }, &mut Vec::new());
-        layer
-            .run_cells(&shape, Map::F32(&input), None, true, 1, scratch, cells, MapMut::F32(&mut out))
-            .unwrap();
+        let args = ConvArgs { input: Map::F32(&input), bias: None, relu: true, threads: 1 };
+        let (all, scratch) = (ChannelRange::all(4), &mut Vec::new());
+        layer.run_into_channels(&shape, args, all, scratch, MapMut::F32(&mut out)).unwrap();
         assert!(out[0].is_nan() && out[4 * 2] == 0.0, "{isa:?}");
     }
 }
@@ -190,9 +186,9 @@ fn what_does_not_fit_is_an_error() {
         let prepared = Bf16Conv::with(isa, &layer, &weights, 1).unwrap().unwrap();
         let run = |shape: &ConvShape, input: usize, out: usize| {
             let (input, mut out) = (vec![0.0; input], vec![0.0; out]);
-            let (input, out) = (Map::F32(&input), MapMut::F32(&mut out));
-            let (cells, scratch) = (Cells { first: 0, stride: 2 }, &mut Vec::new());
-            let result = prepared.run_cells(shape, input, None, false, 1, scratch, cells, out);
+            let args = ConvArgs { input: Map::F32(&input), bias: None, relu: false, threads: 1 };
+            let (all, scratch) = (ChannelRange::all(2), &mut Vec::new());
+            let result = prepared.run_into_channels(shape, args, all, scratch, MapMut::F32(&mut out));
             result.map_err(|error| error.what)
         };
         assert_eq!(run(&layer, 32, 32), Ok(()));

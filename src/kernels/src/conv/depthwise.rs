@@ -1,6 +1,6 @@
 //! Groups of one input channel: each output channel slides over the input channel it belongs to.
 
-use super::ConvShape;
+use super::{ConvArgs, ConvShape};
 use crate::{
     gemm::bias_relu,
     isa::{Loop, vectorized},
@@ -9,26 +9,19 @@ use crate::{
 };
 
 /// The shapes were checked, and `out` is not empty.
-pub(super) fn conv(
-    shape: &ConvShape,
-    input: &[f32],
-    weights: &[f32],
-    bias: Option<&[f32]>,
-    relu: bool,
-    threads: usize,
-    out: &mut [f32],
-) {
+pub(super) fn conv(shape: &ConvShape, weights: &[f32], args: ConvArgs<'_>, out: &mut [f32]) {
+    let ConvArgs { input, bias, relu, threads } = args;
     let Some((out_height, out_width)) = shape.output_size() else { return };
     let image_len = shape.height * shape.width * shape.in_channels;
     for_each_chunk_stateless(threads, out, out_width * shape.out_channels, |i, out| {
         let image = &input[i / out_height * image_len..][..image_len];
-        vectorized(Row { shape, image, weights, y: i % out_height, out: &mut *out });
+        vectorized(OutputRow { shape, image, weights, y: i % out_height, out: &mut *out });
         bias_relu(out, bias, relu);
     });
 }
 
 /// One row of the output.
-struct Row<'a> {
+struct OutputRow<'a> {
     shape: &'a ConvShape,
     image: &'a [f32],
     weights: &'a [f32],
@@ -36,7 +29,7 @@ struct Row<'a> {
     out: &'a mut [f32],
 }
 
-impl Loop for Row<'_> {
+impl Loop for OutputRow<'_> {
     #[inline(always)]
     fn run(self) {
         let Self { shape, image, weights, y, out } = self;

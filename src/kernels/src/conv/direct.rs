@@ -17,7 +17,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{Cells, ConvShape};
+use super::{ChannelRange, ConvArgs, ConvShape};
 use crate::{
     Isa,
     aligned::{AlignedVec, aligned},
@@ -69,53 +69,46 @@ impl Direct {
     }
 
     /// Convolves maps of the prepared layer; the shapes were checked, and `out` is not empty.
-    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
     pub(super) fn run(
         &self,
         shape: &ConvShape,
         [out_height, out_width]: [usize; 2],
-        input: &[f32],
-        bias: Option<&[f32]>,
-        relu: bool,
-        threads: usize,
+        args: ConvArgs<'_>,
+        channels: ChannelRange,
         scratch: &mut Vec<f32>,
-        cells: Cells,
         out: &mut [f32],
     ) {
-        let source = Source::new(shape, [out_height, out_width]);
-        let rows_at_once = CHUNK_PIXELS.div_ceil(source.pixels);
-        let chunk_pixels = rows_at_once * source.pixels;
+        let windows = Windows::new(shape, out_width);
+        let chunk_rows = CHUNK_PIXELS.div_ceil(windows.pixels);
+        let chunk_pixels = chunk_rows * windows.pixels;
 
-        let rows_len = if source.copied { len_of(&[rows_at_once, source.row_stride]) } else { 0 };
-        let rest_len = len_of(&[chunk_pixels, self.width.panel]);
-        let tasks = tasks::task_count(threads);
-        let mut scratch = aligned(scratch, len_of(&[tasks, rows_len + rest_len]));
-        let mut parts: Vec<(&mut [f32], &mut [f32])> = (0..tasks)
-            .filter_map(|_| Some((scratch.split_off_mut(..rows_len)?, scratch.split_off_mut(..rest_len)?)))
+        let copied_len = if windows.copied { len_of(&[chunk_rows, windows.row_stride]) } else { 0 };
+        let tail_len = len_of(&[chunk_pixels, self.width.panel]);
+        let tasks = tasks::task_count(args.threads);
+        let buffers = aligned(scratch, len_of(&[tasks, copied_len + tail_len]));
+        let mut buffers: Vec<_> = buffers
+            .chunks_exact_mut(copied_len + tail_len)
+            .map(|buffer| buffer.split_at_mut(copied_len))
             .collect();
-        tasks::for_each_chunk(
-            &mut parts,
-            out,
-            len_of(&[chunk_pixels, cells.stride]),
-            |(copied, rest), i, out| {
-                let rows = out.len() / cells.stride / source.pixels;
-                let first = i * rows_at_once;
-                let data = if source.copied {
-                    for (y, row) in (first..first + rows).zip(copied.chunks_exact_mut(source.row_stride)) {
-                        copy_rows(shape, input, y / out_height, y % out_height, row);
-                    }
-                    &copied[..]
-                } else {
-                    &input[first * source.row_stride..]
-                };
-                Chunk { layer: self, shape, source: &source, data, rows, bias, relu, rest, cells, out }.run();
-            },
-        );
+        let chunk_len = len_of(&[chunk_pixels, channels.stride]);
+        tasks::for_each_chunk(&mut buffers, out, chunk_len, |(copied, tail), i, out| {
+            let rows = out.len() / channels.stride / windows.pixels;
+            let first = i * chunk_rows;
+            let data = if windows.copied {
+                for (y, row) in (first..first + rows).zip(copied.chunks_exact_mut(windows.row_stride)) {
+                    copy_rows(shape, args.input, y / out_height, y % out_height, row);
+                }
+                &copied[..]
+            } else {
+                &args.input[first * windows.row_stride..]
+            };
+            Chunk { layer: self, shape, windows: &windows, data, rows, args, channels, tail, out }.run();
+        });
     }
 }
 
 /// Where the windows of a run of output pixels lie.
-struct Source {
+struct Windows {
     /// In padded copies of input rows; otherwise in the map.
     copied: bool,
     /// Output pixels of a row. A pointwise layer has rows of one: it matters not where they are cut.
@@ -127,8 +120,8 @@ struct Source {
     segment_len: usize,
 }
 
-impl Source {
-    fn new(shape: &ConvShape, [_, out_width]: [usize; 2]) -> Self {
+impl Windows {
+    fn new(shape: &ConvShape, out_width: usize) -> Self {
         let ci = shape.in_channels;
         if shape.is_pointwise() {
             return Self {
@@ -182,89 +175,136 @@ fn copy_rows(shape: &ConvShape, input: &[f32], image: usize, y: usize, rows: &mu
     }
 }
 
-/// A few rows of the output.
+/// A few rows of the output: products of all their windows with all panels of weights.
 struct Chunk<'a> {
     layer: &'a Direct,
     shape: &'a ConvShape,
-    source: &'a Source,
+    windows: &'a Windows,
+    /// What `windows` are offsets in.
     data: &'a [f32],
     rows: usize,
-    bias: Option<&'a [f32]>,
-    relu: bool,
-    /// Room for a panel that has more lanes than there are channels left.
-    rest: &'a mut [f32],
-    cells: Cells,
+    args: ConvArgs<'a>,
+    channels: ChannelRange,
+    /// Room for the sums of a panel that has more lanes than there are channels left.
+    tail: &'a mut [f32],
     out: &'a mut [f32],
 }
 
-impl Chunk<'_> {
-    fn run(self) {
-        let Self { layer, shape, source, data, rows, bias, relu, rest, cells, out } = self;
-        let (k, co) = (shape.patch_len(), shape.out_channels);
-        let (group_in, group_out) = (shape.in_channels / shape.group, co / shape.group);
-        let Width { lanes, panel } = layer.width;
-        let padded = group_out.next_multiple_of(lanes);
-        // Rows of one pixel are one long row when nothing lies between them.
-        let (lines, pixels) = if source.copied { (rows, source.pixels) } else { (1, rows) };
-        let last_segment = source.segments.last().copied().unwrap_or(0);
-        let last_value = (lines - 1) * source.row_stride
-            + (pixels - 1) * source.pixel_stride
-            + last_segment
-            + (shape.group - 1) * group_in
-            + source.segment_len;
-        assert!(last_value <= data.len() && lines * pixels * cells.stride == out.len());
-        assert!(cells.first + co <= cells.stride);
-        assert!(source.segments.len() * source.segment_len == k && panel <= MAX_PANEL);
-        assert!(lines * pixels * panel <= rest.len());
+/// A panel of weights: some neighbouring output channels of a group.
+#[derive(Clone, Copy)]
+struct Panel {
+    group: usize,
+    /// First output channel, counted within the group.
+    first: usize,
+    /// Whole vectors of channels ...
+    width: usize,
+    /// ... of which so many exist.
+    channels: usize,
+}
 
-        let panels = (0..padded).step_by(panel);
-        for (g, first) in (0..shape.group).flat_map(|g| panels.clone().map(move |first| (g, first))) {
-            let width = panel.min(padded - first);
-            let channels = width.min(group_out - first);
-            let channel = g * group_out + first;
-            let mut start = [0.0; MAX_PANEL];
-            if let Some(bias) = bias {
-                start[..channels].copy_from_slice(&bias[channel..channel + channels]);
+impl Chunk<'_> {
+    fn run(mut self) {
+        self.check();
+        let group_out = self.group_out();
+        let Width { lanes, panel: panel_width } = self.layer.width;
+        let padded = group_out.next_multiple_of(lanes);
+        for group in 0..self.shape.group {
+            for first in (0..padded).step_by(panel_width) {
+                let width = panel_width.min(padded - first);
+                self.multiply_panel(Panel { group, first, width, channels: width.min(group_out - first) });
             }
-            let (to, to_stride) = if channels == width {
-                (out[cells.first + channel..].as_mut_ptr(), cells.stride)
-            } else {
-                (rest.as_mut_ptr(), width)
-            };
-            let mut weights = &layer.weights.as_slice()[(g * padded + first) * k..][..k * width];
-            let mut init = Init::Bias(start.as_ptr());
-            for (segments, values) in k_blocks(source) {
-                let (now, later) = weights.split_at(segments.len() * values.len() * width);
-                weights = later;
-                for line in 0..lines {
-                    // SAFETY: the last value read of `data` was seen to exist above, and the panel has `width`
-                    // values, whole vectors, for each value of the segments. `to` has `lines * pixels` rows,
-                    // `to_stride` apart, with `width` values from here on: of `out` when that many channels are
-                    // left, else of `rest`, both checked above.
-                    unsafe {
-                        let from = line * source.row_stride + g * group_in + values.start;
-                        let a = Rows {
-                            data: data.as_ptr().add(from),
-                            stride: source.pixel_stride,
-                            segments,
-                            segment_len: values.len(),
-                        };
-                        let sums = Sums {
-                            data: to.add(line * pixels * to_stride),
-                            stride: to_stride,
-                            init,
-                            relu: relu && weights.is_empty(),
-                        };
-                        multiply_panel(layer.isa, a, pixels, now.as_ptr(), width, false, sums);
-                    }
+        }
+    }
+
+    /// Lines of pixels whose windows are evenly spaced, and the pixels of each.
+    fn lines(&self) -> (usize, usize) {
+        // Rows of one pixel are one long line when nothing lies between them.
+        if self.windows.copied { (self.rows, self.windows.pixels) } else { (1, self.rows) }
+    }
+
+    fn group_out(&self) -> usize {
+        self.shape.out_channels / self.shape.group
+    }
+
+    /// What `multiply_panel` and `multiply` rely on.
+    fn check(&self) {
+        let Self { shape, windows, channels, .. } = self;
+        let (lines, pixels) = self.lines();
+        let last_segment = windows.segments.last().copied().unwrap_or(0);
+        let data_len = (lines - 1) * windows.row_stride
+            + (pixels - 1) * windows.pixel_stride
+            + last_segment
+            + (shape.group - 1) * (shape.in_channels / shape.group)
+            + windows.segment_len;
+        assert!(data_len <= self.data.len());
+        assert!(windows.segments.len() * windows.segment_len == shape.patch_len());
+        assert!(lines * pixels * channels.stride == self.out.len());
+        assert!(channels.first + shape.out_channels <= channels.stride);
+        let panel = self.layer.width.panel;
+        assert!(panel <= MAX_PANEL && lines * pixels * panel <= self.tail.len());
+    }
+
+    /// All pixels' windows with one panel, into the output.
+    fn multiply_panel(&mut self, panel: Panel) {
+        let stride = self.channels.stride;
+        let first = self.channels.first + panel.group * self.group_out() + panel.first;
+        if panel.channels == panel.width {
+            let to = self.out[first..].as_mut_ptr();
+            // SAFETY: `out` has all pixels, `stride` values each, of which `width` from `first` on are the panel's.
+            unsafe { self.multiply(panel, to, stride) };
+        } else {
+            let to = self.tail.as_mut_ptr();
+            // SAFETY: `tail` has room for a panel's values of all pixels.
+            unsafe { self.multiply(panel, to, panel.width) };
+            for (out, sums) in self.out.chunks_exact_mut(stride).zip(self.tail.chunks_exact(panel.width)) {
+                out[first..][..panel.channels].copy_from_slice(&sums[..panel.channels]);
+            }
+        }
+    }
+
+    /// The same, pixel `i` to `to + i * stride`.
+    ///
+    /// # Safety
+    /// [`Chunk::check`] has passed. `to` has rows for all pixels of the chunk, `stride` values apart, of which
+    /// `panel.width` are writable.
+    unsafe fn multiply(&self, panel: Panel, to: *mut f32, stride: usize) {
+        let Self { layer, shape, windows, data, args, .. } = self;
+        let (k, group_in, group_out) = (shape.patch_len(), shape.in_channels / shape.group, self.group_out());
+        let (lines, pixels) = self.lines();
+        let mut bias = [0.0; MAX_PANEL];
+        if let Some(values) = args.bias {
+            let first = panel.group * group_out + panel.first;
+            bias[..panel.channels].copy_from_slice(&values[first..][..panel.channels]);
+        }
+        let padded = group_out.next_multiple_of(layer.width.lanes);
+        let before = (panel.group * padded + panel.first) * k;
+        let mut weights = &layer.weights.as_slice()[before..][..k * panel.width];
+        let mut init = Init::Bias(bias.as_ptr());
+        for (segments, values) in k_blocks(windows) {
+            // These weights stay in L1 while all pixels go by.
+            let (block, later) = weights.split_at(segments.len() * values.len() * panel.width);
+            weights = later;
+            for line in 0..lines {
+                let from = line * windows.row_stride + panel.group * group_in + values.start;
+                // SAFETY: `check` saw the last value that is read of `data`. The block has `width` values, whole
+                // vectors, for each value of the segments. The caller answers for `to`.
+                unsafe {
+                    let a = Rows {
+                        data: data.as_ptr().add(from),
+                        stride: windows.pixel_stride,
+                        segments,
+                        segment_len: values.len(),
+                    };
+                    let sums = Sums {
+                        data: to.add(line * pixels * stride),
+                        stride,
+                        init,
+                        relu: args.relu && later.is_empty(),
+                    };
+                    multiply_panel(layer.isa, a, pixels, block.as_ptr(), panel.width, false, sums);
                 }
-                init = Init::Accumulate;
             }
-            if channels < width {
-                for (out, rest) in out.chunks_exact_mut(cells.stride).zip(rest.chunks_exact(width)) {
-                    out[cells.first + channel..][..channels].copy_from_slice(&rest[..channels]);
-                }
-            }
+            init = Init::Accumulate;
         }
     }
 }
@@ -273,11 +313,11 @@ impl Chunk<'_> {
 const MAX_PANEL: usize = 4 * MAX_LANES;
 
 /// Cuts `K` into pieces of about [`K_BLOCK`]: some whole segments, or a range of one.
-fn k_blocks(source: &Source) -> impl Iterator<Item = (&[usize], Range<usize>)> {
-    let len = source.segment_len;
+fn k_blocks(windows: &Windows) -> impl Iterator<Item = (&[usize], Range<usize>)> {
+    let len = windows.segment_len;
     let pieces = len.div_ceil(K_BLOCK).max(1);
     let step = len.div_ceil(pieces).max(1);
-    let segments = source.segments.chunks((K_BLOCK / len.max(1)).max(1));
+    let segments = windows.segments.chunks((K_BLOCK / len.max(1)).max(1));
     segments.flat_map(move |segments| {
         (0..len).step_by(step).map(move |first| (segments, first..len.min(first + step)))
     })

@@ -9,7 +9,7 @@
 //! 1. The weights `[Kh, Kw, Ci / group, Co]` are the right-hand matrix as they lie, and the product is the output as
 //!    it lies: nothing is transposed.
 //! 2. A 1x1 convolution with stride 1 and no padding needs no patches: the map is the left-hand matrix.
-//! 3. Otherwise the patches of a block of pixels are gathered into scratch (im2col), multiplied, and the bias and the
+//! 3. Otherwise the patches of a block of pixels are gathered into scratch (im2row), multiplied, and the bias and the
 //!    ReLU applied, before the next block: all of it while the block is in L2.
 //! 4. A group is the same product on a range of channels, rows `Ci` or `Co` apart.
 //! 5. A group of one input channel (depthwise) is no product of matrices: it is summed directly, tap by tap.
@@ -22,7 +22,7 @@
 mod cost;
 mod depthwise;
 mod direct;
-mod im2col;
+mod im2row;
 mod prepared;
 mod reference;
 #[cfg(test)]
@@ -122,21 +122,15 @@ impl ConvShape {
     }
 
     /// Checks all lengths and gives the output size.
-    fn check(
-        &self,
-        input: &[f32],
-        weights: &[f32],
-        bias: Option<&[f32]>,
-        out: &[f32],
-    ) -> Result<(usize, usize), ShapeError> {
+    fn check(&self, weights: &[f32], args: ConvArgs<'_>, out: &[f32]) -> Result<(usize, usize), ShapeError> {
         let (height, width) = self.check_layer(weights.len())?;
-        self.check_operands(input, bias)?;
+        self.check_args(args)?;
         ShapeError::check("out", len_of(&[self.batch, height, width, self.out_channels]), out.len())?;
         Ok((height, width))
     }
 
     /// Checks what a layer reads beside its weights.
-    fn check_operands(&self, input: &[f32], bias: Option<&[f32]>) -> Result<(), ShapeError> {
+    fn check_args(&self, ConvArgs { input, bias, .. }: ConvArgs<'_>) -> Result<(), ShapeError> {
         check_bias(bias, self.out_channels)?;
         let input_len = len_of(&[self.batch, self.height, self.width, self.in_channels]);
         ShapeError::check("input", input_len, input.len())
@@ -155,19 +149,49 @@ impl ConvShape {
     }
 }
 
-/// Where a layer's output channels lie in the cells that it writes to: `first..first + Co` of `stride`.
+/// Which channels of a map a layer reads or writes: as many as it has, from `first` on.
 ///
 /// Several layers that write to one map, each its own channels, spare the pass that would concatenate theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cells {
+pub struct ChannelRange {
     /// First channel.
     pub first: usize,
-    /// Channels of a cell.
+    /// All channels of the map, and so the values from one pixel to the next.
     pub stride: usize,
 }
 
-/// Convolves `input`, `[N, H, W, Ci]`, with `weights`, `[Kh, Kw, Ci / group, Co]`, adds `bias`, `[Co]`, and applies
-/// ReLU if `relu`, into `out`, `[N, Ho, Wo, Co]`.
+impl ChannelRange {
+    /// All channels of a map that has as many.
+    #[must_use]
+    pub fn all(channels: usize) -> Self {
+        Self { first: 0, stride: channels }
+    }
+
+    /// Checks that a layer of `channels` fits.
+    pub(crate) fn check(self, channels: usize) -> Result<(), ShapeError> {
+        let end = self.first.saturating_add(channels);
+        if end > self.stride {
+            return Err(ShapeError { what: "channels of the output map", expected: end, found: self.stride });
+        }
+        Ok(())
+    }
+}
+
+/// What a convolution runs on, beside its shape, its weights and its output.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvArgs<'a, M = &'a [f32]> {
+    /// The input map, `[N, H, W, Ci]`.
+    pub input: M,
+    /// `[Co]`, added to the sums.
+    pub bias: Option<&'a [f32]>,
+    /// Whether ReLU follows the bias.
+    pub relu: bool,
+    /// Threads of the current rayon pool that may be used; see the crate's documentation.
+    pub threads: usize,
+}
+
+/// Convolves the input with `weights`, `[Kh, Kw, Ci / group, Co]`, adds the bias and applies ReLU, into `out`,
+/// `[N, Ho, Wo, Co]`.
 ///
 /// `scratch` grows to what the shape asks for, a few MiB for each thread, and is worth keeping from call to call;
 /// what it holds before and after means nothing.
@@ -175,25 +199,22 @@ pub struct Cells {
 /// # Errors
 /// A slice does not have the length of its shape, a channel count is not a multiple of `group`, or
 /// [`ConvShape::output_size`] is `None`.
-#[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
 pub fn conv2d_into(
     shape: &ConvShape,
-    input: &[f32],
     weights: &[f32],
-    bias: Option<&[f32]>,
-    relu: bool,
-    threads: usize,
+    args: ConvArgs<'_>,
     scratch: &mut Vec<f32>,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
-    let (out_height, out_width) = shape.check(input, weights, bias, out)?;
+    let (out_height, out_width) = shape.check(weights, args, out)?;
     if out.is_empty() {
         return Ok(());
     }
     if shape.is_depthwise() {
-        depthwise::conv(shape, input, weights, bias, relu, threads, out);
+        depthwise::conv(shape, weights, args, out);
         return Ok(());
     }
+    let ConvArgs { input, bias, relu, threads } = args;
     let Some(group_out) = shape.out_channels.checked_div(shape.group) else { return Ok(()) };
     let group_in = shape.in_channels / shape.group;
     let k = shape.patch_len();
@@ -219,8 +240,8 @@ pub fn conv2d_into(
                     stride: shape.in_channels,
                 }
             } else {
-                let pixels = im2col::Pixels { first, count: m, out_height, out_width };
-                im2col::gather(shape, input, g, pixels, &mut patches[..m * k]);
+                let pixels = im2row::Pixels { first, count: m, out_height, out_width };
+                im2row::gather(shape, input, g, pixels, &mut patches[..m * k]);
                 Strided { data: &patches[..m * k], stride: k }
             };
             let b = Strided { data: &weights[g * group_out..], stride: shape.out_channels };

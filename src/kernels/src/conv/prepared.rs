@@ -6,10 +6,10 @@ mod tests;
 use alloc::{vec, vec::Vec};
 
 use super::{
-    Cells, ConvShape, conv2d_into,
+    ChannelRange, ConvArgs, ConvShape, conv2d_into,
     cost::choose,
     direct::Direct,
-    winograd::{Tile, Winograd},
+    winograd::{self, Tile, Winograd},
 };
 use crate::{Isa, ShapeError, len_of, max_pool_into};
 
@@ -124,66 +124,53 @@ impl PreparedConv {
     ///
     /// # Errors
     /// As [`conv2d_into`], or `shape` is another layer's.
-    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
     pub fn run(
         &self,
         shape: &ConvShape,
-        input: &[f32],
-        bias: Option<&[f32]>,
-        relu: bool,
-        threads: usize,
+        args: ConvArgs<'_>,
         scratch: &mut Vec<f32>,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
-        let cells = Cells { first: 0, stride: shape.out_channels };
-        self.run_cells(shape, input, bias, relu, threads, scratch, cells, out)
+        self.run_into_channels(shape, args, ChannelRange::all(shape.out_channels), scratch, out)
     }
 
-    /// [`PreparedConv::run`] into some of the channels of `out`, `[N, Ho, Wo, cells.stride]`; the others stay as they
+    /// [`PreparedConv::run`] into some of the channels of `out`, `[N, Ho, Wo, channels.stride]`; the others stay as they
     /// are.
     ///
     /// # Errors
-    /// As [`PreparedConv::run`], or the cells have not as many channels.
-    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
-    pub fn run_cells(
+    /// As [`PreparedConv::run`], or the map has fewer channels than that.
+    pub fn run_into_channels(
         &self,
         shape: &ConvShape,
-        input: &[f32],
-        bias: Option<&[f32]>,
-        relu: bool,
-        threads: usize,
+        args: ConvArgs<'_>,
+        channels: ChannelRange,
         scratch: &mut Vec<f32>,
-        cells: Cells,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
         let (height, width) = self.check_layer(shape)?;
-        shape.check_operands(input, bias)?;
-        let end = cells.first.saturating_add(shape.out_channels);
-        if end > cells.stride {
-            return Err(ShapeError { what: "channels of a cell", expected: end, found: cells.stride });
-        }
-        ShapeError::check("out", len_of(&[shape.batch, height, width, cells.stride]), out.len())?;
+        shape.check_args(args)?;
+        channels.check(shape.out_channels)?;
+        ShapeError::check("out", len_of(&[shape.batch, height, width, channels.stride]), out.len())?;
         if out.is_empty() || shape.out_channels == 0 {
             return Ok(());
         }
         let size = [height, width];
         match &self.form {
-            Form::Plain(weights) if cells.stride == shape.out_channels => {
-                conv2d_into(shape, input, weights, bias, relu, threads, scratch, out)?;
+            Form::Plain(weights) if channels.stride == shape.out_channels => {
+                conv2d_into(shape, weights, args, scratch, out)?;
             }
             Form::Plain(weights) => {
-                let mut whole = vec![0.0; out.len() / cells.stride * shape.out_channels];
-                conv2d_into(shape, input, weights, bias, relu, threads, scratch, &mut whole)?;
-                let cells_out = out.chunks_exact_mut(cells.stride);
-                for (to, from) in cells_out.zip(whole.chunks_exact(shape.out_channels)) {
-                    to[cells.first..end].copy_from_slice(from);
+                let mut whole = vec![0.0; out.len() / channels.stride * shape.out_channels];
+                conv2d_into(shape, weights, args, scratch, &mut whole)?;
+                let pixels = out.chunks_exact_mut(channels.stride);
+                for (to, from) in pixels.zip(whole.chunks_exact(shape.out_channels)) {
+                    to[channels.first..][..shape.out_channels].copy_from_slice(from);
                 }
             }
-            Form::Direct(layer) => {
-                layer.run(shape, size, input, bias, relu, threads, scratch, cells, out);
-            }
+            Form::Direct(layer) => layer.run(shape, size, args, channels, scratch, out),
             Form::Winograd(groups) => {
-                run_groups(groups, shape, size, None, input, bias, relu, threads, scratch, cells, out);
+                let to = winograd::Output { size, pooled: None, channels, map: out };
+                run_groups(groups, shape, args, scratch, to);
             }
         }
         Ok(())
@@ -202,20 +189,16 @@ impl PreparedConv {
     ///
     /// # Errors
     /// As [`PreparedConv::run`], with an `out` of `[N, Hp, Wp, Co]`; or the convolved map is smaller than a window.
-    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
     pub fn run_max_pooled(
         &self,
         shape: &ConvShape,
         ceil_mode: bool,
-        input: &[f32],
-        bias: Option<&[f32]>,
-        relu: bool,
-        threads: usize,
+        args: ConvArgs<'_>,
         scratch: &mut Vec<f32>,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
         let (height, width) = self.check_layer(shape)?;
-        shape.check_operands(input, bias)?;
+        shape.check_args(args)?;
         let none = ShapeError { what: "windows that fit the convolved map", expected: 1, found: 0 };
         let pool = shape.pool_2x2(ceil_mode).ok_or(none)?;
         let (pooled_height, pooled_width) = pool.output_size().ok_or(none)?;
@@ -226,14 +209,14 @@ impl PreparedConv {
             return Ok(());
         }
         if let Form::Winograd(groups) = &self.form {
-            let size = [height, width];
-            let cells = Cells { first: 0, stride: shape.out_channels };
-            run_groups(groups, shape, size, Some(pooled), input, bias, relu, threads, scratch, cells, out);
+            let (size, channels) = ([height, width], ChannelRange::all(shape.out_channels));
+            let to = winograd::Output { size, pooled: Some(pooled), channels, map: out };
+            run_groups(groups, shape, args, scratch, to);
             return Ok(());
         }
         let mut whole = vec![0.0; len_of(&[shape.batch, height, width, shape.out_channels])];
-        self.run(shape, input, bias, relu, threads, scratch, &mut whole)?;
-        max_pool_into(&pool, &whole, threads, out)
+        self.run(shape, args, scratch, &mut whole)?;
+        max_pool_into(&pool, &whole, args.threads, out)
     }
 
     /// The output size on maps of `shape`, if it is that of the prepared layer, on maps of any size or on rows of them.
@@ -254,25 +237,19 @@ impl PreparedConv {
 }
 
 /// Each group from its channels of the input into its channels of the output.
-#[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
 fn run_groups(
     groups: &[Winograd],
     shape: &ConvShape,
-    size: [usize; 2],
-    pooled: Option<[usize; 2]>,
-    input: &[f32],
-    bias: Option<&[f32]>,
-    relu: bool,
-    threads: usize,
+    args: ConvArgs<'_>,
     scratch: &mut Vec<f32>,
-    cells: Cells,
-    out: &mut [f32],
+    mut out: winograd::Output<'_>,
 ) {
     let [group_in, group_out] = shape.group_channels();
+    let first = out.channels.first;
     for (g, group) in groups.iter().enumerate() {
-        let from = Cells { first: g * group_in, stride: shape.in_channels };
-        let to = Cells { first: cells.first + g * group_out, ..cells };
-        let bias = bias.map(|bias| &bias[g * group_out..][..group_out]);
-        group.run(shape, size, pooled, input, from, bias, relu, threads, scratch, to, out);
+        let from = ChannelRange { first: g * group_in, stride: shape.in_channels };
+        out.channels.first = first + g * group_out;
+        let bias = args.bias.map(|bias| &bias[g * group_out..][..group_out]);
+        group.run(shape, ConvArgs { bias, ..args }, from, scratch, &mut out);
     }
 }

@@ -2,21 +2,20 @@
 
 use frcnn_core::ShapeError;
 
-use super::ConvShape;
+use super::{ConvArgs, ConvShape};
 
-/// The obvious convolution with f64 sums, for tests; arguments as those of `conv2d_into`.
+/// The obvious convolution with f64 sums, for tests; arguments as those of `conv2d_into`, on one thread.
 ///
 /// # Errors
 /// As `conv2d_into`.
 pub fn conv2d_reference(
     shape: &ConvShape,
-    input: &[f32],
     weights: &[f32],
-    bias: Option<&[f32]>,
-    relu: bool,
+    args: ConvArgs<'_>,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
-    let (out_height, out_width) = shape.check(input, weights, bias, out)?;
+    let (out_height, out_width) = shape.check(weights, args, out)?;
+    let ConvArgs { input, bias, relu, .. } = args;
     let (ci, co) = (shape.in_channels, shape.out_channels);
     let mut i = 0;
     for n in 0..shape.batch {

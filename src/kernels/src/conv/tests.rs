@@ -26,7 +26,8 @@ fn conv(shape: &ConvShape, input: &[f32], weights: &[f32], bias: Option<&[f32]>,
     let mut out = vec![f32::NAN; shape.batch * h * w * shape.out_channels];
     // Scratch that holds something else.
     let mut scratch = vec![f32::NAN; 3];
-    conv2d_into(shape, input, weights, bias, false, threads, &mut scratch, &mut out).unwrap();
+    conv2d_into(shape, weights, ConvArgs { input, bias, relu: false, threads }, &mut scratch, &mut out)
+        .unwrap();
     out
 }
 
@@ -86,7 +87,8 @@ fn wrong_shapes_are_errors() {
     let run = |shape: &ConvShape, input: usize, weights: usize, bias: usize, out: usize| {
         let bias = vec![0.0; bias];
         let (input, weights, mut out) = (vec![0.0; input], vec![0.0; weights], vec![0.0; out]);
-        conv2d_into(shape, &input, &weights, Some(&bias), true, 1, &mut Vec::new(), &mut out)
+        let args = ConvArgs { input: &input[..], bias: Some(&bias), relu: true, threads: 1 };
+        conv2d_into(shape, &weights, args, &mut Vec::new(), &mut out)
     };
     let error = |what, expected, found| Err(ShapeError { what, expected, found });
     let shape = shape_3x3();
@@ -141,12 +143,13 @@ fn assert_agrees(shape: &ConvShape, seed: u32, relu: bool, with_bias: bool) {
     let weights = random.values(shape.weight_len());
     let bias = random.values(shape.out_channels);
     let bias = with_bias.then_some(&bias[..]);
+    let args = ConvArgs { input: &input[..], bias, relu, threads: 1 };
     let mut exact = vec![f32::NAN; shape.batch * h * w * shape.out_channels];
-    conv2d_reference(shape, &input, &weights, bias, relu, &mut exact).unwrap();
+    conv2d_reference(shape, &weights, args, &mut exact).unwrap();
     let run = |threads| {
         let mut out = vec![f32::NAN; exact.len()];
         let mut scratch = vec![f32::NAN; 1];
-        conv2d_into(shape, &input, &weights, bias, relu, threads, &mut scratch, &mut out).unwrap();
+        conv2d_into(shape, &weights, ConvArgs { threads, ..args }, &mut scratch, &mut out).unwrap();
         out
     };
     let found = run(1);

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, SectionId, Shape, Weights};
 use frcnn_core::ShapeError;
-use frcnn_kernels::{Bf16Conv, Bf16Isa, Cells, ConvAlgorithm, ConvShape, Map, MapMut, PreparedConv, Stage};
+use frcnn_kernels::{
+    Bf16Conv, Bf16Isa, ChannelRange, ConvAlgorithm, ConvArgs, ConvShape, FusedLayer, Map, MapMut,
+    PreparedConv,
+};
 use tract_core::internal::*;
 
 use super::{Resources, nhwc};
@@ -39,7 +42,7 @@ impl ConvOp {
     }
 
     /// The layer on one map of `shape`, which becomes that of its output.
-    pub(super) fn stage(&self, shape: &mut [usize; 4]) -> TractResult<Stage<'_>> {
+    pub(super) fn fused(&self, shape: &mut [usize; 4]) -> TractResult<FusedLayer<'_>> {
         let layer = self.shape(*shape);
         let (height, width) = self.output_size(&layer)?;
         *shape = [1, height, width, layer.out_channels];
@@ -47,11 +50,12 @@ impl ConvOp {
             bail!("a bf16 layer where only f32 ones run")
         };
         let bias = self.resources.bias(self.bias);
-        Ok(Stage::Conv { prepared, shape: layer, bias, relu: self.epilogue.relu, pool: self.epilogue.pool })
+        let (relu, pool) = (self.epilogue.relu, self.epilogue.pool);
+        Ok(FusedLayer::Conv { prepared, shape: layer, bias, relu, pool })
     }
 
     /// Runs the layer from `input` into its channels of `output`, which are all of them if it takes in a pooling.
-    fn run(&self, input: &Tensor, cells: Cells, output: MapMut) -> TractResult<()> {
+    fn run(&self, input: &Tensor, channels: ChannelRange, output: MapMut) -> TractResult<()> {
         let shape = &self.shape(nhwc(input.shape())?);
         let input = match input.try_as_plain_ram()? {
             plain if input.datum_type() == u16::datum_type() => Map::Bf16(plain.as_slice()?),
@@ -62,18 +66,36 @@ impl ConvOp {
         let prepared = self.resources.weights.convs.get(&self.key)?;
         self.resources.with_scratch(|scratch| {
             let done = match (prepared, input, output, self.epilogue.pool) {
-                (Prepared::Bf16(layer), input, output, Some(ceil)) => {
-                    layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)
-                }
-                (Prepared::Bf16(layer), input, output, None) => {
-                    layer.run_cells(shape, input, bias, relu, threads, scratch, cells, output)
-                }
-                (Prepared::F32(layer), Map::F32(input), MapMut::F32(output), Some(ceil)) => {
-                    layer.run_max_pooled(shape, ceil, input, bias, relu, threads, scratch, output)
-                }
-                (Prepared::F32(layer), Map::F32(input), MapMut::F32(output), None) => {
-                    layer.run_cells(shape, input, bias, relu, threads, scratch, cells, output)
-                }
+                (Prepared::Bf16(layer), input, output, Some(ceil_mode)) => layer.run_max_pooled(
+                    shape,
+                    ceil_mode,
+                    ConvArgs { input, bias, relu, threads },
+                    scratch,
+                    output,
+                ),
+                (Prepared::Bf16(layer), input, output, None) => layer.run_into_channels(
+                    shape,
+                    ConvArgs { input, bias, relu, threads },
+                    channels,
+                    scratch,
+                    output,
+                ),
+                (Prepared::F32(layer), Map::F32(input), MapMut::F32(output), Some(ceil_mode)) => layer
+                    .run_max_pooled(
+                        shape,
+                        ceil_mode,
+                        ConvArgs { input, bias, relu, threads },
+                        scratch,
+                        output,
+                    ),
+                (Prepared::F32(layer), Map::F32(input), MapMut::F32(output), None) => layer
+                    .run_into_channels(
+                        shape,
+                        ConvArgs { input, bias, relu, threads },
+                        channels,
+                        scratch,
+                        output,
+                    ),
                 _ => bail!("an f32 layer among bf16 maps"),
             };
             Ok(done?)
@@ -133,9 +155,7 @@ impl EvalOp for ConvOp {
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let channels = self.key.shape.out_channels;
-        self.make_map(&input, channels, |output| {
-            self.run(&input, Cells { first: 0, stride: channels }, output)
-        })
+        self.make_map(&input, channels, |output| self.run(&input, ChannelRange::all(channels), output))
     }
 }
 
@@ -174,7 +194,7 @@ impl EvalOp for ConcatConvsOp {
         conv.make_map(input, stride, |mut output| {
             let mut first = 0;
             for (conv, input) in self.0.iter().zip(&inputs) {
-                conv.run(input, Cells { first, stride }, output.reborrow())?;
+                conv.run(input, ChannelRange { first, stride }, output.reborrow())?;
                 first += conv.key.shape.out_channels;
             }
             Ok(())

@@ -1,6 +1,6 @@
 //! `LRN`: local response normalisation across channels.
 
-use frcnn_kernels::{Stage, lrn_into};
+use frcnn_kernels::{FusedLayer, Lrn, lrn_into};
 use tract_core::internal::*;
 
 use super::{Resources, nhwc};
@@ -8,17 +8,13 @@ use super::{Resources, nhwc};
 /// `[N, H, W, C]` to the same shape.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LrnOp {
-    pub(crate) size: usize,
-    pub(crate) alpha: f32,
-    pub(crate) beta: f32,
-    pub(crate) k: f32,
+    pub(crate) lrn: Lrn,
     pub(crate) resources: Resources,
 }
 
 impl LrnOp {
-    pub(super) fn stage(&self) -> Stage<'static> {
-        let LrnOp { size, alpha, beta, k, .. } = *self;
-        Stage::Lrn { size, alpha, beta, k }
+    pub(super) fn fused(&self) -> FusedLayer<'static> {
+        FusedLayer::Lrn(self.lrn)
     }
 }
 
@@ -40,8 +36,7 @@ impl EvalOp for LrnOp {
         let input = args_1!(inputs);
         let [.., channels] = nhwc(input.shape())?;
         self.resources.map_tensor(&input, input.shape(), |values, output| {
-            let LrnOp { size, alpha, beta, k, .. } = *self;
-            Ok(lrn_into(values, channels, size, alpha, beta, k, self.resources.threads, output)?)
+            Ok(lrn_into(self.lrn, values, channels, self.resources.threads, output)?)
         })
     }
 }

@@ -1,7 +1,7 @@
 //! `MaxPool` and `AveragePool`.
 
 use frcnn_bundle::Pool;
-use frcnn_kernels::{PoolShape, Stage, average_pool_into, max_pool_into};
+use frcnn_kernels::{FusedLayer, PoolShape, average_pool_into, max_pool_into};
 use tract_core::internal::*;
 
 use super::{Resources, nhwc};
@@ -38,12 +38,12 @@ impl PoolOp {
     }
 
     /// Max pooling of one map of `shape`, which becomes that of its output.
-    pub(super) fn stage(&self, shape: &mut [usize; 4]) -> TractResult<Stage<'static>> {
+    pub(super) fn fused(&self, shape: &mut [usize; 4]) -> TractResult<FusedLayer<'static>> {
         ensure!(self.kind == PoolKind::Max, "strips are max pooled");
         let pool = self.shape(*shape);
         let (height, width) = pool.output_size().context("the window is larger than the map")?;
         *shape = [1, height, width, pool.channels];
-        Ok(Stage::MaxPool(pool))
+        Ok(FusedLayer::MaxPool(pool))
     }
 }
 

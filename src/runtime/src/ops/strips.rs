@@ -45,12 +45,12 @@ impl EvalOp for StripsOp {
         let input = args_1!(inputs);
         let [batch, height, width, channels] = nhwc(input.shape())?;
         let mut shape = [1, height, width, channels];
-        let mut stages = vec![];
+        let mut layers = vec![];
         for layer in &self.layers {
-            stages.push(match layer {
-                StripLayer::Conv(op) => op.stage(&mut shape)?,
-                StripLayer::MaxPool(op) => op.stage(&mut shape)?,
-                StripLayer::Lrn(op) => op.stage(),
+            layers.push(match layer {
+                StripLayer::Conv(op) => op.fused(&mut shape)?,
+                StripLayer::MaxPool(op) => op.fused(&mut shape)?,
+                StripLayer::Lrn(op) => op.fused(),
             });
         }
         let [_, out_height, out_width, out_channels] = shape;
@@ -63,7 +63,7 @@ impl EvalOp for StripsOp {
                 let out_image = (out_height * out_width * out_channels).max(1);
                 for (input, output) in input.chunks(image).zip(output.chunks_mut(out_image)) {
                     self.resources.with_strip_scratch(|scratch| {
-                        run_strips(&stages, [height, width, channels], input, threads, scratch, output)
+                        run_strips(&layers, [height, width, channels], input, threads, scratch, output)
                     })?;
                 }
                 Ok(())

@@ -53,28 +53,32 @@ impl Layer {
         vec![f32::NAN; self.shape.batch * height * width * self.shape.out_channels]
     }
 
-    fn run(&self, prepared: &PreparedConv, bias: bool, relu: bool, threads: usize) -> Vec<f32> {
-        let bias = bias.then_some(&self.bias[..]);
+    fn args(&self, bias: bool, relu: bool, threads: usize) -> ConvArgs<'_> {
+        ConvArgs { input: &self.input, bias: bias.then_some(&self.bias[..]), relu, threads }
+    }
+
+    fn run(&self, prepared: &PreparedConv, args: ConvArgs<'_>) -> Vec<f32> {
         let mut out = self.out();
         // Scratch that holds something else.
         let mut scratch = vec![f32::NAN; 3000];
-        prepared.run(&self.shape, &self.input, bias, relu, threads, &mut scratch, &mut out).unwrap();
+        prepared.run(&self.shape, args, &mut scratch, &mut out).unwrap();
         out
     }
 
     /// The error relative to the largest sum, and the number of threads that must not change a bit.
     fn check(&self, bias: bool, relu: bool, threads: usize) {
         let mut exact = self.out();
-        let values = bias.then_some(&self.bias[..]);
+        let args = self.args(bias, relu, 1);
+        let sums = ConvArgs { relu: false, ..args };
         // The scale is that of the sums: where ReLU leaves nothing, the largest output says nothing of them.
-        conv2d_reference(&self.shape, &self.input, &self.weights, values, false, &mut exact).unwrap();
+        conv2d_reference(&self.shape, &self.weights, sums, &mut exact).unwrap();
         let max = largest_magnitude(&exact) as f32;
-        conv2d_reference(&self.shape, &self.input, &self.weights, values, relu, &mut exact).unwrap();
+        conv2d_reference(&self.shape, &self.weights, args, &mut exact).unwrap();
         for isa in Isa::available() {
             for algorithm in ALGORITHMS {
                 let prepared =
                     PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights, 1).unwrap();
-                let found = self.run(&prepared, bias, relu, 1);
+                let found = self.run(&prepared, args);
                 for (i, (found, exact)) in found.iter().zip(&exact).enumerate() {
                     // The project's bound is 2e-4 of the layer's largest value; F(6x6, 3x3), whose largest
                     // constant is 32 and smallest 1/90, errs by some 3e-5 of it. A wrong tap is off by 1e-2 at least.
@@ -84,34 +88,34 @@ impl Layer {
                         self.shape
                     );
                 }
-                let threaded = PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights, threads);
-                assert_eq!(self.run(&threaded.unwrap(), bias, relu, threads), found, "{threads} threads");
-                self.check_pooled(&prepared, bias, relu, threads, &found);
-                self.check_cells(&prepared, bias, relu, threads, &found);
+                let args = ConvArgs { threads, ..args };
+                let threaded =
+                    PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights, threads).unwrap();
+                assert_eq!(self.run(&threaded, args), found, "{threads} threads");
+                self.check_pooled(&prepared, args, &found);
+                self.check_channels(&prepared, args, &found);
             }
         }
     }
 
-    /// Channels of wider cells get the same bits, and those beside them stay.
-    fn check_cells(&self, prepared: &PreparedConv, bias: bool, relu: bool, threads: usize, whole: &[f32]) {
-        let co = self.shape.out_channels;
-        let cells = Cells { first: 3, stride: co + 5 };
-        let mut out = vec![7.0; whole.len() / co * cells.stride];
-        let bias = bias.then_some(&self.bias[..]);
-        let (shape, input) = (&self.shape, &self.input[..]);
-        prepared.run_cells(shape, input, bias, relu, threads, &mut Vec::new(), cells, &mut out).unwrap();
-        for (cell, expected) in out.chunks(cells.stride).zip(whole.chunks(co)) {
-            assert_eq!(&cell[3..3 + co], expected, "{:?}, {shape:?}", prepared.algorithm());
-            assert_eq!([&cell[..3], &cell[3 + co..]].concat(), [7.0; 5]);
+    /// Channels of a wider map get the same bits, and those beside them stay.
+    fn check_channels(&self, prepared: &PreparedConv, args: ConvArgs<'_>, whole: &[f32]) {
+        let (shape, co) = (&self.shape, self.shape.out_channels);
+        let wide = ChannelRange { first: 3, stride: co + 5 };
+        let mut out = vec![7.0; whole.len() / co * wide.stride];
+        prepared.run_into_channels(shape, args, wide, &mut Vec::new(), &mut out).unwrap();
+        for (pixel, expected) in out.chunks(wide.stride).zip(whole.chunks(co)) {
+            assert_eq!(&pixel[3..3 + co], expected, "{:?}, {shape:?}", prepared.algorithm());
+            assert_eq!([&pixel[..3], &pixel[3 + co..]].concat(), [7.0; 5]);
         }
-        let narrow = Cells { first: 1, stride: co };
+        let narrow = ChannelRange { first: 1, stride: co };
         let mut out = whole.to_vec();
-        let error = prepared.run_cells(shape, input, bias, relu, 1, &mut Vec::new(), narrow, &mut out);
-        assert_eq!(error.unwrap_err().what, "channels of a cell");
+        let error = prepared.run_into_channels(shape, args, narrow, &mut Vec::new(), &mut out);
+        assert_eq!(error.unwrap_err().what, "channels of the output map");
     }
 
     /// Pooling on the way out gives the bits of pooling afterwards.
-    fn check_pooled(&self, prepared: &PreparedConv, bias: bool, relu: bool, threads: usize, whole: &[f32]) {
+    fn check_pooled(&self, prepared: &PreparedConv, args: ConvArgs<'_>, whole: &[f32]) {
         for ceil_mode in [false, true] {
             let pool = self.shape.pool_2x2(ceil_mode).unwrap();
             // A map of a single row or column has no window.
@@ -120,11 +124,8 @@ impl Layer {
                 vec![f32::NAN; self.shape.batch * pooled_height * pooled_width * self.shape.out_channels];
             let mut found = expected.clone();
             max_pool_into(&pool, whole, 1, &mut expected).unwrap();
-            let bias = bias.then_some(&self.bias[..]);
-            let (shape, scratch) = (&self.shape, &mut Vec::new());
-            prepared
-                .run_max_pooled(shape, ceil_mode, &self.input, bias, relu, threads, scratch, &mut found)
-                .unwrap();
+            let scratch = &mut Vec::new();
+            prepared.run_max_pooled(&self.shape, ceil_mode, args, scratch, &mut found).unwrap();
             assert_eq!(found, expected, "{:?}, ceil {ceil_mode}, {:?}", prepared.algorithm(), self.shape);
         }
     }
@@ -218,7 +219,8 @@ fn one_form_runs_on_any_size_of_map() {
         };
         let fresh =
             PreparedConv::with(Isa::detect(), Some(algorithm), &large.shape, &large.weights, 1).unwrap();
-        assert_eq!(large.run(&prepared, true, true, 1), large.run(&fresh, true, true, 1));
+        let args = large.args(true, true, 1);
+        assert_eq!(large.run(&prepared, args), large.run(&fresh, args));
     }
 }
 
@@ -229,7 +231,7 @@ fn nan_reaches_the_output() {
     for algorithm in ALGORITHMS {
         let prepared =
             PreparedConv::with(Isa::detect(), Some(algorithm), &layer.shape, &layer.weights, 1).unwrap();
-        assert!(layer.run(&prepared, true, true, 1)[0].is_nan(), "{algorithm:?}");
+        assert!(layer.run(&prepared, layer.args(true, true, 1))[0].is_nan(), "{algorithm:?}");
     }
 }
 
@@ -240,11 +242,12 @@ fn another_layer_is_an_error() {
     let prepared = PreparedConv::new(&shape, &weights, 1).unwrap();
     let other = ConvShape { pads: [0; 4], ..shape.clone() };
     let mut out = [0.0; 8];
-    let run = prepared.run(&other, &[0.0; 32], None, false, 1, &mut Vec::new(), &mut out).unwrap_err();
+    let args = ConvArgs { input: &[0.0; 32][..], bias: None, relu: false, threads: 1 };
+    let run = prepared.run(&other, args, &mut Vec::new(), &mut out).unwrap_err();
     assert_eq!(run.what, "the layer that was prepared");
     let one_row = ConvShape { height: 1, ..shape.clone() };
-    let pooled =
-        prepared.run_max_pooled(&one_row, false, &[0.0; 8], None, false, 1, &mut Vec::new(), &mut out);
+    let args = ConvArgs { input: &[0.0; 8][..], ..args };
+    let pooled = prepared.run_max_pooled(&one_row, false, args, &mut Vec::new(), &mut out);
     assert_eq!(pooled.unwrap_err().what, "windows that fit the convolved map");
     assert_eq!(PreparedConv::new(&shape, &weights[1..], 1).unwrap_err().what, "weights");
     let grouped = ConvShape { group: 3, ..shape };
@@ -261,7 +264,7 @@ fn layers_without_values() {
             let layer = Layer::realistic(shape.clone(), 6);
             let prepared =
                 PreparedConv::with(Isa::detect(), Some(algorithm), &shape, &layer.weights, 1).unwrap();
-            let out = layer.run(&prepared, false, false, 2);
+            let out = layer.run(&prepared, layer.args(false, false, 2));
             assert!(out.iter().all(|&v| v == 0.0), "{algorithm:?} of {shape:?}");
         }
     }

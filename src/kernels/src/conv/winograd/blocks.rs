@@ -8,12 +8,12 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::{
-    Tile, Tiling, Winograd, odd_lines,
+    Output, Tile, Tiling, Winograd, odd_lines,
     steps::{Multiply, TransformInput, TransformOutput},
 };
 use crate::{
     aligned::aligned,
-    conv::{Cells, ConvShape},
+    conv::{ChannelRange, ConvArgs, ConvShape},
     len_of,
     product::ROWS,
     simd::run_on,
@@ -30,7 +30,7 @@ struct Block<'a> {
     layer: &'a Winograd,
     tiling: &'a Tiling,
     input: &'a [f32],
-    in_cells: Cells,
+    in_channels: ChannelRange,
     bias: Option<&'a [f32]>,
     relu: bool,
     out: SyncPtr,
@@ -38,28 +38,51 @@ struct Block<'a> {
     out_stride: usize,
     v: SyncPtr,
     m: SyncPtr,
-    sizes: Sizes,
+    layout: Layout,
 }
 
 /// Values in a row and in each of the `t^2` parts of V and M.
 #[derive(Clone, Copy)]
-struct Sizes {
+struct Layout {
     v_row: usize,
     v_part: usize,
     m_row: usize,
     m_part: usize,
 }
 
-impl Sizes {
+impl Layout {
     fn new(layer: &Winograd, tiles: usize) -> Self {
         let v_row = layer.in_channels.next_multiple_of(layer.width.lanes);
         let m_row = layer.out_channels.next_multiple_of(layer.width.lanes);
         let (v_part, m_part) = (odd_lines(len_of(&[tiles, v_row])), odd_lines(len_of(&[tiles, m_row])));
         Self { v_row, v_part, m_row, m_part }
     }
+
+    /// Values of V and of M.
+    fn lens(&self, tile: Tile) -> (usize, usize) {
+        (len_of(&[tile.products(), self.v_part]), len_of(&[tile.products(), self.m_part]))
+    }
 }
 
 impl Block<'_> {
+    /// All three steps on `tiles`, by the calling thread alone.
+    fn run(&self, tiles: Range<usize>) {
+        let count = tiles.len();
+        self.transform_input(tiles.start, 0..count);
+        (0..self.panels()).for_each(|panel| self.multiply(count, panel));
+        self.transform_output(tiles.start, 0..count);
+    }
+
+    /// The same by that many tasks, which share each step: the transforms by tiles, the products by panels.
+    fn run_shared(&self, tasks: usize, tiles: Range<usize>) {
+        let (first, count) = (tiles.start, tiles.len());
+        let mut tasks = alloc::vec![*self; tasks];
+        tasks::for_each_index(&mut tasks, count, |block, i| block.transform_input(first, i..i + 1));
+        tasks::for_each_index(&mut tasks, self.panels(), |block, panel| block.multiply(count, panel));
+        tasks::for_each_index(&mut tasks, count, |block, i| block.transform_output(first, i..i + 1));
+    }
+
+    /// Tiles `first_tile + rows` of the batch into `rows` of V.
     fn transform_input(&self, first_tile: usize, rows: Range<usize>) {
         run_on(
             self.layer.isa,
@@ -67,42 +90,45 @@ impl Block<'_> {
                 tiling: self.tiling,
                 channels: self.layer.in_channels,
                 input: self.input,
-                cells: self.in_cells,
+                in_channels: self.in_channels,
                 tiles: first_tile + rows.start..first_tile + rows.end,
                 row: rows.start,
                 v: self.v,
-                row_len: self.sizes.v_row,
-                part_len: self.sizes.v_part,
+                row_len: self.layout.v_row,
+                part_len: self.layout.v_part,
             },
         );
     }
 
+    /// Panels of weights in one of the products.
+    fn panels_of_each(&self) -> usize {
+        self.layout.m_row.div_ceil(self.layer.width.panel)
+    }
+
+    /// Panels of weights in all `t^2` products.
     fn panels(&self) -> usize {
-        self.sizes.m_row.div_ceil(self.layer.width.panel)
+        self.layer.tile.products() * self.panels_of_each()
     }
 
-    /// Panels of all products.
-    fn units(&self) -> usize {
-        self.layer.tile.products() * self.panels()
-    }
-
-    fn multiply(&self, rows: usize, unit: usize) {
-        let (part, panel) = (unit / self.panels(), unit % self.panels());
+    /// The first `rows` of V with one of all panels, into M.
+    fn multiply(&self, rows: usize, panel: usize) {
+        let (part, panel) = (panel / self.panels_of_each(), panel % self.panels_of_each());
         let first = panel * self.layer.width.panel;
         let product = Multiply {
             weights: &self.layer.weights.as_slice()[part * self.layer.weight_stride..],
             rows,
             channels: self.layer.in_channels,
-            v: self.v.offset(part * self.sizes.v_part),
-            v_row_len: self.sizes.v_row,
+            v: self.v.offset(part * self.layout.v_part),
+            v_row_len: self.layout.v_row,
             first,
-            width: self.layer.width.panel.min(self.sizes.m_row - first),
-            m: self.m.offset(part * self.sizes.m_part),
-            m_row_len: self.sizes.m_row,
+            width: self.layer.width.panel.min(self.layout.m_row - first),
+            m: self.m.offset(part * self.layout.m_part),
+            m_row_len: self.layout.m_row,
         };
         product.run(self.layer.isa);
     }
 
+    /// `rows` of M into tiles `first_tile + rows` of the batch.
     fn transform_output(&self, first_tile: usize, rows: Range<usize>) {
         run_on(
             self.layer.isa,
@@ -112,8 +138,8 @@ impl Block<'_> {
                 tiles: first_tile + rows.start..first_tile + rows.end,
                 row: rows.start,
                 m: self.m,
-                row_len: self.sizes.m_row,
-                part_len: self.sizes.m_part,
+                row_len: self.layout.m_row,
+                part_len: self.layout.m_part,
                 bias: self.bias,
                 relu: self.relu,
                 out: self.out,
@@ -124,84 +150,57 @@ impl Block<'_> {
 }
 
 impl Winograd {
-    /// Convolves channels `in_cells` of maps into channels `cells` of the output; the shapes were checked, and `out`, of the `pooled` size if there is one,
-    /// is not empty.
-    #[expect(clippy::too_many_arguments, reason = "a layer is its operands and their shape")]
+    /// Convolves `in_channels` of the input maps into those of the output. The shapes were checked.
     pub(in crate::conv) fn run(
         &self,
         shape: &ConvShape,
-        out_size: [usize; 2],
-        pooled: Option<[usize; 2]>,
-        input: &[f32],
-        in_cells: Cells,
-        bias: Option<&[f32]>,
-        relu: bool,
-        threads: usize,
+        args: ConvArgs<'_>,
+        in_channels: ChannelRange,
         scratch: &mut Vec<f32>,
-        cells: Cells,
-        out: &mut [f32],
+        out: &mut Output<'_>,
     ) {
-        assert!(in_cells.first + self.in_channels <= in_cells.stride);
-        assert!(cells.first + self.out_channels <= cells.stride);
-        let tiling = Tiling::new(self.tile, shape, out_size, pooled);
+        let ConvArgs { input, bias, relu, threads } = args;
+        let channels = out.channels;
+        assert!(in_channels.first + self.in_channels <= in_channels.stride);
+        assert!(channels.first + self.out_channels <= channels.stride);
+        let tiling = Tiling::new(self.tile, shape, out.size, out.pooled);
         let tiles = shape.batch * tiling.rows * tiling.columns;
         let block_tiles = block_tiles(self.tile, [self.in_channels, self.out_channels], tiles);
         let blocks = tiles.div_ceil(block_tiles);
-        let tasks = tasks::task_count(threads);
-        // With few blocks to a task, some would be waiting for the last one.
-        let own_blocks = tasks == 1 || blocks >= BLOCKS_FOR_EACH_TASK * tasks;
+        let tiles_of = |block: usize| block * block_tiles..tiles.min((block + 1) * block_tiles);
 
-        let sizes = Sizes::new(self, block_tiles);
-        let (v_len, m_len) =
-            (len_of(&[self.tile.products(), sizes.v_part]), len_of(&[self.tile.products(), sizes.m_part]));
+        // With few blocks to a task, some would be waiting for the last one.
+        let tasks = tasks::task_count(threads);
+        let own_blocks = tasks == 1 || blocks >= BLOCKS_FOR_EACH_TASK * tasks;
         let buffers = if own_blocks { tasks.min(blocks) } else { 1 };
-        let mut scratch = aligned(scratch, len_of(&[buffers, v_len + m_len]));
-        let out = SyncPtr::new(out).offset(cells.first);
-        let mut buffers: Vec<Block<'_>> = (0..buffers)
-            .filter_map(|_| {
-                let v = SyncPtr::new(scratch.split_off_mut(..v_len)?);
-                let m = SyncPtr::new(scratch.split_off_mut(..m_len)?);
-                let out_stride = cells.stride;
-                Some(Block {
+
+        let layout = Layout::new(self, block_tiles);
+        let (v_len, m_len) = layout.lens(self.tile);
+        let (map, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
+        let buffers = aligned(scratch, len_of(&[buffers, v_len + m_len])).chunks_exact_mut(v_len + m_len);
+        let mut block_runs: Vec<Block<'_>> = buffers
+            .map(|buffer| {
+                let (v, m) = buffer.split_at_mut(v_len);
+                let (v, m, tiling) = (SyncPtr::new(v), SyncPtr::new(m), &tiling);
+                Block {
                     layer: self,
-                    tiling: &tiling,
+                    tiling,
                     input,
-                    in_cells,
+                    in_channels,
                     bias,
                     relu,
-                    out,
+                    out: map,
                     out_stride,
                     v,
                     m,
-                    sizes,
-                })
+                    layout,
+                }
             })
             .collect();
-        let first_and_count = |block: usize| {
-            let first = block * block_tiles;
-            (first, block_tiles.min(tiles - first))
-        };
         if own_blocks {
-            tasks::for_each_index(&mut buffers, blocks, |buffers, block| {
-                let (first, count) = first_and_count(block);
-                buffers.transform_input(first, 0..count);
-                (0..buffers.units()).for_each(|unit| buffers.multiply(count, unit));
-                buffers.transform_output(first, 0..count);
-            });
-        } else if let Some(&buffers) = buffers.first() {
-            let mut tasks = alloc::vec![buffers; tasks];
-            for block in 0..blocks {
-                let (first, count) = first_and_count(block);
-                tasks::for_each_index(&mut tasks, count, |buffers, i| {
-                    buffers.transform_input(first, i..i + 1);
-                });
-                tasks::for_each_index(&mut tasks, buffers.units(), |buffers, unit| {
-                    buffers.multiply(count, unit);
-                });
-                tasks::for_each_index(&mut tasks, count, |buffers, i| {
-                    buffers.transform_output(first, i..i + 1);
-                });
-            }
+            tasks::for_each_index(&mut block_runs, blocks, |block, i| block.run(tiles_of(i)));
+        } else if let Some(block) = block_runs.first() {
+            (0..blocks).for_each(|i| block.run_shared(tasks, tiles_of(i)));
         }
     }
 }

@@ -31,7 +31,7 @@ use core::ops::Range;
 
 pub(super) use blocks::{block_tiles, fits_cache};
 
-use super::ConvShape;
+use super::{ChannelRange, ConvShape};
 use crate::{
     Isa,
     aligned::{AlignedVec, LINE},
@@ -70,6 +70,17 @@ impl Tile {
     pub(super) fn products(self) -> usize {
         self.in_side() * self.in_side()
     }
+}
+
+/// Where a layer's output goes.
+pub(super) struct Output<'a> {
+    /// Rows and columns of the convolved map.
+    pub(super) size: [usize; 2],
+    /// The same after 2 x 2 max pooling, if it is pooled.
+    pub(super) pooled: Option<[usize; 2]>,
+    pub(super) channels: ChannelRange,
+    /// Of the pooled size if there is one; not empty.
+    pub(super) map: &'a mut [f32],
 }
 
 /// The transformed weights of a layer, or of one of its groups.

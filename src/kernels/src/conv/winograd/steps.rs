@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Isa,
-    conv::Cells,
+    conv::ChannelRange,
     init::Init,
     product::{Rows, Sums, multiply_panel},
     simd::{Kernel, MAX_LANES, Vector},
@@ -18,9 +18,9 @@ use crate::{
 
 /// Room for a tile of the widest vectors.
 #[repr(C, align(64))]
-struct Scrap([f32; 8 * 8 * MAX_LANES]);
+struct TileBuffer([f32; 8 * 8 * MAX_LANES]);
 
-impl Scrap {
+impl TileBuffer {
     fn new() -> Self {
         Self([0.0; 8 * 8 * MAX_LANES])
     }
@@ -98,18 +98,18 @@ impl TransformWeights<'_> {
             for ci in self.part.clone() {
                 for co in (first..first + width).step_by(V::LANES) {
                     let lanes = V::LANES.min(out_channels - co);
-                    let mut scrap = Scrap::new();
+                    let mut buffer = TileBuffer::new();
                     // SAFETY: nine taps of the weights exist at (ci, co..co + lanes). A vector of them is read in
-                    // place only when all its lanes exist, else from `scrap`, which has room for 9. Panels before
+                    // place only when all its lanes exist, else from `buffer`, which has room for 9. Panels before
                     // `first` hold `in_channels * first` values of each matrix, so that the vector written ends
                     // at or before `in_channels * padded <= stride`. Other tasks write other `ci`.
                     unsafe {
                         let mut from = Square { data: weights.add(ci * row + co), row: 3 * tap, column: tap };
                         if lanes < V::LANES {
                             let to =
-                                Square { data: scrap.0.as_mut_ptr(), row: 3 * V::LANES, column: V::LANES };
+                                Square { data: buffer.0.as_mut_ptr(), row: 3 * V::LANES, column: V::LANES };
                             copy_cells(from, to, 0..3, 0..3, lanes);
-                            from = Square { data: scrap.0.as_ptr(), row: 3 * V::LANES, column: V::LANES };
+                            from = Square { data: buffer.0.as_ptr(), row: 3 * V::LANES, column: V::LANES };
                         }
                         let data = self.out.as_mut_ptr().add(in_channels * first + ci * width + co - first);
                         transform::<F, V, 3, T>(from, Square { data, row: T * stride, column: stride }, None);
@@ -124,9 +124,9 @@ impl TransformWeights<'_> {
 pub(super) struct TransformInput<'a> {
     pub(super) tiling: &'a Tiling,
     pub(super) channels: usize,
-    /// The map, and which channels of its cells are the layer's.
+    /// The map, and which of its channels are the layer's.
     pub(super) input: &'a [f32],
-    pub(super) cells: Cells,
+    pub(super) in_channels: ChannelRange,
     /// Tiles of the batch, the first of which is row `row` of each part of V.
     pub(super) tiles: Range<usize>,
     pub(super) row: usize,
@@ -157,24 +157,24 @@ impl TransformInput<'_> {
     /// at least `channels` in whole vectors.
     #[inline(always)]
     unsafe fn transform<F: Transform<T, T>, V: Vector, const T: usize>(self) {
-        let Self { channels, cells, .. } = self;
+        let Self { channels, in_channels, .. } = self;
         let width = self.tiling.width;
         for (row, tile) in (self.row..).zip(self.tiles) {
             let Place { first, rows, columns } = self.tiling.input(tile);
             let inside = rows == (0..T) && columns == (0..T);
-            let first = self.input.as_ptr().wrapping_offset(first * cells.stride as isize);
+            let first = self.input.as_ptr().wrapping_offset(first * in_channels.stride as isize);
             for c in (0..channels).step_by(V::LANES) {
                 let lanes = V::LANES.min(channels - c);
-                let mut scrap;
-                let data = first.wrapping_add(cells.first + c);
-                let mut from = Square { data, row: width * cells.stride, column: cells.stride };
+                let mut buffer;
+                let data = first.wrapping_add(in_channels.first + c);
+                let mut from = Square { data, row: width * in_channels.stride, column: in_channels.stride };
                 // SAFETY: cells in `rows x columns` exist, and so do `lanes` channels of each from `c` on. The tile
-                // is read in place only when it has all cells and lanes, else from `scrap`. V has room for whole
+                // is read in place only when it has all cells and lanes, else from `buffer`. V has room for whole
                 // vectors in each row, says the caller.
                 unsafe {
                     if !inside || lanes < V::LANES {
-                        scrap = Scrap::new();
-                        let to = Square { data: scrap.0.as_mut_ptr(), row: T * V::LANES, column: V::LANES };
+                        buffer = TileBuffer::new();
+                        let to = Square { data: buffer.0.as_mut_ptr(), row: T * V::LANES, column: V::LANES };
                         copy_cells(from, to, rows.clone(), columns.clone(), lanes);
                         from = Square { data: to.data.cast_const(), row: to.row, column: to.column };
                     }
@@ -280,7 +280,7 @@ impl TransformOutput<'_> {
                 }
                 // SAFETY: M has whole vectors of the tile, says the caller. Cells in `rows x columns` of the output
                 // exist, or of the pooled output where there is one, and so do `lanes` channels of each from `c`
-                // on; the tile is written in place only when it has all cells and lanes, else to `scrap`.
+                // on; the tile is written in place only when it has all cells and lanes, else to `buffer`.
                 unsafe {
                     let data = self.m.as_mut_ptr().add(row * self.row_len + c).cast_const();
                     let from = Square { data, row: T * self.part_len, column: self.part_len };
@@ -299,18 +299,18 @@ impl TransformOutput<'_> {
                         transform::<F, V, T, M>(from, place(first, tiling.out_width), finish);
                         continue;
                     }
-                    let mut scrap = Scrap::new();
-                    let to = Square { data: scrap.0.as_mut_ptr(), row: M * V::LANES, column: V::LANES };
+                    let mut buffer = TileBuffer::new();
+                    let to = Square { data: buffer.0.as_mut_ptr(), row: M * V::LANES, column: V::LANES };
                     transform::<F, V, T, M>(from, to, finish);
                     if let Some([_, pooled_width]) = tiling.pooled {
                         let pooled = tiling.pooled_output(tile);
                         // The windows are read before their maximum is written, at or before the first of them.
-                        pool::<V, M>(&mut scrap, [&rows, &columns], [&pooled.rows, &pooled.columns]);
-                        let from = Square { data: scrap.0.as_ptr(), row: M * V::LANES, column: V::LANES };
+                        pool::<V, M>(&mut buffer, [&rows, &columns], [&pooled.rows, &pooled.columns]);
+                        let from = Square { data: buffer.0.as_ptr(), row: M * V::LANES, column: V::LANES };
                         let to = place(pooled.first, pooled_width);
                         copy_cells(from, to, pooled.rows, pooled.columns, lanes);
                     } else {
-                        let from = Square { data: scrap.0.as_ptr(), row: M * V::LANES, column: V::LANES };
+                        let from = Square { data: buffer.0.as_ptr(), row: M * V::LANES, column: V::LANES };
                         let to = place(first, tiling.out_width);
                         copy_cells(from, to, rows.clone(), columns.clone(), lanes);
                     }
@@ -320,23 +320,23 @@ impl TransformOutput<'_> {
     }
 }
 
-/// Max pooling of the `M x M` tile in `scrap`, of which `cells` exist, by 2 x 2 windows; the maxima of the windows
+/// Max pooling of the `M x M` tile in `buffer`, of which `cells` exist, by 2 x 2 windows; the maxima of the windows
 /// `pooled` take the places of the first cells.
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`.
 #[inline(always)]
 unsafe fn pool<V: Vector, const M: usize>(
-    scrap: &mut Scrap,
+    buffer: &mut TileBuffer,
     [rows, columns]: [&Range<usize>; 2],
     [pooled_rows, pooled_columns]: [&Range<usize>; 2],
 ) {
-    assert!(rows.end <= M && columns.end <= M && M * M * V::LANES <= scrap.0.len());
+    assert!(rows.end <= M && columns.end <= M && M * M * V::LANES <= buffer.0.len());
     assert!(pooled_rows.end <= M && pooled_columns.end <= M);
-    let data = scrap.0.as_mut_ptr();
+    let data = buffer.0.as_mut_ptr();
     for i in pooled_rows.clone() {
         for j in pooled_columns.clone() {
-            // SAFETY: cells before `rows.end` and `columns.end` are in the tile, which is in `scrap`, and so is cell
+            // SAFETY: cells before `rows.end` and `columns.end` are in the tile, which is in `buffer`, and so is cell
             // (i, j): all of it asserted above.
             unsafe {
                 let mut max = V::splat(f32::NEG_INFINITY);

@@ -27,7 +27,7 @@ pub(super) fn gather(shape: &ConvShape, input: &[f32], g: usize, pixels: Pixels,
         let y = pixel / pixels.out_width % pixels.out_height;
         let image = pixel / pixels.out_width / pixels.out_height;
         let row_end = end.min(pixel - x + pixels.out_width);
-        let row = Row::new(shape, input, g, image, y);
+        let row = PatchRow::new(shape, input, g, image, y);
         for (x, patch) in (x..).zip(patches.by_ref().take(row_end - pixel)) {
             row.gather(x, patch);
         }
@@ -36,7 +36,7 @@ pub(super) fn gather(shape: &ConvShape, input: &[f32], g: usize, pixels: Pixels,
 }
 
 /// One row of output pixels, and the input rows that its windows see.
-struct Row<'a> {
+struct PatchRow<'a> {
     shape: &'a ConvShape,
     input: &'a [f32],
     /// Channels of the group, and the first of them.
@@ -48,7 +48,7 @@ struct Row<'a> {
     taps: Range<usize>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> PatchRow<'a> {
     fn new(shape: &'a ConvShape, input: &'a [f32], g: usize, image: usize, y: usize) -> Self {
         let channels = shape.in_channels / shape.group;
         let start = start(y, shape.stride[0], shape.pads[0]);
