@@ -125,7 +125,8 @@ impl Demand {
             None => roi_bytes,
             Some(_) => roi_bytes.saturating_add(times(region.bytes(), rows.min(RCNN_ROWS))),
         };
-        let blob_bytes = sum(blobs.iter().map(|blob| image(blob).bytes()));
+        // Other blobs are among the trunk's tensors.
+        let blob_bytes = warp.map_or(0, |_| sum(blobs.iter().map(|blob| image(blob).bytes())));
         let map_bytes =
             sum([blob_bytes, sum(kept.into_iter()), trunk_bytes, head_bytes, first_bytes].into_iter());
         let layers = [&contents.trunk, &contents.head];

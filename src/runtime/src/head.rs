@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use frcnn_bundle::{Contents, Factored, Gemm, Graph, Op, Regions, Shape};
 use frcnn_core::{Roi, ShapeError};
@@ -120,55 +121,75 @@ impl Head {
         reserve("scores", &mut output.cls_prob, rows.saturating_mul(classes))?;
         reserve("box deltas", &mut output.bbox_pred, rows.saturating_mul(4 * classes))?;
         match &self.first {
-            Some(first) => regions.chunks(POOLED_ROWS, self.features()).try_for_each(|regions| {
-                let rows = regions.rows(self.features());
-                let [features, boxes] = first.out_features();
-                let row = (features + boxes).max(1);
-                let made = self
-                    .resources
-                    .tensors
-                    .make(&[rows, features + boxes], |out| self.first(first, regions, out, after));
-                let made = made.map_err(Error::graph("head"))?;
-                for chunk in values("head", &made)?.chunks(CHUNK_ROWS * row) {
-                    self.run_plan(&[chunk.len() / row, features], output, |input| {
-                        if boxes == 0 {
-                            input.copy_from_slice(chunk);
-                            return Ok(());
-                        }
-                        for (input, made) in input.chunks_exact_mut(features).zip(chunk.chunks_exact(row)) {
-                            // The regressors beside it have none, so the product could not do it.
-                            for (input, made) in input.iter_mut().zip(made) {
-                                *input = if first.relu { made.max(0.0) } else { *made };
-                            }
-                        }
-                        Ok(())
-                    })?;
-                    for made in chunk.chunks_exact(row) {
-                        output.bbox_pred.extend_from_slice(&made[features..]);
-                    }
-                }
-                after(Step::Multiply);
-                Ok(())
-            }),
+            Some(first) => {
+                let mut chunks = regions.chunks(POOLED_ROWS, self.features());
+                chunks.try_for_each(|regions| self.run_pooled_linear(first, regions, output, after))
+            }
             None => {
                 let rows = (CHUNK_BYTES / 4 / self.features().max(1)).clamp(64, CHUNK_ROWS);
-                regions.chunks(rows, self.features()).try_for_each(|regions| {
-                    self.run_plan(&self.shape(regions.rows(self.features())), output, |pooled| {
-                        match regions {
-                            HeadInput::Maps(maps, rois) => self.pool(maps, rois, pooled)?,
-                            HeadInput::Features(features) => pooled.copy_from_slice(features),
-                        }
-                        after(Step::Pool);
-                        Ok(())
-                    })?;
-                    after(Step::Multiply);
-                    Ok(())
-                })
+                let mut chunks = regions.chunks(rows, self.features());
+                chunks.try_for_each(|regions| self.run_pooled(regions, output, after))
             }
         }
     }
 
-    /// The layer that reads pooled RoIs.
+    /// A head whose first layer runs as one with RoI pooling: that layer for all `regions`, by which its weights are read
+    /// once, then what comes after it for a chunk of its rows at a time.
+    fn run_pooled_linear(
+        &self,
+        first: &PooledLinear,
+        regions: HeadInput<'_>,
+        output: &mut HeadOutput,
+        after: &mut dyn FnMut(Step),
+    ) -> Result<(), Error> {
+        let graph_error = Error::graph("head");
+        let tensors = &self.resources.tensors;
+        let rows = regions.rows(self.features());
+        let [features, boxes] = first.out_features();
+        let made = tensors.make(&[rows, features + boxes], |made| self.first(first, regions, made, after));
+        let made = made.map_err(&graph_error)?;
+        if rows <= CHUNK_ROWS && boxes == 0 {
+            self.run_plan(made, output)?;
+        } else {
+            let row = (features + boxes).max(1);
+            for made in values("head", &made)?.chunks(CHUNK_ROWS * row) {
+                let input = tensors.make(&[made.len() / row, features], |input| {
+                    first.copy_features(made, input);
+                    Ok(())
+                });
+                self.run_plan(input.map_err(&graph_error)?, output)?;
+                for made in made.chunks_exact(row) {
+                    output.bbox_pred.extend_from_slice(&made[features..]);
+                }
+            }
+        }
+        after(Step::Multiply);
+        Ok(())
+    }
+
+    /// A head that begins with another layer: it reads a tensor of pooled RoIs.
+    fn run_pooled(
+        &self,
+        regions: HeadInput<'_>,
+        output: &mut HeadOutput,
+        after: &mut dyn FnMut(Step),
+    ) -> Result<(), Error> {
+        let shape = self.shape(regions.rows(self.features()));
+        let pooled = self.resources.tensors.make(&shape, |pooled| {
+            match regions {
+                HeadInput::Maps(maps, rois) => self.pool(maps, rois, pooled)?,
+                HeadInput::Features(features) => pooled.copy_from_slice(features),
+            }
+            Ok(())
+        });
+        let pooled = pooled.map_err(Error::graph("head"))?;
+        after(Step::Pool);
+        self.run_plan(pooled, output)?;
+        after(Step::Multiply);
+        Ok(())
+    }
+
+    /// The layer that reads pooled RoIs, with the regressors that run as one with it.
     fn first(
         &self,
         first: &PooledLinear,
@@ -206,14 +227,8 @@ impl Head {
         Some(Cow::Owned(both.concat()))
     }
 
-    /// Appends what the plan makes of an input of `shape`, which `fill` writes.
-    fn run_plan(
-        &self,
-        shape: &[usize],
-        output: &mut HeadOutput,
-        fill: impl FnOnce(&mut [f32]) -> TractResult<()>,
-    ) -> Result<(), Error> {
-        let input = self.resources.tensors.make(shape, fill).map_err(Error::graph("head"))?;
+    /// Appends what the plan makes of `input`.
+    fn run_plan(&self, input: Arc<Tensor>, output: &mut HeadOutput) -> Result<(), Error> {
         let result = self.plan.run(input.into_tvalue())?;
         // Regressors on pooled features have run before.
         let (cls_prob, bbox_pred) = match &result[..] {

@@ -48,6 +48,23 @@ impl PooledLinear {
         let boxes = self.boxes.as_ref().map_or(0, |boxes| boxes.out_features);
         [self.gemm.out_features, boxes].map(|features| features as usize)
     }
+
+    /// Takes the layer's features out of the rows that it made together with the regressors.
+    pub(crate) fn copy_features(&self, made: &[f32], features: &mut [f32]) {
+        let [width, boxes] = self.out_features();
+        if boxes == 0 {
+            features.copy_from_slice(made);
+            return;
+        }
+        // No ReLU follows the regressors, so the product of both has not applied the layer's.
+        let relu = |value: f32| if self.relu { value.max(0.0) } else { value };
+        for (features, made) in features.chunks_exact_mut(width.max(1)).zip(made.chunks_exact(width + boxes))
+        {
+            for (feature, &made) in features.iter_mut().zip(made) {
+                *feature = relu(made);
+            }
+        }
+    }
 }
 
 fn is(graph: &Graph, position: usize, op: &Op) -> bool {

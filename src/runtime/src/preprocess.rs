@@ -8,7 +8,7 @@
 //! none takes camera pixels with a stride and gives mean-subtracted floats without two more passes
 //! over memory.
 
-use frcnn_core::blob_size;
+use frcnn_core::{ShapeError, blob_size};
 
 use crate::memory::resize;
 use crate::{Error, Frame};
@@ -63,13 +63,26 @@ impl Preprocessor {
         (blob.height, blob.width) = (height, width);
         let values = height.saturating_mul(width).saturating_mul(3);
         resize("the image blob", &mut blob.data, values, 0.0)?;
+        self.fill(frame, means, scale, &mut blob.data)?;
+        Ok(())
+    }
 
+    /// The same into `blob`, `[H, W, 3]` of the size that [`blob_size`] gives.
+    pub(crate) fn fill(
+        &mut self,
+        frame: &Frame,
+        means: &[f32; 3],
+        scale: f64,
+        blob: &mut [f32],
+    ) -> Result<(), ShapeError> {
+        let (height, width) = blob_size(frame.height(), frame.width(), scale);
+        ShapeError::check("image blob", height.saturating_mul(width).saturating_mul(3), blob.len())?;
         self.columns.clear();
         self.columns.extend((0..width).map(|x| tap(x, scale, frame.width() as usize)));
         for row in &mut self.rows {
             row.source = None;
         }
-        for (y, out) in blob.data.chunks_exact_mut(width * 3).enumerate() {
+        for (y, out) in blob.chunks_exact_mut(width * 3).enumerate() {
             let tap = tap(y, scale, frame.height() as usize);
             self.resize_rows(frame, means, tap);
             let [low, high] = &self.rows;

@@ -20,8 +20,9 @@ use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob, NamedTe
 pub struct Session {
     model: Arc<Model>,
     preprocessor: Preprocessor,
-    blobs: Vec<ImageBlob>,
     rois: ProjectedRois,
+    /// R-CNN's, whose regions are cut out of it.
+    image: ImageBlob,
     /// R-CNN's, of some regions.
     features: Vec<f32>,
     output: HeadOutput,
@@ -66,7 +67,7 @@ impl ProjectedRois {
     fn project(
         &mut self,
         proposals: &[BBox],
-        blobs: &[ImageBlob],
+        scales: &[f64],
         regions: &Regions,
         width_offset: f32,
     ) -> Result<(), Error> {
@@ -75,8 +76,7 @@ impl ProjectedRois {
         let (rois, index) = (&mut self.rois, &mut self.index);
         let distinct = match regions {
             Regions::RoiPooling(pooling) => {
-                let scales: Vec<f64> = blobs.iter().map(|blob| blob.im_scale).collect();
-                project_rois(proposals, &scales, pooling.spatial_scale, width_offset, rois, index)?
+                project_rois(proposals, scales, pooling.spatial_scale, width_offset, rois, index)?
             }
             Regions::Warp(warp) => {
                 window_rois(proposals, warp.side, warp.context, width_offset, rois, index)?
@@ -92,8 +92,8 @@ impl Session {
         Session {
             model,
             preprocessor: Preprocessor::default(),
-            blobs: Vec::new(),
             rois: ProjectedRois::default(),
+            image: ImageBlob::default(),
             features: Vec::new(),
             output: HeadOutput::default(),
             postprocessor: Postprocessor::default(),
@@ -144,40 +144,12 @@ impl Session {
         self.check(frame, proposals.len())?;
         let mut clock = Clock::start();
 
-        let mut blobs = std::mem::take(&mut self.blobs);
-        let made = self.preprocess_into(frame, &mut blobs);
-        self.blobs = blobs;
-        made?;
-        self.timings = Timings { preprocess: clock.lap(), ..Timings::default() };
-
+        self.timings = Timings::default();
         self.output.cls_prob.clear();
         self.output.bbox_pred.clear();
-        match (&contents.regions, &self.blobs[..]) {
-            (Regions::Warp(warp), [image]) => {
-                self.rois.project(proposals, &self.blobs, &contents.regions, manifest.box_width_offset)?;
-                self.timings.roi_pool = clock.lap();
-                let (timings, features, output) = (&mut self.timings, &mut self.features, &mut self.output);
-                crops::predict(&model, *warp, image, &self.rois.rois, features, output, &mut |part| {
-                    *match part {
-                        Part::Warp => &mut timings.roi_pool,
-                        Part::Trunk => &mut timings.trunk,
-                        Part::Head => &mut timings.head,
-                    } += clock.lap();
-                })?;
-            }
-            (regions, blobs) => {
-                let maps: Result<Vec<FeatureMap>, Error> =
-                    blobs.iter().map(|blob| model.trunk.run(blob)).collect();
-                let maps = maps?;
-                self.timings.trunk = clock.lap();
-                self.rois.project(proposals, blobs, regions, manifest.box_width_offset)?;
-                self.timings.roi_pool = clock.lap();
-                let (timings, input) = (&mut self.timings, HeadInput::Maps(&maps, &self.rois.rois));
-                model.head.run(input, &mut self.output, &mut |step| match step {
-                    Step::Pool => timings.roi_pool += clock.lap(),
-                    Step::Multiply => timings.head += clock.lap(),
-                })?;
-            }
+        match contents.regions {
+            Regions::Warp(warp) => self.predict_crops(&model, warp, frame, proposals, &mut clock)?,
+            Regions::RoiPooling(_) => self.predict_pooled(&model, frame, proposals, &mut clock)?,
         }
 
         let size = (frame.width(), frame.height());
@@ -185,6 +157,62 @@ impl Session {
         let detections = self.postprocessor.run(proposals, index, &self.output, size, manifest, settings);
         self.timings.postprocess = clock.lap();
         Ok(detections)
+    }
+
+    /// Fast R-CNN and SPPnet: the trunk on the image, the head on the RoIs that are pooled from its maps.
+    fn predict_pooled(
+        &mut self,
+        model: &Model,
+        frame: &Frame,
+        proposals: &[BBox],
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
+        let contents = model.contents();
+        let (timings, preprocessor) = (&mut self.timings, &mut self.preprocessor);
+        let scales: Vec<f64> = scales(contents, frame).collect();
+        let mut maps = Vec::with_capacity(scales.len());
+        for &scale in &scales {
+            let (height, width) = blob_size(frame.height(), frame.width(), scale);
+            // Straight into the tensor that the trunk reads.
+            maps.push(model.trunk.run_on([height, width], |blob| {
+                preprocessor.fill(frame, &contents.blob_means, scale, blob)?;
+                timings.preprocess += clock.lap();
+                Ok(())
+            })?);
+            timings.trunk += clock.lap();
+        }
+        self.rois.project(proposals, &scales, &contents.regions, contents.manifest.box_width_offset)?;
+        timings.roi_pool = clock.lap();
+        let input = HeadInput::Maps(&maps, &self.rois.rois);
+        model.head.run(input, &mut self.output, &mut |step| match step {
+            Step::Pool => timings.roi_pool += clock.lap(),
+            Step::Multiply => timings.head += clock.lap(),
+        })
+    }
+
+    /// R-CNN: trunk and head on each region of the image.
+    fn predict_crops(
+        &mut self,
+        model: &Model,
+        warp: Warp,
+        frame: &Frame,
+        proposals: &[BBox],
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
+        let contents = model.contents();
+        let (timings, image) = (&mut self.timings, &mut self.image);
+        self.preprocessor.run(frame, &contents.blob_means, 1.0, image)?;
+        timings.preprocess = clock.lap();
+        self.rois.project(proposals, &[1.0], &contents.regions, contents.manifest.box_width_offset)?;
+        timings.roi_pool = clock.lap();
+        let windows = &self.rois.rois;
+        crops::predict(model, warp, image, windows, &mut self.features, &mut self.output, &mut |part| {
+            *match part {
+                Part::Warp => &mut timings.roi_pool,
+                Part::Trunk => &mut timings.trunk,
+                Part::Head => &mut timings.head,
+            } += clock.lap();
+        })
     }
 
     /// How long each stage of the last [`detect`](Session::detect) took.
@@ -205,9 +233,13 @@ impl Session {
     /// The frame asks for more than the limits allow.
     pub fn preprocess(&mut self, frame: &Frame) -> Result<Vec<ImageBlob>, Error> {
         self.check(frame, 0)?;
-        let mut blobs = Vec::new();
-        self.preprocess_into(frame, &mut blobs)?;
-        Ok(blobs)
+        let contents = self.model.contents();
+        let blobs = scales(contents, frame).map(|scale| {
+            let mut blob = ImageBlob::default();
+            self.preprocessor.run(frame, &contents.blob_means, scale, &mut blob)?;
+            Ok(blob)
+        });
+        blobs.collect()
     }
 
     /// Whether the frame is within the limits, which is counted anew where its size or the number of proposals is.
@@ -221,16 +253,6 @@ impl Session {
             });
             self.model.check(&sizes.collect::<Vec<_>>(), rois)?;
             self.checked = Some(asked);
-        }
-        Ok(())
-    }
-
-    fn preprocess_into(&mut self, frame: &Frame, blobs: &mut Vec<ImageBlob>) -> Result<(), Error> {
-        let contents = self.model.contents();
-        let scales: Vec<f64> = scales(contents, frame).collect();
-        blobs.resize_with(scales.len(), ImageBlob::default);
-        for (blob, scale) in blobs.iter_mut().zip(scales) {
-            self.preprocessor.run(frame, &contents.blob_means, scale, blob)?;
         }
         Ok(())
     }
@@ -250,7 +272,8 @@ impl Session {
     pub fn project(&self, proposals: &[BBox], blobs: &[ImageBlob]) -> Result<ProjectedRois, Error> {
         let contents = self.model.contents();
         let mut rois = ProjectedRois::default();
-        rois.project(proposals, blobs, &contents.regions, contents.manifest.box_width_offset)?;
+        let scales: Vec<f64> = blobs.iter().map(|blob| blob.im_scale).collect();
+        rois.project(proposals, &scales, &contents.regions, contents.manifest.box_width_offset)?;
         Ok(rois)
     }
 

@@ -90,10 +90,19 @@ impl Trunk {
     pub(crate) fn run(&self, blob: &ImageBlob) -> Result<FeatureMap, Error> {
         let expected = blob.height.saturating_mul(blob.width).saturating_mul(3);
         ShapeError::check("image blob", expected, blob.data.len())?;
-        let tensor = self.run_batch(1, [blob.height, blob.width], |values| {
+        self.run_on([blob.height, blob.width], |values| {
             values.copy_from_slice(&blob.data);
             Ok(())
-        })?;
+        })
+    }
+
+    /// The map of a blob of this height and width, which `fill` writes as `[H, W, 3]`.
+    pub(crate) fn run_on(
+        &self,
+        size: [usize; 2],
+        fill: impl FnOnce(&mut [f32]) -> TractResult<()>,
+    ) -> Result<FeatureMap, Error> {
+        let tensor = self.run_batch(1, size, fill)?;
         let &[_, height, width, channels] = tensor.shape() else {
             return Err(ShapeError { what: "feature map's rank", expected: 4, found: tensor.rank() }.into());
         };
@@ -107,12 +116,11 @@ impl Trunk {
         size: [usize; 2],
         fill: impl FnOnce(&mut [f32]) -> TractResult<()>,
     ) -> Result<TValue, Error> {
-        let plan = self.plan(size)?;
         let _run = self.resources.tensors.run();
         let [height, width] = size;
         let input =
             self.resources.tensors.make(&[batch, height, width, 3], fill).map_err(Error::graph("trunk"))?;
-        let output = plan.run(input.into_tvalue())?;
+        let output = self.plan(size)?.run(input.into_tvalue())?;
         Ok(output.into_iter().next().unwrap_or_else(|| Tensor::default().into_tvalue()))
     }
 
