@@ -237,3 +237,8 @@ fn finish(checked: Checked, options: &Options, progress: &mut dyn FnMut(&str)) -
     };
     Ok(Compiled { bundle, report })
 }
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

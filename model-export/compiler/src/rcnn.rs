@@ -25,8 +25,7 @@ use crate::svm::{Linear, Svm};
 use crate::weights::name_sections;
 use crate::{Checked, Compiled, Options, finish, record};
 
-/// Pixels of context at the network's resolution, as published.
-const CONTEXT: u32 = 16;
+const CONTEXT: u32 = Warp::PUBLISHED_CONTEXT;
 const SCORES: &str = "frcnn.cls_score";
 const BOXES: &str = "frcnn.bbox_pred";
 

@@ -132,3 +132,8 @@ pub struct Head {
     /// Features of the second one.
     pub fc7: usize,
 }
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

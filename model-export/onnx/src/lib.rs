@@ -10,3 +10,8 @@
 pub mod caffe;
 pub mod pb;
 pub mod writer;
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

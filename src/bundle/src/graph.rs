@@ -58,6 +58,11 @@ pub struct Warp {
     pub context: u32,
 }
 
+impl Warp {
+    /// The `context` of the published R-CNN (Girshick et al., CVPR 2014, appendix A).
+    pub const PUBLISHED_CONTEXT: u32 = 16;
+}
+
 /// The published systems that a bundle can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -71,3 +71,8 @@ pub use limits::{Excess, Limits, Resource};
 pub use manifest::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Scores};
 pub use storage::Weights;
 pub use validate::MAX_DETECTIONS;
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -21,6 +21,10 @@
 use crate::BBox;
 
 /// `ln(1000 / 16)`: no prediction makes a box more than 62.5 times wider or higher than its proposal.
+///
+/// The bound is that of detectron2 (`_DEFAULT_SCALE_CLAMP`) and torchvision (`bbox_xform_clip`): it is what makes a box of
+/// 16 pixels, a small one, as wide as an image of 1000. The published Fast R-CNN has no bound, so that `exp` can overflow
+/// there; below the bound both give the same box.
 pub const MAX_LOG_SCALE: f32 = 4.135_166_6;
 
 /// Encodes and decodes box regressions.

@@ -40,3 +40,8 @@ pub use roi::{NO_ROI, Roi, project_rois, window_rois};
 pub use scale::{blob_size, im_scale, nearest_level};
 pub use shape_error::ShapeError;
 pub use window::WindowAxis;
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -19,6 +19,10 @@ use crate::{Detection, Detections};
 /// every one kept before is below `iou`. The survivors move to the front in that order; returns how many there are;
 /// what follows them is unspecified. A NaN score is never kept; a box with a NaN corner overlaps nothing.
 ///
+/// An IoU of exactly `iou` suppresses. Implementations differ here: the published Fast R-CNN detects with its Cython
+/// function (`lib/utils/nms.pyx`), which suppresses at the threshold, as this one does. Its version in plain Python
+/// (`nms.py`), py-faster-rcnn's CUDA kernel and torchvision keep a box at the threshold.
+///
 /// Takes O(n log n + n k) time for n candidates and k survivors, and no memory.
 #[must_use]
 pub fn nms(candidates: &mut [Detection], iou: f32, width_offset: f32) -> usize {

@@ -54,3 +54,8 @@ pub use tensors::difference::{Difference, ShapeMismatch, UlpHistogram, Worst, di
 pub use tensors::verdict::{Precision, StageResult, Tolerances, explain};
 pub use tensors::{Tensor, TensorFile};
 pub use warnings::{Warning, Warnings};
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

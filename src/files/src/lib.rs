@@ -19,3 +19,8 @@ pub use read::read_at_most;
 #[cfg(all(feature = "signals", unix))]
 pub use signals::{clean_up_on_signals, on_signals};
 pub use staged::{Staged, lock_folder_of, remove_temporaries, write_atomically, write_pieces};
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

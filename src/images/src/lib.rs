@@ -32,3 +32,8 @@ pub use error::Error;
 pub use format::{EXTENSIONS, SUPPORTED, found};
 #[cfg(feature = "png")]
 pub use picture::{Options, Picture, decode, open};
+
+/// The examples of README.md.
+#[cfg(all(doctest, feature = "png"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -59,3 +59,8 @@ pub use warp::warp_into;
 fn len_of(dimensions: &[usize]) -> usize {
     dimensions.iter().fold(1usize, |product, &d| product.saturating_mul(d))
 }
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -84,3 +84,8 @@ pub use trunk::FeatureMap;
 
 /// The detections of one image, best first.
 pub type Detections = frcnn_core::Detections<MAX_DETECTIONS>;
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
