@@ -1,6 +1,6 @@
 //! Replaces fully connected layers by two thinner ones.
 
-use frcnn_bundle::{Bundle, Contents, Factored, Gemm, Graph, Layer, Op, SectionId};
+use frcnn_bundle::{Bundle, Contents, Factored, Gemm, Graph, Layer, Op, Rewrite, SectionId};
 
 use crate::error::Problem;
 use crate::network::output_layers;
@@ -45,7 +45,7 @@ pub(crate) fn factor(
     for (position, layer) in head.layers.iter().enumerate() {
         let choice = choices.iter().find(|(target, _)| target.position == position);
         let Some((Target { gemm, .. }, choice)) = choice else {
-            rebuilder.keep(layer);
+            rebuilder.keep(position, layer)?;
             continue;
         };
         let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
@@ -65,7 +65,7 @@ pub(crate) fn factor(
                         layer.name,
                         rows.min(columns)
                     ));
-                    rebuilder.keep(layer);
+                    rebuilder.keep(position, layer)?;
                     continue;
                 }
                 rank
@@ -82,7 +82,7 @@ pub(crate) fn factor(
             parameters_before: (rows * columns) as u64,
             parameters_after: (rank * (rows + columns)) as u64,
         };
-        rebuilder.split(layer, gemm, report.record(), factors);
+        rebuilder.split(position, layer, gemm, report.record(), factors)?;
         layers.push(report);
     }
     Ok(FactoredNetwork { bundle: rebuilder.finish()?, layers, left_whole })
@@ -148,8 +148,7 @@ struct Rebuilder<'a> {
     bundle: &'a Bundle,
     contents: Contents,
     weights: WeightStore,
-    /// Where each value of the old head is in the new one.
-    moved: Vec<u32>,
+    head: Rewrite,
 }
 
 impl<'a> Rebuilder<'a> {
@@ -159,49 +158,55 @@ impl<'a> Rebuilder<'a> {
         for layer in &mut contents.trunk.layers {
             layer.op = copy_weights(bundle, &layer.op, &mut weights);
         }
-        contents.head.layers.clear();
         contents.factored.clear();
-        Rebuilder { bundle, contents, weights, moved: vec![0] }
+        let mut head = Rewrite::default();
+        head.set(0, 0);
+        Rebuilder { bundle, contents, weights, head }
     }
 
-    fn keep(&mut self, layer: &Layer) {
+    fn keep(&mut self, position: usize, layer: &Layer) -> Result<(), Problem> {
         let op = copy_weights(self.bundle, &layer.op, &mut self.weights);
-        let inputs = layer.inputs.iter().map(|&value| self.moved(value)).collect();
-        self.push(layer.name.clone(), op, inputs);
-        self.moved.push(self.contents.head.layers.len() as u32);
+        self.push(position, Layer { op, ..layer.clone() }).map(drop)
     }
 
-    fn split(&mut self, layer: &Layer, gemm: &Gemm, factored: Factored, factors: Factors) {
+    fn split(
+        &mut self,
+        position: usize,
+        layer: &Layer,
+        gemm: &Gemm,
+        factored: Factored,
+        factors: Factors,
+    ) -> Result<(), Problem> {
         let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
-        let (rank, [lower_name, upper_name]) = (factored.rank as usize, factored.factors());
-        let inputs = layer.inputs.iter().map(|&value| self.moved(value)).collect();
+        let (rank, [left_name, right_name]) = (factored.rank as usize, factored.factors());
         let weight = self.weights.add(String::new(), &[rows, rank], factors.left);
-        let lower = Gemm { out_features: rank as u32, weight, bias: None, ..gemm.clone() };
-        self.push(lower_name, Op::Gemm(lower), inputs);
-        let between = vec![self.contents.head.layers.len() as u32];
+        let left = Gemm { out_features: rank as u32, weight, bias: None, ..gemm.clone() };
+        let between =
+            self.push(position, Layer { name: left_name, op: Op::Gemm(left), inputs: layer.inputs.clone() })?;
         let weight = self.weights.add(String::new(), &[rank, columns], factors.right);
         let bias = gemm.bias.map(|id| copy_section(self.bundle, id, &mut self.weights));
-        let upper = Gemm { in_features: rank as u32, weight, bias, ..gemm.clone() };
-        self.push(upper_name, Op::Gemm(upper), between);
+        let right = Gemm { in_features: rank as u32, weight, bias, ..gemm.clone() };
+        let made = self.head.push(Layer { name: right_name, op: Op::Gemm(right), inputs: vec![between] });
+        self.head.set(position as u32 + 1, made);
         self.contents.factored.push(factored);
-        self.moved.push(self.contents.head.layers.len() as u32);
+        Ok(())
     }
 
-    fn push(&mut self, name: String, op: Op, inputs: Vec<u32>) {
-        self.contents.head.layers.push(Layer { name, op, inputs });
-    }
-
-    fn moved(&self, value: u32) -> u32 {
-        self.moved.get(value as usize).copied().unwrap_or(value)
+    fn push(&mut self, position: usize, layer: Layer) -> Result<u32, Problem> {
+        self.head.keep(position, layer).ok_or_else(out_of_order)
     }
 
     fn finish(mut self) -> Result<Bundle, Problem> {
-        let outputs = self.contents.head.outputs.iter().map(|&value| self.moved(value)).collect();
-        self.contents.head.outputs = outputs;
+        self.contents.head = self.head.finish(&self.contents.head.outputs).ok_or_else(out_of_order)?;
         name_sections(&self.contents.trunk, &mut self.weights);
         name_sections(&self.contents.head, &mut self.weights);
         self.weights.into_bundle(self.contents)
     }
+}
+
+/// A bundle's layers are validated to be in order.
+fn out_of_order() -> Problem {
+    Problem::Svd("a layer reads one that comes after it".to_string())
 }
 
 fn copy_weights(bundle: &Bundle, op: &Op, weights: &mut WeightStore) -> Op {

@@ -12,7 +12,7 @@
 //! in one rounding, and its input channels are reordered. Every other reader of an image (a pooling, or a convolution with
 //! other means) gets `v` from a 1 x 1 convolution of its own.
 
-use frcnn_bundle::{ChannelOrder, Conv, Graph, Layer, Manifest, Op, SectionId};
+use frcnn_bundle::{ChannelOrder, Conv, Graph, Layer, Manifest, Op, Rewrite, SectionId};
 
 use crate::report::Input;
 use crate::weights::WeightStore;
@@ -62,20 +62,17 @@ type Image = Vec<Channel>;
 pub(crate) fn fold(trunk: &mut Graph, weights: &mut WeightStore, manifest: &Manifest) -> ([f32; 3], Input) {
     let images = images(trunk, weights, manifest);
     let means = choose_means(trunk, &images, manifest);
-    let mut rebuilt = Rebuilt {
-        graph: Graph::default(),
-        weights,
-        means,
-        images: &images,
-        moved: vec![None; trunk.layers.len() + 1],
-        report: Input::new(manifest),
-    };
+    let report = Input::new(manifest);
+    let mut rebuilt = Rebuilt { graph: Rewrite::default(), weights, means, images: &images, report };
     for (position, layer) in std::mem::take(&mut trunk.layers).into_iter().enumerate() {
         rebuilt.layer(position, layer);
     }
-    rebuilt.graph.outputs = trunk.outputs.iter().map(|&value| rebuilt.value(value)).collect();
-    let report = rebuilt.report;
-    *trunk = rebuilt.graph;
+    for &output in &trunk.outputs {
+        rebuilt.value(output);
+    }
+    let Rebuilt { graph, report, .. } = rebuilt;
+    // Each has its place now.
+    *trunk = graph.finish(&trunk.outputs).unwrap_or_default();
     (means, report)
 }
 
@@ -173,12 +170,10 @@ fn means_of(image: &Image, own: [f32; 3]) -> Option<[f32; 3]> {
 }
 
 struct Rebuilt<'a> {
-    graph: Graph,
+    graph: Rewrite,
     weights: &'a mut WeightStore,
     means: [f32; 3],
     images: &'a [Option<Image>],
-    /// Where each value of the old graph is in the new one.
-    moved: Vec<Option<u32>>,
     report: Input,
 }
 
@@ -202,10 +197,8 @@ impl<'a> Rebuilt<'a> {
             }
             None => layer.inputs.iter().map(|&value| self.value(value)).collect(),
         };
-        let made = self.push(layer);
-        if let Some(place) = self.moved.get_mut(position + 1) {
-            *place = Some(made);
-        }
+        let made = self.graph.push(layer);
+        self.graph.set(position as u32 + 1, made);
     }
 
     fn image(&self, value: u32) -> Option<&'a Image> {
@@ -213,21 +206,14 @@ impl<'a> Rebuilt<'a> {
         images.get(value as usize)?.as_ref()
     }
 
-    fn push(&mut self, layer: Layer) -> u32 {
-        self.graph.layers.push(layer);
-        self.graph.layers.len() as u32
-    }
-
     /// An old value in the new graph; an image is made there if it has to be.
     fn value(&mut self, value: u32) -> u32 {
-        if let Some(moved) = self.moved.get(value as usize).copied().flatten() {
+        if let Some(moved) = self.graph.value(value) {
             return moved;
         }
         let image = self.image(value).cloned().unwrap_or_default();
         let made = if self.is_blob(&image) { 0 } else { self.make(value, &image) };
-        if let Some(place) = self.moved.get_mut(value as usize) {
-            *place = Some(made);
-        }
+        self.graph.set(value, made);
         made
     }
 
@@ -265,7 +251,7 @@ impl<'a> Rebuilt<'a> {
                 .any(|&shift| shift != 0.0)
                 .then(|| self.weights.add(String::new(), &[image.len()], shift.clone())),
         };
-        self.push(Layer { name, op: Op::Conv(conv), inputs: vec![0] })
+        self.graph.push(Layer { name, op: Op::Conv(conv), inputs: vec![0] })
     }
 
     /// A convolution that reads the blob in the place of an image, if the image is nothing but a factor away from it.

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use frcnn_bundle::{Contents, Graph, Manifest, Op, Precision, Regions, Warp};
+use frcnn_bundle::{Contents, Graph, Manifest, Op, Precision, Regions, Rewrite, Warp};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
@@ -251,57 +251,44 @@ struct SplitGraph {
 }
 
 impl SplitGraph {
-    fn of(whole: Graph, aliases: &[Vec<String>]) -> Result<SplitGraph, Problem> {
-        let flatten = whole.layers.iter().position(|layer| matches!(layer.op, Op::Flatten));
-        let first = flatten.and_then(|at| Some((at, *whole.layers.get(at)?.inputs.first()?)));
-        let (flatten, map) = first.ok_or_else(|| no_linear("features"))?;
-        // Layers lie in the order of the nodes: all before the first flattening make maps.
-        let mut trunk = Graph { layers: Vec::new(), outputs: vec![map] };
-        let mut head = Graph::default();
-        let mut head_names = Vec::new();
-        // Where each value of the whole is in the head.
-        let mut moved: Vec<Option<u32>> = vec![None; whole.layers.len() + 1];
-        if let Some(place) = moved.get_mut(map as usize) {
-            *place = Some(0);
-        }
-        let mut flat: Option<u32> = None;
-        for (position, layer) in whole.layers.into_iter().enumerate() {
-            if position < flatten {
-                trunk.layers.push(layer);
+    /// Layers lie in the order of the nodes: all before the first flattening make maps, and are the trunk.
+    fn of(mut whole: Graph, aliases: &[Vec<String>]) -> Result<SplitGraph, Problem> {
+        let (flatten, map) = first_flatten(&whole).ok_or_else(|| no_linear("features"))?;
+        let head = whole.layers.split_off(flatten);
+        let trunk = Graph { layers: whole.layers, outputs: vec![map] };
+
+        let mut rewrite = Rewrite::default();
+        rewrite.set(map, 0);
+        let mut head_aliases = Vec::new();
+        let mut flattened = None;
+        for (position, layer) in (flatten..).zip(head) {
+            let is_flatten = matches!(layer.op, Op::Flatten) && layer.inputs == [map];
+            if is_flatten && let Some(first) = flattened {
+                // The regressors' own; one does for both.
+                rewrite.set(position as u32 + 1, first);
                 continue;
             }
-            let is_flatten = matches!(layer.op, Op::Flatten) && layer.inputs == [map];
-            let value = match flat {
-                // The regressors' own.
-                Some(value) if is_flatten => value,
-                _ => {
-                    let inputs: Option<Vec<u32>> = layer
-                        .inputs
-                        .iter()
-                        .map(|&input| moved.get(input as usize).copied().flatten())
-                        .collect();
-                    let inputs = inputs.ok_or_else(|| {
-                        Problem::Svm(format!(
-                            "layer `{}` reads a map before the one that is flattened first; `features` and \
-                             `bbox_features` must be that map or come behind it",
-                            layer.name
-                        ))
-                    })?;
-                    head.layers.push(frcnn_bundle::Layer { inputs, ..layer });
-                    head_names.push(aliases.get(position).cloned().unwrap_or_default());
-                    head.layers.len() as u32
-                }
-            };
+            let name = layer.name.clone();
+            let value = rewrite.keep(position, layer).ok_or_else(|| reads_before_flatten(&name))?;
+            head_aliases.push(aliases.get(position).cloned().unwrap_or_default());
             if is_flatten {
-                flat = Some(value);
-            }
-            if let Some(place) = moved.get_mut(position + 1) {
-                *place = Some(value);
+                flattened = Some(value);
             }
         }
-        let outputs: Option<Vec<u32>> =
-            whole.outputs.iter().map(|&output| moved.get(output as usize).copied().flatten()).collect();
-        head.outputs = outputs.ok_or_else(|| no_linear("features"))?;
-        Ok(SplitGraph { trunk, head, map, aliases: head_names })
+        let head = rewrite.finish(&whole.outputs).ok_or_else(|| no_linear("features"))?;
+        Ok(SplitGraph { trunk, head, map, aliases: head_aliases })
     }
+}
+
+/// The first layer that flattens a map, and the value that it reads.
+fn first_flatten(graph: &Graph) -> Option<(usize, u32)> {
+    let position = graph.layers.iter().position(|layer| matches!(layer.op, Op::Flatten))?;
+    Some((position, *graph.layers.get(position)?.inputs.first()?))
+}
+
+fn reads_before_flatten(layer: &str) -> Problem {
+    Problem::Svm(format!(
+        "layer `{layer}` reads a map before the one that is flattened first; `features` and `bbox_features` must be that \
+         map or come behind it"
+    ))
 }

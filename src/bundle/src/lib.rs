@@ -53,6 +53,7 @@ mod input;
 mod limits;
 mod manifest;
 mod old;
+mod rewrite;
 mod storage;
 mod validate;
 
@@ -69,6 +70,7 @@ pub use infer::Shape;
 pub use input::NetworkInput;
 pub use limits::{Excess, Limits, Resource};
 pub use manifest::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Scores};
+pub use rewrite::Rewrite;
 pub use storage::Weights;
 pub use validate::MAX_DETECTIONS;
 

@@ -1,6 +1,6 @@
 //! The fully connected layers that read pooled RoIs, taken out of the head's graph to run as one with RoI pooling.
 
-use frcnn_bundle::{Gemm, Graph, Op};
+use frcnn_bundle::{Gemm, Graph, Op, Rewrite};
 
 /// A head that begins with a fully connected layer, as the published ones do.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,20 +108,14 @@ fn only_reader(graph: &Graph, value: usize) -> Option<usize> {
 
 /// The part of `graph` that gives `outputs`, without the layers at `gone`, its input being what layer `end` gave.
 fn without(graph: &Graph, gone: &[Option<usize>], end: usize, outputs: &[u32]) -> Option<Graph> {
-    let mut renamed = vec![None; graph.layers.len() + 1];
-    renamed[end + 1] = Some(0);
-    let mut layers = Vec::new();
-    let rename = |renamed: &[Option<u32>], values: &[u32]| -> Option<Vec<u32>> {
-        values.iter().map(|&value| renamed.get(value as usize).copied().flatten()).collect()
-    };
+    let mut part = Rewrite::default();
+    part.set(end as u32 + 1, 0);
     for (position, layer) in graph.layers.iter().enumerate() {
         if !gone.contains(&Some(position)) {
-            let inputs = rename(&renamed, &layer.inputs)?;
-            layers.push(frcnn_bundle::Layer { inputs, ..layer.clone() });
-            renamed[position + 1] = Some(layers.len() as u32);
+            part.keep(position, layer.clone())?;
         }
     }
-    Some(Graph { outputs: rename(&renamed, outputs)?, layers })
+    part.finish(outputs)
 }
 
 #[cfg(test)]
