@@ -11,15 +11,14 @@ use std::sync::Arc;
 
 use tract_onnx::data_resolver::MmapDataResolver;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::bail;
 
 use crate::error::Problem;
 use crate::guard;
 use crate::limits;
-use crate::lower::Attributes;
-use crate::split::name;
+use crate::onnx::{Attributes, model_of, name, value};
 
 /// Reads an initialiser, whose bytes lie in the model.
 pub(crate) fn load(tensor: &TensorProto) -> Result<Arc<Tensor>, Problem> {
@@ -79,14 +78,9 @@ fn evaluate(
         }
     }
     let output = node.output.iter().filter(|name| !name.is_empty());
-    let output = output.map(|name| ValueInfoProto { name: name.clone(), ..Default::default() }).collect();
+    let output = output.map(|name| value(name)).collect();
     let graph = GraphProto { node: vec![node.clone()], initializer, output, ..Default::default() };
-    let proto = ModelProto {
-        ir_version: model.ir_version,
-        opset_import: model.opset_import.clone(),
-        graph: Some(graph),
-        ..Default::default()
-    };
+    let proto = model_of(graph, model);
     let plan = tract_onnx::onnx().model_for_proto_model(&proto)?.into_typed()?.into_runnable()?;
     plan.run(tvec!())?.into_iter().map(|value| without_symbols(value.into_tensor())).collect()
 }

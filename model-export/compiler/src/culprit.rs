@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
 use crate::error::Problem;
-use crate::split::name;
+use crate::onnx::{model_of, name, value};
 
 /// The error of a whole graph, with the node that makes it fail: the last of the fewest first nodes for which `run` fails.
 pub(crate) fn named(problem: Problem, model: &ModelProto, run: impl Fn(&ModelProto) -> bool) -> Problem {
@@ -29,7 +29,7 @@ fn first(model: &ModelProto, graph: &GraphProto, count: usize) -> ModelProto {
     let node: Vec<NodeProto> = graph.node.iter().take(count).cloned().collect();
     let read: HashSet<&str> = node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
     let made = node.iter().flat_map(|node| node.output.first()).filter(|name| !read.contains(name.as_str()));
-    let output = made.map(|name| ValueInfoProto { name: name.clone(), ..Default::default() }).collect();
+    let output = made.map(|name| value(name)).collect();
     let weights = graph.initializer.iter().filter(|weight| read.contains(weight.name.as_str())).cloned();
     let graph = GraphProto {
         initializer: weights.collect(),
@@ -38,10 +38,5 @@ fn first(model: &ModelProto, graph: &GraphProto, count: usize) -> ModelProto {
         node,
         ..Default::default()
     };
-    ModelProto {
-        ir_version: model.ir_version,
-        opset_import: model.opset_import.clone(),
-        graph: Some(graph),
-        ..Default::default()
-    }
+    model_of(graph, model)
 }

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 
 use frcnn_bundle::ManifestError;
 
+/// The operators that `lower` knows, for messages.
+const SUPPORTED: &str = "Conv, MaxPool, AveragePool, GlobalAveragePool, ReduceMean, LRN, BatchNormalization, Relu, \
+     LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish, Concat, Add, Sub, Mul, Div, Flatten, Reshape, Squeeze, Gemm, MatMul, \
+     Softmax, Dropout, Identity, Cast (between real numbers), Unsqueeze, Pad (by nothing), Gather, Slice and Split of an \
+     image's channels, and what is common of constants";
+
 /// Why a model was not compiled. The text names the file, what is wrong with it and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -91,7 +97,7 @@ pub enum Problem {
     #[error("SVM weights: {0}")]
     Svm(String),
     /// An operator outside the vocabulary.
-    #[error("node `{node}`: operator {op} is not supported; supported are {supported}", supported = crate::lower::SUPPORTED)]
+    #[error("node `{node}`: operator {op} is not supported; supported are {supported}", supported = SUPPORTED)]
     Operator {
         /// The node.
         node: String,

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | read the files, and make the model plain: types, tensors, names | `source`, `prepare` |
 //! | what a model may ask for | `limits`, `guard`, `finite` |
+//! | ONNX's messages: names, attributes, dimensions, which node makes what | `onnx` |
 //! | find the `MaxRoiPool` nodes and what lies before and behind them | `split`, `rois` |
 //! | evaluate constant expressions | `constants` |
 //! | ONNX nodes to the bundle's layers, weights to channels last | `lower`, `network` |
@@ -39,6 +40,7 @@ mod limits;
 mod lower;
 mod magnitude;
 mod network;
+mod onnx;
 mod precision;
 mod prepare;
 mod rcnn;
@@ -177,7 +179,7 @@ fn compile_source(
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(network.contents)?);
 
     progress("checking against tract-onnx");
-    let owned_split = OwnedSplit::new(&split, &model, &lowering);
+    let owned_split = OwnedSplit::new(&split, &lowering);
     let fixed_rois = split.fixed_rois;
     drop(lowering);
     let split_model = owned_split.apply(model);

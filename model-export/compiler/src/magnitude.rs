@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 use tract_onnx::prelude::{Datum, Tensor};
 
 use crate::constants::floats;
 use crate::error::Problem;
-use crate::split::name;
+use crate::onnx::{name, value};
 
 /// From here on neighbouring f32 values are 1/16 and more apart: what a softmax makes of sums of such values is chance. The
 /// published networks stay far below, on random pixels too.
@@ -43,7 +43,7 @@ pub(crate) fn find<T: std::ops::Deref<Target = Tensor>>(
         }
     }
     let output = made.iter().filter_map(|node| node.output.first());
-    let output = output.map(|name| ValueInfoProto { name: name.clone(), ..Default::default() }).collect();
+    let output = output.map(|name| value(name)).collect();
     let all = ModelProto { graph: Some(GraphProto { output, ..graph.clone() }), ..model.clone() };
     let values = run(&all)?;
     made.into_iter().zip(values).find_map(|(node, values)| {

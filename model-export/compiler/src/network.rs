@@ -6,7 +6,8 @@ use frcnn_bundle::{
 
 use crate::error::Problem;
 use crate::limits;
-use crate::lower::{Attributes, Computed, Kind, Lowered, Lowering, Order};
+use crate::lower::{Computed, Kind, Lowered, Lowering, Order};
+use crate::onnx::Attributes;
 use crate::report::Input;
 use crate::split::Split;
 use crate::weights::name_sections;

@@ -11,16 +11,14 @@
 use std::sync::Arc;
 
 use frcnn_bundle::{Contents, Graph, Manifest, Op, Precision, Regions, Rewrite, Warp};
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 use crate::error::Problem;
 use crate::lower::{Kind, Lowering};
 use crate::network::{check_classes, name_layers};
-use crate::referee::{SampleRun, float_input};
+use crate::onnx::{self, Producers, f32_tensor, float_input, int, value};
+use crate::referee::SampleRun;
 use crate::source::ModelFile;
-use crate::split::{self, Producers};
 use crate::svm::{Linear, Svm};
 use crate::weights::name_sections;
 use crate::{Checked, Compiled, Options, finish, record};
@@ -72,9 +70,8 @@ pub(crate) fn compile(
     progress("checking against tract-onnx");
     let sample = SampleRun::run(&bundle, None)?;
     if let Some(graph) = &mut model.graph {
-        let output = |name: &str| ValueInfoProto { name: name.to_string(), ..Default::default() };
         graph.node = for_referee;
-        graph.output = [&*conv, SCORES, BOXES].map(output).to_vec();
+        graph.output = [&*conv, SCORES, BOXES].map(value).to_vec();
     }
     let agreement = sample.compare_crops(&model, side, &bundle)?;
     finish(Checked { bundle, aliases, input, sample, agreement }, options, progress)
@@ -128,12 +125,12 @@ fn join(mut model: ModelProto, svm: &Svm) -> Result<Joined, Problem> {
 /// The classifier's one input and its side.
 fn check_input(graph: &GraphProto) -> Result<(&str, usize), Problem> {
     const EXPECTED: &str = "a classifier for R-CNN reads `data` [N, 3, S, S] of a fixed size S";
-    let inputs: Vec<&ValueInfoProto> = split::inputs(graph).collect();
+    let inputs: Vec<&ValueInfoProto> = onnx::inputs(graph).collect();
     let [data] = inputs[..] else {
         return Err(Problem::Classifier(format!("it has {} inputs; {EXPECTED}", inputs.len())));
     };
-    split::check_real(data)?;
-    match split::dims(data).as_deref() {
+    onnx::check_real(data)?;
+    match onnx::dims(data).as_deref() {
         Some(&[None | Some(1), Some(3), Some(height), Some(width)]) if height == width => {
             let side = usize::try_from(height).ok().filter(|side| *side > 2 * CONTEXT as usize);
             let too_small = || {
@@ -145,7 +142,7 @@ fn check_input(graph: &GraphProto) -> Result<(&str, usize), Problem> {
             Ok((&data.name, side.ok_or_else(too_small)?))
         }
         Some(shape) => {
-            Err(Problem::Classifier(format!("`{}` has shape {}; {EXPECTED}", data.name, split::show(shape))))
+            Err(Problem::Classifier(format!("`{}` has shape {}; {EXPECTED}", data.name, onnx::show(shape))))
         }
         None => Err(Problem::Classifier(format!("`{}` has no shape; {EXPECTED}", data.name))),
     }
@@ -216,28 +213,13 @@ fn add_linear(
             name: output.to_string(),
             input: inputs.iter().map(|input| input.to_string()).collect(),
             output: vec![output.to_string()],
-            attribute: vec![AttributeProto {
-                name: one.to_string(),
-                i: 1,
-                r#type: AttributeType::Int as i32,
-                ..Default::default()
-            }],
+            attribute: vec![int(one, 1)],
             ..Default::default()
         });
     };
     // Of a row of features this does nothing.
     node("Flatten", &flat, &[reads], "axis");
     node("Gemm", name, &[&flat, &weight, &bias], "transB");
-}
-
-fn f32_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
-    TensorProto {
-        name: name.to_string(),
-        data_type: DataType::Float as i32,
-        dims: dims.to_vec(),
-        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        ..Default::default()
-    }
 }
 
 /// A lowered network, cut where its map is flattened.

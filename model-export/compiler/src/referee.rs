@@ -12,14 +12,13 @@ use frcnn_kernels::roi_pool_reference;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::type_proto::{Tensor as TensorType, Value as TypeValue};
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 use tract_onnx::prelude::*;
 
 use crate::error::Problem;
 use crate::lower::{Lowering, to_channels_last};
 use crate::magnitude::Culprit;
+use crate::onnx::{float_input, model_of, value};
 use crate::report::{Agreement, Drift};
 use crate::split::Split;
 use crate::{check_cost, culprit, finite, guard, magnitude};
@@ -48,12 +47,10 @@ pub(crate) struct OwnedSplit {
     feature_map: String,
     pooled: Vec<String>,
     outputs: [String; 2],
-    ir_version: i64,
 }
 
 impl OwnedSplit {
-    /// `split` describes `model`.
-    pub(crate) fn new(split: &Split, model: &ModelProto, lowering: &Lowering) -> OwnedSplit {
+    pub(crate) fn new(split: &Split, lowering: &Lowering) -> OwnedSplit {
         OwnedSplit {
             trunk_nodes: lowering.for_referee(&split.trunk),
             head_nodes: lowering.for_referee(&split.head),
@@ -61,7 +58,6 @@ impl OwnedSplit {
             feature_map: split.feature_map.to_string(),
             pooled: split.roi_pools.iter().flat_map(|pool| pool.output.clone()).collect(),
             outputs: split.outputs.map(str::to_string),
-            ir_version: model.ir_version,
         }
     }
 
@@ -79,32 +75,19 @@ impl OwnedSplit {
                     std::mem::take(&mut weights).into_iter().partition(|weight| reads.contains(&weight.name));
                 rest.extend(initializer.iter().filter(|weight| later.contains(&weight.name)).cloned());
                 weights = rest;
-                let output =
-                    outputs.iter().map(|name| ValueInfoProto { name: name.clone(), ..Default::default() });
                 let graph = GraphProto {
                     initializer,
                     input: inputs.iter().map(|name| float_input(name)).collect(),
-                    output: output.collect(),
+                    output: outputs.iter().map(|name| value(name)).collect(),
                     node: nodes,
                     ..Default::default()
                 };
-                ModelProto {
-                    ir_version: self.ir_version,
-                    opset_import: model.opset_import.clone(),
-                    graph: Some(graph),
-                    ..Default::default()
-                }
+                model_of(graph, &model)
             };
         let trunk = part(self.trunk_nodes, &[self.data], &[self.feature_map], &read_later);
         let head = part(self.head_nodes, &self.pooled, &self.outputs, &HashSet::new());
         SplitModel { trunk, head }
     }
-}
-
-pub(crate) fn float_input(name: &str) -> ValueInfoProto {
-    let tensor = TensorType { elem_type: DataType::Float as i32, shape: None };
-    let r#type = TypeProto { value: Some(TypeValue::TensorType(tensor)), ..Default::default() };
-    ValueInfoProto { name: name.to_string(), r#type: Some(r#type), ..Default::default() }
 }
 
 /// A seeded input and what the lowered network makes of it.

@@ -12,8 +12,8 @@ use tract_onnx::prelude::Tensor;
 use crate::constants::{Evaluator, floats, load};
 use crate::error::Problem;
 use crate::guard::refused;
-use crate::lower::Attributes;
-use crate::split::{Split, name};
+use crate::onnx::{Attributes, name};
+use crate::split::Split;
 
 /// Boxes of no special kind: x1, y1, x2, y2.
 const SAMPLE: [[f32; 4]; 3] = [[1.0, 2.0, 30.0, 40.0], [50.5, 6.25, 70.0, 80.0], [9.0, 10.0, 9.0, 12.0]];

@@ -7,7 +7,7 @@ use tract_onnx::prelude::Tensor;
 
 use super::integers;
 use crate::error::Problem;
-use crate::lower::Attributes;
+use crate::onnx::{Attributes, name};
 
 /// Bytes of the widest element, an i64.
 const WIDEST: u64 = 8;
@@ -108,7 +108,7 @@ fn values(at: Attributes, inputs: &[(&str, Arc<Tensor>)]) -> Result<Option<u64>,
         }
         other => {
             return Err(Problem::Node {
-                node: crate::split::name(at.0).to_string(),
+                node: name(at.0).to_string(),
                 op: other.to_string(),
                 problem: "it reads only constants, and this operator is not evaluated when a model is compiled; export \
                           with constant folding, or simplify the model with onnxsim"

@@ -6,12 +6,12 @@ use frcnn_bundle::{Conv, Op, Pool};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::Tensor;
 
-use super::attributes::pads;
 use super::reshape::axes;
-use super::{Attributes, Computed, Input, Kind, Lowering, Order};
+use super::{Computed, Input, Kind, Lowering, Order};
 use crate::constants::{floats, integers};
 use crate::error::Problem;
 use crate::limits;
+use crate::onnx::{Attributes, name, pads};
 
 /// What may stand between several levels of RoI pooling and the row that they are joined to.
 const AFTER_LEVELS: [&str; 8] =
@@ -90,11 +90,9 @@ impl<'a> Lowering<'a> {
                 )),
             },
             other if RANDOM.contains(&other) => {
-                Err(Problem::Training { node: crate::split::name(at.0).to_string(), op: other.to_string() })
+                Err(Problem::Training { node: name(at.0).to_string(), op: other.to_string() })
             }
-            other => {
-                Err(Problem::Operator { node: crate::split::name(at.0).to_string(), op: other.to_string() })
-            }
+            other => Err(Problem::Operator { node: name(at.0).to_string(), op: other.to_string() }),
         }
     }
 
@@ -350,7 +348,7 @@ impl Input {
 
 /// The node is one of a network that is being trained.
 pub(super) fn training(at: Attributes) -> Problem {
-    Problem::Training { node: crate::split::name(at.0).to_string(), op: at.0.op_type.clone() }
+    Problem::Training { node: name(at.0).to_string(), op: at.0.op_type.clone() }
 }
 
 /// The first input, which must be computed.

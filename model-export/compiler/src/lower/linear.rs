@@ -4,9 +4,10 @@ use frcnn_bundle::{Affine, Gemm, Op, SectionId};
 use tract_onnx::prelude::Tensor;
 
 use super::layers::{computed, constant, training};
-use super::{Attributes, Computed, Input, Kind, Lowering, Order};
+use super::{Computed, Input, Kind, Lowering, Order};
 use crate::constants::floats;
 use crate::error::Problem;
+use crate::onnx::Attributes;
 
 impl Lowering<'_> {
     pub(super) fn gemm(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {

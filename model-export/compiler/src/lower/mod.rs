@@ -8,7 +8,6 @@
 //! Several RoI poolings (SPPnet's levels) are one value on the device, a row of all their bins. In ONNX each is flattened,
 //! and all are joined: those nodes become nothing but the order of the levels, which is that of the `Concat`.
 
-mod attributes;
 mod layers;
 mod linear;
 mod reshape;
@@ -18,25 +17,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use frcnn_bundle::{Graph, Layer, Op};
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
 use tract_onnx::prelude::Tensor;
 
 use crate::constants::{self, Evaluator};
 use crate::error::Problem;
 use crate::limits;
-use crate::split::name;
+use crate::onnx::{self, Attributes, name};
 use crate::weights::WeightStore;
 
-pub(crate) use attributes::Attributes;
 pub(crate) use linear::to_channels_last;
-
-/// The operators that [`Lowering::node`] knows, for messages.
-pub(crate) const SUPPORTED: &str = "Conv, MaxPool, AveragePool, GlobalAveragePool, ReduceMean, LRN, BatchNormalization, Relu, \
-     LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish, Concat, Add, Sub, Mul, Div, Flatten, Reshape, Squeeze, Gemm, MatMul, \
-     Softmax, Dropout, Identity, Cast (between real numbers), Unsqueeze, Pad (by nothing), Gather, Slice and Split of an \
-     image's channels, and what is common of constants";
 
 /// A value that the device computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -319,18 +309,7 @@ impl<'a> Lowering<'a> {
         // As many RoIs as before.
         let shape: Vec<i64> = [0].into_iter().chain(dims.iter().map(|&d| d as i64)).collect();
         let name = format!("{output}.frcnn_shape");
-        let tensor = TensorProto {
-            data_type: DataType::Int64 as i32,
-            dims: vec![shape.len() as i64],
-            raw_data: shape.iter().flat_map(|d| d.to_le_bytes()).collect(),
-            ..Default::default()
-        };
-        let value = AttributeProto {
-            name: "value".to_string(),
-            t: Some(tensor),
-            r#type: AttributeType::Tensor as i32,
-            ..Default::default()
-        };
+        let value = onnx::tensor("value", onnx::i64_tensor("", &[shape.len() as i64], &shape));
         let constant = NodeProto {
             op_type: "Constant".to_string(),
             name: name.clone(),

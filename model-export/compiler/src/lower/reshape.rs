@@ -6,9 +6,10 @@ use frcnn_bundle::Op;
 use tract_onnx::prelude::tensor1;
 
 use super::layers::{computed, constant};
-use super::{Attributes, Computed, Input, Kind, Lowering, Order};
+use super::{Computed, Input, Kind, Lowering, Order};
 use crate::constants::integers;
 use crate::error::Problem;
+use crate::onnx::Attributes;
 
 /// Axes of an ONNX map.
 const MAP_RANK: usize = 4;

@@ -6,9 +6,10 @@
 use frcnn_bundle::{Conv, Op};
 
 use super::layers::{computed, constant};
-use super::{Attributes, Computed, Input, Kind, Lowering};
+use super::{Computed, Input, Kind, Lowering};
 use crate::constants::integers;
 use crate::error::Problem;
+use crate::onnx::Attributes;
 
 /// More are not an image's.
 const CHANNELS: usize = 4;

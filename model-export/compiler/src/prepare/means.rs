@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+
+use crate::onnx::ints;
 
 /// Rows and columns of a map.
 const BOTH: [i64; 2] = [2, 3];
@@ -22,12 +23,7 @@ pub(super) fn join(graph: &mut GraphProto) {
             node.attribute.clear();
             node.op_type = if squeezed.is_empty() { "Identity" } else { "Squeeze" }.to_string();
             if !squeezed.is_empty() {
-                node.attribute.push(AttributeProto {
-                    name: "axes".to_string(),
-                    ints: squeezed,
-                    r#type: AttributeType::Ints as i32,
-                    ..Default::default()
-                });
+                node.attribute.push(ints("axes", &squeezed));
             }
         }
     }

@@ -6,7 +6,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{ModelProto, NodeProto};
 
 use crate::error::Problem;
-use crate::split::name;
+use crate::onnx::name;
 
 /// Operators that compute with integers in place of real numbers, of any domain.
 const QUANTISED: [&str; 18] = [

@@ -10,7 +10,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 use super::external::Folders;
 use crate::error::Problem;
 use crate::limits;
-use crate::lower::Attributes;
+use crate::onnx::Attributes;
 
 /// The tensors that nodes read, in initializers and attributes.
 pub(super) fn make_plain(graph: &mut GraphProto, folders: &Folders) -> Result<(), Problem> {

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::type_proto::Value;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto};
 
 use crate::error::Problem;
-use crate::lower::Attributes;
+use crate::onnx::{Attributes, f32_tensor, int, tensor};
 
 /// The same type, or f32 for a real number of another width.
 pub(super) fn widened(data_type: i32) -> i32 {
@@ -63,29 +62,13 @@ fn widen_node(node: &mut NodeProto, types: &HashMap<String, i32>) -> Result<i32,
             let to = of(node.input.get(1)).unwrap_or(float);
             node.op_type = "Cast".to_string();
             node.input.truncate(1);
-            node.attribute = vec![AttributeProto {
-                name: "to".to_string(),
-                i: to.into(),
-                r#type: AttributeType::Int as i32,
-                ..Default::default()
-            }];
+            node.attribute = vec![int("to", to.into())];
             Ok(to)
         }
         "Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" => Ok(DataType::Int64 as i32),
         "ConstantOfShape" if node.attribute.is_empty() => {
             // ONNX's default, which tract takes for f64.
-            let zero = TensorProto {
-                dims: vec![1],
-                data_type: float,
-                raw_data: 0f32.to_le_bytes().to_vec(),
-                ..Default::default()
-            };
-            node.attribute.push(AttributeProto {
-                name: "value".to_string(),
-                t: Some(zero),
-                r#type: AttributeType::Tensor as i32,
-                ..Default::default()
-            });
+            node.attribute.push(tensor("value", f32_tensor("", &[1], &[0.0])));
             Ok(float)
         }
         "Constant" | "ConstantOfShape" => {

@@ -1,8 +1,7 @@
 //! Whatever one value is instead, and wherever it stands, it is found.
 
+use crate::onnx::int;
 use frcnn_bundle::{BundleWriter, Contents, Graph, Layer, Manifest, Op, Origin, Precision, RoiPooling, Warp};
-use tract_onnx::pb::AttributeProto;
-use tract_onnx::pb::attribute_proto::AttributeType;
 
 use super::*;
 
@@ -69,12 +68,7 @@ fn bundle(regions: Regions) -> Arc<Bundle> {
 }
 
 fn model(nodes: &[(&str, &[&str], &str)], input: &str, outputs: &[&str]) -> ModelProto {
-    let axis = AttributeProto {
-        name: "axis".to_string(),
-        i: 1,
-        r#type: AttributeType::Int as i32,
-        ..Default::default()
-    };
+    let axis = int("axis", 1);
     let node = nodes.iter().map(|(op, inputs, output)| NodeProto {
         op_type: op.to_string(),
         input: inputs.iter().map(ToString::to_string).collect(),
@@ -82,7 +76,7 @@ fn model(nodes: &[(&str, &[&str], &str)], input: &str, outputs: &[&str]) -> Mode
         attribute: if ["Flatten", "Softmax", "Concat"].contains(op) { vec![axis.clone()] } else { vec![] },
         ..Default::default()
     });
-    let output = outputs.iter().map(|name| ValueInfoProto { name: name.to_string(), ..Default::default() });
+    let output = outputs.iter().map(|name| value(name));
     let graph = GraphProto {
         node: node.collect(),
         input: vec![float_input(input)],

@@ -3,9 +3,9 @@
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 
+use super::name;
 use crate::error::Problem;
 use crate::limits;
-use crate::split::name;
 
 /// Read access to one node.
 #[derive(Clone, Copy)]
