@@ -23,6 +23,7 @@ mod conv;
 mod gemm;
 mod init;
 mod isa;
+mod k_order;
 mod linear;
 mod lrn;
 mod pages;
@@ -45,7 +46,8 @@ pub use conv::{
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
 pub use isa::Isa;
-pub use linear::{KOrder, PreparedLinear};
+pub use k_order::KOrder;
+pub use linear::PreparedLinear;
 pub use lrn::{Lrn, lrn_into};
 pub use pages::prefer_huge_pages;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};

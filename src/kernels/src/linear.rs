@@ -10,7 +10,7 @@
 //! 3. The `K` of a layer that reads RoI-pooled features may be taken slab by slab of channels, the order in which
 //!    `roi_pool` makes them. See [`KOrder`].
 //!
-//! 4. Where the CPU has AMX, f32 products are three bf16 ones: see `bf16`.
+//! 4. Where the CPU has AMX, f32 products are three bf16 ones (bf16x3): see `bf16`.
 //!
 //! A sum is one chain of additions in the order of `K`: threads change no bit. With AMX the number of rows may, for few
 //! of them are multiplied otherwise.
@@ -26,9 +26,10 @@ use frcnn_core::{ShapeError, bf16_to_f32};
 use crate::{
     Bf16Isa, Isa,
     aligned::AlignedVec,
-    bf16::{Bf16Weights, PANEL, Rounded},
+    bf16::{Bf16Weights, PANEL, PackedRows},
     gemm::check_bias,
     init::Init,
+    k_order::{KOrder, KPart},
     len_of,
     product::{Left, Rows, Sums, multiply_panel, pack, pack_rows, packed_len},
     simd::{MAX_LANES, Width},
@@ -36,32 +37,12 @@ use crate::{
     tasks,
 };
 
-/// Values of `K` in a block, at most: a panel's part is 200 KiB and stays in L2 while rows go by. As many as a slab of
-/// 7 x 7 bins has.
-const K_BLOCK: usize = 784;
 /// Rows in a block: with [`K_BLOCK`] values of each they stay in L2, beside the parts of two panels.
 const ROW_BLOCK: usize = 120;
-/// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel, also in halves.
+/// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel, also split.
 const BF16_ROW_BLOCK: usize = 256;
 /// Most values in a row of a panel.
 const MAX_PANEL: usize = 4 * MAX_LANES;
-
-/// Channels in a slab of RoI-pooled features: a cache line of them.
-pub(crate) const SLAB: usize = 16;
-
-/// The order in which a layer's input features are summed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KOrder {
-    /// As they lie.
-    Natural,
-    /// Features are `[bins, channels]`: the first 16 channels of every bin, the next 16 of every bin, and so on.
-    ChannelSlabs {
-        /// `Ph * Pw`.
-        bins: usize,
-        /// `C`.
-        channels: usize,
-    },
-}
 
 /// A fully connected layer with its weights pre-packed for this CPU.
 #[derive(Clone, Debug)]
@@ -79,7 +60,7 @@ enum Form {
         width: Width,
         weights: AlignedVec,
     },
-    /// Of bf16 weights, or of f32 ones in halves.
+    /// Of bf16 weights, or of f32 weights split into two.
     Bf16(Bf16Weights),
 }
 
@@ -114,9 +95,9 @@ impl PreparedLinear {
         order.check(in_features, out_features, weights.len())?;
         if isa == Isa::Amx
             && let blocks = order.blocks(in_features)
-            && let Some(halves) = Bf16Weights::new(Bf16Isa::Amx, weights, out_features, &blocks, threads)
+            && let Some(split) = Bf16Weights::new(Bf16Isa::Amx, weights, out_features, &blocks, threads)
         {
-            return Ok(Self { isa, in_features, out_features, order, form: Form::Bf16(halves) });
+            return Ok(Self { isa, in_features, out_features, order, form: Form::Bf16(split) });
         }
         let width = Width::of(isa);
         let mut packed = AlignedVec::zeros(packed_len(in_features, out_features, width));
@@ -290,14 +271,14 @@ impl PreparedLinear {
         let (row_blocks, panels) = (rows.div_ceil(row_block), n.div_ceil(PANEL));
         // Each share of the panels rounds the rows anew: no more than the tasks ask for.
         let shares = if row_blocks >= 2 * tasks { 1 } else { tasks };
-        let mut rounded: Vec<Rounded> = (0..tasks).map(|_| Rounded::default()).collect();
+        let mut packed: Vec<PackedRows> = (0..tasks).map(|_| PackedRows::default()).collect();
         let shared = SyncPtr::new(out);
-        tasks::for_each_index(&mut rounded, row_blocks * shares, |rounded, unit| {
+        tasks::for_each_index(&mut packed, row_blocks * shares, |packed, unit| {
             let (block, share) = (unit / shares, unit % shares);
             let rows = block * row_block..rows.min((block + 1) * row_block);
             let panels = share * panels / shares..(share + 1) * panels / shares;
             // SAFETY: `out` has all rows, as seen above; units have different rows or panels.
-            unsafe { weights.multiply(parts, init, relu, rows, panels, rounded, shared) };
+            unsafe { weights.multiply(parts, init, relu, rows, panels, packed, shared) };
         });
     }
 
@@ -323,7 +304,7 @@ impl PreparedLinear {
         for (i, part) in parts.iter().enumerate() {
             let block = part.block;
             let block_k = block.segments.len() * block.segment_len;
-            assert!(rows.is_empty() || part.last(rows.end - 1) <= part.data.len());
+            assert!(rows.is_empty() || part.end(rows.end - 1) <= part.data.len());
             assert!(block.first_k + block_k <= k);
             let last = i + 1 == parts.len();
             let whole = Rows {
@@ -396,90 +377,4 @@ fn at_least(buffer: &mut AlignedVec, len: usize) -> &mut [f32] {
         *buffer = AlignedVec::zeros(len);
     }
     &mut buffer.as_mut_slice()[..len]
-}
-
-/// Some of the input features: row `i` of them is, for each segment `o` of the block, the `segment_len` values from
-/// `data[i * stride + o]` on.
-#[derive(Clone, Copy)]
-pub(crate) struct KPart<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) stride: usize,
-    pub(crate) block: &'a KBlock,
-}
-
-impl KPart<'_> {
-    /// One past the last value of `row`.
-    fn last(&self, row: usize) -> usize {
-        let segment = self.block.segments.iter().copied().max().unwrap_or(0);
-        len_of(&[row, self.stride]).saturating_add(segment).saturating_add(self.block.segment_len)
-    }
-}
-
-/// A run of `K` and where its values lie in a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KBlock {
-    pub(crate) first_k: usize,
-    pub(crate) segments: Vec<usize>,
-    pub(crate) segment_len: usize,
-}
-
-impl KBlock {
-    /// Where its values lie in a row.
-    pub(crate) fn values(&self) -> impl Iterator<Item = usize> {
-        self.segments.iter().flat_map(|&first| first..first + self.segment_len)
-    }
-}
-
-impl KOrder {
-    /// Whether weights of that many values and this order are those of a layer.
-    fn check(self, in_features: usize, out_features: usize, weights: usize) -> Result<(), ShapeError> {
-        ShapeError::check("weights", len_of(&[in_features, out_features]), weights)?;
-        if let Self::ChannelSlabs { bins, channels } = self {
-            ShapeError::check("bins and channels", in_features, len_of(&[bins, channels]))?;
-        }
-        Ok(())
-    }
-
-    /// The runs of features to take at a time, as they lie in a row of all of them.
-    fn blocks(self, in_features: usize) -> Vec<KBlock> {
-        match self {
-            Self::Natural => {
-                let pieces = in_features.div_ceil(K_BLOCK).max(1);
-                let step = in_features.div_ceil(pieces).max(1);
-                let starts = (0..in_features.max(1)).step_by(step);
-                starts
-                    .map(|first| KBlock {
-                        first_k: first,
-                        segments: alloc::vec![first],
-                        segment_len: step.min(in_features - first),
-                    })
-                    .collect()
-            }
-            Self::ChannelSlabs { bins, channels } => slabs(channels)
-                .flat_map(|slab| slab_blocks(bins, slab.clone(), channels, slab.start))
-                .collect(),
-        }
-    }
-}
-
-/// The slabs of `channels`, the last as wide as is left; one empty slab of no channels.
-pub(crate) fn slabs(channels: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..channels.max(1)).step_by(SLAB).map(move |first| first..channels.min(first + SLAB))
-}
-
-/// The blocks of one slab in rows where bin `b` of it begins at `b * bin_stride + offset`.
-pub(crate) fn slab_blocks(
-    bins: usize,
-    slab: Range<usize>,
-    bin_stride: usize,
-    offset: usize,
-) -> impl Iterator<Item = KBlock> {
-    let segment_len = slab.len();
-    let at_once = (K_BLOCK / SLAB).max(1);
-    let first_k = slab.start * bins;
-    (0..bins.max(1)).step_by(at_once).map(move |first| KBlock {
-        first_k: first_k + first * segment_len,
-        segments: (first..bins.min(first + at_once)).map(|bin| bin * bin_stride + offset).collect(),
-        segment_len,
-    })
 }

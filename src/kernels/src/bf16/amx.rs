@@ -9,7 +9,7 @@
 
 use core::{arch::asm, cell::Cell, marker::PhantomData};
 
-use super::block::{BLOCK, Line, Panel, Rows};
+use super::layout::{BLOCK, Line, Panel, Rows};
 
 /// What TILECFG holds: the palette, and the bytes of a row and the rows of each tile.
 #[repr(C, align(64))]
@@ -49,7 +49,7 @@ macro_rules! begin {
     };
 }
 
-/// On to the next step, with some lines of what comes later asked for; then sums out of tiles.
+/// On to the next step, with some lines of what comes later prefetched; then sums out of tiles.
 macro_rules! end {
     () => {
         "
@@ -95,8 +95,8 @@ macro_rules! multiply {
             steps = inout(reg) $rows.steps.len() => _,
             panel = inout(reg) $panel.lines => _,
             line_bytes = in(reg) size_of::<Line>(),
-            ahead = inout(reg) $panel.ahead => _,
-            groups = in(reg) $panel.ahead_lines / 4,
+            ahead = inout(reg) $panel.prefetch => _,
+            groups = in(reg) $panel.prefetch_lines / 4,
             at = inout(reg) u64::from($fresh) => _,
             $($($operands)*,)?
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -138,7 +138,7 @@ impl Tiles {
         unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly, preserves_flags)) };
     }
 
-    /// As [`Engine::multiply`](super::block::Engine::multiply).
+    /// As [`Engine::multiply`](super::engine::Engine::multiply).
     ///
     /// # Safety
     /// As there.
@@ -152,8 +152,8 @@ impl Tiles {
     ) {
         self.hold(rows.count);
         // SAFETY: the tiles are configured, and the instructions read and write what the caller promised: 32 rows of
-        // 64 bytes for each step, 32 lines of the panel for each step, and 32 rows of 32 sums. Asking for lines reads
-        // nothing. The compiler itself never uses tiles, which are clobbered here.
+        // 64 bytes for each step, 32 lines of the panel for each step, and 32 rows of 32 sums. Prefetching
+        // faults on no address. The compiler itself never uses tiles, which are clobbered here.
         unsafe {
             multiply!(
                 rows,
@@ -176,24 +176,24 @@ impl Tiles {
         }
     }
 
-    /// [`Tiles::multiply`] of values in halves: low times high, high times high and high times low. The rows' low halves
-    /// are `low` values after the high ones, the panel's after the high ones of each step.
+    /// [`Tiles::multiply`] of split values (bf16x3): lo times hi, hi times hi and hi times lo. The rows' lo halves are
+    /// `lo` values after the hi halves, the panel's after the hi halves of each step.
     ///
     /// Eight loads feed twelve products.
     ///
     /// # Safety
-    /// As [`Engine::multiply`](super::block::Engine::multiply).
+    /// As [`Engine::multiply`](super::engine::Engine::multiply).
     pub(super) unsafe fn multiply_split(
         &self,
         rows: Rows<'_>,
-        low: usize,
+        lo: usize,
         panel: Panel,
         sums: *mut f32,
         stride: usize,
         fresh: bool,
     ) {
         self.hold(rows.count);
-        // SAFETY: as above, with rows readable `low` values on, too, and 64 lines of the panel for each step.
+        // SAFETY: as above, with rows readable `lo` values on, too, and 64 lines of the panel for each step.
         unsafe {
             multiply!(
                 rows, panel, sums, stride, fresh,
@@ -223,7 +223,7 @@ impl Tiles {
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "add {panel}, 4096",
-                ; low = in(reg) low * size_of::<u16>(), at_low = out(reg) _
+                ; low = in(reg) lo * size_of::<u16>(), at_low = out(reg) _
             );
         }
     }

@@ -8,15 +8,15 @@ use core::arch::x86_64::{
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::block::{BLOCK, GEMV_ROWS, Line, Rows, STEP, Sums, Target};
+use super::layout::{BLOCK, Columns, GEMV_ROWS, Line, Rows, STEP, Target};
 
 /// Rows of sums in registers at a time, two vectors of them each.
 const ROWS: usize = 8;
 const LANES: usize = 16;
-/// How far ahead weights are asked for that meet few rows, in lines: two steps. They come from memory.
-const AHEAD: usize = 128;
+/// How many lines ahead [`gemv`] prefetches: two steps. Its panels come from memory.
+const PREFETCH_LINES: usize = 128;
 
-/// As [`Engine::multiply`](super::block::Engine::multiply).
+/// As [`Engine::multiply`](super::engine::Engine::multiply).
 ///
 /// # Safety
 /// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
@@ -62,37 +62,38 @@ pub(super) unsafe fn multiply(
     }
 }
 
-/// As [`Engine::gemv`](super::block::Engine::gemv).
+/// As [`Engine::gemv`](super::engine::Engine::gemv).
 ///
 /// # Safety
 /// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn gemv(columns: &[[f32; GEMV_ROWS]], panel: *const Line, sums: &mut Sums, fresh: bool) {
+pub(super) unsafe fn gemv(columns: &Columns, panel: *const Line, sums: *mut f32, stride: usize, fresh: bool) {
     let mut block = [[_mm512_setzero_ps(); 2]; GEMV_ROWS];
-    // SAFETY: the caller's promise: the pointer walks over the panel, as far as there are columns. A row of sums is two
-    // vectors. Lines that are only asked for need not be there.
+    // SAFETY: the caller's promise: the pointer walks over the panel, as far as there are columns, and over the sums, two
+    // vectors in a row. Lines that are prefetched need not be there.
     unsafe {
         let mut line = panel.cast::<__m512i>();
         if !fresh {
-            for (block, sums) in block.iter_mut().zip(&sums.0) {
-                *block = [0, LANES].map(|lane| _mm512_loadu_ps(sums.as_ptr().add(lane)));
+            for (i, block) in block.iter_mut().enumerate() {
+                *block = [0, LANES].map(|lane| _mm512_loadu_ps(sums.add(i * stride + lane)));
             }
         }
         for step in columns.chunks_exact(STEP) {
             for (pair, [first, second]) in step.as_chunks().0.iter().enumerate() {
-                let halves = [0, 1, 2, 3].map(|i| {
+                // hi of channels 0 to 15 and 16 to 31, then lo of both.
+                let lines = [0, 1, 2, 3].map(|i| {
                     let line = line.wrapping_add(i * Line::PAIRS + pair);
-                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(AHEAD).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(PREFETCH_LINES).cast());
                     _mm512_loadu_si512(line)
                 });
-                let widen = |half: usize| {
-                    let [high, low] = [halves[half], halves[2 + half]];
-                    let even = [high, low].map(|bits| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)));
-                    let odd = [high, low]
+                let join = |channels: usize| {
+                    let [hi, lo] = [lines[channels], lines[2 + channels]];
+                    let even = [hi, lo].map(|bits| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)));
+                    let odd = [hi, lo]
                         .map(|bits| _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(!0xffff))));
-                    [even, odd].map(|[high, low]| _mm512_add_ps(high, low))
+                    [even, odd].map(|[hi, lo]| _mm512_add_ps(hi, lo))
                 };
-                let weights = [widen(0), widen(1)];
+                let weights = [join(0), join(1)];
                 for (i, sums) in block.iter_mut().enumerate() {
                     let values = [first, second].map(|column| _mm512_set1_ps(column[i]));
                     for (sum, weights) in sums.iter_mut().zip(weights) {
@@ -103,9 +104,9 @@ pub(super) unsafe fn gemv(columns: &[[f32; GEMV_ROWS]], panel: *const Line, sums
             }
             line = line.add(4 * Line::PAIRS);
         }
-        for (block, sums) in block.into_iter().zip(&mut sums.0) {
+        for (i, block) in block.into_iter().enumerate() {
             for (half, sum) in block.into_iter().enumerate() {
-                _mm512_storeu_ps(sums.as_mut_ptr().add(half * LANES), sum);
+                _mm512_storeu_ps(sums.add(i * stride + half * LANES), sum);
             }
         }
     }
@@ -144,17 +145,17 @@ pub(super) unsafe fn round_planes(
     }
 }
 
-/// As [`Engine::round_step`](super::block::Engine::round_step).
+/// As [`Engine::round_step`](super::engine::Engine::round_step).
 ///
 /// # Safety
 /// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) unsafe fn round_step(from: *const f32, len: usize, to: *mut u16, low: Option<usize>) {
+pub(super) unsafe fn round_step(from: *const f32, len: usize, to: *mut u16, lo: Option<usize>) {
     for first in [0, LANES] {
         // SAFETY: the caller's promises, for the lanes in the mask; what it leaves out is 0.
         unsafe {
             let values = _mm512_maskz_loadu_ps(mask(len.saturating_sub(first)), from.wrapping_add(first));
-            store_halves(values, u16::MAX, to.add(first), low);
+            store_split(values, u16::MAX, to.add(first), lo);
         }
     }
 }
@@ -180,27 +181,27 @@ unsafe fn store_bf16(values: __m512, mask: u16, to: *mut u16) -> __m256i {
     }
 }
 
-/// [`store_bf16`], and what rounding leaves, rounded, `low` values behind.
+/// [`store_bf16`], the hi halves, and what rounding leaves, rounded, the lo halves, `lo` values behind.
 ///
 /// # Safety
 /// As [`store_bf16`], there too.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn store_halves(values: __m512, mask: u16, to: *mut u16, low: Option<usize>) {
+unsafe fn store_split(values: __m512, mask: u16, to: *mut u16, lo: Option<usize>) {
     // SAFETY: the caller's promises.
     unsafe {
-        let high = store_bf16(values, mask, to);
-        if let Some(low) = low {
-            let high = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high)));
-            let rest = _mm512_sub_ps(values, high);
-            // What is infinite or NaN has no rest.
-            let finite = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(rest), _mm512_set1_ps(f32::INFINITY));
-            store_bf16(_mm512_maskz_mov_ps(finite, rest), mask, to.add(low));
+        let hi = store_bf16(values, mask, to);
+        if let Some(lo) = lo {
+            let hi = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(hi)));
+            let left = _mm512_sub_ps(values, hi);
+            // An infinite value or NaN leaves none.
+            let finite = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(left), _mm512_set1_ps(f32::INFINITY));
+            store_bf16(_mm512_maskz_mov_ps(finite, left), mask, to.add(lo));
         }
     }
 }
 
-/// As [`Engine::finish`](super::block::Engine::finish).
+/// As [`Engine::finish`](super::engine::Engine::finish).
 ///
 /// # Safety
 /// As there; [`Bf16Isa::Avx512Bf16`](super::Bf16Isa) is available.

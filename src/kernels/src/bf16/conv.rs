@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 
 use super::{
     Bf16Isa, Map, MapMut,
-    block::{BLOCK, Engine, Line, Panel, Rows, STEP_LINES, Sums, pack},
+    engine::Engine,
+    layout::{BLOCK, Line, Panel, Rows, STEP_LINES, Sums},
+    pack::pack,
     padded::{PaddedRows, Steps, row_cost},
 };
 use crate::{
@@ -272,10 +274,9 @@ impl Chunk<'_> {
             unsafe {
                 let data = self.values.as_ptr().add(from);
                 let (stride, steps) = (self.padded.pixel_stride, &*self.padded.steps);
-                let rows = Rows { data, stride, steps, low: None, count: BLOCK };
+                let rows = Rows { data, stride, steps, lo: None, count: BLOCK };
                 let lines = self.conv.panels.as_ptr().add(panel * panel_lines);
-                let panel_at = Panel { lines, ahead: lines, ahead_lines: 0 };
-                engine.multiply(rows, panel_at, sums, BLOCK, true);
+                engine.multiply(rows, Panel::cached(lines), sums, BLOCK, true);
                 for (row, to, count) in self.runs(line, pixel) {
                     let (sums, target) =
                         (sums.add(row * BLOCK), target.add(to * channels.stride + channels.first + first));

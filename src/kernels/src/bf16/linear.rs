@@ -1,33 +1,42 @@
-//! Fully connected layers on bf16 values, or on f32 values in halves.
+//! Fully connected layers on bf16 values, or on f32 values split into two of them.
 //!
-//! The features of some rows are rounded to bf16, a block of rows and a step of `K` after the other, as tiles read them;
-//! then every panel of weights meets them, while the next one is fetched. Sums are added to in place, in f32.
+//! ```text
+//!   for each group of parts of K whose rows stay in L2:
+//!     pack the rows: rounded to bf16, a block of rows after the other, each step by step
+//!     for each panel:
+//!       for each block of rows:                            `Product::block`
+//!         out[block, panel] += rows[block, K] panel[K, 32]      while the next panel is prefetched
+//! ```
+//!
+//! Sums are added to in place, in f32. Up to [`GEMV_ROWS`] rows of a split layer are not rounded: see `Engine::gemv`.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::{
     Bf16Isa,
-    block::{BLOCK, Engine, GEMV_ROWS, Line, Panel, Rows, STEP, Sums, Weight, pack, step_lines},
+    engine::Engine,
+    layout::{BLOCK, GEMV_ROWS, Line, Panel, Rows, STEP, Sums, step_lines},
+    pack::{Weight, pack},
 };
 use crate::{
     init::Init,
-    linear::{KBlock, KPart},
+    k_order::{KBlock, KPart},
     sync_ptr::SyncPtr,
 };
 
 /// Output features of a panel.
 pub(crate) const PANEL: usize = BLOCK;
 
-/// Lines of rounded features that meet all panels at a time: 800 KiB, which stay in L2 beside a panel. Sums go by once
-/// for each.
-const ROUNDED_LINES: usize = 12800;
+/// Lines of packed rows that meet all panels at a time: 800 KiB, which stay in L2 beside a panel. Sums go by once for each
+/// time.
+const PACKED_LINES: usize = 12800;
 
 /// A layer's weights, packed for one order of its input features.
 #[derive(Clone, Debug)]
 pub(crate) struct Bf16Weights {
     isa: Bf16Isa,
-    /// Whether they, and the features, are f32 values in two halves.
+    /// Whether they, and the features, are f32 values in a hi and a lo half.
     split: bool,
     out_features: usize,
     /// Where each block of `K` begins: its first value and its first step.
@@ -36,22 +45,9 @@ pub(crate) struct Bf16Weights {
     panels: Vec<Line>,
 }
 
-/// Rounded features of some rows, and room for making them.
-#[derive(Default)]
-pub(crate) struct Rounded {
-    /// `[block of rows, step, row]`, low halves of a step behind its high ones: as `multiply` reads them.
-    lines: Vec<Line>,
-    /// Where each step begins, in values.
-    steps: Vec<usize>,
-    /// Of few rows, the features as they are: `[step, value, row]`.
-    columns: Vec<[f32; GEMV_ROWS]>,
-    /// One row's features in the order of `K`.
-    row: Vec<f32>,
-}
-
 impl Bf16Weights {
-    /// Packs `weights`, `[in, out]`, in the order of `blocks`. `None` where the CPU has no instructions for them; for
-    /// halves only AMX is fast enough.
+    /// Packs `weights`, `[in, out]`, in the order of `blocks`; f32 weights are split. `None` where the CPU lacks `isa`; for
+    /// split weights only AMX is fast enough.
     pub(crate) fn new<W: Weight>(
         isa: Bf16Isa,
         weights: &[W],
@@ -59,7 +55,18 @@ impl Bf16Weights {
         blocks: &[KBlock],
         threads: usize,
     ) -> Option<Self> {
-        Bf16Isa::available().find(|&available| available == isa && (!W::SPLIT || isa == Bf16Isa::Amx))?;
+        let can = Bf16Isa::available().any(|available| available == isa);
+        let fast = !W::SPLIT || isa == Bf16Isa::Amx;
+        (can && fast).then(|| Self::pack(isa, weights, out_features, blocks, threads))
+    }
+
+    fn pack<W: Weight>(
+        isa: Bf16Isa,
+        weights: &[W],
+        out_features: usize,
+        blocks: &[KBlock],
+        threads: usize,
+    ) -> Self {
         let (mut starts, mut rows) = (Vec::new(), Vec::new());
         for block in blocks {
             starts.push([block.first_k, rows.len() / STEP]);
@@ -68,7 +75,7 @@ impl Bf16Weights {
         }
         let steps = rows.len() / STEP;
         let panels = pack(weights, out_features, steps, threads, |step, value| rows[step * STEP + value]);
-        Some(Self { isa, split: W::SPLIT, out_features, blocks: starts, steps, panels })
+        Self { isa, split: W::SPLIT, out_features, blocks: starts, steps, panels }
     }
 
     pub(crate) fn weight_bytes(&self) -> usize {
@@ -88,71 +95,52 @@ impl Bf16Weights {
         relu: bool,
         rows: Range<usize>,
         panels: Range<usize>,
-        rounded: &mut Rounded,
+        packed: &mut PackedRows,
         out: SyncPtr,
     ) {
         let Some(engine) = Engine::new(self.isa) else { return };
-        let n = self.out_features;
-        // Blocks of sums with rows and channels that are not there are computed aside.
-        let mut aside = Sums::ZERO;
-        let few = self.split && rows.len() <= GEMV_ROWS;
-        let (step_lines, visits) = (step_lines(self.split), rows.len().div_ceil(BLOCK));
-        let part_lines = parts.first().map_or(0, |part| steps_of(part.block) * step_lines * visits);
-        let at_once = (ROUNDED_LINES / part_lines.max(1)).max(1);
-        for (i, some) in parts.chunks(at_once).enumerate() {
-            let Some(first_step) = some.first().and_then(|part| self.first_step(part.block)) else { return };
-            let low = self.split.then_some(BLOCK * STEP);
-            if few {
-                rounded.spread(some, rows.clone());
+        let gemv = self.split && rows.len() <= GEMV_ROWS;
+        let mut edge = Sums::ZERO;
+        let mut groups = parts.chunks(self.parts_at_once(parts, rows.len())).peekable();
+        let mut group_init = init;
+        while let Some(group) = groups.next() {
+            let Some(first_step) = group.first().and_then(|part| self.first_step(part.block)) else { return };
+            if gemv {
+                packed.transpose(group, rows.clone());
             } else {
-                rounded.round(&engine, some, rows.clone(), low);
+                packed.round(&engine, group, rows.clone(), self.split);
             }
-            let Rounded { lines: left, columns, steps, .. } = &*rounded;
-            assert!(first_step + steps.len() <= self.steps && panels.end * PANEL < n + PANEL);
-            let last = (i + 1) * at_once >= parts.len();
-            let (init, relu) = (if i == 0 { init } else { Init::Accumulate }, relu && last);
+            assert!(first_step + packed.steps.len() <= self.steps);
+            assert!(panels.end * PANEL < self.out_features + PANEL);
+            let relu = relu && groups.peek().is_none();
+            let (engine, rows) = (&engine, rows.clone());
+            let product = Product {
+                weights: self,
+                engine,
+                packed,
+                gemv,
+                first_step,
+                init: group_init,
+                relu,
+                rows,
+                out,
+            };
             for panel in panels.clone() {
-                let channels = panel * PANEL..n.min((panel + 1) * PANEL);
-                for visit in 0..visits {
-                    let first = visit * BLOCK;
-                    let count = BLOCK.min(rows.len() - first);
-                    let whole = count == BLOCK && channels.len() == BLOCK;
-                    // SAFETY: `rounded` has a line, or columns, for each step of each row, whole blocks of them; a panel
-                    // has its lines for every step. `out` has these rows and channels, which are the caller's alone.
-                    unsafe {
-                        let to = out.as_mut_ptr().add((rows.start + first) * n + channels.start);
-                        let place = Place { to, stride: n, rows: count, channels: channels.len() };
-                        let (sums, stride) =
-                            if whole { (to, n) } else { (aside.0.as_flattened_mut().as_mut_ptr(), BLOCK) };
-                        let start = Place { to: sums, stride, ..place };
-                        match init {
-                            Init::Bias(bias) => {
-                                start.for_each(|channel, sum| *sum = bias[channels.start + channel])
-                            }
-                            Init::Accumulate if !whole => place.copy_to(&mut aside),
-                            _ => {}
-                        }
-                        let lines = self.panels.as_ptr().add((panel * self.steps + first_step) * step_lines);
-                        let fresh = init == Init::Zero;
-                        if few {
-                            engine.gemv(columns, lines, &mut aside, fresh);
-                        } else {
-                            let data = left.as_ptr().add(visit * steps.len() * step_lines).cast();
-                            let left = Rows { data, stride: STEP, steps, low, count };
-                            let sizes = [steps.len(), step_lines, self.steps * step_lines];
-                            let panel = Panel::at_visit(lines, sizes, [visit, visits]);
-                            engine.multiply(left, panel, sums, stride, fresh);
-                        }
-                        if !whole {
-                            place.copy_from(&aside);
-                        }
-                        if relu {
-                            place.for_each(|_, sum| *sum = if *sum < 0.0 { 0.0 } else { *sum });
-                        }
-                    }
+                for row_block in 0..product.row_blocks() {
+                    // SAFETY: the caller's promises; the steps and panels were seen to exist, and `packed` was just
+                    // filled for these rows.
+                    unsafe { product.block(panel, row_block, &mut edge) };
                 }
             }
+            group_init = Init::Accumulate;
         }
+    }
+
+    /// How many parts of `rows` rows make up [`PACKED_LINES`]; at least one.
+    fn parts_at_once(&self, parts: &[KPart<'_>], rows: usize) -> usize {
+        let step_lines = step_lines(self.split) * rows.div_ceil(BLOCK);
+        let part_lines = parts.first().map_or(0, |part| steps_of(part.block) * step_lines);
+        (PACKED_LINES / part_lines.max(1)).max(1)
     }
 
     fn first_step(&self, block: &KBlock) -> Option<usize> {
@@ -166,26 +154,127 @@ fn steps_of(block: &KBlock) -> usize {
     (block.segments.len() * block.segment_len).div_ceil(STEP)
 }
 
-impl Rounded {
-    /// Rounds the parts of each row; low halves, if they are wanted, go that many values behind high ones.
-    fn round(&mut self, engine: &Engine, parts: &[KPart<'_>], rows: Range<usize>, low: Option<usize>) {
-        let step_lines = step_lines(low.is_some());
-        let steps = self.begin(parts, step_lines);
+/// The product of packed rows and the steps of weights that they meet.
+struct Product<'a> {
+    weights: &'a Bf16Weights,
+    engine: &'a Engine,
+    packed: &'a PackedRows,
+    /// Whether rows are in f32, to be multiplied by [`Engine::gemv`].
+    gemv: bool,
+    /// The first of the weights' steps that the rows meet.
+    first_step: usize,
+    init: Init<&'a [f32]>,
+    relu: bool,
+    /// Which rows of the output.
+    rows: Range<usize>,
+    out: SyncPtr,
+}
+
+impl Product<'_> {
+    fn row_blocks(&self) -> usize {
+        self.rows.len().div_ceil(BLOCK)
+    }
+
+    /// One block of the output: its sums begin with `init`, the products are added, then ReLU. A block with rows or
+    /// channels that are not there is computed in `edge`.
+    ///
+    /// # Safety
+    /// `packed` holds these rows, `weights` have this panel, and as many steps from `first_step` on as the rows; `out` has
+    /// these rows and channels, which are the caller's alone.
+    #[inline(always)]
+    unsafe fn block(&self, panel: usize, row_block: usize, edge: &mut Sums) {
+        // SAFETY: the caller's promises; `edge` has a whole block.
+        unsafe {
+            let (place, first_channel) = self.place(panel, row_block);
+            let whole = place.rows == BLOCK && place.channels == BLOCK;
+            let sums = if whole { place } else { Place { to: edge.as_mut_ptr(), stride: BLOCK, ..place } };
+            match self.init {
+                Init::Bias(bias) => sums.for_each(|channel, sum| *sum = bias[first_channel + channel]),
+                Init::Accumulate if !whole => place.copy_to(sums),
+                Init::Accumulate | Init::Zero => {}
+            }
+            self.add_products(panel, row_block, sums);
+            if !whole {
+                sums.copy_to(place);
+            }
+            if self.relu {
+                place.for_each(|_, sum| *sum = if *sum < 0.0 { 0.0 } else { *sum });
+            }
+        }
+    }
+
+    /// Where a block's sums go in the output, and the first of its channels.
+    #[inline(always)]
+    fn place(&self, panel: usize, row_block: usize) -> (Place, usize) {
+        let n = self.weights.out_features;
+        let (first_row, first_channel) = (row_block * BLOCK, panel * PANEL);
+        let to = self.out.offset((self.rows.start + first_row) * n + first_channel).as_mut_ptr();
+        let rows = BLOCK.min(self.rows.len() - first_row);
+        (Place { to, stride: n, rows, channels: PANEL.min(n - first_channel) }, first_channel)
+    }
+
+    /// # Safety
+    /// As [`Product::block`]; `sums` are a whole block in memory, however many of its rows and channels there are.
+    #[inline(always)]
+    unsafe fn add_products(&self, panel: usize, row_block: usize, sums: Place) {
+        let (split, steps) = (self.weights.split, &*self.packed.steps);
+        let (step_lines, panel_steps) = (step_lines(split), self.weights.steps);
+        let fresh = self.init == Init::Zero;
+        // SAFETY: the caller's promises.
+        unsafe {
+            let lines =
+                self.weights.panels.as_ptr().add((panel * panel_steps + self.first_step) * step_lines);
+            if self.gemv {
+                self.engine.gemv(&self.packed.columns, lines, sums.to, sums.stride, fresh);
+                return;
+            }
+            let data = self.packed.lines.as_ptr().add(row_block * steps.len() * step_lines).cast();
+            let rows = Rows { data, stride: STEP, steps, lo: lo_offset(split), count: sums.rows };
+            let sizes = [steps.len(), step_lines, panel_steps * step_lines];
+            let panel = Panel::streamed(lines, sizes, [row_block, self.row_blocks()]);
+            self.engine.multiply(rows, panel, sums.to, sums.stride, fresh);
+        }
+    }
+}
+
+/// From a packed row's hi halves of a step to its lo halves, in values; `None` where it is not split.
+fn lo_offset(split: bool) -> Option<usize> {
+    split.then_some(BLOCK * STEP)
+}
+
+/// Some rows of features as [`Engine::multiply`] or [`Engine::gemv`] reads them, and room for making them.
+#[derive(Default)]
+pub(crate) struct PackedRows {
+    /// `[block of rows, step, row]`, the lo halves of a step behind its hi halves.
+    lines: Vec<Line>,
+    /// Where each step of a row begins, in values.
+    steps: Vec<usize>,
+    /// For [`Engine::gemv`]: `[step, value, row]`, as f32.
+    columns: Vec<[f32; GEMV_ROWS]>,
+    /// One row's features in the order of `K`.
+    row: Vec<f32>,
+}
+
+impl PackedRows {
+    /// Rounds the parts of each row, or splits them.
+    fn round(&mut self, engine: &Engine, parts: &[KPart<'_>], rows: Range<usize>, split: bool) {
+        let (step_lines, lo) = (step_lines(split), lo_offset(split));
+        let steps = self.set_steps(parts, step_lines);
         let len = rows.len().div_ceil(BLOCK) * steps * step_lines;
         self.lines.resize(self.lines.len().max(len), Line([0; STEP]));
         for_each_row(parts, rows, &mut self.row, |first_step, i, values| {
             for (step, values) in values.chunks(STEP).enumerate() {
                 let step = i / BLOCK * steps + first_step + step;
                 let line = &mut self.lines[step * step_lines + i % BLOCK..];
-                // SAFETY: the chunk's values, a line of 32, and another one `BLOCK` lines behind if there are low halves.
-                unsafe { engine.round_step(values.as_ptr(), values.len(), line.as_mut_ptr().cast(), low) };
+                // SAFETY: the chunk's values, a line of 32, and another one `BLOCK` lines behind if there are lo halves.
+                unsafe { engine.round_step(values.as_ptr(), values.len(), line.as_mut_ptr().cast(), lo) };
             }
         });
     }
 
     /// Puts the features of at most [`GEMV_ROWS`] rows side by side.
-    fn spread(&mut self, parts: &[KPart<'_>], rows: Range<usize>) {
-        let steps = self.begin(parts, 0);
+    fn transpose(&mut self, parts: &[KPart<'_>], rows: Range<usize>) {
+        let steps = self.set_steps(parts, 0);
         self.columns.clear();
         self.columns.resize(steps * STEP, [0.0; GEMV_ROWS]);
         for_each_row(parts, rows, &mut self.row, |first_step, i, values| {
@@ -195,7 +284,7 @@ impl Rounded {
     }
 
     /// Notes where the steps of all parts begin, `step_lines` apart, and gives their number.
-    fn begin(&mut self, parts: &[KPart<'_>], step_lines: usize) -> usize {
+    fn set_steps(&mut self, parts: &[KPart<'_>], step_lines: usize) -> usize {
         let steps: usize = parts.iter().map(|part| steps_of(part.block)).sum();
         self.steps.clear();
         self.steps.extend((0..steps).map(|step| step * step_lines * STEP));
@@ -232,7 +321,7 @@ fn for_each_row(
     }
 }
 
-/// A block of the output, as much of it as there is.
+/// A block of sums somewhere, as much of it as there is.
 #[derive(Clone, Copy)]
 struct Place {
     to: *mut f32,
@@ -244,27 +333,19 @@ struct Place {
 impl Place {
     /// # Safety
     /// The block is writable and no one else's; the same goes for every function here.
+    #[inline(always)]
     unsafe fn row(&mut self, row: usize) -> &mut [f32] {
         // SAFETY: the caller's promise.
         unsafe { core::slice::from_raw_parts_mut(self.to.add(row * self.stride), self.channels) }
     }
 
     /// # Safety
-    /// As [`Place::row`].
-    unsafe fn copy_to(mut self, sums: &mut Sums) {
+    /// As [`Place::row`], and `to`, another block of as many rows and channels, does not overlap it.
+    #[inline(always)]
+    unsafe fn copy_to(mut self, mut to: Self) {
         for row in 0..self.rows {
             // SAFETY: the caller's promise.
-            sums.0[row][..self.channels].copy_from_slice(unsafe { self.row(row) });
-        }
-    }
-
-    /// # Safety
-    /// As [`Place::row`].
-    unsafe fn copy_from(mut self, sums: &Sums) {
-        for row in 0..self.rows {
-            let sums = &sums.0[row][..self.channels];
-            // SAFETY: the caller's promise.
-            unsafe { self.row(row) }.copy_from_slice(sums);
+            unsafe { to.row(row).copy_from_slice(self.row(row)) };
         }
     }
 
@@ -272,6 +353,7 @@ impl Place {
     ///
     /// # Safety
     /// As [`Place::row`].
+    #[inline(always)]
     unsafe fn for_each(mut self, change: impl Fn(usize, &mut f32)) {
         for row in 0..self.rows {
             // SAFETY: the caller's promise.
@@ -279,6 +361,48 @@ impl Place {
                 .iter_mut()
                 .enumerate()
                 .for_each(|(channel, value)| change(channel, value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use frcnn_core::{bf16_from_f32, bf16_to_f32};
+
+    use super::*;
+    use crate::{k_order::KOrder, test_random::Random};
+
+    /// GEMV-like products of split weights need no AMX: this runs on every CPU with AVX512-BF16.
+    #[test]
+    fn gemv_is_a_chain_of_fma_with_hi_and_lo_joined() {
+        let mut random = Random::new(3);
+        let (k, n) = (1700, 45);
+        let joined = |value: f32| {
+            let hi = bf16_to_f32(bf16_from_f32(value));
+            hi + bf16_to_f32(bf16_from_f32(value - hi))
+        };
+        let blocks = KOrder::Natural.blocks(k);
+        for isa in Bf16Isa::available() {
+            for rows in [1, 5, GEMV_ROWS] {
+                let (x, weights) = (random.values(rows * k), random.values(k * n));
+                let bias = random.values(n);
+                let layer = Bf16Weights::pack(isa, &weights, n, &blocks, 1);
+                let parts: Vec<_> = blocks.iter().map(|block| KPart { data: &x, stride: k, block }).collect();
+                let mut out = alloc::vec![f32::NAN; rows * n];
+                let (panels, to) = (0..n.div_ceil(PANEL), SyncPtr::new(&mut out));
+                // SAFETY: `out` has all rows and channels, and is this test's alone.
+                unsafe {
+                    let packed = &mut PackedRows::default();
+                    layer.multiply(&parts, Init::Bias(&bias), true, 0..rows, panels, packed, to);
+                }
+                for (i, &found) in out.iter().enumerate() {
+                    let (row, channel) = (i / n, i % n);
+                    let sum = (0..k).fold(bias[channel], |sum, i| {
+                        libm::fmaf(x[row * k + i], joined(weights[i * n + channel]), sum)
+                    });
+                    assert_eq!(found, sum.max(0.0), "{isa:?}, row {row} of {rows}, channel {channel}");
+                }
+            }
         }
     }
 }

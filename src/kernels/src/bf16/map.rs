@@ -1,6 +1,6 @@
 //! Feature maps in either precision.
 
-use super::block::Target;
+use super::layout::Target;
 
 /// A feature map, channels last.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! The input rows that some output rows see, in bf16, with their padding, pre-packed for `block`.
+//! The input rows that some output rows see, in bf16, with their padding, pre-packed for `engine`.
 //!
 //! ```text
 //!   channels a multiple of 32: planes of 32 channels       otherwise: the map's own order
@@ -18,7 +18,8 @@ use core::ops::Range;
 
 use super::{
     Map,
-    block::{BLOCK, Engine, STEP},
+    engine::Engine,
+    layout::{BLOCK, STEP},
 };
 use crate::ConvShape;
 

@@ -4,6 +4,7 @@ use frcnn_core::bf16_from_f32;
 use proptest::prelude::*;
 
 use super::*;
+use crate::k_order::{KBlock, SLAB};
 use crate::{linear_into, test_random::Random};
 
 #[test]
@@ -57,8 +58,8 @@ proptest! {
             let layer = PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap();
             let mut out = vec![f32::NAN; rows * n];
             layer.run(&x, bias, relu, rows, 1, &mut out).unwrap();
-            // Two orders of at most 780 sums below 1 each: see the bound in `gemm`. Halves leave out 2^-16 of a
-            // product at most: what rounding leaves of each factor, and low times low.
+            // Two orders of at most 780 sums below 1 each: see the bound in `gemm`. bf16x3 leaves out 2^-16 of a
+            // product at most: what the two roundings of each factor leave, and lo times lo.
             let each = if isa == Isa::Amx { 2e-6 + 1.6e-5 } else { 2e-6 };
             for (found, expected) in out.iter().zip(&expected) {
                 prop_assert!((found - expected).abs() <= each * k as f32 + 2e-6, "{isa:?}: {found} for {expected}");
@@ -72,12 +73,12 @@ proptest! {
 
 /// The bound above is that of a single product; the errors of many even out.
 #[test]
-fn halves_are_as_exact_as_f32() {
+fn bf16x3_is_as_accurate_as_f32() {
     // Few rows and many take different ways.
-    [7, 40].into_iter().for_each(as_exact_as_f32);
+    [7, 40].into_iter().for_each(as_accurate_as_f32);
 }
 
-fn as_exact_as_f32(rows: usize) {
+fn as_accurate_as_f32(rows: usize) {
     let (k, n) = (5000, 40);
     let mut random = Random::new(1);
     let (x, weights) = (random.values(rows * k), random.values(k * n));

@@ -16,8 +16,8 @@ use crate::{
     aligned::aligned,
     gemm::check_bias,
     init::Init,
+    k_order::{KBlock, KPart, SLAB, slab_blocks, slabs},
     len_of,
-    linear::{KBlock, KPart, SLAB, slab_blocks, slabs},
     sync_ptr::SyncPtr,
     tasks,
 };

@@ -52,8 +52,9 @@ use core::ops::Range;
 use frcnn_core::{Roi, ShapeError};
 
 use crate::{
-    Isa, len_of,
-    linear::{SLAB, slabs},
+    Isa,
+    k_order::{SLAB, slabs},
+    len_of,
     simd::run_on,
     sync_ptr::SyncPtr,
     tasks,

@@ -25,7 +25,7 @@ use crate::{
     Isa,
     aligned::{AlignedVec, LINE},
     isa::{Loop, vectorized},
-    linear::SLAB,
+    k_order::SLAB,
     simd::{Kernel, Vector, run_on},
 };
 
