@@ -9,6 +9,8 @@
 //! caller's buffer, and gives the same bits for every `threads`. `threads > 1` uses up to that many threads of the
 //! current rayon pool (feature `std`; without it everything runs on the calling thread).
 //!
+//! Work is cut into blocks for the caches of this CPU, which [`CacheInfo`] tells.
+//!
 //! The SIMD of this workspace and its `unsafe` live in this crate and nowhere else. [`Isa`] says which instruction
 //! set is used; products go through the `gemm` crate, which detects the CPU by itself.
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -19,7 +21,10 @@ extern crate alloc;
 
 mod aligned;
 mod bf16;
+mod blocking;
+mod cache;
 mod conv;
+mod cpu;
 mod gemm;
 mod init;
 mod isa;
@@ -40,9 +45,11 @@ mod warp;
 mod window;
 
 pub use bf16::{Bf16Conv, Bf16Isa, Map, MapMut};
+pub use cache::{CacheInfo, SharedCache};
 pub use conv::{
     ChannelRange, ConvAlgorithm, ConvArgs, ConvShape, PreparedConv, conv2d_into, conv2d_reference,
 };
+pub use cpu::Cpu;
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
 pub use isa::Isa;

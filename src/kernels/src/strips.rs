@@ -23,17 +23,13 @@ use core::ops::Range;
 use frcnn_core::ShapeError;
 
 use crate::{
-    ConvArgs, ConvShape, Lrn, PoolShape, PreparedConv,
+    CacheInfo, ConvArgs, ConvShape, Lrn, PoolShape, PreparedConv,
     aligned::aligned,
+    blocking::{strip_bytes, winograd_strip_bytes},
     len_of, lrn_into, max_pool_into,
     tasks::{for_each_chunk, task_count},
 };
 
-/// Bytes of the largest map between two layers that a strip has: the L2 of a server's core, and some of its L3.
-const STRIP_BYTES: usize = 3 << 20;
-/// The same where Winograd's algorithm makes the first map: rows computed twice then cost a good part of what the layer
-/// after it does.
-const WINOGRAD_STRIP_BYTES: usize = 6 << 20;
 /// Rows of a convolution's output in a strip are a multiple of this where there are as many: whole tiles of F(4x4) and
 /// F(6x6).
 const TILED_ROWS: usize = 12;
@@ -86,7 +82,7 @@ pub fn run_strips(
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
     let sizes = sizes(layers, size)?;
-    let rows = strip_rows(layers, &sizes);
+    let rows = strip_rows(CacheInfo::detect(), layers, &sizes);
     run_strips_of(rows, layers, &sizes, input, threads, scratch, out)
 }
 
@@ -152,12 +148,18 @@ fn sizes(layers: &[FusedLayer<'_>], size: Size) -> Result<Vec<Size>, ShapeError>
     Ok(sizes)
 }
 
-/// Rows of output in a strip: as many as [`STRIP_BYTES`] or [`WINOGRAD_STRIP_BYTES`] allow.
-fn strip_rows(layers: &[FusedLayer<'_>], sizes: &[Size]) -> usize {
+/// Rows of output in a strip: as many as leave the maps between layers in the cache.
+fn strip_rows(caches: CacheInfo, layers: &[FusedLayer<'_>], sizes: &[Size]) -> usize {
     let height = sizes.last().map_or(0, |size| size[0]);
-    let most = match layers.first() {
-        Some(FusedLayer::Conv { prepared, .. }) if prepared.fuses_max_pool() => WINOGRAD_STRIP_BYTES,
-        _ => STRIP_BYTES,
+    let is_winograd = |layer: &FusedLayer<'_>| matches!(layer, FusedLayer::Conv { prepared, .. } if prepared.fuses_max_pool());
+    let inner = layers.split_last().map_or(layers, |(_, inner)| inner);
+    let most = if layers.first().is_some_and(is_winograd) {
+        winograd_strip_bytes()
+    } else if inner.iter().any(is_winograd) {
+        // Where an inner map of Winograd's algorithm is cut changes its last bits.
+        strip_bytes(CacheInfo::SERVER)
+    } else {
+        strip_bytes(caches)
     };
     let unit = row_unit(layers);
     let mut rows = unit;
@@ -292,7 +294,7 @@ mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::{ConvAlgorithm, Isa, test_random::Random};
+    use crate::{ConvAlgorithm, Isa, SharedCache, test_random::Random};
 
     fn conv(
         height: usize,
@@ -475,7 +477,9 @@ mod tests {
         };
         let layers = [layer(&layers[0], &one, None), layer(&layers[1], &two, Some(true))];
         let sizes = sizes(&layers, [600, 800, 3]).unwrap();
-        assert_eq!(strip_rows(&layers, &sizes), 6);
+        assert_eq!(strip_rows(CacheInfo::SERVER, &layers, &sizes), 6);
+        let large = SharedCache { bytes: 16 << 20, cores: 4 };
+        assert_eq!(strip_rows(CacheInfo { l2: large, ..CacheInfo::SERVER }, &layers, &sizes), 12);
         assert_eq!(rows_seen(&layers[1], sizes[1], 0..6), InputRows { rows: 0..13, before: 1, after: 0 });
         assert_eq!(
             rows_seen(&layers[1], sizes[1], 294..300),

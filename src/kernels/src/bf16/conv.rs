@@ -10,22 +10,19 @@ use super::{
     padded::{PaddedRows, Steps, row_cost},
 };
 use crate::{
-    ChannelRange, ConvArgs, ConvShape, PoolShape, ShapeError,
+    CacheInfo, ChannelRange, ConvArgs, ConvShape, PoolShape, ShapeError,
     aligned::{LINE, aligned},
+    blocking::{bf16_chunk_bytes, bf16_weight_bytes},
     gemm::check_bias,
     len_of, max_pool_into, tasks,
 };
-
-/// Most bytes of padded input rows and the output made of it, about: half of a second-level cache of 2 MiB, beside weights.
-const CHUNK_BYTES: usize = 1 << 20;
-/// Weights up to this many bytes stay in the second-level cache: each block of pixels meets all of them before the next.
-const WEIGHT_BYTES: usize = 3 << 18;
 
 /// An ungrouped convolution layer with bf16 weights, pre-packed for this CPU; runs on maps of any size, from any number of
 /// threads at once.
 #[derive(Clone, Debug)]
 pub struct Bf16Conv {
     isa: Bf16Isa,
+    caches: CacheInfo,
     /// Batch, height and width mean nothing.
     shape: ConvShape,
     steps: Steps,
@@ -63,7 +60,13 @@ impl Bf16Conv {
         let steps = Steps::new(shape);
         let row = |step, value| steps.weight(step, value);
         let panels = pack(weights, shape.out_channels, steps.len(), threads, row);
-        Ok(Some(Self { isa, shape: shape.clone(), steps, panels }))
+        Ok(Some(Self { isa, caches: CacheInfo::detect(), shape: shape.clone(), steps, panels }))
+    }
+
+    /// The layer with blocks for other caches.
+    #[cfg(test)]
+    pub(super) fn with_caches(self, caches: CacheInfo) -> Self {
+        Self { caches, ..self }
     }
 
     /// Bytes of weights held here.
@@ -166,7 +169,8 @@ impl Layer<'_> {
         let value_bytes = if pool.is_some() { 4 } else { out.value_bytes() };
         // Of the convolved map there are two rows for each of the output's when it is pooled.
         let each = if pool.is_some() { 2 } else { 1 };
-        let rows_at_once = rows_at_once(shape, [out_height, width], each, value_bytes, tasks);
+        let rows_at_once =
+            rows_at_once(shape, [out_height, width], each, value_bytes, tasks, bf16_chunk_bytes(conv.caches));
         let padded = PaddedRows::new(&conv.steps, shape, rows_at_once * each, width);
         let whole_len =
             if pool.is_some() { len_of(&[rows_at_once * each, width, shape.out_channels]) } else { 0 };
@@ -220,10 +224,11 @@ fn rows_at_once(
     each: usize,
     value_bytes: usize,
     tasks: usize,
+    chunk_bytes: usize,
 ) -> usize {
     let (fixed, row) = row_cost(shape);
     let row = row.saturating_mul(2).saturating_add(len_of(&[width, shape.out_channels, value_bytes]));
-    let most = CHUNK_BYTES.saturating_sub(2 * fixed) / row.saturating_mul(each).max(1);
+    let most = chunk_bytes.saturating_sub(2 * fixed) / row.saturating_mul(each).max(1);
     let chunks = out_height.div_ceil(most.clamp(1, out_height)).next_multiple_of(tasks);
     out_height.div_ceil(chunks).max(1)
 }
@@ -288,7 +293,7 @@ impl Chunk<'_> {
         let blocks =
             || (0..lines).flat_map(|line| (0..pixels).step_by(BLOCK).map(move |pixel| (line, pixel)));
         let panels = 0..self.biases.len();
-        if self.conv.weight_bytes() <= WEIGHT_BYTES {
+        if self.conv.weight_bytes() <= bf16_weight_bytes(self.conv.caches) {
             blocks().for_each(|(line, pixel)| panels.clone().for_each(|panel| block(line, pixel, panel)));
         } else {
             panels.for_each(|panel| blocks().for_each(|(line, pixel)| block(line, pixel, panel)));

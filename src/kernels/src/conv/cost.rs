@@ -19,6 +19,8 @@
 //! | conv4_2 512 -> 512 | 309 | 242 (9.4) | **75** (37.8) | 76 (67.1) |
 //! | conv5_1 512 -> 512 | 77 | 64 (9.4) | **21** (37.8) | 24 (67.1) |
 //!
+//! The choice changes the last bits of a result, and so is made for [`CacheInfo::SERVER`] on every CPU.
+//!
 //! F(6x6, 3x3) saves a fifth of the products, and loses it again to weights and to V and M that come from farther
 //! away: where its weights, nearly twice those of F(4x4, 3x3), are more than [`F6_WEIGHT_BYTES`], layers do without.
 
@@ -27,6 +29,7 @@ use super::{
     direct::Direct,
     winograd::{Tile, Winograd, block_tiles, fits_cache},
 };
+use crate::CacheInfo;
 
 /// What moving a byte costs: a core of today does some 150 to 250 GFLOP/s and moves 10 to 20 GB/s.
 const FLOPS_PER_BYTE: f64 = 12.0;
@@ -68,13 +71,13 @@ fn winograd_cost(shape: &ConvShape, tile: Tile) -> f64 {
     let channels = shape.group_channels();
     let [ci, co] = channels.map(|channels| channels as f64);
     let products = tile.products() as f64;
-    let block = block_tiles(tile, channels, tiles);
+    let block = block_tiles(CacheInfo::SERVER, tile, channels, tiles);
     let (flops, weight_bytes) = (2.0 * tiles as f64 * products * ci * co, 4.0 * products * ci * co);
     if tile == Tile::F6 && weight_bytes > F6_WEIGHT_BYTES {
         return f64::INFINITY;
     }
     let transformed = products * tiles as f64 * (ci + co);
-    let bytes = if fits_cache(tile, channels, block) {
+    let bytes = if fits_cache(CacheInfo::SERVER, tile, channels, block) {
         0.0
     } else {
         tiles.div_ceil(block.max(1)) as f64 * weight_bytes + 4.0 * transformed

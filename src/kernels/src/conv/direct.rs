@@ -19,8 +19,9 @@ use core::ops::Range;
 
 use super::{ChannelRange, ConvArgs, ConvShape};
 use crate::{
-    Isa,
+    Cpu,
     aligned::{AlignedVec, aligned},
+    blocking::{DIRECT_PIXELS, conv_k},
     init::Init,
     len_of,
     product::{Rows, Sums, multiply_panel, pack, packed_len},
@@ -28,15 +29,10 @@ use crate::{
     tasks,
 };
 
-/// Values of `K` multiplied at a time: a panel of their weights stays in L1.
-const K_BLOCK: usize = 128;
-/// Pixels of a chunk of output rows, at least: they share the weights that come from L2 or farther.
-const CHUNK_PIXELS: usize = 96;
-
 /// A layer's packed weights.
 #[derive(Clone, Debug)]
 pub(super) struct Direct {
-    isa: Isa,
+    cpu: Cpu,
     width: Width,
     /// For each group, its `K x (Co / group)` matrix, packed for `product`.
     weights: AlignedVec,
@@ -52,8 +48,8 @@ impl Direct {
     }
 
     /// Packs `weights`, `[Kh, Kw, Ci / group, Co]`, of the right length.
-    pub(super) fn new(isa: Isa, shape: &ConvShape, weights: &[f32]) -> Self {
-        let width = Width::of(isa);
+    pub(super) fn new(cpu: Cpu, shape: &ConvShape, weights: &[f32]) -> Self {
+        let width = Width::of(cpu.isa);
         let (k, co) = (shape.patch_len(), shape.out_channels);
         let group_out = co.checked_div(shape.group).unwrap_or(0);
         let group_len = packed_len(k, group_out, width);
@@ -61,7 +57,7 @@ impl Direct {
         for (g, packed) in packed.as_mut_slice().chunks_exact_mut(group_len.max(1)).enumerate() {
             pack(k, group_out, width, packed, |row| &weights[row * co + g * group_out..][..group_out]);
         }
-        Self { isa, width, weights: packed }
+        Self { cpu, width, weights: packed }
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
@@ -79,7 +75,7 @@ impl Direct {
         out: &mut [f32],
     ) {
         let windows = Windows::new(shape, out_width);
-        let chunk_rows = CHUNK_PIXELS.div_ceil(windows.pixels);
+        let chunk_rows = DIRECT_PIXELS.div_ceil(windows.pixels);
         let chunk_pixels = chunk_rows * windows.pixels;
 
         let copied_len = if windows.copied { len_of(&[chunk_rows, windows.row_stride]) } else { 0 };
@@ -280,7 +276,7 @@ impl Chunk<'_> {
         let before = (panel.group * padded + panel.first) * k;
         let mut weights = &layer.weights.as_slice()[before..][..k * panel.width];
         let mut init = Init::Bias(bias.as_ptr());
-        for (segments, values) in k_blocks(windows) {
+        for (segments, values) in k_blocks(windows, conv_k(layer.cpu.caches, panel.width)) {
             // These weights stay in L1 while all pixels go by.
             let (block, later) = weights.split_at(segments.len() * values.len() * panel.width);
             weights = later;
@@ -301,7 +297,7 @@ impl Chunk<'_> {
                         init,
                         relu: args.relu && later.is_empty(),
                     };
-                    multiply_panel(layer.isa, a, pixels, block.as_ptr(), panel.width, false, sums);
+                    multiply_panel(layer.cpu.isa, a, pixels, block.as_ptr(), panel.width, false, sums);
                 }
             }
             init = Init::Accumulate;
@@ -312,12 +308,12 @@ impl Chunk<'_> {
 /// Most values in a row of a panel.
 const MAX_PANEL: usize = 4 * MAX_LANES;
 
-/// Cuts `K` into pieces of about [`K_BLOCK`]: some whole segments, or a range of one.
-fn k_blocks(windows: &Windows) -> impl Iterator<Item = (&[usize], Range<usize>)> {
+/// Cuts `K` into pieces of at most about `most`: some whole segments, or a range of one.
+fn k_blocks(windows: &Windows, most: usize) -> impl Iterator<Item = (&[usize], Range<usize>)> {
     let len = windows.segment_len;
-    let pieces = len.div_ceil(K_BLOCK).max(1);
+    let pieces = len.div_ceil(most).max(1);
     let step = len.div_ceil(pieces).max(1);
-    let segments = windows.segments.chunks((K_BLOCK / len.max(1)).max(1));
+    let segments = windows.segments.chunks((most / len.max(1)).max(1));
     segments.flat_map(move |segments| {
         (0..len).step_by(step).map(move |first| (segments, first..len.min(first + step)))
     })

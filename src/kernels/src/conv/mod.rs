@@ -35,16 +35,12 @@ use frcnn_core::{ShapeError, WindowAxis};
 
 use crate::{
     PoolShape,
+    blocking::im2row_pixels,
     gemm::{Strided, bias_relu, check_bias, matmul_strided},
     len_of, tasks,
 };
 pub use prepared::{ConvAlgorithm, PreparedConv};
 pub use reference::conv2d_reference;
-
-/// Values of a block's patches, and of its output, that fit in L2 beside the packed weights: 1 MiB.
-const BLOCK_VALUES: usize = 1 << 18;
-/// Fewest pixels in a block: below, the product would spend its time packing weights.
-const MIN_BLOCK_PIXELS: usize = 64;
 
 /// A convolution layer on one size of input.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -218,7 +214,7 @@ pub fn conv2d_into(
     let Some(group_out) = shape.out_channels.checked_div(shape.group) else { return Ok(()) };
     let group_in = shape.in_channels / shape.group;
     let k = shape.patch_len();
-    let block = (BLOCK_VALUES / k.max(shape.out_channels).max(1)).max(MIN_BLOCK_PIXELS);
+    let block = im2row_pixels(k.max(shape.out_channels));
 
     let pixels = out.len() / shape.out_channels;
     let scratch_len = if shape.is_pointwise() { 0 } else { block.min(pixels).saturating_mul(k) };

@@ -11,7 +11,7 @@ use super::{
     direct::Direct,
     winograd::{self, Tile, Winograd},
 };
-use crate::{Isa, ShapeError, len_of, max_pool_into};
+use crate::{Cpu, ShapeError, len_of, max_pool_into};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,30 +65,30 @@ impl PreparedConv {
     /// `weights` has another length, a channel count is not a multiple of `group`, or
     /// [`ConvShape::output_size`] is `None`.
     pub fn new(shape: &ConvShape, weights: &[f32], threads: usize) -> Result<Self, ShapeError> {
-        Self::with(Isa::detect(), None, shape, weights, threads)
+        Self::with(Cpu::detect(), None, shape, weights, threads)
     }
 
-    /// [`PreparedConv::new`] on a chosen instruction set and with a chosen algorithm, for tests and benches. An
-    /// instruction set that the CPU lacks is replaced by [`Isa::Scalar`], an algorithm that does not compute such
-    /// layers by [`ConvAlgorithm::Plain`].
+    /// [`PreparedConv::new`] for a chosen instruction set or [`Cpu`] and with a chosen algorithm, for tests and benches. An
+    /// algorithm that does not compute such layers is replaced by [`ConvAlgorithm::Plain`].
     ///
     /// # Errors
     /// As [`PreparedConv::new`].
     pub fn with(
-        isa: Isa,
+        cpu: impl Into<Cpu>,
         algorithm: Option<ConvAlgorithm>,
         shape: &ConvShape,
         weights: &[f32],
         threads: usize,
     ) -> Result<Self, ShapeError> {
+        let cpu = cpu.into();
         shape.check_layer(weights.len())?;
         let algorithm = algorithm.unwrap_or_else(|| choose(shape));
         let winograd = |tile| {
-            let group = |g| Winograd::new(isa, tile, shape, g, weights, threads);
+            let group = |g| Winograd::new(cpu, tile, shape, g, weights, threads);
             Form::Winograd((0..shape.group).map(group).collect())
         };
         let form = match algorithm {
-            ConvAlgorithm::Direct if Direct::applies(shape) => Form::Direct(Direct::new(isa, shape, weights)),
+            ConvAlgorithm::Direct if Direct::applies(shape) => Form::Direct(Direct::new(cpu, shape, weights)),
             ConvAlgorithm::Winograd4 if Winograd::applies(shape) => winograd(Tile::F4),
             ConvAlgorithm::Winograd6 if Winograd::applies(shape) => winograd(Tile::F6),
             _ => Form::Plain(weights.to_vec()),

@@ -4,7 +4,7 @@ use frcnn_core::largest_magnitude;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{conv2d_reference, test_random::Random};
+use crate::{CacheInfo, Isa, conv2d_reference, test_random::Random};
 
 const ALGORITHMS: [ConvAlgorithm; 4] =
     [ConvAlgorithm::Plain, ConvAlgorithm::Direct, ConvAlgorithm::Winograd4, ConvAlgorithm::Winograd6];
@@ -65,7 +65,7 @@ impl Layer {
         out
     }
 
-    /// The error relative to the largest sum, and the number of threads that must not change a bit.
+    /// The error relative to the largest sum; and no bit changes with the number of threads or with other caches.
     fn check(&self, bias: bool, relu: bool, threads: usize) {
         let mut exact = self.out();
         let args = self.args(bias, relu, 1);
@@ -76,8 +76,9 @@ impl Layer {
         conv2d_reference(&self.shape, &self.weights, args, &mut exact).unwrap();
         for isa in Isa::available() {
             for algorithm in ALGORITHMS {
+                let server = Cpu { isa, caches: CacheInfo::SERVER };
                 let prepared =
-                    PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights, 1).unwrap();
+                    PreparedConv::with(server, Some(algorithm), &self.shape, &self.weights, 1).unwrap();
                 let found = self.run(&prepared, args);
                 for (i, (found, exact)) in found.iter().zip(&exact).enumerate() {
                     // The project's bound is 2e-4 of the layer's largest value; F(6x6, 3x3), whose largest
@@ -89,9 +90,10 @@ impl Layer {
                     );
                 }
                 let args = ConvArgs { threads, ..args };
-                let threaded =
-                    PreparedConv::with(isa, Some(algorithm), &self.shape, &self.weights, threads).unwrap();
-                assert_eq!(self.run(&threaded, args), found, "{threads} threads");
+                let cpu = Cpu { isa, caches: CacheInfo::SMALL[threads % CacheInfo::SMALL.len()] };
+                let other =
+                    PreparedConv::with(cpu, Some(algorithm), &self.shape, &self.weights, threads).unwrap();
+                assert_eq!(self.run(&other, args), found, "{threads} threads, {cpu:?}");
                 self.check_pooled(&prepared, args, &found);
                 self.check_channels(&prepared, args, &found);
             }

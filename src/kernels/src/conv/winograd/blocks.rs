@@ -12,7 +12,9 @@ use super::{
     steps::{Multiply, TransformInput, TransformOutput},
 };
 use crate::{
+    CacheInfo,
     aligned::aligned,
+    blocking::{MAX_WINOGRAD_VALUES, winograd_values},
     conv::{ChannelRange, ConvArgs, ConvShape},
     len_of,
     product::ROWS,
@@ -85,7 +87,7 @@ impl Block<'_> {
     /// Tiles `first_tile + rows` of the batch into `rows` of V.
     fn transform_input(&self, first_tile: usize, rows: Range<usize>) {
         run_on(
-            self.layer.isa,
+            self.layer.cpu.isa,
             TransformInput {
                 tiling: self.tiling,
                 channels: self.layer.in_channels,
@@ -125,13 +127,13 @@ impl Block<'_> {
             m: self.m.offset(part * self.layout.m_part),
             m_row_len: self.layout.m_row,
         };
-        product.run(self.layer.isa);
+        product.run(self.layer.cpu);
     }
 
     /// `rows` of M into tiles `first_tile + rows` of the batch.
     fn transform_output(&self, first_tile: usize, rows: Range<usize>) {
         run_on(
-            self.layer.isa,
+            self.layer.cpu.isa,
             TransformOutput {
                 tiling: self.tiling,
                 channels: self.layer.out_channels,
@@ -165,7 +167,8 @@ impl Winograd {
         assert!(channels.first + self.out_channels <= channels.stride);
         let tiling = Tiling::new(self.tile, shape, out.size, out.pooled);
         let tiles = shape.batch * tiling.rows * tiling.columns;
-        let block_tiles = block_tiles(self.tile, [self.in_channels, self.out_channels], tiles);
+        let block_tiles =
+            block_tiles(self.cpu.caches, self.tile, [self.in_channels, self.out_channels], tiles);
         let blocks = tiles.div_ceil(block_tiles);
         let tiles_of = |block: usize| block * block_tiles..tiles.min((block + 1) * block_tiles);
 
@@ -207,23 +210,24 @@ impl Winograd {
 
 /// Blocks for each task that make it worth while to give every task its own.
 const BLOCKS_FOR_EACH_TASK: usize = 4;
-/// Values of V and M, with the weights, that stay in L2: 1.5 MiB of the 2 MiB that servers' cores have today.
-const CACHED_VALUES: usize = 3 << 17;
-/// Most values in V and M together: 32 MiB.
-const MOST_VALUES: usize = 1 << 23;
 
 /// How many of `tiles` go through the steps together. It depends on no number of threads.
-pub(in crate::conv) fn block_tiles(tile: Tile, [ci, co]: [usize; 2], tiles: usize) -> usize {
+pub(in crate::conv) fn block_tiles(
+    caches: CacheInfo,
+    tile: Tile,
+    [ci, co]: [usize; 2],
+    tiles: usize,
+) -> usize {
     let products = tile.products();
     let tile_values = len_of(&[products, ci + co]).max(1);
     let weights = len_of(&[products, ci, co]);
-    let cached = CACHED_VALUES.saturating_sub(weights) / tile_values;
+    let cached = winograd_values(caches).saturating_sub(weights) / tile_values;
     let block = if cached >= 2 * ROWS {
         cached
     } else {
         // The weights come from farther away for each block: 4 t^2 Ci Co bytes. With this many tiles that is half of
         // what V and M take, written and read: 8 t^2 (Ci + Co) b.
-        (len_of(&[ci, co]) / (ci + co).max(1)).min(MOST_VALUES / tile_values)
+        (len_of(&[ci, co]) / (ci + co).max(1)).min(MAX_WINOGRAD_VALUES / tile_values)
     };
     // Blocks of about one size, in whole tiles of sums, none larger than that.
     let blocks = tiles.div_ceil((block / ROWS).max(1) * ROWS).max(1);
@@ -231,7 +235,13 @@ pub(in crate::conv) fn block_tiles(tile: Tile, [ci, co]: [usize; 2], tiles: usiz
 }
 
 /// Whether V, M and the weights of a block stay in L2 together.
-pub(in crate::conv) fn fits_cache(tile: Tile, [ci, co]: [usize; 2], block_tiles: usize) -> bool {
+pub(in crate::conv) fn fits_cache(
+    caches: CacheInfo,
+    tile: Tile,
+    [ci, co]: [usize; 2],
+    block_tiles: usize,
+) -> bool {
     let products = tile.products();
-    len_of(&[products, block_tiles, ci + co]).saturating_add(len_of(&[products, ci, co])) <= CACHED_VALUES
+    let values = len_of(&[products, block_tiles, ci + co]).saturating_add(len_of(&[products, ci, co]));
+    values <= winograd_values(caches)
 }

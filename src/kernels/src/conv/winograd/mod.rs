@@ -33,7 +33,7 @@ pub(super) use blocks::{block_tiles, fits_cache};
 
 use super::{ChannelRange, ConvShape};
 use crate::{
-    Isa,
+    Cpu,
     aligned::{AlignedVec, LINE},
     len_of,
     product::packed_len,
@@ -86,7 +86,7 @@ pub(super) struct Output<'a> {
 /// The transformed weights of a layer, or of one of its groups.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
-    isa: Isa,
+    cpu: Cpu,
     width: Width,
     tile: Tile,
     in_channels: usize,
@@ -110,14 +110,14 @@ impl Winograd {
 
     /// Transforms the weights of group `g` out of `weights`, `[3, 3, Ci / group, Co]`, of the right length.
     pub(super) fn new(
-        isa: Isa,
+        cpu: Cpu,
         tile: Tile,
         shape: &ConvShape,
         g: usize,
         weights: &[f32],
         threads: usize,
     ) -> Self {
-        let width = Width::of(isa);
+        let width = Width::of(cpu.isa);
         let [in_channels, out_channels] = shape.group_channels();
         let weight_stride = odd_lines(packed_len(in_channels, out_channels, width));
         let mut transformed = AlignedVec::zeros(len_of(&[tile.products(), weight_stride]));
@@ -137,9 +137,9 @@ impl Winograd {
         let mut tasks = alloc::vec![(); tasks::task_count(threads)];
         tasks::for_each_index(&mut tasks, parts, |(), i| {
             let part = i * WEIGHT_PART..in_channels.min((i + 1) * WEIGHT_PART);
-            run_on(isa, steps::TransformWeights { part, ..transform.clone() });
+            run_on(cpu.isa, steps::TransformWeights { part, ..transform.clone() });
         });
-        Self { isa, width, tile, in_channels, out_channels, weights: transformed, weight_stride }
+        Self { cpu, width, tile, in_channels, out_channels, weights: transformed, weight_stride }
     }
 
     /// Bytes of transformed weights.

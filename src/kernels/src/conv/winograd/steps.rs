@@ -8,7 +8,8 @@ use super::{
     nested::{Finish, Square, Transform, transform},
 };
 use crate::{
-    Isa,
+    Cpu,
+    blocking::conv_k,
     conv::ChannelRange,
     init::Init,
     product::{Rows, Sums, multiply_panel},
@@ -203,13 +204,11 @@ pub(super) struct Multiply<'a> {
     pub(super) m_row_len: usize,
 }
 
-/// Rows of weights multiplied at a time: a panel of them stays in L1 while the tiles go by.
-const K_BLOCK: usize = 128;
-
 impl Multiply<'_> {
-    pub(super) fn run(self, isa: Isa) {
+    pub(super) fn run(self, cpu: Cpu) {
         let panel = &self.weights[self.channels * self.first..][..self.channels * self.width];
-        for k in (0..self.channels).step_by(K_BLOCK) {
+        let k_block = conv_k(cpu.caches, self.width);
+        for k in (0..self.channels).step_by(k_block) {
             // SAFETY: V and M have the rows that who made `self` says, no other task writes to either's part of
             // them, and the panel has `width` values for each of `channels` rows.
             unsafe {
@@ -217,7 +216,7 @@ impl Multiply<'_> {
                     data: self.v.as_mut_ptr().add(k).cast_const(),
                     stride: self.v_row_len,
                     segments: &[0],
-                    segment_len: K_BLOCK.min(self.channels - k),
+                    segment_len: k_block.min(self.channels - k),
                 };
                 let sums = Sums {
                     data: self.m.as_mut_ptr().add(self.first),
@@ -225,7 +224,15 @@ impl Multiply<'_> {
                     init: if k == 0 { Init::Zero } else { Init::Accumulate },
                     relu: false,
                 };
-                multiply_panel(isa, a, self.rows, panel.as_ptr().add(k * self.width), self.width, true, sums);
+                multiply_panel(
+                    cpu.isa,
+                    a,
+                    self.rows,
+                    panel.as_ptr().add(k * self.width),
+                    self.width,
+                    true,
+                    sums,
+                );
             }
         }
     }

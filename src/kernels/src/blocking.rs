@@ -1,0 +1,89 @@
+//! Cache blocking: how much a kernel works on at a time, so that it stays in a cache.
+//!
+//! Each size is a function of its own, which says why it is what it is. They were measured on [`CacheInfo::SERVER`], and
+//! are the same shares of other caches. No size changes a bit of a result: a sum is one chain of additions, however it is
+//! cut. Where that does not hold, the size is the server's on every CPU:
+//!
+//! - im2row, because the `gemm` crate multiplies a single row in another way than many;
+//! - strips of which a Winograd layer's map is an inner one, see `strips`;
+//! - the choice of a convolution's algorithm, see `conv::cost`.
+
+use crate::CacheInfo;
+
+/// Bytes of an f32.
+const F32: usize = 4;
+
+/// Rows of a convolution's packed weights, `panel` values each, that are multiplied at a time: they stay in L1d while the
+/// pixels of a chunk go by. With 128 of them the sums' loads and stores in between are already cheap.
+pub(crate) fn conv_k(caches: CacheInfo, panel: usize) -> usize {
+    (caches.l1d / (F32 * panel.max(1))).clamp(16, 128)
+}
+
+/// Output pixels of direct convolution that are computed together, at least: they share the weights, which come from L2
+/// or farther.
+pub(crate) const DIRECT_PIXELS: usize = 96;
+
+/// Pixels that im2row gathers and multiplies at a time, with `values` for each in the patch or in the output: half of L2,
+/// beside the packed weights. With fewer than 64 of them the product would spend its time packing weights.
+pub(crate) fn im2row_pixels(values: usize) -> usize {
+    (CacheInfo::SERVER.l2_per_core() / 2 / F32 / values.max(1)).max(64)
+}
+
+/// Values of Winograd's V, M and weights that stay in L2 together: three quarters of it.
+pub(crate) fn winograd_values(caches: CacheInfo) -> usize {
+    caches.l2_per_core() / F32 / 4 * 3
+}
+
+/// Most values in V and M where they do not stay in L2: 32 MiB, for memory's sake.
+pub(crate) const MAX_WINOGRAD_VALUES: usize = 1 << 23;
+
+/// Bytes of the largest map between two fused layers that a strip has: L2, and half as much of the next level. Shorter
+/// strips compute more rows twice.
+pub(crate) fn strip_bytes(caches: CacheInfo) -> usize {
+    caches.l2_per_core() / 2 * 3
+}
+
+/// The same where Winograd's algorithm makes the first map: rows computed twice then cost a good part of what the layer
+/// after it does.
+pub(crate) fn winograd_strip_bytes() -> usize {
+    CacheInfo::SERVER.l2_per_core() * 3
+}
+
+/// Bytes of a bf16 convolution's padded rows and the output made of them, about: half of L2, beside weights.
+pub(crate) fn bf16_chunk_bytes(caches: CacheInfo) -> usize {
+    caches.l2_per_core() / 2
+}
+
+/// Weights of a bf16 convolution up to this many bytes stay in L2, beside a chunk: each block of pixels then meets all of
+/// them before the next.
+pub(crate) fn bf16_weight_bytes(caches: CacheInfo) -> usize {
+    caches.l2_per_core() / 8 * 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SharedCache;
+
+    /// What was measured.
+    #[test]
+    fn sizes_on_a_server() {
+        let server = CacheInfo::SERVER;
+        assert_eq!([conv_k(server, 64), conv_k(server, 16)], [128, 128]);
+        assert_eq!([im2row_pixels(2304), im2row_pixels(1 << 20)], [113, 64]);
+        assert_eq!(winograd_values(server), 3 << 17);
+        assert_eq!([strip_bytes(server), winograd_strip_bytes()], [3 << 20, 6 << 20]);
+        assert_eq!([bf16_chunk_bytes(server), bf16_weight_bytes(server)], [1 << 20, 3 << 18]);
+    }
+
+    #[test]
+    fn sizes_of_a_share() {
+        let none = SharedCache { bytes: 0, cores: 1 };
+        let board = CacheInfo { l1d: 16 << 10, l2: SharedCache { bytes: 1 << 20, cores: 4 }, l3: none };
+        assert_eq!(conv_k(board, 64), 64);
+        assert_eq!(winograd_values(board), 3 << 14);
+        // Without an L2 it is L1d that counts.
+        let small = CacheInfo { l2: none, ..board };
+        assert_eq!(winograd_values(small), 3 << 10);
+    }
+}
