@@ -36,4 +36,4 @@ class Frcnn:
             raise RuntimeError(f"frcnn computes {report['distinct_rois']} RoIs where the peers compute {report['rois']}")
         stages = {name: times["p50_ms"] for name, times in report["stages"].items()}
         stages["whole"] = stages.pop("total")
-        return stages, {key: report[key] for key in ("open_ms", "first_ms", "peak_rss_mb")}
+        return stages, {key: report[key] for key in ("open_ms", "first_ms", "peak_rss_mib")}

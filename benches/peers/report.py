@@ -76,7 +76,7 @@ def markdown(results):
         ("Milliseconds to load the network (frcnn: `open`)", "open_ms", milliseconds),
         ("Milliseconds of the first run", "first_ms", milliseconds),
         ("Peak resident MiB (peers: of which Python and numpy"
-         f" {results['bare_python_mb']:.0f})", "peak_rss_mb", lambda mb: f"{mb:.0f}"),
+         f" {results['bare_python_mib']:.0f})", "peak_rss_mib", lambda mib: f"{mib:.0f}"),
     ):
         rows = list(whole_model(results, key, whole, format))
         if rows:

@@ -174,8 +174,8 @@ def main():
 
 def write(results, out):
     """After each case, so that a run that is stopped leaves what it has."""
-    bare = [one["bare_python_mb"] for one in results["measured"] if "bare_python_mb" in one]
-    results["bare_python_mb"] = statistics.median(bare)
+    bare = [one["bare_python_mib"] for one in results["measured"] if "bare_python_mib" in one]
+    results["bare_python_mib"] = statistics.median(bare)
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "results.md").write_text(report.markdown(results))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 
-def resident_mb(field):
+def resident_mib(field):
     """VmRSS or VmHWM of this process. Not getrusage, whose maximum includes the parent's size before exec."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
@@ -37,7 +37,7 @@ def main():
     arguments.add_argument("--save", type=Path, help="folder to write NAME.npy into for each output")
     args = arguments.parse_args()
 
-    bare_mb = resident_mb("VmRSS")
+    bare_mib = resident_mib("VmRSS")
     runtime = importlib.import_module(f"runtimes.{args.runtime}")
     model, open_ms = timed_ms(lambda: runtime.load(args.model, args.threads, args.precision))
     model.bind({name: np.load(args.tensors / f"{name}.npy") for name in model.inputs})
@@ -45,15 +45,15 @@ def main():
     if args.runs:
         model.run()  # `frcnn bench` warms up twice as well.
     runs_ms = [timed_ms(model.run)[1] for _ in range(args.runs)]
-    peak_mb = resident_mb("VmHWM")
+    peak_mib = resident_mib("VmHWM")
 
     if args.save:
         args.save.mkdir(parents=True, exist_ok=True)
         for name, value in model.results().items():
             np.save(args.save / f"{name}.npy", value)
     print(json.dumps({
-        "open_ms": open_ms, "first_ms": first_ms, "runs_ms": runs_ms, "peak_rss_mb": peak_mb,
-        "bare_python_mb": bare_mb, "precision": model.precision,
+        "open_ms": open_ms, "first_ms": first_ms, "runs_ms": runs_ms, "peak_rss_mib": peak_mib,
+        "bare_python_mib": bare_mib, "precision": model.precision,
     }))
 
 

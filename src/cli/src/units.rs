@@ -1,4 +1,7 @@
 //! Numbers as people read them: three digits and a unit.
+//!
+//! Not indicatif's `HumanBytes` and `HumanCount`, which the progress bars have: they give two decimals to every size
+//! (`527.79 MiB`) and no unit to counts (`138,357,544`), so that columns of tables grow wide.
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@
 
 use alloc::vec::Vec;
 
-use frcnn_core::{Roi, ShapeError};
+use frcnn_core::{LinearTap, Roi, ShapeError};
 
 use crate::{FeatureMap, len_of, tasks};
 
@@ -64,20 +64,11 @@ pub fn warp_into(
     Ok(())
 }
 
-/// Where a cell lies between two pixels.
-#[derive(Clone, Copy)]
-struct Tap {
-    low: usize,
-    high: usize,
-    /// Share of `high`, in 0..1.
-    weight: f32,
-}
-
 /// The cells of one axis that show the image: from `start` on, one for each tap.
 #[derive(Default)]
 struct Axis {
     start: usize,
-    taps: Vec<Tap>,
+    taps: Vec<LinearTap>,
 }
 
 impl Axis {
@@ -94,11 +85,8 @@ impl Axis {
         let cells = (libm::round(inside * scale) as usize).min(side - self.start);
         let pixel = |offset: usize| low as usize + offset;
         self.taps.extend((0..cells).map(|i| {
-            let at = (i as f64 + 0.5) * inside / cells as f64 - 0.5;
-            let at = at.clamp(0.0, inside - 1.0);
-            let floor = at as usize;
-            let next = (floor + 1).min(inside as usize - 1);
-            Tap { low: pixel(floor), high: pixel(next), weight: (at - floor as f64) as f32 }
+            let tap = LinearTap::at((i as f64 + 0.5) * inside / cells as f64 - 0.5, inside as usize);
+            LinearTap { low: pixel(tap.low), high: pixel(tap.high), ..tap }
         }));
     }
 }
@@ -136,19 +124,19 @@ impl Warper {
             }
             let [low, high] = &self.resized;
             for ((out, low), high) in out[begin..][..len].iter_mut().zip(low).zip(high) {
-                *out = low * (1.0 - tap.weight) + high * tap.weight;
+                *out = tap.mix(*low, *high);
             }
         }
     }
 }
 
-fn resize_row(image: FeatureMap<'_>, row: usize, taps: &[Tap], out: &mut Vec<f32>) {
+fn resize_row(image: FeatureMap<'_>, row: usize, taps: &[LinearTap], out: &mut Vec<f32>) {
     let channels = image.channels();
     let row = &image.data()[row * image.width() * channels..][..image.width() * channels];
     out.clear();
     for tap in taps {
         let (low, high) = (&row[tap.low * channels..][..channels], &row[tap.high * channels..][..channels]);
-        out.extend(low.iter().zip(high).map(|(low, high)| low * (1.0 - tap.weight) + high * tap.weight));
+        out.extend(low.iter().zip(high).map(|(&low, &high)| tap.mix(low, high)));
     }
 }
 

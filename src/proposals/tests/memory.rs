@@ -4,10 +4,10 @@
 use frcnn_core::Frame;
 use frcnn_proposals::{Mode, Propose, SelectiveSearch};
 
-/// Of the whole process, with the image that it looks at.
-const MOST_KB: u64 = 300_000;
+/// Peak of the whole process, with the image that it looks at.
+const MAX_KIB: u64 = 300_000;
 
-/// The most memory that this process ever had, in kB.
+/// The most memory that this process ever had, in KiB, which the kernel calls kB.
 fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -37,7 +37,7 @@ fn twelve_megapixels_fit() {
     for &mode in modes {
         let proposals = SelectiveSearch { mode, ..SelectiveSearch::default() }.propose(&frame, 2000);
         let peak = peak().unwrap();
-        println!("{mode:?}: {} boxes, {peak} kB", proposals.boxes.len());
-        assert!(peak < MOST_KB, "{mode:?}: {peak} kB");
+        println!("{mode:?}: {} boxes, {peak} KiB", proposals.boxes.len());
+        assert!(peak < MAX_KIB, "{mode:?}: {peak} KiB");
     }
 }

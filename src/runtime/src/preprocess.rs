@@ -8,7 +8,7 @@
 //! none takes camera pixels with a stride and gives mean-subtracted floats without two more passes
 //! over memory.
 
-use frcnn_core::{ShapeError, blob_size};
+use frcnn_core::{LinearTap, ShapeError, blob_size};
 
 use crate::memory::resize;
 use crate::{Error, Frame};
@@ -26,19 +26,10 @@ pub struct ImageBlob {
     pub im_scale: f64,
 }
 
-/// Where a blob coordinate lies between two source pixels.
-#[derive(Clone, Copy)]
-struct Tap {
-    low: usize,
-    high: usize,
-    /// Share of `high`, in 0..1.
-    weight: f32,
-}
-
 /// Buffers kept from frame to frame.
 #[derive(Default)]
 pub(crate) struct Preprocessor {
-    columns: Vec<Tap>,
+    columns: Vec<LinearTap>,
     /// Two source rows, resized horizontally, with the source row that each holds.
     rows: [ResizedRow; 2],
 }
@@ -87,14 +78,14 @@ impl Preprocessor {
             self.resize_rows(frame, means, tap);
             let [low, high] = &self.rows;
             for ((out, low), high) in out.iter_mut().zip(&low.data).zip(&high.data) {
-                *out = low * (1.0 - tap.weight) + high * tap.weight;
+                *out = tap.mix(*low, *high);
             }
         }
         Ok(())
     }
 
     /// Makes the two kept rows those of `tap`. Going down, the lower one usually becomes the upper one.
-    fn resize_rows(&mut self, frame: &Frame, means: &[f32; 3], tap: Tap) {
+    fn resize_rows(&mut self, frame: &Frame, means: &[f32; 3], tap: LinearTap) {
         if self.rows[1].source == Some(tap.low) {
             self.rows.swap(0, 1);
         }
@@ -107,30 +98,20 @@ impl Preprocessor {
     }
 }
 
-fn tap(position: usize, scale: f64, len: usize) -> Tap {
-    // In f64: in f32 a coordinate of some hundreds is off by 1e-5 pixels, which next to an edge is more
-    // than 1e-3 grey levels.
-    let coordinate = (position as f64 + 0.5) / scale - 0.5;
-    let floor = coordinate.floor();
-    if floor < 0.0 {
-        return Tap { low: 0, high: 0, weight: 0.0 };
-    }
-    let low = floor as usize;
-    if low + 1 >= len {
-        return Tap { low: len - 1, high: len - 1, weight: 0.0 };
-    }
-    Tap { low, high: low + 1, weight: (coordinate - floor) as f32 }
+/// Where blob pixel `position` of a row or column lies in one of the frame's, of `len` pixels.
+fn tap(position: usize, scale: f64, len: usize) -> LinearTap {
+    LinearTap::at((position as f64 + 0.5) / scale - 0.5, len)
 }
 
-fn resize_row(frame: &Frame, source: usize, columns: &[Tap], means: &[f32; 3], out: &mut Vec<f32>) {
+fn resize_row(frame: &Frame, source: usize, columns: &[LinearTap], means: &[f32; 3], out: &mut Vec<f32>) {
     let pixels = frame.row(source);
     let (bytes, offsets) = (frame.format().bytes(), frame.format().bgr_offsets());
     out.clear();
     out.extend(columns.iter().flat_map(|tap| {
         let (low, high) = (&pixels[tap.low * bytes..], &pixels[tap.high * bytes..]);
         std::array::from_fn::<f32, 3, _>(|c| {
-            let (low, high) = (f32::from(low[offsets[c]]) - means[c], f32::from(high[offsets[c]]) - means[c]);
-            low * (1.0 - tap.weight) + high * tap.weight
+            let value = |pixel: &[u8]| f32::from(pixel[offsets[c]]) - means[c];
+            tap.mix(value(low), value(high))
         })
     }));
 }

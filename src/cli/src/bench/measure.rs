@@ -34,7 +34,7 @@ pub(super) fn measure(bundle: &Path, work: &Work, options: &Options, runs: u32) 
     detect()?;
     let steady = (0..runs).map(|_| detect()).collect::<Result<Vec<_>, Error>>()?;
     // Before anything below takes memory that detecting does not need.
-    let peak_rss_mb = peak_rss_mb();
+    let peak_rss_mib = peak_rss_mib();
 
     let blobs = session.preprocess(&frame).map_err(failed)?;
     let distinct_rois = session.project(&work.boxes, &blobs).map_err(failed)?.rois.len();
@@ -59,7 +59,7 @@ pub(super) fn measure(bundle: &Path, work: &Work, options: &Options, runs: u32) 
             postprocess: stage(|timings| timings.postprocess),
             total: Percentiles::of(steady.iter().map(|(_, total)| *total).collect()),
         },
-        peak_rss_mb,
+        peak_rss_mib,
     })
 }
 
@@ -72,11 +72,11 @@ fn into_page_cache(path: &Path) -> Result<(), Error> {
 }
 
 /// The largest memory that this process has had resident, in MiB, where the system tells.
-fn peak_rss_mb() -> Option<f64> {
-    parse_peak_rss_mb(&fs::read_to_string("/proc/self/status").ok()?)
+fn peak_rss_mib() -> Option<f64> {
+    parse_peak_rss_mib(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
-fn parse_peak_rss_mb(status: &str) -> Option<f64> {
+fn parse_peak_rss_mib(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib / 1024.0)
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn peak_memory_is_read_where_it_is_told() {
-        assert_eq!(parse_peak_rss_mb("VmPeak:\t 9000 kB\nVmHWM:\t    1536 kB\nVmRSS:\t 1 kB\n"), Some(1.5));
-        assert_eq!(parse_peak_rss_mb("VmRSS:\t 1 kB\n"), None);
-        assert_eq!(parse_peak_rss_mb("VmHWM:\t many kB\n"), None);
+        assert_eq!(parse_peak_rss_mib("VmPeak:\t 9000 kB\nVmHWM:\t    1536 kB\nVmRSS:\t 1 kB\n"), Some(1.5));
+        assert_eq!(parse_peak_rss_mib("VmRSS:\t 1 kB\n"), None);
+        assert_eq!(parse_peak_rss_mib("VmHWM:\t many kB\n"), None);
     }
 }

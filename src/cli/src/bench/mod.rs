@@ -32,7 +32,7 @@ them. It takes a second for some dozen boxes: ask for few with --rois and --runs
 
 JSON:
   Sizes are [height, width]; `blob` has one for each of the manifest's scales. Times are in
-  milliseconds. `peak_rss_mb` is in MiB, and null where the system does not tell (Linux does).")]
+  milliseconds. `peak_rss_mib` is null where the system does not tell (Linux does).")]
 pub(crate) struct Args {
     /// A bundle that `frcnn compile` wrote
     #[arg(value_name = "BUNDLE")]

@@ -24,7 +24,7 @@ pub(super) struct Report {
     pub(super) first_ms: f64,
     pub(super) stages: Stages,
     /// In MiB.
-    pub(super) peak_rss_mb: Option<f64>,
+    pub(super) peak_rss_mib: Option<f64>,
 }
 
 /// Of one detection.
@@ -67,9 +67,9 @@ impl Report {
         } else {
             " (the manifest's scales resize the frame)".to_string()
         };
-        let peak = self
-            .peak_rss_mb
-            .map_or("not told by this system".to_string(), |mb| units::bytes((mb * 1024.0 * 1024.0) as u64));
+        let peak = self.peak_rss_mib.map_or("not told by this system".to_string(), |mib| {
+            units::bytes((mib * 1024.0 * 1024.0) as u64)
+        });
         let facts = pairs(&[
             ("bundle", self.bundle.clone()),
             ("frame", size(&self.frame)),

@@ -8,6 +8,9 @@
 //! ┗━━━━━━━━━━━━━┛
 //! ```
 //!
+//! Filled rectangles and letters from a bitmap font are all that is drawn. imageproc would bring nalgebra, num and
+//! rand into the build for the former, and ab_glyph a font file into the binary for the latter.
+//!
 //! What has a higher score is drawn later, and all labels after all boxes, so no line crosses a label.
 
 mod colour;

@@ -27,7 +27,7 @@ fn bench_measures_every_stage() {
         "open_ms",
         "first_ms",
         "stages",
-        "peak_rss_mb",
+        "peak_rss_mib",
     ];
     expected.sort_unstable();
     assert_eq!(keys, expected);
@@ -42,10 +42,10 @@ fn bench_measures_every_stage() {
     }
     let weights = fs::metadata(&bundle).unwrap().len() as f64 / 1048576.0;
     if cfg!(target_os = "linux") {
-        let peak = random["peak_rss_mb"].as_f64().unwrap();
+        let peak = random["peak_rss_mib"].as_f64().unwrap();
         assert!(peak > weights, "{peak} MiB, and {weights} MiB of weights");
     } else {
-        assert!(random["peak_rss_mb"].is_null());
+        assert!(random["peak_rss_mib"].is_null());
     }
     // The fixture's scale is 96.
     assert_eq!((&random["frame"], &random["blob"]), (&vec![90, 120].into(), &serde_json::json!([[96, 128]])));
