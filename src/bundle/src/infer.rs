@@ -1,6 +1,6 @@
 //! Shapes of a graph's values, from the shape of its input.
 
-use frcnn_core::WindowAxis;
+use frcnn_core::Window;
 
 use crate::graph::{Conv, Graph, Layer, Op, Pool};
 use crate::validate::MAX_CHANNELS;
@@ -168,29 +168,20 @@ fn broadcast(a: Shape, b: Shape) -> Result<Shape, String> {
 impl Conv {
     /// Rows and columns made from a map of this size; `None` when the kernel does not fit.
     pub fn output_size(&self, height: usize, width: usize) -> Option<(usize, usize)> {
-        let axis = |d: usize, len: usize| axis(d, len, self.kernel, self.stride, self.dilation, self.pads);
-        Some((axis(0, height).output_len(false)?, axis(1, width).output_len(false)?))
+        window(self.kernel, self.stride, self.dilation, self.pads, false).output_size(height, width)
     }
 }
 
 impl Pool {
     /// Rows and columns made from a map of this size; `None` when the window does not fit.
     pub fn output_size(&self, height: usize, width: usize) -> Option<(usize, usize)> {
-        let axis = |d: usize, len: usize| axis(d, len, self.kernel, self.stride, [1, 1], self.pads);
-        Some((axis(0, height).output_len(self.ceil_mode)?, axis(1, width).output_len(self.ceil_mode)?))
+        window(self.kernel, self.stride, [1, 1], self.pads, self.ceil_mode).output_size(height, width)
     }
 }
 
-fn axis(
-    d: usize,
-    len: usize,
-    kernel: [u32; 2],
-    stride: [u32; 2],
-    dilation: [u32; 2],
-    pads: [u32; 4],
-) -> WindowAxis {
-    let [kernel, stride, dilation] = [kernel, stride, dilation].map(|pair| pair[d] as usize);
-    WindowAxis { len, kernel, stride, dilation, pads: [pads[d] as usize, pads[d + 2] as usize] }
+fn window(kernel: [u32; 2], stride: [u32; 2], dilation: [u32; 2], pads: [u32; 4], ceil_mode: bool) -> Window {
+    let [kernel, stride, dilation] = [kernel, stride, dilation].map(|pair| pair.map(|v| v as usize));
+    Window { kernel, stride, dilation, pads: pads.map(|pad| pad as usize), ceil_mode }
 }
 
 #[cfg(test)]

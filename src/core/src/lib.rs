@@ -41,7 +41,7 @@ pub use printable::{Printable, PrintableJson, PrintableLines, is_unprintable};
 pub use roi::{NO_ROI, Roi, project_rois, window_rois};
 pub use scale::{blob_size, im_scale, nearest_level};
 pub use shape_error::ShapeError;
-pub use window::WindowAxis;
+pub use window::Window;
 
 /// The examples of README.md.
 #[cfg(doctest)]

@@ -1,36 +1,62 @@
-//! How many outputs a sliding window gives along one axis: the size rule of convolution and pooling.
+//! How many outputs a sliding window gives: the size rule of convolution and pooling.
 //!
 //! ```
-//! use frcnn_core::WindowAxis;
+//! use frcnn_core::Window;
 //! // SqueezeNet's pool1 on 237 columns, and CaffeNet's pool1 on 150, in Caffe's ceil mode.
-//! let pool = WindowAxis { len: 237, kernel: 3, stride: 2, dilation: 1, pads: [0, 0] };
-//! assert_eq!(pool.output_len(true), Some(118));
-//! let padded = WindowAxis { len: 150, pads: [1, 1], ..pool };
-//! assert_eq!((padded.output_len(false), padded.output_len(true)), (Some(75), Some(76)));
+//! let pool = Window { kernel: [3, 3], stride: [2, 2], dilation: [1, 1], pads: [0; 4], ceil_mode: true };
+//! assert_eq!(pool.output_size(237, 237), Some((118, 118)));
+//! let padded = Window { pads: [1; 4], ..pool };
+//! assert_eq!(padded.output_size(150, 150), Some((76, 76)));
+//! assert_eq!(Window { ceil_mode: false, ..padded }.output_size(150, 150), Some((75, 75)));
 //! ```
 
-/// One axis of a sliding window.
+/// A window that slides over the rows and columns of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WindowAxis {
-    /// Input cells.
-    pub len: usize,
-    /// Taps of the window.
-    pub kernel: usize,
-    /// Input cells from one window to the next.
-    pub stride: usize,
-    /// Input cells from one tap to the next.
-    pub dilation: usize,
-    /// Cells of padding before and after the input.
-    pub pads: [usize; 2],
+pub struct Window {
+    /// Taps, of rows then of columns.
+    pub kernel: [usize; 2],
+    /// Input cells from one window to the next, rows then columns.
+    pub stride: [usize; 2],
+    /// Input cells from one tap to the next, rows then columns.
+    pub dilation: [usize; 2],
+    /// Cells of padding: top, left, bottom, right.
+    pub pads: [usize; 4],
+    /// Whether a last, partial window counts: the size is rounded up instead of down.
+    pub ceil_mode: bool,
 }
 
-impl WindowAxis {
-    /// How many windows there are; `None` when the window is empty, larger than the padded input, or moves by 0.
+impl Window {
+    /// Output rows and columns; `None` when the window is empty, larger than the padded input, or moves by 0.
     ///
     /// In ceil mode a last, partial window counts, but only if it starts inside the input or the padding before
     /// it: the rule of Caffe and PyTorch.
     #[must_use]
-    pub fn output_len(&self, ceil_mode: bool) -> Option<usize> {
+    pub fn output_size(&self, height: usize, width: usize) -> Option<(usize, usize)> {
+        let axis = |axis: usize, len: usize| WindowAxis {
+            len,
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            dilation: self.dilation[axis],
+            pads: [self.pads[axis], self.pads[axis + 2]],
+        };
+        let (rows, columns) = (axis(0, height), axis(1, width));
+        Some((rows.output_len(self.ceil_mode)?, columns.output_len(self.ceil_mode)?))
+    }
+}
+
+/// One axis of it.
+#[derive(Clone, Copy, Debug)]
+struct WindowAxis {
+    len: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    /// Before and after the input.
+    pads: [usize; 2],
+}
+
+impl WindowAxis {
+    fn output_len(&self, ceil_mode: bool) -> Option<usize> {
         let room = self.padded_len()?.checked_sub(self.extent()?)?;
         if !ceil_mode {
             return Some(room.checked_div(self.stride)? + 1);

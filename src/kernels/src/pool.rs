@@ -10,7 +10,7 @@
 
 use core::ops::Range;
 
-use frcnn_core::{ShapeError, WindowAxis};
+use frcnn_core::ShapeError;
 
 use crate::{
     isa::{Loop, vectorized},
@@ -46,17 +46,8 @@ impl PoolShape {
     /// Output rows and columns; `None` when the window is empty, larger than the padded input, or moves by 0.
     #[must_use]
     pub fn output_size(&self) -> Option<(usize, usize)> {
-        let axis = |axis: usize, len: usize| WindowAxis {
-            len,
-            kernel: self.kernel[axis],
-            stride: self.stride[axis],
-            dilation: self.dilation[axis],
-            pads: [self.pads[axis], self.pads[axis + 2]],
-        };
-        Some((
-            axis(0, self.height).output_len(self.ceil_mode)?,
-            axis(1, self.width).output_len(self.ceil_mode)?,
-        ))
+        let Self { kernel, stride, dilation, pads, ceil_mode, .. } = *self;
+        frcnn_core::Window { kernel, stride, dilation, pads, ceil_mode }.output_size(self.height, self.width)
     }
 
     /// Checks both lengths and gives the output size.

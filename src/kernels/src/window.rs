@@ -4,7 +4,7 @@ use core::ops::Range;
 
 /// Where output `position`'s window starts on its axis, in input cells; negative in the leading padding.
 ///
-/// [`WindowAxis::output_len`](frcnn_core::WindowAxis::output_len) has bounded the padded input by `isize::MAX`.
+/// [`Window::output_size`](frcnn_core::Window::output_size) has bounded the padded input by `isize::MAX`.
 pub(crate) fn start(position: usize, stride: usize, pad_begin: usize) -> isize {
     position.wrapping_mul(stride).wrapping_sub(pad_begin) as isize
 }

@@ -31,7 +31,7 @@ mod winograd;
 
 use alloc::vec::Vec;
 
-use frcnn_core::{ShapeError, WindowAxis};
+use frcnn_core::{ShapeError, Window};
 
 use crate::{
     PoolShape,
@@ -71,14 +71,8 @@ impl ConvShape {
     /// Output rows and columns; `None` when the window is empty, larger than the padded input, or moves by 0.
     #[must_use]
     pub fn output_size(&self) -> Option<(usize, usize)> {
-        let axis = |axis: usize, len: usize| WindowAxis {
-            len,
-            kernel: self.kernel[axis],
-            stride: self.stride[axis],
-            dilation: self.dilation[axis],
-            pads: [self.pads[axis], self.pads[axis + 2]],
-        };
-        Some((axis(0, self.height).output_len(false)?, axis(1, self.width).output_len(false)?))
+        let Self { kernel, stride, dilation, pads, .. } = *self;
+        Window { kernel, stride, dilation, pads, ceil_mode: false }.output_size(self.height, self.width)
     }
 
     /// Max pooling of the output by 2x2 windows that move by 2; `None` when there is no output. What windows hang over
