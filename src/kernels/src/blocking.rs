@@ -6,9 +6,10 @@
 //!
 //! - im2row, because the `gemm` crate multiplies a single row in another way than many;
 //! - strips of which a Winograd layer's map is an inner one, see `strips`;
-//! - the choice of a convolution's algorithm, see `conv::cost`.
+//! - the choice of a convolution's algorithm, see `conv::cost`;
+//! - rows of a bf16 linear layer, because few of them are multiplied in another way when their weights are split.
 
-use crate::CacheInfo;
+use crate::{CacheInfo, k_order::SLAB, product::ROWS};
 
 /// Bytes of an f32.
 const F32: usize = 4;
@@ -60,6 +61,50 @@ pub(crate) fn bf16_weight_bytes(caches: CacheInfo) -> usize {
     caches.l2_per_core() / 8 * 3
 }
 
+/// Values of `K` of a linear layer that are multiplied at a time, at most: as many as a slab of 7 x 7 bins has. A panel's
+/// part is 200 KiB then, which stays in L2 while rows go by. Weights are packed in such blocks, so it is the same on every
+/// CPU.
+pub(crate) const LINEAR_K: usize = 784;
+
+/// Rows of a linear layer in a block: with [`LINEAR_K`] values of each they take three sixteenths of L2, beside the parts of
+/// two panels. Whole tiles of sums.
+pub(crate) fn linear_rows(caches: CacheInfo) -> usize {
+    (caches.l2_per_core() / 16 * 3 / (F32 * LINEAR_K) / ROWS * ROWS).max(ROWS)
+}
+
+/// The same of a bf16 layer. Split into two bf16 values each, they take 800 KiB.
+pub(crate) const BF16_LINEAR_ROWS: usize = 256;
+
+/// Cache lines of packed rows of a bf16 linear layer that meet all panels at a time: they stay in L2 beside a panel, and
+/// the sums go by once for each time.
+pub(crate) fn bf16_linear_lines(caches: CacheInfo) -> usize {
+    caches.l2_per_core() / 64 * 25 / 64
+}
+
+/// Pooled values that may still be in a cache when they are read: half of the last level, at most 16 MiB. More are
+/// written past the caches.
+pub(crate) fn pooled_values(caches: CacheInfo) -> usize {
+    (caches.last_level() / 2).min(16 << 20) / F32
+}
+
+/// Values of pooled slabs that are multiplied together: three quarters of the last level, at most 24 MiB. Sums go by once
+/// for each group.
+pub(crate) fn pooled_group_values(caches: CacheInfo) -> usize {
+    (caches.last_level() / 4 * 3).min(24 << 20) / F32
+}
+
+/// Values of pooled features up to which all channels of an RoI are pooled at a time: three eighths of the last level, at
+/// most 12 MiB. The weights are read once all the same.
+pub(crate) fn pooled_whole_values(caches: CacheInfo) -> usize {
+    (caches.last_level() / 8 * 3).min(12 << 20) / F32
+}
+
+/// Cells of all tables of a slab that caches near the core hold for the most part: a quarter of the last level, at most
+/// 8 MiB. RoIs whose tables are larger are pooled one by one.
+pub(crate) fn table_cells(caches: CacheInfo) -> usize {
+    (caches.last_level() / 4).min(8 << 20) / (F32 * SLAB)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +119,9 @@ mod tests {
         assert_eq!(winograd_values(server), 3 << 17);
         assert_eq!([strip_bytes(server), winograd_strip_bytes()], [3 << 20, 6 << 20]);
         assert_eq!([bf16_chunk_bytes(server), bf16_weight_bytes(server)], [1 << 20, 3 << 18]);
+        assert_eq!([linear_rows(server), bf16_linear_lines(server)], [120, 12800]);
+        assert_eq!([pooled_values(server), pooled_group_values(server)], [4 << 20, 6 << 20]);
+        assert_eq!([pooled_whole_values(server), table_cells(server)], [3 << 20, 131072]);
     }
 
     #[test]
@@ -82,6 +130,9 @@ mod tests {
         let board = CacheInfo { l1d: 16 << 10, l2: SharedCache { bytes: 1 << 20, cores: 4 }, l3: none };
         assert_eq!(conv_k(board, 64), 64);
         assert_eq!(winograd_values(board), 3 << 14);
+        assert_eq!(linear_rows(board), 12);
+        // The last level is L2, and all of it.
+        assert_eq!(pooled_values(board), 1 << 17);
         // Without an L2 it is L1d that counts.
         let small = CacheInfo { l2: none, ..board };
         assert_eq!(winograd_values(small), 3 << 10);

@@ -86,6 +86,11 @@ impl CacheInfo {
     pub(crate) fn l2_per_core(self) -> usize {
         self.l2.per_core().max(self.l1d)
     }
+
+    /// Bytes of the last level, all of it.
+    pub(crate) fn last_level(self) -> usize {
+        self.l3.bytes.max(self.l2.bytes).max(self.l1d)
+    }
 }
 
 /// Where caches are described.

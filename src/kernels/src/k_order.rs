@@ -5,11 +5,7 @@ use core::ops::Range;
 
 use frcnn_core::ShapeError;
 
-use crate::len_of;
-
-/// Values of `K` in a block, at most: a panel's part is 200 KiB and stays in L2 while rows go by. As many as a slab of
-/// 7 x 7 bins has.
-const K_BLOCK: usize = 784;
+use crate::{blocking::LINEAR_K, len_of};
 
 /// Channels in a slab of RoI-pooled features: a cache line of them.
 pub(crate) const SLAB: usize = 16;
@@ -79,7 +75,7 @@ impl KOrder {
     pub(crate) fn blocks(self, in_features: usize) -> Vec<KBlock> {
         match self {
             Self::Natural => {
-                let pieces = in_features.div_ceil(K_BLOCK).max(1);
+                let pieces = in_features.div_ceil(LINEAR_K).max(1);
                 let step = in_features.div_ceil(pieces).max(1);
                 let starts = (0..in_features.max(1)).step_by(step);
                 starts
@@ -110,7 +106,7 @@ pub(crate) fn slab_blocks(
     offset: usize,
 ) -> impl Iterator<Item = KBlock> {
     let segment_len = slab.len();
-    let at_once = (K_BLOCK / SLAB).max(1);
+    let at_once = (LINEAR_K / SLAB).max(1);
     let first_k = slab.start * bins;
     (0..bins.max(1)).step_by(at_once).map(move |first| KBlock {
         first_k: first_k + first * segment_len,

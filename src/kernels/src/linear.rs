@@ -24,9 +24,10 @@ use core::ops::Range;
 use frcnn_core::{ShapeError, bf16_to_f32};
 
 use crate::{
-    Bf16Isa, Isa,
+    Bf16Isa, CacheInfo, Isa,
     aligned::AlignedVec,
     bf16::{Bf16Weights, PANEL, PackedRows},
+    blocking::{BF16_LINEAR_ROWS, linear_rows},
     gemm::check_bias,
     init::Init,
     k_order::{KOrder, KPart},
@@ -37,10 +38,6 @@ use crate::{
     tasks,
 };
 
-/// Rows in a block: with [`K_BLOCK`] values of each they stay in L2, beside the parts of two panels.
-const ROW_BLOCK: usize = 120;
-/// Rows in a block of a bf16 layer: rounded, a block of `K` of them stays in L2 with its panel, also split.
-const BF16_ROW_BLOCK: usize = 256;
 /// Most values in a row of a panel.
 const MAX_PANEL: usize = 4 * MAX_LANES;
 
@@ -234,7 +231,8 @@ impl PreparedLinear {
         let tasks = tasks::task_count(threads);
         // Blocks of rows for each task when there are enough of them, otherwise a share of the panels, too: no more
         // shares than tasks, for each packs the rows.
-        let row_block = if rows >= 2 * ROW_BLOCK { ROW_BLOCK } else { rows };
+        let row_block = linear_rows(CacheInfo::detect());
+        let row_block = if rows >= 2 * row_block { row_block } else { rows };
         let row_blocks = rows.div_ceil(row_block.max(1));
         let shares = if row_blocks >= 4 * tasks { 1 } else { panels.min(tasks) };
         let mut scratches: Vec<Scratch> = (0..tasks).map(|_| Scratch::default()).collect();
@@ -267,7 +265,7 @@ impl PreparedLinear {
         let bias_len = if let Init::Bias(bias) = init { Some(bias.len()) } else { None };
         assert!(len_of(&[rows, n]) <= out.len() && bias_len.is_none_or(|len| len == n));
         let tasks = tasks::task_count(threads);
-        let row_block = rows.clamp(1, BF16_ROW_BLOCK);
+        let row_block = rows.clamp(1, BF16_LINEAR_ROWS);
         let (row_blocks, panels) = (rows.div_ceil(row_block), n.div_ceil(PANEL));
         // Each share of the panels rounds the rows anew: no more than the tasks ask for.
         let shares = if row_blocks >= 2 * tasks { 1 } else { tasks };

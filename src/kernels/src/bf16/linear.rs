@@ -20,6 +20,8 @@ use super::{
     pack::{Weight, pack},
 };
 use crate::{
+    CacheInfo,
+    blocking::bf16_linear_lines,
     init::Init,
     k_order::{KBlock, KPart},
     sync_ptr::SyncPtr,
@@ -27,10 +29,6 @@ use crate::{
 
 /// Output features of a panel.
 pub(crate) const PANEL: usize = BLOCK;
-
-/// Lines of packed rows that meet all panels at a time: 800 KiB, which stay in L2 beside a panel. Sums go by once for each
-/// time.
-const PACKED_LINES: usize = 12800;
 
 /// A layer's weights, packed for one order of its input features.
 #[derive(Clone, Debug)]
@@ -136,11 +134,11 @@ impl Bf16Weights {
         }
     }
 
-    /// How many parts of `rows` rows make up [`PACKED_LINES`]; at least one.
+    /// How many parts of `rows` rows make up [`bf16_linear_lines`]; at least one.
     fn parts_at_once(&self, parts: &[KPart<'_>], rows: usize) -> usize {
         let step_lines = step_lines(self.split) * rows.div_ceil(BLOCK);
         let part_lines = parts.first().map_or(0, |part| steps_of(part.block) * step_lines);
-        (PACKED_LINES / part_lines.max(1)).max(1)
+        (bf16_linear_lines(CacheInfo::detect()) / part_lines.max(1)).max(1)
     }
 
     fn first_step(&self, block: &KBlock) -> Option<usize> {

@@ -12,8 +12,9 @@ use frcnn_core::{Roi, ShapeError};
 
 use super::{Bins, FeatureMap, Spans, bin_count, pool_slab, roi_pool_into, table::Table};
 use crate::{
-    KOrder, PreparedLinear,
+    CacheInfo, KOrder, PreparedLinear,
     aligned::aligned,
+    blocking::{pooled_group_values, pooled_whole_values},
     gemm::check_bias,
     init::Init,
     k_order::{KBlock, KPart, SLAB, slab_blocks, slabs},
@@ -22,13 +23,8 @@ use crate::{
     tasks,
 };
 
-/// Values of pooled slabs that are multiplied together: 24 MiB, which an L3 keeps. Sums go by once for each group.
-const GROUP_VALUES: usize = 6 << 20;
 /// RoIs taken at a time.
 const MAX_ROIS: usize = 4096;
-/// Values of pooled features that are pooled whole, all channels of an RoI at a time: 12 MiB. The weights are read once
-/// all the same.
-const WHOLE_VALUES: usize = 3 << 20;
 
 /// What [`roi_pool_linear_into`] has just done some of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +77,7 @@ pub fn roi_pool_linear_into(
     for (rois, out) in rois.chunks(MAX_ROIS).zip(out.chunks_mut(MAX_ROIS * n)) {
         let job = Job { maps, rois, pooled, bins, channels, linear, bias, relu, threads };
         let runs = job.runs();
-        if len_of(&[rois.len(), bins, channels]) > WHOLE_VALUES {
+        if len_of(&[rois.len(), bins, channels]) > pooled_whole_values(CacheInfo::detect()) {
             job.by_slabs(&runs, scratch, out, after);
         } else {
             job.whole(&runs, scratch, out, after)?;
@@ -135,7 +131,8 @@ impl<'a> Job<'a> {
         let slab_len = rows * roi_len;
         let tasks = tasks::task_count(self.threads);
         // As many slabs as tasks, or all would not have work.
-        let at_once = (GROUP_VALUES / slab_len.max(1)).next_multiple_of(tasks).max(tasks);
+        let at_once =
+            (pooled_group_values(CacheInfo::detect()) / slab_len.max(1)).next_multiple_of(tasks).max(tasks);
         let slabs: Vec<Range<usize>> = slabs(self.channels).collect();
         let at_once = at_once.min(slabs.len());
         let buffer = aligned(scratch, len_of(&[at_once, slab_len]));

@@ -52,7 +52,8 @@ use core::ops::Range;
 use frcnn_core::{Roi, ShapeError};
 
 use crate::{
-    Isa,
+    CacheInfo, Isa,
+    blocking::pooled_values,
     k_order::{SLAB, slabs},
     len_of,
     simd::run_on,
@@ -68,9 +69,6 @@ use table::Table;
 
 /// RoIs that a task takes at a time: enough to hide the cost of taking them, few enough to share out evenly.
 const ROIS_PER_CHUNK: usize = 4;
-
-/// Pooled values that may still be in a cache when they are read: 16 MiB.
-const CACHED_VALUES: usize = 4 << 20;
 
 /// A feature map `[H, W, C]` of one image.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +163,7 @@ pub fn roi_pool_with(
     }
     match Spans::worth_it(map, rois, pooled) {
         Some(spans) => {
-            let large = out.len() > CACHED_VALUES;
+            let large = out.len() > pooled_values(CacheInfo::detect());
             let out = SyncPtr::new(out);
             let slabs: Vec<_> = slabs(map.channels).collect();
             let mut tables: Vec<_> = (0..tasks::task_count(threads)).map(|_| Table::new()).collect();

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use frcnn_core::Roi;
 
 use super::{FeatureMap, bin_count, edges::Edges};
+use crate::{CacheInfo, blocking};
 
 /// The cells of a bin along one axis: windows of `1 << log2_side` cells that begin at `first` and at `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +84,9 @@ impl<'a> Spans<'a> {
         make_reachable(&mut windows);
         let spans = Spans { spans, pooled, windows };
         let table_cells = spans.planes() as f32 * (map.height * map.width) as f32;
+        let max_table_cells = blocking::table_cells(CacheInfo::detect()) as f32;
         let table_cost = TABLE_CELL_COST * table_cells + LOOKUP_COST * (rois.len() * bins) as f32;
-        (cells > table_cost && table_cells <= MAX_TABLE_CELLS).then_some(spans)
+        (cells > table_cost && table_cells <= max_table_cells).then_some(spans)
     }
 
     /// Kinds of windows.
@@ -97,8 +99,6 @@ impl<'a> Spans<'a> {
 const TABLE_CELL_COST: f32 = 2.0;
 /// What a bin costs to look up: four loads.
 const LOOKUP_COST: f32 = 4.0;
-/// Cells of all tables of a slab, 64 bytes each, that caches near the core hold for the most part: 8 MiB.
-const MAX_TABLE_CELLS: f32 = 131072.0;
 
 /// Adds the windows that larger ones are made of: of half the rows, or, when they are of one row, of half the columns.
 fn make_reachable(windows: &mut [u32; SIDES]) {
