@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use frcnn_bundle::Manifest;
 use frcnn_core::{BBox, BoxCoder, Detection, NO_ROI, Roi, im_scale, keep_best, nms, project_rois};
 use image::RgbImage;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::data::Preprocessing;
 use crate::network::AnyNetwork;
+use crate::tensors::values;
 
 /// RoIs that the head sees at a time: bounds the memory that VGG16's pooled features take to 0.2 GB.
 const ROIS_PER_CHUNK: usize = 2000;
@@ -123,8 +124,8 @@ impl Detector<'_> {
         let map = self.network.feature_map(data);
         for rois in rois.chunks(ROIS_PER_CHUNK) {
             let [cls_prob, bbox_pred] = self.network.predict(&map, rois);
-            all.cls_prob.extend(to_vec(&cls_prob));
-            all.bbox_pred.extend(to_vec(&bbox_pred));
+            all.cls_prob.extend(values(&cls_prob));
+            all.bbox_pred.extend(values(&bbox_pred));
         }
     }
 }
@@ -133,12 +134,4 @@ impl Detector<'_> {
 pub(crate) fn network_roi(bbox: &BBox, scale: f64) -> [f32; 5] {
     let network = |pixel: f32| (f64::from(pixel) * scale) as f32;
     [0.0, network(bbox.x1), network(bbox.y1), network(bbox.x2), network(bbox.y2)]
-}
-
-/// The values of a tensor in row-major order.
-pub(crate) fn to_vec(tensor: &Tensor) -> Vec<f32> {
-    let host = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-    let mut values = vec![0.0; host.numel()];
-    host.copy_data(&mut values, host.numel());
-    values
 }

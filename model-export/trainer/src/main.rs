@@ -6,6 +6,7 @@
 
 mod arch;
 mod commands;
+mod config;
 mod console;
 mod data;
 mod detect;
@@ -15,6 +16,7 @@ mod files;
 mod init;
 mod network;
 mod predecessors;
+mod recipe;
 mod run_dir;
 mod synth;
 mod tensors;
@@ -55,7 +57,7 @@ fn main() -> ExitCode {
     let matches = Cli::command().try_get_matches().unwrap_or_else(|error| exit(&error));
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| exit(&error));
     if cli.lenient {
-        data::be_lenient();
+        frcnn_images::command::be_lenient();
     }
     // Training listens itself, to write a checkpoint.
     if !matches!(cli.command, Command::Fit(_)) {

@@ -10,69 +10,21 @@
 //! | `data-problems.txt` | what was wrong with the data, if anything |
 //! | `lock` | nothing; the program that trains here holds a lock on it |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use frcnn_bundle::Manifest;
-use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::arch::Arch;
-use crate::data::{Preprocessing, Source};
+use crate::config::{Config, TrainingMethod};
 use crate::error::Error;
 use crate::files;
 use crate::network::{Network, Normalisation};
-use crate::predecessors::Method;
 use crate::tensors::TensorFile;
-use crate::train::Recipe;
 
 const VELOCITY: &str = "velocity/";
 const MEAN: &str = "bbox_targets.mean";
 const STD: &str = "bbox_targets.std";
-
-/// The contents of `config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Config {
-    #[serde(default)]
-    pub(crate) method: Method,
-    pub(crate) arch: Arch,
-    /// The K + 1 names, background first.
-    pub(crate) classes: Vec<String>,
-    /// The data set's folder.
-    pub(crate) data: PathBuf,
-    pub(crate) split: String,
-    pub(crate) proposals: Source,
-    pub(crate) init: Option<PathBuf>,
-    /// Layers that `init` did not fill.
-    pub(crate) new_layers: BTreeSet<String>,
-    /// Whether the features of the trunk in `init` were brought to order 1.
-    #[serde(default)]
-    pub(crate) shrunk: bool,
-    pub(crate) recipe: Recipe,
-}
-
-impl Config {
-    pub(crate) fn preprocessing(&self) -> Preprocessing {
-        let means = &self.recipe.pixel_means;
-        Preprocessing {
-            pixel_means_bgr: std::array::from_fn(|c| means.get(c).copied().unwrap_or_default()),
-            max_long_side: self.recipe.max_long_side,
-        }
-    }
-
-    /// What a runtime must know about the model.
-    pub(crate) fn manifest(&self) -> Manifest {
-        Manifest {
-            name: self.arch.name().to_string(),
-            pixel_means: self.preprocessing().pixel_means_bgr,
-            scales: self.recipe.scales.clone(),
-            max_long_side: self.recipe.max_long_side,
-            ..Manifest::new(self.classes.clone())
-        }
-    }
-}
 
 /// The state of a run after some iterations.
 #[derive(Debug)]
@@ -196,7 +148,7 @@ impl RunDir {
     /// The trained network as runtimes see it, its bounding-box normalisation folded in.
     pub(crate) fn read_network(&self, device: Device) -> Result<(Config, Network), Error> {
         let config = self.read_config()?;
-        if config.method != Method::FastRcnn {
+        if config.method != TrainingMethod::FastRcnn {
             let problem =
                 "is no Fast R-CNN; its training ended by writing model.onnx there, for `frcnn compile`";
             return Err(Error::file(&self.0, problem));

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensors};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Error;
 use crate::files;
-use crate::network::bytes;
 
 /// Tensors by name, and the file's metadata.
 #[derive(Debug, Default)]
@@ -29,14 +28,14 @@ impl TensorFile {
         let mut tensors = BTreeMap::new();
         for (name, view) in parsed.iter() {
             let kind = match view.dtype() {
-                Dtype::F32 => tch::Kind::Float,
-                Dtype::F16 => tch::Kind::Half,
-                Dtype::BF16 => tch::Kind::BFloat16,
+                Dtype::F32 => Kind::Float,
+                Dtype::F16 => Kind::Half,
+                Dtype::BF16 => Kind::BFloat16,
                 _ => continue,
             };
             let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
             let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
-            tensors.insert(name.to_string(), tensor.to_kind(tch::Kind::Float));
+            tensors.insert(name.to_string(), tensor.to_kind(Kind::Float));
         }
         Ok(TensorFile { tensors, metadata: header.metadata().clone().unwrap_or_default() })
     }
@@ -60,6 +59,19 @@ impl TensorFile {
         let file = serialize(views, metadata).map_err(|error| Error::file(path, error))?;
         files::write(path, &file)
     }
+}
+
+/// The values of a tensor in row-major order.
+pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
+    let host = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let mut values = vec![0.0; host.numel()];
+    host.copy_data(&mut values, host.numel());
+    values
+}
+
+/// The same as little-endian bytes.
+pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
+    values(tensor).into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use frcnn_networks::{Conv, Fire, LRN_BETA, LRN_SIZE, Lrn, MaxPool};
 use tch::{Device, Kind, Tensor};
 
 use crate::network::{DATA, Layer, Network, Op};
@@ -21,23 +22,6 @@ pub(super) struct Top {
     channels: i64,
 }
 
-/// A square convolution.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Conv {
-    pub(super) out: i64,
-    pub(super) kernel: i64,
-    pub(super) stride: i64,
-    pub(super) pad: i64,
-    pub(super) groups: i64,
-}
-
-impl Conv {
-    /// Stride 1, no padding, one group.
-    pub(super) const fn new(out: i64, kernel: i64) -> Conv {
-        Conv { out, kernel, stride: 1, pad: 0, groups: 1 }
-    }
-}
-
 /// Root mean square of mean-subtracted pixels (about +-128), roughly. The first convolution divides by it, so that
 /// activations are of order 1 from there on and He's rule keeps them so.
 pub(crate) const PIXEL_RMS: f64 = 60.0;
@@ -50,9 +34,23 @@ impl Default for Builder {
 }
 
 impl Builder {
+    /// The layers from the pixels to the feature map.
+    pub(super) fn trunk(&mut self, layers: &[frcnn_networks::Layer]) {
+        use frcnn_networks::Layer;
+        for layer in layers {
+            match *layer {
+                Layer::Conv(name, conv) => self.conv(name, conv),
+                Layer::MaxPool(name, pool) => self.max_pool(name, pool),
+                Layer::Lrn(name, lrn) => self.lrn(name, lrn),
+                Layer::Fire(name, fire) => self.fire(name, fire),
+            }
+        }
+    }
+
     /// Convolution and ReLU.
-    pub(super) fn conv(&mut self, name: &str, conv: Conv) {
-        let Conv { out, kernel, stride, pad, groups } = conv;
+    fn conv(&mut self, name: &str, conv: Conv) {
+        let [out, kernel, stride, pad, groups] =
+            [conv.out, conv.kernel, conv.stride, conv.pad, conv.groups].map(|n| n as i64);
         let inputs = self.top.channels / groups;
         let rms = if self.top.name == DATA { PIXEL_RMS } else { 1.0 };
         let std = he(inputs * kernel * kernel) / rms;
@@ -61,36 +59,41 @@ impl Builder {
         self.layer(&format!("{name}_relu"), Op::Relu, out);
     }
 
-    /// Max pooling that rounds the number of windows up, as Caffe does, or down, as torchvision's AlexNet does.
-    pub(super) fn max_pool(&mut self, name: &str, [kernel, stride, pad]: [i64; 3], ceil: bool) {
-        self.layer(name, Op::MaxPool { kernel, stride, pad, ceil }, self.top.channels);
+    /// Max pooling.
+    pub(super) fn max_pool(&mut self, name: &str, pool: MaxPool) {
+        let [kernel, stride, pad] = [pool.window.kernel, pool.window.stride, pool.pad].map(|n| n as i64);
+        self.layer(name, Op::MaxPool { kernel, stride, pad, ceil: pool.ceil }, self.top.channels);
     }
 
-    /// Local response normalisation over 5 channels with beta 0.75.
-    pub(super) fn lrn(&mut self, name: &str, alpha: f64, k: f64) {
-        self.layer(name, Op::Lrn { size: 5, alpha, beta: 0.75, k }, self.top.channels);
+    /// Local response normalisation.
+    fn lrn(&mut self, name: &str, lrn: Lrn) {
+        let (alpha, beta, k) = (lrn.alpha.into(), LRN_BETA.into(), lrn.k.into());
+        self.layer(name, Op::Lrn { size: LRN_SIZE as i64, alpha, beta, k }, self.top.channels);
     }
 
-    /// SqueezeNet's fire module: 1x1 squeezes the channels, 1x1 and 3x3 side by side expand them.
-    pub(super) fn fire(&mut self, name: &str, squeeze: i64) {
-        self.conv(&format!("{name}_squeeze1x1"), Conv::new(squeeze, 1));
+    /// SqueezeNet's fire module.
+    fn fire(&mut self, name: &str, fire: Fire) {
+        let [squeeze, small, large] = fire.convolutions();
+        self.conv(&format!("{name}_{}", squeeze.0), squeeze.1);
         let squeezed = self.top.clone();
-        self.conv(&format!("{name}_expand1x1"), Conv::new(4 * squeeze, 1));
+        self.conv(&format!("{name}_{}", small.0), small.1);
         let small = std::mem::replace(&mut self.top, squeezed);
-        self.conv(&format!("{name}_expand3x3"), Conv { pad: 1, ..Conv::new(4 * squeeze, 3) });
-        let large = self.top.name.clone();
-        self.push(&format!("{name}_concat"), Op::Concat, vec![small.name, large], 8 * squeeze);
+        self.conv(&format!("{name}_{}", large.0), large.1);
+        let large = self.top.clone();
+        let channels = small.channels + large.channels;
+        self.push(&format!("{name}_concat"), Op::Concat, vec![small.name, large.name], channels);
     }
 
     /// RoI pooling, one row of features for each RoI.
-    pub(super) fn roi_pool(&mut self, name: &str, pooled: i64, stride: i64) {
+    pub(super) fn roi_pool(&mut self, name: &str, pooled: usize, stride: usize) {
         let spatial_scale = 1.0 / stride as f32;
+        let pooled = pooled as i64;
         self.layer(name, Op::RoiPool { pooled, spatial_scale }, self.top.channels);
         self.flatten(pooled);
     }
 
     /// SPPnet's layer: RoI pooling at several levels, all their bins in one row of features called `name`.
-    pub(super) fn spatial_pyramid(&mut self, name: &str, levels: &[i64], stride: i64) {
+    pub(super) fn spatial_pyramid(&mut self, name: &str, levels: &[usize], stride: usize) {
         let map = self.top.clone();
         let mut rows = Vec::with_capacity(levels.len());
         let mut features = 0;
@@ -110,7 +113,8 @@ impl Builder {
     }
 
     /// A hidden fully connected layer, ReLU and dropout.
-    pub(super) fn hidden(&mut self, name: &str, out: i64) {
+    pub(super) fn hidden(&mut self, name: &str, out: usize) {
+        let out = out as i64;
         self.learned(name, &[out, self.top.channels], he(self.top.channels));
         self.layer(name, Op::Linear, out);
         self.layer(&format!("{name}_relu"), Op::Relu, out);

@@ -6,9 +6,10 @@
 //! ```
 
 mod build;
-mod trunks;
+mod tiny;
 
 use clap::ValueEnum;
+use frcnn_networks::MaxPool;
 use serde::{Deserialize, Serialize};
 
 use crate::network::Network;
@@ -45,16 +46,21 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// As it is given on the command line.
-    pub(crate) fn name(self) -> &'static str {
+    /// Its layers.
+    const fn layers(self) -> &'static frcnn_networks::Network {
         match self {
-            Arch::Vgg16 => "vgg16",
-            Arch::VggCnnM1024 => "vgg_cnn_m_1024",
-            Arch::CaffeNet => "caffenet",
-            Arch::AlexNet => "alexnet",
-            Arch::SqueezeNet => "squeezenet",
-            Arch::Tiny => "tiny",
+            Arch::Vgg16 => &frcnn_networks::VGG16,
+            Arch::VggCnnM1024 => &frcnn_networks::VGG_CNN_M_1024,
+            Arch::CaffeNet => &frcnn_networks::CAFFENET,
+            Arch::AlexNet => &frcnn_networks::ALEXNET,
+            Arch::SqueezeNet => &frcnn_networks::SQUEEZENET,
+            Arch::Tiny => &tiny::TINY,
         }
+    }
+
+    /// As it is given on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        self.layers().name
     }
 
     /// The layers that are not trained unless asked for: those nearest the pixels, which the paper found not worth it.
@@ -73,8 +79,8 @@ impl Arch {
     /// 0.
     pub(crate) fn network(self, classes: usize) -> Network {
         let mut net = self.trunk();
-        let Shape { stride, pooled, .. } = self.shape();
-        net.roi_pool("pool5", pooled, stride);
+        let head = self.layers().head;
+        net.roi_pool("pool5", head.pooled, head.stride);
         self.hidden(&mut net);
         net.outputs(classes as i64 + 1);
         net.finish()
@@ -83,7 +89,7 @@ impl Arch {
     /// The same trunk as an SPPnet: pooled at four levels, 50 bins, and classified only.
     pub(crate) fn sppnet(self, classes: usize) -> Network {
         let mut net = self.trunk();
-        net.spatial_pyramid("pool5", &[6, 3, 2, 1], self.shape().stride);
+        net.spatial_pyramid("pool5", &[6, 3, 2, 1], self.layers().head.stride);
         self.hidden(&mut net);
         net.scores(classes as i64 + 1);
         net.finish()
@@ -93,9 +99,8 @@ impl Arch {
     /// proposal. Its last pool gives as many cells as RoI pooling does.
     pub(crate) fn classifier(self, classes: usize) -> Network {
         let mut net = self.trunk();
-        let Shape { pooled, last_pool: [kernel, stride], .. } = self.shape();
-        net.max_pool("pool5", [kernel, stride, 0], false);
-        net.flatten(pooled);
+        net.max_pool("pool5", MaxPool { window: self.layers().last_pool, pad: 0, ceil: false });
+        net.flatten(self.layers().head.pooled as i64);
         self.hidden(&mut net);
         net.scores(classes as i64 + 1);
         net.finish()
@@ -103,57 +108,20 @@ impl Arch {
 
     /// Sides in pixels of the pictures that [`Arch::classifier`] takes: those that the ImageNet classifiers were trained on.
     pub(crate) fn crop_side(self) -> u32 {
-        match self {
-            Arch::Vgg16 | Arch::VggCnnM1024 => 224,
-            Arch::CaffeNet | Arch::AlexNet | Arch::SqueezeNet => 227,
-            Arch::Tiny => 96,
-        }
+        self.layers().crop_side as u32
     }
 
     fn trunk(self) -> Builder {
         let mut net = Builder::default();
-        match self {
-            Arch::Vgg16 => trunks::vgg16(&mut net),
-            Arch::VggCnnM1024 => trunks::vgg_cnn_m_1024(&mut net),
-            Arch::CaffeNet => trunks::caffenet(&mut net),
-            Arch::AlexNet => trunks::alexnet(&mut net),
-            Arch::SqueezeNet => trunks::squeezenet(&mut net),
-            Arch::Tiny => trunks::tiny(&mut net),
-        }
+        net.trunk(self.layers().trunk);
         net
     }
 
     fn hidden(self, net: &mut Builder) {
-        let Shape { fc6, fc7, .. } = self.shape();
-        net.hidden("fc6", fc6);
-        net.hidden("fc7", fc7);
+        let head = self.layers().head;
+        net.hidden("fc6", head.fc6);
+        net.hidden("fc7", head.fc7);
     }
-
-    fn shape(self) -> Shape {
-        let shape = |stride, pooled, fc6, fc7, last_pool| Shape { stride, pooled, fc6, fc7, last_pool };
-        match self {
-            Arch::Vgg16 => shape(16, 7, 4096, 4096, [2, 2]),
-            Arch::VggCnnM1024 => shape(16, 6, 4096, 1024, [3, 2]),
-            // Padded, their maps are 15 cells wide and not 13.
-            Arch::CaffeNet | Arch::AlexNet => shape(16, 6, 4096, 4096, [5, 2]),
-            Arch::SqueezeNet => shape(8, 6, 512, 512, [7, 4]),
-            Arch::Tiny => shape(8, 6, 128, 128, [3, 2]),
-        }
-    }
-}
-
-/// What follows the trunk.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    /// Network pixels per feature cell.
-    stride: i64,
-    /// Bins of RoI pooling along a side.
-    pooled: i64,
-    /// Features of the hidden layers.
-    fc6: i64,
-    fc7: i64,
-    /// Kernel and stride that make `pooled` cells of the map of a crop.
-    last_pool: [i64; 2],
 }
 
 #[cfg(test)]
@@ -169,7 +137,7 @@ mod tests {
             let crop = Tensor::zeros([1, 3, side, side], (Kind::Float, Device::Cpu));
             let network = arch.classifier(2);
             let pooled = tch::no_grad(|| network.run_from(DATA, &crop, Run::default(), &[], &["pool5"]));
-            let pooled_side = arch.shape().pooled;
+            let pooled_side = arch.layers().head.pooled as i64;
             assert_eq!(pooled["pool5"].size()[2..], [pooled_side, pooled_side], "{}", arch.name());
         }
     }

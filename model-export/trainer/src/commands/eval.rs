@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::model::Model;
 use crate::console;
-use crate::data::{Dataset, Source, decode, region};
+use crate::data::{BoxSource, Dataset, decode, region};
 use crate::detect::Detector;
 use crate::device::Choice;
 use crate::error::Error;
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Boxes for every photo: selective-search, grid, or a safetensors file with a tensor [N, 4] for each stem; by default
     /// as the run was trained, and selective-search for an ONNX file
     #[arg(long, value_name = "METHOD|FILE")]
-    proposals: Option<Source>,
+    proposals: Option<BoxSource>,
     /// Ablation: a detection's box is its proposal
     #[arg(long)]
     no_bbox: bool,
@@ -51,7 +51,7 @@ pub(crate) struct Args {
 const IOU: f64 = 0.5;
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct ClassPrecision {
     class: String,
     objects: usize,
     /// `null` for a class without objects.
@@ -62,7 +62,7 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct Report {
     images: usize,
-    classes: Vec<Row>,
+    classes: Vec<ClassPrecision>,
     map_voc07: Option<f64>,
     map_voc10: Option<f64>,
 }
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     bar.finish_and_clear();
 
     let scores = voc(&data.truth(), &found, IOU);
-    let row = |class: &VocClass| Row {
+    let row = |class: &VocClass| ClassPrecision {
         class: class.name.clone(),
         objects: class.objects,
         ap_voc07: class.ap07,

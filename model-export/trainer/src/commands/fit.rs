@@ -7,15 +7,17 @@ use clap::{ArgMatches, CommandFactory};
 use tch::Device;
 
 use crate::arch::{Arch, PIXEL_RMS};
+use crate::config::{Config, TrainingMethod};
 use crate::console;
-use crate::data::{Dataset, Proposals, Source};
+use crate::data::{BoxSource, Dataset, Proposals};
 use crate::device::{self, Choice};
 use crate::error::Error;
 use crate::files;
 use crate::init;
-use crate::predecessors::{self, Method};
-use crate::run_dir::{Config, RunDir};
-use crate::train::{Recipe, Stop, Survey, Trainer, survey};
+use crate::predecessors;
+use crate::recipe::Recipe;
+use crate::run_dir::RunDir;
+use crate::train::{Stop, Survey, Trainer, survey};
 
 /// Train a network on a data set in PASCAL VOC's layout
 ///
@@ -40,7 +42,7 @@ pub(crate) struct Args {
     split: String,
     /// What to train
     #[arg(long, value_enum, default_value = "fast-rcnn")]
-    method: Method,
+    method: TrainingMethod,
     /// The network
     #[arg(long, value_enum, required_unless_present = "resume")]
     arch: Option<Arch>,
@@ -50,7 +52,7 @@ pub(crate) struct Args {
     /// Boxes for every photo: selective-search, grid, or a safetensors file with a tensor [N, 4] for each stem
     /// [default: selective-search]
     #[arg(long, value_name = "METHOD|FILE")]
-    proposals: Option<Source>,
+    proposals: Option<BoxSource>,
     /// Weights to begin with: .safetensors (our layer names or torchvision's) or .caffemodel
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -103,7 +105,7 @@ fn refuse_other_flags(matches: &ArgMatches) -> Result<(), Error> {
 /// Ablations are Fast R-CNN's.
 fn refuse_ablations(args: &Args) -> Result<(), Error> {
     let recipe = &args.recipe;
-    if args.method != Method::FastRcnn && (recipe.fc_only || recipe.cls_only || recipe.stage_wise) {
+    if args.method != TrainingMethod::FastRcnn && (recipe.fc_only || recipe.cls_only || recipe.stage_wise) {
         let problem =
             "--fc-only, --cls-only and --stage-wise are ablations of Fast R-CNN; leave out --method";
         return Err(Error::Usage(problem.to_string()));
@@ -131,7 +133,7 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let mut new_layers = network.learned().map(str::to_string).collect();
     if let Some(path) = &args.init {
         let mut weights = init::read_weights(path, arch, &recipe.pixel_means)?;
-        if args.method == Method::Sppnet {
+        if args.method == TrainingMethod::Sppnet {
             // A pyramid has another number of bins than what any classifier's fc6 reads.
             weights.retain(|name, _| !name.starts_with("fc6."));
         }
@@ -153,7 +155,7 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let source = args.proposals.clone().unwrap_or_default();
     let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
     let survey = look(&photos, &proposals, recipe)?;
-    if args.method == Method::FastRcnn && !new_layers.contains("bbox_pred") {
+    if args.method == TrainingMethod::FastRcnn && !new_layers.contains("bbox_pred") {
         // A published snapshot has its normalisation folded in.
         network.unfold_bbox(&survey.normalisation);
     }
@@ -173,7 +175,7 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     if !photos.problems.is_empty() {
         files::write(&run_dir.path("data-problems.txt"), photos.problems.to_string().as_bytes())?;
     }
-    if config.method != Method::FastRcnn {
+    if config.method != TrainingMethod::FastRcnn {
         predecessors::begin(run_dir, &network)?;
         return train_predecessor(&config, &photos, &proposals, run_dir, device);
     }
@@ -188,7 +190,7 @@ fn resume(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let photos = Dataset::open(data, &config.split, config.classes.get(1..))?;
     let source = args.proposals.as_ref().unwrap_or(&config.proposals);
     let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
-    if config.method != Method::FastRcnn {
+    if config.method != TrainingMethod::FastRcnn {
         return train_predecessor(&config, &photos, &proposals, run_dir, device);
     }
     let checkpoint = run_dir.read_checkpoint()?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use frcnn_bundle::Manifest;
 use tch::Device;
 
-use crate::data::Source;
+use crate::data::BoxSource;
 use crate::error::Error;
 use crate::network::{AnyNetwork, Compiled};
 use crate::run_dir::RunDir;
@@ -16,7 +16,7 @@ pub(crate) struct Model {
     pub(crate) network: AnyNetwork,
     pub(crate) manifest: Manifest,
     /// The proposals that a run was trained on.
-    pub(crate) proposals: Source,
+    pub(crate) proposals: BoxSource,
     /// Where a run keeps the boxes that it made.
     pub(crate) boxes: Option<PathBuf>,
 }
@@ -37,6 +37,6 @@ impl Model {
         std::fs::metadata(path).map_err(|error| Error::file(path, error))?;
         let manifest = frcnn_compiler::load_manifest(&path.with_file_name("manifest.json"))?;
         let network = AnyNetwork::Compiled(Box::new(Compiled::read(path, &manifest, device)?));
-        Ok(Model { network, manifest, proposals: Source::default(), boxes: None })
+        Ok(Model { network, manifest, proposals: BoxSource::default(), boxes: None })
     }
 }

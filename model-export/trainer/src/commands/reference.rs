@@ -9,7 +9,7 @@ use tch::{Cuda, Device, Tensor};
 
 use super::model::Model;
 use crate::console;
-use crate::data::{Photo, Preprocessing, Source, decode};
+use crate::data::{BoxSource, Photo, Preprocessing, decode};
 use crate::detect::network_roi;
 use crate::device::{self, Choice};
 use crate::error::Error;
@@ -34,8 +34,8 @@ pub(crate) struct Args {
     #[arg(long, required = true, num_args = 1.., value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Boxes for every image: grid, selective-search, or a safetensors file with a tensor [N, 4] for each stem
-    #[arg(long, value_name = "METHOD|FILE", default_value_t = Source::Grid)]
-    proposals: Source,
+    #[arg(long, value_name = "METHOD|FILE", default_value_t = BoxSource::Grid)]
+    proposals: BoxSource,
     /// At most this many RoIs of each image, spread evenly over its boxes
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rois: u32,

@@ -1,22 +1,13 @@
 //! Picture files as pixels, as every command of `frcnn` reads them.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use frcnn_core::Printable;
-use frcnn_images::Options;
+use frcnn_images::command;
 use image::RgbImage;
 
 use crate::console;
 use crate::error::Error;
-
-/// `--lenient`, of the whole command.
-static LENIENT: AtomicBool = AtomicBool::new(false);
-
-/// Photos that are cut short or damaged are taken as far as they go from here on.
-pub(crate) fn be_lenient() {
-    LENIENT.store(true, Ordering::Relaxed);
-}
 
 /// Decodes a picture by its content and turns it upright.
 pub(crate) fn decode(path: &Path) -> Result<RgbImage, Error> {
@@ -28,19 +19,14 @@ pub(crate) fn decode(path: &Path) -> Result<RgbImage, Error> {
 pub(super) fn inspect(path: &Path) -> Result<(u32, u32), Error> {
     let (image, damage) = read(path)?;
     if let Some(damage) = damage {
-        console::warning(format_args!("{}: {damage}; taken as far as it goes", Printable(path.display())));
+        console::warning(format_args!("{}: {damage}", Printable(path.display())));
     }
     Ok(image.dimensions())
 }
 
+/// The picture, and what is wrong with it.
 fn read(path: &Path) -> Result<(RgbImage, Option<String>), Error> {
-    let options = Options::default().lenient(LENIENT.load(Ordering::Relaxed));
-    let picture = frcnn_images::open(path, &options).map_err(|error| match error {
-        frcnn_images::Error::Short(_) | frcnn_images::Error::Damaged(_) => {
-            Error::file(path, format!("{error}; --lenient takes it as far as it goes"))
-        }
-        error => Error::file(path, error),
-    })?;
+    let picture = command::open(path).map_err(|problem| Error::file(path, problem))?;
     let (width, height) = (picture.width, picture.height);
     let image = RgbImage::from_raw(width, height, picture.pixels)
         .ok_or_else(|| Error::file(path, format!("is not {width} x {height} pixels")))?;

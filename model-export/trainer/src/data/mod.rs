@@ -31,9 +31,9 @@ use frcnn_eval::{Annotation, Image, Location, Region, Truth, VocSplit};
 use rayon::prelude::*;
 
 pub(crate) use blob::Preprocessing;
-pub(crate) use decode::{be_lenient, decode};
+pub(crate) use decode::decode;
 pub(crate) use proposals::Proposals;
-pub(crate) use source::Source;
+pub(crate) use source::BoxSource;
 
 use crate::error::Error;
 pub(crate) use problems::Problems;

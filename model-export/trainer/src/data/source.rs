@@ -14,7 +14,7 @@ use crate::files;
 /// A source of boxes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-pub(crate) enum Source {
+pub(crate) enum BoxSource {
     /// Selective search in its fast mode.
     #[default]
     SelectiveSearch,
@@ -27,47 +27,47 @@ pub(crate) enum Source {
 const SELECTIVE_SEARCH: &str = "selective-search";
 const GRID: &str = "grid";
 
-impl Source {
+impl BoxSource {
     /// The boxes of some photos. Those that selective search makes are kept in the file `cache` for the next time.
     pub(crate) fn open(&self, photos: &[Photo], cache: Option<&Path>) -> Result<Proposals, Error> {
         match self {
-            Source::Grid => Ok(Proposals::Grid),
-            Source::File(path) => Proposals::open(path),
-            Source::SelectiveSearch => search(photos, cache),
+            BoxSource::Grid => Ok(Proposals::Grid),
+            BoxSource::File(path) => Proposals::open(path),
+            BoxSource::SelectiveSearch => search(photos, cache),
         }
     }
 
     /// The same from any working directory.
-    pub(crate) fn absolute(&self) -> Result<Source, Error> {
+    pub(crate) fn absolute(&self) -> Result<BoxSource, Error> {
         Ok(match self {
-            Source::File(path) => Source::File(files::absolute(path)?),
+            BoxSource::File(path) => BoxSource::File(files::absolute(path)?),
             other => other.clone(),
         })
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for BoxSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::SelectiveSearch => f.write_str(SELECTIVE_SEARCH),
-            Source::Grid => f.write_str(GRID),
-            Source::File(path) => write!(f, "{}", path.display()),
+            BoxSource::SelectiveSearch => f.write_str(SELECTIVE_SEARCH),
+            BoxSource::Grid => f.write_str(GRID),
+            BoxSource::File(path) => write!(f, "{}", path.display()),
         }
     }
 }
 
-impl From<String> for Source {
-    fn from(text: String) -> Source {
+impl From<String> for BoxSource {
+    fn from(text: String) -> BoxSource {
         match text.as_str() {
-            SELECTIVE_SEARCH => Source::SelectiveSearch,
-            GRID => Source::Grid,
-            _ => Source::File(PathBuf::from(text)),
+            SELECTIVE_SEARCH => BoxSource::SelectiveSearch,
+            GRID => BoxSource::Grid,
+            _ => BoxSource::File(PathBuf::from(text)),
         }
     }
 }
 
-impl From<Source> for String {
-    fn from(source: Source) -> String {
+impl From<BoxSource> for String {
+    fn from(source: BoxSource) -> String {
         source.to_string()
     }
 }
@@ -79,11 +79,11 @@ mod tests {
     #[test]
     fn what_is_no_method_is_a_file() {
         for (text, source) in [
-            ("grid", Source::Grid),
-            ("selective-search", Source::SelectiveSearch),
-            ("./grid", Source::File("./grid".into())),
+            ("grid", BoxSource::Grid),
+            ("selective-search", BoxSource::SelectiveSearch),
+            ("./grid", BoxSource::File("./grid".into())),
         ] {
-            assert_eq!(Source::from(text.to_string()), source);
+            assert_eq!(BoxSource::from(text.to_string()), source);
             assert_eq!(source.to_string(), text);
         }
     }

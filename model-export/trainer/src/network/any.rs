@@ -3,7 +3,7 @@
 use frcnn_bundle::{Manifest, NetworkInput};
 use tch::{Kind, Tensor};
 
-use super::{Compiled, Network, Op, Rois, Run, Stage};
+use super::{Compiled, Network, Op, Rois, Run, StageTensor};
 
 /// Both read the device's blob `[1, 3, H, W]`: blue, green, red, 0..255, [`blob_means`](AnyNetwork::blob_means) subtracted.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl AnyNetwork {
     }
 
     /// Every stage of a blob and RoIs that others can be held against.
-    pub(crate) fn stages(&self, blob: &Tensor, rois: &Rois) -> Vec<Stage> {
+    pub(crate) fn stages(&self, blob: &Tensor, rois: &Rois) -> Vec<StageTensor> {
         match self {
             AnyNetwork::Trained(network) => trained(network, blob, rois),
             AnyNetwork::Compiled(network) => network.stages(blob, rois),
@@ -77,7 +77,7 @@ impl AnyNetwork {
     }
 }
 
-fn trained(network: &Network, blob: &Tensor, rois: &Rois) -> Vec<Stage> {
+fn trained(network: &Network, blob: &Tensor, rois: &Rois) -> Vec<StageTensor> {
     let after_relu = |name: &str| {
         let relu = network.layers.iter().find(|l| l.op == Op::Relu && l.inputs == [name]);
         relu.map_or(name.to_string(), |relu| relu.name.clone())

@@ -11,7 +11,7 @@ use frcnn_bundle::{
 use tch::{Device, Kind, Tensor};
 
 use super::run::{Rois, channels_last, lrn};
-use super::{Stage, roi_pool};
+use super::{StageTensor, roi_pool};
 use crate::error::Error;
 
 /// The network and its weights.
@@ -68,7 +68,7 @@ impl Compiled {
     }
 
     /// Every stage that a reference file has.
-    pub(crate) fn stages(&self, blob: &Tensor, rois: &Rois) -> Vec<Stage> {
+    pub(crate) fn stages(&self, blob: &Tensor, rois: &Rois) -> Vec<StageTensor> {
         let map = self.feature_map(blob);
         let pooled = self.pool(&map, rois);
         let values = self.graph(&self.contents.head, self.head_input(&pooled));

@@ -18,11 +18,10 @@ use tch::{Device, Tensor};
 
 pub(crate) use any::AnyNetwork;
 pub(crate) use compiled::Compiled;
-pub(crate) use onnx_write::bytes;
 pub(crate) use run::{Rois, Run};
 
 /// A named tensor between layers.
-pub(crate) type Stage = (String, Tensor);
+pub(crate) type StageTensor = (String, Tensor);
 
 /// The image blob `[N, 3, H, W]`.
 pub(crate) const DATA: &str = "data";

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 
 use frcnn_onnx::pb::ModelProto;
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use super::{DATA, Layer, Network, Op, ROIS};
+use crate::tensors::bytes;
 
 impl Network {
     /// The network as an ONNX model.
@@ -121,12 +122,4 @@ impl Network {
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         onnx.node(op_type, name, &inputs, attributes);
     }
-}
-
-/// The values of a tensor as little-endian f32.
-pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
-    let host = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-    let mut values = vec![0.0f32; host.numel()];
-    host.copy_data(&mut values, host.numel());
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }

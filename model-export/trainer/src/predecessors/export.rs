@@ -11,11 +11,11 @@ use std::path::Path;
 use frcnn_onnx::writer;
 use tch::Tensor;
 
-use super::{FC7, Method, POOL5};
+use super::{FC7, POOL5};
+use crate::config::{Config, TrainingMethod};
 use crate::error::Error;
 use crate::files;
 use crate::network::{Layer, Network, Op};
-use crate::run_dir::Config;
 use crate::tensors::TensorFile;
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -30,7 +30,7 @@ pub(super) fn write(
 ) -> Result<(), Error> {
     write_manifest(config, path)?;
     let name = config.arch.name();
-    let model = if config.method == Method::Rcnn {
+    let model = if config.method == TrainingMethod::Rcnn {
         let of =
             |tensors: &Tensors, name: &str| tensors.get(name).map(Tensor::shallow_clone).unwrap_or_default();
         let tensors = [
@@ -132,7 +132,7 @@ mod tests {
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn config(method: Method) -> Config {
+    fn config(method: TrainingMethod) -> Config {
         Config {
             method,
             arch: Arch::Tiny,
@@ -143,7 +143,7 @@ mod tests {
             init: None,
             new_layers: Default::default(),
             shrunk: false,
-            recipe: crate::train::Recipe::default(),
+            recipe: crate::recipe::Recipe::default(),
         }
     }
 
@@ -166,7 +166,7 @@ mod tests {
         let cls_score = Tensor::cat(&[zeros(1), scores], 1);
         let bbox_pred = Tensor::cat(&[zeros(4), deltas], 1);
 
-        write(&config(Method::Sppnet), network, &svms, &boxes, &path).unwrap();
+        write(&config(TrainingMethod::Sppnet), network, &svms, &boxes, &path).unwrap();
         let rois = Tensor::from_slice(rois.as_flattened()).view([3, 5]);
         let tensors =
             [("data", &data), ("rois", &rois), ("cls_score", &cls_score), ("bbox_pred", &bbox_pred)];
@@ -184,7 +184,7 @@ mod tests {
         let network = Arch::Tiny.classifier(CLASSES as usize);
         let crops = random(&[2, 3, 96, 96]) * 60.0;
         let blobs = network.run_from(DATA, &crops, Run::default(), &[], &["cls_prob"]);
-        write(&config(Method::Rcnn), network, &svms, &boxes, &path).unwrap();
+        write(&config(TrainingMethod::Rcnn), network, &svms, &boxes, &path).unwrap();
         referee(folder.path(), &[("data", &crops), ("cls_prob", &blobs["cls_prob"])]);
 
         let file = TensorFile::read(&folder.path().join("svm.safetensors")).unwrap();

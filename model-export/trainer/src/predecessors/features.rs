@@ -4,7 +4,7 @@ use frcnn_core::{BBox, im_scale, nearest_level};
 use image::RgbImage;
 use tch::{Device, Tensor};
 
-use super::warp::warp;
+use super::warp::Pixels;
 use crate::data::Preprocessing;
 use crate::detect::network_roi;
 use crate::network::{DATA, Network, Run};
@@ -101,10 +101,9 @@ impl Reader<'_> {
         wanted: [&str; N],
         chunks: &mut [Vec<Tensor>; N],
     ) {
-        let pixels = self.preprocessing.pixels(image);
+        let pixels = Pixels::new(image, &self.preprocessing);
         for part in boxes.chunks(CROPS_PER_CHUNK) {
-            let crops: Vec<Tensor> = part.iter().map(|bbox| warp(&pixels, bbox, side)).collect();
-            let crops = Tensor::stack(&crops, 0).to_device(self.device);
+            let crops = pixels.warp(part, side).to_device(self.device);
             let mut blobs = self.network.run_from(DATA, &crops, Run::default(), &[], &wanted);
             for (chunks, name) in chunks.iter_mut().zip(wanted) {
                 chunks.extend(blobs.remove(name).map(|blob| blob.flatten(1, -1).to_device(Device::Cpu)));

@@ -14,15 +14,16 @@ use super::POOL5;
 use super::features::Reader;
 use super::regions::{Pools, Regions};
 use super::rows::{RowFile, RowWriter};
-use super::warp::warp;
+use super::warp::Pixels;
+use crate::config::Config;
 use crate::console;
 use crate::data::decode;
-use crate::detect::to_vec;
 use crate::error::Error;
 use crate::network::{DATA, Network, Run};
-use crate::run_dir::{Config, RunDir};
-use crate::tensors::TensorFile;
-use crate::train::{LabelledRoi, Log, Recipe, Sgd, rate_factors, sample};
+use crate::recipe::Recipe;
+use crate::run_dir::RunDir;
+use crate::tensors::{TensorFile, values};
+use crate::train::{LabelledRoi, Log, Sgd, rate_factors, sample};
 
 /// Pooled features of some boxes of every photo and of its mirror image, one row for each, and beside them their classes.
 pub(super) fn pool(
@@ -52,7 +53,7 @@ pub(super) fn pool(
             } else {
                 reader.read(&image, &boxes, [POOL5])
             };
-            rows.write(&to_vec(&pooled))?;
+            rows.write(&values(&pooled))?;
             labels.extend(sampled.iter().map(|roi| class_of(roi, &config.recipe) as f32));
         }
     }
@@ -84,7 +85,7 @@ pub(super) fn on_rows(
     device: Device,
 ) -> Result<(), Error> {
     let labels = TensorFile::read(&labels_of(pooled))?.tensors.remove("labels").unwrap_or_default();
-    let labels: Vec<i64> = to_vec(&labels).into_iter().map(|label| label as i64).collect();
+    let labels: Vec<i64> = values(&labels).into_iter().map(|label| label as i64).collect();
     let rows = RowFile::open(pooled, labels.len())?;
     let pools = Pools::new(labels.iter().enumerate().map(|(row, &label)| (row, label > 0)));
     let frozen: Vec<String> = network.convolutions().map(str::to_string).collect();
@@ -119,21 +120,21 @@ pub(super) fn on_crops(
         let drawn = pools.draw(recipe, rng);
         let (mut crops, mut labels) = (Vec::with_capacity(drawn.len()), Vec::with_capacity(drawn.len()));
         // Each photo is decoded once for a mini-batch, however many of its boxes are drawn.
-        let mut decoded: HashMap<usize, Tensor> = HashMap::new();
+        let mut decoded: HashMap<usize, Pixels> = HashMap::new();
         for (photo, i) in drawn {
             let regions = &photos[photo];
             let pixels = match decoded.entry(photo) {
                 Entry::Occupied(pixels) => pixels.into_mut(),
                 Entry::Vacant(slot) => {
-                    slot.insert(config.preprocessing().pixels(&decode(&regions.photo.path)?).contiguous())
+                    slot.insert(Pixels::new(&decode(&regions.photo.path)?, &config.preprocessing()))
                 }
             };
-            let crop = warp(pixels, &regions.boxes[i], config.arch.crop_side());
+            let crop = pixels.warp(&regions.boxes[i..=i], config.arch.crop_side());
             let flip = rng.random::<f32>() < recipe.flip_probability;
-            crops.push(if flip { crop.flip([2]) } else { crop });
+            crops.push(if flip { crop.flip([3]) } else { crop });
             labels.push(class_of(&regions.labelled[i], recipe));
         }
-        Ok((Tensor::stack(&crops, 0), labels))
+        Ok((Tensor::cat(&crops, 0), labels))
     })
 }
 

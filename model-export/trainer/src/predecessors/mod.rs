@@ -31,17 +31,15 @@ mod warp;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::arch::Arch;
+use crate::config::{Config, TrainingMethod};
 use crate::console;
 use crate::data::{Dataset, Proposals, decode};
 use crate::error::Error;
 use crate::network::Network;
-use crate::run_dir::{Config, RunDir, fill};
-use crate::tensors::TensorFile;
+use crate::run_dir::{RunDir, fill};
+use crate::tensors::{TensorFile, values};
 pub(crate) use export::write_manifest;
 use features::{Reader, View};
 use regions::Regions;
@@ -54,37 +52,6 @@ const FC7: &str = "fc7_relu";
 const POOL5: &str = "pool5";
 /// Ridge regression's lambda.
 const LAMBDA: f64 = 1000.0;
-
-/// What is trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Method {
-    /// One stage, one network
-    #[default]
-    FastRcnn,
-    /// Trunk as it is, pooled at four levels; fc layers, then SVMs, then boxes
-    Sppnet,
-    /// The whole network on each warped proposal; fine-tuning, then SVMs, then boxes
-    Rcnn,
-}
-
-impl Method {
-    /// The network that is trained first, with random weights.
-    pub(crate) fn network(self, arch: Arch, classes: usize) -> Network {
-        match self {
-            Method::FastRcnn => arch.network(classes),
-            Method::Sppnet => arch.sppnet(classes),
-            Method::Rcnn => arch.classifier(classes),
-        }
-    }
-
-    fn view(self, config: &Config) -> View<'_> {
-        match self {
-            Method::Rcnn => View::Warped(config.arch.crop_side()),
-            _ => View::Pooled(&config.recipe.scales),
-        }
-    }
-}
 
 /// Keeps the weights that a run of stages begins with.
 pub(crate) fn begin(run_dir: &RunDir, network: &Network) -> Result<(), Error> {
@@ -107,7 +74,7 @@ pub(crate) fn train(
     network.move_to(device);
 
     let pooled = run_dir.path("pooled.f32");
-    if config.method == Method::Sppnet {
+    if config.method == TrainingMethod::Sppnet {
         stages.run("pool", &pooled, |path| {
             fine_tune::pool(config, &reader(config, &network, device), &photos, path)
         })?;
@@ -115,7 +82,7 @@ pub(crate) fn train(
     let tuned = run_dir.path("fine-tuned.safetensors");
     stages.run("fine-tune", &tuned, |path| {
         match config.method {
-            Method::Rcnn => fine_tune::on_crops(config, &mut network, &photos, run_dir, device)?,
+            TrainingMethod::Rcnn => fine_tune::on_crops(config, &mut network, &photos, run_dir, device)?,
             _ => fine_tune::on_rows(config, &mut network, &pooled, run_dir, device)?,
         }
         write_weights(path, &network)
@@ -162,7 +129,11 @@ pub(crate) fn svm_for_softmax(
 }
 
 fn reader<'a>(config: &'a Config, network: &'a Network, device: Device) -> Reader<'a> {
-    Reader { network, preprocessing: config.preprocessing(), device, view: config.method.view(config) }
+    let view = match config.method {
+        TrainingMethod::Rcnn => View::Warped(config.arch.crop_side()),
+        TrainingMethod::FastRcnn | TrainingMethod::Sppnet => View::Pooled(&config.recipe.scales),
+    };
+    Reader { network, preprocessing: config.preprocessing(), device, view }
 }
 
 /// fc7 of every box, and pool5 of those that boxes are regressed from.
@@ -182,11 +153,11 @@ fn write_features(
         }
         let image = decode(&photo.photo.path)?;
         let [features] = reader.read(&image, &photo.boxes, [FC7]);
-        fc7.write(&crate::detect::to_vec(&features))?;
+        fc7.write(&values(&features))?;
         let near: Vec<_> = photo.regressed().map(|(_, roi)| roi.bbox).collect();
         if let (Some(pool5), false) = (&mut pool5, near.is_empty()) {
             let [pooled] = reader.read(&image, &near, [POOL5]);
-            pool5.write(&crate::detect::to_vec(&pooled))?;
+            pool5.write(&values(&pooled))?;
         }
     }
     bar.finish_and_clear();

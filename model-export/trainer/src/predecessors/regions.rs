@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::data::{Object, Photo, Proposals};
 use crate::error::Error;
-use crate::train::{LabelledRoi, Recipe, label};
+use crate::recipe::Recipe;
+use crate::train::{LabelledRoi, label};
 
 /// Boxes are regressed from proposals that overlap an object by more.
 const REGRESSION_IOU: f32 = 0.6;

@@ -1,4 +1,4 @@
-//! A region of a picture, whatever its shape, as the square that R-CNN's network reads.
+//! Regions of a picture, whatever their shape, as the squares that R-CNN's network reads.
 //!
 //! ```text
 //!  picture        box, grown by S / (S - 2 * 16)          S x S
@@ -8,83 +8,94 @@
 //! └─────────┘       └ ─ ─ ─ ─ ┘                         └──────────┘
 //! ```
 //!
-//! As the published R-CNN does it (`rcnn_im_crop.m`, crop mode `warp`), rounding included.
+//! The runtime's own functions make them, [`Roi::window`] and [`warp_into`], so that a network is trained on the very crops
+//! that it will be shown. They run on the CPU, where the picture was decoded; a GPU gets whole mini-batches of crops.
 
-use frcnn_core::BBox;
-use tch::{Kind, Tensor};
+use frcnn_bundle::Warp;
+use frcnn_core::{BBox, Roi};
+use frcnn_kernels::{FeatureMap, warp_into};
+use image::RgbImage;
+use tch::Tensor;
 
-/// Pixels of the square, on each of its sides, that show what is around the box.
-const CONTEXT: f64 = 16.0;
+use crate::data::Preprocessing;
+use crate::tensors::values;
 
-/// Where a side of the box goes: pixels of the picture, and the pixels of the square that they become.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Span {
-    from: i64,
-    len: i64,
-    to: i64,
-    to_len: i64,
+/// A picture in floating point.
+#[derive(Debug)]
+pub(super) struct Pixels {
+    /// `[H, W, 3]`: blue, green, red, means subtracted.
+    data: Vec<f32>,
+    height: usize,
+    width: usize,
 }
 
-/// Along one axis: a box from `first` to `last`, both its own, in a picture of `extent` pixels.
-fn span(first: f32, last: f32, extent: i64, side: i64) -> Span {
-    let (first, last) = (f64::from(first), f64::from(last));
-    let half = (last - first + 1.0) / 2.0;
-    let centre = first + half;
-    let grown = half * side as f64 / (side as f64 - 2.0 * CONTEXT);
-    let (low, high) = ((centre - grown).round() as i64, (centre + grown).round() as i64);
-    let scale = side as f64 / (high - low + 1) as f64;
-    let from = low.clamp(0, extent - 1);
-    let len = high.clamp(from, extent - 1) - from + 1;
-    let to = (((from - low) as f64 * scale).round() as i64).clamp(0, side - 1);
-    let to_len = ((len as f64 * scale).round() as i64).clamp(1, side - to);
-    Span { from, len, to, to_len }
-}
+impl Pixels {
+    pub(super) fn new(image: &RgbImage, preprocessing: &Preprocessing) -> Pixels {
+        let (width, height) = image.dimensions();
+        let data = values(&preprocessing.pixels(image).permute([1, 2, 0]));
+        Pixels { data, height: height as usize, width: width as usize }
+    }
 
-/// The square `[3, side, side]` of a box; `pixels` is the picture `[3, H, W]`, means subtracted.
-pub(super) fn warp(pixels: &Tensor, bbox: &BBox, side: u32) -> Tensor {
-    let [_, height, width] = pixels.size()[..] else { return Tensor::new() };
-    let side = i64::from(side);
-    let (x, y) = (span(bbox.x1, bbox.x2, width, side), span(bbox.y1, bbox.y2, height, side));
-    let window = pixels.narrow(1, y.from, y.len).narrow(2, x.from, x.len).unsqueeze(0);
-    let resized = window.upsample_bilinear2d([y.to_len, x.to_len], false, None, None).squeeze_dim(0);
-    let square = Tensor::zeros([3, side, side], (Kind::Float, pixels.device()));
-    square.narrow(1, y.to, y.to_len).narrow(2, x.to, x.to_len).copy_(&resized);
-    square
+    /// The squares `[R, 3, side, side]` of R boxes.
+    pub(super) fn warp(&self, boxes: &[BBox], side: u32) -> Tensor {
+        let window = |bbox: &BBox| Roi::window(bbox, side, Warp::PUBLISHED_CONTEXT, 1.0);
+        let windows: Vec<Roi> = boxes.iter().map(window).collect();
+        let mut squares = vec![0.0; boxes.len() * side as usize * side as usize * 3];
+        let threads = rayon::current_num_threads();
+        let warped = FeatureMap::new(&self.data, self.height, self.width, 3)
+            .and_then(|picture| warp_into(picture, &windows, side as usize, threads, &mut squares));
+        // The lengths are those of the picture and of the squares: this cannot fail.
+        debug_assert!(warped.is_ok());
+        let (count, side) = (boxes.len() as i64, i64::from(side));
+        Tensor::from_slice(&squares).view([count, side, side, 3]).permute([0, 3, 1, 2]).contiguous()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
+    use tch::Kind;
+
+    /// A picture that is 1 everywhere.
+    fn ones(width: u32, height: u32) -> Pixels {
+        let preprocessing = Preprocessing { pixel_means_bgr: [0.0; 3], max_long_side: 1000 };
+        Pixels::new(&RgbImage::from_pixel(width, height, image::Rgb([1; 3])), &preprocessing)
+    }
 
     #[test]
     fn a_box_in_the_middle_fills_all_but_the_context() {
-        // Grown by 64 / 32: from 100 - 32 = 68 to 132.
-        assert_eq!(span(84.0, 115.0, 1000, 64), Span { from: 68, len: 65, to: 0, to_len: 64 });
+        // Blue rises by 1 a column. Grown by 64 / 32, the box from 84 to 115 becomes 68 to 132: 65 columns for 64.
+        let image = RgbImage::from_fn(200, 200, |x, _| image::Rgb([0, 0, x as u8]));
+        let preprocessing = Preprocessing { pixel_means_bgr: [0.0; 3], max_long_side: 1000 };
+        let pixels = Pixels::new(&image, &preprocessing);
+        let square = pixels.warp(&[BBox::new(84.0, 84.0, 115.0, 115.0)], 64);
+        assert_eq!(square.size(), [1, 3, 64, 64]);
+        for x in 0..64 {
+            let expected = 68.0 + (x as f64 + 0.5) * 65.0 / 64.0 - 0.5;
+            assert!((square.double_value(&[0, 0, 30, x]) - expected).abs() < 1e-4, "{x}");
+            assert_eq!(square.double_value(&[0, 2, 30, x]), 0.0);
+        }
     }
 
     #[test]
     fn what_lies_beyond_the_picture_is_left_at_zero() {
         // From -16 to 48: a quarter of the square is beyond the edge.
-        let beyond = span(0.0, 31.0, 1000, 64);
-        assert_eq!((beyond.from, beyond.len, beyond.to, beyond.to_len), (0, 49, 16, 48));
-        let pixels = Tensor::ones([3, 40, 40], (Kind::Float, Device::Cpu));
-        let square = warp(&pixels, &BBox::new(0.0, 0.0, 31.0, 31.0), 64);
-        assert_eq!(square.size(), [3, 64, 64]);
-        let at = |x, y| square.double_value(&[0, y, x]);
-        assert_eq!((at(15, 40), at(16, 40), at(40, 15), at(40, 16)), (0.0, 1.0, 0.0, 1.0));
+        let square = ones(40, 40).warp(&[BBox::new(0.0, 0.0, 31.0, 31.0)], 64);
+        let at = |x, y| square.double_value(&[0, 0, y, x]);
+        // The two shares of a pixel add up to one only in exact arithmetic.
+        let shown = |value: f64| (value - 1.0).abs() < 1e-6;
+        assert!(at(15, 40) == 0.0 && shown(at(16, 40)) && at(40, 15) == 0.0 && shown(at(40, 16)));
         // The picture ends at 40 of 48 on the other side.
         assert_eq!(at(63, 40), 0.0);
     }
 
     #[test]
     fn one_pixel_boxes_at_corners_have_squares() {
-        let pixels = Tensor::ones([3, 5, 7], (Kind::Float, Device::Cpu));
-        for bbox in
-            [BBox::new(0.0, 0.0, 0.0, 0.0), BBox::new(6.0, 4.0, 6.0, 4.0), BBox::new(0.0, 0.0, 6.0, 4.0)]
-        {
-            let square = warp(&pixels, &bbox, 96);
-            assert!(square.sum(Kind::Float).double_value(&[]) > 0.0, "{bbox:?}");
+        let boxes =
+            [BBox::new(0.0, 0.0, 0.0, 0.0), BBox::new(6.0, 4.0, 6.0, 4.0), BBox::new(0.0, 0.0, 6.0, 4.0)];
+        let squares = ones(7, 5).warp(&boxes, 96);
+        for (i, bbox) in boxes.iter().enumerate() {
+            assert!(squares.get(i as i64).sum(Kind::Float).double_value(&[]) > 0.0, "{bbox:?}");
         }
     }
 }

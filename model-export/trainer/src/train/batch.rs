@@ -11,10 +11,10 @@ use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
 use super::label::{LabelledRoi, label};
-use super::recipe::Recipe;
 use crate::data::{Photo, Preprocessing, Proposals, decode};
 use crate::error::Error;
 use crate::network::Normalisation;
+use crate::recipe::Recipe;
 
 /// Streams of epochs' orders start here; iterations have those below.
 const EPOCHS: u64 = 1 << 62;

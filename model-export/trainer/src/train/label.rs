@@ -5,10 +5,10 @@
 use frcnn_core::{BBox, BoxCoder};
 use rayon::prelude::*;
 
-use super::recipe::Recipe;
 use crate::data::{Photo, Proposals};
 use crate::error::Error;
 use crate::network::Normalisation;
+use crate::recipe::Recipe;
 
 /// Corners belong to the box, here and at run time.
 pub(crate) const CODER: BoxCoder = BoxCoder { width_offset: 1.0, weights: [1.0; 4] };

@@ -12,7 +12,6 @@ mod curve;
 mod label;
 mod log;
 mod loss;
-mod recipe;
 mod sgd;
 mod stop;
 
@@ -23,16 +22,17 @@ use std::thread;
 use tch::{Device, Tensor};
 
 use crate::arch::PIXEL_RMS;
+use crate::config::Config;
 use crate::data::{Dataset, Proposals};
 use crate::error::Error;
 use crate::network::{Network, Normalisation, Run};
-use crate::run_dir::{Checkpoint, Config, RunDir};
+use crate::recipe::Objective;
+use crate::run_dir::{Checkpoint, RunDir};
 pub(crate) use batch::sample;
 use batch::{Batches, Minibatch};
 pub(crate) use label::{LabelledRoi, Survey, label, survey};
 pub(crate) use log::Log;
 use loss::losses;
-pub(crate) use recipe::{Recipe, Stage};
 pub(crate) use sgd::Sgd;
 pub(crate) use stop::Stop;
 
@@ -126,18 +126,18 @@ impl<'a> Trainer<'a> {
     ) -> Result<(), Error> {
         let recipe = &self.config.recipe;
         let mut log = Log::open(self.run_dir, self.iteration, total, recipe.images_per_batch)?;
-        let mut stage = None;
+        let mut objective = None;
         while self.iteration < total {
             let i = self.iteration;
-            if stage != Some(recipe.stage(i)) {
-                stage = Some(recipe.stage(i));
-                self.choose_trained(recipe.stage(i));
+            if objective != Some(recipe.objective(i)) {
+                objective = Some(recipe.objective(i));
+                self.choose_trained(recipe.objective(i));
             }
             let Ok(batch) = batches.recv() else {
                 return Err(Error::Training("the loader of photos ended early".to_string()));
             };
             let lr = recipe.lr_at(i);
-            let [cls, bbox] = self.step(&batch?, recipe.stage(i), lr);
+            let [cls, bbox] = self.step(&batch?, recipe.objective(i), lr);
             if !cls.is_finite() || !bbox.is_finite() {
                 return Err(self.diverged(i, [cls, bbox], lr));
             }
@@ -157,7 +157,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// One mini-batch; gives both losses.
-    fn step(&mut self, batch: &Minibatch, stage: Stage, lr: f64) -> [f64; 2] {
+    fn step(&mut self, batch: &Minibatch, objective: Objective, lr: f64) -> [f64; 2] {
         let recipe = &self.config.recipe;
         // Dropout depends on the iteration alone, as the mini-batch does.
         tch::manual_seed(recipe.seed.wrapping_mul(1 << 32).wrapping_add(self.iteration) as i64);
@@ -171,10 +171,10 @@ impl<'a> Trainer<'a> {
             return [f64::NAN, f64::NAN];
         };
         let losses = losses(&cls_score, &bbox_pred, batch);
-        let total = match stage {
-            Stage::Joint => &losses.cls + &losses.bbox * recipe.lambda,
-            Stage::Classes => losses.cls.shallow_clone(),
-            Stage::Boxes => &losses.bbox * recipe.lambda,
+        let total = match objective {
+            Objective::Joint => &losses.cls + &losses.bbox * recipe.lambda,
+            Objective::Classes => losses.cls.shallow_clone(),
+            Objective::Boxes => &losses.bbox * recipe.lambda,
         };
         total.backward();
         self.sgd.step(&mut self.network.weights, recipe, lr);
@@ -182,7 +182,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Tells libtorch which weights want a gradient.
-    fn choose_trained(&mut self, stage: Stage) {
+    fn choose_trained(&mut self, objective: Objective) {
         let config = self.config;
         let frozen: Vec<String> = match (&config.recipe.frozen, config.recipe.fc_only) {
             (_, true) => self.network.convolutions().map(str::to_string).collect(),
@@ -191,10 +191,10 @@ impl<'a> Trainer<'a> {
         };
         for (name, weight) in &mut self.network.weights {
             let layer = name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer);
-            let trained = match stage {
-                Stage::Joint => !frozen.iter().any(|f| f == layer),
-                Stage::Classes => layer != "bbox_pred" && !frozen.iter().any(|f| f == layer),
-                Stage::Boxes => layer == "bbox_pred",
+            let trained = match objective {
+                Objective::Joint => !frozen.iter().any(|f| f == layer),
+                Objective::Classes => layer != "bbox_pred" && !frozen.iter().any(|f| f == layer),
+                Objective::Boxes => layer == "bbox_pred",
             };
             *weight = weight.detach().set_requires_grad(trained);
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 
-use super::recipe::Recipe;
+use crate::recipe::Recipe;
 
 /// The optimiser and its state.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::tensors::values;
 use frcnn::{BBox, Detector, ImageBlob, Options};
 use frcnn_bundle::ChannelOrder;
 use frcnn_core::relative_difference;
@@ -13,10 +14,6 @@ fn manifest() -> Manifest {
     let mut manifest = Manifest::new(["__background__", "a", "b", "c"].map(str::to_string).to_vec());
     manifest.scales = vec![240];
     manifest
-}
-
-fn values(tensor: &Tensor) -> Vec<f32> {
-    crate::detect::to_vec(tensor)
 }
 
 #[test]

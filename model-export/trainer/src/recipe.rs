@@ -91,7 +91,7 @@ pub(crate) struct Recipe {
 
 /// What one iteration learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum Objective {
     /// Both losses.
     Joint,
     /// The classification loss.
@@ -145,12 +145,12 @@ impl Recipe {
     }
 
     /// What iteration `i` (from 0) learns.
-    pub(crate) fn stage(&self, i: u64) -> Stage {
+    pub(crate) fn objective(&self, i: u64) -> Objective {
         match (self.cls_only, self.stage_wise) {
-            (true, _) => Stage::Classes,
-            (_, true) if i < self.iterations => Stage::Classes,
-            (_, true) => Stage::Boxes,
-            _ => Stage::Joint,
+            (true, _) => Objective::Classes,
+            (_, true) if i < self.iterations => Objective::Classes,
+            (_, true) => Objective::Boxes,
+            _ => Objective::Joint,
         }
     }
 
@@ -185,14 +185,14 @@ mod tests {
         assert_eq!((recipe.lr_at(0), recipe.lr_at(29_999)), (0.001, 0.001));
         assert!((recipe.lr_at(30_000) - 0.0001).abs() < 1e-12);
         assert_eq!(recipe.scales, [600]);
-        assert_eq!(recipe.stage(0), Stage::Joint);
+        assert_eq!(recipe.objective(0), Objective::Joint);
     }
 
     #[test]
     fn stages_follow_each_other() {
         let recipe = Recipe { stage_wise: true, iterations: 100, ..Recipe::default() };
         assert_eq!(recipe.total_iterations(), 200);
-        assert_eq!((recipe.stage(99), recipe.stage(100)), (Stage::Classes, Stage::Boxes));
+        assert_eq!((recipe.objective(99), recipe.objective(100)), (Objective::Classes, Objective::Boxes));
         assert_eq!(recipe.lr_at(100), recipe.lr);
     }
 }
