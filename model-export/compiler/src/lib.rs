@@ -56,7 +56,8 @@ mod weights;
 use std::path::Path;
 use std::sync::Arc;
 
-use frcnn_bundle::{Bundle, Manifest, NetworkCost, nominal_size};
+use frcnn::NetworkCost;
+use frcnn_bundle::{Bundle, Manifest, nominal_size};
 
 use lower::Lowering;
 use referee::{OwnedSplit, SampleRun};

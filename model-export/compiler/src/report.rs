@@ -1,6 +1,7 @@
 //! What a deployer wants to know about a compiled network.
 
-use frcnn_bundle::{ChannelOrder, Factored, NetworkCost};
+use frcnn::NetworkCost;
+use frcnn_bundle::{ChannelOrder, Factored};
 use serde::Serialize;
 
 /// The result of compiling, in figures.

@@ -286,7 +286,7 @@ impl Contents {
 
 impl Section {
     /// Values in it; `None` when there are too many to count.
-    pub(crate) fn values(&self) -> Option<u64> {
+    pub fn values(&self) -> Option<u64> {
         self.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::from(d)))
     }
 

@@ -42,24 +42,19 @@
 #[cfg(target_endian = "big")]
 compile_error!("a bundle's weights are little-endian and are used in place");
 
-mod classes;
-mod cost;
-mod demand;
 mod error;
 mod format;
 mod graph;
 mod infer;
 mod input;
-mod limits;
+mod lifetimes;
 mod manifest;
+mod nominal;
 mod old;
 mod rewrite;
 mod storage;
 mod validate;
 
-pub use classes::{BACKGROUND, VOC_CLASSES};
-pub use cost::{LayerCost, NetworkCost, nominal_blobs, nominal_size};
-pub use demand::{Demand, NOMINAL_ROIS};
 pub use error::Error;
 pub use format::{Bundle, BundleWriter, FORMAT_VERSION};
 pub use graph::{
@@ -68,8 +63,8 @@ pub use graph::{
 };
 pub use infer::Shape;
 pub use input::NetworkInput;
-pub use limits::{Excess, Limits, Resource};
 pub use manifest::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Scores};
+pub use nominal::{nominal_blobs, nominal_size};
 pub use rewrite::Rewrite;
 pub use storage::Weights;
 pub use validate::MAX_DETECTIONS;

@@ -2,11 +2,8 @@
 
 use std::path::PathBuf;
 
-use frcnn::PlannedLayer;
-use frcnn_bundle::{
-    Bundle, Demand, DetectionMethod, Factored, Limits, Manifest, NetworkCost, Precision, Regions, Scores,
-    nominal_size,
-};
+use frcnn::{Demand, DetectionMethod, Limits, NetworkCost, PlannedLayer};
+use frcnn_bundle::{Bundle, Factored, Manifest, Precision, Regions, Scores, nominal_size};
 use serde::Serialize;
 
 use crate::console;

@@ -1,7 +1,7 @@
 //! The tables that `compile` and `inspect` print.
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use frcnn_bundle::{Demand, DetectionMethod, Limits, NetworkCost};
+use frcnn::{Demand, DetectionMethod, Limits, NetworkCost};
 use frcnn_core::Printable;
 
 use crate::units;

@@ -17,6 +17,7 @@
 
 pub mod bbox;
 pub mod bf16;
+pub mod classes;
 pub mod coder;
 pub mod detection;
 pub mod difference;
@@ -31,6 +32,7 @@ pub mod window;
 
 pub use bbox::BBox;
 pub use bf16::{bf16_from_f32, bf16_to_f32};
+pub use classes::{BACKGROUND, VOC_CLASSES};
 pub use coder::BoxCoder;
 pub use detection::{Detection, Detections};
 pub use difference::{difference, largest_difference, largest_magnitude, relative_difference};

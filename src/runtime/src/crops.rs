@@ -17,7 +17,7 @@ use crate::{Error, HeadOutput, ImageBlob};
 /// Regions that the trunk runs on together.
 pub(crate) const TRUNK_BATCH: usize = 16;
 /// Regions that the head runs on together.
-const HEAD_BATCH: usize = 512;
+pub(crate) const HEAD_BATCH: usize = 512;
 
 /// What [`predict`] has just done some of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use frcnn_bundle::{Bundle, Contents, Demand, Manifest, Regions, Shape, nominal_size};
+use frcnn_bundle::{Bundle, Contents, Manifest, Regions, Shape, nominal_size};
 
+use crate::cost::Demand;
 use crate::crops;
 use crate::head::{Head, pooled_order};
 use crate::model::{Model, in_pool};

@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// The bundle asks for more than [`Options::limits`](crate::Options::limits) allow.
     #[error(transparent)]
-    Limit(#[from] frcnn_bundle::Excess),
+    Limit(#[from] crate::cost::Excess),
     /// The system has no memory left for something as large as the input makes it.
     #[error("no memory for {what}: {bytes} bytes")]
     Memory {

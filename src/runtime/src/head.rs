@@ -19,11 +19,11 @@ use crate::{Error, FeatureMap};
 
 /// Bytes of features that the head's plan takes at once: enough rows to keep its products busy, few enough that 100,000
 /// RoIs fit on a board.
-const CHUNK_BYTES: usize = 12 << 20;
+pub(crate) const CHUNK_BYTES: usize = 12 << 20;
 /// Rows at once, at most: a layer of 4096 features makes 8 MiB of them, which an L3 keeps.
-const CHUNK_ROWS: usize = 512;
+pub(crate) const CHUNK_ROWS: usize = 512;
 /// RoIs pooled and multiplied at once, for whose sake the weights are read once: 16 MiB of 1024 features.
-const POOLED_ROWS: usize = 4096;
+pub(crate) const POOLED_ROWS: usize = 4096;
 
 /// What the head gives for `R` RoIs.
 #[derive(Clone, Debug, Default, PartialEq)]

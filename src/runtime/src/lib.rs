@@ -51,6 +51,7 @@
 //! what it detects is clipped to the image.
 #![forbid(unsafe_code)]
 
+mod cost;
 mod crops;
 mod detector;
 mod error;
@@ -70,9 +71,10 @@ mod raise;
 mod session;
 mod trunk;
 
+pub use cost::{Demand, Excess, LayerCost, Limits, NOMINAL_ROIS, NetworkCost, Resource};
 pub use detector::Detector;
 pub use error::Error;
-pub use frcnn_bundle::{Bundle, Contents, Demand, DetectionMethod, Excess, Limits, MAX_DETECTIONS, Manifest};
+pub use frcnn_bundle::{Bundle, Contents, DetectionMethod, MAX_DETECTIONS, Manifest};
 pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi};
 pub use frcnn_proposals::{Grid, Mode, Motion, Notice, ProposalMethod, Proposals, Propose, SelectiveSearch};
 pub use head::{HeadOutput, NamedTensor};

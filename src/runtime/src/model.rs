@@ -1,8 +1,9 @@
 //! A network that is ready to run, which all sessions of a detector share.
 
-use frcnn_bundle::{Contents, Demand};
+use frcnn_bundle::Contents;
 
 use crate::Error;
+use crate::cost::Demand;
 use crate::head::Head;
 use crate::ops::Resources;
 use crate::options::Settings;

@@ -1,6 +1,6 @@
 //! What a user may choose when a detector is opened.
 
-use frcnn_bundle::Limits;
+use crate::cost::Limits;
 
 use crate::{Error, MAX_DETECTIONS, Manifest};
 

@@ -2,10 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use frcnn_bundle::{Demand, Limits, Regions, Shape};
+use frcnn_bundle::{Regions, Shape};
 use frcnn_core::ShapeError;
 use tract_core::internal::*;
 
+use crate::cost::{Demand, Limits};
 use crate::fusion::Fusion;
 use crate::ops::Resources;
 use crate::plan::{Plan, values};

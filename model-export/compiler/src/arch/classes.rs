@@ -1,6 +1,6 @@
 //! Names for the classes of a network that was not trained yet.
 
-use frcnn_bundle::{BACKGROUND, VOC_CLASSES};
+use frcnn_core::{BACKGROUND, VOC_CLASSES};
 
 /// Names for `classes` object classes and the background before them: PASCAL VOC's when there are as many.
 pub(super) fn class_names(classes: u32) -> Vec<String> {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use frcnn_bundle::{BACKGROUND, Manifest, PIXEL_MEANS_BGR, VOC_CLASSES};
+use frcnn_bundle::{Manifest, PIXEL_MEANS_BGR};
+use frcnn_core::{BACKGROUND, VOC_CLASSES};
 use frcnn_onnx::writer;
 use tch::{Device, Tensor};
 

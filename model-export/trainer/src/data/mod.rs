@@ -25,8 +25,7 @@ mod source;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use frcnn_bundle::BACKGROUND;
-use frcnn_core::BBox;
+use frcnn_core::{BACKGROUND, BBox};
 use frcnn_eval::{Annotation, Image, Location, Region, Truth, VocSplit};
 use rayon::prelude::*;
 

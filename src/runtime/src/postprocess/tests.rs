@@ -1,4 +1,4 @@
-use frcnn_bundle::Limits;
+use crate::cost::Limits;
 use proptest::prelude::*;
 
 use super::*;

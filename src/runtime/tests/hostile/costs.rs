@@ -1,7 +1,7 @@
 //! Networks that would take more memory, time or layers than they should.
 
-use frcnn::{Bundle, Error, Excess, Frame, Limits};
-use frcnn_bundle::{Affine, Conv, Demand, Op, Regions, Resource, RoiPooling};
+use frcnn::{Bundle, Demand, Error, Excess, Frame, Limits, Resource};
+use frcnn_bundle::{Affine, Conv, Op, Regions, RoiPooling};
 
 use crate::build::{Builder, layer, open, open_within, pool};
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::Demand;
+use super::Demand;
 
 /// What a bundle may ask for on one frame. Whoever opens a bundle of unknown origin is held harmless by these: what it asks
 /// for is counted, and compared with them, before any of it is reserved or planned.

@@ -9,24 +9,18 @@
 
 use std::collections::HashMap;
 
+use frcnn_bundle::{Contents, Conv, Error, Graph, Layer, Op, Regions, Shape, nominal_blobs};
 use serde::Serialize;
 
-use crate::cost::{last_uses, shapes, sum};
-use crate::graph::{Contents, Conv, Graph, Layer, Op, Regions};
-use crate::{Error, Shape, nominal_blobs};
+use super::{shapes, sum};
+use crate::crops::{HEAD_BATCH, TRUNK_BATCH};
+use crate::head::{CHUNK_BYTES, CHUNK_ROWS, POOLED_ROWS};
 
 /// RoIs for which a bundle is judged when it is opened: what selective search gives of a photo.
 pub const NOMINAL_ROIS: usize = 2000;
 
 /// Regions of an R-CNN whose operations count: each is as much work as an image, and who asks for thousands knows it.
 const RCNN_REGIONS: u64 = 128;
-/// Crops of an R-CNN that its trunk runs on together, and rows that its head does.
-const CROPS: u64 = 16;
-const RCNN_ROWS: u64 = 512;
-/// Rows that a head runs on together, by bytes of features and at most; and those of a layer that pools for itself.
-const HEAD_BYTES: u64 = 12 << 20;
-const HEAD_ROWS: u64 = 512;
-const POOLED_ROWS: u64 = 4096;
 /// Inputs of a layer that are as much work to plan as a layer.
 const INPUTS_OF_A_STEP: u64 = 8;
 /// Values of the widest vector.
@@ -77,73 +71,114 @@ impl Demand {
         rois: usize,
         threads: usize,
     ) -> Result<Demand, Error> {
-        let (warp, batch) = match contents.regions {
-            Regions::RoiPooling(_) => (None, 1),
-            Regions::Warp(warp) => (Some([warp.side as usize; 2]), CROPS),
+        let trunk = TrunkDemand::new(contents, blobs, threads as u64)?;
+        let head = HeadDemand::new(contents, trunk.map, rois as u64, threads as u64)?;
+        let is_rcnn = matches!(contents.regions, Regions::Warp(_));
+        let regions = rois.min(NOMINAL_ROIS) as u64;
+        let operations = if is_rcnn {
+            let per_region = trunk.operations.saturating_add(head.operations_per_roi);
+            times(per_region, regions.min(RCNN_REGIONS))
+        } else {
+            trunk.operations.saturating_add(times(head.operations_per_roi, regions))
         };
-        let read: Vec<[usize; 2]> = warp.map_or_else(|| blobs.to_vec(), |side| vec![side]);
-        let image = |&[height, width]: &[usize; 2]| Shape::Map { height, width, channels: 3 };
-
-        let (mut maps, mut scratch, mut operations, mut kept) = (vec![], 0u64, 0u64, vec![]);
-        let mut pooled_from = Shape::Flat { features: 0 };
-        for blob in &read {
-            let values = shapes(&contents.trunk, image(blob))?;
-            let map = contents.trunk.outputs.first().and_then(|&value| values.get(value as usize)).copied();
-            pooled_from = map.unwrap_or(pooled_from);
-            kept.push(times(pooled_from.bytes(), batch));
-            maps.push(times(tensor_bytes(&contents.trunk, &values), batch));
-            scratch = scratch.max(graph_scratch(&contents.trunk, &values, batch, threads as u64));
-            operations = operations.saturating_add(graph_operations(&contents.trunk, &values));
-        }
-        // Tensors of two runs before are still there.
-        maps.sort_unstable();
-        let trunk_bytes = sum(maps.iter().rev().take(3).copied());
-
-        let rows = rois as u64;
-        let region = contents.region_shape(pooled_from);
-        let values = shapes(&contents.head, region)?;
-        let at_once = (HEAD_BYTES / region.bytes().max(1)).clamp(64, HEAD_ROWS).min(rows.max(1));
-        let head_bytes = times(tensor_bytes(&contents.head, &values), at_once);
-        let widest = contents.head.layers.iter().zip(values.iter().skip(1));
-        let widest =
-            widest.filter(|(layer, _)| matches!(layer.op, Op::Gemm(_))).map(|(_, shape)| shape.bytes());
-        let first_bytes = times(sum(widest.take(2)), rows.min(POOLED_ROWS));
-        scratch = scratch.max(graph_scratch(&contents.head, &values, at_once, threads as u64));
-
-        let regions = rows.min(NOMINAL_ROIS as u64);
-        let per_roi = graph_operations(&contents.head, &values)
-            .saturating_add(pooling_operations(contents, pooled_from));
-        operations = match warp {
-            None => operations.saturating_add(times(per_roi, regions)),
-            Some(_) => times(operations.saturating_add(per_roi), regions.min(RCNN_REGIONS)),
-        };
-
-        let classes = contents.manifest.classes.len() as u64;
-        // Scores and deltas; a box, an RoI, its index and a candidate.
-        let roi_bytes = times(classes * 5 * 4 + 100, rows);
-        let roi_bytes = match warp {
-            None => roi_bytes,
-            Some(_) => roi_bytes.saturating_add(times(region.bytes(), rows.min(RCNN_ROWS))),
-        };
-        // Other blobs are among the trunk's tensors.
-        let blob_bytes = warp.map_or(0, |_| sum(blobs.iter().map(|blob| image(blob).bytes())));
-        let map_bytes =
-            sum([blob_bytes, sum(kept.into_iter()), trunk_bytes, head_bytes, first_bytes].into_iter());
-        let layers = [&contents.trunk, &contents.head];
-        let weight_bytes = sum(layers
-            .iter()
-            .flat_map(|graph| &graph.layers)
-            .map(|layer| laid_out_bytes(contents, &layer.op)));
+        let blob_bytes = sum(blobs.iter().map(|&blob| image(blob).bytes()));
+        let map_bytes = sum([blob_bytes, trunk.map_bytes, head.map_bytes].into_iter());
+        let scratch_bytes = trunk.scratch_bytes.max(head.scratch_bytes);
+        let layers = || contents.trunk.layers.iter().chain(&contents.head.layers);
+        let weight_bytes = sum(layers().map(|layer| laid_out_bytes(contents, &layer.op)));
         Ok(Demand {
             blobs: blobs.to_vec(),
             rois,
-            layers: sum(layers.iter().flat_map(|graph| &graph.layers).map(steps)),
+            layers: sum(layers().map(steps)),
             weight_bytes,
             map_bytes,
-            scratch_bytes: scratch,
-            roi_bytes,
-            memory: sum([weight_bytes, map_bytes, scratch, roi_bytes].into_iter()),
+            scratch_bytes,
+            roi_bytes: head.roi_bytes,
+            memory: sum([weight_bytes, map_bytes, scratch_bytes, head.roi_bytes].into_iter()),
             operations,
+        })
+    }
+}
+
+fn image([height, width]: [usize; 2]) -> Shape {
+    Shape::Map { height, width, channels: 3 }
+}
+
+/// What the trunk asks for, on all blobs; of R-CNN on one batch of crops, with the operations of one.
+struct TrunkDemand {
+    /// What it gives.
+    map: Shape,
+    map_bytes: u64,
+    scratch_bytes: u64,
+    operations: u64,
+}
+
+impl TrunkDemand {
+    fn new(contents: &Contents, blobs: &[[usize; 2]], threads: u64) -> Result<TrunkDemand, Error> {
+        let crop = match contents.regions {
+            Regions::RoiPooling(_) => None,
+            Regions::Warp(warp) => Some([[warp.side as usize; 2]]),
+        };
+        let (read, batch) = match &crop {
+            None => (blobs, 1),
+            Some(crop) => (&crop[..], TRUNK_BATCH as u64),
+        };
+        let trunk = &contents.trunk;
+        let (mut scratch_bytes, mut operations) = (0u64, 0u64);
+        // The tensors of each run, and the maps that the head reads of all of them.
+        let (mut tensors, mut kept) = (vec![], vec![]);
+        let mut map = Shape::Flat { features: 0 };
+        for &blob in read {
+            let values = shapes(trunk, image(blob))?;
+            let made = trunk.outputs.first().and_then(|&value| values.get(value as usize)).copied();
+            map = made.unwrap_or(map);
+            kept.push(times(map.bytes(), batch));
+            tensors.push(times(tensor_bytes(trunk, &values), batch));
+            scratch_bytes = scratch_bytes.max(graph_scratch(trunk, &values, batch, threads));
+            operations = operations.saturating_add(graph_operations(trunk, &values));
+        }
+        // Tensors of two runs before are still there.
+        tensors.sort_unstable();
+        let map_bytes = sum(tensors.into_iter().rev().take(3).chain(kept));
+        Ok(TrunkDemand { map, map_bytes, scratch_bytes, operations })
+    }
+}
+
+/// What the head asks for, on all RoIs.
+struct HeadDemand {
+    map_bytes: u64,
+    scratch_bytes: u64,
+    roi_bytes: u64,
+    operations_per_roi: u64,
+}
+
+impl HeadDemand {
+    /// `map` is what the trunk gives.
+    fn new(contents: &Contents, map: Shape, rois: u64, threads: u64) -> Result<HeadDemand, Error> {
+        let head = &contents.head;
+        let region = contents.region_shape(map);
+        let values = shapes(head, region)?;
+        let at_once =
+            (CHUNK_BYTES as u64 / region.bytes().max(1)).clamp(64, CHUNK_ROWS as u64).min(rois.max(1));
+        let tensors = times(tensor_bytes(head, &values), at_once);
+        // What the layers make that pool for themselves.
+        let products = head.layers.iter().zip(values.iter().skip(1));
+        let products = products.filter(|(layer, _)| matches!(layer.op, Op::Gemm(_)));
+        let pooled = sum(products.map(|(_, made)| made.bytes()).take(2));
+        let pooled = times(pooled, rois.min(POOLED_ROWS as u64));
+        // Scores and deltas; a box, an RoI, its index and a candidate.
+        let classes = contents.manifest.classes.len() as u64;
+        let predictions = times(classes * 5 * 4 + 100, rois);
+        let features = match contents.regions {
+            Regions::RoiPooling(_) => 0,
+            Regions::Warp(_) => times(region.bytes(), rois.min(HEAD_BATCH as u64)),
+        };
+        Ok(HeadDemand {
+            map_bytes: tensors.saturating_add(pooled),
+            scratch_bytes: graph_scratch(head, &values, at_once, threads),
+            roi_bytes: predictions.saturating_add(features),
+            operations_per_roi: graph_operations(head, &values)
+                .saturating_add(pooling_operations(contents, map)),
         })
     }
 }
@@ -164,30 +199,22 @@ fn lanes(channels: u64) -> u64 {
 /// Bytes of all tensors that a run makes: one is used again for a value of the same length once its own has been read
 /// for the last time.
 fn tensor_bytes(graph: &Graph, shapes: &[Shape]) -> u64 {
-    let last = last_uses(graph);
     let fused = fused(graph);
-    let mut done: Vec<Vec<usize>> = vec![Vec::new(); graph.layers.len() + 1];
-    for (value, &last) in last.iter().enumerate() {
-        if let Some(done) = done.get_mut(last) {
-            done.push(value);
-        }
-    }
-    let bytes = |value: usize| shapes.get(value).map_or(0, Shape::bytes);
+    let is_fused = |value: u32| {
+        value.checked_sub(1).and_then(|maker| fused.get(maker as usize)).is_some_and(|&fused| fused)
+    };
+    let bytes = |value: u32| shapes.get(value as usize).map_or(0, Shape::bytes);
     let mut idle: HashMap<u64, u64> = HashMap::new();
     let mut all = bytes(0);
-    for (step, done) in done.iter().enumerate().take(graph.layers.len()) {
-        if !fused.get(step).is_some_and(|&fused| fused) {
-            match idle.get_mut(&bytes(step + 1)) {
+    for (made, done) in (1..).zip(graph.last_read()) {
+        if !is_fused(made) {
+            match idle.get_mut(&bytes(made)) {
                 Some(free) if *free > 0 => *free -= 1,
-                _ => all = all.saturating_add(bytes(step + 1)),
+                _ => all = all.saturating_add(bytes(made)),
             }
         }
-        for &value in done {
-            let is_fused =
-                value.checked_sub(1).and_then(|maker| fused.get(maker)).is_some_and(|&fused| fused);
-            if !is_fused {
-                *idle.entry(bytes(value)).or_default() += 1;
-            }
+        for value in done.into_iter().filter(|&value| !is_fused(value)) {
+            *idle.entry(bytes(value)).or_default() += 1;
         }
     }
     all

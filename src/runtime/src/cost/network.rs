@@ -1,35 +1,9 @@
 //! What a network costs to run: the figures behind the tables of `compile` and `inspect`.
 
+use frcnn_bundle::{Contents, DetectionMethod, Error, Graph, Layer, Op, Section, Shape};
 use serde::Serialize;
 
-use crate::graph::{Contents, DetectionMethod, Graph, Layer, Op, Regions, Section};
-use crate::{Error, Shape};
-
-/// Height and width of the blob that the trunk reads: of a 4:3 photo at the manifest's first scale, or of a warped region.
-pub fn nominal_size(contents: &Contents) -> (usize, usize) {
-    match (&contents.regions, nominal_blobs(contents).first()) {
-        (Regions::RoiPooling(_), Some(&[height, width])) => (height, width),
-        (Regions::RoiPooling(_), None) => (1, 1),
-        (Regions::Warp(warp), _) => (warp.side as usize, warp.side as usize),
-    }
-}
-
-/// Height and width of the blobs of a 4:3 photo, one for each of the manifest's scales; of R-CNN, which reads photos as they
-/// are, those of one of 480 x 640.
-pub fn nominal_blobs(contents: &Contents) -> Vec<[usize; 2]> {
-    let Regions::RoiPooling(_) = contents.regions else { return vec![[480, 640]] };
-    let long_limit = contents.manifest.max_long_side as usize;
-    let blob = |&short: &u32| {
-        let short = short as usize;
-        let long = short * 4 / 3;
-        if long > long_limit {
-            [(long_limit * 3 / 4).max(1), long_limit]
-        } else {
-            [short.max(1), long.max(1)]
-        }
-    };
-    contents.manifest.scales.iter().map(blob).collect()
-}
+use super::{shapes, sum};
 
 /// One layer's cost.
 #[derive(Clone, Debug, Serialize)]
@@ -108,15 +82,6 @@ impl NetworkCost {
     }
 }
 
-/// Of a file that lies, sums may be more than there are numbers.
-pub(crate) fn sum(values: impl Iterator<Item = u64>) -> u64 {
-    values.fold(0, u64::saturating_add)
-}
-
-pub(crate) fn shapes(graph: &Graph, input: Shape) -> Result<Vec<Shape>, Error> {
-    graph.infer(input).map_err(|(_, problem)| Error::Network(problem))
-}
-
 fn layer_cost(contents: &Contents, graph: &'static str, layer: &Layer, output: Shape) -> LayerCost {
     let sections = || layer.op.sections().filter_map(|id| contents.sections.get(id as usize));
     let weight_bytes = sum(sections().map(|s| s.bytes));
@@ -142,42 +107,15 @@ fn layer_cost(contents: &Contents, graph: &'static str, layer: &Layer, output: S
     }
 }
 
-/// A value lives from the layer that makes it to the last one that reads it.
+/// Bytes of the values that are alive together: each from the layer that makes it to the last one that reads it.
 fn peak_bytes(graph: &Graph, shapes: &[Shape]) -> u64 {
-    let last_uses = last_uses(graph);
-    let bytes = |value: usize| shapes.get(value).map_or(0, Shape::bytes);
-    // The values whose last reader is each layer.
-    let mut done: Vec<Vec<usize>> = vec![Vec::new(); graph.layers.len() + 1];
-    for (value, &last) in last_uses.iter().enumerate() {
-        if let Some(done) = done.get_mut(last) {
-            done.push(value);
-        }
-    }
+    let bytes = |value: u32| shapes.get(value as usize).map_or(0, Shape::bytes);
     let (mut alive, mut peak) = (bytes(0), 0u64);
-    for (step, done) in done.iter().enumerate().take(graph.layers.len()) {
-        alive = alive.saturating_add(bytes(step + 1));
+    for (made, done) in (1..).zip(graph.last_read()) {
+        alive = alive.saturating_add(bytes(made));
         peak = peak.max(alive);
         // A value that nobody reads goes with the layer that made it.
-        alive = done.iter().fold(alive, |alive, &value| alive.saturating_sub(bytes(value)));
+        alive = done.into_iter().fold(alive, |alive, value| alive.saturating_sub(bytes(value)));
     }
     peak
-}
-
-/// For each value the last layer that reads it: its maker's position where there is none, one past all layers for
-/// an output.
-pub(crate) fn last_uses(graph: &Graph) -> Vec<usize> {
-    let mut last: Vec<usize> = (0..=graph.layers.len()).map(|value| value.saturating_sub(1)).collect();
-    for (position, layer) in graph.layers.iter().enumerate() {
-        for &input in &layer.inputs {
-            if let Some(last) = last.get_mut(input as usize) {
-                *last = (*last).max(position);
-            }
-        }
-    }
-    for &output in &graph.outputs {
-        if let Some(last) = last.get_mut(output as usize) {
-            *last = graph.layers.len();
-        }
-    }
-    last
 }
