@@ -2,7 +2,7 @@
 //!
 //! Weights are random (He), the input is noise in the range of an image's values. The f32 trunk runs on the kernels
 //! that a detector uses, each layer in the algorithm that it has on the full blob; the reference sums in f64. Errors
-//! add up from layer to layer, as they do in a detector. `cargo test --release --test trunk_error -- --nocapture`
+//! add up from layer to layer, as they do in a detector. `cargo test --release --workspace --test trunk_error -- --nocapture`
 //! prints the table of benches/README.md.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
