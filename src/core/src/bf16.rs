@@ -1,5 +1,8 @@
 //! bf16, the upper half of an f32: its sign, its exponent and seven bits of its fraction.
 //!
+//! The crate half converts in the same way. It would bring zerocopy and its macros into the builds of this crate and of
+//! the kernels, which have next to no dependencies, for two functions of a few lines.
+//!
 //! Values are kept as their bits, in a `u16`. The largest relative error of a rounded value is 2^-8.
 
 /// The nearest bf16, ties to even. NaN stays NaN, and what is beyond the largest becomes infinite.

@@ -20,7 +20,7 @@ use frcnn_bundle::{Conv, Graph, Op, Pool};
 pub(crate) trait Kernels {
     /// It takes in a 2x2 max pooling.
     fn pools(&self, conv: &Conv) -> bool;
-    /// It rounds what it reads to bf16, and may write that.
+    /// It multiplies bf16 values: it rounds an f32 map that it reads, also reads maps of bf16, and can write them.
     fn rounds(&self, conv: &Conv) -> bool;
     /// Its map is large, and cheap to make in strips.
     fn starts_strips(&self, conv: &Conv) -> bool;
@@ -53,7 +53,7 @@ pub(crate) struct Epilogue {
     pub(crate) relu: bool,
     /// It does the 2x2 max pooling that follows it: whether in ceil mode.
     pub(crate) pool: Option<bool>,
-    /// Its output is bf16, to which all who read it would round it.
+    /// It rounds its output to bf16. All layers that read the output would do so themselves.
     pub(crate) bf16: bool,
 }
 
@@ -249,7 +249,11 @@ impl Planner<'_> {
             && self.kernels.ends_strips(first, second)
     }
 
-    /// A map between layers of bf16 is bf16: those who make it can write that, and all who read it round it anyway.
+    /// Decides whether a convolution, or a concatenation of some, writes its map in bf16 rather than f32.
+    ///
+    /// It does if all layers that make the map, and all that read it, multiply bf16 values. Such a reader would round an f32
+    /// map to bf16 before its products, so the result has the same bits, and the map half the bytes. A map that is asked
+    /// for stays f32.
     fn round(&mut self, position: usize) {
         let makers = match &self.steps[position] {
             Step::Own if matches!(self.op(position), Some(Op::Conv(_))) => vec![position],

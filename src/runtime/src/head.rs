@@ -153,6 +153,7 @@ impl Head {
         } else {
             let row = (features + boxes).max(1);
             for made in values("head", &made)?.chunks(CHUNK_ROWS * row) {
+                // A copy, for a tensor of tract's owns its memory and cannot be some rows of another.
                 let input = tensors.make(&[made.len() / row, features], |input| {
                     first.copy_features(made, input);
                     Ok(())
