@@ -21,13 +21,15 @@ fn linear(c: &mut Criterion) {
         let value = |i: usize| (i * 7919 % 8191) as f32 / 8191.0 - 0.5;
         let weights: Vec<f32> = (0..k * n).map(value).collect();
         let packed = |isa| PreparedLinear::with(isa, &weights, k, n, KOrder::Natural, 1).unwrap();
-        let layers: Vec<_> = Isa::available().map(|isa| (isa, packed(isa))).collect();
+        let exact = Isa::available().map(|isa| (format!("{isa:?}"), packed(isa)));
+        let bf16x3 = PreparedLinear::bf16x3(&weights, k, n, KOrder::Natural, 1).unwrap();
+        let layers: Vec<_> = exact.chain(bf16x3.map(|layer| ("bf16x3".to_string(), layer))).collect();
         for rows in [10, 100, 2000] {
             let x: Vec<f32> = (0..rows * k).map(value).collect();
             let mut out = vec![0.0; rows * n];
             group.throughput(Throughput::Elements((2 * rows * k * n) as u64));
-            for (isa, layer) in &layers {
-                group.bench_function(BenchmarkId::new(format!("{isa:?}"), rows), |b| {
+            for (name, layer) in &layers {
+                group.bench_function(BenchmarkId::new(name, rows), |b| {
                     b.iter(|| layer.run(&x, None, true, rows, 1, &mut out).unwrap());
                 });
             }

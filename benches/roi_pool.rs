@@ -11,7 +11,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use frcnn::Roi;
-use frcnn_kernels::{FeatureMap, Isa, KOrder, PreparedLinear, roi_pool_linear_into, roi_pool_with};
+use frcnn_kernels::{
+    F32Products, FeatureMap, Isa, KOrder, PreparedLinear, roi_pool_linear_into, roi_pool_with,
+};
 
 /// A trunk's map and the bins that it is pooled to.
 struct Case {
@@ -82,7 +84,7 @@ fn with_fc6(c: &mut Criterion) {
     let features = bins * case.channels;
     let weights: Vec<f32> = (0..features * rank).map(|i| (i % 8191) as f32 / 8191.0 - 0.5).collect();
     let order = KOrder::ChannelSlabs { bins, channels: case.channels };
-    let linear = PreparedLinear::new(&weights, features, rank, order, 1).unwrap();
+    let linear = PreparedLinear::new(&weights, features, rank, order, F32Products::default(), 1).unwrap();
     drop(weights);
     for count in [10, 100, 300, 2000] {
         let rois = case.rois(count);

@@ -16,10 +16,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use frcnn::{FeatureMap, ImageBlob, Roi, Session};
+use frcnn::{Detector, F32Products, FeatureMap, ImageBlob, Roi, Session};
 use frcnn_bundle::Bundle;
 use frcnn_compiler::Options;
 use frcnn_core::{largest_difference, relative_difference};
+use frcnn_kernels::Bf16Isa;
 use frcnn_tests::tensors::{self, Tensor};
 use frcnn_tests::{Photo, bccd, compile_file, detector};
 
@@ -126,6 +127,26 @@ fn head() {
         assert_near("cls_prob", &output.cls_prob, &reference.file.f32("cls_prob").data, 1e-5);
         assert_near("bbox_pred", &output.bbox_pred, &reference.file.f32("bbox_pred").data, 1e-5);
     }
+}
+
+/// Either choice keeps the tolerance, and only AMX makes one of them.
+#[test]
+fn how_f32_products_are_computed_is_a_choice() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model-export/demo");
+    let bundle = compile_file(&demo.join("model.onnx"), &Options::default()).bundle;
+    let reference = tensors::Reference::open(&demo.join("../../tests/reference/demo.safetensors"));
+    let pooled = reference.f32("pool5").channels_last();
+    let fc6 = |f32_products| {
+        let options = frcnn::Options { threads: Some(2), f32_products, ..frcnn::Options::default() };
+        let session = Detector::new(bundle.clone(), &options).unwrap().session();
+        let stages = session.head_stages(&pooled.data).unwrap();
+        stages.into_iter().find(|stage| stage.name == "fc6").unwrap().data
+    };
+    let [exact, bf16x3] = [F32Products::Exact, F32Products::Bf16x3].map(fc6);
+    for fc6 in [&exact, &bf16x3] {
+        assert_near("fc6", fc6, &reference.f32("fc6").data, 1e-5);
+    }
+    assert!((exact == bf16x3) == (Bf16Isa::detect() != Some(Bf16Isa::Amx)));
 }
 
 /// No stage is handed the reference's input: from the photo to the predictions.

@@ -149,6 +149,32 @@ typedef uint32_t frcnn_colour;
 #endif // __cplusplus
 
 /*
+ How fully connected layers with f32 weights multiply.
+ */
+enum frcnn_f32_products
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   Where the CPU has AMX, as three bf16 products each: faster, and as accurate over a layer's sums. Elsewhere as EXACT,
+   bit by bit.
+   */
+  FRCNN_F32_PRODUCTS_BF16X3 = 0,
+  /*
+   In f32 on every CPU.
+   */
+  FRCNN_F32_PRODUCTS_EXACT = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum frcnn_f32_products frcnn_f32_products;
+#else
+typedef uint32_t frcnn_f32_products;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
  How much a message matters.
  */
 enum frcnn_log_level
@@ -325,6 +351,14 @@ typedef struct frcnn_model_options {
    One that asks for more is refused with FRCNN_RESULT_BUNDLE, a frame that does with FRCNN_RESULT_IMAGE_SIZE.
    */
   double max_cost;
+  /*
+   A frcnn_f32_products.
+   */
+  uint32_t f32_products;
+  /*
+   Must be 0.
+   */
+  uint32_t reserved;
 } frcnn_model_options;
 
 /*

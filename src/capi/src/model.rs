@@ -4,7 +4,7 @@ use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use frcnn::{Bundle, Detector, Limits, Options};
+use frcnn::{Bundle, Detector, F32Products, Limits, Options};
 
 use crate::result::{Failure, FrcnnResult};
 use crate::sized::{self, Versioned};
@@ -38,6 +38,28 @@ pub struct FrcnnModelOptions {
     /// What a bundle may ask for on one frame, times the defaults of 4 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
     /// One that asks for more is refused with FRCNN_RESULT_BUNDLE, a frame that does with FRCNN_RESULT_IMAGE_SIZE.
     pub max_cost: f64,
+    /// A frcnn_f32_products.
+    pub f32_products: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+/// How fully connected layers with f32 weights multiply.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrcnnF32Products {
+    /// Where the CPU has AMX, as three bf16 products each: faster, and as accurate over a layer's sums. Elsewhere as EXACT,
+    /// bit by bit.
+    Bf16x3 = 0,
+    /// In f32 on every CPU.
+    Exact = 1,
+}
+
+impl FrcnnF32Products {
+    fn from_number(number: u32) -> Option<F32Products> {
+        let all = [(Self::Bf16x3, F32Products::Bf16x3), (Self::Exact, F32Products::Exact)];
+        all.into_iter().find(|(how, _)| *how as u32 == number).map(|(_, products)| products)
+    }
 }
 
 // SAFETY: `repr(C)`, `struct_size` first; numbers.
@@ -87,21 +109,36 @@ unsafe fn options(options: *const FrcnnModelOptions) -> Result<Options, Failure>
         return Ok(Options::default());
     }
     // SAFETY: says the caller.
-    let FrcnnModelOptions { threads, max_detections, score_threshold, nms_iou, max_cost, .. } =
-        unsafe { sized::read(options) }?;
+    let FrcnnModelOptions {
+        struct_size: _,
+        threads,
+        max_detections,
+        score_threshold,
+        nms_iou,
+        max_cost,
+        f32_products,
+        reserved,
+    } = unsafe { sized::read(options) }?;
+    let refused = |problem: String| Failure::new(FrcnnResult::InvalidArgument, problem);
+    if reserved != 0 {
+        return Err(refused("frcnn_model_options: `reserved` must be 0".to_string()));
+    }
+    let f32_products = FrcnnF32Products::from_number(f32_products)
+        .ok_or_else(|| refused(format!("{f32_products} is no way to multiply f32 values")))?;
     // NaN is neither, and refused as every other value out of range.
     let bundles = |value: f32, is: bool| if is { None } else { Some(value) };
     let unless_zero = |value: u32| (value != 0).then_some(value as usize);
     let limits = match max_cost {
         0.0 => Limits::default(),
         factor if factor > 0.0 => Limits::times(factor),
-        _ => return Err(Failure::new(FrcnnResult::InvalidArgument, "max_cost must be at least 0")),
+        _ => return Err(refused("max_cost must be at least 0".to_string())),
     };
     Ok(Options {
         threads: unless_zero(threads),
         max_detections: unless_zero(max_detections),
         score_threshold: bundles(score_threshold, score_threshold == f32::NEG_INFINITY),
         nms_iou: bundles(nms_iou, nms_iou < 0.0),
+        f32_products,
         limits,
     })
 }
@@ -134,6 +171,8 @@ pub unsafe extern "C" fn frcnn_model_options_init(
             score_threshold: f32::NEG_INFINITY,
             nms_iou: -1.0,
             max_cost: 0.0,
+            f32_products: FrcnnF32Products::Bf16x3 as u32,
+            reserved: 0,
         };
         // SAFETY: says the caller.
         unsafe { sized::init(options, &defaults, struct_size) }

@@ -24,6 +24,7 @@ mod inspect;
 mod new;
 #[cfg(feature = "compile")]
 mod parse;
+mod products;
 mod proposals;
 #[cfg(feature = "compile")]
 mod sweep;

@@ -1,10 +1,7 @@
 //! Instruction sets: which the CPU has, and plain loops compiled once for each.
 
-use crate::Bf16Isa;
-
 /// An instruction set that kernels are written for. All give the same bits, but for sums of products, which some round
-/// once where others round twice, and for those of [`Isa::Amx`], which leave out up to 2^-16 of each product and may make
-/// NaN of what is infinite.
+/// once where others round twice. What multiplies bf16 values, AMX among it, is a [`Bf16Isa`](crate::Bf16Isa).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
     /// Whatever the crate was compiled for.
@@ -13,9 +10,6 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512F.
     Avx512,
-    /// The same with AVX512-BF16 and AMX-BF16, on Linux: large products as three of bf16 halves, see `bf16`; all else as
-    /// [`Isa::Avx512`].
-    Amx,
     /// aarch64.
     Neon,
 }
@@ -30,15 +24,14 @@ impl Isa {
             Neon::new().map(|_| Self::Neon),
             Avx2::new().map(|_| Self::Avx2),
             Avx512::new().map(|_| Self::Avx512),
-            has_amx().then_some(Self::Amx),
         ];
         all.into_iter().flatten()
     }
 
     /// The fastest available instruction set.
     ///
-    /// The environment variable `FRCNN_ISA` (`scalar`, `neon`, `avx2`, `avx512` or `amx`; feature `std`; read once)
-    /// picks another one. A name that is unknown or not available changes nothing. Products of the `gemm` crate detect
+    /// The environment variable `FRCNN_ISA` (`scalar`, `neon`, `avx2` or `avx512`; feature `std`; read once) picks another
+    /// one. A name that is unknown or not available changes nothing. Products of the `gemm` crate detect
     /// the CPU by themselves, whatever is picked.
     #[must_use]
     pub fn detect() -> Self {
@@ -61,7 +54,6 @@ impl Isa {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
-            Self::Amx => "amx",
             Self::Neon => "neon",
         }
     }
@@ -89,10 +81,6 @@ proof!(Avx2, "x86_64", "avx2", is_x86_feature_detected);
 proof!(Avx512, "x86_64", "avx512f", is_x86_feature_detected);
 proof!(Neon, "aarch64", "neon", is_aarch64_feature_detected);
 
-fn has_amx() -> bool {
-    Bf16Isa::available().any(|isa| isa == Bf16Isa::Amx)
-}
-
 /// A loop plain enough for the compiler to vectorise. Implementations mark `run` `#[inline(always)]`, so that it
 /// becomes part of each function that [`vectorized`] may call.
 pub(crate) trait Loop {
@@ -113,7 +101,7 @@ pub(crate) fn vectorized(work: impl Loop) {
         }
         match Isa::detect() {
             // SAFETY: `detect` gives only instruction sets that the CPU has.
-            Isa::Avx512 | Isa::Amx => return unsafe { avx512(work) },
+            Isa::Avx512 => return unsafe { avx512(work) },
             // SAFETY: as above.
             Isa::Avx2 => return unsafe { avx2(work) },
             Isa::Scalar | Isa::Neon => {}

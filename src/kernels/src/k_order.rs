@@ -50,6 +50,11 @@ pub(crate) struct KBlock {
 }
 
 impl KBlock {
+    /// How many values of `K` it has.
+    pub(crate) fn len(&self) -> usize {
+        self.segments.len() * self.segment_len
+    }
+
     /// Where its values lie in a row.
     pub(crate) fn values(&self) -> impl Iterator<Item = usize> {
         self.segments.iter().flat_map(|&first| first..first + self.segment_len)

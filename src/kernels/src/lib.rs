@@ -54,7 +54,7 @@ pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
 pub use isa::Isa;
 pub use k_order::KOrder;
-pub use linear::PreparedLinear;
+pub use linear::{F32Products, PreparedLinear};
 pub use lrn::{Lrn, lrn_into};
 pub use pages::prefer_huge_pages;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};

@@ -83,7 +83,7 @@ impl Detector {
         };
         let network = Network::new(contents, &weights);
         drop(weights);
-        let packed = in_pool(pool.as_ref(), || unpacked.pack(settings.threads))?;
+        let packed = in_pool(pool.as_ref(), || unpacked.pack(settings.threads, settings.f32_products))?;
         let resources = Resources::new(settings.threads, network, packed);
         let head = Head::new(region, &resources)?;
         let trunk = Trunk::new(resources.clone(), settings.limits);

@@ -76,6 +76,7 @@ pub use detector::Detector;
 pub use error::Error;
 pub use frcnn_bundle::{Bundle, Contents, DetectionMethod, MAX_DETECTIONS, Manifest};
 pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi};
+pub use frcnn_kernels::F32Products;
 pub use frcnn_proposals::{Grid, Mode, Motion, Notice, ProposalMethod, Proposals, Propose, SelectiveSearch};
 pub use head::{HeadOutput, NamedTensor};
 pub use options::Options;

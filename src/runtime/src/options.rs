@@ -1,7 +1,8 @@
 //! What a user may choose when a detector is opened.
 
-use crate::cost::Limits;
+use frcnn_kernels::F32Products;
 
+use crate::cost::Limits;
 use crate::{Error, MAX_DETECTIONS, Manifest};
 
 /// Choices made when a [`Detector`](crate::Detector) is opened. What is `None` keeps the manifest's value.
@@ -16,6 +17,9 @@ pub struct Options {
     pub nms_iou: Option<f32>,
     /// Detections per image at most; 1 to [`MAX_DETECTIONS`].
     pub max_detections: Option<usize>,
+    /// How fully connected layers with f32 weights multiply. On a CPU without AMX every choice gives the same bits; layers
+    /// with bf16 weights are not concerned.
+    pub f32_products: F32Products,
     /// What the bundle may ask for on one frame, when it is opened for a photo of usual shape, and for each frame as it is.
     pub limits: Limits,
 }
@@ -27,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) score_threshold: f32,
     pub(crate) nms_iou: f32,
     pub(crate) max_detections: usize,
+    pub(crate) f32_products: F32Products,
     pub(crate) limits: Limits,
 }
 
@@ -37,6 +42,7 @@ impl Options {
             score_threshold: self.score_threshold.unwrap_or(manifest.score_threshold),
             nms_iou: self.nms_iou.unwrap_or(manifest.nms_iou),
             max_detections: self.max_detections.unwrap_or(manifest.max_detections as usize),
+            f32_products: self.f32_products,
             limits: self.limits,
         };
         let check = |ok: bool, problem: &str| {

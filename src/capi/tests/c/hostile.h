@@ -37,15 +37,19 @@ static inline void hostile_openings(const char *bundle_path) {
         CHECK(model == NULL);
     }
     static const float WRONG[] = {NAN, INFINITY, 1e30f, -0.0f - 1e-30f};
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < 10; i++) {
         frcnn_model_options options;
         EXPECT(OK, frcnn_model_options_init(&options, sizeof options));
         if (i < 4) {
             options.score_threshold = WRONG[i];
         } else if (i < 7) {
             options.nms_iou = WRONG[i - 4];
-        } else {
+        } else if (i == 7) {
             options.max_detections = UINT32_MAX;
+        } else if (i == 8) {
+            options.f32_products = FRCNN_F32_PRODUCTS_EXACT + 1;
+        } else {
+            options.reserved = 1;
         }
         EXPECT(INVALID_ARGUMENT, frcnn_model_open(bundle_path, &options, &model));
         CHECK(model == NULL);

@@ -11,6 +11,7 @@ use frcnn::Options;
 use crate::console;
 use crate::cost::CostArgs;
 use crate::error::Error;
+use crate::products::ProductArgs;
 use work::{Size, Work};
 
 /// Measure how fast a bundle runs: opening, first detection, each stage, and peak memory
@@ -64,6 +65,8 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    products: ProductArgs,
+    #[command(flatten)]
     cost: CostArgs,
 }
 
@@ -72,7 +75,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         Some(image) => Work::of_photo(image, args.proposals.as_deref(), args.rois, args.seed)?,
         None => Work::random(args.size, args.rois, args.seed),
     };
-    let options = Options { threads: args.threads, limits: args.cost.limits(), ..Options::default() };
+    let options = Options {
+        threads: args.threads,
+        f32_products: args.products.into(),
+        limits: args.cost.limits(),
+        ..Options::default()
+    };
     let report = measure::measure(&args.bundle, &work, &options, args.runs)?;
     if args.json { console::json(&report) } else { console::result(&report.text()) }
 }

@@ -20,6 +20,7 @@ use crate::files;
 use crate::inputs::images::{self, Image, Inputs};
 use crate::inputs::proposals::Proposals;
 use crate::inputs::{decode, progress_bar};
+use crate::products::ProductArgs;
 #[cfg(feature = "compile")]
 pub(crate) use check::Check;
 use pictures::Pictures;
@@ -81,6 +82,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "IOU")]
     nms_iou: Option<f32>,
     #[command(flatten)]
+    products: ProductArgs,
+    #[command(flatten)]
     cost: CostArgs,
 }
 
@@ -141,6 +144,7 @@ fn open_detector(args: &Args) -> Result<Detector, Error> {
         score_threshold: args.score_threshold,
         nms_iou: args.nms_iou,
         max_detections: args.max_detections,
+        f32_products: args.products.into(),
         limits: args.cost.limits(),
     };
     files::open_detector(&args.bundle, &options)

@@ -149,7 +149,7 @@ impl Bf16Weights {
 
 /// Steps of a block of `K`.
 fn steps_of(block: &KBlock) -> usize {
-    (block.segments.len() * block.segment_len).div_ceil(STEP)
+    block.len().div_ceil(STEP)
 }
 
 /// The product of packed rows and the steps of weights that they meet.

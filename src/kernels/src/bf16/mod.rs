@@ -56,5 +56,5 @@ mod tests;
 
 pub use conv::Bf16Conv;
 pub use isa::Bf16Isa;
-pub(crate) use linear::{Bf16Weights, PANEL, PackedRows};
+pub(crate) use linear::{Bf16Weights, PANEL};
 pub use map::{Map, MapMut};

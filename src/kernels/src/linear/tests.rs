@@ -23,10 +23,11 @@ fn slabs_cover_every_feature_once() {
 
 #[test]
 fn wrong_lengths_are_errors() {
-    let make = |order| PreparedLinear::new(&[0.0; 12], 4, 3, order, 1);
+    let make = |order| PreparedLinear::new(&[0.0; 12], 4, 3, order, F32Products::default(), 1);
     let order = KOrder::ChannelSlabs { bins: 3, channels: 2 };
     assert_eq!(make(order).unwrap_err().what, "bins and channels");
-    assert_eq!(PreparedLinear::new(&[0.0; 11], 4, 3, KOrder::Natural, 1).unwrap_err().what, "weights");
+    let short = PreparedLinear::with(Isa::detect(), &[0.0; 11], 4, 3, KOrder::Natural, 1);
+    assert_eq!(short.unwrap_err().what, "weights");
     let layer = make(KOrder::Natural).unwrap();
     let run = |x: usize, bias: usize, out: usize| {
         let (x, bias, mut out) = (vec![0.0; x], vec![0.0; bias], vec![0.0; out]);
@@ -34,6 +35,40 @@ fn wrong_lengths_are_errors() {
     };
     assert_eq!(run(8, 3, 6), Ok(()));
     assert_eq!((run(7, 3, 6), run(8, 2, 6), run(8, 3, 5)), (Err("x"), Err("bias"), Err("out")));
+}
+
+/// A layer of f32 weights for each way that this CPU has to multiply them, with its name.
+fn every_way(weights: &[f32], [k, n]: [usize; 2], order: KOrder) -> Vec<(&'static str, PreparedLinear)> {
+    let exact = |isa: Isa| (isa.name(), PreparedLinear::with(isa, weights, k, n, order, 1).unwrap());
+    let bf16x3 = PreparedLinear::bf16x3(weights, k, n, order, 1).unwrap();
+    Isa::available().map(exact).chain(bf16x3.map(|layer| ("bf16x3", layer))).collect()
+}
+
+/// `Exact` is f32's instructions, also where there is AMX; without AMX `Bf16x3` is the same, bit by bit.
+#[test]
+fn how_f32_products_are_computed_is_a_choice() {
+    for rows in [7, 40] {
+        let (k, n) = (1000, 40);
+        let mut random = Random::new(4);
+        let (x, weights) = (random.values(rows * k), random.values(k * n));
+        let run = |layer: &PreparedLinear| {
+            let mut out = vec![f32::NAN; rows * n];
+            layer.run(&x, None, false, rows, 1, &mut out).unwrap();
+            out
+        };
+        let chosen = |products| {
+            let layer = PreparedLinear::new(&weights, k, n, KOrder::Natural, products, 1).unwrap();
+            (matches!(layer.form, Form::Bf16(_)), run(&layer))
+        };
+        let plain = PreparedLinear::with(Isa::detect(), &weights, k, n, KOrder::Natural, 1).unwrap();
+        let exact = (false, run(&plain));
+        assert!(chosen(F32Products::Exact) == exact, "{rows} rows");
+        let split = PreparedLinear::bf16x3(&weights, k, n, KOrder::Natural, 1).unwrap();
+        let split = split.filter(|_| Bf16Isa::detect() == Some(Bf16Isa::Amx));
+        let expected = split.map_or(exact.clone(), |layer| (true, run(&layer)));
+        assert!(expected.0 == (expected.1 != exact.1), "bf16x3 has other bits, or there is none");
+        assert!(chosen(F32Products::Bf16x3) == expected, "{rows} rows");
+    }
 }
 
 proptest! {
@@ -54,15 +89,14 @@ proptest! {
         let order = if natural { KOrder::Natural } else { KOrder::ChannelSlabs { bins, channels } };
         let mut expected = vec![f32::NAN; rows * n];
         linear_into(&x, &weights, bias, relu, rows, k, n, 1, &mut expected).unwrap();
-        for isa in Isa::available() {
-            let layer = PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap();
+        for (way, layer) in every_way(&weights, [k, n], order) {
             let mut out = vec![f32::NAN; rows * n];
             layer.run(&x, bias, relu, rows, 1, &mut out).unwrap();
             // Two orders of at most 780 sums below 1 each: see the bound in `gemm`. bf16x3 leaves out 2^-16 of a
             // product at most: what the two roundings of each factor leave, and lo times lo.
-            let each = if isa == Isa::Amx { 2e-6 + 1.6e-5 } else { 2e-6 };
+            let each = if way == "bf16x3" { 2e-6 + 1.6e-5 } else { 2e-6 };
             for (found, expected) in out.iter().zip(&expected) {
-                prop_assert!((found - expected).abs() <= each * k as f32 + 2e-6, "{isa:?}: {found} for {expected}");
+                prop_assert!((found - expected).abs() <= each * k as f32 + 2e-6, "{way}: {found} for {expected}");
             }
             let mut threaded = vec![f32::NAN; rows * n];
             layer.run(&x, bias, relu, rows, 3, &mut threaded).unwrap();
@@ -87,12 +121,11 @@ fn as_accurate_as_f32(rows: usize) {
         x.iter().zip(column).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
     };
     let exact: Vec<f64> = (0..rows * n).map(exact).collect();
-    for isa in Isa::available() {
-        let layer = PreparedLinear::with(isa, &weights, k, n, KOrder::Natural, 1).unwrap();
+    for (way, layer) in every_way(&weights, [k, n], KOrder::Natural) {
         let mut out = vec![f32::NAN; rows * n];
         layer.run(&x, None, false, rows, 1, &mut out).unwrap();
         let error = frcnn_core::relative_difference(&out, &exact);
-        assert!(error <= 5e-6, "{isa:?}: {error:e} of the largest");
+        assert!(error <= 5e-6, "{way}: {error:e} of the largest");
     }
 }
 
@@ -109,7 +142,7 @@ fn one_by_one(rows: usize) {
     let order = KOrder::Natural;
     let bf16 = |isa| PreparedLinear::from_bf16_with(Some(isa), &bits, k, n, order, 1).unwrap();
     let bf16 = Bf16Isa::available().map(bf16);
-    let f32s = Isa::available().map(|isa| PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap());
+    let f32s = every_way(&weights, [k, n], order).into_iter().map(|(_, layer)| layer);
     for layer in f32s.chain(bf16) {
         let mut expected = vec![f32::NAN; rows * n];
         layer.run(&x, Some(&bias), true, rows, 1, &mut expected).unwrap();
@@ -126,12 +159,14 @@ fn one_by_one(rows: usize) {
 
 #[test]
 fn what_is_not_finite_does_not_get_lost() {
-    for (isa, value) in Isa::available().flat_map(|isa| [f32::INFINITY, f32::NAN].map(|value| (isa, value))) {
-        let layer = PreparedLinear::with(isa, &[1.0, 0.5], 1, 2, KOrder::Natural, 1).unwrap();
+    let layers = every_way(&[1.0, 0.5], [1, 2], KOrder::Natural);
+    for ((way, layer), value) in
+        layers.iter().flat_map(|way| [f32::INFINITY, f32::NAN].map(|value| (way, value)))
+    {
         let mut out = [0.0; 4];
         layer.run(&[value, 2.0], None, true, 2, 1, &mut out).unwrap();
-        assert!(!out[0].is_finite() && !out[1].is_finite(), "{isa:?}: {out:?} of {value}");
-        assert_eq!(out[2..], [2.0, 1.0], "{isa:?}, {value}");
+        assert!(!out[0].is_finite() && !out[1].is_finite(), "{way}: {out:?} of {value}");
+        assert_eq!(out[2..], [2.0, 1.0], "{way}, {value}");
     }
 }
 

@@ -248,8 +248,9 @@ mod tests {
                 }
             }
             let order = KOrder::ChannelSlabs { bins, channels };
-            for isa in Isa::available() {
-                let linear = PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap();
+            let layers =
+                Isa::available().map(|isa| PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap());
+            for linear in layers.chain(PreparedLinear::bf16x3(&weights, k, n, order, 1).unwrap()) {
                 for (relu, threads) in [(true, 1), (false, 3)] {
                     let mut expected = vec![f32::NAN; count * n];
                     linear.run(&features, Some(&bias), relu, count, 1, &mut expected).unwrap();
@@ -270,7 +271,7 @@ mod tests {
                     .unwrap();
                     assert_eq!(
                         out, expected,
-                        "{isa:?}, {channels} channels, {count} RoIs, {threads} threads"
+                        "{linear:?}, {channels} channels, {count} RoIs, {threads} threads"
                     );
                     assert!(steps.chunks(2).all(|pair| pair == [Step::Pool, Step::Multiply]));
                     assert_eq!(steps.is_empty(), count == 0);
@@ -285,7 +286,7 @@ mod tests {
         let rois = [Roi { level: 0, x1: 0, y1: 0, x2: 1, y2: 1 }];
         let slabs = KOrder::ChannelSlabs { bins: 4, channels: 2 };
         let run = |order, pooled, out: &mut [f32], maps: &[FeatureMap<'_>]| {
-            let linear = PreparedLinear::new(&[0.0; 24], 8, 3, order, 1).unwrap();
+            let linear = PreparedLinear::with(Isa::detect(), &[0.0; 24], 8, 3, order, 1).unwrap();
             let mut scratch = Vec::new();
             roi_pool_linear_into(
                 maps,

@@ -109,7 +109,7 @@ pub(crate) trait Kernel {
 pub(crate) fn run_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Amx if Avx512::new().is_some() => {
+        Isa::Avx512 if Avx512::new().is_some() => {
             #[target_feature(enable = "avx512f")]
             fn avx512<K: Kernel>(kernel: K) -> K::Output {
                 // SAFETY: this function is compiled for AVX512F, so its caller has seen to it.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use frcnn_bundle::{Gemm, Graph, Op as LayerOp, SectionId, Weights};
 use frcnn_core::ShapeError;
-use frcnn_kernels::{KOrder, PreparedLinear};
+use frcnn_kernels::{F32Products, KOrder, PreparedLinear};
 use tract_core::internal::*;
 
 use super::Resources;
@@ -138,12 +138,12 @@ impl UnpackedLinear {
     }
 
     /// Packs the weights, on the calling thread alone.
-    pub(super) fn pack(self) -> Result<PackedLinear, ShapeError> {
+    pub(super) fn pack(self, products: F32Products) -> Result<PackedLinear, ShapeError> {
         let UnpackedLinear { sections, in_features: rows, widths, order, weights } = self;
         let columns = widths.iter().sum();
         if widths[1] == 0 {
             let layer = match &weights[0] {
-                Weights::F32(values) => PreparedLinear::new(values, rows, columns, order, 1)?,
+                Weights::F32(values) => PreparedLinear::new(values, rows, columns, order, products, 1)?,
                 Weights::Bf16(bits) => PreparedLinear::from_bf16(bits, rows, columns, order, 1)?,
             };
             return Ok(PackedLinear::Alone(sections[0], layer));
@@ -154,7 +154,14 @@ impl UnpackedLinear {
             }
             [left, right] => {
                 let [left, right] = [left.to_f32(), right.to_f32()];
-                PreparedLinear::new(&side_by_side([&left, &right], widths), rows, columns, order, 1)?
+                PreparedLinear::new(
+                    &side_by_side([&left, &right], widths),
+                    rows,
+                    columns,
+                    order,
+                    products,
+                    1,
+                )?
             }
         };
         Ok(PackedLinear::Joined(Joined { sections, widths, layer }))

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use frcnn_core::ShapeError;
+use frcnn_kernels::F32Products;
 
 use super::linear::PackedLinear;
 use super::{PackedConvs, PackedLinears, UnpackedConv, UnpackedLinear, conv::PackedConv};
@@ -37,7 +38,7 @@ impl UnpackedWeights {
     ///
     /// # Errors
     /// A layer's weights do not have its shape, which validation has ruled out.
-    pub(crate) fn pack(self, threads: usize) -> Result<PackedWeights, ShapeError> {
+    pub(crate) fn pack(self, threads: usize, products: F32Products) -> Result<PackedWeights, ShapeError> {
         let convs = self.convs.into_iter().map(|conv| (conv.rank(), Unpacked::Conv(conv)));
         let linears = self.linears.into_iter().map(|linear| (linear.rank(), Unpacked::Linear(linear)));
         let mut layers: Vec<_> = convs.chain(linears).collect();
@@ -50,7 +51,7 @@ impl UnpackedWeights {
                 let Some((_, layer)) = layer else { return };
                 let done = match layer {
                     Unpacked::Conv(conv) => conv.pack().map(Done::Conv),
-                    Unpacked::Linear(linear) => linear.pack().map(Done::Linear),
+                    Unpacked::Linear(linear) => linear.pack(products).map(Done::Linear),
                 };
                 let mut all = packed.lock().unwrap_or_else(PoisonError::into_inner);
                 match (&mut *all, done) {

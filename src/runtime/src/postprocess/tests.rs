@@ -1,7 +1,8 @@
-use crate::cost::Limits;
+use frcnn_kernels::F32Products;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cost::Limits;
 
 fn manifest(classes: usize, width_offset: f32) -> Manifest {
     let mut manifest = Manifest::new((0..classes).map(|class| class.to_string()).collect());
@@ -10,7 +11,14 @@ fn manifest(classes: usize, width_offset: f32) -> Manifest {
 }
 
 fn settings(score_threshold: f32, max_detections: usize) -> Settings {
-    Settings { threads: 1, score_threshold, nms_iou: 0.3, max_detections, limits: Limits::default() }
+    Settings {
+        threads: 1,
+        score_threshold,
+        nms_iou: 0.3,
+        max_detections,
+        f32_products: F32Products::default(),
+        limits: Limits::default(),
+    }
 }
 
 /// Any number, and often one that hurts.
