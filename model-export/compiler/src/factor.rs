@@ -2,12 +2,13 @@
 
 use frcnn_bundle::{Bundle, Contents, Factored, Gemm, Graph, Layer, Op, Rewrite, SectionId};
 
+use crate::error::Error;
 use crate::error::Problem;
 use crate::network::output_layers;
+use crate::options::Svd;
 use crate::report::FactoredLayer;
 use crate::svd::{Factors, Spectrum, relative_error};
 use crate::weights::{WeightStore, name_sections};
-use crate::{Error, Svd};
 
 /// A network with factored layers, and what became of each layer.
 pub(crate) struct FactoredNetwork {

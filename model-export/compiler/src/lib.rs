@@ -19,6 +19,7 @@
 //! | check against tract-onnx on a seeded input | `referee`, `culprit`, `magnitude` |
 //! | truncated SVD of fully connected layers | `svd`, `factor` |
 //! | reduced precision | `precision` |
+//! | what is asked for, and a checked network made smaller by it | `options`, `compiled` |
 //! | a bundle as ONNX again | `emit` |
 //! | the published architectures, untrained | [`arch`], [`onnx_writer`] |
 //!
@@ -28,6 +29,7 @@
 pub mod arch;
 
 mod check_cost;
+mod compiled;
 mod constants;
 mod culprit;
 mod emit;
@@ -41,6 +43,7 @@ mod lower;
 mod magnitude;
 mod network;
 mod onnx;
+mod options;
 mod precision;
 mod prepare;
 mod rcnn;
@@ -56,53 +59,23 @@ mod weights;
 use std::path::Path;
 use std::sync::Arc;
 
-use frcnn::NetworkCost;
-use frcnn_bundle::{Bundle, Manifest, nominal_size};
+use frcnn_bundle::{Bundle, Manifest};
 
+use compiled::{CheckedNetwork, origin};
 use lower::Lowering;
 use referee::{OwnedSplit, SampleRun};
 use source::ModelFile;
 use split::Split;
 use svm::Svm;
 
+pub use compiled::Compiled;
 pub use emit::{EmitError, emit_onnx};
 pub use error::{Error, Problem};
 pub use frcnn_bundle::Precision;
 pub use frcnn_onnx::writer as onnx_writer;
+pub use options::{Options, Svd};
 pub use report::{Agreement, Drift, FactoredLayer, Input, Report};
 pub use source::{load_manifest, load_rcnn_manifest};
-
-/// Which fully connected layers to factor, and how far.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Svd {
-    /// None.
-    #[default]
-    None,
-    /// These layers at these ranks. A layer is meant by its published name (`fc6` is the first hidden
-    /// fully connected layer), its ONNX node's name, or the stem of its weight's name.
-    Ranks(Vec<(String, usize)>),
-    /// Every hidden fully connected layer, at the smallest rank that keeps this share of its squared
-    /// singular values; above 0 and at most 1.
-    Energy(f64),
-}
-
-/// What to do while compiling.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Options {
-    /// Factoring of fully connected layers.
-    pub svd: Svd,
-    /// What weights are stored as, and layers computed in.
-    pub precision: Precision,
-}
-
-/// A compiled network.
-#[derive(Debug)]
-pub struct Compiled {
-    /// The bundle, checked and ready to be written or run.
-    pub bundle: Arc<Bundle>,
-    /// What a deployer wants to know about it.
-    pub report: Report,
-}
 
 /// Compiles the model in the file `onnx`. `progress` is told of each step as it starts.
 ///
@@ -155,7 +128,7 @@ pub fn lower_onnx(onnx: &Path, manifest: &Manifest) -> Result<Bundle, Error> {
         let split = Split::find(graph)?;
         rois::check(&model, &split)?;
         let mut lowering = Lowering::new(&model);
-        let network = network::lower(&split, &mut lowering, manifest, record(sha256))?;
+        let network = network::lower(&split, &mut lowering, manifest, origin(sha256))?;
         lowering.check_finite()?;
         std::mem::take(&mut lowering.weights).into_bundle(network.contents)
     };
@@ -175,7 +148,7 @@ fn compile_source(
     let split = Split::find(graph)?;
     rois::check(&model, &split)?;
     let mut lowering = Lowering::new(&model);
-    let network = network::lower(&split, &mut lowering, manifest, record(sha256))?;
+    let network = network::lower(&split, &mut lowering, manifest, origin(sha256))?;
     lowering.check_finite()?;
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(network.contents)?);
 
@@ -187,58 +160,9 @@ fn compile_source(
     let sample = SampleRun::run(&bundle, fixed_rois)?;
     let (scores_first, softmax_added) = (network.scores_first, network.softmax_added);
     let agreement = sample.compare(split_model, &network.levels, &bundle, scores_first, softmax_added)?;
-    let checked = Checked { bundle, aliases: network.aliases, input: network.input, sample, agreement };
-    finish(checked, options, progress)
-}
-
-/// Where a bundle came from.
-fn record(onnx_sha256: [u8; 32]) -> frcnn_bundle::Origin {
-    let compiler = concat!("frcnn-compiler ", env!("CARGO_PKG_VERSION")).to_string();
-    frcnn_bundle::Origin { onnx_sha256, compiler }
-}
-
-/// A network that was checked.
-struct Checked {
-    bundle: Arc<Bundle>,
-    /// Names of the head's layers.
-    aliases: Vec<Vec<String>>,
-    input: Input,
-    sample: SampleRun,
-    agreement: Agreement,
-}
-
-/// Makes a checked network smaller, as the options say.
-fn finish(checked: Checked, options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Compiled, Problem> {
-    let Checked { bundle, aliases, input, sample, agreement } = checked;
-    let (bundle, factored, not_factored, drift) = if options.svd == Svd::None {
-        (bundle, Vec::new(), Vec::new(), None)
-    } else {
-        let result = factor::factor(&bundle, &aliases, &options.svd, progress)?;
-        let factored = Arc::new(result.bundle);
-        let drift = if result.layers.is_empty() { None } else { Some(sample.drift(&factored)?) };
-        (factored, result.layers, result.left_whole, drift)
-    };
-    let (bundle, rounding) = match options.precision {
-        Precision::F32 => (bundle, None),
-        Precision::Bf16 => {
-            progress("rounding to bf16");
-            let rounded = Arc::new(precision::to_bf16(&bundle)?);
-            let drift = sample.rounding(&bundle, &rounded)?;
-            (rounded, Some(drift))
-        }
-    };
-    let (height, width) = nominal_size(bundle.contents());
-    let report = Report {
-        cost: NetworkCost::new(bundle.contents(), height, width)?,
-        factored,
-        not_factored,
-        input,
-        agreement,
-        drift,
-        rounding,
-        file_bytes: bundle.file_len() as u64,
-    };
-    Ok(Compiled { bundle, report })
+    let checked =
+        CheckedNetwork { bundle, aliases: network.aliases, input: network.input, sample, agreement };
+    checked.finish(options, progress)
 }
 
 /// The examples of README.md.

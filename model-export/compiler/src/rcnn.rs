@@ -13,15 +13,16 @@ use std::sync::Arc;
 use frcnn_bundle::{Contents, Graph, Manifest, Op, Precision, Regions, Rewrite, Warp};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
+use crate::compiled::{CheckedNetwork, Compiled, origin};
 use crate::error::Problem;
 use crate::lower::{Kind, Lowering};
 use crate::network::{check_classes, name_layers};
 use crate::onnx::{self, Producers, f32_tensor, float_input, int, value};
+use crate::options::Options;
 use crate::referee::SampleRun;
 use crate::source::ModelFile;
 use crate::svm::{Linear, Svm};
 use crate::weights::name_sections;
-use crate::{Checked, Compiled, Options, finish, record};
 
 const CONTEXT: u32 = Warp::PUBLISHED_CONTEXT;
 const SCORES: &str = "frcnn.cls_score";
@@ -61,7 +62,7 @@ pub(crate) fn compile(
         sections: Vec::new(),
         factored: Vec::new(),
         precision: Precision::F32,
-        origin: record(sha256),
+        origin: origin(sha256),
     };
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(contents)?);
     let for_referee = lowering.for_referee(&nodes);
@@ -74,7 +75,7 @@ pub(crate) fn compile(
         graph.output = [&*conv, SCORES, BOXES].map(value).to_vec();
     }
     let agreement = sample.compare_crops(&model, side, &bundle)?;
-    finish(Checked { bundle, aliases, input, sample, agreement }, options, progress)
+    CheckedNetwork { bundle, aliases, input, sample, agreement }.finish(options, progress)
 }
 
 /// A classifier with the new layers for its end.

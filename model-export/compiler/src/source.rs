@@ -9,7 +9,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::ModelProto;
 
-use crate::Error;
+use crate::error::Error;
 use crate::error::Problem;
 use crate::limits;
 use crate::prepare::{Folders, check_fields, prepare};

@@ -5,7 +5,7 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::Error;
+use crate::error::Error;
 use crate::error::Problem;
 use crate::source::read_file;
 use crate::{finite, limits};
