@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use frcnn_bundle::{Bundle, Contents, Error, FORMAT_VERSION, Layer, Precision, Regions, RoiPooling, Warp};
+use frcnn_fuzz::bundle::{PRELUDE, record_len, set_prelude};
 use frcnn_tests::untrained;
 
 fn error(bytes: &[u8]) -> Error {
@@ -16,14 +17,11 @@ fn a_whole_bundle_comes_back_equal() {
     assert!(again.to_bytes() == bundle.to_bytes());
 }
 
-/// Length of the part at the start of every file.
-const PRELUDE: usize = 64;
-
 /// Every bit of the prelude and the contents record, each with the error that is due.
 #[test]
 fn any_flipped_bit_of_prelude_and_record_is_named() {
     let mut bytes = untrained().to_bytes();
-    let record = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    let record = record_len(&bytes);
     assert!(record > 1000, "a record of {record} bytes describes no network");
     for (place, bit) in (0..PRELUDE + record).flat_map(|place| (0..8).map(move |bit| (place, 1 << bit))) {
         bytes[place] ^= bit;
@@ -63,7 +61,7 @@ fn any_flipped_bit_of_prelude_and_record_is_named() {
 fn a_flipped_bit_of_a_section_names_it() {
     let bundle = untrained();
     let mut bytes = bundle.to_bytes();
-    let mut end = PRELUDE + u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    let mut end = PRELUDE + record_len(&bytes);
     // Each place costs the hashes of all sections before it: every third of some fifty.
     for (i, section) in bundle.contents().sections.iter().enumerate() {
         let (start, next) = (section.offset as usize, (section.offset + section.bytes) as usize);
@@ -317,11 +315,10 @@ fn records_of_right_hashes_are_looked_through() {
     let bundle = untrained();
     let bytes = bundle.to_bytes();
     let first = bundle.contents().sections[0].offset as usize;
-    let end = PRELUDE + u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    let end = PRELUDE + record_len(&bytes);
     let with_record = |record: &[u8]| {
         let mut bytes = [&bytes[..PRELUDE], record, &bytes[PRELUDE + record.len()..]].concat();
-        bytes[16..24].copy_from_slice(&(record.len() as u64).to_le_bytes());
-        bytes[32..48].copy_from_slice(&xxhash_rust::xxh3::xxh3_128(record).to_le_bytes());
+        set_prelude(&mut bytes, record.len());
         bytes
     };
     assert!(with_record(&bytes[PRELUDE..end]) == bytes);

@@ -1,7 +1,5 @@
 //! Files in: the ONNX model and its manifest.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::Path;
 
 use frcnn_bundle::{Manifest, ManifestError, Scores};
@@ -39,20 +37,7 @@ impl ModelFile {
 
 /// The bytes of a file of at most `limit`.
 pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let read = |source| Error::Read { path: path.to_path_buf(), source };
-    let other = |text: String| read(io::Error::new(io::ErrorKind::InvalidInput, text));
-    // Before it is opened: opening a pipe waits for its other end.
-    let metadata = fs::metadata(path).map_err(read)?;
-    if !metadata.is_file() {
-        return Err(other("not a file".to_string()));
-    }
-    if metadata.len() > limit {
-        return Err(other(format!("it has {} bytes; the limit is {limit}", metadata.len())));
-    }
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(metadata.len() as usize).map_err(|error| other(error.to_string()))?;
-    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(read)?;
-    Ok(bytes)
+    frcnn_files::read_at_most(path, limit).map_err(|source| Error::Read { path: path.to_path_buf(), source })
 }
 
 /// Reads and checks a `manifest.json`.
@@ -77,8 +62,7 @@ pub fn load_rcnn_manifest(path: &Path) -> Result<Manifest, Error> {
 }
 
 fn load(path: &Path, scores: Scores) -> Result<Manifest, Error> {
-    let bytes = frcnn_files::read_at_most(path, limits::MANIFEST_BYTES)
-        .map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let bytes = read_file(path, limits::MANIFEST_BYTES)?;
     text(&bytes)
         .map_err(|problem| ManifestError::Value(problem.to_string()))
         .and_then(|text| Manifest::from_json_with(text, scores))
@@ -106,7 +90,7 @@ mod tests {
         let path = folder.path().join("manifest.json");
         let json = r#"{"classes": ["bg", "vélo"]}"#;
         let load = |bytes: &[u8]| {
-            fs::write(&path, bytes).unwrap();
+            std::fs::write(&path, bytes).unwrap();
             load_manifest(&path).map(|manifest| manifest.classes).map_err(|error| error.to_string())
         };
         for mark in ["", "\u{feff}"] {

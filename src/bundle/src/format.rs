@@ -1,12 +1,10 @@
 //! Reading and writing the file. The byte layout is in the crate's documentation.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use frcnn_files::Staged;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{Contents, Error, Section, SectionId, Weights};
@@ -42,19 +40,9 @@ impl Bundle {
     /// Reads and validates a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Bundle, Error> {
         let path = path.as_ref();
-        let open = || {
-            let metadata = std::fs::metadata(path)?;
-            if metadata.is_dir() {
-                return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
-            }
-            // Of a device or a pipe nobody knows the length, and opening one may wait forever.
-            if !metadata.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-            }
-            Ok((usize::try_from(metadata.len()).map_err(io::Error::other)?, File::open(path)?))
-        };
         let failed = |source| Error::Io { path: path.to_path_buf(), source };
-        let (len, file) = open().map_err(failed)?;
+        let (file, len) = frcnn_files::open_regular(path).map_err(failed)?;
+        let len = usize::try_from(len).map_err(|error| failed(io::Error::other(error)))?;
         read(file, len).map_err(|refusal| match refusal {
             Refusal::Io(source) => failed(source),
             Refusal::Invalid(error) => error,
@@ -106,18 +94,12 @@ impl Bundle {
     /// Writes the file. It appears whole or not at all: it is written beside its place and renamed.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        let io = |source| Error::Io { path: path.to_path_buf(), source };
-        self.stage(path)?.commit().map_err(io)
+        frcnn_files::write_pieces(path, self.pieces())
+            .map_err(|source| Error::Io { path: path.to_path_buf(), source })
     }
 
-    /// The same up to the renaming, which is left to the caller: for files that belong together.
-    pub fn stage(&self, path: impl AsRef<Path>) -> Result<Staged, Error> {
-        let path = path.as_ref();
-        Staged::new(path, self.pieces()).map_err(|source| Error::Io { path: path.to_path_buf(), source })
-    }
-
-    /// The file, cut at the ends of its sections.
-    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+    /// The file in pieces that follow one another, for `frcnn_files::Staged`.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         const ZEROS: [u8; ALIGN] = [0; ALIGN];
         let mut end = self.head.len();
         let sections = self.weights.iter().flat_map(move |weights| {

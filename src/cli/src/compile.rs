@@ -11,6 +11,7 @@ use frcnn_compiler::{
     load_rcnn_manifest, onnx_writer,
 };
 use frcnn_core::Printable;
+use frcnn_files::Staged;
 use frcnn_harness::sweep::{self, Subject, Sweep};
 use indicatif::ProgressBar;
 
@@ -174,10 +175,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     };
 
     // All are written before the first takes its place: a full disk leaves every older file as it was.
-    let bundle_file = bundle.stage(&args.output).map_err(|error| match error {
-        frcnn_bundle::Error::Io { source, .. } => Error::file(&args.output, source),
-        other => Error::file(&args.output, other),
-    })?;
+    let bundle_file =
+        Staged::new(&args.output, bundle.pieces()).map_err(|error| Error::file(&args.output, error))?;
     let mut staged = vec![(&args.output, bundle_file)];
     if let Some(path) = &args.emit_onnx {
         let model = emit_onnx(&bundle).map_err(|error| Error::file(path, error))?;

@@ -15,7 +15,7 @@ mod signals;
 mod staged;
 
 pub use names::{MAX_NAME, NotAName, check_name};
-pub use read::read_at_most;
+pub use read::{open_regular, read_at_most, read_exactly};
 #[cfg(all(feature = "signals", unix))]
 pub use signals::{clean_up_on_signals, on_signals};
 pub use staged::{Staged, lock_folder_of, remove_temporaries, write_atomically, write_pieces};

@@ -6,12 +6,9 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file cannot be read.
+    /// The file cannot be read, or is a folder, pipe, device or socket.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A folder, pipe, device or socket: reading it might never end.
-    #[error("is {0} and no file; name a picture file")]
-    NotAFile(&'static str),
     /// Not of a format, or of a kind of a format, that is read.
     #[error("{0}")]
     Unsupported(String),

@@ -1,10 +1,9 @@
 //! Files and bytes as pictures.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::Path;
 
-use crate::error::{Error, within};
+use crate::error::Error;
 use crate::format::{self, Format};
 use crate::png::{self, Decoded};
 use crate::{jpeg, orientation};
@@ -101,47 +100,16 @@ fn rules(bytes: &[u8], options: &Options) -> jpeg::Rules {
 
 /// A regular file of at most `most` bytes.
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
-    // Before it is opened: to open a pipe is to wait for its writer.
-    regular(&fs::metadata(path)?)?;
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let mut bytes = Vec::new();
-    (&mut file).take(64).read_to_end(&mut bytes)?;
+    let (mut file, length) = frcnn_files::open_regular(path)?;
+    let mut start = Vec::new();
+    (&mut file).take(64).read_to_end(&mut start)?;
     // A film of some gigabytes is named for what it is without being read.
-    format::of(&bytes)?;
+    format::of(&start)?;
     if length > most {
-        within(0, 0, length, most).map_err(|_| {
-            Error::TooLarge(format!("has {length} bytes; the most that is read of a picture is {most}"))
-        })?;
+        return Err(Error::TooLarge(format!(
+            "has {length} bytes; the most that is read of a picture is {most}"
+        )));
     }
-    let rest = most.saturating_sub(bytes.len() as u64);
-    let expected = usize::try_from(length).unwrap_or(usize::MAX);
-    bytes
-        .try_reserve_exact(expected)
-        .map_err(|_| Error::TooLarge(format!("has {length} bytes, more than there is memory for")))?;
-    file.take(rest).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// # Errors
-/// Not a regular file: what it is.
-fn regular(metadata: &fs::Metadata) -> Result<(), Error> {
-    if metadata.is_file() {
-        return Ok(());
-    }
-    if metadata.is_dir() {
-        return Err(Error::NotAFile("a folder"));
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        let kind = metadata.file_type();
-        if kind.is_fifo() {
-            return Err(Error::NotAFile("a pipe"));
-        }
-        if kind.is_socket() {
-            return Err(Error::NotAFile("a socket"));
-        }
-    }
-    Err(Error::NotAFile("a device"))
+    file.rewind()?;
+    Ok(frcnn_files::read_exactly(file, length)?)
 }

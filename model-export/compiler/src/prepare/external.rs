@@ -1,7 +1,7 @@
 //! Tensors that a model keeps in files beside it.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
+use std::io::{Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use tract_onnx::pb::TensorProto;
@@ -55,23 +55,13 @@ impl Folders {
 }
 
 fn read_part(path: &Path, offset: u64, len: u64) -> Result<Vec<u8>, String> {
-    // Before it is opened: opening a pipe waits for its other end.
-    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
-    if !metadata.is_file() {
-        return Err("not a file".to_string());
-    }
-    let end = offset.checked_add(len).filter(|&end| end <= metadata.len());
-    if end.is_none() {
+    let (mut file, size) = frcnn_files::open_regular(path).map_err(|error| error.to_string())?;
+    if offset.checked_add(len).is_none_or(|end| end > size) {
         return Err(format!(
-            "the file has {} bytes, and {len} are to be read from {offset} on; is it complete?",
-            metadata.len()
+            "the file has {size} bytes, and {len} are to be read from {offset} on; is it complete?"
         ));
     }
-    let mut bytes = Vec::new();
-    let size = usize::try_from(len).map_err(|_| "too large for this machine".to_string())?;
-    bytes.try_reserve_exact(size).map_err(|error| error.to_string())?;
-    let mut file = File::open(path).map_err(|error| error.to_string())?;
-    file.seek(SeekFrom::Start(offset)).map_err(|error| error.to_string())?;
-    file.take(len).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() == size { Ok(bytes) } else { Err("the file became shorter while it was read".to_string()) }
+    file.seek(SeekFrom::Start(offset))
+        .and_then(|_| frcnn_files::read_exactly(file, len))
+        .map_err(|error| error.to_string())
 }

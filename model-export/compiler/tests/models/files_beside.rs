@@ -74,7 +74,7 @@ fn are_named_when_they_are_missing_or_wrong() {
     refused(&path, &["model.onnx.data", "is it complete?"]);
     fs::remove_file(&data).unwrap();
     fs::create_dir(&data).unwrap();
-    refused(&path, &["model.onnx.data", "not a file"]);
+    refused(&path, &["model.onnx.data", "is a folder and no file"]);
     fs::remove_dir(&data).unwrap();
     fs::write(&data, &file).unwrap();
     compile_at(&path).unwrap();

@@ -254,6 +254,9 @@ fn a_bad_image_is_named_and_the_rest_go_on() {
     let truncated = fs::read(fixture.path("photos/b.png")).unwrap();
     fs::write(folder.join("cut.png"), &truncated[..truncated.len() / 2]).unwrap();
     let absent = text(&folder.join("absent.png")).to_string();
+    let bad = folder.join("bad.jpg");
+    fails(&fixture.detect(&[text(&bad), "--out", text(&folder.join("drawn/here"))]), 1, &["bad.jpg: "]);
+    assert!(!folder.join("drawn").exists(), "an empty folder is left behind");
     let output = fixture.detect(&["--json", text(&folder), &absent]);
     fails(&output, 1, &["bad.jpg: ", "cut.png: ", "absent.png: ", "3 of 4 images failed"]);
     let lines = json_lines(&output);
@@ -295,7 +298,7 @@ fn a_bundle_that_is_none_is_refused() {
         fails(&frcnn(&["inspect", &damaged]), 1, &["damaged.frcnn: ", words]);
         fails(&frcnn(&["detect", &damaged, &fixture.path("photos")]), 1, &["damaged.frcnn: ", words]);
     }
-    fails(&frcnn(&["inspect", &fixture.path("photos")]), 1, &["photos: ", "directory"]);
+    fails(&frcnn(&["inspect", &fixture.path("photos")]), 1, &["photos: ", "is a folder"]);
     fails(&frcnn(&["inspect", &fixture.path("absent.frcnn")]), 1, &["absent.frcnn: "]);
 }
 

@@ -6,6 +6,5 @@
 
 mod build;
 mod costs;
-mod crafted;
 mod detections;
 mod graphs;

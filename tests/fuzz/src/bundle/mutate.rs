@@ -4,9 +4,10 @@ use frcnn_bundle::{ChannelOrder, Contents, Graph, Layer, Op, Pool, Precision, Re
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::file::{PRELUDE, record_len, set_prelude, take_apart};
+use super::fill;
 use super::fit::fit;
 use super::seeds::{affine, conv, gemm, pool};
-use super::{PRELUDE, put_together, record_len, set_prelude, take_apart};
 
 /// Gives another file made of `file`. `bytes` changes plain bytes, as libFuzzer does.
 pub fn mutate(file: &[u8], seed: u32, bytes: &mut dyn FnMut(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
@@ -24,7 +25,7 @@ pub fn mutate(file: &[u8], seed: u32, bytes: &mut dyn FnMut(Vec<u8>) -> Vec<u8>)
         1..=3 => changed_record(file, pool, bytes),
         4 | 5 => {
             let pool = if rng.random() { bytes(pool.to_vec()) } else { with_odd_numbers(pool, &mut rng) };
-            put_together(contents, &pool)
+            fill(contents, &pool)
         }
         _ => {
             let mut contents = contents;
@@ -34,7 +35,7 @@ pub fn mutate(file: &[u8], seed: u32, bytes: &mut dyn FnMut(Vec<u8>) -> Vec<u8>)
             if rng.random_range(0..8u32) != 0 {
                 fit(&mut contents);
             }
-            put_together(contents, pool)
+            fill(contents, pool)
         }
     }
     .unwrap_or_else(|| file.to_vec())
@@ -45,7 +46,7 @@ fn changed_record(file: &[u8], pool: &[u8], bytes: &mut dyn FnMut(Vec<u8>) -> Ve
     let record = bytes(file[PRELUDE..file.len() - pool.len()].to_vec());
     let mut changed = [&[0; PRELUDE], &record[..], pool].concat();
     match take_apart(&changed) {
-        Some((contents, _)) => put_together(contents, pool),
+        Some((contents, _)) => fill(contents, pool),
         None => {
             set_prelude(&mut changed, record.len());
             Some(changed)

@@ -19,7 +19,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     .into_iter()
     .map(|(name, mut contents)| {
         super::fit::fit(&mut contents);
-        (format!("{name}.frcnn"), super::put_together(contents, &weights()).expect("a seed has a file"))
+        (format!("{name}.frcnn"), super::fill(contents, &weights()).expect("a seed has a file"))
     })
     .collect()
 }
