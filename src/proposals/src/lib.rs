@@ -48,3 +48,8 @@ pub mod stages {
     pub use crate::selective_search::regions::Regions;
     pub use crate::selective_search::segment::{Segmentation, segment};
 }
+
+/// The examples of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

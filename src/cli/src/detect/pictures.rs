@@ -19,12 +19,34 @@ use crate::inputs::images::Image;
 pub(super) struct Pictures {
     /// In the order of the images.
     paths: Vec<PathBuf>,
+    /// Removes folders in which nothing was drawn.
+    _made: MadeFolders,
+}
+
+/// Folders that were not there before, inner ones first. They are removed again where they are empty.
+struct MadeFolders(Vec<PathBuf>);
+
+impl MadeFolders {
+    /// Makes `folder` and those above it.
+    fn create(folder: &Path) -> io::Result<MadeFolders> {
+        let absent = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made = MadeFolders(folder.ancestors().take_while(absent).map(Path::to_path_buf).collect());
+        fs::create_dir_all(folder)?;
+        Ok(made)
+    }
+}
+
+impl Drop for MadeFolders {
+    fn drop(&mut self) {
+        // A folder that is not empty is not removed, nor are those above it.
+        let _ = self.0.iter().try_for_each(fs::remove_dir);
+    }
 }
 
 impl Pictures {
-    /// Creates `folder` and gives each image a file of its own in it, none of which is one of the images.
+    /// Makes `folder` and gives each image a file of its own in it, none of which is one of the images.
     pub(super) fn plan(folder: &Path, images: &[Image]) -> Result<Pictures, Error> {
-        fs::create_dir_all(folder).map_err(|error| match error.kind() {
+        let made = MadeFolders::create(folder).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::file(folder, "is a file; name a folder with --out"),
             _ => Error::file(folder, error),
         })?;
@@ -43,7 +65,7 @@ impl Pictures {
                 ));
             }
         }
-        Ok(Pictures { paths })
+        Ok(Pictures { paths, _made: made })
     }
 
     /// Draws the detections of the image at `position` and says where.
@@ -113,5 +135,20 @@ mod tests {
         assert!(error.contains("photo.png: is one of the images"), "{error}");
         let other = folder.path().join("drawn");
         assert_eq!(Pictures::plan(&other, &images).unwrap().paths, [other.join("photo.png")]);
+    }
+
+    #[test]
+    fn folders_in_which_nothing_was_drawn_are_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let [outer, inner] = ["outer", "outer/inner"].map(|name| folder.path().join(name));
+        drop(MadeFolders::create(&inner).unwrap());
+        assert!(!outer.exists() && folder.path().exists());
+        let made = MadeFolders::create(&inner).unwrap();
+        fs::write(outer.join("picture.png"), "").unwrap();
+        drop(made);
+        assert!(outer.exists() && !inner.exists());
+        fs::create_dir(&inner).unwrap();
+        drop(MadeFolders::create(&inner).unwrap());
+        assert!(inner.exists(), "it was there before");
     }
 }
