@@ -6,8 +6,8 @@
 use frcnn_core::ShapeError;
 
 use crate::{
-    isa::{Loop, vectorized},
     len_of,
+    simd::{Loop, vectorized},
     tasks::{for_each_chunk_stateless, task_count},
 };
 

@@ -1,4 +1,4 @@
-//! Instruction sets: which the CPU has, and plain loops compiled once for each.
+//! Instruction sets: which the CPU has.
 
 /// An instruction set that kernels are written for. All give the same bits, but for sums of products, which some round
 /// once where others round twice. What multiplies bf16 values, AMX among it, is a [`Bf16Isa`](crate::Bf16Isa).
@@ -80,36 +80,6 @@ macro_rules! proof {
 proof!(Avx2, "x86_64", "avx2", is_x86_feature_detected);
 proof!(Avx512, "x86_64", "avx512f", is_x86_feature_detected);
 proof!(Neon, "aarch64", "neon", is_aarch64_feature_detected);
-
-/// A loop plain enough for the compiler to vectorise. Implementations mark `run` `#[inline(always)]`, so that it
-/// becomes part of each function that [`vectorized`] may call.
-pub(crate) trait Loop {
-    fn run(self);
-}
-
-/// Runs a loop in the version compiled for the fastest instruction set.
-pub(crate) fn vectorized(work: impl Loop) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2")]
-        fn avx2(work: impl Loop) {
-            work.run();
-        }
-        #[target_feature(enable = "avx512f")]
-        fn avx512(work: impl Loop) {
-            work.run();
-        }
-        match Isa::detect() {
-            // SAFETY: `detect` gives only instruction sets that the CPU has.
-            Isa::Avx512 => return unsafe { avx512(work) },
-            // SAFETY: as above.
-            Isa::Avx2 => return unsafe { avx2(work) },
-            Isa::Scalar | Isa::Neon => {}
-        }
-    }
-    // NEON is part of every aarch64 that the compiler targets, hence of the plain version.
-    work.run();
-}
 
 #[cfg(test)]
 mod tests {

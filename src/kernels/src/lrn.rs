@@ -8,7 +8,7 @@
 use frcnn_core::ShapeError;
 
 use crate::{
-    isa::{Loop, vectorized},
+    simd::{Loop, vectorized},
     tasks::for_each_chunk_stateless,
 };
 

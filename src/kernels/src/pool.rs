@@ -13,8 +13,8 @@ use core::ops::Range;
 use frcnn_core::ShapeError;
 
 use crate::{
-    isa::{Loop, vectorized},
     len_of,
+    simd::{Loop, vectorized},
     tasks::for_each_chunk_stateless,
     window::{start, taps_inside},
 };

@@ -8,7 +8,7 @@ use frcnn_core::{bf16_from_f32, bf16_to_f32};
 use super::layout::{BLOCK, Line, STEP_LINES, step_lines};
 use crate::{
     aligned::zeroed_lines,
-    isa::{Loop, vectorized},
+    simd::{Loop, vectorized},
     tasks,
 };
 

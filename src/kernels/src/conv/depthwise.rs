@@ -3,7 +3,7 @@
 use super::{ConvArgs, ConvShape};
 use crate::{
     gemm::bias_relu,
-    isa::{Loop, vectorized},
+    simd::{Loop, vectorized},
     tasks::for_each_chunk_stateless,
     window::{start, taps_inside},
 };

@@ -24,9 +24,8 @@ use super::{
 use crate::{
     Isa,
     aligned::{AlignedVec, LINE},
-    isa::{Loop, vectorized},
     k_order::SLAB,
-    simd::{Kernel, Vector, run_on},
+    simd::{Kernel, Loop, Vector, run_on, vectorized},
 };
 
 /// A slab's planes for one map after another; what they hold does not outlive a slab.

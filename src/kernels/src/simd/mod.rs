@@ -1,4 +1,12 @@
-//! Registers of f32 lanes, and kernels written once over any of them.
+//! Registers of f32 lanes, and the one place where code is chosen by instruction set.
+//!
+//! | what is written | runs by |
+//! |---|---|
+//! | a [`Kernel`], over any [`Vector`] | [`run_on`] |
+//! | a [`Loop`] that the compiler vectorises | [`vectorized`], through [`run_on`] |
+//!
+//! Either is compiled once for each instruction set. What multiplies bf16 values has instructions that no other set has
+//! a like of, and is dispatched by `bf16::engine`.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -141,6 +149,25 @@ pub(crate) fn run_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         // SAFETY: plain arrays need no instruction set but the one compiled for.
         _ => unsafe { kernel.run::<Plain>() },
     }
+}
+
+/// A loop plain enough for the compiler to vectorise, written without [`Vector`].
+pub(crate) trait Loop {
+    /// Implementations are `#[inline(always)]`, as those of [`Kernel::run`].
+    fn run(self);
+}
+
+/// Runs a loop as compiled for the fastest instruction set.
+pub(crate) fn vectorized(work: impl Loop) {
+    struct LoopKernel<L>(L);
+    impl<L: Loop> Kernel for LoopKernel<L> {
+        type Output = ();
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) {
+            self.0.run();
+        }
+    }
+    run_on(Isa::detect(), LoopKernel(work));
 }
 
 /// Every AVX2 CPU so far multiplies and adds in one, but the two are separate promises.
