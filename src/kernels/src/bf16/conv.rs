@@ -1,11 +1,12 @@
 //! Convolution by the definition on bf16 values.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::{
     Bf16Isa, Map, MapMut,
     engine::Engine,
-    layout::{BLOCK, Line, Panel, Rows, STEP_LINES, Sums},
+    layout::{BLOCK, Line, Panel, Rows, STEP_LINES, Sums, Target},
     pack::pack,
     padded::{PaddedRows, Steps, row_cost},
 };
@@ -154,83 +155,95 @@ struct Layer<'a> {
 impl Layer<'_> {
     fn run(
         self,
-        [out_height, out_width]: [usize; 2],
+        out_size: [usize; 2],
         channels: ChannelRange,
         scratch: &mut Vec<f32>,
         out: MapMut<'_>,
     ) -> Result<(), ShapeError> {
         let Self { conv, shape, args, width, ref pool } = self;
-        let ConvArgs { input, bias, relu, threads } = args;
+        let [out_height, out_width] = out_size;
         ShapeError::check("out", len_of(&[shape.batch, out_height, out_width, channels.stride]), out.len())?;
         if out.len() == 0 || shape.out_channels == 0 {
             return Ok(());
         }
-        let tasks = tasks::task_count(threads);
-        let value_bytes = if pool.is_some() { 4 } else { out.value_bytes() };
-        // Of the convolved map there are two rows for each of the output's when it is pooled.
-        let each = if pool.is_some() { 2 } else { 1 };
-        let rows_at_once =
-            rows_at_once(shape, [out_height, width], each, value_bytes, tasks, bf16_chunk_bytes(conv.caches));
-        let padded = PaddedRows::new(&conv.steps, shape, rows_at_once * each, width);
-        let whole_len =
-            if pool.is_some() { len_of(&[rows_at_once * each, width, shape.out_channels]) } else { 0 };
-        let pooled_len =
-            if pool.is_some() { len_of(&[rows_at_once, out_width, shape.out_channels]) } else { 0 };
-        let biases = biases(bias, shape.out_channels);
+        let tasks = tasks::task_count(args.threads);
+        let out_rows = self.out_rows_at_once(out_height, out.value_bytes(), tasks);
+        let padded = PaddedRows::new(&conv.steps, shape, out_rows * self.rows_each(), width);
+        let mut buffers = self.buffers(&padded, out_rows, out_width, tasks, scratch);
+        let biases = biases(args.bias, shape.out_channels);
 
-        // Two bf16 values in each f32 of scratch.
-        let lens = [padded.len.div_ceil(2), whole_len, pooled_len].map(|len| len.next_multiple_of(LINE));
-        let mut scratch = aligned(scratch, len_of(&[tasks, lens.iter().sum()]));
-        let mut parts: Vec<[&mut [f32]; 3]> =
-            (0..tasks).map(|_| lens.map(|len| scratch.split_off_mut(..len).unwrap_or_default())).collect();
-        let rows_len = rows_at_once * out_width * channels.stride;
-        let chunks = out.chunks(out_height * out_width * channels.stride, rows_len);
-        tasks::for_each_item(&mut parts, chunks, |[values, whole, pooled], (image, i, out)| {
+        let image_len = out_height * out_width * channels.stride;
+        let chunks = out.chunks(image_len, out_rows * out_width * channels.stride);
+        tasks::for_each_item(&mut buffers, chunks, |buffers, (image, i, out)| {
             let Some(engine) = Engine::new(conv.isa) else { return };
-            let out_rows = rows_at_once.min(out_height - i * rows_at_once);
-            let first = i * rows_at_once * each;
-            let rows = (out_rows * each).min(pool.as_ref().map_or(usize::MAX, |pool| pool.height - first));
-            // SAFETY: each f32 is two u16, of which every pattern is valid.
-            let values = unsafe { values.align_to_mut::<u16>().1 };
-            padded.fill(&engine, shape, input, image, first, rows, values);
-            let chunk = Chunk { conv, padded: &padded, values, rows, width, biases: &biases, relu };
-            let Some(pool) = pool else {
-                chunk.run(&engine, channels, out);
-                return;
-            };
-            let whole = &mut whole[..rows * width * shape.out_channels];
-            chunk.run(&engine, channels, MapMut::F32(whole));
-            // A last row by itself is a window of one row.
-            let pool = PoolShape { height: rows, kernel: [rows.min(2), 2], ..pool.clone() };
-            let pooled = &mut pooled[..out.len()];
-            let result = match out {
-                MapMut::F32(out) => max_pool_into(&pool, whole, 1, out),
-                // The largest of rounded values is the largest, rounded.
-                MapMut::Bf16(out) => {
-                    max_pool_into(&pool, whole, 1, pooled).map(|()| engine.round_planes(pooled, 1, 0, out))
-                }
-            };
-            debug_assert_eq!(result, Ok(()), "the shapes were checked");
+            let first = i * out_rows * self.rows_each();
+            let rows = out_rows.min(out_height - i * out_rows) * self.rows_each();
+            let rows = rows.min(pool.as_ref().map_or(usize::MAX, |pool| pool.height - first));
+            let Buffers { values, convolved, pooled } = buffers;
+            padded.fill(&engine, shape, args.input, image, first, rows, values);
+            let chunk =
+                Chunk { conv, padded: &padded, values, rows, width, biases: &biases, relu: args.relu };
+            match pool {
+                None => chunk.run(&engine, channels, out),
+                Some(pool) => chunk.run_max_pooled(&engine, pool, convolved, pooled, out),
+            }
         });
         Ok(())
     }
+
+    /// Rows of the convolved map for each of the output.
+    fn rows_each(&self) -> usize {
+        if self.pool.is_some() { 2 } else { 1 }
+    }
+
+    /// Output rows of a chunk: they and what they see stay in the second-level cache, and each task has as many.
+    fn out_rows_at_once(&self, out_height: usize, value_bytes: usize, tasks: usize) -> usize {
+        let value_bytes = if self.pool.is_some() { size_of::<f32>() } else { value_bytes };
+        let (fixed, row) = row_cost(self.shape);
+        let convolved = len_of(&[self.width, self.shape.out_channels, value_bytes]);
+        let row = row.saturating_mul(2).saturating_add(convolved).saturating_mul(self.rows_each());
+        let most = bf16_chunk_bytes(self.conv.caches).saturating_sub(2 * fixed) / row.max(1);
+        let chunks = out_height.div_ceil(most.clamp(1, out_height)).next_multiple_of(tasks);
+        out_height.div_ceil(chunks).max(1)
+    }
+
+    /// Those of each task, for chunks of `out_rows` output rows.
+    fn buffers<'a>(
+        &self,
+        padded: &PaddedRows,
+        out_rows: usize,
+        out_width: usize,
+        tasks: usize,
+        scratch: &'a mut Vec<f32>,
+    ) -> Vec<Buffers<'a>> {
+        let co = self.shape.out_channels;
+        let (convolved_len, pooled_len) = match self.pool {
+            Some(_) => {
+                (len_of(&[out_rows * self.rows_each(), self.width, co]), len_of(&[out_rows, out_width, co]))
+            }
+            None => (0, 0),
+        };
+        // Two bf16 values in each f32 of scratch.
+        let lens = [padded.len.div_ceil(2), convolved_len, pooled_len].map(|len| len.next_multiple_of(LINE));
+        let mut scratch = aligned(scratch, len_of(&[tasks, lens.iter().sum()]));
+        let buffers = (0..tasks).map(|_| {
+            let [values, convolved, pooled] =
+                lens.map(|len| scratch.split_off_mut(..len).unwrap_or_default());
+            // SAFETY: each f32 is two u16, of which every pattern is valid.
+            let values = unsafe { values.align_to_mut::<u16>().1 };
+            Buffers { values, convolved, pooled }
+        });
+        buffers.collect()
+    }
 }
 
-/// Output rows of a chunk, each of which takes `each` of the convolved map: they and what they see stay in the
-/// second-level cache, and each task has as many.
-fn rows_at_once(
-    shape: &ConvShape,
-    [out_height, width]: [usize; 2],
-    each: usize,
-    value_bytes: usize,
-    tasks: usize,
-    chunk_bytes: usize,
-) -> usize {
-    let (fixed, row) = row_cost(shape);
-    let row = row.saturating_mul(2).saturating_add(len_of(&[width, shape.out_channels, value_bytes]));
-    let most = chunk_bytes.saturating_sub(2 * fixed) / row.saturating_mul(each).max(1);
-    let chunks = out_height.div_ceil(most.clamp(1, out_height)).next_multiple_of(tasks);
-    out_height.div_ceil(chunks).max(1)
+/// Room for one chunk at a time.
+struct Buffers<'a> {
+    /// The padded input rows.
+    values: &'a mut [u16],
+    /// With pooling: the convolved rows, and the pooled ones before they are rounded.
+    convolved: &'a mut [f32],
+    pooled: &'a mut [f32],
 }
 
 /// The bias of each panel, zeros where there is none.
@@ -242,7 +255,21 @@ fn biases(bias: Option<&[f32]>, channels: usize) -> Vec<[f32; BLOCK]> {
     biases
 }
 
-/// A few rows of the convolved map.
+/// A few rows of the convolved map: products of their windows with all panels, in blocks of 32 x 32 sums.
+///
+/// The windows of a block are evenly spaced in a line. With strides of 1 a chunk is one line, in which a row takes as many
+/// windows as a padded input row has cells:
+///
+/// ```text
+///   row 0   p p p p p p x x       p: the window of an output pixel
+///   row 1   p p p p p p x x       x: a window that straddles two rows, whose sums are not used
+///   row 2   p p p p p p
+///
+///   the line in blocks, here of 10   | p p p p p p x x p p | p p p p x x p p p p | p p . . |
+///   runs of pixels in each             0 .. 5          8 9   0 .. 3      6 .. 9    0 1
+/// ```
+///
+/// With other strides each row is a line.
 struct Chunk<'a> {
     conv: &'a Bf16Conv,
     padded: &'a PaddedRows,
@@ -253,73 +280,157 @@ struct Chunk<'a> {
     relu: bool,
 }
 
+/// 32 windows that follow one another in a line.
+#[derive(Clone)]
+struct WindowBlock {
+    /// The output rows in the line.
+    rows: Range<usize>,
+    /// The first of them, counted through the line.
+    first: usize,
+}
+
+/// Sums of a block that belong to neighbouring pixels of one row.
+struct Run {
+    /// The first row of sums.
+    first: usize,
+    /// Its pixel, counted through the chunk.
+    pixel: usize,
+    count: usize,
+}
+
 impl Chunk<'_> {
+    /// Convolves into `channels` of `out`, the chunk's part of the map.
     fn run(&self, engine: &Engine, channels: ChannelRange, mut out: MapMut<'_>) {
-        let (co, steps) = (self.conv.shape.out_channels, self.padded.steps.len());
-        // As one long line of pixels, or line by line.
-        let (lines, pixels) = match self.padded.pitch {
-            Some(pitch) => (1, (self.rows - 1) * pitch + self.width),
-            None => (self.rows, self.width),
-        };
-        let panel_lines = steps * STEP_LINES;
-        assert!(
-            self.values.len() >= self.padded.len && out.len() == self.rows * self.width * channels.stride
-        );
-        assert!(channels.first + co <= channels.stride);
-        assert!(self.conv.panels.len() == self.biases.len() * panel_lines);
+        self.check(channels, &out);
         let target = out.target();
         let mut sums = Sums::ZERO;
-        let mut block = |line: usize, pixel: usize, panel: usize| {
-            let first = panel * BLOCK;
-            let from = line * self.padded.row_stride + pixel * self.padded.pixel_stride;
-            let sums = sums.0.as_flattened_mut().as_mut_ptr();
-            // SAFETY: the padded rows were made as long as the last value of the last window of the last block, and `values` was
-            // seen to be; a panel has its lines for every step. `target` has all channels of the pixels that `runs`
-            // gives, which are those of the chunk.
+        let mut block = |windows: &WindowBlock, panel: usize| {
+            // SAFETY: `check` has passed, the windows and the panel are of this chunk, and `target` is all of `out`.
             unsafe {
-                let data = self.values.as_ptr().add(from);
-                let (stride, steps) = (self.padded.pixel_stride, &*self.padded.steps);
-                let rows = Rows { data, stride, steps, lo: None, count: BLOCK };
-                let lines = self.conv.panels.as_ptr().add(panel * panel_lines);
-                engine.multiply(rows, Panel::cached(lines), sums, BLOCK, true);
-                for (row, to, count) in self.runs(line, pixel) {
-                    let (sums, target) =
-                        (sums.add(row * BLOCK), target.add(to * channels.stride + channels.first + first));
-                    let (bias, count_out) = (&self.biases[panel], BLOCK.min(co - first));
-                    engine.finish(sums, count, bias, self.relu, count_out, target, channels.stride);
-                }
+                self.multiply(engine, windows, panel, &mut sums);
+                self.finish(engine, windows, panel, &mut sums, channels, target);
             }
         };
-        let blocks =
-            || (0..lines).flat_map(|line| (0..pixels).step_by(BLOCK).map(move |pixel| (line, pixel)));
-        let panels = 0..self.biases.len();
         if self.conv.weight_bytes() <= bf16_weight_bytes(self.conv.caches) {
-            blocks().for_each(|(line, pixel)| panels.clone().for_each(|panel| block(line, pixel, panel)));
+            // All weights stay in the cache, and each window comes once.
+            for windows in self.blocks() {
+                (0..self.panels()).for_each(|panel| block(&windows, panel));
+            }
         } else {
-            panels.for_each(|panel| blocks().for_each(|(line, pixel)| block(line, pixel, panel)));
+            // One panel stays in the cache, and comes once.
+            for panel in 0..self.panels() {
+                self.blocks().for_each(|windows| block(&windows, panel));
+            }
         }
     }
 
-    /// The output pixels of the block that begins with `pixel` of `line`: from which of its rows on, to which pixel on,
-    /// and how many.
-    fn runs(&self, line: usize, pixel: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-        let pitch = self.padded.pitch.unwrap_or(usize::MAX);
-        let (mut y, mut x, mut row) = (line + pixel / pitch, pixel % pitch, 0);
-        core::iter::from_fn(move || {
-            while row < BLOCK && y < self.rows {
-                let count = (pitch - x).min(BLOCK - row);
-                let valid = count.min(self.width.saturating_sub(x));
-                let run = (row, y * self.width + x, valid);
-                row += count;
-                x += count;
-                if x == pitch {
-                    (y, x) = (y + 1, 0);
-                }
-                if valid > 0 {
-                    return Some(run);
-                }
+    /// [`Chunk::run`] into `convolved`, then max pooling into `out`.
+    fn run_max_pooled(
+        &self,
+        engine: &Engine,
+        pool: &PoolShape,
+        convolved: &mut [f32],
+        pooled: &mut [f32],
+        out: MapMut<'_>,
+    ) {
+        let convolved = &mut convolved[..self.rows * self.width * pool.channels];
+        self.run(engine, ChannelRange::all(pool.channels), MapMut::F32(convolved));
+        // A last row by itself is a window of one row.
+        let pool = PoolShape { height: self.rows, kernel: [self.rows.min(2), 2], ..pool.clone() };
+        let result = match out {
+            MapMut::F32(out) => max_pool_into(&pool, convolved, 1, out),
+            MapMut::Bf16(out) => {
+                let pooled = &mut pooled[..out.len()];
+                // The largest of rounded values is the largest, rounded.
+                max_pool_into(&pool, convolved, 1, pooled).map(|()| engine.round_planes(pooled, 1, 0, out))
             }
-            None
+        };
+        debug_assert_eq!(result, Ok(()), "the shapes were checked");
+    }
+
+    fn panels(&self) -> usize {
+        self.biases.len()
+    }
+
+    fn panel_lines(&self) -> usize {
+        self.padded.steps.len() * STEP_LINES
+    }
+
+    /// What `multiply` and `finish` rely on.
+    fn check(&self, channels: ChannelRange, out: &MapMut<'_>) {
+        assert!(self.values.len() >= self.padded.len);
+        assert!(self.conv.panels.len() == self.panels() * self.panel_lines());
+        assert!(out.len() == self.rows * self.width * channels.stride);
+        assert!(channels.first + self.conv.shape.out_channels <= channels.stride);
+    }
+
+    /// Windows from the first of a row to the first of the next in a line. Where each row is a line there is no next.
+    fn pitch(&self) -> usize {
+        self.padded.pitch.unwrap_or(self.width)
+    }
+
+    /// All blocks of windows.
+    fn blocks(&self) -> impl Iterator<Item = WindowBlock> {
+        let line_rows = if self.padded.pitch.is_some() { self.rows } else { 1 };
+        (0..self.rows).step_by(line_rows.max(1)).flat_map(move |y| {
+            let line_len = (line_rows - 1) * self.pitch() + self.width;
+            (0..line_len).step_by(BLOCK).map(move |first| WindowBlock { rows: y..y + line_rows, first })
         })
+    }
+
+    /// The output pixels among the windows of a block.
+    fn runs(&self, WindowBlock { rows, first }: &WindowBlock) -> impl Iterator<Item = Run> {
+        let (first, end, pitch) = (*first, first + BLOCK, self.pitch());
+        let rows = rows.clone().enumerate().skip(first / pitch);
+        let runs = rows.map_while(move |(i, y)| {
+            // The row's pixels are windows `start..start + width` of the line.
+            let start = i * pitch;
+            let from = start.max(first);
+            let count = (start + self.width).min(end).saturating_sub(from);
+            (start < end).then_some(Run { first: from - first, pixel: y * self.width + from - start, count })
+        });
+        runs.filter(|run| run.count > 0)
+    }
+
+    /// The sums of a block: its windows times a panel.
+    ///
+    /// # Safety
+    /// [`Chunk::check`] has passed, and the windows and the panel are of this chunk.
+    unsafe fn multiply(&self, engine: &Engine, windows: &WindowBlock, panel: usize, sums: &mut Sums) {
+        let PaddedRows { row_stride, pixel_stride, ref steps, .. } = *self.padded;
+        // SAFETY: the padded rows are as long as the last value of the last window of the last block, and `values` was seen
+        // to be; a panel has its lines for every step.
+        unsafe {
+            let data =
+                self.values.as_ptr().add(windows.rows.start * row_stride + windows.first * pixel_stride);
+            let rows = Rows { data, stride: pixel_stride, steps, lo: None, count: BLOCK };
+            let lines = self.conv.panels.as_ptr().add(panel * self.panel_lines());
+            engine.multiply(rows, Panel::cached(lines), sums.as_mut_ptr(), BLOCK, true);
+        }
+    }
+
+    /// A block's sums with bias and ReLU, to the pixels that they belong to.
+    ///
+    /// # Safety
+    /// As [`Chunk::multiply`]; `target` is that of the `out` that was checked.
+    unsafe fn finish(
+        &self,
+        engine: &Engine,
+        windows: &WindowBlock,
+        panel: usize,
+        sums: &mut Sums,
+        channels: ChannelRange,
+        target: Target,
+    ) {
+        let first = panel * BLOCK;
+        let (bias, count) = (&self.biases[panel], BLOCK.min(self.conv.shape.out_channels - first));
+        for run in self.runs(windows) {
+            // SAFETY: `target` has all channels of the pixels that `runs` gives, which are those of the chunk.
+            unsafe {
+                let sums = sums.as_mut_ptr().add(run.first * BLOCK);
+                let to = target.add(run.pixel * channels.stride + channels.first + first);
+                engine.finish(sums, run.count, bias, self.relu, count, to, channels.stride);
+            }
+        }
     }
 }
