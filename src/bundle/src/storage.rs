@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use frcnn_core::bf16_to_f32;
+use frcnn_files::try_resize;
 
 use crate::Precision;
 
@@ -65,8 +66,7 @@ const BF16_EXPONENT: u16 = 0x7f80;
 /// The next `len` values of a file that says how many there are: where they do not fit into memory, that is an error.
 fn read_values<T: bytemuck::Pod>(file: &mut impl Read, len: usize) -> io::Result<Vec<T>> {
     let mut values = Vec::new();
-    values.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    values.resize(len, T::zeroed());
+    try_resize(&mut values, len, T::zeroed())?;
     file.read_exact(bytemuck::cast_slice_mut(&mut values))?;
     Ok(values)
 }

@@ -1,5 +1,7 @@
 //! Buffers that are used again from frame to frame, and do not keep the size of the largest frame for ever.
 
+use frcnn_files::{NoMemory, try_reserve, try_resize};
+
 use crate::result::{Failure, FrcnnResult};
 
 /// Less than this is not worth giving back.
@@ -16,10 +18,7 @@ pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), Failure> {
     if is_far_too_large(buffer, len) {
         *buffer = Vec::new();
     }
-    let more = len.saturating_sub(buffer.len());
-    buffer.try_reserve_exact(more).map_err(|_| no_memory(len))?;
-    buffer.resize(len, 0);
-    Ok(())
+    try_resize(buffer, len, 0).map_err(no_memory)
 }
 
 /// Empties `buffer` and makes room in it for `len` values.
@@ -28,7 +27,7 @@ pub(crate) fn empty<T>(buffer: &mut Vec<T>, len: usize) -> Result<(), Failure> {
     if is_far_too_large(buffer, len) {
         *buffer = Vec::new();
     }
-    buffer.try_reserve_exact(len).map_err(|_| no_memory(len.saturating_mul(size_of::<T>())))
+    try_reserve(buffer, len).map_err(no_memory)
 }
 
 /// Gives back what a buffer that another has filled holds beyond its bytes.
@@ -45,8 +44,8 @@ pub(crate) fn copy(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn no_memory(len: usize) -> Failure {
-    Failure::new(FrcnnResult::Internal, format!("a frame needs {len} bytes more than there is memory"))
+fn no_memory(NoMemory { bytes }: NoMemory) -> Failure {
+    Failure::new(FrcnnResult::Internal, format!("a frame needs {bytes} bytes more than there is memory"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Files as every part of frcnn reads and writes them: nothing half written, nothing lost, nothing outside the folder
-//! that was named.
+//! that was named; and memory for what they hold, or an error where there is none.
 //!
 //! ```text
 //! bytes ──Staged::new──► .frcnn-PID-N.partial beside the file ──commit──► renamed onto the file
@@ -8,12 +8,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod memory;
 mod names;
 mod read;
 #[cfg(all(feature = "signals", unix))]
 mod signals;
 mod staged;
 
+pub use memory::{NoMemory, try_reserve, try_resize};
 pub use names::{MAX_NAME, NotAName, check_name};
 pub use read::{open_regular, read_at_most, read_exactly};
 #[cfg(all(feature = "signals", unix))]

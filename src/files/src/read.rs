@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::try_reserve;
+
 /// Most bytes that are read of a device or a pipe: it has no length of its own, and may never end.
 const STREAM: u64 = 1 << 30;
 
@@ -64,7 +66,7 @@ fn reserve(len: u64) -> io::Result<Vec<u8>> {
     };
     let mut bytes = Vec::new();
     let len = usize::try_from(len).map_err(|_| too_large())?;
-    bytes.try_reserve_exact(len).map_err(|_| too_large())?;
+    try_reserve(&mut bytes, len).map_err(|_| too_large())?;
     Ok(bytes)
 }
 

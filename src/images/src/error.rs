@@ -2,6 +2,8 @@
 
 use std::io;
 
+use frcnn_files::{NoMemory, try_resize};
+
 /// Why a picture was refused. The messages name no file: whoever opened it knows its name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,11 +41,9 @@ pub(crate) fn within(width: u32, height: u32, needed: u64, most: u64) -> Result<
 
 /// A vector of `len` zeros in `buffer`, or an error where there is no memory for it.
 pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), Error> {
-    buffer.truncate(len);
-    let missing = len - buffer.len();
-    buffer.try_reserve_exact(missing).map_err(|_| {
-        Error::TooLarge(format!("needs {len} bytes of memory, more than there is; make the picture smaller"))
-    })?;
-    buffer.resize(len, 0);
-    Ok(())
+    try_resize(buffer, len, 0).map_err(|NoMemory { bytes }| {
+        Error::TooLarge(format!(
+            "needs {bytes} bytes of memory, more than there is; make the picture smaller"
+        ))
+    })
 }

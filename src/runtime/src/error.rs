@@ -1,5 +1,7 @@
 //! What can go wrong between a bundle and its detections.
 
+use frcnn_files::NoMemory;
+
 /// What can go wrong between a bundle and its detections.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -77,6 +79,11 @@ impl Error {
     pub(crate) fn graph(stage: &'static str) -> impl Fn(tract_core::prelude::TractError) -> Error {
         move |source| Error::Graph { stage, source: source.into() }
     }
+
+    /// For `map_err` on what [`try_resize`](frcnn_files::try_resize) and its like return.
+    pub(crate) fn memory(what: &'static str) -> impl Fn(NoMemory) -> Error {
+        move |NoMemory { bytes }| Error::Memory { what, bytes }
+    }
 }
 
 #[cfg(test)]
@@ -93,5 +100,11 @@ mod tests {
         let text = Error::graph("trunk")(cause).to_string();
         assert_eq!(text, "trunk: Evaluating #1: running conv1: no memory for a tensor of 7 bytes");
         assert_eq!(Error::graph("head")(format_err!("alone")).to_string(), "head: alone");
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_named() {
+        let error = Error::memory("boxes")(NoMemory { bytes: 7 });
+        assert_eq!(error.to_string(), "no memory for boxes: 7 bytes");
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use frcnn_bundle::{Contents, Factored, Gemm, Graph, Op, Regions, Shape};
 use frcnn_core::{Roi, ShapeError};
+use frcnn_files::try_reserve;
 use frcnn_kernels::{KOrder, Step, roi_pool_into, roi_pool_linear_into};
 use tract_core::internal::*;
 
 use crate::fusion::Fusion;
-use crate::memory::reserve;
 use crate::ops::Resources;
 use crate::plan::{Plan, values};
 use crate::planned::{PlannedLayer, planned};
@@ -118,8 +118,9 @@ impl Head {
         let _run = self.resources.tensors.run();
         let rows = regions.rows(self.features());
         let classes = self.resources.network.contents.manifest.classes.len();
-        reserve("scores", &mut output.cls_prob, rows.saturating_mul(classes))?;
-        reserve("box deltas", &mut output.bbox_pred, rows.saturating_mul(4 * classes))?;
+        try_reserve(&mut output.cls_prob, rows.saturating_mul(classes)).map_err(Error::memory("scores"))?;
+        try_reserve(&mut output.bbox_pred, rows.saturating_mul(4 * classes))
+            .map_err(Error::memory("box deltas"))?;
         match &self.first {
             Some(first) => {
                 let mut chunks = regions.chunks(POOLED_ROWS, self.features());

@@ -57,7 +57,6 @@ mod detector;
 mod error;
 mod fusion;
 mod head;
-mod memory;
 mod model;
 mod network;
 mod ops;

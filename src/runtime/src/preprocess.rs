@@ -9,8 +9,8 @@
 //! over memory.
 
 use frcnn_core::{LinearTap, ShapeError, blob_size};
+use frcnn_files::try_resize;
 
-use crate::memory::resize;
 use crate::{Error, Frame};
 
 /// The network's input at one scale.
@@ -53,7 +53,7 @@ impl Preprocessor {
         blob.im_scale = scale;
         (blob.height, blob.width) = (height, width);
         let values = height.saturating_mul(width).saturating_mul(3);
-        resize("the image blob", &mut blob.data, values, 0.0)?;
+        try_resize(&mut blob.data, values, 0.0).map_err(Error::memory("the image blob"))?;
         self.fill(frame, means, scale, &mut blob.data)?;
         Ok(())
     }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use frcnn_bundle::{Contents, DetectionMethod, Regions, Warp};
 use frcnn_core::{BBox, Roi, ShapeError, blob_size, im_scale, project_rois, window_rois};
+use frcnn_files::try_resize;
 use frcnn_kernels::Step;
 use frcnn_proposals::{Proposals, Propose};
 
 use crate::crops::{self, Part};
 use crate::head::HeadInput;
-use crate::memory::resize;
 use crate::model::Model;
 use crate::postprocess::Postprocessor;
 use crate::preprocess::Preprocessor;
@@ -71,8 +71,8 @@ impl ProjectedRois {
         regions: &Regions,
         width_offset: f32,
     ) -> Result<(), Error> {
-        resize("RoIs", &mut self.rois, proposals.len(), Roi::default())?;
-        resize("RoIs", &mut self.index, proposals.len(), 0)?;
+        try_resize(&mut self.rois, proposals.len(), Roi::default()).map_err(Error::memory("RoIs"))?;
+        try_resize(&mut self.index, proposals.len(), 0).map_err(Error::memory("RoIs"))?;
         let (rois, index) = (&mut self.rois, &mut self.index);
         let distinct = match regions {
             Regions::RoiPooling(pooling) => {
@@ -289,7 +289,7 @@ impl Session {
         }
         let mut pooled = Vec::new();
         let values = rois.len().saturating_mul(self.model.head.features());
-        resize("pooled features", &mut pooled, values, 0.0)?;
+        try_resize(&mut pooled, values, 0.0).map_err(Error::memory("pooled features"))?;
         self.model.in_pool(|| self.model.head.pool(maps, rois, &mut pooled))?;
         Ok(pooled)
     }
@@ -303,7 +303,8 @@ impl Session {
         let warp = self.warp_of("warp")?;
         let side = warp.side as usize;
         let mut crops = Vec::new();
-        resize("crops", &mut crops, windows.len().saturating_mul(side * side * 3), 0.0)?;
+        let values = windows.len().saturating_mul(side * side * 3);
+        try_resize(&mut crops, values, 0.0).map_err(Error::memory("crops"))?;
         self.model.in_pool(|| crops::cut(image, windows, warp, self.model.settings.threads, &mut crops))?;
         Ok(crops)
     }

@@ -3,6 +3,8 @@
 //! Only what later codes depend on is kept: which coefficients are not zero (a refinement scan has one bit for each),
 //! 64 bits for each block.
 
+use frcnn_files::try_resize;
+
 use super::frame::{Frame, Scan};
 use super::tables::{Table, Tables};
 use crate::Error;
@@ -55,10 +57,7 @@ impl Seen {
             let blocks = columns as usize * rows as usize;
             let nonzero = &mut self.nonzero[component];
             if nonzero.is_empty() {
-                nonzero
-                    .try_reserve_exact(blocks)
-                    .map_err(|_| Error::TooLarge("too many blocks".to_string()))?;
-                nonzero.resize(blocks, 0);
+                try_resize(nonzero, blocks, 0).map_err(|_| Error::TooLarge("too many blocks".to_string()))?;
             }
         }
 

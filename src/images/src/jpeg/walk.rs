@@ -7,6 +7,7 @@
 //!   consists of ones only, so a decoder that needs more bits than there are meets an error. This costs no time.
 //! - Progressive pictures and those in several scans are read code by code first ([`entropy`](super::entropy)).
 
+use frcnn_files::try_reserve;
 use memchr::memchr;
 
 use super::Rules;
@@ -51,7 +52,7 @@ pub(super) fn walk(jpeg: &[u8], rules: &Rules) -> Result<Walked, Error> {
     let capacity = jpeg.len().saturating_add(1024);
     let no_memory =
         |_| Error::TooLarge(format!("a JPEG of {capacity} bytes is more than there is memory for"));
-    walk.out.try_reserve(capacity).map_err(no_memory)?;
+    try_reserve(&mut walk.out, capacity).map_err(no_memory)?;
     walk.out.extend([0xff, 0xd8]);
     let outcome = walk.segments();
     let ended = outcome.is_ok();

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use frcnn_files::try_reserve;
 use frcnn_kernels::prefer_huge_pages;
 use tract_core::internal::*;
 
@@ -66,7 +67,7 @@ impl TensorPool {
                 // tract's own allocation ends the process where there is no memory.
                 let bytes = shape.iter().try_fold(size_of::<T>(), |bytes, &side| bytes.checked_mul(side));
                 let bytes = bytes.context("a tensor with more bytes than can be counted")?;
-                if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
+                if try_reserve(&mut Vec::<u8>::new(), bytes).is_err() {
                     bail!("no memory for a tensor of {bytes} bytes");
                 }
                 let mut tensor = Tensor::zero_dt(T::datum_type(), shape)?;
