@@ -14,4 +14,13 @@ impl<B> Init<B> {
     pub(crate) fn bias(bias: Option<B>) -> Self {
         bias.map_or(Self::Zero, Self::Bias)
     }
+
+    /// The same with another kind of bias.
+    pub(crate) fn map<C>(self, bias: impl FnOnce(B) -> C) -> Init<C> {
+        match self {
+            Self::Accumulate => Init::Accumulate,
+            Self::Zero => Init::Zero,
+            Self::Bias(values) => Init::Bias(bias(values)),
+        }
+    }
 }

@@ -30,6 +30,7 @@ mod init;
 mod isa;
 mod k_order;
 mod linear;
+mod linear_units;
 mod lrn;
 mod pages;
 mod pool;

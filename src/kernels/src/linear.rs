@@ -19,7 +19,6 @@ mod f32;
 mod tests;
 
 use alloc::vec::Vec;
-use core::ops::Range;
 
 use frcnn_core::{ShapeError, bf16_to_f32};
 
@@ -31,6 +30,7 @@ use crate::{
     init::Init,
     k_order::{KOrder, KPart},
     len_of,
+    linear_units::{LinearRun, Units},
     sync_ptr::SyncPtr,
     tasks,
 };
@@ -235,58 +235,24 @@ impl PreparedLinear {
         let bias_len = if let Init::Bias(bias) = init { bias.len() } else { n };
         assert!(len_of(&[rows, n]) <= out.len() && bias_len == n);
         let tasks = tasks::task_count(threads);
-        let out = SyncPtr::new(out);
+        let run = LinearRun { parts, init, relu, out: SyncPtr::new(out) };
         match &self.form {
             Form::F32(weights) => {
                 let row_block = linear_rows(CacheInfo::detect());
                 let row_block = if rows >= 2 * row_block { row_block } else { rows };
                 let units = Units::new(rows, row_block, weights.panels(), tasks, 4);
-                units.share_out(tasks, |scratch, rows, panels| {
+                units.share_out(tasks, |scratch, unit| {
                     // SAFETY: `out` has all rows, as seen above; units have different rows or panels.
-                    unsafe { weights.multiply(parts, init, relu, rows, panels, scratch, out) };
+                    unsafe { weights.multiply(&run, unit, scratch) };
                 });
             }
             Form::Bf16(weights) => {
                 let units = Units::new(rows, rows.min(BF16_LINEAR_ROWS), n.div_ceil(PANEL), tasks, 2);
-                units.share_out(tasks, |packed, rows, panels| {
+                units.share_out(tasks, |packed, unit| {
                     // SAFETY: as above.
-                    unsafe { weights.multiply(parts, init, relu, rows, panels, packed, out) };
+                    unsafe { weights.multiply(&run, unit, packed) };
                 });
             }
         }
-    }
-}
-
-/// How the rows and panels of a product are cut into units of work.
-struct Units {
-    rows: usize,
-    row_block: usize,
-    panels: usize,
-    /// In how many ranges the panels are cut.
-    shares: usize,
-}
-
-impl Units {
-    /// Blocks of rows when there are `enough` of them for each task, otherwise a share of the panels, too: no more shares
-    /// than tasks, for each packs the rows anew.
-    fn new(rows: usize, row_block: usize, panels: usize, tasks: usize, enough: usize) -> Self {
-        let row_block = row_block.max(1);
-        let shares = if rows.div_ceil(row_block) >= enough * tasks { 1 } else { panels.min(tasks) };
-        Self { rows, row_block, panels, shares }
-    }
-
-    /// Calls `work` with the rows and panels of each unit, on `tasks` tasks with what each keeps between units.
-    fn share_out<S: Default + Send>(
-        &self,
-        tasks: usize,
-        work: impl Fn(&mut S, Range<usize>, Range<usize>) + Sync,
-    ) {
-        let Self { rows, row_block, panels, shares } = *self;
-        let mut kept: Vec<S> = (0..tasks).map(|_| S::default()).collect();
-        tasks::for_each_index(&mut kept, rows.div_ceil(row_block) * shares, |kept, unit| {
-            let (block, share) = (unit / shares, unit % shares);
-            let rows = block * row_block..rows.min((block + 1) * row_block);
-            work(kept, rows, share * panels / shares..(share + 1) * panels / shares);
-        });
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     blocking::bf16_linear_lines,
     init::Init,
     k_order::{KBlock, KPart},
+    linear_units::{LinearRun, Unit},
     sync_ptr::SyncPtr,
 };
 
@@ -80,49 +81,28 @@ impl Bf16Weights {
         size_of_val(self.panels.as_slice())
     }
 
-    /// As `PreparedLinear::accumulate`, for some rows and panels.
+    /// Computes a unit of `run`.
     ///
     /// # Safety
-    /// `out` has `out_features` values for each row up to the last of `rows`, of which no one else touches those of
-    /// `rows` and `panels`.
-    #[expect(clippy::too_many_arguments, reason = "a unit of work is its operands and their ranges")]
-    pub(crate) unsafe fn multiply(
-        &self,
-        parts: &[KPart<'_>],
-        init: Init<&[f32]>,
-        relu: bool,
-        rows: Range<usize>,
-        panels: Range<usize>,
-        packed: &mut PackedRows,
-        out: SyncPtr,
-    ) {
-        let Some(engine) = Engine::new(self.isa) else { return };
+    /// `run.out` has `out_features` values for each row up to the last of the unit, of which no one else touches the unit's.
+    pub(crate) unsafe fn multiply(&self, run: &LinearRun<'_>, unit: Unit, packed: &mut PackedRows) {
+        let Some(engine) = &Engine::new(self.isa) else { return };
+        let Unit { rows, panels } = unit;
+        assert!(panels.end * PANEL < self.out_features + PANEL);
         let gemv = self.split && rows.len() <= GEMV_ROWS;
         let mut edge = Sums::ZERO;
-        let mut groups = parts.chunks(self.parts_at_once(parts, rows.len())).peekable();
-        let mut group_init = init;
-        while let Some(group) = groups.next() {
-            let Some(first_step) = group.first().and_then(|part| self.first_step(part.block)) else { return };
+        for group in self.groups(run.parts, rows.len()) {
+            let parts = &run.parts[group.clone()];
+            let Some(first_step) = parts.first().and_then(|part| self.first_step(part.block)) else { return };
             if gemv {
-                packed.transpose(group, rows.clone());
+                packed.transpose(parts, rows.clone());
             } else {
-                packed.round(&engine, group, rows.clone(), self.split);
+                packed.round(engine, parts, rows.clone(), self.split);
             }
             assert!(first_step + packed.steps.len() <= self.steps);
-            assert!(panels.end * PANEL < self.out_features + PANEL);
-            let relu = relu && groups.peek().is_none();
-            let (engine, rows) = (&engine, rows.clone());
-            let product = Product {
-                weights: self,
-                engine,
-                packed,
-                gemv,
-                first_step,
-                init: group_init,
-                relu,
-                rows,
-                out,
-            };
+            let (init, relu) = run.ends(group);
+            let (rows, out) = (rows.clone(), run.out);
+            let product = Product { weights: self, engine, packed, gemv, first_step, init, relu, rows, out };
             for panel in panels.clone() {
                 for row_block in 0..product.row_blocks() {
                     // SAFETY: the caller's promises; the steps and panels were seen to exist, and `packed` was just
@@ -130,15 +110,16 @@ impl Bf16Weights {
                     unsafe { product.block(panel, row_block, &mut edge) };
                 }
             }
-            group_init = Init::Accumulate;
         }
     }
 
-    /// How many parts of `rows` rows make up [`bf16_linear_lines`]; at least one.
-    fn parts_at_once(&self, parts: &[KPart<'_>], rows: usize) -> usize {
+    /// The parts that are packed together: as many as make up [`bf16_linear_lines`] of that many rows, at least one.
+    fn groups(&self, parts: &[KPart<'_>], rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let step_lines = step_lines(self.split) * rows.div_ceil(BLOCK);
         let part_lines = parts.first().map_or(0, |part| steps_of(part.block) * step_lines);
-        (bf16_linear_lines(CacheInfo::detect()) / part_lines.max(1)).max(1)
+        let at_once = (bf16_linear_lines(CacheInfo::detect()) / part_lines.max(1)).max(1);
+        let count = parts.len();
+        (0..count).step_by(at_once).map(move |first| first..count.min(first + at_once))
     }
 
     fn first_step(&self, block: &KBlock) -> Option<usize> {
@@ -387,12 +368,11 @@ mod tests {
                 let layer = Bf16Weights::pack(isa, &weights, n, &blocks, 1);
                 let parts: Vec<_> = blocks.iter().map(|block| KPart { data: &x, stride: k, block }).collect();
                 let mut out = alloc::vec![f32::NAN; rows * n];
-                let (panels, to) = (0..n.div_ceil(PANEL), SyncPtr::new(&mut out));
+                let (init, out_ptr) = (Init::Bias(&bias[..]), SyncPtr::new(&mut out));
+                let run = LinearRun { parts: &parts, init, relu: true, out: out_ptr };
+                let unit = Unit { rows: 0..rows, panels: 0..n.div_ceil(PANEL) };
                 // SAFETY: `out` has all rows and channels, and is this test's alone.
-                unsafe {
-                    let packed = &mut PackedRows::default();
-                    layer.multiply(&parts, Init::Bias(&bias), true, 0..rows, panels, packed, to);
-                }
+                unsafe { layer.multiply(&run, unit, &mut PackedRows::default()) };
                 for (i, &found) in out.iter().enumerate() {
                     let (row, channel) = (i / n, i % n);
                     let sum = (0..k).fold(bias[channel], |sum, i| {

@@ -24,8 +24,8 @@ use crate::{
     blocking::{DIRECT_PIXELS, conv_k},
     init::Init,
     len_of,
-    product::{Rows, Sums, multiply_panel, pack, packed_len},
-    simd::{MAX_LANES, Width},
+    product::{MAX_PANEL, Rows, Sums, multiply_panel, pack, packed_len},
+    simd::Width,
     tasks,
 };
 
@@ -172,6 +172,13 @@ fn copy_rows(shape: &ConvShape, input: &[f32], image: usize, y: usize, rows: &mu
 }
 
 /// A few rows of the output: products of all their windows with all panels of weights.
+///
+/// ```text
+///   for each group and panel:                          `run`, `multiply_panel`
+///     for each block of K, whose weights fit into L1:    `multiply`
+///       for each line of windows:
+///         out[line, panel] += windows[line, K] panel[K, width]      tile by tile: see `product`
+/// ```
 struct Chunk<'a> {
     layer: &'a Direct,
     shape: &'a ConvShape,
@@ -264,57 +271,75 @@ impl Chunk<'_> {
     /// [`Chunk::check`] has passed. `to` has rows for all pixels of the chunk, `stride` values apart, of which
     /// `panel.width` are writable.
     unsafe fn multiply(&self, panel: Panel, to: *mut f32, stride: usize) {
-        let Self { layer, shape, windows, data, args, .. } = self;
-        let (k, group_in, group_out) = (shape.patch_len(), shape.in_channels / shape.group, self.group_out());
-        let (lines, pixels) = self.lines();
-        let mut bias = [0.0; MAX_PANEL];
-        if let Some(values) = args.bias {
-            let first = panel.group * group_out + panel.first;
-            bias[..panel.channels].copy_from_slice(&values[first..][..panel.channels]);
-        }
-        let padded = group_out.next_multiple_of(layer.width.lanes);
-        let before = (panel.group * padded + panel.first) * k;
-        let mut weights = &layer.weights.as_slice()[before..][..k * panel.width];
-        let mut init = Init::Bias(bias.as_ptr());
-        for (segments, values) in k_blocks(windows, conv_k(layer.cpu.caches, panel.width)) {
+        let Self { layer, windows, args, .. } = self;
+        let mut bias_lanes = [0.0; MAX_PANEL];
+        let mut init = Init::bias(args.bias).map(|bias| {
+            let first = panel.group * self.group_out() + panel.first;
+            bias_lanes[..panel.channels].copy_from_slice(&bias[first..][..panel.channels]);
+            bias_lanes.as_ptr()
+        });
+        let mut weights = self.weights(panel);
+        for block in k_blocks(windows, conv_k(layer.cpu.caches, panel.width)) {
             // These weights stay in L1 while all pixels go by.
-            let (block, later) = weights.split_at(segments.len() * values.len() * panel.width);
+            let (of_block, later) = weights.split_at(block.len() * panel.width);
             weights = later;
-            for line in 0..lines {
-                let from = line * windows.row_stride + panel.group * group_in + values.start;
-                // SAFETY: `check` saw the last value that is read of `data`. The block has `width` values, whole
-                // vectors, for each value of the segments. The caller answers for `to`.
-                unsafe {
-                    let a = Rows {
-                        data: data.as_ptr().add(from),
-                        stride: windows.pixel_stride,
-                        segments,
-                        segment_len: values.len(),
-                    };
-                    let sums = Sums {
-                        data: to.add(line * pixels * stride),
-                        stride,
-                        init,
-                        relu: args.relu && later.is_empty(),
-                    };
-                    multiply_panel(layer.cpu.isa, a, pixels, block.as_ptr(), panel.width, false, sums);
-                }
-            }
+            let sums = Sums { data: to, stride, init, relu: args.relu && later.is_empty() };
+            // SAFETY: the caller's promises. The block has `width` values, whole vectors, for each value of `K`.
+            unsafe { self.multiply_block(panel, &block, of_block, sums) };
             init = Init::Accumulate;
+        }
+    }
+
+    /// A panel's weights, row by row.
+    fn weights(&self, panel: Panel) -> &[f32] {
+        let padded = self.group_out().next_multiple_of(self.layer.width.lanes);
+        let k = self.shape.patch_len();
+        &self.layer.weights.as_slice()[(panel.group * padded + panel.first) * k..][..k * panel.width]
+    }
+
+    /// Some of `K` of all windows with its weights, pixel `i` to row `i` of `sums`.
+    ///
+    /// # Safety
+    /// As [`Chunk::multiply`]; `weights` are `panel.width` values for each value of `block`.
+    unsafe fn multiply_block(&self, panel: Panel, block: &KBlock<'_>, weights: &[f32], sums: Sums) {
+        let Self { layer, shape, windows, .. } = self;
+        let first = panel.group * (shape.in_channels / shape.group) + block.values.start;
+        let (lines, pixels) = self.lines();
+        for line in 0..lines {
+            // SAFETY: `check` saw the last value that is read of `data`. The caller answers for the rest.
+            unsafe {
+                let a = Rows {
+                    data: self.data.as_ptr().add(line * windows.row_stride + first),
+                    stride: windows.pixel_stride,
+                    segments: block.segments,
+                    segment_len: block.values.len(),
+                };
+                let sums = Sums { data: sums.data.add(line * pixels * sums.stride), ..sums };
+                multiply_panel(layer.cpu.isa, a, pixels, weights.as_ptr(), panel.width, false, sums);
+            }
         }
     }
 }
 
-/// Most values in a row of a panel.
-const MAX_PANEL: usize = 4 * MAX_LANES;
+/// Some of `K`: a range of the values of each of some segments.
+struct KBlock<'a> {
+    segments: &'a [usize],
+    values: Range<usize>,
+}
+
+impl KBlock<'_> {
+    fn len(&self) -> usize {
+        self.segments.len() * self.values.len()
+    }
+}
 
 /// Cuts `K` into pieces of at most about `most`: some whole segments, or a range of one.
-fn k_blocks(windows: &Windows, most: usize) -> impl Iterator<Item = (&[usize], Range<usize>)> {
+fn k_blocks(windows: &Windows, most: usize) -> impl Iterator<Item = KBlock<'_>> {
     let len = windows.segment_len;
     let pieces = len.div_ceil(most).max(1);
     let step = len.div_ceil(pieces).max(1);
     let segments = windows.segments.chunks((most / len.max(1)).max(1));
     segments.flat_map(move |segments| {
-        (0..len).step_by(step).map(move |first| (segments, first..len.min(first + step)))
+        (0..len).step_by(step).map(move |first| KBlock { segments, values: first..len.min(first + step) })
     })
 }

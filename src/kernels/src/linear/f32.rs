@@ -15,14 +15,12 @@ use crate::{
     aligned::AlignedVec,
     init::Init,
     k_order::{KBlock, KPart},
-    product::{Left, Rows, Sums, multiply_panel, pack, pack_rows, packed_len},
-    simd::{MAX_LANES, Width},
+    linear_units::{LinearRun, Unit},
+    product::{Left, MAX_PANEL, Rows, Sums, multiply_panel, pack, pack_rows, packed_len},
+    simd::Width,
     sync_ptr::SyncPtr,
     tasks,
 };
-
-/// Most values in a row of a panel.
-const MAX_PANEL: usize = 4 * MAX_LANES;
 
 /// A layer's weights, packed for one order of its input features: block of `K` after block, in each panel after panel.
 #[derive(Clone, Debug)]
@@ -76,56 +74,45 @@ impl F32Weights {
         self.padded().div_ceil(self.width.panel)
     }
 
-    /// As `PreparedLinear::accumulate`, for some rows and panels.
+    /// Computes a unit of `run`.
     ///
     /// # Safety
-    /// `out` has `out_features` values for each row up to the last of `rows`, of which no one else touches those of
-    /// `rows` and `panels`.
-    #[expect(clippy::too_many_arguments, reason = "a unit of work is its operands and their ranges")]
-    pub(super) unsafe fn multiply(
-        &self,
-        parts: &[KPart<'_>],
-        init: Init<&[f32]>,
-        relu: bool,
-        rows: Range<usize>,
-        panels: Range<usize>,
-        Scratch { edge, packed }: &mut Scratch,
-        out: SyncPtr,
-    ) {
+    /// `run.out` has `out_features` values for each row up to the last of the unit, of which no one else touches the unit's.
+    pub(super) unsafe fn multiply(&self, run: &LinearRun<'_>, unit: Unit, scratch: &mut Scratch) {
+        let Unit { rows, panels } = unit;
+        let Scratch { edge, packed } = scratch;
         assert!(rows.start <= rows.end && self.width.panel <= MAX_PANEL);
-        for (i, part) in parts.iter().enumerate() {
-            let block_k = part.block.len();
+        for (i, part) in run.parts.iter().enumerate() {
             assert!(rows.is_empty() || part.end(rows.end - 1) <= part.data.len());
-            assert!(part.block.first_k + block_k <= self.in_features);
-            let as_they_lie = Rows {
-                data: part.data.as_ptr().wrapping_add(rows.start * part.stride),
-                stride: part.stride,
-                segments: &part.block.segments,
-                segment_len: part.block.segment_len,
-            };
-            let left = if panels.len() > 2 {
-                let packed = at_least(packed, rows.len() * block_k);
-                // SAFETY: the last value of the rows was seen to be in `data`; `packed` is as long as they are.
-                unsafe { pack_rows(as_they_lie, rows.len(), packed.as_mut_ptr()) };
-                Left::Packed { data: packed.as_ptr(), k: block_k }
-            } else {
-                Left::Rows(as_they_lie)
-            };
-            let product = Product {
-                weights: self,
-                left,
-                block: part.block,
-                init: if i == 0 { init } else { Init::Accumulate },
-                relu: relu && i + 1 == parts.len(),
-                rows: rows.clone(),
-                out,
-            };
+            assert!(part.block.first_k + part.block.len() <= self.in_features);
+            // SAFETY: the last value of the rows was seen to be in `data`.
+            let left = unsafe { left(part, rows.clone(), panels.len(), packed) };
+            let (init, relu) = run.ends(i..i + 1);
+            let (block, rows, out) = (part.block, rows.clone(), run.out);
+            let product = Product { weights: self, left, block, init, relu, rows, out };
             for panel in panels.clone() {
                 // SAFETY: the caller's promise; the rows and the part of `K` were seen to exist.
                 unsafe { product.panel(panel, edge) };
             }
         }
     }
+}
+
+/// Some rows of a part: as they lie, or packed if more than two panels read them.
+///
+/// # Safety
+/// The part has these rows.
+unsafe fn left<'a>(part: &KPart<'a>, rows: Range<usize>, panels: usize, packed: &mut AlignedVec) -> Left<'a> {
+    let (k, KBlock { segments, segment_len, .. }) = (part.block.len(), part.block);
+    let data = part.data.as_ptr().wrapping_add(rows.start * part.stride);
+    let as_they_lie = Rows { data, stride: part.stride, segments, segment_len: *segment_len };
+    if panels <= 2 {
+        return Left::Rows(as_they_lie);
+    }
+    let packed = at_least(packed, rows.len() * k);
+    // SAFETY: the caller's promise; `packed` is as long as the rows are.
+    unsafe { pack_rows(as_they_lie, rows.len(), packed.as_mut_ptr()) };
+    Left::Packed { data: packed.as_ptr(), k }
 }
 
 /// The product of some rows' part of `K` and the weights' same part.
@@ -140,6 +127,15 @@ struct Product<'a> {
     out: SyncPtr,
 }
 
+/// A panel's output channels.
+#[derive(Clone, Copy)]
+struct PanelChannels {
+    first: usize,
+    count: usize,
+    /// `count`, in whole vectors.
+    lanes: usize,
+}
+
 impl Product<'_> {
     /// One panel's channels of all rows: `init`, the products, then ReLU. The last panel may have more lanes than there are
     /// channels left: its sums are computed in `edge`.
@@ -148,40 +144,49 @@ impl Product<'_> {
     /// `left` is readable and of `rows` rows and the `K` of `block`, which the weights have; `out` has these rows, of which
     /// the panel's channels are the caller's alone.
     unsafe fn panel(&self, panel: usize, edge: &mut AlignedVec) {
-        let Self { weights, left, block, init, relu, ref rows, out } = *self;
-        let (n, padded, block_k) = (weights.out_features, weights.padded(), block.len());
-        let first = panel * weights.width.panel;
-        let lanes = weights.width.panel.min(padded - first);
-        let channels = lanes.min(n - first);
-        let mut bias_lanes = [0.0; MAX_PANEL];
-        let init = match init {
-            Init::Bias(bias) => {
-                bias_lanes[..channels].copy_from_slice(&bias[first..first + channels]);
-                Init::Bias(bias_lanes.as_ptr())
-            }
-            Init::Zero => Init::Zero,
-            Init::Accumulate => Init::Accumulate,
-        };
-        let right = &weights.packed.as_slice()[block.first_k * padded + first * block_k..][..block_k * lanes];
-        // SAFETY: the caller's promise; the panel holds `lanes` values for each of its `K`, and row `i` of the sums is
-        // `lanes` values from channel `first` of row `i` of `out`, or of `edge`, which is made as large as that.
+        let channels = self.channels(panel);
+        let PanelChannels { first, count, lanes } = channels;
+        let (n, rows) = (self.weights.out_features, self.rows.len());
+        // SAFETY: the caller's promise; `edge` is made as large as all rows of the panel.
         unsafe {
-            let to = out.as_mut_ptr().add(rows.start * n + first);
-            let multiply = |data: *mut f32, stride: usize| {
-                let sums = Sums { data, stride, init, relu };
-                multiply_panel(weights.isa, left, rows.len(), right.as_ptr(), lanes, true, sums);
-            };
-            if channels == lanes {
-                multiply(to, n);
+            let place = self.out.as_mut_ptr().add(self.rows.start * n + first);
+            if count == lanes {
+                self.multiply(channels, place, n);
                 return;
             }
-            let edge = at_least(edge, rows.len() * lanes).as_mut_ptr();
-            if matches!(init, Init::Accumulate) {
-                copy_rows(to, n, edge, lanes, [rows.len(), channels]);
+            let edge = at_least(edge, rows * lanes).as_mut_ptr();
+            if self.init == Init::Accumulate {
+                copy_rows(place, n, edge, lanes, [rows, count]);
             }
-            multiply(edge, lanes);
-            copy_rows(edge, lanes, to, n, [rows.len(), channels]);
+            self.multiply(channels, edge, lanes);
+            copy_rows(edge, lanes, place, n, [rows, count]);
         }
+    }
+
+    fn channels(&self, panel: usize) -> PanelChannels {
+        let weights = self.weights;
+        let first = panel * weights.width.panel;
+        let lanes = weights.width.panel.min(weights.padded() - first);
+        PanelChannels { first, count: lanes.min(weights.out_features - first), lanes }
+    }
+
+    /// The sums of a panel's lanes, row `i` of them at `to + i * stride`.
+    ///
+    /// # Safety
+    /// As [`Product::panel`]; the sums are writable.
+    unsafe fn multiply(&self, channels: PanelChannels, to: *mut f32, stride: usize) {
+        let PanelChannels { first, count, lanes } = channels;
+        let (weights, k) = (self.weights, self.block.len());
+        let mut bias_lanes = [0.0; MAX_PANEL];
+        let init = self.init.map(|bias| {
+            bias_lanes[..count].copy_from_slice(&bias[first..][..count]);
+            bias_lanes.as_ptr()
+        });
+        let before = self.block.first_k * weights.padded() + first * k;
+        let panel = &weights.packed.as_slice()[before..][..k * lanes];
+        let sums = Sums { data: to, stride, init, relu: self.relu };
+        // SAFETY: the caller's promise; the panel holds `lanes` values for each of its `K`, and so does `bias_lanes`.
+        unsafe { multiply_panel(weights.isa, self.left, self.rows.len(), panel.as_ptr(), lanes, true, sums) };
     }
 }
 

@@ -34,13 +34,15 @@ mod pack;
 use crate::{
     Isa,
     init::Init,
-    simd::{Kernel, Vector, run_on},
+    simd::{Kernel, MAX_LANES, Vector, run_on},
 };
 use micro_kernel::{Panel, micro_kernel};
 pub(crate) use pack::{pack, pack_rows, packed_len};
 
 /// Rows of a tile of sums.
 pub(crate) const ROWS: usize = 6;
+/// Most values in a row of a panel.
+pub(crate) const MAX_PANEL: usize = 4 * MAX_LANES;
 
 /// Evaluates an expression in which a number that is known only at run time is a constant: one of those listed.
 macro_rules! with_const {

@@ -1,5 +1,10 @@
 //! How many tiles go through the steps together, and how threads share them.
 //!
+//! ```text
+//!   a block of tiles of the input                  t^2 products                            its tiles of the output
+//!     b tiles x Ci --transform_input--> V [t^2, b, Ci] --multiply--> M [t^2, b, Co] --transform_output--> b tiles x Co
+//! ```
+//!
 //! A block of `b` tiles holds `t^2 b (Ci + Co)` values of V and M, and reads `t^2 Ci Co` weights. Many tiles and few
 //! channels: blocks whose V and M stay in L2, each a task's own. Few tiles and many channels: the weights are what
 //! costs, so all tiles are one block, and the tasks share each of its steps.
@@ -31,10 +36,9 @@ use crate::{
 struct Block<'a> {
     layer: &'a Winograd,
     tiling: &'a Tiling,
-    input: &'a [f32],
+    args: ConvArgs<'a>,
     in_channels: ChannelRange,
-    bias: Option<&'a [f32]>,
-    relu: bool,
+    /// The output from its first channel on.
     out: SyncPtr,
     /// Values from one cell of the output to the next.
     out_stride: usize,
@@ -91,7 +95,7 @@ impl Block<'_> {
             TransformInput {
                 tiling: self.tiling,
                 channels: self.layer.in_channels,
-                input: self.input,
+                input: self.args.input,
                 in_channels: self.in_channels,
                 tiles: first_tile + rows.start..first_tile + rows.end,
                 row: rows.start,
@@ -142,8 +146,8 @@ impl Block<'_> {
                 m: self.m,
                 row_len: self.layout.m_row,
                 part_len: self.layout.m_part,
-                bias: self.bias,
-                relu: self.relu,
+                bias: self.args.bias,
+                relu: self.args.relu,
                 out: self.out,
                 out_stride: self.out_stride,
             },
@@ -161,7 +165,6 @@ impl Winograd {
         scratch: &mut Vec<f32>,
         out: &mut Output<'_>,
     ) {
-        let ConvArgs { input, bias, relu, threads } = args;
         let channels = out.channels;
         assert!(in_channels.first + self.in_channels <= in_channels.stride);
         assert!(channels.first + self.out_channels <= channels.stride);
@@ -173,33 +176,20 @@ impl Winograd {
         let tiles_of = |block: usize| block * block_tiles..tiles.min((block + 1) * block_tiles);
 
         // With few blocks to a task, some would be waiting for the last one.
-        let tasks = tasks::task_count(threads);
+        let tasks = tasks::task_count(args.threads);
         let own_blocks = tasks == 1 || blocks >= BLOCKS_FOR_EACH_TASK * tasks;
         let buffers = if own_blocks { tasks.min(blocks) } else { 1 };
 
         let layout = Layout::new(self, block_tiles);
         let (v_len, m_len) = layout.lens(self.tile);
-        let (map, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
         let buffers = aligned(scratch, len_of(&[buffers, v_len + m_len])).chunks_exact_mut(v_len + m_len);
-        let mut block_runs: Vec<Block<'_>> = buffers
-            .map(|buffer| {
-                let (v, m) = buffer.split_at_mut(v_len);
-                let (v, m, tiling) = (SyncPtr::new(v), SyncPtr::new(m), &tiling);
-                Block {
-                    layer: self,
-                    tiling,
-                    input,
-                    in_channels,
-                    bias,
-                    relu,
-                    out: map,
-                    out_stride,
-                    v,
-                    m,
-                    layout,
-                }
-            })
-            .collect();
+        let (map, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
+        let block_with = |buffer: &mut [f32]| {
+            let (v, m) = buffer.split_at_mut(v_len);
+            let (v, m, tiling) = (SyncPtr::new(v), SyncPtr::new(m), &tiling);
+            Block { layer: self, tiling, args, in_channels, out: map, out_stride, v, m, layout }
+        };
+        let mut block_runs: Vec<Block<'_>> = buffers.map(block_with).collect();
         if own_blocks {
             tasks::for_each_index(&mut block_runs, blocks, |block, i| block.run(tiles_of(i)));
         } else if let Some(block) = block_runs.first() {
