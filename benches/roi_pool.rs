@@ -12,7 +12,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use frcnn::Roi;
 use frcnn_kernels::{
-    F32Products, FeatureMap, Isa, KOrder, PreparedLinear, roi_pool_linear_into, roi_pool_with,
+    F32Products, FeatureMap, Isa, KOrder, PooledLayer, PreparedLinear, roi_pool_linear_into, roi_pool_with,
 };
 
 /// A trunk's map and the bins that it is pooled to.
@@ -93,20 +93,9 @@ fn with_fc6(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(count), |b| {
             b.iter(|| {
                 let bins = [case.bins; 2];
-                let (scratch, out) = (&mut scratch, &mut out[..]);
-                roi_pool_linear_into(
-                    &maps,
-                    &rois,
-                    &[bins],
-                    &linear,
-                    None,
-                    false,
-                    1,
-                    scratch,
-                    out,
-                    &mut |_| {},
-                )
-                .unwrap();
+                let mut layers = [PooledLayer { linear: &linear, bias: None, relu: false, out: &mut out }];
+                roi_pool_linear_into(&maps, &rois, &[bins], &mut layers, 1, &mut scratch, &mut |_| {})
+                    .unwrap();
             });
         });
     }

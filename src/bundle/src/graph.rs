@@ -225,7 +225,7 @@ pub struct Affine {
 }
 
 /// Sizes and weights of a fully connected layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gemm {
     /// Features read.
     pub in_features: u32,

@@ -60,7 +60,8 @@ pub use lrn::{Lrn, lrn_into};
 pub use pages::prefer_huge_pages;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};
 pub use roi_pool::{
-    FeatureMap, Step, roi_pool_bin, roi_pool_into, roi_pool_linear_into, roi_pool_reference, roi_pool_with,
+    FeatureMap, PooledLayer, Step, roi_pool_bin, roi_pool_into, roi_pool_linear_into, roi_pool_reference,
+    roi_pool_with,
 };
 pub use strips::{FusedLayer, StripScratch, run_strips};
 pub use warp::warp_into;

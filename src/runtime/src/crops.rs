@@ -47,6 +47,7 @@ pub(crate) fn predict(
                 after(Part::Warp);
                 Ok(())
             })?;
+            // A copy, for what tract's trunk gives for each batch is a tensor of its own.
             features.extend_from_slice(values("trunk", &maps)?);
             after(Part::Trunk);
         }

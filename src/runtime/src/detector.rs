@@ -7,7 +7,7 @@ use frcnn_bundle::{Bundle, Contents, Manifest, Regions, Shape, nominal_size};
 
 use crate::cost::Demand;
 use crate::crops;
-use crate::head::{Head, pooled_order};
+use crate::head::{Head, sum_order};
 use crate::model::{Model, in_pool};
 use crate::network::Network;
 use crate::ops::{Resources, UnpackedConv, UnpackedLinear, UnpackedWeights};
@@ -76,10 +76,9 @@ impl Detector {
             Regions::Warp(_) => crops::TRUNK_BATCH,
         };
         let graphs = [(&contents.trunk, image, blobs), (&contents.head, region, 1)];
-        let pooled = pooled_order(&contents, map.channels());
         let unpacked = UnpackedWeights {
             convs: UnpackedConv::all(&contents, &weights, graphs),
-            linears: UnpackedLinear::all(&contents.head, &weights, pooled),
+            linears: UnpackedLinear::all(&contents.head, &weights, sum_order(&contents, map.channels())),
         };
         let network = Network::new(contents, &weights);
         drop(weights);

@@ -1,23 +1,22 @@
 //! The head: features of RoIs to class scores and box deltas.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use frcnn_bundle::{Contents, Factored, Gemm, Graph, Op, Regions, Shape};
+use frcnn_bundle::{Contents, Factored, Gemm, Graph, Op, Regions, SectionId, Shape};
 use frcnn_core::{Roi, ShapeError};
-use frcnn_files::try_reserve;
-use frcnn_kernels::{KOrder, Step, roi_pool_into, roi_pool_linear_into};
+use frcnn_files::try_resize;
+use frcnn_kernels::{KOrder, PooledLayer, Step, roi_pool_into, roi_pool_linear_into};
 use tract_core::internal::*;
 
 use crate::fusion::Fusion;
+use crate::head_parts::{Deltas, HeadParts, Linear, Reads};
 use crate::ops::Resources;
 use crate::plan::{Plan, values};
 use crate::planned::{PlannedLayer, planned};
-use crate::pooled_linear::PooledLinear;
 use crate::{Error, FeatureMap};
 
-/// Bytes of features that the head's plan takes at once: enough rows to keep its products busy, few enough that 100,000
+/// Bytes of pooled features that the head's plan takes at once: enough rows to keep its products busy, few enough that 100,000
 /// RoIs fit on a board.
 pub(crate) const CHUNK_BYTES: usize = 12 << 20;
 /// Rows at once, at most: a layer of 4096 features makes 8 MiB of them, which an L3 keeps.
@@ -49,9 +48,9 @@ pub struct NamedTensor {
 #[derive(Debug)]
 pub(crate) struct Head {
     resources: Resources,
-    /// Of the whole head, or of what comes after `first`.
+    parts: HeadParts,
+    /// Of the rest.
     plan: Plan,
-    first: Option<PooledLinear>,
     /// `[P, P, C]` of one RoI, or `[features]` where it is pooled to several levels.
     input: TVec<usize>,
     /// The levels that RoIs are pooled to; none where they are not pooled.
@@ -71,36 +70,28 @@ impl Head {
     pub(crate) fn new(region: Shape, resources: &Resources) -> Result<Head, Error> {
         let resources = resources.with_own_tensors();
         let contents = &resources.network.contents;
-        let graph = &contents.head;
         let input = match region {
             Shape::Map { height, width, channels } => tvec!(height, width, channels),
             Shape::Flat { features } => tvec!(features),
         };
-        let first = PooledLinear::of(graph);
-        let plan = match &first {
-            Some(first) => {
-                let rest = &first.rest;
-                plan(rest, &[first.gemm.out_features as usize], &rest.outputs, &resources)?
-            }
-            None => plan(graph, &input, &graph.outputs, &resources)?,
+        let parts = HeadParts::of(&contents.head);
+        let rest_input = match parts.second.as_ref().or(parts.first.as_ref()) {
+            Some(linear) => tvec!(linear.width()),
+            None => input.clone(),
         };
+        let plan = plan(&parts.rest, &rest_input, &parts.rest.outputs, &resources)?;
         let levels = levels(contents);
-        Ok(Head { resources, plan, first, input, levels })
+        Ok(Head { resources, parts, plan, input, levels })
     }
 
     /// How its layers run.
     pub(crate) fn planned(&self) -> Vec<PlannedLayer> {
-        let (resources, head) = (&self.resources, &self.resources.network.contents.head);
-        let graph = self.first.as_ref().map_or(head, |first| &first.rest);
-        let fusion = Fusion::new(graph, &graph.outputs, &resources.weights.convs);
-        let first = self.first.iter().map(|first| {
-            let beside = if first.boxes.is_some() { ", one product with the box regressors" } else { "" };
-            let pooled = if self.levels.is_empty() { "" } else { ", fused with RoI pooling" };
-            let relu = if first.relu { " + ReLU" } else { "" };
-            let by = format!("GEMM, pre-packed{pooled}{beside}{relu}");
-            PlannedLayer { graph: "head", layer: first.name.clone(), op: "Gemm", by, reason: None }
-        });
-        first.chain(planned("head", graph, &fusion, &resources.weights)).collect()
+        let (graph, weights) = (&self.resources.network.contents.head, &self.resources.weights);
+        let fusion = Fusion::new(graph, &graph.outputs, &weights.convs);
+        let pooled: Vec<SectionId> = self.parts.on_pooled_rois().map(|gemm| gemm.weight).collect();
+        planned("head", graph, &fusion, weights, |gemm| {
+            !self.levels.is_empty() && pooled.contains(&gemm.weight)
+        })
     }
 
     /// Values that it reads of one RoI.
@@ -116,133 +107,140 @@ impl Head {
         after: &mut dyn FnMut(Step),
     ) -> Result<(), Error> {
         let _run = self.resources.tensors.run();
-        let rows = regions.rows(self.features());
         let classes = self.resources.network.contents.manifest.classes.len();
-        try_reserve(&mut output.cls_prob, rows.saturating_mul(classes)).map_err(Error::memory("scores"))?;
-        try_reserve(&mut output.bbox_pred, rows.saturating_mul(4 * classes))
-            .map_err(Error::memory("box deltas"))?;
-        match &self.first {
-            Some(first) => {
-                let mut chunks = regions.chunks(POOLED_ROWS, self.features());
-                chunks.try_for_each(|regions| self.run_pooled_linear(first, regions, output, after))
+        let mut output = output.append(regions.rows(self.features()), classes)?;
+        for regions in regions.chunks(self.rows_at_once(), self.features()) {
+            let output = output.take(regions.rows(self.features()));
+            match &self.parts.first {
+                Some(first) => self.run_linears(first, regions, output, after)?,
+                None => self.run_pooled(regions, output, after)?,
             }
-            None => {
-                let rows = (CHUNK_BYTES / 4 / self.features().max(1)).clamp(64, CHUNK_ROWS);
-                let mut chunks = regions.chunks(rows, self.features());
-                chunks.try_for_each(|regions| self.run_pooled(regions, output, after))
-            }
+        }
+        Ok(())
+    }
+
+    /// RoIs that the first layers take at once.
+    fn rows_at_once(&self) -> usize {
+        match (&self.parts.first, &self.parts.second) {
+            (Some(_), Some(_)) => POOLED_ROWS,
+            // The plan reads what the first layer gives.
+            (Some(_), None) => CHUNK_ROWS,
+            (None, _) => (CHUNK_BYTES / 4 / self.features().max(1)).clamp(64, CHUNK_ROWS),
         }
     }
 
-    /// A head whose first layer runs as one with RoI pooling: that layer for all `regions`, by which its weights are read
-    /// once, then what comes after it for a chunk of its rows at a time.
-    fn run_pooled_linear(
+    /// A head that begins with fully connected layers: the first for all `regions`, by which its weights are read once, then
+    /// the others for a chunk of its rows at a time.
+    fn run_linears(
         &self,
-        first: &PooledLinear,
+        first: &Linear,
         regions: HeadInput<'_>,
-        output: &mut HeadOutput,
+        mut output: Predictions<'_>,
         after: &mut dyn FnMut(Step),
     ) -> Result<(), Error> {
         let graph_error = Error::graph("head");
         let tensors = &self.resources.tensors;
         let rows = regions.rows(self.features());
-        let [features, boxes] = first.out_features();
-        let made = tensors.make(&[rows, features + boxes], |made| self.first(first, regions, made, after));
-        let made = made.map_err(&graph_error)?;
-        if rows <= CHUNK_ROWS && boxes == 0 {
-            self.run_plan(made, output)?;
-        } else {
-            let row = (features + boxes).max(1);
-            for made in values("head", &made)?.chunks(CHUNK_ROWS * row) {
-                // A copy, for a tensor of tract's owns its memory and cannot be some rows of another.
-                let input = tensors.make(&[made.len() / row, features], |input| {
-                    first.copy_features(made, input);
-                    Ok(())
-                });
-                self.run_plan(input.map_err(&graph_error)?, output)?;
-                for made in made.chunks_exact(row) {
-                    output.bbox_pred.extend_from_slice(&made[features..]);
+        let of_first = tensors
+            .make(&[rows, first.width()], |out| self.run_first(first, regions, out, output.bbox_pred, after));
+        let of_first = of_first.map_err(&graph_error)?;
+        let features = values("head", &of_first)?;
+        match &self.parts.second {
+            Some(second) => {
+                for features in features.chunks(CHUNK_ROWS * first.width().max(1)) {
+                    let rows = features.len() / first.width().max(1);
+                    let of_second = tensors.make(&[rows, second.width()], |out| {
+                        self.resources.run_linear(&second.gemm, second.relu, rows, features, out)
+                    });
+                    self.run_rest(of_second.map_err(&graph_error)?, features, output.take(rows))?;
                 }
             }
+            None => self.run_rest(of_first.clone(), features, output)?,
         }
         after(Step::Multiply);
         Ok(())
     }
 
-    /// A head that begins with another layer: it reads a tensor of pooled RoIs.
+    /// The layers that read pooled RoIs, from these into `out` and `bbox_pred`.
+    fn run_first(
+        &self,
+        first: &Linear,
+        regions: HeadInput<'_>,
+        out: &mut [f32],
+        bbox_pred: &mut [f32],
+        after: &mut dyn FnMut(Step),
+    ) -> TractResult<()> {
+        let threads = self.resources.threads;
+        let layer = |gemm: &Gemm, relu, out| {
+            let linear = self.resources.weights.linears.get(gemm)?;
+            TractResult::Ok(PooledLayer { linear, bias: self.resources.bias(gemm.bias), relu, out })
+        };
+        let mut layers = vec![layer(&first.gemm, first.relu, out)?];
+        if let Some(Deltas { gemm, reads: Reads::PooledRois }) = &self.parts.deltas {
+            layers.push(layer(gemm, false, bbox_pred)?);
+        }
+        match regions {
+            HeadInput::Maps(maps, rois) => {
+                let maps = maps.iter().map(FeatureMap::view).collect::<Result<Vec<_>, Error>>()?;
+                self.resources.with_scratch(|scratch| {
+                    roi_pool_linear_into(&maps, rois, &self.levels, &mut layers, threads, scratch, after)
+                })?;
+            }
+            HeadInput::Features(features) => {
+                let rows = regions.rows(self.features());
+                for PooledLayer { linear, bias, relu, out } in layers {
+                    linear.run(features, bias, relu, rows, threads, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A head that begins with other layers: its plan reads a tensor of pooled RoIs.
     fn run_pooled(
         &self,
         regions: HeadInput<'_>,
-        output: &mut HeadOutput,
+        output: Predictions<'_>,
         after: &mut dyn FnMut(Step),
     ) -> Result<(), Error> {
         let shape = self.shape(regions.rows(self.features()));
         let pooled = self.resources.tensors.make(&shape, |pooled| {
             match regions {
                 HeadInput::Maps(maps, rois) => self.pool(maps, rois, pooled)?,
+                // A copy, for tract's tensors cannot borrow what they read.
                 HeadInput::Features(features) => pooled.copy_from_slice(features),
             }
             Ok(())
         });
         let pooled = pooled.map_err(Error::graph("head"))?;
         after(Step::Pool);
-        self.run_plan(pooled, output)?;
+        self.run_rest(pooled, &[], output)?;
         after(Step::Multiply);
         Ok(())
     }
 
-    /// The layer that reads pooled RoIs, with the regressors that run as one with it.
-    fn first(
-        &self,
-        first: &PooledLinear,
-        regions: HeadInput<'_>,
-        out: &mut [f32],
-        after: &mut dyn FnMut(Step),
-    ) -> TractResult<()> {
-        let threads = self.resources.threads;
-        let bias = self.bias(first);
-        let (bias, relu) = (bias.as_deref(), first.relu && first.boxes.is_none());
-        let linear = self.resources.weights.linears.pooled(first)?;
-        match regions {
-            HeadInput::Maps(maps, rois) => {
-                let maps = maps.iter().map(FeatureMap::view).collect::<Result<Vec<_>, Error>>()?;
-                let bins = &self.levels;
-                self.resources.with_scratch(|scratch| {
-                    roi_pool_linear_into(&maps, rois, bins, linear, bias, relu, threads, scratch, out, after)
-                })?;
-            }
-            HeadInput::Features(features) => {
-                linear.run(features, bias, relu, regions.rows(self.features()), threads, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// That of the layer, and of the regressors that it runs with.
-    fn bias(&self, first: &PooledLinear) -> Option<Cow<'_, [f32]>> {
-        let of = |gemm: &Gemm| self.resources.bias(gemm.bias);
-        let Some(boxes) = &first.boxes else { return of(&first.gemm).map(Cow::Borrowed) };
-        let both = [&first.gemm, boxes].map(|gemm| match of(gemm) {
-            Some(bias) => Cow::Borrowed(bias),
-            None => Cow::Owned(vec![0.0; gemm.out_features as usize]),
-        });
-        Some(Cow::Owned(both.concat()))
-    }
-
-    /// Appends what the plan makes of `input`.
-    fn run_plan(&self, input: Arc<Tensor>, output: &mut HeadOutput) -> Result<(), Error> {
-        let result = self.plan.run(input.into_tvalue())?;
-        // Regressors on pooled features have run before.
-        let (cls_prob, bbox_pred) = match &result[..] {
-            [cls_prob, bbox_pred] => (cls_prob, Some(bbox_pred)),
-            [cls_prob] => (cls_prob, None),
-            _ => return Err(ShapeError { what: "head outputs", expected: 2, found: result.len() }.into()),
+    /// The plan and the box regressors behind the first layers. `of_first` is what the first layer gives.
+    fn run_rest(&self, input: Arc<Tensor>, of_first: &[f32], output: Predictions<'_>) -> Result<(), Error> {
+        let rows = input.shape().first().copied().unwrap_or(0);
+        let result = self.plan.run(input.clone().into_tvalue())?;
+        let given = |output: usize| match result.get(output) {
+            Some(tensor) => values("head", tensor),
+            None => Err(ShapeError { what: "head outputs", expected: 2, found: result.len() }.into()),
         };
-        output.cls_prob.extend_from_slice(values("head", cls_prob)?);
-        if let Some(bbox_pred) = bbox_pred {
-            output.bbox_pred.extend_from_slice(values("head", bbox_pred)?);
-        }
-        Ok(())
+        // Copies, for what tract's layers give are tensors of their own: a score for each class.
+        copy("scores", given(0)?, output.cls_prob)?;
+        let Some(Deltas { gemm, reads }) = &self.parts.deltas else {
+            return copy("box deltas", given(1)?, output.bbox_pred);
+        };
+        let read = match reads {
+            // They have run with the first layer.
+            Reads::PooledRois => return Ok(()),
+            Reads::First => of_first,
+            Reads::RestInput => values("head", &input)?,
+            Reads::RestOutput => given(1)?,
+        };
+        let done = self.resources.run_linear(gemm, false, rows, read, output.bbox_pred);
+        done.map_err(Error::graph("head"))
     }
 
     /// Pools each run of RoIs that share a level from that level's map; zeros where there is none.
@@ -289,6 +287,47 @@ impl Head {
     }
 }
 
+/// Where the predictions for some RoIs go.
+struct Predictions<'a> {
+    classes: usize,
+    cls_prob: &'a mut [f32],
+    bbox_pred: &'a mut [f32],
+}
+
+impl HeadOutput {
+    /// Room for the predictions of `rows` RoIs, behind those that are there.
+    fn append(&mut self, rows: usize, classes: usize) -> Result<Predictions<'_>, Error> {
+        Ok(Predictions {
+            classes,
+            cls_prob: grow("scores", &mut self.cls_prob, rows.saturating_mul(classes))?,
+            bbox_pred: grow("box deltas", &mut self.bbox_pred, rows.saturating_mul(4 * classes))?,
+        })
+    }
+}
+
+impl<'a> Predictions<'a> {
+    /// Takes the first `rows` RoIs off.
+    fn take(&mut self, rows: usize) -> Predictions<'a> {
+        let classes = self.classes;
+        let cls_prob = self.cls_prob.split_off_mut(..rows * classes).unwrap_or_default();
+        let bbox_pred = self.bbox_pred.split_off_mut(..rows * 4 * classes).unwrap_or_default();
+        Predictions { classes, cls_prob, bbox_pred }
+    }
+}
+
+/// Makes room for `more` values behind those of `values`, and gives it.
+fn grow<'a>(what: &'static str, values: &'a mut Vec<f32>, more: usize) -> Result<&'a mut [f32], Error> {
+    let before = values.len();
+    try_resize(values, before.saturating_add(more), 0.0).map_err(Error::memory(what))?;
+    Ok(&mut values[before..])
+}
+
+fn copy(what: &'static str, from: &[f32], to: &mut [f32]) -> Result<(), Error> {
+    ShapeError::check(what, to.len(), from.len())?;
+    to.copy_from_slice(from);
+    Ok(())
+}
+
 impl<'a> HeadInput<'a> {
     fn rows(self, features: usize) -> usize {
         match self {
@@ -326,11 +365,15 @@ fn levels(contents: &Contents) -> Vec<[usize; 2]> {
     }
 }
 
-/// The order in which the layer that reads pooled RoIs, if there is one, sums their features.
-pub(crate) fn pooled_order(contents: &Contents, channels: usize) -> Option<(PooledLinear, KOrder)> {
-    let first = PooledLinear::of(&contents.head)?;
+/// The order in which each fully connected layer sums its features; `channels` are those of the maps.
+pub(crate) fn sum_order(contents: &Contents, channels: usize) -> impl Fn(&Gemm) -> KOrder + use<> {
+    let parts = HeadParts::of(&contents.head);
+    let pooled: Vec<SectionId> = parts.on_pooled_rois().map(|gemm| gemm.weight).collect();
     let bins = levels(contents).iter().map(|[height, width]| height * width).sum();
-    Some((first, if bins > 0 { KOrder::ChannelSlabs { bins, channels } } else { KOrder::Natural }))
+    move |gemm| match bins {
+        1.. if pooled.contains(&gemm.weight) => KOrder::ChannelSlabs { bins, channels },
+        _ => KOrder::Natural,
+    }
 }
 
 /// The values that have a published name, each after the ReLU that follows its layer, then the outputs.

@@ -1,6 +1,6 @@
 //! How each layer of a bundle runs on this machine, for people who want to know.
 
-use frcnn_bundle::{Graph, Op};
+use frcnn_bundle::{Gemm, Graph, Op};
 
 use crate::fusion::{Fusion, Step};
 use crate::ops::PackedWeights;
@@ -20,19 +20,22 @@ pub struct PlannedLayer {
     pub reason: Option<&'static str>,
 }
 
-/// The layers of `graph` as `fusion` has decided for it.
+/// The layers of `graph` as `fusion` has decided for it. `reads_rois` tells which are fused with RoI pooling.
 pub(crate) fn planned(
     which: &'static str,
     graph: &Graph,
     fusion: &Fusion,
     weights: &PackedWeights,
+    reads_rois: impl Fn(&Gemm) -> bool,
 ) -> Vec<PlannedLayer> {
     let name = |position: usize| graph.layers.get(position).map_or("", |layer| layer.name.as_str());
     let layers = graph.layers.iter().enumerate().map(|(position, layer)| {
         let epilogue = fusion.epilogue(position);
         let algorithm = match &layer.op {
             Op::Conv(conv) => weights.convs.algorithm(conv).unwrap_or("unknown"),
+            Op::Gemm(gemm) if reads_rois(gemm) => "GEMM, pre-packed, fused with RoI pooling",
             Op::Gemm(_) => "GEMM, pre-packed",
+            Op::Flatten => "nothing: the same values in another shape",
             Op::MaxPool(_) | Op::AveragePool { .. } | Op::Lrn { .. } => "SIMD kernel",
             _ => "tract",
         };

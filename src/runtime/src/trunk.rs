@@ -85,7 +85,8 @@ impl Trunk {
 
     /// How its layers run.
     pub(crate) fn planned(&self) -> Vec<PlannedLayer> {
-        planned("trunk", &self.resources.network.contents.trunk, &self.fusion, &self.resources.weights)
+        let graph = &self.resources.network.contents.trunk;
+        planned("trunk", graph, &self.fusion, &self.resources.weights, |_| false)
     }
 
     pub(crate) fn run(&self, blob: &ImageBlob) -> Result<FeatureMap, Error> {

@@ -1,8 +1,8 @@
-//! RoI pooling and the fully connected layer that reads it, slab of channels by slab.
+//! RoI pooling and the fully connected layers that read it, slab of channels by slab.
 //!
 //! ```text
 //!   for each group of slabs:   pool them for all RoIs          [R, Ph Pw, 16] each, in cache
-//!                              out += pooled x their weights   [R, N]
+//!                              out += pooled x their weights   [R, N], for each layer that reads them
 //! ```
 
 use alloc::vec::Vec;
@@ -12,7 +12,7 @@ use frcnn_core::{Roi, ShapeError};
 
 use super::{Bins, FeatureMap, Spans, bin_count, pool_slab, roi_pool_into, table::Table};
 use crate::{
-    CacheInfo, KOrder, PreparedLinear,
+    CacheInfo, Isa, KOrder, PreparedLinear,
     aligned::aligned,
     blocking::{pooled_group_values, pooled_whole_values},
     gemm::check_bias,
@@ -35,67 +35,89 @@ pub enum Step {
     Multiply,
 }
 
-/// `out[R, N]`: a fully connected layer of the RoIs' pooled features, plus `bias`, then ReLU if `relu`.
+/// A fully connected layer that reads RoIs' pooled features, and where what it gives goes.
+#[derive(Debug)]
+pub struct PooledLayer<'a> {
+    /// Prepared with [`KOrder::ChannelSlabs`] of the pooled bins and the maps' channels.
+    pub linear: &'a PreparedLinear,
+    /// `[N]`.
+    pub bias: Option<&'a [f32]>,
+    /// Whether a ReLU follows.
+    pub relu: bool,
+    /// `[R, N]`.
+    pub out: &'a mut [f32],
+}
+
+/// Fully connected layers of the RoIs' pooled features, which are pooled once for all `layers`.
 ///
-/// The same as [`roi_pool_into`](super::roi_pool_into) and [`PreparedLinear::run`], bit for bit, without the tensor
-/// between them. `linear` was prepared with [`KOrder::ChannelSlabs`] of the pooled bins and the maps' channels. RoIs
-/// are pooled from the map of their level, zeros where there is none. `scratch` is kept between calls. `after` is
-/// called after each step, for who wants to know how long it took.
+/// The same as [`roi_pool_into`](super::roi_pool_into) and [`PreparedLinear::run`] for each layer, bit for bit, without the
+/// tensor between them. RoIs are pooled from the map of their level, zeros where there is none. `scratch` is kept between
+/// calls. `after` is called after each step, for who wants to know how long it took.
 ///
 /// # Errors
-/// A length does not match, `linear` has another order, or the maps have not all the same channels.
-#[expect(clippy::too_many_arguments, reason = "two layers are their operands and sizes")]
+/// A length does not match, a layer has another order, or the maps have not all the same channels.
 pub fn roi_pool_linear_into(
     maps: &[FeatureMap<'_>],
     rois: &[Roi],
     pooled: &[[usize; 2]],
-    linear: &PreparedLinear,
-    bias: Option<&[f32]>,
-    relu: bool,
+    layers: &mut [PooledLayer<'_>],
     threads: usize,
     scratch: &mut Vec<f32>,
-    out: &mut [f32],
     after: &mut dyn FnMut(Step),
 ) -> Result<(), ShapeError> {
-    let n = linear.out_features();
-    ShapeError::check("out", len_of(&[rois.len(), n]), out.len())?;
-    check_bias(bias, n)?;
     let bins = bin_count(pooled);
-    let channels = match linear.order() {
-        KOrder::ChannelSlabs { bins: of_layer, channels } => {
-            ShapeError::check("bins", of_layer, bins)?;
-            channels
-        }
-        KOrder::Natural => return Err(ShapeError { what: "channels in slabs", expected: SLAB, found: 0 }),
-    };
+    let Some(first) = layers.first() else { return Ok(()) };
+    let (isa, channels) = (first.linear.isa(), first.check(rois.len(), bins)?);
+    for layer in &layers[1..] {
+        ShapeError::check("channels", channels, layer.check(rois.len(), bins)?)?;
+    }
     for map in maps {
         ShapeError::check("channels", channels, map.channels())?;
     }
-    if n == 0 {
-        return Ok(());
-    }
-    for (rois, out) in rois.chunks(MAX_ROIS).zip(out.chunks_mut(MAX_ROIS * n)) {
-        let job = Job { maps, rois, pooled, bins, channels, linear, bias, relu, threads };
+    for (i, rois) in rois.chunks(MAX_ROIS).enumerate() {
+        let job = Job { isa, maps, rois, first_row: i * MAX_ROIS, pooled, bins, channels, threads };
         let runs = job.runs();
         if len_of(&[rois.len(), bins, channels]) > pooled_whole_values(CacheInfo::detect()) {
-            job.by_slabs(&runs, scratch, out, after);
+            job.by_slabs(&runs, layers, scratch, after);
         } else {
-            job.whole(&runs, scratch, out, after)?;
+            job.whole(&runs, layers, scratch, after)?;
         }
     }
     Ok(())
 }
 
+impl PooledLayer<'_> {
+    /// Whether its lengths are those for so many RoIs and bins; gives the channels that it reads.
+    fn check(&self, rois: usize, bins: usize) -> Result<usize, ShapeError> {
+        let n = self.linear.out_features();
+        ShapeError::check("out", len_of(&[rois, n]), self.out.len())?;
+        check_bias(self.bias, n)?;
+        match self.linear.order() {
+            KOrder::ChannelSlabs { bins: of_layer, channels } => {
+                ShapeError::check("bins", of_layer, bins)?;
+                Ok(channels)
+            }
+            KOrder::Natural => Err(ShapeError { what: "channels in slabs", expected: SLAB, found: 0 }),
+        }
+    }
+
+    /// Its output for `rows` RoIs from `first` on.
+    fn rows(&mut self, first: usize, rows: usize) -> &mut [f32] {
+        let n = self.linear.out_features();
+        &mut self.out[first * n..][..rows * n]
+    }
+}
+
 /// The arguments of [`roi_pool_linear_into`] for some of its RoIs, checked.
 struct Job<'a> {
+    isa: Isa,
     maps: &'a [FeatureMap<'a>],
     rois: &'a [Roi],
+    /// The first RoI's row of the layers' outputs.
+    first_row: usize,
     pooled: &'a [[usize; 2]],
     bins: usize,
     channels: usize,
-    linear: &'a PreparedLinear,
-    bias: Option<&'a [f32]>,
-    relu: bool,
     threads: usize,
 }
 
@@ -122,12 +144,12 @@ impl<'a> Job<'a> {
     fn by_slabs(
         &self,
         runs: &[MapRun<'_>],
+        layers: &mut [PooledLayer<'_>],
         scratch: &mut Vec<f32>,
-        out: &mut [f32],
         after: &mut dyn FnMut(Step),
     ) {
         let rows = self.rois.len();
-        let (isa, roi_len) = (self.linear.isa(), self.bins * SLAB);
+        let (isa, roi_len) = (self.isa, self.bins * SLAB);
         let slab_len = rows * roi_len;
         let tasks = tasks::task_count(self.threads);
         // As many slabs as tasks, or all would not have work.
@@ -166,9 +188,12 @@ impl<'a> Job<'a> {
                     blocks.iter().map(move |block| KPart { data, stride: roi_len, block })
                 })
                 .collect();
-            let init = if group == 0 { Init::bias(self.bias) } else { Init::Accumulate };
-            let relu = self.relu && (group + 1) * at_once >= self.channels.div_ceil(SLAB);
-            self.linear.accumulate(&parts, init, relu, rows, self.threads, out);
+            let is_last = (group + 1) * at_once >= self.channels.div_ceil(SLAB);
+            for layer in &mut *layers {
+                let (linear, relu) = (layer.linear, layer.relu && is_last);
+                let init = if group == 0 { Init::bias(layer.bias) } else { Init::Accumulate };
+                linear.accumulate(&parts, init, relu, rows, self.threads, layer.rows(self.first_row, rows));
+            }
             after(Step::Multiply);
         }
     }
@@ -176,12 +201,12 @@ impl<'a> Job<'a> {
     fn whole(
         &self,
         runs: &[MapRun<'_>],
+        layers: &mut [PooledLayer<'_>],
         scratch: &mut Vec<f32>,
-        out: &mut [f32],
         after: &mut dyn FnMut(Step),
     ) -> Result<(), ShapeError> {
-        let features = self.bins * self.channels;
-        let buffer = aligned(scratch, len_of(&[self.rois.len(), features]));
+        let (rows, features) = (self.rois.len(), self.bins * self.channels);
+        let buffer = aligned(scratch, len_of(&[rows, features]));
         let mut rest = &mut *buffer;
         for run in runs {
             let rois = &self.rois[run.rois.clone()];
@@ -192,7 +217,10 @@ impl<'a> Job<'a> {
             }
         }
         after(Step::Pool);
-        self.linear.run(buffer, self.bias, self.relu, self.rois.len(), self.threads, out)?;
+        for layer in layers {
+            let (linear, bias, relu) = (layer.linear, layer.bias, layer.relu);
+            linear.run(buffer, bias, relu, rows, self.threads, layer.rows(self.first_row, rows))?;
+        }
         after(Step::Multiply);
         Ok(())
     }
@@ -203,7 +231,7 @@ mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::{Isa, test_random::Random};
+    use crate::test_random::Random;
 
     /// Rois from small to as large as the map, on two levels and on one that has no map.
     fn rois(random: &mut Random, count: usize) -> Vec<Roi> {
@@ -219,7 +247,7 @@ mod tests {
 
     #[test]
     fn fused_is_pooling_then_multiplying() {
-        let n = 37;
+        let widths = [37, 5];
         for (channels, count, pooled) in [
             (40, 700, &[[3, 2]][..]),
             (16, 700, &[[3, 2]]),
@@ -237,7 +265,6 @@ mod tests {
             ];
             let bins = bin_count(pooled);
             let k = bins * channels;
-            let (weights, bias) = (random.values(k * n), random.values(n));
             let mut features = vec![0.0; count * k];
             for (roi, features) in rois.iter().zip(features.chunks_exact_mut(k)) {
                 let Some(&map) = maps.get(usize::from(roi.level)) else { continue };
@@ -248,30 +275,35 @@ mod tests {
                 }
             }
             let order = KOrder::ChannelSlabs { bins, channels };
-            let layers =
-                Isa::available().map(|isa| PreparedLinear::with(isa, &weights, k, n, order, 1).unwrap());
-            for linear in layers.chain(PreparedLinear::bf16x3(&weights, k, n, order, 1).unwrap()) {
-                for (relu, threads) in [(true, 1), (false, 3)] {
-                    let mut expected = vec![f32::NAN; count * n];
-                    linear.run(&features, Some(&bias), relu, count, 1, &mut expected).unwrap();
-                    let mut out = vec![f32::NAN; count * n];
+            // Two layers that read the same features: the first with a bias.
+            let weights = widths.map(|n| random.values(k * n));
+            let bias = random.values(widths[0]);
+            let bias = [Some(&bias[..]), None];
+            let exact =
+                |isa| [0, 1].map(|i| PreparedLinear::with(isa, &weights[i], k, widths[i], order, 1).unwrap());
+            let split = [0, 1].map(|i| PreparedLinear::bf16x3(&weights[i], k, widths[i], order, 1).unwrap());
+            let split = if let [Some(first), Some(second)] = split { Some([first, second]) } else { None };
+            for linears in Isa::available().map(exact).chain(split) {
+                for (relu, threads) in [([true, false], 1), ([false, true], 3)] {
+                    let nan = || widths.map(|n| vec![f32::NAN; count * n]);
+                    let (mut expected, mut out) = (nan(), nan());
+                    for i in [0, 1] {
+                        linears[i].run(&features, bias[i], relu[i], count, 1, &mut expected[i]).unwrap();
+                    }
                     let (mut scratch, mut steps) = (Vec::new(), Vec::new());
-                    roi_pool_linear_into(
-                        &maps,
-                        &rois,
-                        pooled,
-                        &linear,
-                        Some(&bias),
-                        relu,
-                        threads,
-                        &mut scratch,
-                        &mut out,
-                        &mut |step| steps.push(step),
-                    )
-                    .unwrap();
+                    let [first, second] = &mut out;
+                    let mut layers = [(0, first), (1, second)].map(|(i, out)| PooledLayer {
+                        linear: &linears[i],
+                        bias: bias[i],
+                        relu: relu[i],
+                        out,
+                    });
+                    let after = &mut |step| steps.push(step);
+                    roi_pool_linear_into(&maps, &rois, pooled, &mut layers, threads, &mut scratch, after)
+                        .unwrap();
                     assert_eq!(
                         out, expected,
-                        "{linear:?}, {channels} channels, {count} RoIs, {threads} threads"
+                        "{linears:?}, {channels} channels, {count} RoIs, {threads} threads"
                     );
                     assert!(steps.chunks(2).all(|pair| pair == [Step::Pool, Step::Multiply]));
                     assert_eq!(steps.is_empty(), count == 0);
@@ -287,20 +319,9 @@ mod tests {
         let slabs = KOrder::ChannelSlabs { bins: 4, channels: 2 };
         let run = |order, pooled, out: &mut [f32], maps: &[FeatureMap<'_>]| {
             let linear = PreparedLinear::with(Isa::detect(), &[0.0; 24], 8, 3, order, 1).unwrap();
-            let mut scratch = Vec::new();
-            roi_pool_linear_into(
-                maps,
-                &rois,
-                &[pooled],
-                &linear,
-                None,
-                false,
-                1,
-                &mut scratch,
-                out,
-                &mut |_| {},
-            )
-            .map_err(|error| error.what)
+            let mut layers = [PooledLayer { linear: &linear, bias: None, relu: false, out }];
+            roi_pool_linear_into(maps, &rois, &[pooled], &mut layers, 1, &mut Vec::new(), &mut |_| {})
+                .map_err(|error| error.what)
         };
         assert_eq!(run(slabs, [2, 2], &mut [0.0; 3], &[map]), Ok(()));
         assert_eq!(run(slabs, [2, 2], &mut [0.0; 4], &[map]), Err("out"));

@@ -62,7 +62,7 @@ use crate::{
 };
 use direct::PoolRoi;
 use edges::Edges;
-pub use fused::{Step, roi_pool_linear_into};
+pub use fused::{PooledLayer, Step, roi_pool_linear_into};
 pub use reference::{roi_pool_bin, roi_pool_reference};
 use spans::Spans;
 use table::Table;

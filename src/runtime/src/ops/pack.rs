@@ -21,6 +21,7 @@ pub(crate) struct UnpackedWeights {
     pub(crate) linears: Vec<UnpackedLinear>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each layer, and moved a few times")]
 enum Unpacked {
     Conv(UnpackedConv),
     Linear(UnpackedLinear),
