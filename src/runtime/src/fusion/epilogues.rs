@@ -1,0 +1,57 @@
+//! Layers that a convolution or a fully connected layer computes while its sums are in registers: the ReLU behind either, and
+//! the 2x2 max pooling behind a convolution.
+
+use frcnn_bundle::{Op, Pool};
+
+use super::{Planner, READ_BY_OTHERS};
+
+impl Planner<'_> {
+    pub(super) fn fuse_relu(&mut self, layer: usize) {
+        if !matches!(self.uses.op(layer), Some(Op::Relu)) {
+            return;
+        }
+        match self.applies_relu(layer) {
+            Ok(operator) => {
+                self.epilogues[operator].relu = true;
+                self.take_in(layer, operator);
+            }
+            Err(reason) => self.reasons[layer] = Some(reason),
+        }
+    }
+
+    /// The layer that can apply the ReLU `layer`, or why none can.
+    fn applies_relu(&self, layer: usize) -> Result<usize, &'static str> {
+        let before = self.uses.maker(layer);
+        let sums = before.filter(|&before| matches!(self.uses.op(before), Some(Op::Conv(_) | Op::Gemm(_))));
+        let operator = sums.ok_or("not behind a convolution or a fully connected layer")?;
+        if self.only_reader(operator) == Some(layer) { Ok(operator) } else { Err(READ_BY_OTHERS) }
+    }
+
+    pub(super) fn fuse_pool(&mut self, layer: usize) {
+        let Some(Op::MaxPool(pool)) = self.uses.op(layer) else { return };
+        match self.does_pool(layer, pool) {
+            Ok(operator) => {
+                self.epilogues[operator].pool = Some(pool.ceil_mode);
+                self.take_in(layer, operator);
+            }
+            Err(reason) => self.reasons[layer] = Some(reason),
+        }
+    }
+
+    /// The convolution that can do the max pooling `layer`, maybe behind its ReLU, or why none can.
+    fn does_pool(&self, layer: usize, pool: &Pool) -> Result<usize, &'static str> {
+        const NOT_BEHIND_CONV: &str = "not behind a convolution";
+        let before = self.uses.maker(layer).ok_or(NOT_BEHIND_CONV)?;
+        let operator = self.operator_of(before);
+        let conv = self.uses.conv(operator).ok_or(NOT_BEHIND_CONV)?;
+        if (pool.kernel, pool.stride, pool.pads) != ([2, 2], [2, 2], [0; 4]) {
+            Err("windows other than 2x2 that move by 2")
+        } else if !self.kernels.pools(conv) {
+            Err("the convolution's algorithm takes in no pooling")
+        } else if self.only_reader(operator) != Some(layer) {
+            Err(READ_BY_OTHERS)
+        } else {
+            Ok(operator)
+        }
+    }
+}
