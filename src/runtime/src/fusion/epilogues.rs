@@ -48,6 +48,8 @@ impl Planner<'_> {
             Err("windows other than 2x2 that move by 2")
         } else if !self.kernels.pools(conv) {
             Err("the convolution's algorithm takes in no pooling")
+        } else if self.epilogues[operator].pool.is_some() {
+            Err("the convolution has taken in a pooling already")
         } else if self.only_reader(operator) != Some(layer) {
             Err(READ_BY_OTHERS)
         } else {

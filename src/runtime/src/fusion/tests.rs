@@ -155,3 +155,9 @@ fn maps_between_bf16_layers_are_bf16() {
     assert_eq!(gives(fire(0), &[4]), [0, 1], "both branches write it");
     assert_eq!(gives(fire(2), &[4]), [0; 0], "one branch is f32");
 }
+
+#[test]
+fn a_convolution_pools_once() {
+    let pooled_twice = graph(vec![(conv(0), vec![0]), (pool(2), vec![1]), (pool(2), vec![2])]);
+    assert_eq!(taken(&pooled_twice, &[3]), [1]);
+}
