@@ -15,10 +15,14 @@ use crate::{CacheInfo, k_order::SLAB, product::ROWS};
 const F32: usize = 4;
 
 /// Rows of a convolution's packed weights, `panel` values each, that are multiplied at a time: they stay in L1d while the
-/// pixels of a chunk go by. With 128 of them the sums' loads and stores in between are already cheap.
+/// pixels of a chunk go by, at most [`CONV_K`].
 pub(crate) fn conv_k(caches: CacheInfo, panel: usize) -> usize {
-    (caches.l1d / (F32 * panel.max(1))).clamp(16, 128)
+    (caches.l1d / (F32 * panel.max(1))).clamp(16, CONV_K)
 }
+
+/// With 128 rows the sums' loads and stores in between are already cheap. On aarch64 the sums of a pixel are more vectors, and
+/// the cache holds more rows: with 256 a 1x1 layer takes 3% fewer instructions.
+const CONV_K: usize = if cfg!(target_arch = "aarch64") { 256 } else { 128 };
 
 /// Output pixels of direct convolution that are computed together, at least: they share the weights, which come from L2
 /// or farther.
@@ -115,7 +119,7 @@ mod tests {
     #[test]
     fn sizes_on_a_server() {
         let server = CacheInfo::SERVER;
-        assert_eq!([conv_k(server, 64), conv_k(server, 16)], [128, 128]);
+        assert_eq!([conv_k(server, 64), conv_k(server, 16)], [192.min(CONV_K), CONV_K]);
         assert_eq!([im2row_pixels(2304), im2row_pixels(1 << 20)], [113, 64]);
         assert_eq!(winograd_values(server), 3 << 17);
         assert_eq!([strip_bytes(server), winograd_strip_bytes()], [3 << 20, 6 << 20]);

@@ -10,6 +10,8 @@
 //!
 //! That is an outer product: `M * N` FMAs for `M + N` loads. With `M` = [`ROWS`](super::ROWS) and `N` = [`Vector::PANEL`]
 //! sums, weights and one broadcast value fill the registers.
+//!
+//! An instruction set that multiplies by a lane takes several `k` of each row at once: see [`Vector::multiply_rows`].
 
 use super::{Left, Sums};
 use crate::{init::Init, simd::Vector};
@@ -45,10 +47,16 @@ impl Panel {
                     V::prefetch_far(self.prefetch.wrapping_add(j * V::LANES));
                 }
             }
-            self.row = self.row.add(N * V::LANES);
-            self.prefetch = self.prefetch.wrapping_add(self.prefetch_step);
+            self.skip::<V, N>(1);
             row
         }
+    }
+
+    /// Goes on behind `count` rows.
+    #[inline(always)]
+    fn skip<V: Vector, const N: usize>(&mut self, count: usize) {
+        self.row = self.row.wrapping_add(count * N * V::LANES);
+        self.prefetch = self.prefetch.wrapping_add(count * self.prefetch_step);
     }
 }
 
@@ -68,7 +76,9 @@ pub(super) unsafe fn micro_kernel<V: Vector, const M: usize, const N: usize>(
         let mut tile = load_tile::<V, M, N>(sums);
         match a {
             Left::Packed { data, k } => {
-                for k in 0..k {
+                let done = V::multiply_packed(&mut tile, data, k, panel.row, panel.prefetch);
+                panel.skip::<V, N>(done);
+                for k in done..k {
                     let column = data.add(k * M);
                     add_outer_product(&mut tile, |i| *column.add(i), panel.next_row());
                 }
@@ -76,7 +86,16 @@ pub(super) unsafe fn micro_kernel<V: Vector, const M: usize, const N: usize>(
             Left::Rows(a) => {
                 for &offset in a.segments {
                     let segment = a.data.add(offset);
-                    for k in 0..a.segment_len {
+                    let done = V::multiply_rows(
+                        &mut tile,
+                        segment,
+                        a.stride,
+                        a.segment_len,
+                        panel.row,
+                        panel.prefetch,
+                    );
+                    panel.skip::<V, N>(done);
+                    for k in done..a.segment_len {
                         add_outer_product(&mut tile, |i| *segment.add(i * a.stride + k), panel.next_row());
                     }
                 }
@@ -94,17 +113,32 @@ pub(super) unsafe fn micro_kernel<V: Vector, const M: usize, const N: usize>(
 unsafe fn load_tile<V: Vector, const M: usize, const N: usize>(sums: Sums) -> [[V; N]; M] {
     // SAFETY: the caller's promises.
     unsafe {
-        let mut tile = [[V::splat(0.0); N]; M];
-        for (i, row) in tile.iter_mut().enumerate() {
-            for (j, sum) in row.iter_mut().enumerate() {
-                match sums.init {
-                    Init::Zero => {}
-                    Init::Bias(bias) => *sum = V::load(bias.add(j * V::LANES)),
-                    Init::Accumulate => *sum = V::load(sums.data.add(i * sums.stride + j * V::LANES)),
+        let zeros = [[V::splat(0.0); N]; M];
+        match sums.init {
+            Init::Zero => zeros,
+            Init::Bias(bias) => [load_row(bias); M],
+            Init::Accumulate => {
+                let mut tile = zeros;
+                for (i, row) in tile.iter_mut().enumerate() {
+                    *row = load_row(sums.data.add(i * sums.stride));
                 }
+                tile
             }
         }
-        tile
+    }
+}
+
+/// # Safety
+/// The CPU has the instruction set of `V`, and `N` vectors are readable at `from`.
+#[inline(always)]
+unsafe fn load_row<V: Vector, const N: usize>(from: *const f32) -> [V; N] {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut row = [V::splat(0.0); N];
+        for (j, vector) in row.iter_mut().enumerate() {
+            *vector = V::load(from.add(j * V::LANES));
+        }
+        row
     }
 }
 

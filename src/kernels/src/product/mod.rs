@@ -150,14 +150,14 @@ impl Sums {
     }
 }
 
-/// The tiles of `m` rows, first row and rows of each, as even as can be: 4 and 4 rows of 8 load fewer weights for each
-/// sum than 6 and 2.
-fn tiles(m: usize) -> impl Iterator<Item = (usize, usize)> {
+/// The tiles of `m` rows, first row and rows of each, `most` or fewer and as even as can be: 4 and 4 rows of 8 load fewer
+/// weights for each sum than 6 and 2.
+fn tiles(m: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     const { assert!(ROWS == 6, "tiles have as many rows as `with_const` lists") };
     let mut row = 0;
     core::iter::from_fn(move || {
         let left = m - row;
-        let rows = left.div_ceil(left.div_ceil(ROWS).max(1));
+        let rows = left.div_ceil(left.div_ceil(most).max(1));
         let tile = (rows > 0).then_some((row, rows));
         row += rows;
         tile
@@ -198,7 +198,11 @@ impl Kernel for MultiplyPanel<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let vectors = self.width / V::LANES;
-        for (row, rows) in tiles(self.m) {
+        let most = match self.a {
+            Left::Rows(_) => V::STRIDED_ROWS,
+            Left::Packed { .. } => ROWS,
+        };
+        for (row, rows) in tiles(self.m, most) {
             let panel = self.panel_for(row);
             // SAFETY: rows `row..row + rows` are some of those that the caller of `multiply_panel` promised.
             unsafe {

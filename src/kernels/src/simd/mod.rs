@@ -35,6 +35,8 @@ pub(crate) unsafe trait Vector: Copy {
     /// Vectors of output channels that a product keeps beside one another: with [`ROWS`](super::product::ROWS) rows
     /// of them, one vector of weights for each and one value, they fill the registers.
     const PANEL: usize;
+    /// Most rows of a product's tile where rows are not packed, up to [`ROWS`](super::product::ROWS).
+    const STRIDED_ROWS: usize = crate::product::ROWS;
 
     /// # Safety
     /// The CPU has the instruction set of `Self`; the same goes for every function here.
@@ -100,6 +102,39 @@ pub(crate) unsafe trait Vector: Copy {
     /// # Safety
     /// As [`Vector::splat`].
     unsafe fn positive(self) -> Self;
+
+    /// Adds to `sums` the products of the first values of `M` rows, `stride` apart, and as many rows of `N` vectors of
+    /// `weights`, in their order, and says how many of the `k` values of a row it took: those for which the instruction set
+    /// has a way of its own, none by default. `next`, which need not be readable, is prefetched into L2 meanwhile.
+    ///
+    /// # Safety
+    /// As [`Vector::splat`]; `k` values of each row and `k * N` vectors of weights are readable.
+    #[inline(always)]
+    unsafe fn multiply_rows<const M: usize, const N: usize>(
+        _sums: &mut [[Self; N]; M],
+        _a: *const f32,
+        _stride: usize,
+        _k: usize,
+        _weights: *const f32,
+        _next: *const f32,
+    ) -> usize {
+        0
+    }
+
+    /// [`Vector::multiply_rows`] of rows that are packed as `[k, M]`.
+    ///
+    /// # Safety
+    /// As [`Vector::multiply_rows`].
+    #[inline(always)]
+    unsafe fn multiply_packed<const M: usize, const N: usize>(
+        _sums: &mut [[Self; N]; M],
+        _a: *const f32,
+        _k: usize,
+        _weights: *const f32,
+        _next: *const f32,
+    ) -> usize {
+        0
+    }
 }
 
 /// Work written over any [`Vector`].

@@ -1,16 +1,21 @@
 //! 128-bit registers: 4 lanes.
 
+mod lanes;
+
 use core::arch::aarch64::{
     float32x4_t, vaddq_f32, vbslq_f32, vcgtq_f32, vcltzq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmulq_f32,
     vst1q_f32, vsubq_f32,
 };
 
 use super::Vector;
+use crate::product::ROWS;
 
 // SAFETY: 128 bits are 4 f32. That the CPU has NEON is what each caller promises.
 unsafe impl Vector for float32x4_t {
     const LANES: usize = 4;
     const PANEL: usize = 4;
+    // A vector of values for each of six rows would leave two registers for weights, which takes more loads and more waiting.
+    const STRIDED_ROWS: usize = 5;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -65,5 +70,42 @@ unsafe impl Vector for float32x4_t {
     unsafe fn positive(self) -> Self {
         // SAFETY: the caller's promise.
         unsafe { vbslq_f32(vcltzq_f32(self), vdupq_n_f32(0.0), self) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_rows<const M: usize, const N: usize>(
+        sums: &mut [[Self; N]; M],
+        a: *const f32,
+        stride: usize,
+        k: usize,
+        weights: *const f32,
+        next: *const f32,
+    ) -> usize {
+        let turns = k / lanes::TURN;
+        if N != 4 || M > Self::STRIDED_ROWS || turns == 0 {
+            return 0;
+        }
+        let weights = lanes::Weights { data: weights, next };
+        // SAFETY: the caller's promise, and the conditions above.
+        unsafe { lanes::multiply_rows::<M>(sums.as_mut_ptr().cast(), a, stride, turns, weights) };
+        turns * lanes::TURN
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_packed<const M: usize, const N: usize>(
+        sums: &mut [[Self; N]; M],
+        a: *const f32,
+        k: usize,
+        weights: *const f32,
+        next: *const f32,
+    ) -> usize {
+        let turns = k / lanes::TURN;
+        if N != 4 || M > ROWS || turns == 0 {
+            return 0;
+        }
+        let weights = lanes::Weights { data: weights, next };
+        // SAFETY: as above.
+        unsafe { lanes::multiply_packed::<M>(sums.as_mut_ptr().cast(), a, turns, weights) };
+        turns * lanes::TURN
     }
 }
