@@ -17,8 +17,6 @@ mod neon;
 mod plain;
 
 use crate::Isa;
-#[cfg(target_arch = "aarch64")]
-use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 use plain::Plain;
@@ -171,16 +169,10 @@ pub(crate) fn run_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
             // SAFETY: the condition of this arm.
             unsafe { avx2(kernel) }
         }
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon if Neon::new().is_some() => {
-            #[target_feature(enable = "neon")]
-            fn neon<K: Kernel>(kernel: K) -> K::Output {
-                // SAFETY: this function is compiled for NEON, so its caller has seen to it.
-                unsafe { kernel.run::<core::arch::aarch64::float32x4_t>() }
-            }
-            // SAFETY: the condition of this arm.
-            unsafe { neon(kernel) }
-        }
+        // Part of what nearly every aarch64 target is compiled for: no function of its own.
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        // SAFETY: as the condition says.
+        Isa::Neon => unsafe { kernel.run::<core::arch::aarch64::float32x4_t>() },
         // SAFETY: plain arrays need no instruction set but the one compiled for.
         _ => unsafe { kernel.run::<Plain>() },
     }
@@ -201,6 +193,10 @@ pub(crate) fn vectorized(work: impl Loop) {
         unsafe fn run<V: Vector>(self) {
             self.0.run();
         }
+    }
+    if cfg!(target_arch = "aarch64") {
+        // NEON is part of what is compiled for: a second version would be the same, and not inlined.
+        return work.run();
     }
     run_on(Isa::detect(), LoopKernel(work));
 }
