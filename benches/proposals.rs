@@ -10,7 +10,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use frcnn_proposals::stages::{Bins, ColourSpace, Edges, Planes, Regions, Similarity, group, segment};
+use frcnn_proposals::stages::{Bins, ColourSpace, Edges, Planes, RegionFeatures, Similarity, group, segment};
 use frcnn_proposals::{Grid, Mode, Motion, Proposals, Propose, SelectiveSearch};
 use frcnn_tests::Photo;
 
@@ -35,7 +35,7 @@ fn stages(c: &mut Criterion) {
     let edges = Edges::new(&planes, width, height);
     let bins = Bins::new(&planes, width);
     let segmentation = segment(&edges, 50.0);
-    let regions = Regions::new(&segmentation, &bins, width);
+    let regions = RegionFeatures::new(&segmentation, &bins, width);
     let all = Similarity { colour: true, texture: true, size: true, fill: true };
     let mut stages = c.benchmark_group("selective_search_stages_500x375_lab");
     for (name, space) in [("planes_hsv", ColourSpace::Hsv), ("planes_lab", ColourSpace::Lab)] {
@@ -46,7 +46,9 @@ fn stages(c: &mut Criterion) {
     for k in [50.0, 100.0] {
         stages.bench_function(format!("segment_k{k}"), |b| b.iter(|| segment(black_box(&edges), k)));
     }
-    stages.bench_function("regions", |b| b.iter(|| Regions::new(black_box(&segmentation), &bins, width)));
+    stages.bench_function("regions", |b| {
+        b.iter(|| RegionFeatures::new(black_box(&segmentation), &bins, width))
+    });
     stages.bench_function("group", |b| b.iter(|| group(black_box(&regions), all)));
     stages.finish();
 }

@@ -1,10 +1,10 @@
 //! Shapes of the published trunks' layers, and random weights: for errors and speeds of single layers.
 
 use frcnn_kernels::{ConvShape, PoolShape};
-use frcnn_networks::{Conv, Fire, Layer, MaxPool, Network};
+use frcnn_networks::{Conv, Fire, MaxPool, PublishedNetwork, TrunkLayer};
 
 /// A network and the height and width of the blob that it is measured with.
-pub type Trunk = (&'static Network, [usize; 2]);
+pub type Trunk = (&'static PublishedNetwork, [usize; 2]);
 
 /// VGG16, VGG_CNN_M_1024, CaffeNet and SqueezeNet.
 pub const TRUNKS: [Trunk; 4] = [
@@ -60,17 +60,17 @@ pub fn fire_shapes(size: Size, fire: Fire) -> [(&'static str, ConvShape); 3] {
 }
 
 /// Every convolution of a trunk on a blob of `height` x `width`, by name.
-pub fn convolutions(layers: &[Layer], [height, width]: [usize; 2]) -> Vec<(String, ConvShape)> {
+pub fn convolutions(layers: &[TrunkLayer], [height, width]: [usize; 2]) -> Vec<(String, ConvShape)> {
     let mut size = [height, width, 3];
     let mut found = Vec::new();
     for layer in layers {
         match *layer {
-            Layer::Conv(name, conv) => found.push((name.to_string(), conv_shape(size, conv))),
-            Layer::Fire(name, fire) => {
+            TrunkLayer::Conv(name, conv) => found.push((name.to_string(), conv_shape(size, conv))),
+            TrunkLayer::Fire(name, fire) => {
                 let shapes = fire_shapes(size, fire);
                 found.extend(shapes.map(|(part, shape)| (format!("{name}_{part}"), shape)));
             }
-            Layer::MaxPool(..) | Layer::Lrn(..) => {}
+            TrunkLayer::MaxPool(..) | TrunkLayer::Lrn(..) => {}
         }
         size = output_size(layer, size);
     }
@@ -78,18 +78,18 @@ pub fn convolutions(layers: &[Layer], [height, width]: [usize; 2]) -> Vec<(Strin
 }
 
 /// What a layer makes of a map of `size`.
-pub fn output_size(layer: &Layer, size: Size) -> Size {
+pub fn output_size(layer: &TrunkLayer, size: Size) -> Size {
     match *layer {
-        Layer::Conv(_, conv) => {
+        TrunkLayer::Conv(_, conv) => {
             let (height, width) = conv_shape(size, conv).output_size().unwrap();
             [height, width, conv.out]
         }
-        Layer::MaxPool(_, pool) => {
+        TrunkLayer::MaxPool(_, pool) => {
             let (height, width) = pool_shape(size, pool).output_size().unwrap();
             [height, width, size[2]]
         }
-        Layer::Lrn(..) => size,
-        Layer::Fire(_, fire) => [size[0], size[1], 2 * fire.expand],
+        TrunkLayer::Lrn(..) => size,
+        TrunkLayer::Fire(_, fire) => [size[0], size[1], 2 * fire.expand],
     }
 }
 

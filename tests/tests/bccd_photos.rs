@@ -8,9 +8,9 @@ use std::sync::Arc;
 use frcnn::{BBox, Bundle, Detections};
 use frcnn_compiler::{Options, Precision};
 use frcnn_eval::{Dataset, Detection, Location, Region, voc};
+use frcnn_proposals::BoxFile;
 use frcnn_testkit::say;
 use frcnn_tests::matching::{Found, Tolerance, differences};
-use frcnn_tests::tensors::Proposals;
 use frcnn_tests::{Photo, bccd, compile_file, detector};
 use serde::Deserialize;
 
@@ -44,7 +44,8 @@ fn detect_all(
     folder: &str,
     extension: &str,
 ) -> BTreeMap<String, Vec<Found>> {
-    let proposals = Proposals::open(&shared.join("data/bccd/proposals_selective_search.safetensors"));
+    let proposals = std::fs::read(shared.join("data/bccd/proposals_selective_search.safetensors")).unwrap();
+    let proposals = BoxFile::parse(proposals).unwrap();
     let mut session = detector(bundle, 2).session();
     let found = |detections: &Detections| {
         detections.iter().map(|d| Found { class_id: d.class_id, score: d.score, bbox: d.bbox }).collect()
@@ -53,7 +54,7 @@ fn detect_all(
         .into_keys()
         .map(|stem| {
             let photo = Photo::open(&shared.join(format!("data/bccd/{folder}/{stem}.{extension}")));
-            let detections = session.detect(&photo.frame(), &proposals.boxes(&stem)).unwrap();
+            let detections = session.detect(&photo.frame(), &proposals.boxes(&stem).unwrap()).unwrap();
             (stem, found(&detections))
         })
         .collect()

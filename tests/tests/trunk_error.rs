@@ -8,7 +8,7 @@
 
 use frcnn_core::relative_difference;
 use frcnn_kernels::{ConvAlgorithm, ConvArgs, ConvShape, PoolShape, PreparedConv, lrn_into, max_pool_into};
-use frcnn_networks::{LRN_BETA, LRN_SIZE, Layer, Lrn};
+use frcnn_networks::{LRN_BETA, LRN_SIZE, Lrn, TrunkLayer};
 use frcnn_tests::trunks::{Size, TRUNKS, conv_shape, fire_shapes, output_size, pool_shape, random, weights};
 
 /// The project's bound for every layer, as a share of its largest value.
@@ -137,13 +137,13 @@ fn every_layer_is_near_a_float64_reference() {
         };
         for layer in network.trunk {
             maps = match *layer {
-                Layer::Conv(name, conv) => {
+                TrunkLayer::Conv(name, conv) => {
                     let shapes = [maps.size, on_blob].map(|size| conv_shape(size, conv));
                     run(name, &maps, &shapes[0], &shapes[1])
                 }
-                Layer::MaxPool(_, pool) => maps.max_pool(&pool_shape(maps.size, pool)),
-                Layer::Lrn(_, lrn) => maps.lrn(lrn),
-                Layer::Fire(name, fire) => {
+                TrunkLayer::MaxPool(_, pool) => maps.max_pool(&pool_shape(maps.size, pool)),
+                TrunkLayer::Lrn(_, lrn) => maps.lrn(lrn),
+                TrunkLayer::Fire(name, fire) => {
                     let (small, large) = (fire_shapes(maps.size, fire), fire_shapes(on_blob, fire));
                     let mut part = |i: usize, input: &Maps| {
                         run(&format!("{name}_{}", small[i].0), input, &small[i].1, &large[i].1)

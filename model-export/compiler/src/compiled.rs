@@ -8,7 +8,7 @@ use frcnn_bundle::{Bundle, Origin, Precision, nominal_size};
 use crate::error::Problem;
 use crate::options::{Options, Svd};
 use crate::referee::SampleRun;
-use crate::report::{Agreement, Input, Report};
+use crate::report::{Agreement, CompileReport, Input};
 use crate::{factor, precision};
 
 /// A compiled network.
@@ -17,7 +17,7 @@ pub struct Compiled {
     /// The bundle, checked and ready to be written or run.
     pub bundle: Arc<Bundle>,
     /// What a deployer wants to know about it.
-    pub report: Report,
+    pub report: CompileReport,
 }
 
 /// A lowered network that agreed with tract-onnx's run of the model, and has not been made smaller.
@@ -56,7 +56,7 @@ impl CheckedNetwork {
             }
         };
         let (height, width) = nominal_size(bundle.contents());
-        let report = Report {
+        let report = CompileReport {
             cost: NetworkCost::new(bundle.contents(), height, width)?,
             factored,
             not_factored,

@@ -13,7 +13,7 @@ use crate::split::Split;
 use crate::weights::name_sections;
 
 /// A lowered detector, its weights still apart.
-pub(crate) struct Network {
+pub(crate) struct LoweredNetwork {
     pub(crate) contents: Contents,
     /// Names by which a user may mean each layer of the head.
     pub(crate) aliases: Vec<Vec<String>>,
@@ -33,7 +33,7 @@ pub(crate) fn lower<'a>(
     lowering: &mut Lowering<'a>,
     manifest: &Manifest,
     origin: Origin,
-) -> Result<Network, Problem> {
+) -> Result<LoweredNetwork, Problem> {
     let image = Kind::Map { size: None, channels: 3 };
     let mut trunk = lowering.graph(&split.trunk, &[(split.data, image)], 1, &[split.feature_map])?;
     let mut pooled = Vec::new();
@@ -81,7 +81,7 @@ pub(crate) fn lower<'a>(
         precision: Precision::F32,
         origin,
     };
-    Ok(Network { contents, aliases: head.aliases, levels, input, scores_first, softmax_added })
+    Ok(LoweredNetwork { contents, aliases: head.aliases, levels, input, scores_first, softmax_added })
 }
 
 /// Puts the scores first; gives whether they were.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// The result of compiling, in figures.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct CompileReport {
     /// Layers, parameters, multiply-accumulates and bytes at the manifest's nominal size.
     pub cost: NetworkCost,
     /// The layers that were factored.

@@ -2,29 +2,29 @@
 //!
 //! ```text
 //! data ─▶ trunk ─▶ RoI pooling ─▶ fc6 ─▶ fc7 ─▶ the outputs
-//!         ╰─ Network::trunk ─╯    ╰─ Network::head ─╯
+//!        ╰ trunk ╯                ╰── head ──╯     of a PublishedNetwork
 //! ```
 //!
 //! This is the only place where their sizes stand. Whoever needs one in another form (ONNX, libtorch, kernels) walks over
-//! [`Network::trunk`]. Weights are not part of it.
+//! [`PublishedNetwork::trunk`]. Weights are not part of it.
 #![forbid(unsafe_code)]
 
 mod published;
 
 pub use published::{ALEXNET, CAFFENET, SQUEEZENET, VGG_CNN_M_1024, VGG16};
 
-/// Channels over which [`Layer::Lrn`] normalises.
+/// Channels over which [`TrunkLayer::Lrn`] normalises.
 pub const LRN_SIZE: usize = 5;
 /// Its exponent.
 pub const LRN_BETA: f32 = 0.75;
 
 /// A Fast R-CNN without its outputs, whose sizes depend on the number of classes.
 #[derive(Clone, Copy, Debug)]
-pub struct Network {
+pub struct PublishedNetwork {
     /// As it is given on a command line.
     pub name: &'static str,
     /// From the pixels to the feature map.
-    pub trunk: &'static [Layer],
+    pub trunk: &'static [TrunkLayer],
     /// What follows the trunk.
     pub head: Head,
     /// The side in pixels of the images that the ImageNet classifier of this trunk reads, and an R-CNN.
@@ -32,12 +32,12 @@ pub struct Network {
     /// What pools the map of such an image, in place of RoI pooling, to as many cells.
     pub last_pool: Window,
     /// The trunk and the last pool of the published classifier, where its padding is another.
-    pub classifier: Option<(&'static [Layer], Window)>,
+    pub classifier: Option<(&'static [TrunkLayer], Window)>,
 }
 
 /// One layer of a trunk, with its published name.
 #[derive(Clone, Copy, Debug)]
-pub enum Layer {
+pub enum TrunkLayer {
     /// A convolution with a bias, and a ReLU.
     Conv(&'static str, Conv),
     /// Max pooling.

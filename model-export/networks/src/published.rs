@@ -1,29 +1,29 @@
 //! VGG16, VGG_CNN_M_1024, CaffeNet, AlexNet and SqueezeNet.
 
-use crate::{Conv, Fire, Head, Layer, Lrn, MaxPool, Network, Window};
+use crate::{Conv, Fire, Head, Lrn, MaxPool, PublishedNetwork, TrunkLayer, Window};
 
 /// The paper's network L (Simonyan and Zisserman, 2015): thirteen 3x3 convolutions and four 2x2 pools, stride 16. RoI pooling
 /// stands in for the fifth pool.
-pub const VGG16: Network = Network {
+pub const VGG16: PublishedNetwork = PublishedNetwork {
     name: "vgg16",
     trunk: &[
-        Layer::Conv("conv1_1", conv3x3(64)),
-        Layer::Conv("conv1_2", conv3x3(64)),
-        Layer::MaxPool("pool1", pool(2, 2, 0)),
-        Layer::Conv("conv2_1", conv3x3(128)),
-        Layer::Conv("conv2_2", conv3x3(128)),
-        Layer::MaxPool("pool2", pool(2, 2, 0)),
-        Layer::Conv("conv3_1", conv3x3(256)),
-        Layer::Conv("conv3_2", conv3x3(256)),
-        Layer::Conv("conv3_3", conv3x3(256)),
-        Layer::MaxPool("pool3", pool(2, 2, 0)),
-        Layer::Conv("conv4_1", conv3x3(512)),
-        Layer::Conv("conv4_2", conv3x3(512)),
-        Layer::Conv("conv4_3", conv3x3(512)),
-        Layer::MaxPool("pool4", pool(2, 2, 0)),
-        Layer::Conv("conv5_1", conv3x3(512)),
-        Layer::Conv("conv5_2", conv3x3(512)),
-        Layer::Conv("conv5_3", conv3x3(512)),
+        TrunkLayer::Conv("conv1_1", conv3x3(64)),
+        TrunkLayer::Conv("conv1_2", conv3x3(64)),
+        TrunkLayer::MaxPool("pool1", pool(2, 2, 0)),
+        TrunkLayer::Conv("conv2_1", conv3x3(128)),
+        TrunkLayer::Conv("conv2_2", conv3x3(128)),
+        TrunkLayer::MaxPool("pool2", pool(2, 2, 0)),
+        TrunkLayer::Conv("conv3_1", conv3x3(256)),
+        TrunkLayer::Conv("conv3_2", conv3x3(256)),
+        TrunkLayer::Conv("conv3_3", conv3x3(256)),
+        TrunkLayer::MaxPool("pool3", pool(2, 2, 0)),
+        TrunkLayer::Conv("conv4_1", conv3x3(512)),
+        TrunkLayer::Conv("conv4_2", conv3x3(512)),
+        TrunkLayer::Conv("conv4_3", conv3x3(512)),
+        TrunkLayer::MaxPool("pool4", pool(2, 2, 0)),
+        TrunkLayer::Conv("conv5_1", conv3x3(512)),
+        TrunkLayer::Conv("conv5_2", conv3x3(512)),
+        TrunkLayer::Conv("conv5_3", conv3x3(512)),
     ],
     head: Head { stride: 16, pooled: 7, fc6: 4096, fc7: 4096 },
     crop_side: 224,
@@ -32,18 +32,18 @@ pub const VGG16: Network = Network {
 };
 
 /// The paper's network M (Chatfield et al., 2014): five convolutions, normalised before they are pooled, stride 16.
-pub const VGG_CNN_M_1024: Network = Network {
+pub const VGG_CNN_M_1024: PublishedNetwork = PublishedNetwork {
     name: "vgg_cnn_m_1024",
     trunk: &[
-        Layer::Conv("conv1", Conv { stride: 2, ..Conv::new(96, 7) }),
-        Layer::Lrn("norm1", VGG_LRN),
-        Layer::MaxPool("pool1", pool(3, 2, 0)),
-        Layer::Conv("conv2", Conv { stride: 2, pad: 1, ..Conv::new(256, 5) }),
-        Layer::Lrn("norm2", VGG_LRN),
-        Layer::MaxPool("pool2", pool(3, 2, 0)),
-        Layer::Conv("conv3", conv3x3(512)),
-        Layer::Conv("conv4", conv3x3(512)),
-        Layer::Conv("conv5", conv3x3(512)),
+        TrunkLayer::Conv("conv1", Conv { stride: 2, ..Conv::new(96, 7) }),
+        TrunkLayer::Lrn("norm1", VGG_LRN),
+        TrunkLayer::MaxPool("pool1", pool(3, 2, 0)),
+        TrunkLayer::Conv("conv2", Conv { stride: 2, pad: 1, ..Conv::new(256, 5) }),
+        TrunkLayer::Lrn("norm2", VGG_LRN),
+        TrunkLayer::MaxPool("pool2", pool(3, 2, 0)),
+        TrunkLayer::Conv("conv3", conv3x3(512)),
+        TrunkLayer::Conv("conv4", conv3x3(512)),
+        TrunkLayer::Conv("conv5", conv3x3(512)),
     ],
     head: Head { stride: 16, pooled: 6, fc6: 4096, fc7: 1024 },
     crop_side: 224,
@@ -57,7 +57,7 @@ const VGG_LRN: Lrn = Lrn { alpha: 5e-4, k: 2.0 };
 ///
 /// Padding 5 in conv1 and 1 in the pools centre feature cell (0, 0) on the image's first pixel; a 227 x 227 image becomes
 /// 15 x 15 cells. The published classifier has none, and makes 13 x 13 cells of it.
-pub const CAFFENET: Network = Network {
+pub const CAFFENET: PublishedNetwork = PublishedNetwork {
     name: "caffenet",
     trunk: &caffenet(5, 1),
     head: Head { stride: 16, pooled: 6, fc6: 4096, fc7: 4096 },
@@ -68,32 +68,32 @@ pub const CAFFENET: Network = Network {
 
 const CAFFENET_LRN: Lrn = Lrn { alpha: 1e-4, k: 1.0 };
 
-const fn caffenet(conv_pad: usize, pool_pad: usize) -> [Layer; 9] {
+const fn caffenet(conv_pad: usize, pool_pad: usize) -> [TrunkLayer; 9] {
     [
-        Layer::Conv("conv1", Conv { stride: 4, pad: conv_pad, ..Conv::new(96, 11) }),
-        Layer::MaxPool("pool1", pool(3, 2, pool_pad)),
-        Layer::Lrn("norm1", CAFFENET_LRN),
-        Layer::Conv("conv2", Conv { pad: 2, groups: 2, ..Conv::new(256, 5) }),
-        Layer::MaxPool("pool2", pool(3, 2, pool_pad)),
-        Layer::Lrn("norm2", CAFFENET_LRN),
-        Layer::Conv("conv3", conv3x3(384)),
-        Layer::Conv("conv4", Conv { groups: 2, ..conv3x3(384) }),
-        Layer::Conv("conv5", Conv { groups: 2, ..conv3x3(256) }),
+        TrunkLayer::Conv("conv1", Conv { stride: 4, pad: conv_pad, ..Conv::new(96, 11) }),
+        TrunkLayer::MaxPool("pool1", pool(3, 2, pool_pad)),
+        TrunkLayer::Lrn("norm1", CAFFENET_LRN),
+        TrunkLayer::Conv("conv2", Conv { pad: 2, groups: 2, ..Conv::new(256, 5) }),
+        TrunkLayer::MaxPool("pool2", pool(3, 2, pool_pad)),
+        TrunkLayer::Lrn("norm2", CAFFENET_LRN),
+        TrunkLayer::Conv("conv3", conv3x3(384)),
+        TrunkLayer::Conv("conv4", Conv { groups: 2, ..conv3x3(384) }),
+        TrunkLayer::Conv("conv5", Conv { groups: 2, ..conv3x3(256) }),
     ]
 }
 
 /// torchvision's AlexNet (Krizhevsky, 2014): neither groups nor normalisation. Padded like CaffeNet, so that cells lie on the
 /// pixels that they stand for.
-pub const ALEXNET: Network = Network {
+pub const ALEXNET: PublishedNetwork = PublishedNetwork {
     name: "alexnet",
     trunk: &[
-        Layer::Conv("conv1", Conv { stride: 4, pad: 5, ..Conv::new(64, 11) }),
-        Layer::MaxPool("pool1", MaxPool { ceil: false, ..pool(3, 2, 1) }),
-        Layer::Conv("conv2", Conv { pad: 2, ..Conv::new(192, 5) }),
-        Layer::MaxPool("pool2", MaxPool { ceil: false, ..pool(3, 2, 1) }),
-        Layer::Conv("conv3", conv3x3(384)),
-        Layer::Conv("conv4", conv3x3(256)),
-        Layer::Conv("conv5", conv3x3(256)),
+        TrunkLayer::Conv("conv1", Conv { stride: 4, pad: 5, ..Conv::new(64, 11) }),
+        TrunkLayer::MaxPool("pool1", MaxPool { ceil: false, ..pool(3, 2, 1) }),
+        TrunkLayer::Conv("conv2", Conv { pad: 2, ..Conv::new(192, 5) }),
+        TrunkLayer::MaxPool("pool2", MaxPool { ceil: false, ..pool(3, 2, 1) }),
+        TrunkLayer::Conv("conv3", conv3x3(384)),
+        TrunkLayer::Conv("conv4", conv3x3(256)),
+        TrunkLayer::Conv("conv5", conv3x3(256)),
     ],
     head: Head { stride: 16, pooled: 6, fc6: 4096, fc7: 4096 },
     crop_side: 227,
@@ -102,19 +102,19 @@ pub const ALEXNET: Network = Network {
 };
 
 /// SqueezeNet v1.0 (Iandola et al., 2016) up to fire8: stride 8, 512 channels, and a small head.
-pub const SQUEEZENET: Network = Network {
+pub const SQUEEZENET: PublishedNetwork = PublishedNetwork {
     name: "squeezenet",
     trunk: &[
-        Layer::Conv("conv1", Conv { stride: 2, ..Conv::new(96, 7) }),
-        Layer::MaxPool("pool1", pool(3, 2, 0)),
-        Layer::Fire("fire2", fire(16)),
-        Layer::Fire("fire3", fire(16)),
-        Layer::Fire("fire4", fire(32)),
-        Layer::MaxPool("pool4", pool(3, 2, 0)),
-        Layer::Fire("fire5", fire(32)),
-        Layer::Fire("fire6", fire(48)),
-        Layer::Fire("fire7", fire(48)),
-        Layer::Fire("fire8", fire(64)),
+        TrunkLayer::Conv("conv1", Conv { stride: 2, ..Conv::new(96, 7) }),
+        TrunkLayer::MaxPool("pool1", pool(3, 2, 0)),
+        TrunkLayer::Fire("fire2", fire(16)),
+        TrunkLayer::Fire("fire3", fire(16)),
+        TrunkLayer::Fire("fire4", fire(32)),
+        TrunkLayer::MaxPool("pool4", pool(3, 2, 0)),
+        TrunkLayer::Fire("fire5", fire(32)),
+        TrunkLayer::Fire("fire6", fire(48)),
+        TrunkLayer::Fire("fire7", fire(48)),
+        TrunkLayer::Fire("fire8", fire(64)),
     ],
     head: Head { stride: 8, pooled: 6, fc6: 512, fc7: 512 },
     crop_side: 227,

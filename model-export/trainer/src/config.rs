@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::data::{BoxSource, Preprocessing};
-use crate::network::Network;
+use crate::network::TorchNetwork;
 use crate::recipe::Recipe;
 
 /// The contents of `config.json`.
@@ -70,7 +70,7 @@ pub(crate) enum TrainingMethod {
 
 impl TrainingMethod {
     /// The network that is trained first, with random weights.
-    pub(crate) fn network(self, arch: Arch, classes: usize) -> Network {
+    pub(crate) fn network(self, arch: Arch, classes: usize) -> TorchNetwork {
         match self {
             TrainingMethod::FastRcnn => arch.network(classes),
             TrainingMethod::Sppnet => arch.sppnet(classes),

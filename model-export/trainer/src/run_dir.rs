@@ -19,7 +19,7 @@ use tch::{Device, Tensor};
 use crate::config::{Config, TrainingMethod};
 use crate::error::Error;
 use crate::files;
-use crate::network::{Network, Normalisation};
+use crate::network::{Normalisation, TorchNetwork};
 use crate::tensors::TensorFile;
 
 const VELOCITY: &str = "velocity/";
@@ -146,7 +146,7 @@ impl RunDir {
     }
 
     /// The trained network as runtimes see it, its bounding-box normalisation folded in.
-    pub(crate) fn read_network(&self, device: Device) -> Result<(Config, Network), Error> {
+    pub(crate) fn read_network(&self, device: Device) -> Result<(Config, TorchNetwork), Error> {
         let config = self.read_config()?;
         if config.method != TrainingMethod::FastRcnn {
             let problem =
@@ -163,7 +163,7 @@ impl RunDir {
 }
 
 /// Replaces every weight of a network; the error names what is missing or has another shape.
-pub(crate) fn fill(network: &mut Network, mut weights: BTreeMap<String, Tensor>) -> Result<(), String> {
+pub(crate) fn fill(network: &mut TorchNetwork, mut weights: BTreeMap<String, Tensor>) -> Result<(), String> {
     for (name, weight) in &mut network.weights {
         let found = weights.remove(name).ok_or_else(|| format!("has no `{name}`"))?;
         if found.size() != weight.size() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use frcnn::Manifest;
 use frcnn_compiler::{
-    Compiled, Drift, Input, Options, Precision, Report, Svd, compile, compile_rcnn, emit_onnx, load_manifest,
-    load_rcnn_manifest, onnx_writer,
+    CompileReport, Compiled, Drift, Input, Options, Precision, Svd, compile, compile_rcnn, emit_onnx,
+    load_manifest, load_rcnn_manifest, onnx_writer,
 };
 use frcnn_core::Printable;
 use frcnn_files::Staged;
@@ -255,7 +255,7 @@ fn explain_if_absent(manifest: &Path, by_default: bool) -> Result<(), Error> {
     Err(Error::file(manifest, problem))
 }
 
-fn text(report: &Report, output: &Path) -> String {
+fn text(report: &CompileReport, output: &Path) -> String {
     let mut text = tables::network(&report.cost);
     if !report.factored.is_empty() {
         text += "\n";
@@ -310,7 +310,7 @@ fn input(input: &Input) -> String {
 }
 
 /// What was done after the comparison.
-fn before(report: &Report) -> &'static str {
+fn before(report: &CompileReport) -> &'static str {
     match (&report.drift, &report.rounding) {
         (None, None) => "",
         (Some(_), None) => " before factoring",

@@ -45,7 +45,7 @@ pub mod stages {
     pub use crate::selective_search::colour::{ColourSpace, Planes};
     pub use crate::selective_search::edges::Edges;
     pub use crate::selective_search::group::{Similarity, group};
-    pub use crate::selective_search::regions::Regions;
+    pub use crate::selective_search::regions::RegionFeatures;
     pub use crate::selective_search::segment::{Segmentation, segment};
 }
 

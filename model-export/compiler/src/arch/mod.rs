@@ -23,7 +23,7 @@ use std::str::FromStr;
 use frcnn_bundle::{Manifest, Scores};
 use frcnn_onnx::pb::ModelProto;
 
-use frcnn_networks::Network;
+use frcnn_networks::PublishedNetwork;
 
 use net::Net;
 
@@ -53,7 +53,7 @@ impl Arch {
     }
 
     /// Its layers.
-    pub const fn network(self) -> &'static Network {
+    pub const fn network(self) -> &'static PublishedNetwork {
         match self {
             Self::Vgg16 => &frcnn_networks::VGG16,
             Self::VggCnnM1024 => &frcnn_networks::VGG_CNN_M_1024,

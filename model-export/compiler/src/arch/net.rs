@@ -1,6 +1,6 @@
 //! The layers that the published networks are made of, each written under its published name.
 
-use frcnn_networks::{Conv, Head, LRN_BETA, LRN_SIZE, Layer, Lrn, MaxPool, Network, Window};
+use frcnn_networks::{Conv, Head, LRN_BETA, LRN_SIZE, Lrn, MaxPool, PublishedNetwork, TrunkLayer, Window};
 use frcnn_onnx::pb::ModelProto;
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 
@@ -48,7 +48,7 @@ impl Net {
     }
 
     /// A graph that reads images of one size.
-    pub(super) fn classifier(network: &Network, seed: u64) -> (Self, Blob) {
+    pub(super) fn classifier(network: &PublishedNetwork, seed: u64) -> (Self, Blob) {
         let mut onnx = OnnxWriter::new(&format!("classifier_{}", network.name));
         let side = Dim::Size(network.crop_side as i64);
         onnx.input(DATA, &[Dim::Symbol("N"), Dim::Size(3), side, side]);
@@ -56,14 +56,14 @@ impl Net {
     }
 
     /// From the image to the feature map.
-    pub(super) fn trunk(&mut self, data: Blob, layers: &[Layer]) -> Blob {
+    pub(super) fn trunk(&mut self, data: Blob, layers: &[TrunkLayer]) -> Blob {
         let mut top = data;
         for layer in layers {
             top = match *layer {
-                Layer::Conv(name, conv) => self.conv(&top, name, conv),
-                Layer::MaxPool(name, pool) => self.max_pool(&top, name, pool),
-                Layer::Lrn(name, lrn) => self.lrn(&top, name, lrn),
-                Layer::Fire(name, fire) => {
+                TrunkLayer::Conv(name, conv) => self.conv(&top, name, conv),
+                TrunkLayer::MaxPool(name, pool) => self.max_pool(&top, name, pool),
+                TrunkLayer::Lrn(name, lrn) => self.lrn(&top, name, lrn),
+                TrunkLayer::Fire(name, fire) => {
                     let [squeeze, small, large] =
                         fire.convolutions().map(|(part, conv)| (format!("{name}_{part}"), conv));
                     let squeezed = self.conv(&top, &squeeze.0, squeeze.1);

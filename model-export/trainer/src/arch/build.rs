@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use frcnn_networks::{Conv, Fire, LRN_BETA, LRN_SIZE, Lrn, MaxPool};
 use tch::{Device, Kind, Tensor};
 
-use crate::network::{DATA, Layer, Network, Op};
+use crate::network::{DATA, Op, TorchLayer, TorchNetwork};
 
 /// A network under construction. Each method adds to what was added last.
 #[derive(Debug)]
 pub(super) struct Builder {
-    layers: Vec<Layer>,
+    layers: Vec<TorchLayer>,
     weights: BTreeMap<String, Tensor>,
     top: Top,
 }
@@ -35,14 +35,14 @@ impl Default for Builder {
 
 impl Builder {
     /// The layers from the pixels to the feature map.
-    pub(super) fn trunk(&mut self, layers: &[frcnn_networks::Layer]) {
-        use frcnn_networks::Layer;
+    pub(super) fn trunk(&mut self, layers: &[frcnn_networks::TrunkLayer]) {
+        use frcnn_networks::TrunkLayer;
         for layer in layers {
             match *layer {
-                Layer::Conv(name, conv) => self.conv(name, conv),
-                Layer::MaxPool(name, pool) => self.max_pool(name, pool),
-                Layer::Lrn(name, lrn) => self.lrn(name, lrn),
-                Layer::Fire(name, fire) => self.fire(name, fire),
+                TrunkLayer::Conv(name, conv) => self.conv(name, conv),
+                TrunkLayer::MaxPool(name, pool) => self.max_pool(name, pool),
+                TrunkLayer::Lrn(name, lrn) => self.lrn(name, lrn),
+                TrunkLayer::Fire(name, fire) => self.fire(name, fire),
             }
         }
     }
@@ -137,8 +137,8 @@ impl Builder {
         self.layer("cls_prob", Op::Softmax, scores);
     }
 
-    pub(super) fn finish(self) -> Network {
-        Network { layers: self.layers, weights: self.weights }
+    pub(super) fn finish(self) -> TorchNetwork {
+        TorchNetwork { layers: self.layers, weights: self.weights }
     }
 
     fn layer(&mut self, name: &str, op: Op, channels: i64) {
@@ -146,7 +146,7 @@ impl Builder {
     }
 
     fn push(&mut self, name: &str, op: Op, inputs: Vec<String>, channels: i64) {
-        self.layers.push(Layer { name: name.to_string(), op, inputs });
+        self.layers.push(TorchLayer { name: name.to_string(), op, inputs });
         self.top = Top { name: name.to_string(), channels };
     }
 

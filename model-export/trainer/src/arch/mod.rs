@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use frcnn_networks::MaxPool;
 use serde::{Deserialize, Serialize};
 
-use crate::network::Network;
+use crate::network::TorchNetwork;
 use build::Builder;
 pub(crate) use build::PIXEL_RMS;
 
@@ -47,7 +47,7 @@ pub(crate) enum Arch {
 
 impl Arch {
     /// Its layers.
-    const fn layers(self) -> &'static frcnn_networks::Network {
+    const fn layers(self) -> &'static frcnn_networks::PublishedNetwork {
         match self {
             Arch::Vgg16 => &frcnn_networks::VGG16,
             Arch::VggCnnM1024 => &frcnn_networks::VGG_CNN_M_1024,
@@ -77,7 +77,7 @@ impl Arch {
     ///
     /// cls_score and bbox_pred are drawn as in the paper, N(0, 0.01) and N(0, 0.001), all others by He's rule. Biases are
     /// 0.
-    pub(crate) fn network(self, classes: usize) -> Network {
+    pub(crate) fn network(self, classes: usize) -> TorchNetwork {
         let mut net = self.trunk();
         let head = self.layers().head;
         net.roi_pool("pool5", head.pooled, head.stride);
@@ -87,7 +87,7 @@ impl Arch {
     }
 
     /// The same trunk as an SPPnet: pooled at four levels, 50 bins, and classified only.
-    pub(crate) fn sppnet(self, classes: usize) -> Network {
+    pub(crate) fn sppnet(self, classes: usize) -> TorchNetwork {
         let mut net = self.trunk();
         net.spatial_pyramid("pool5", &[6, 3, 2, 1], self.layers().head.stride);
         self.hidden(&mut net);
@@ -97,7 +97,7 @@ impl Arch {
 
     /// The same trunk as the classifier of a whole picture of [`Arch::crop_side`] pixels, which is what R-CNN runs on each
     /// proposal. Its last pool gives as many cells as RoI pooling does.
-    pub(crate) fn classifier(self, classes: usize) -> Network {
+    pub(crate) fn classifier(self, classes: usize) -> TorchNetwork {
         let mut net = self.trunk();
         net.max_pool("pool5", MaxPool { window: self.layers().last_pool, pad: 0, ceil: false });
         net.flatten(self.layers().head.pooled as i64);

@@ -1,18 +1,18 @@
 //! The one network that was never published.
 
-use frcnn_networks::{Conv, Head, Layer, MaxPool, Network, Window};
+use frcnn_networks::{Conv, Head, MaxPool, PublishedNetwork, TrunkLayer, Window};
 
 /// Five small convolutions, stride 8: 85 thousand weights, trained from scratch.
-pub(super) const TINY: Network = Network {
+pub(super) const TINY: PublishedNetwork = PublishedNetwork {
     name: "tiny",
     trunk: &[
-        Layer::Conv("conv1", Conv { stride: 2, pad: 2, ..Conv::new(16, 5) }),
-        Layer::MaxPool("pool1", POOL),
-        Layer::Conv("conv2", conv3x3(32)),
-        Layer::Conv("conv3", conv3x3(48)),
-        Layer::MaxPool("pool2", POOL),
-        Layer::Conv("conv4", conv3x3(64)),
-        Layer::Conv("conv5", conv3x3(64)),
+        TrunkLayer::Conv("conv1", Conv { stride: 2, pad: 2, ..Conv::new(16, 5) }),
+        TrunkLayer::MaxPool("pool1", POOL),
+        TrunkLayer::Conv("conv2", conv3x3(32)),
+        TrunkLayer::Conv("conv3", conv3x3(48)),
+        TrunkLayer::MaxPool("pool2", POOL),
+        TrunkLayer::Conv("conv4", conv3x3(64)),
+        TrunkLayer::Conv("conv5", conv3x3(64)),
     ],
     head: Head { stride: 8, pooled: 6, fc6: 128, fc7: 128 },
     crop_side: 96,

@@ -12,7 +12,7 @@ use crate::console;
 use crate::error::Error;
 use crate::files;
 use crate::init;
-use crate::network::Network;
+use crate::network::TorchNetwork;
 use crate::run_dir::RunDir;
 
 /// Write a trained network as ONNX, and the manifest.json that goes beside it
@@ -61,7 +61,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 }
 
 /// A whole Fast R-CNN out of a file; its bbox_pred is taken to give plain regressions, as published snapshots do.
-fn from_weights(path: &Path, arch: Arch, classes: Option<&[String]>) -> Result<(Network, Manifest), Error> {
+fn from_weights(
+    path: &Path,
+    arch: Arch,
+    classes: Option<&[String]>,
+) -> Result<(TorchNetwork, Manifest), Error> {
     let wrong = |problem: String| Error::file(path, problem);
     let weights = init::read_weights(path, arch, &PIXEL_MEANS_BGR)?;
     let scores = weights.get("cls_score.bias").map_or(0, Tensor::numel);

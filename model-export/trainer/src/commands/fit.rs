@@ -9,7 +9,7 @@ use tch::Device;
 use crate::arch::{Arch, PIXEL_RMS};
 use crate::config::{Config, TrainingMethod};
 use crate::console;
-use crate::data::{BoxSource, Dataset, Proposals};
+use crate::data::{BoxSource, Dataset, DatasetProposals};
 use crate::device::{self, Choice};
 use crate::error::Error;
 use crate::files;
@@ -204,7 +204,7 @@ fn resume(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
 fn train_predecessor(
     config: &Config,
     photos: &Dataset,
-    proposals: &Proposals,
+    proposals: &DatasetProposals,
     run_dir: &RunDir,
     device: Device,
 ) -> Result<(), Error> {
@@ -216,7 +216,7 @@ fn train(
     trainer: &mut Trainer<'_>,
     photos: &Dataset,
     survey: &Survey,
-    proposals: &Proposals,
+    proposals: &DatasetProposals,
     run_dir: &RunDir,
     device: Device,
 ) -> Result<(), Error> {
@@ -241,7 +241,7 @@ fn train(
 }
 
 /// Looks at every photo, tells what is wrong, and refuses what cannot be learned from.
-fn look(photos: &Dataset, proposals: &Proposals, recipe: &Recipe) -> Result<Survey, Error> {
+fn look(photos: &Dataset, proposals: &DatasetProposals, recipe: &Recipe) -> Result<Survey, Error> {
     for line in photos.problems.summary() {
         console::warning(line);
     }

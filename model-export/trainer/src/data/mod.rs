@@ -31,7 +31,7 @@ use rayon::prelude::*;
 
 pub(crate) use blob::Preprocessing;
 pub(crate) use decode::decode;
-pub(crate) use proposals::Proposals;
+pub(crate) use proposals::DatasetProposals;
 pub(crate) use source::BoxSource;
 
 use crate::error::Error;

@@ -11,30 +11,30 @@ use crate::files;
 
 /// The boxes for every photo.
 #[derive(Debug)]
-pub(crate) enum Proposals {
+pub(crate) enum DatasetProposals {
     /// The same coarse boxes for all photos of a size.
     Grid,
     /// A safetensors file with a tensor `[N, 4]` for each stem: x1, y1, x2, y2, inclusive pixels that count from 0.
     File { path: PathBuf, boxes: BoxFile },
 }
 
-impl Proposals {
+impl DatasetProposals {
     /// Opens a file.
-    pub(super) fn open(path: &Path) -> Result<Proposals, Error> {
-        Proposals::from_bytes(path, files::read(path)?)
+    pub(super) fn open(path: &Path) -> Result<DatasetProposals, Error> {
+        DatasetProposals::from_bytes(path, files::read(path)?)
     }
 
     /// The contents of a file; `path` is for messages.
-    pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Proposals, Error> {
+    pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<DatasetProposals, Error> {
         let boxes = BoxFile::parse(bytes).map_err(|problem| Error::file(path, problem))?;
-        Ok(Proposals::File { path: path.to_path_buf(), boxes })
+        Ok(DatasetProposals::File { path: path.to_path_buf(), boxes })
     }
 
     /// The boxes of a photo, clipped to it; those without area are left out.
     pub(crate) fn of(&self, photo: &Photo) -> Result<Vec<BBox>, Error> {
         let Photo { stem, width, height, .. } = photo;
         let (width, height) = (*width, *height);
-        let Proposals::File { path, boxes } = self else {
+        let DatasetProposals::File { path, boxes } = self else {
             return Ok(frcnn_proposals::grid(width, height));
         };
         let boxes = boxes.boxes(stem).map_err(|problem| Error::file(path, problem))?;
@@ -49,13 +49,13 @@ mod tests {
     use safetensors::Dtype;
     use safetensors::tensor::{TensorView, serialize};
 
-    fn open(shape: &[usize], values: &[u16]) -> Proposals {
+    fn open(shape: &[usize], values: &[u16]) -> DatasetProposals {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.safetensors");
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let view = TensorView::new(Dtype::U16, shape.to_vec(), &bytes).unwrap();
         std::fs::write(&path, serialize([("a", view)], None).unwrap()).unwrap();
-        Proposals::open(&path).unwrap()
+        DatasetProposals::open(&path).unwrap()
     }
 
     fn photo(stem: &str) -> Photo {

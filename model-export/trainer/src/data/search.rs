@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use super::{Photo, Proposals, decode};
+use super::{DatasetProposals, Photo, decode};
 use crate::console;
 use crate::error::Error;
 use crate::files;
@@ -28,7 +28,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(30);
 type Boxes = BTreeMap<String, Vec<u8>>;
 
 /// The boxes of the photos; only those that are not yet in `cache` are made.
-pub(super) fn search(photos: &[Photo], cache: Option<&Path>) -> Result<Proposals, Error> {
+pub(super) fn search(photos: &[Photo], cache: Option<&Path>) -> Result<DatasetProposals, Error> {
     let mut boxes = match cache.filter(|path| path.exists()) {
         Some(path) => read(path)?,
         None => Boxes::new(),
@@ -53,7 +53,7 @@ pub(super) fn search(photos: &[Photo], cache: Option<&Path>) -> Result<Proposals
     if let Some(path) = cache.filter(|_| !missing.is_empty()) {
         files::write(path, &bytes)?;
     }
-    Proposals::from_bytes(cache.unwrap_or(Path::new("selective search")), bytes)
+    DatasetProposals::from_bytes(cache.unwrap_or(Path::new("selective search")), bytes)
 }
 
 fn of_photo(photo: &Photo) -> Result<Vec<u8>, Error> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Photo;
-use super::proposals::Proposals;
+use super::proposals::DatasetProposals;
 use super::search::search;
 use crate::error::Error;
 use crate::files;
@@ -29,10 +29,10 @@ const GRID: &str = "grid";
 
 impl BoxSource {
     /// The boxes of some photos. Those that selective search makes are kept in the file `cache` for the next time.
-    pub(crate) fn open(&self, photos: &[Photo], cache: Option<&Path>) -> Result<Proposals, Error> {
+    pub(crate) fn open(&self, photos: &[Photo], cache: Option<&Path>) -> Result<DatasetProposals, Error> {
         match self {
-            BoxSource::Grid => Ok(Proposals::Grid),
-            BoxSource::File(path) => Proposals::open(path),
+            BoxSource::Grid => Ok(DatasetProposals::Grid),
+            BoxSource::File(path) => DatasetProposals::open(path),
             BoxSource::SelectiveSearch => search(photos, cache),
         }
     }

@@ -18,12 +18,12 @@ use tch::{Kind, Tensor};
 
 use crate::arch::Arch;
 use crate::error::Error;
-use crate::network::Network;
+use crate::network::TorchNetwork;
 use crate::tensors::TensorFile;
 
 /// What became of a file's weights.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Report {
+pub(crate) struct InitReport {
     /// Layers with weights from the file.
     pub(crate) filled: Vec<String>,
     /// Layers that keep their random weights.
@@ -32,7 +32,7 @@ pub(crate) struct Report {
     pub(crate) unused: Vec<String>,
 }
 
-impl Report {
+impl InitReport {
     /// One line each.
     pub(crate) fn lines(&self) -> Vec<String> {
         let list = |names: Vec<&str>| if names.is_empty() { "none".to_string() } else { names.join(" ") };
@@ -63,8 +63,11 @@ pub(crate) fn read_weights(
 }
 
 /// Puts weights into the layers of their names.
-pub(crate) fn fill(network: &mut Network, mut weights: BTreeMap<String, Tensor>) -> Result<Report, String> {
-    let mut report = Report::default();
+pub(crate) fn fill(
+    network: &mut TorchNetwork,
+    mut weights: BTreeMap<String, Tensor>,
+) -> Result<InitReport, String> {
+    let mut report = InitReport::default();
     let layers: Vec<String> = network.learned().map(str::to_string).collect();
     for layer in layers {
         let names = [format!("{layer}.weight"), format!("{layer}.bias")];

@@ -3,12 +3,12 @@
 use frcnn_bundle::{Manifest, NetworkInput};
 use tch::{Kind, Tensor};
 
-use super::{Compiled, Network, Op, Rois, Run, StageTensor};
+use super::{Compiled, Op, Rois, Run, StageTensor, TorchNetwork};
 
 /// Both read the device's blob `[1, 3, H, W]`: blue, green, red, 0..255, [`blob_means`](AnyNetwork::blob_means) subtracted.
 #[derive(Debug)]
 pub(crate) enum AnyNetwork {
-    Trained(Network),
+    Trained(TorchNetwork),
     Compiled(Box<Compiled>),
 }
 
@@ -77,7 +77,7 @@ impl AnyNetwork {
     }
 }
 
-fn trained(network: &Network, blob: &Tensor, rois: &Rois) -> Vec<StageTensor> {
+fn trained(network: &TorchNetwork, blob: &Tensor, rois: &Rois) -> Vec<StageTensor> {
     let after_relu = |name: &str| {
         let relu = network.layers.iter().find(|l| l.op == Op::Relu && l.inputs == [name]);
         relu.map_or(name.to_string(), |relu| relu.name.clone())

@@ -68,7 +68,7 @@ pub(crate) enum Op {
 
 /// One layer: its name is also its output's.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Layer {
+pub(crate) struct TorchLayer {
     pub(crate) name: String,
     pub(crate) op: Op,
     /// Outputs of earlier layers, or [`DATA`].
@@ -77,16 +77,16 @@ pub(crate) struct Layer {
 
 /// A network and its weights.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub(crate) struct TorchNetwork {
     /// In an order in which every input is already computed.
-    pub(crate) layers: Vec<Layer>,
+    pub(crate) layers: Vec<TorchLayer>,
     /// `LAYER.weight` and `LAYER.bias`.
     pub(crate) weights: BTreeMap<String, Tensor>,
 }
 
-impl Network {
+impl TorchNetwork {
     /// The RoI pooling layer, in every Fast R-CNN exactly one.
-    fn roi_pool(&self) -> Option<(&Layer, i64, f32)> {
+    fn roi_pool(&self) -> Option<(&TorchLayer, i64, f32)> {
         self.layers.iter().find_map(|layer| match layer.op {
             Op::RoiPool { pooled, spatial_scale } => Some((layer, pooled, spatial_scale)),
             _ => None,
@@ -161,7 +161,7 @@ impl Network {
         self.scale_bbox(&std, &(&std * 0.0), &mean);
     }
 
-    /// The inverse of [`Network::fold_bbox`]: for weights that come folded and are to be trained on.
+    /// The inverse of [`TorchNetwork::fold_bbox`]: for weights that come folded and are to be trained on.
     pub(crate) fn unfold_bbox(&mut self, normalisation: &Normalisation) {
         let (mean, std) = normalisation.tensors(self.device());
         self.scale_bbox(&std.reciprocal(), &-mean, &(&std * 0.0));
@@ -213,7 +213,7 @@ mod tests {
             }
         }
         let data = Tensor::randn([1, 3, 60, 70], (Kind::Float, Device::Cpu)) * 60.0;
-        let features = |network: &Network| {
+        let features = |network: &TorchNetwork| {
             let map = network.feature_map().to_string();
             network.run(Run::default(), &data, &[], &[&map]).remove(&map).unwrap()
         };

@@ -10,10 +10,10 @@ use frcnn_onnx::pb::ModelProto;
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 use tch::Tensor;
 
-use super::{DATA, Layer, Network, Op, ROIS};
+use super::{DATA, Op, ROIS, TorchLayer, TorchNetwork};
 use crate::tensors::bytes;
 
-impl Network {
+impl TorchNetwork {
     /// The network as an ONNX model.
     pub(crate) fn to_onnx(&self, name: &str) -> ModelProto {
         let mut onnx = OnnxWriter::new(&format!("fast_rcnn_{name}"));
@@ -60,7 +60,7 @@ impl Network {
         onnx.finish()
     }
 
-    fn node(&self, onnx: &mut OnnxWriter, layer: &Layer, mut inputs: Vec<String>) {
+    fn node(&self, onnx: &mut OnnxWriter, layer: &TorchLayer, mut inputs: Vec<String>) {
         let name = &layer.name;
         let weight = format!("{name}.weight");
         let bias = format!("{name}.bias");

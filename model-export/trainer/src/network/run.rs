@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{DATA, Network, Op, roi_pool};
+use super::{DATA, Op, TorchNetwork, roi_pool};
 
 /// RoIs of one batch in network pixels: index of the image in the batch, x1, y1, x2, y2.
 pub(crate) type Rois = [[f32; 5]];
@@ -18,7 +18,7 @@ pub(crate) struct Run {
     pub(crate) exact: bool,
 }
 
-impl Network {
+impl TorchNetwork {
     /// The blobs `wanted`. What they do not need is not computed, and what is no longer needed is dropped.
     ///
     /// `data` is `[N, 3, H, W]`, blue, green, red, means subtracted.
@@ -32,7 +32,7 @@ impl Network {
         self.run_from(DATA, data, how, rois, wanted)
     }
 
-    /// What follows the feature map, as [`Network::run`] computes it.
+    /// What follows the feature map, as [`TorchNetwork::run`] computes it.
     pub(crate) fn head(
         &self,
         how: Run,
@@ -43,7 +43,7 @@ impl Network {
         self.run_from(self.feature_map(), map, how, rois, wanted)
     }
 
-    /// What follows the blob `start`, as [`Network::run`] computes it.
+    /// What follows the blob `start`, as [`TorchNetwork::run`] computes it.
     pub(crate) fn run_from(
         &self,
         start: &str,

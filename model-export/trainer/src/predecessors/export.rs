@@ -15,7 +15,7 @@ use super::{FC7, POOL5};
 use crate::config::{Config, TrainingMethod};
 use crate::error::Error;
 use crate::files;
-use crate::network::{Layer, Network, Op};
+use crate::network::{Op, TorchLayer, TorchNetwork};
 use crate::tensors::TensorFile;
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -23,7 +23,7 @@ type Tensors = BTreeMap<String, Tensor>;
 /// Writes them; `model.onnx` last.
 pub(super) fn write(
     config: &Config,
-    mut network: Network,
+    mut network: TorchNetwork,
     svms: &Tensors,
     boxes: &Tensors,
     path: &Path,
@@ -68,7 +68,7 @@ pub(crate) fn write_manifest(config: &Config, path: &Path) -> Result<(), Error> 
 }
 
 /// Puts SVMs in the place of cls_score; the background scores 0 and there is no softmax.
-pub(super) fn replace_softmax(network: &mut Network, svms: &Tensors) {
+pub(super) fn replace_softmax(network: &mut TorchNetwork, svms: &Tensors) {
     network.layers.retain(|layer| layer.op != Op::Softmax);
     for (part, svm) in svms {
         network.weights.insert(format!("cls_score.{part}"), with_background(svm, 1));
@@ -76,11 +76,11 @@ pub(super) fn replace_softmax(network: &mut Network, svms: &Tensors) {
 }
 
 /// Adds a bbox_pred that reads pool5.
-fn add_regressors(network: &mut Network, boxes: &Tensors) {
+fn add_regressors(network: &mut TorchNetwork, boxes: &Tensors) {
     for (part, regressor) in boxes {
         network.weights.insert(format!("bbox_pred.{part}"), with_background(regressor, 4));
     }
-    network.layers.push(Layer {
+    network.layers.push(TorchLayer {
         name: "bbox_pred".to_string(),
         op: Op::Linear,
         inputs: vec![POOL5.to_string()],

@@ -7,7 +7,7 @@ use tch::{Device, Tensor};
 use super::warp::Pixels;
 use crate::data::Preprocessing;
 use crate::detect::network_roi;
-use crate::network::{DATA, Network, Run};
+use crate::network::{DATA, Run, TorchNetwork};
 
 /// Boxes that the head sees at a time; bounds the memory that a pyramid's 25,600 features take to 50 MB.
 const BOXES_PER_CHUNK: usize = 512;
@@ -17,7 +17,7 @@ const CROPS_PER_CHUNK: usize = 128;
 /// A network, and how it is shown a box.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
-    pub(super) network: &'a Network,
+    pub(super) network: &'a TorchNetwork,
     pub(super) preprocessing: Preprocessing,
     pub(super) device: Device,
     pub(super) view: View<'a>,

@@ -12,14 +12,14 @@ use tch::{Device, Reduction, Tensor};
 
 use super::POOL5;
 use super::features::Reader;
-use super::regions::{Pools, Regions};
+use super::regions::{PhotoRegions, Pools};
 use super::rows::{RowFile, RowWriter};
 use super::warp::Pixels;
 use crate::config::Config;
 use crate::console;
 use crate::data::decode;
 use crate::error::Error;
-use crate::network::{DATA, Network, Run};
+use crate::network::{DATA, Run, TorchNetwork};
 use crate::recipe::Recipe;
 use crate::run_dir::RunDir;
 use crate::tensors::{TensorFile, values};
@@ -29,7 +29,7 @@ use crate::train::{LabelledRoi, Log, Sgd, rate_factors, sample};
 pub(super) fn pool(
     config: &Config,
     reader: &Reader<'_>,
-    photos: &[Regions<'_>],
+    photos: &[PhotoRegions<'_>],
     output: &Path,
 ) -> Result<(), Error> {
     let mut rows = RowWriter::create(output)?;
@@ -79,7 +79,7 @@ fn mirror(bbox: &BBox, width: u32) -> BBox {
 /// Trains the fc layers on what [`pool`] wrote.
 pub(super) fn on_rows(
     config: &Config,
-    network: &mut Network,
+    network: &mut TorchNetwork,
     pooled: &Path,
     run_dir: &RunDir,
     device: Device,
@@ -103,8 +103,8 @@ pub(super) fn on_rows(
 /// Trains the network on crops of boxes, some of them mirrored. Like R-CNN's its mini-batches are drawn from all photos.
 pub(super) fn on_crops(
     config: &Config,
-    network: &mut Network,
-    photos: &[Regions<'_>],
+    network: &mut TorchNetwork,
+    photos: &[PhotoRegions<'_>],
     run_dir: &RunDir,
     device: Device,
 ) -> Result<(), Error> {
@@ -141,7 +141,7 @@ pub(super) fn on_crops(
 /// Trains all layers behind the blob `start` that are not frozen. A mini-batch is what `start` holds, and the classes.
 fn fine_tune(
     config: &Config,
-    network: &mut Network,
+    network: &mut TorchNetwork,
     (start, frozen): (&str, &[String]),
     run_dir: &RunDir,
     device: Device,

@@ -7,7 +7,7 @@
 use frcnn_core::BBox;
 use rayon::prelude::*;
 
-use super::regions::Regions;
+use super::regions::PhotoRegions;
 use super::rows::RowFile;
 use super::svm::{Examples, Solver, Svm};
 use crate::console;
@@ -23,7 +23,11 @@ const EASY: f64 = -1.2;
 const RETRAIN: usize = 2000;
 
 /// The SVMs of all object classes, in their order; those of a class without objects score 0 everywhere.
-pub(super) fn train(photos: &[Regions<'_>], features: &RowFile, classes: usize) -> Result<Vec<Svm>, Error> {
+pub(super) fn train(
+    photos: &[PhotoRegions<'_>],
+    features: &RowFile,
+    classes: usize,
+) -> Result<Vec<Svm>, Error> {
     let scale = features.scale_to_mean_norm(photos.last().map_or(0, |photo| photo.rows.end))?;
     let mut machines: Vec<Machine> =
         (1..classes).map(|class| Machine::new(class as u16, features.width)).collect();
@@ -52,7 +56,7 @@ pub(super) fn train(photos: &[Regions<'_>], features: &RowFile, classes: usize) 
     Ok(machines.into_iter().map(finished).collect())
 }
 
-fn scaled(features: &RowFile, photo: &Regions<'_>, scale: f32) -> Result<Vec<f32>, Error> {
+fn scaled(features: &RowFile, photo: &PhotoRegions<'_>, scale: f32) -> Result<Vec<f32>, Error> {
     let mut rows = features.read(photo.rows.clone())?;
     rows.iter_mut().for_each(|value| *value *= scale);
     Ok(rows)
@@ -71,7 +75,7 @@ impl Machine {
         Machine { class, examples: Examples::new(width), svm: None, added: 0 }
     }
 
-    fn add_photo(&mut self, photo: &Regions<'_>, rows: &[f32], last: bool) {
+    fn add_photo(&mut self, photo: &PhotoRegions<'_>, rows: &[f32], last: bool) {
         if self.examples.len() == 0 {
             // No object of this class anywhere.
             return;
@@ -94,7 +98,7 @@ impl Machine {
 }
 
 /// The most that a box overlaps any object of a class, difficult ones included: they are no negatives either.
-fn overlap(photo: &Regions<'_>, bbox: &BBox, class: u16) -> f32 {
+fn overlap(photo: &PhotoRegions<'_>, bbox: &BBox, class: u16) -> f32 {
     let same = photo.photo.objects.iter().filter(|object| object.class == class);
     same.map(|object| bbox.iou(&object.bbox, 1.0)).max_by(f32::total_cmp).unwrap_or(0.0)
 }

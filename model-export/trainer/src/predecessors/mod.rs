@@ -35,16 +35,16 @@ use tch::{Device, Tensor};
 
 use crate::config::{Config, TrainingMethod};
 use crate::console;
-use crate::data::{Dataset, Proposals, decode};
+use crate::data::{Dataset, DatasetProposals, decode};
 use crate::error::Error;
-use crate::network::Network;
+use crate::network::TorchNetwork;
 use crate::run_dir::{RunDir, fill};
 use crate::tensors::{TensorFile, values};
 pub(crate) use export::write_manifest;
 use features::{Reader, View};
-use regions::Regions;
+use regions::PhotoRegions;
 use rows::{RowFile, RowWriter};
-use stages::Stages;
+use stages::StageRunner;
 
 /// The hidden layer that SVMs read, after its ReLU.
 const FC7: &str = "fc7_relu";
@@ -54,7 +54,7 @@ const POOL5: &str = "pool5";
 const LAMBDA: f64 = 1000.0;
 
 /// Keeps the weights that a run of stages begins with.
-pub(crate) fn begin(run_dir: &RunDir, network: &Network) -> Result<(), Error> {
+pub(crate) fn begin(run_dir: &RunDir, network: &TorchNetwork) -> Result<(), Error> {
     write_weights(&run_dir.path("initial.safetensors"), network)
 }
 
@@ -62,13 +62,13 @@ pub(crate) fn begin(run_dir: &RunDir, network: &Network) -> Result<(), Error> {
 pub(crate) fn train(
     config: &Config,
     data: &Dataset,
-    proposals: &Proposals,
+    proposals: &DatasetProposals,
     run_dir: &RunDir,
     device: Device,
 ) -> Result<(), Error> {
-    let photos = Regions::of_all(&data.photos, proposals)?;
+    let photos = PhotoRegions::of_all(&data.photos, proposals)?;
     let classes = config.classes.len();
-    let stages = Stages::new(run_dir);
+    let stages = StageRunner::new(run_dir);
     let mut network = config.method.network(config.arch, classes - 1);
     read_weights(&run_dir.path("initial.safetensors"), &mut network)?;
     network.move_to(device);
@@ -110,14 +110,14 @@ pub(crate) fn train(
 /// on the way goes into `folder`.
 pub(crate) fn svm_for_softmax(
     config: &Config,
-    mut network: Network,
+    mut network: TorchNetwork,
     data: &Dataset,
-    proposals: &Proposals,
+    proposals: &DatasetProposals,
     folder: &RunDir,
     device: Device,
-) -> Result<Network, Error> {
-    let photos = Regions::of_all(&data.photos, proposals)?;
-    let stages = Stages::new(folder);
+) -> Result<TorchNetwork, Error> {
+    let photos = PhotoRegions::of_all(&data.photos, proposals)?;
+    let stages = StageRunner::new(folder);
     let (fc7, svms) = (folder.path("fc7.f32"), folder.path("svms.safetensors"));
     stages.run("features", &fc7, |path| {
         write_features(&reader(config, &network, device), &photos, path, None)
@@ -128,7 +128,7 @@ pub(crate) fn svm_for_softmax(
     Ok(network)
 }
 
-fn reader<'a>(config: &'a Config, network: &'a Network, device: Device) -> Reader<'a> {
+fn reader<'a>(config: &'a Config, network: &'a TorchNetwork, device: Device) -> Reader<'a> {
     let view = match config.method {
         TrainingMethod::Rcnn => View::Warped(config.arch.crop_side()),
         TrainingMethod::FastRcnn | TrainingMethod::Sppnet => View::Pooled(&config.recipe.scales),
@@ -139,7 +139,7 @@ fn reader<'a>(config: &'a Config, network: &'a Network, device: Device) -> Reade
 /// fc7 of every box, and pool5 of those that boxes are regressed from.
 fn write_features(
     reader: &Reader<'_>,
-    photos: &[Regions<'_>],
+    photos: &[PhotoRegions<'_>],
     fc7: &Path,
     pool5: Option<&Path>,
 ) -> Result<(), Error> {
@@ -168,7 +168,7 @@ fn write_features(
     fc7.finish()
 }
 
-fn train_svms(photos: &[Regions<'_>], fc7: &Path, classes: usize, output: &Path) -> Result<(), Error> {
+fn train_svms(photos: &[PhotoRegions<'_>], fc7: &Path, classes: usize, output: &Path) -> Result<(), Error> {
     let features = RowFile::open(fc7, photos.last().map_or(0, |photo| photo.rows.end))?;
     let machines = mining::train(photos, &features, classes)?;
     let weights: Vec<f32> =
@@ -178,7 +178,12 @@ fn train_svms(photos: &[Regions<'_>], fc7: &Path, classes: usize, output: &Path)
     write_tensors(output, [("weight", weight), ("bias", Tensor::from_slice(&biases))])
 }
 
-fn regress_boxes(photos: &[Regions<'_>], pool5: &Path, classes: usize, output: &Path) -> Result<(), Error> {
+fn regress_boxes(
+    photos: &[PhotoRegions<'_>],
+    pool5: &Path,
+    classes: usize,
+    output: &Path,
+) -> Result<(), Error> {
     let near: Vec<_> = photos.iter().flat_map(|photo| photo.regressed().map(|(_, roi)| *roi)).collect();
     let rows = RowFile::open(pool5, near.len())?;
     let (mut weights, mut biases) = (Vec::new(), Vec::new());
@@ -197,12 +202,12 @@ fn regress_boxes(photos: &[Regions<'_>], pool5: &Path, classes: usize, output: &
     write_tensors(output, [("weight", Tensor::cat(&weights, 0)), ("bias", Tensor::cat(&biases, 0))])
 }
 
-fn write_weights(path: &Path, network: &Network) -> Result<(), Error> {
+fn write_weights(path: &Path, network: &TorchNetwork) -> Result<(), Error> {
     let tensors = network.weights.iter().map(|(name, weight)| (name.clone(), weight.detach())).collect();
     TensorFile { tensors, ..TensorFile::default() }.write(path)
 }
 
-fn read_weights(path: &Path, network: &mut Network) -> Result<(), Error> {
+fn read_weights(path: &Path, network: &mut TorchNetwork) -> Result<(), Error> {
     fill(network, TensorFile::read(path)?.tensors).map_err(|problem| Error::file(path, problem))
 }
 

@@ -6,7 +6,7 @@ use frcnn_core::BBox;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::data::{Object, Photo, Proposals};
+use crate::data::{DatasetProposals, Object, Photo};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::train::{LabelledRoi, label};
@@ -16,7 +16,7 @@ const REGRESSION_IOU: f32 = 0.6;
 
 /// A photo's boxes: its objects first (difficult ones are none), then its proposals.
 #[derive(Debug)]
-pub(super) struct Regions<'a> {
+pub(super) struct PhotoRegions<'a> {
     pub(super) photo: &'a Photo,
     pub(super) boxes: Vec<BBox>,
     pub(super) labelled: Vec<LabelledRoi>,
@@ -24,9 +24,12 @@ pub(super) struct Regions<'a> {
     pub(super) rows: Range<usize>,
 }
 
-impl Regions<'_> {
+impl PhotoRegions<'_> {
     /// The boxes of all photos.
-    pub(super) fn of_all<'a>(photos: &'a [Photo], proposals: &Proposals) -> Result<Vec<Regions<'a>>, Error> {
+    pub(super) fn of_all<'a>(
+        photos: &'a [Photo],
+        proposals: &DatasetProposals,
+    ) -> Result<Vec<PhotoRegions<'a>>, Error> {
         let mut all = Vec::with_capacity(photos.len());
         let mut next = 0;
         for photo in photos {
@@ -34,7 +37,7 @@ impl Regions<'_> {
             let boxes: Vec<BBox> = labelled.iter().map(|roi| roi.bbox).collect();
             let rows = next..next + boxes.len();
             next = rows.end;
-            all.push(Regions { photo, boxes, labelled, rows });
+            all.push(PhotoRegions { photo, boxes, labelled, rows });
         }
         Ok(all)
     }

@@ -13,7 +13,7 @@ use crate::run_dir::RunDir;
 
 /// The stages of a run.
 #[derive(Debug)]
-pub(super) struct Stages {
+pub(super) struct StageRunner {
     log: PathBuf,
 }
 
@@ -24,9 +24,9 @@ struct Line<'a> {
     seconds: f64,
 }
 
-impl Stages {
-    pub(super) fn new(run_dir: &RunDir) -> Stages {
-        Stages { log: run_dir.path("stages.jsonl") }
+impl StageRunner {
+    pub(super) fn new(run_dir: &RunDir) -> StageRunner {
+        StageRunner { log: run_dir.path("stages.jsonl") }
     }
 
     /// Does a stage unless its output is there. It writes the output last, and whole.

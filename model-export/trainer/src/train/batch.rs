@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
 use super::label::{LabelledRoi, label};
-use crate::data::{Photo, Preprocessing, Proposals, decode};
+use crate::data::{DatasetProposals, Photo, Preprocessing, decode};
 use crate::error::Error;
 use crate::network::Normalisation;
 use crate::recipe::Recipe;
@@ -38,7 +38,7 @@ pub(super) struct Batches<'a> {
     pub(super) photos: &'a [Photo],
     /// Indices of the photos to learn from; not empty.
     pub(super) usable: &'a [usize],
-    pub(super) proposals: &'a Proposals,
+    pub(super) proposals: &'a DatasetProposals,
     pub(super) normalisation: &'a Normalisation,
     pub(super) recipe: &'a Recipe,
     pub(super) preprocessing: Preprocessing,

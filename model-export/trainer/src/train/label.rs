@@ -5,7 +5,7 @@
 use frcnn_core::{BBox, BoxCoder};
 use rayon::prelude::*;
 
-use crate::data::{Photo, Proposals};
+use crate::data::{DatasetProposals, Photo};
 use crate::error::Error;
 use crate::network::Normalisation;
 use crate::recipe::Recipe;
@@ -102,7 +102,7 @@ impl Moments {
 /// Looks at every photo once.
 pub(crate) fn survey(
     photos: &[Photo],
-    proposals: &Proposals,
+    proposals: &DatasetProposals,
     classes: usize,
     recipe: &Recipe,
 ) -> Result<Survey, Error> {

@@ -23,9 +23,9 @@ use tch::{Device, Tensor};
 
 use crate::arch::PIXEL_RMS;
 use crate::config::Config;
-use crate::data::{Dataset, Proposals};
+use crate::data::{Dataset, DatasetProposals};
 use crate::error::Error;
-use crate::network::{Network, Normalisation, Run};
+use crate::network::{Normalisation, Run, TorchNetwork};
 use crate::recipe::Objective;
 use crate::run_dir::{Checkpoint, RunDir};
 pub(crate) use batch::sample;
@@ -44,7 +44,7 @@ const AHEAD: usize = 2;
 pub(crate) struct Trainer<'a> {
     config: &'a Config,
     run_dir: &'a RunDir,
-    network: Network,
+    network: TorchNetwork,
     sgd: Sgd,
     normalisation: Normalisation,
     iteration: u64,
@@ -56,7 +56,7 @@ impl<'a> Trainer<'a> {
     pub(crate) fn new(
         config: &'a Config,
         run_dir: &'a RunDir,
-        network: Network,
+        network: TorchNetwork,
         normalisation: Normalisation,
         device: Device,
     ) -> Trainer<'a> {
@@ -70,7 +70,7 @@ impl<'a> Trainer<'a> {
     pub(crate) fn resume(
         config: &'a Config,
         run_dir: &'a RunDir,
-        mut network: Network,
+        mut network: TorchNetwork,
         checkpoint: Checkpoint,
         device: Device,
     ) -> Result<Trainer<'a>, Error> {
@@ -88,7 +88,7 @@ impl<'a> Trainer<'a> {
         &mut self,
         data: &Dataset,
         usable: &[usize],
-        proposals: &Proposals,
+        proposals: &DatasetProposals,
         stop: &Stop,
     ) -> Result<(), Error> {
         let recipe = &self.config.recipe;
@@ -223,7 +223,7 @@ impl<'a> Trainer<'a> {
 }
 
 /// Each weight's learning rate over that of weights.
-pub(crate) fn rate_factors(config: &Config, network: &Network) -> BTreeMap<String, f64> {
+pub(crate) fn rate_factors(config: &Config, network: &TorchNetwork) -> BTreeMap<String, f64> {
     let recipe = &config.recipe;
     let factor = |name: &String| {
         let (layer, part) = name.rsplit_once('.').unwrap_or((name, ""));

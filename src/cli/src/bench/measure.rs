@@ -7,14 +7,19 @@ use std::time::Instant;
 
 use frcnn::{Frame, Options, Timings};
 
-use super::report::{Percentiles, Report, Stages};
+use super::report::{BenchReport, Percentiles, StageTimes};
 use super::work::Work;
 use crate::error::Error;
 use crate::files;
 use crate::units::milliseconds;
 
 /// Opens `bundle`, detects twice, and then `runs` times.
-pub(super) fn measure(bundle: &Path, work: &Work, options: &Options, runs: u32) -> Result<Report, Error> {
+pub(super) fn measure(
+    bundle: &Path,
+    work: &Work,
+    options: &Options,
+    runs: u32,
+) -> Result<BenchReport, Error> {
     let failed = |error: frcnn::Error| Error::file(bundle, error);
     into_page_cache(bundle)?;
 
@@ -41,7 +46,7 @@ pub(super) fn measure(bundle: &Path, work: &Work, options: &Options, runs: u32) 
     let stage = |of: fn(&Timings) -> std::time::Duration| {
         Percentiles::of(steady.iter().map(|(timings, _)| milliseconds(of(timings))).collect())
     };
-    Ok(Report {
+    Ok(BenchReport {
         bundle: bundle.display().to_string(),
         threads: detector.threads(),
         runs,
@@ -51,7 +56,7 @@ pub(super) fn measure(bundle: &Path, work: &Work, options: &Options, runs: u32) 
         blob: blobs.iter().map(|blob| [blob.height, blob.width]).collect(),
         open_ms,
         first_ms,
-        stages: Stages {
+        stages: StageTimes {
             preprocess: stage(|timings| timings.preprocess),
             trunk: stage(|timings| timings.trunk),
             roi_pool: stage(|timings| timings.roi_pool),

@@ -8,7 +8,7 @@ use crate::units;
 
 /// What `--json` writes.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     pub(super) bundle: String,
     pub(super) threads: usize,
     pub(super) runs: u32,
@@ -22,14 +22,14 @@ pub(super) struct Report {
     pub(super) blob: Vec<[usize; 2]>,
     pub(super) open_ms: f64,
     pub(super) first_ms: f64,
-    pub(super) stages: Stages,
+    pub(super) stages: StageTimes,
     /// In MiB.
     pub(super) peak_rss_mib: Option<f64>,
 }
 
 /// Of one detection.
 #[derive(Serialize)]
-pub(super) struct Stages {
+pub(super) struct StageTimes {
     pub(super) preprocess: Percentiles,
     pub(super) trunk: Percentiles,
     pub(super) roi_pool: Percentiles,
@@ -57,7 +57,7 @@ impl Percentiles {
     }
 }
 
-impl Report {
+impl BenchReport {
     /// For people.
     pub(super) fn text(&self) -> String {
         let size = |&[height, width]: &[usize; 2]| format!("{height} x {width}");

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::error::Error;
 use crate::inputs::decode;
 use crate::inputs::images::Image;
-use crate::inputs::proposals::Proposals;
+use crate::inputs::proposals::ProposalFile;
 
 /// Random boxes are no shorter than this on a side, as proposals are, unless the frame is.
 const SHORTEST_SIDE: f32 = 16.0;
@@ -61,7 +61,7 @@ impl Work {
         let boxes = match proposals {
             Some(path) => {
                 let image = Image::new(image.to_path_buf());
-                Proposals::open(path, 1)?.of(&image)?.into_owned()
+                ProposalFile::open(path, 1)?.of(&image)?.into_owned()
             }
             None => random_boxes(&mut ChaCha8Rng::seed_from_u64(seed), &pixels, boxes),
         };

@@ -18,7 +18,7 @@ use crate::cost::CostArgs;
 use crate::error::Error;
 use crate::files;
 use crate::inputs::images::{self, Image, Inputs};
-use crate::inputs::proposals::Proposals;
+use crate::inputs::proposals::ProposalFile;
 use crate::inputs::{decode, progress_bar};
 use crate::products::ProductArgs;
 #[cfg(feature = "compile")]
@@ -96,14 +96,14 @@ enum ProposalsFrom {
 
 /// Where the boxes of an image come from.
 enum ProposalSource {
-    File(Proposals),
+    File(ProposalFile),
     Made { by: Box<dyn Propose>, max: usize },
 }
 
 impl ProposalSource {
     fn open(args: &Args, detector: &Detector, images: usize) -> Result<ProposalSource, Error> {
         if let Some(path) = &args.proposals {
-            return Ok(ProposalSource::File(Proposals::open(path, images)?));
+            return Ok(ProposalSource::File(ProposalFile::open(path, images)?));
         }
         let by: Box<dyn Propose> = match args.proposals_from {
             ProposalsFrom::SelectiveSearch => {

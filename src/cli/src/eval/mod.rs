@@ -17,7 +17,7 @@ use crate::cost::CostArgs;
 use crate::data::DataArgs;
 use crate::error::Error;
 use crate::files;
-use report::Report;
+use report::EvalReport;
 
 pub(crate) use detect::bar;
 
@@ -264,7 +264,7 @@ impl Scoring {
             });
             files::write(path, page?.as_bytes())?;
         }
-        let report = Report {
+        let report = EvalReport {
             images: dataset.images.len(),
             objects: dataset.truths.len(),
             detections: detections.len(),

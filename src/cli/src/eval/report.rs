@@ -8,7 +8,7 @@ use crate::tables::{pairs, table};
 
 /// All scores; its fields are the object that `--json` writes. Scores are in 0..=1, null where there is no object.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct EvalReport {
     pub(super) images: usize,
     pub(super) objects: usize,
     pub(super) detections: usize,
@@ -16,7 +16,7 @@ pub(super) struct Report {
     pub(super) coco: Coco,
 }
 
-impl Report {
+impl EvalReport {
     pub(super) fn text(&self) -> String {
         let columns = [
             Words("class"),

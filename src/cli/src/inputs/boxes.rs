@@ -7,7 +7,7 @@ use frcnn::{BBox, Frame, Propose, SelectiveSearch};
 use image::RgbImage;
 
 use super::images::Image;
-use super::proposals::Proposals;
+use super::proposals::ProposalFile;
 use crate::error::Error;
 
 /// As many as `frcnn detect` takes.
@@ -15,14 +15,16 @@ const MAX_PROPOSALS: usize = 2000;
 
 /// Boxes of a file, or selective search where there is none.
 pub(crate) enum BoxSource {
-    File(Proposals),
+    File(ProposalFile),
     SelectiveSearch,
 }
 
 impl BoxSource {
     /// `file` is to serve `images` images.
     pub(crate) fn open(file: Option<&Path>, images: usize) -> Result<BoxSource, Error> {
-        file.map_or(Ok(BoxSource::SelectiveSearch), |path| Proposals::open(path, images).map(BoxSource::File))
+        file.map_or(Ok(BoxSource::SelectiveSearch), |path| {
+            ProposalFile::open(path, images).map(BoxSource::File)
+        })
     }
 
     /// The boxes of one image.

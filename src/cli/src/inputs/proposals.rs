@@ -14,7 +14,7 @@ use crate::files;
 
 /// The boxes for every image.
 #[derive(Debug)]
-pub(crate) struct Proposals {
+pub(crate) struct ProposalFile {
     /// Named in errors.
     path: PathBuf,
     boxes: Boxes,
@@ -31,9 +31,9 @@ enum Boxes {
     Tensors(BoxFile),
 }
 
-impl Proposals {
+impl ProposalFile {
     /// Opens a file that is to serve `images` images.
-    pub(crate) fn open(path: &Path, images: usize) -> Result<Proposals, Error> {
+    pub(crate) fn open(path: &Path, images: usize) -> Result<ProposalFile, Error> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let parse: fn(Vec<u8>) -> Result<Boxes, String> = match extension.to_str() {
             Some("safetensors") => from_safetensors,
@@ -47,12 +47,12 @@ impl Proposals {
             );
             return Err(Error::file(path, problem));
         }
-        Ok(Proposals { path: path.to_path_buf(), boxes })
+        Ok(ProposalFile { path: path.to_path_buf(), boxes })
     }
 
     /// The boxes for one image.
     pub(crate) fn of(&self, image: &Image) -> Result<Cow<'_, [BBox]>, Error> {
-        let Proposals { path, boxes } = self;
+        let ProposalFile { path, boxes } = self;
         let in_file =
             |problem: String| Error::file(&image.path, format!("{}: {problem}", Printable(path.display())));
         match boxes {
@@ -101,11 +101,11 @@ mod tests {
         Image { path: format!("photos/{stem}.jpg").into(), stem: stem.to_string() }
     }
 
-    fn open(name: &str, bytes: &[u8], images: usize) -> Result<Proposals, Error> {
+    fn open(name: &str, bytes: &[u8], images: usize) -> Result<ProposalFile, Error> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        Proposals::open(&path, images)
+        ProposalFile::open(&path, images)
     }
 
     #[test]

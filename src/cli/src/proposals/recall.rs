@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::files;
 use crate::inputs::images::Image;
 use crate::inputs::progress_bar;
-use crate::inputs::proposals::Proposals;
+use crate::inputs::proposals::ProposalFile;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
 
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     for warning in dataset.warnings.iter() {
         console::warning(format_args!("{}: {warning}", Printable(args.data.display())));
     }
-    let proposals = Proposals::open(&args.proposals, dataset.images.len())?;
+    let proposals = ProposalFile::open(&args.proposals, dataset.images.len())?;
     let mut objects = vec![Vec::new(); dataset.images.len()];
     for truth in &dataset.truths {
         objects[truth.image].push(truth);

@@ -2,7 +2,7 @@
 
 use std::collections::BinaryHeap;
 
-use super::regions::{LANES, Regions};
+use super::regions::{LANES, RegionFeatures};
 
 /// Which similarities are added up; each lies in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ struct Candidate {
 /// The boxes x1, y1, x2, y2 of the regions that grouping makes, corners inclusive, in that order: the last is the whole
 /// image's.
 #[must_use]
-pub fn group(initial: &Regions, similarity: Similarity) -> Vec<[u16; 4]> {
+pub fn group(initial: &RegionFeatures, similarity: Similarity) -> Vec<[u16; 4]> {
     let count = initial.sizes.len();
     let mut groups = Groups::new(initial);
     let mut neighbours: Vec<Vec<u32>> = vec![Vec::new(); count];
@@ -77,7 +77,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn new(initial: &Regions) -> Groups {
+    fn new(initial: &RegionFeatures) -> Groups {
         let mut groups = Groups {
             sizes: initial.sizes.clone(),
             boxes: initial.boxes.clone(),

@@ -40,7 +40,7 @@ use colour::Planes;
 use edges::Edges;
 use group::group;
 use rank::Ranking;
-use regions::Regions;
+use regions::RegionFeatures;
 use segment::segment;
 use working::Working;
 
@@ -83,7 +83,7 @@ impl Propose for SelectiveSearch {
             let (edges, bins) =
                 tasks::both(parallel, || Edges::new(&planes, width, height), || Bins::new(&planes, width));
             tasks::map(parallel, scales, |&k| {
-                let regions = Regions::new(&segment(&edges, k), &bins, width);
+                let regions = RegionFeatures::new(&segment(&edges, k), &bins, width);
                 let groups = tasks::map(parallel, similarities, |&similarity| group(&regions, similarity));
                 (regions.boxes, groups)
             })

@@ -8,7 +8,7 @@ pub(super) const LANES: usize = 16;
 
 /// The regions of one segmentation.
 #[derive(Clone, Debug)]
-pub struct Regions {
+pub struct RegionFeatures {
     /// Pixels.
     pub(super) sizes: Vec<f32>,
     /// x1, y1, x2, y2, corners inclusive.
@@ -25,10 +25,10 @@ pub struct Regions {
     pub(super) area: f32,
 }
 
-impl Regions {
+impl RegionFeatures {
     /// Of an image of `width` pixels a row.
     #[must_use]
-    pub fn new(segmentation: &Segmentation, bins: &Bins, width: usize) -> Regions {
+    pub fn new(segmentation: &Segmentation, bins: &Bins, width: usize) -> RegionFeatures {
         let count = segmentation.count;
         let (sizes, boxes) = extents(segmentation, width);
         let channels = bins.channels.len();
@@ -43,7 +43,7 @@ impl Regions {
             let (texture, colour) = histogram.split_at_mut(texture_len);
             normalise(counts, *size, channels, texture, colour);
         }
-        Regions {
+        RegionFeatures {
             sizes,
             boxes,
             histograms,
