@@ -81,14 +81,14 @@ unsafe impl Vector for float32x4_t {
         weights: *const f32,
         next: *const f32,
     ) -> usize {
-        let turns = k / lanes::TURN;
-        if N != 4 || M > Self::STRIDED_ROWS || turns == 0 {
+        let k = k / lanes::AT_ONCE * lanes::AT_ONCE;
+        if N != 4 || M > Self::STRIDED_ROWS || k == 0 {
             return 0;
         }
         let weights = lanes::Weights { data: weights, next };
         // SAFETY: the caller's promise, and the conditions above.
-        unsafe { lanes::multiply_rows::<M>(sums.as_mut_ptr().cast(), a, stride, turns, weights) };
-        turns * lanes::TURN
+        unsafe { lanes::multiply_rows::<M>(sums.as_mut_ptr().cast(), a, stride, k, weights) };
+        k
     }
 
     #[inline(always)]
@@ -99,13 +99,13 @@ unsafe impl Vector for float32x4_t {
         weights: *const f32,
         next: *const f32,
     ) -> usize {
-        let turns = k / lanes::TURN;
-        if N != 4 || M > ROWS || turns == 0 {
+        let k = k / lanes::AT_ONCE * lanes::AT_ONCE;
+        if N != 4 || M > ROWS || k == 0 {
             return 0;
         }
         let weights = lanes::Weights { data: weights, next };
         // SAFETY: as above.
-        unsafe { lanes::multiply_packed::<M>(sums.as_mut_ptr().cast(), a, turns, weights) };
-        turns * lanes::TURN
+        unsafe { lanes::multiply_packed::<M>(sums.as_mut_ptr().cast(), a, k, weights) };
+        k
     }
 }

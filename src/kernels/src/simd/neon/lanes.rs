@@ -13,8 +13,8 @@
 
 use core::arch::{aarch64::float32x4_t, asm};
 
-/// Values of `K` in a turn of the loops.
-pub(super) const TURN: usize = 8;
+/// Values of `K` that are multiplied at a time: the lanes of a vector. A turn of the loops is two times as many.
+pub(super) const AT_ONCE: usize = 4;
 
 /// Weights, four vectors for each `k`, and what is needed after them.
 #[derive(Clone, Copy)]
@@ -48,12 +48,9 @@ macro_rules! step {
     };
 }
 
-/// A turn over rows: twice four `k`, which are the lanes of each row's register.
-macro_rules! turn_of_rows {
+/// Four `k` of rows, which are the lanes of each row's register.
+macro_rules! four_of_rows {
     ($($value:literal $row:literal),+) => {
-        concat!(turn_of_rows!(@ $($value $row),+), turn_of_rows!(@ $($value $row),+))
-    };
-    (@ $($value:literal $row:literal),+) => {
         concat!(
             $("ldr q", $value, ", [{a", $row, "}], #16\n",)+
             step!($($value 0)+), step!($($value 1)+), step!($($value 2)+), step!($($value 3)+),
@@ -61,30 +58,37 @@ macro_rules! turn_of_rows {
     };
 }
 
-/// A loop of `turns` over a text. Said of it: how many rows it has, which registers it overwrites besides sums and weights, and
-/// its operands.
-macro_rules! turns {
-    (1 row, $($rest:tt)*) => { turns!(@ ["v0" 0 "v1" 1 "v2" 2 "v3" 3] $($rest)*) };
-    (2 rows, $($rest:tt)*) => { turns!(1 row, @ ["v4" 4 "v5" 5 "v6" 6 "v7" 7] $($rest)*) };
-    (3 rows, $($rest:tt)*) => { turns!(2 rows, @ ["v8" 8 "v9" 9 "v10" 10 "v11" 11] $($rest)*) };
-    (4 rows, $($rest:tt)*) => { turns!(3 rows, @ ["v12" 12 "v13" 13 "v14" 14 "v15" 15] $($rest)*) };
-    (5 rows, $($rest:tt)*) => { turns!(4 rows, @ ["v16" 16 "v17" 17 "v18" 18 "v19" 19] $($rest)*) };
-    (6 rows, $($rest:tt)*) => { turns!(5 rows, @ ["v20" 20 "v21" 21 "v22" 22 "v23" 23] $($rest)*) };
-    (@ [$($a:tt)*] @ [$($b:tt)*] $($rest:tt)*) => { turns!(@ [$($a)* $($b)*] $($rest)*) };
+/// The products of `k` values, a multiple of four, by a text for four of them. Said of it: how many rows it has, which
+/// registers it overwrites besides sums and weights, and its operands.
+macro_rules! multiply {
+    (1 row, $($rest:tt)*) => { multiply!(@ ["v0" 0 "v1" 1 "v2" 2 "v3" 3] $($rest)*) };
+    (2 rows, $($rest:tt)*) => { multiply!(1 row, @ ["v4" 4 "v5" 5 "v6" 6 "v7" 7] $($rest)*) };
+    (3 rows, $($rest:tt)*) => { multiply!(2 rows, @ ["v8" 8 "v9" 9 "v10" 10 "v11" 11] $($rest)*) };
+    (4 rows, $($rest:tt)*) => { multiply!(3 rows, @ ["v12" 12 "v13" 13 "v14" 14 "v15" 15] $($rest)*) };
+    (5 rows, $($rest:tt)*) => { multiply!(4 rows, @ ["v16" 16 "v17" 17 "v18" 18 "v19" 19] $($rest)*) };
+    (6 rows, $($rest:tt)*) => { multiply!(5 rows, @ ["v20" 20 "v21" 21 "v22" 22 "v23" 23] $($rest)*) };
+    (@ [$($a:tt)*] @ [$($b:tt)*] $($rest:tt)*) => { multiply!(@ [$($a)* $($b)*] $($rest)*) };
     (
-        @ [$($register:tt $i:literal)*] $sums:ident, $turns:ident, $weights:ident,
+        @ [$($register:tt $i:literal)*] $sums:ident, $k:ident, $weights:ident,
         [$($overwritten:tt)*], [$($operands:tt)*], $($text:expr),+ $(,)?
     ) => {
         asm!(
+            "cbz {left}, 3f",
             "2:",
+            $($text,)+
             $($text,)+
             "prfm pldl2keep, [{next}, {left}]",
             "adds {left}, {left}, #64",
             "b.ne 2b",
+            "3:",
+            "tbz {k}, #2, 4f",
+            $($text,)+
+            "4:",
+            k = in(reg) $k,
             weights = inout(reg) $weights.data => _,
-            // One past the lines to prefetch, and minus the bytes up to there.
-            next = in(reg) $weights.next.wrapping_byte_add(64 * $turns),
-            left = inout(reg) (64 * $turns).wrapping_neg() => _,
+            // One past the lines to prefetch, one for each turn, and minus the bytes up to there.
+            next = in(reg) $weights.next.wrapping_byte_add($k / 8 * 64),
+            left = inout(reg) ($k / 8 * 64).wrapping_neg() => _,
             $($operands)*
             $(inout($register) *$sums.add($i),)*
             $(out($overwritten) _,)*
@@ -94,59 +98,60 @@ macro_rules! turns {
     };
 }
 
-/// Adds the products of `turns * TURN` values of each of `M` rows, `stride` apart, to `M * 4` vectors of sums.
+/// Adds the products of `k` values, a multiple of [`AT_ONCE`], of each of `M` rows, `stride` apart, to `M * 4` vectors of sums.
 ///
 /// # Safety
-/// `M` is 1 to 5, and `turns` is not 0. Values and weights are readable, sums writable.
+/// `M` is 1 to 5. Values and weights are readable, sums writable.
 #[inline(always)]
 pub(super) unsafe fn multiply_rows<const M: usize>(
     sums: *mut float32x4_t,
     a: *const f32,
     stride: usize,
-    turns: usize,
+    k: usize,
     weights: Weights,
 ) {
     let row = |i: usize| a.wrapping_add(i * stride);
-    // SAFETY: the caller's promise. Each text reads `turns * TURN` values of the rows that it has pointers to and as many
-    // rows of weights, and says what it overwrites.
+    // SAFETY: the caller's promise. Each text reads four values of the rows that it has pointers to and as many rows of
+    // weights, moves the pointers on, and says what it overwrites.
     unsafe {
         match M {
-            1 => turns!(
-                1 row, sums, turns, weights, ["v24"],
+            1 => multiply!(
+                1 row, sums, k, weights, ["v24"],
                 [a0 = inout(reg) row(0) => _,],
-                turn_of_rows!(24 0)
+                four_of_rows!(24 0)
             ),
-            2 => turns!(
-                2 rows, sums, turns, weights, ["v24" "v25"],
+            2 => multiply!(
+                2 rows, sums, k, weights, ["v24" "v25"],
                 [a0 = inout(reg) row(0) => _, a1 = inout(reg) row(1) => _,],
-                turn_of_rows!(24 0, 25 1)
+                four_of_rows!(24 0, 25 1)
             ),
-            3 => turns!(
-                3 rows, sums, turns, weights, ["v24" "v25" "v26"],
+            3 => multiply!(
+                3 rows, sums, k, weights, ["v24" "v25" "v26"],
                 [a0 = inout(reg) row(0) => _, a1 = inout(reg) row(1) => _, a2 = inout(reg) row(2) => _,],
-                turn_of_rows!(24 0, 25 1, 26 2)
+                four_of_rows!(24 0, 25 1, 26 2)
             ),
-            4 => turns!(
-                4 rows, sums, turns, weights, ["v24" "v25" "v26" "v27"],
+            4 => multiply!(
+                4 rows, sums, k, weights, ["v24" "v25" "v26" "v27"],
                 [
                     a0 = inout(reg) row(0) => _, a1 = inout(reg) row(1) => _, a2 = inout(reg) row(2) => _,
                     a3 = inout(reg) row(3) => _,
                 ],
-                turn_of_rows!(24 0, 25 1, 26 2, 27 3)
+                four_of_rows!(24 0, 25 1, 26 2, 27 3)
             ),
-            _ => turns!(
-                5 rows, sums, turns, weights, ["v23" "v24" "v25" "v26" "v27"],
+            _ => multiply!(
+                5 rows, sums, k, weights, ["v23" "v24" "v25" "v26" "v27"],
                 [
                     a0 = inout(reg) row(0) => _, a1 = inout(reg) row(1) => _, a2 = inout(reg) row(2) => _,
                     a3 = inout(reg) row(3) => _, a4 = inout(reg) row(4) => _,
                 ],
-                turn_of_rows!(24 0, 25 1, 26 2, 27 3, 23 4)
+                four_of_rows!(24 0, 25 1, 26 2, 27 3, 23 4)
             ),
         }
     }
 }
 
-/// Adds the products of `turns * TURN` values of each of `M` rows, packed as `[K, M]`, to `M * 4` vectors of sums.
+/// Adds the products of `k` values, a multiple of [`AT_ONCE`], of each of `M` rows, packed as `[k, M]`, to `M * 4` vectors of
+/// sums.
 ///
 /// # Safety
 /// As [`multiply_rows`], but `M` may be 6.
@@ -154,57 +159,42 @@ pub(super) unsafe fn multiply_rows<const M: usize>(
 pub(super) unsafe fn multiply_packed<const M: usize>(
     sums: *mut float32x4_t,
     a: *const f32,
-    turns: usize,
+    k: usize,
     weights: Weights,
 ) {
     // SAFETY: as above.
     unsafe {
         match M {
-            1 => turns!(
-                1 row, sums, turns, weights, ["v24" "v25"], [a = inout(reg) a => _,],
-                "ldp q24, q25, [{a}], #32",
+            1 => multiply!(
+                1 row, sums, k, weights, ["v24"], [a = inout(reg) a => _,],
+                "ldr q24, [{a}], #16",
                 step!(24 0), step!(24 1), step!(24 2), step!(24 3),
-                step!(25 0), step!(25 1), step!(25 2), step!(25 3),
             ),
-            2 => turns!(
-                2 rows, sums, turns, weights, ["v24" "v25" "v26" "v27"], [a = inout(reg) a => _,],
-                "ld1 {{v24.4s, v25.4s, v26.4s, v27.4s}}, [{a}], #64",
+            2 => multiply!(
+                2 rows, sums, k, weights, ["v24" "v25"], [a = inout(reg) a => _,],
+                "ldp q24, q25, [{a}], #32",
                 step!(24 0 24 1), step!(24 2 24 3), step!(25 0 25 1), step!(25 2 25 3),
-                step!(26 0 26 1), step!(26 2 26 3), step!(27 0 27 1), step!(27 2 27 3),
             ),
-            3 => turns!(
-                3 rows, sums, turns, weights, ["v24" "v25" "v26"], [a = inout(reg) a => _,],
-                "ld1 {{v24.4s, v25.4s, v26.4s}}, [{a}], #48",
-                step!(24 0 24 1 24 2), step!(24 3 25 0 25 1), step!(25 2 25 3 26 0), step!(26 1 26 2 26 3),
+            3 => multiply!(
+                3 rows, sums, k, weights, ["v24" "v25" "v26"], [a = inout(reg) a => _,],
                 "ld1 {{v24.4s, v25.4s, v26.4s}}, [{a}], #48",
                 step!(24 0 24 1 24 2), step!(24 3 25 0 25 1), step!(25 2 25 3 26 0), step!(26 1 26 2 26 3),
             ),
-            4 => turns!(
-                4 rows, sums, turns, weights, ["v24" "v25" "v26" "v27"], [a = inout(reg) a => _,],
-                "ld1 {{v24.4s, v25.4s, v26.4s, v27.4s}}, [{a}], #64",
-                step!(24 0 24 1 24 2 24 3), step!(25 0 25 1 25 2 25 3),
-                step!(26 0 26 1 26 2 26 3), step!(27 0 27 1 27 2 27 3),
+            4 => multiply!(
+                4 rows, sums, k, weights, ["v24" "v25" "v26" "v27"], [a = inout(reg) a => _,],
                 "ld1 {{v24.4s, v25.4s, v26.4s, v27.4s}}, [{a}], #64",
                 step!(24 0 24 1 24 2 24 3), step!(25 0 25 1 25 2 25 3),
                 step!(26 0 26 1 26 2 26 3), step!(27 0 27 1 27 2 27 3),
             ),
-            5 => turns!(
-                5 rows, sums, turns, weights, ["v23" "v24" "v25" "v26" "v27"], [a = inout(reg) a => _,],
-                "ld1 {{v24.4s, v25.4s, v26.4s, v27.4s}}, [{a}], #64",
-                "ldr q23, [{a}], #16",
-                step!(24 0 24 1 24 2 24 3 25 0), step!(25 1 25 2 25 3 26 0 26 1),
-                step!(26 2 26 3 27 0 27 1 27 2), step!(27 3 23 0 23 1 23 2 23 3),
+            5 => multiply!(
+                5 rows, sums, k, weights, ["v23" "v24" "v25" "v26" "v27"], [a = inout(reg) a => _,],
                 "ld1 {{v24.4s, v25.4s, v26.4s, v27.4s}}, [{a}], #64",
                 "ldr q23, [{a}], #16",
                 step!(24 0 24 1 24 2 24 3 25 0), step!(25 1 25 2 25 3 26 0 26 1),
                 step!(26 2 26 3 27 0 27 1 27 2), step!(27 3 23 0 23 1 23 2 23 3),
             ),
-            _ => turns!(
-                6 rows, sums, turns, weights, ["v24" "v25" "v26"], [a = inout(reg) a => _,],
-                "ld1 {{v24.4s, v25.4s, v26.4s}}, [{a}], #48",
-                step!(24 0 24 1 24 2 24 3 25 0 25 1), step!(25 2 25 3 26 0 26 1 26 2 26 3),
-                "ld1 {{v24.4s, v25.4s, v26.4s}}, [{a}], #48",
-                step!(24 0 24 1 24 2 24 3 25 0 25 1), step!(25 2 25 3 26 0 26 1 26 2 26 3),
+            _ => multiply!(
+                6 rows, sums, k, weights, ["v24" "v25" "v26"], [a = inout(reg) a => _,],
                 "ld1 {{v24.4s, v25.4s, v26.4s}}, [{a}], #48",
                 step!(24 0 24 1 24 2 24 3 25 0 25 1), step!(25 2 25 3 26 0 26 1 26 2 26 3),
                 "ld1 {{v24.4s, v25.4s, v26.4s}}, [{a}], #48",
@@ -224,8 +214,7 @@ mod tests {
 
     /// Every sum is a chain of FMAs in the order of `k`, bit for bit; what lies behind the values and weights is NaN.
     fn check<const M: usize>(random: &mut Random) {
-        for turns in 1..4 {
-            let k = turns * TURN;
+        for k in (0..32).step_by(AT_ONCE) {
             let stride = k + 3;
             let (mut a, mut weights) = (random.values(M * stride), random.values(k * 16));
             a.iter_mut().skip(k).step_by(stride).for_each(|behind| *behind = f32::NAN);
@@ -245,11 +234,11 @@ mod tests {
                     core::slice::from_raw_parts(sums.as_ptr().cast::<f32>(), M * 16).to_vec()
                 };
                 let mut sums = [[vdupq_n_f32(1.0); 4]; M];
-                multiply_packed::<M>(sums.as_mut_ptr().cast(), packed.as_ptr(), turns, weights);
+                multiply_packed::<M>(sums.as_mut_ptr().cast(), packed.as_ptr(), k, weights);
                 assert_eq!(values(sums), expected, "{M} packed rows, {k} values");
                 if M < 6 {
                     let mut sums = [[vdupq_n_f32(1.0); 4]; M];
-                    multiply_rows::<M>(sums.as_mut_ptr().cast(), a.as_ptr(), stride, turns, weights);
+                    multiply_rows::<M>(sums.as_mut_ptr().cast(), a.as_ptr(), stride, k, weights);
                     assert_eq!(values(sums), expected, "{M} rows, {k} values");
                 }
             }
