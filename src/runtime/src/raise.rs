@@ -1,6 +1,6 @@
 //! A bundle's graph as a tract model over channels-last tensors.
 
-use frcnn_bundle::{Conv, Graph, Layer, Op, Pool};
+use frcnn_bundle::{Affine, Conv, Gemm, Graph, Layer, Op, Pool};
 use frcnn_kernels::Lrn;
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
@@ -15,7 +15,8 @@ use crate::ops::{
 
 /// Raises `graph`, whose input is an f32 tensor of `input`'s shape, to a model that gives `outputs`.
 ///
-/// Layers that a kernel does along with another become part of it, as `fusion` says.
+/// Each value of the graph becomes an outlet of the model. Layers that a kernel does along with another become part of that
+/// layer's operator, as `fusion` says.
 pub(crate) fn raise(
     graph: &Graph,
     fusion: &Fusion,
@@ -29,14 +30,8 @@ pub(crate) fn raise(
     let source = raiser.model.add_source("input", f32::fact(input))?;
     let mut values = vec![source];
     for (position, layer) in graph.layers.iter().enumerate() {
-        let input = *values_of(&values, layer)?.first().context("a layer without input")?;
-        let outlet = match raiser.fusion.step(position) {
-            Step::Within(_) => input,
-            _ => raiser
-                .wire(position, layer, &values)
-                .with_context(|| format!("layer `{}` ({})", layer.name, layer.op.name()))?,
-        };
-        values.push(outlet);
+        let outlet = raiser.wire(position, layer, &values);
+        values.push(outlet.with_context(|| format!("layer `{}` ({})", layer.name, layer.op.name()))?);
     }
     let outlets: Option<Vec<OutletId>> =
         outputs.iter().map(|&value| values.get(value as usize).copied()).collect();
@@ -44,10 +39,11 @@ pub(crate) fn raise(
     Ok(raiser.model)
 }
 
-fn values_of(values: &[OutletId], layer: &Layer) -> TractResult<TVec<OutletId>> {
+/// The outlets of what `layer` reads. `values` are those of the input and of the layers before it.
+fn inputs_of(values: &[OutletId], layer: &Layer) -> TractResult<TVec<OutletId>> {
     let inputs: Option<TVec<OutletId>> =
         layer.inputs.iter().map(|&value| values.get(value as usize).copied()).collect();
-    inputs.with_context(|| format!("layer `{}` reads a later one", layer.name))
+    inputs.context("it reads a later one")
 }
 
 struct Raiser<'a> {
@@ -57,90 +53,108 @@ struct Raiser<'a> {
     fusion: &'a Fusion,
 }
 
-impl Raiser<'_> {
-    /// Adds `layer`, at `position` of the graph, with what it takes in. `values` are those of the layers before it.
+impl<'a> Raiser<'a> {
+    /// Adds the operator of `layer`, at `position` of the graph, and gives the outlet of what the layer makes.
     fn wire(&mut self, position: usize, layer: &Layer, values: &[OutletId]) -> TractResult<OutletId> {
         // Layers may have one name; to ask tract for one that is not taken yet takes longer the more there are.
         let name = format!("{} #{position}", layer.name);
-        let inputs = &*values_of(values, layer)?;
+        let inputs = inputs_of(values, layer)?;
         let input = *inputs.first().context("a layer without input")?;
-        match self.fusion.step(position).clone() {
-            Step::Strips(layers) => {
-                let layers = layers.into_iter().map(|position| self.strip_layer(position));
-                let op = StripsOp {
-                    layers: layers.collect::<TractResult<_>>()?,
-                    resources: self.resources.clone(),
-                };
-                return self.node(name, op, inputs);
-            }
-            Step::Concat(branches) => {
-                let mut inputs: TVec<OutletId> = tvec!();
-                let mut convs = vec![];
-                for position in branches {
-                    let layer = self.graph.layers.get(position).context("a layer of the graph")?;
-                    let Op::Conv(conv) = &layer.op else { bail!("a branch that is no convolution") };
-                    inputs.extend(values_of(values, layer)?);
-                    convs.push(self.conv(position, conv));
-                }
-                return self.node(name, ConcatConvsOp(convs), &inputs);
-            }
-            Step::Own | Step::Within(_) => {}
-        }
-        match &layer.op {
-            Op::Conv(conv) => self.node(name, self.conv(position, conv), inputs),
-            Op::Gemm(gemm) => {
-                let op = LinearOp::new(gemm, self.fusion.epilogue(position).relu, self.resources.clone());
-                self.node(name, op, inputs)
-            }
-            Op::MaxPool(pool) => self.node(name, self.max_pool(pool), inputs),
-            Op::AveragePool { pool, count_include_pad } => {
-                let kind = PoolKind::Average { count_include_pad: *count_include_pad };
-                self.node(name, PoolOp::new(pool, kind, self.resources.clone()), inputs)
-            }
-            Op::GlobalAveragePool => {
-                let [_, height, width, _] = &*self.model.outlet_fact(input)?.shape.to_tvec() else {
-                    bail!("expected a [N, H, W, C] tensor")
-                };
-                let cells = (height.to_usize()? * width.to_usize()?) as f32;
-                let op = Reduce { axes: tvec!(1, 2), reducer: Reducer::Sum };
-                let sum = self.node(format!("{name}.sum"), op, &[input])?;
-                self.with_constants(&name, mul(), sum, &[cells.recip()])
-            }
-            Op::Lrn { size, alpha, beta, k } => self.node(name, self.lrn(*size, [*alpha, *beta, *k]), inputs),
-            Op::Relu => self.with_constants(&name, max(), input, &[0.0]),
-            Op::LeakyRelu { alpha } => self.node(name, leaky_relu(*alpha), inputs),
-            Op::Clip { low, high } => self.node(name, pointwise(1.0, 0.0, [*low, *high]), inputs),
-            Op::Sigmoid => self.node(name, sigmoid(), inputs),
-            Op::HardSigmoid { alpha, beta } => self.node(name, pointwise(*alpha, *beta, [0.0, 1.0]), inputs),
-            Op::HardSwish => self.node(name, hard_swish(), inputs),
-            Op::Concat => {
-                let axis = self.model.outlet_fact(input)?.rank() - 1;
-                self.node(name, TypedConcat { axis }, inputs)
-            }
-            Op::Add => self.node(name, add(), inputs),
-            Op::Mul => self.node(name, mul(), inputs),
-            Op::Affine(affine) => {
-                let network = &self.resources.network;
-                let (scale, shift) = (network.values(affine.scale), network.values(affine.shift));
-                let scaled = self.with_constants(&format!("{name}.scale"), mul(), input, scale)?;
-                self.with_constants(&name, add(), scaled, shift)
-            }
-            Op::Flatten => {
-                let from: TVec<TDim> = self.model.outlet_fact(input)?.shape.iter().skip(1).cloned().collect();
-                let features: TDim = from.iter().product();
-                self.node(name, AxisOp::Reshape(1, from, tvec!(features)), inputs)
-            }
-            Op::Softmax => self.node(name, Softmax { axes: tvec!(1), ..Softmax::default() }, inputs),
+        let fusion = self.fusion;
+        match fusion.step(position) {
+            Step::Own => self.layer(name, position, &layer.op, &inputs),
+            // A layer before it has computed this one, too: its outlet is already what this one makes. Or it is a branch
+            // of a concatenation, and nobody else asks for the outlet.
+            Step::Within(_) => Ok(input),
+            Step::Strips(layers) => self.strips(name, layers, input),
+            Step::Concat(branches) => self.concat_convs(name, branches, values),
         }
     }
 
-    /// A convolution with what it takes in.
+    /// A layer that runs by itself, with its epilogue.
+    fn layer(
+        &mut self,
+        name: String,
+        position: usize,
+        op: &Op,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
+        let input = *inputs.first().context("a layer without input")?;
+        match op {
+            // Operators of ours, on kernels: see `ops`.
+            Op::Conv(conv) => self.node(name, self.conv(position, conv), inputs),
+            Op::Gemm(gemm) => self.node(name, self.linear(position, gemm), inputs),
+            Op::MaxPool(pool) => self.node(name, self.pool(pool, PoolKind::Max), inputs),
+            Op::AveragePool { pool, count_include_pad } => {
+                let kind = PoolKind::Average { count_include_pad: *count_include_pad };
+                self.node(name, self.pool(pool, kind), inputs)
+            }
+            Op::Lrn { size, alpha, beta, k } => self.node(name, self.lrn(*size, [*alpha, *beta, *k]), inputs),
+            Op::Clip { low, high } => self.node(name, pointwise(1.0, 0.0, [*low, *high]), inputs),
+            Op::HardSigmoid { alpha, beta } => self.node(name, pointwise(*alpha, *beta, [0.0, 1.0]), inputs),
+            // tract's, which are one operator each.
+            Op::LeakyRelu { alpha } => self.node(name, leaky_relu(*alpha), inputs),
+            Op::Sigmoid => self.node(name, sigmoid(), inputs),
+            Op::HardSwish => self.node(name, hard_swish(), inputs),
+            Op::Add => self.node(name, add(), inputs),
+            Op::Mul => self.node(name, mul(), inputs),
+            Op::Softmax => self.node(name, Softmax { axes: tvec!(1), ..Softmax::default() }, inputs),
+            // Compositions of tract's.
+            Op::Relu => self.with_constants(&name, max(), input, &[0.0]),
+            Op::Affine(affine) => self.affine(&name, affine, input),
+            Op::GlobalAveragePool => self.global_average(&name, input),
+            Op::Concat => self.concat(name, inputs),
+            Op::Flatten => self.flatten(name, input),
+        }
+    }
+
+    /// Layers that run together, a strip of rows at a time.
+    fn strips(&mut self, name: String, layers: &[usize], input: OutletId) -> TractResult<OutletId> {
+        let layers = layers.iter().map(|&position| self.strip_layer(position)).collect::<TractResult<_>>()?;
+        self.node(name, StripsOp { layers, resources: self.resources.clone() }, &[input])
+    }
+
+    fn strip_layer(&self, position: usize) -> TractResult<StripLayer> {
+        Ok(match &self.at(position)?.op {
+            Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv)),
+            Op::MaxPool(pool) => StripLayer::MaxPool(self.pool(pool, PoolKind::Max)),
+            Op::Lrn { size, alpha, beta, k } => StripLayer::Lrn(self.lrn(*size, [*alpha, *beta, *k])),
+            op => bail!("{} does not run in strips", op.name()),
+        })
+    }
+
+    /// Convolutions that write into the one map of a concatenation: its operator reads what each of them reads.
+    fn concat_convs(
+        &mut self,
+        name: String,
+        branches: &[usize],
+        values: &[OutletId],
+    ) -> TractResult<OutletId> {
+        let mut inputs: TVec<OutletId> = tvec!();
+        let mut convs = vec![];
+        for &position in branches {
+            let layer = self.at(position)?;
+            let Op::Conv(conv) = &layer.op else { bail!("a branch that is no convolution") };
+            inputs.extend(inputs_of(values, layer)?);
+            convs.push(self.conv(position, conv));
+        }
+        self.node(name, ConcatConvsOp(convs), &inputs)
+    }
+
+    fn at(&self, position: usize) -> TractResult<&'a Layer> {
+        self.graph.layers.get(position).context("a layer of the graph")
+    }
+
     fn conv(&self, position: usize, conv: &Conv) -> ConvOp {
         ConvOp::new(conv, self.fusion.epilogue(position), self.resources.clone())
     }
 
-    fn max_pool(&self, pool: &Pool) -> PoolOp {
-        PoolOp::new(pool, PoolKind::Max, self.resources.clone())
+    fn linear(&self, position: usize, gemm: &Gemm) -> LinearOp {
+        LinearOp::new(gemm, self.fusion.epilogue(position).relu, self.resources.clone())
+    }
+
+    fn pool(&self, pool: &Pool, kind: PoolKind) -> PoolOp {
+        PoolOp::new(pool, kind, self.resources.clone())
     }
 
     fn lrn(&self, size: u32, [alpha, beta, k]: [f32; 3]) -> LrnOp {
@@ -148,16 +162,40 @@ impl Raiser<'_> {
         LrnOp { lrn, resources: self.resources.clone() }
     }
 
-    fn strip_layer(&self, position: usize) -> TractResult<StripLayer> {
-        let layer = self.graph.layers.get(position).context("a layer of the graph")?;
-        Ok(match &layer.op {
-            Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv)),
-            Op::MaxPool(pool) => StripLayer::MaxPool(self.max_pool(pool)),
-            Op::Lrn { size, alpha, beta, k } => StripLayer::Lrn(self.lrn(*size, [*alpha, *beta, *k])),
-            op => bail!("{} does not run in strips", op.name()),
-        })
+    /// `scale * x + shift`, each a value for a channel.
+    fn affine(&mut self, name: &str, affine: &Affine, input: OutletId) -> TractResult<OutletId> {
+        let network = &self.resources.network;
+        let (scale, shift) = (network.values(affine.scale), network.values(affine.shift));
+        let scaled = self.with_constants(&format!("{name}.scale"), mul(), input, scale)?;
+        self.with_constants(name, add(), scaled, shift)
     }
 
+    /// The sum over rows and columns, divided by how many cells they are.
+    fn global_average(&mut self, name: &str, input: OutletId) -> TractResult<OutletId> {
+        let [_, height, width, _] = &*self.model.outlet_fact(input)?.shape.to_tvec() else {
+            bail!("expected a [N, H, W, C] tensor")
+        };
+        let cells = (height.to_usize()? * width.to_usize()?) as f32;
+        let op = Reduce { axes: tvec!(1, 2), reducer: Reducer::Sum };
+        let sum = self.node(format!("{name}.sum"), op, &[input])?;
+        self.with_constants(name, mul(), sum, &[cells.recip()])
+    }
+
+    /// Channels are the last axis.
+    fn concat(&mut self, name: String, inputs: &[OutletId]) -> TractResult<OutletId> {
+        let input = *inputs.first().context("nothing to concatenate")?;
+        let axis = self.model.outlet_fact(input)?.rank() - 1;
+        self.node(name, TypedConcat { axis }, inputs)
+    }
+
+    /// All axes behind the first become one.
+    fn flatten(&mut self, name: String, input: OutletId) -> TractResult<OutletId> {
+        let from: TVec<TDim> = self.model.outlet_fact(input)?.shape.iter().skip(1).cloned().collect();
+        let features: TDim = from.iter().product();
+        self.node(name, AxisOp::Reshape(1, from, tvec!(features)), &[input])
+    }
+
+    /// Adds an operator of one output.
     fn node(
         &mut self,
         name: String,
