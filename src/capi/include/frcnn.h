@@ -98,7 +98,7 @@ enum frcnn_result
    */
   FRCNN_RESULT_BUFFER_TOO_SMALL = 11,
   /*
-   The network could not be run, or threads could not be started.
+   The network could not be run, threads could not be started, or there is no memory for what a frame asks for.
    */
   FRCNN_RESULT_INTERNAL = 12,
   /*

@@ -37,7 +37,7 @@ pub enum FrcnnResult {
     ImageSize = 10,
     /// The caller's array or buffer is too small; as much as fits has been written.
     BufferTooSmall = 11,
-    /// The network could not be run, or threads could not be started.
+    /// The network could not be run, threads could not be started, or there is no memory for what a frame asks for.
     Internal = 12,
     /// A fault of this library, caught at its border. What the call worked on may be freed, and should be.
     Panic = 13,
@@ -216,12 +216,12 @@ mod tests {
                 Some(&self.0)
             }
         }
-        let source = Box::new(Outer(std::io::Error::other("no memory for a tensor of 7 bytes")));
+        let source = Box::new(Outer(std::io::Error::other("the window is larger than the map")));
         let failure = Failure::from(frcnn::Error::Graph { stage: "trunk", source });
         assert_eq!(run(|| Err(failure.clone())), FrcnnResult::Internal);
-        assert_eq!(last(), "trunk: Evaluating #1: no memory for a tensor of 7 bytes");
+        assert_eq!(last(), "trunk: Evaluating #1: the window is larger than the map");
         assert_eq!(run(|| Err(failure.of(Path::new("a.frcnn")))), FrcnnResult::Internal);
-        assert_eq!(last(), "a.frcnn: trunk: Evaluating #1: no memory for a tensor of 7 bytes");
+        assert_eq!(last(), "a.frcnn: trunk: Evaluating #1: the window is larger than the map");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What can go wrong between a bundle and its detections.
 
 use frcnn_files::NoMemory;
+use tract_core::prelude::TractError;
 
 /// What can go wrong between a bundle and its detections.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +77,16 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 impl Error {
     /// For `map_err` on what tract returns.
-    pub(crate) fn graph(stage: &'static str) -> impl Fn(tract_core::prelude::TractError) -> Error {
-        move |source| Error::Graph { stage, source: source.into() }
+    pub(crate) fn graph(stage: &'static str) -> impl Fn(TractError) -> Error {
+        Error::making(stage, "a tensor")
+    }
+
+    /// The same where `what` is made, for which there may be no memory.
+    pub(crate) fn making(stage: &'static str, what: &'static str) -> impl Fn(TractError) -> Error {
+        move |source| match source.downcast_ref::<NoMemory>() {
+            Some(&NoMemory { bytes }) => Error::Memory { what, bytes },
+            None => Error::Graph { stage, source: source.into() },
+        }
     }
 
     /// For `map_err` on what [`try_resize`](frcnn_files::try_resize) and its like return.
@@ -95,10 +104,10 @@ mod tests {
     /// What tract says of a layer, and what the layer's own code says of the reason.
     #[test]
     fn the_whole_chain_is_told_once() {
-        let cause = format_err!("no memory for a tensor of 7 bytes");
+        let cause = format_err!("the window is larger than the map");
         let cause = cause.context("running conv1").context("Evaluating #1");
         let text = Error::graph("trunk")(cause).to_string();
-        assert_eq!(text, "trunk: Evaluating #1: running conv1: no memory for a tensor of 7 bytes");
+        assert_eq!(text, "trunk: Evaluating #1: running conv1: the window is larger than the map");
         assert_eq!(Error::graph("head")(format_err!("alone")).to_string(), "head: alone");
     }
 
@@ -106,5 +115,9 @@ mod tests {
     fn what_cannot_be_had_is_named() {
         let error = Error::memory("boxes")(NoMemory { bytes: 7 });
         assert_eq!(error.to_string(), "no memory for boxes: 7 bytes");
+        // A layer that has none says so through tract.
+        let cause = TractError::from(NoMemory { bytes: 7 }).context("running conv1").context("Evaluating #1");
+        let error = Error::graph("trunk")(cause);
+        assert!(matches!(error, Error::Memory { what: "a tensor", bytes: 7 }), "{error}");
     }
 }

@@ -120,8 +120,8 @@ impl Trunk {
     ) -> Result<TValue, Error> {
         let _run = self.resources.tensors.run();
         let [height, width] = size;
-        let input =
-            self.resources.tensors.make(&[batch, height, width, 3], fill).map_err(Error::graph("trunk"))?;
+        let input = self.resources.tensors.make(&[batch, height, width, 3], fill);
+        let input = input.map_err(Error::making("trunk", "the trunk's input"))?;
         let output = self.plan(size)?.run(input.into_tvalue())?;
         Ok(output.into_iter().next().unwrap_or_else(|| Tensor::default().into_tvalue()))
     }

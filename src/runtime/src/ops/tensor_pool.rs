@@ -65,11 +65,7 @@ impl TensorPool {
             }
             None => {
                 // tract's own allocation ends the process where there is no memory.
-                let bytes = shape.iter().try_fold(size_of::<T>(), |bytes, &side| bytes.checked_mul(side));
-                let bytes = bytes.context("a tensor with more bytes than can be counted")?;
-                if try_reserve(&mut Vec::<u8>::new(), bytes).is_err() {
-                    bail!("no memory for a tensor of {bytes} bytes");
-                }
+                try_reserve(&mut Vec::<T>::new(), len)?;
                 let mut tensor = Tensor::zero_dt(T::datum_type(), shape)?;
                 prefer_huge_pages(tensor.try_as_plain_ram_mut()?.as_slice_mut::<T>()?);
                 Ok(Arc::new(tensor))
