@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// How each layer runs on this machine, instead: by which algorithm, as part of which other layer, or why not
+    /// How each layer runs on this machine, instead: by which algorithm and products, as part of which other layer, or why not
     #[arg(long)]
     plan: bool,
     #[command(flatten)]
@@ -53,22 +53,25 @@ fn plan(layers: &[PlannedLayer], json: bool) -> Result<(), Error> {
         layer: &'a str,
         op: &'a str,
         by: &'a str,
+        products: Option<&'a str>,
         reason: Option<&'a str>,
     }
     if json {
-        let rows = layers.iter().map(|PlannedLayer { graph, layer, op, by, reason }| PlanRow {
+        let rows = layers.iter().map(|PlannedLayer { graph, layer, op, by, products, reason }| PlanRow {
             graph,
             layer,
             op,
             by,
+            products: products.as_deref(),
             reason: *reason,
         });
         return console::json(&rows.collect::<Vec<_>>());
     }
-    let columns = [Words("graph"), Words("layer"), Words("op"), Words("computed by"), Words("why not fused")];
+    let columns = ["graph", "layer", "op", "computed by", "products", "why not fused"].map(Words);
     let row = |layer: &PlannedLayer| {
-        let reason = layer.reason.unwrap_or_default();
-        vec![layer.graph.into(), layer.layer.clone(), layer.op.into(), layer.by.clone(), reason.into()]
+        let PlannedLayer { graph, layer, op, by, products, reason } = layer.clone();
+        let (products, reason) = (products.unwrap_or_default(), reason.unwrap_or_default());
+        vec![graph.into(), layer, op.into(), by, products, reason.into()]
     };
     console::result(&table(&columns, layers.iter().map(row)))
 }

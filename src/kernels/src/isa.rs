@@ -49,7 +49,9 @@ impl Isa {
         by_name.or_else(|| Self::available().last()).unwrap_or(Self::Scalar)
     }
 
-    pub(crate) fn name(self) -> &'static str {
+    /// As `FRCNN_ISA` spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",

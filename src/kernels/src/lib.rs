@@ -35,6 +35,7 @@ mod lrn;
 mod pages;
 mod pool;
 mod product;
+mod products;
 mod roi_pool;
 mod simd;
 mod strips;
@@ -59,6 +60,7 @@ pub use linear::{F32Products, PreparedLinear};
 pub use lrn::{Lrn, lrn_into};
 pub use pages::prefer_huge_pages;
 pub use pool::{PoolShape, average_pool_into, max_pool_into};
+pub use products::Products;
 pub use roi_pool::{
     FeatureMap, PooledLayer, Step, roi_pool_bin, roi_pool_into, roi_pool_linear_into, roi_pool_reference,
     roi_pool_with,

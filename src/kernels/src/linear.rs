@@ -31,6 +31,7 @@ use crate::{
     k_order::{KOrder, KPart},
     len_of,
     linear_units::{LinearRun, Units},
+    products::Products,
     sync_ptr::SyncPtr,
     tasks,
 };
@@ -187,6 +188,14 @@ impl PreparedLinear {
 
     pub(crate) fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// How its products are computed.
+    pub fn products(&self) -> Products {
+        match &self.form {
+            Form::F32(_) => Products::Exact(self.isa),
+            Form::Bf16(weights) => weights.products(),
+        }
     }
 
     /// Bytes of packed weights.

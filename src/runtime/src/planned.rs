@@ -16,6 +16,9 @@ pub struct PlannedLayer {
     pub op: &'static str,
     /// What computes it, such as `Winograd F(4x4, 3x3)`; `part of LAYER` where another layer's operator does.
     pub by: String,
+    /// How its products are computed, in which instruction set: `exact f32 (avx512)`, `bf16x3 (amx)`, `bf16 (amx)`. None for
+    /// layers without weights to multiply.
+    pub products: Option<String>,
     /// Why it is not part of another layer's operator, where layers of its kind often are.
     pub reason: Option<&'static str>,
 }
@@ -57,11 +60,17 @@ pub(crate) fn planned(
                 by += what;
             }
         }
+        let products = match &layer.op {
+            Op::Conv(conv) => weights.convs.products(conv),
+            Op::Gemm(gemm) => weights.linears.get(gemm).ok().map(|linear| linear.products().to_string()),
+            _ => None,
+        };
         PlannedLayer {
             graph: which,
             layer: layer.name.clone(),
             op: layer.op.name(),
             by,
+            products,
             reason: fusion.reason(position),
         }
     });

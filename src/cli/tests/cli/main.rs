@@ -102,6 +102,19 @@ fn inspect_tells_how_layers_run() {
     let conv1 = rows.as_array().unwrap().iter().find(|row| row["layer"] == "conv1").unwrap();
     assert_eq!((&conv1["graph"], &conv1["op"]), (&Value::from("trunk"), &Value::from("Conv")));
     assert!(conv1["by"].as_str().unwrap().contains("+ ReLU"), "{conv1}");
+    assert!(conv1["products"].as_str().unwrap().starts_with("exact f32 ("), "{conv1}");
+    // The instruction set is the one that is picked.
+    let picked = Command::new(env!("CARGO_BIN_EXE_frcnn"))
+        .args(["inspect", &bundle, "--plan", "--json"])
+        .env("FRCNN_ISA", "scalar")
+        .output()
+        .unwrap();
+    let rows: Value = serde_json::from_str(&stdout(&picked)).unwrap();
+    let products = |op: &str| {
+        let row = rows.as_array().unwrap().iter().find(|row| row["op"] == op).unwrap();
+        row["products"].clone()
+    };
+    assert_eq!((products("Gemm"), products("MaxPool")), (Value::from("exact f32 (scalar)"), Value::Null));
 }
 
 #[test]

@@ -42,8 +42,9 @@ impl Bf16Isa {
         by_name.or_else(|| Self::available().last())
     }
 
-    #[cfg(feature = "std")]
-    fn name(self) -> &'static str {
+    /// As `FRCNN_ISA` spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Avx512Bf16 => "avx512bf16",
             Self::Amx => "amx",

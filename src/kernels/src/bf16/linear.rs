@@ -25,6 +25,7 @@ use crate::{
     init::Init,
     k_order::{KBlock, KPart},
     linear_units::{LinearRun, Unit},
+    products::Products,
     sync_ptr::SyncPtr,
 };
 
@@ -79,6 +80,10 @@ impl Bf16Weights {
 
     pub(crate) fn weight_bytes(&self) -> usize {
         size_of_val(self.panels.as_slice())
+    }
+
+    pub(crate) fn products(&self) -> Products {
+        if self.split { Products::Bf16x3(self.isa) } else { Products::Bf16(self.isa) }
     }
 
     /// Computes a unit of `run`.

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, SectionId, Shape, Weights};
 use frcnn_core::ShapeError;
 use frcnn_kernels::{
-    Bf16Conv, Bf16Isa, ChannelRange, ConvAlgorithm, ConvArgs, ConvShape, FusedLayer, Map, MapMut,
-    PreparedConv,
+    Bf16Conv, Bf16Isa, ChannelRange, ConvAlgorithm, ConvArgs, ConvShape, FusedLayer, Isa, Map, MapMut,
+    PreparedConv, Products,
 };
 use tract_core::internal::*;
 
@@ -327,13 +327,29 @@ impl PackedConvs {
         let layer = self.layer(conv)?;
         Some(match layer.algorithm() {
             _ if layer.is_bf16() => "direct, bf16",
-            ConvAlgorithm::Plain if conv.group > 1 && conv.group == conv.in_channels => "depthwise",
+            ConvAlgorithm::Plain if is_depthwise(conv) => "depthwise",
             ConvAlgorithm::Plain => "im2row and GEMM",
             ConvAlgorithm::Direct => "direct",
             ConvAlgorithm::Winograd4 => "Winograd F(4x4, 3x3)",
             ConvAlgorithm::Winograd6 => "Winograd F(6x6, 3x3)",
         })
     }
+
+    /// How a layer's products are computed, as [`Products`] says it.
+    pub(crate) fn products(&self, conv: &Conv) -> Option<String> {
+        let layer = self.layer(conv)?;
+        let bf16 = Bf16Isa::detect().filter(|_| layer.is_bf16());
+        Some(match (bf16, layer.algorithm()) {
+            (Some(isa), _) => Products::Bf16(isa).to_string(),
+            // The crate `gemm` detects the CPU by itself.
+            (None, ConvAlgorithm::Plain) if !is_depthwise(conv) => "exact f32 (gemm crate)".to_string(),
+            (None, _) => Products::Exact(Isa::detect()).to_string(),
+        })
+    }
+}
+
+fn is_depthwise(conv: &Conv) -> bool {
+    conv.group > 1 && conv.group == conv.in_channels
 }
 
 /// Bytes of a map that is worth keeping out of memory: as large as the L2 of several cores.
