@@ -8,7 +8,7 @@ use frcnn_bundle::{Bundle, Origin, Precision, nominal_size};
 use crate::error::Problem;
 use crate::options::{Options, Svd};
 use crate::referee::SampleRun;
-use crate::report::{Agreement, CompileReport, Input};
+use crate::report::{Agreement, AssumedInput, CompileReport};
 use crate::{factor, precision};
 
 /// A compiled network.
@@ -25,7 +25,7 @@ pub(crate) struct CheckedNetwork {
     pub(crate) bundle: Arc<Bundle>,
     /// The names by which a user may mean each of the head's layers.
     pub(crate) aliases: Vec<Vec<String>>,
-    pub(crate) input: Input,
+    pub(crate) input: AssumedInput,
     pub(crate) sample: SampleRun,
     pub(crate) agreement: Agreement,
 }

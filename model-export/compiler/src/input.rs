@@ -14,7 +14,7 @@
 
 use frcnn_bundle::{ChannelOrder, Conv, Graph, Layer, Manifest, Op, Rewrite, SectionId};
 
-use crate::report::Input;
+use crate::report::AssumedInput;
 use crate::weights::WeightStore;
 
 /// Factors, and means over each other, that are equal up to f32's rounding.
@@ -59,10 +59,14 @@ type Image = Vec<Channel>;
 
 /// Takes what is done to the image out of `trunk`, whose input is the network's `data`; afterwards it is the device's blob.
 /// Gives the means that the device subtracts, and what became of it all.
-pub(crate) fn fold(trunk: &mut Graph, weights: &mut WeightStore, manifest: &Manifest) -> ([f32; 3], Input) {
+pub(crate) fn fold(
+    trunk: &mut Graph,
+    weights: &mut WeightStore,
+    manifest: &Manifest,
+) -> ([f32; 3], AssumedInput) {
     let images = images(trunk, weights, manifest);
     let means = choose_means(trunk, &images, manifest);
-    let report = Input::new(manifest);
+    let report = AssumedInput::new(manifest);
     let mut rebuilt = Rebuilt { graph: Rewrite::default(), weights, means, images: &images, report };
     for (position, layer) in std::mem::take(&mut trunk.layers).into_iter().enumerate() {
         rebuilt.layer(position, layer);
@@ -174,7 +178,7 @@ struct Rebuilt<'a> {
     weights: &'a mut WeightStore,
     means: [f32; 3],
     images: &'a [Option<Image>],
-    report: Input,
+    report: AssumedInput,
 }
 
 impl<'a> Rebuilt<'a> {
@@ -291,14 +295,14 @@ impl<'a> Rebuilt<'a> {
     }
 }
 
-impl Input {
-    fn new(manifest: &Manifest) -> Input {
+impl AssumedInput {
+    fn new(manifest: &Manifest) -> AssumedInput {
         let mut assumed = format!("the network reads {}", manifest.input_line());
         if manifest.channel_order == ChannelOrder::Bgr {
             assumed +=
                 " (Caffe's order; say \"channel_order\": \"rgb\" in the manifest if it was trained on RGB)";
         }
-        Input {
+        AssumedInput {
             channel_order: manifest.channel_order,
             pixel_scale: manifest.pixel_scale,
             pixel_means: manifest.pixel_means,

@@ -74,7 +74,7 @@ pub use error::{Error, Problem};
 pub use frcnn_bundle::Precision;
 pub use frcnn_onnx::writer as onnx_writer;
 pub use options::{Options, Svd};
-pub use report::{Agreement, CompileReport, Drift, FactoredLayer, Input};
+pub use report::{Agreement, AssumedInput, CompileReport, Drift, FactoredLayer};
 pub use source::{load_manifest, load_rcnn_manifest};
 
 /// Compiles the model in the file `onnx`. `progress` is told of each step as it starts.

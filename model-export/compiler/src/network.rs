@@ -8,7 +8,7 @@ use crate::error::Problem;
 use crate::limits;
 use crate::lower::{Computed, Kind, Lowered, Lowering, Order};
 use crate::onnx::Attributes;
-use crate::report::Input;
+use crate::report::AssumedInput;
 use crate::split::Split;
 use crate::weights::name_sections;
 
@@ -20,7 +20,7 @@ pub(crate) struct LoweredNetwork {
     /// The levels of RoI pooling in the model's order.
     pub(crate) levels: Vec<[u32; 2]>,
     /// What became of what the manifest says of the image.
-    pub(crate) input: Input,
+    pub(crate) input: AssumedInput,
     /// Whether the model's first output is the class scores.
     pub(crate) scores_first: bool,
     /// Whether the model leaves the softmax to its reader; the head has it in any case.

@@ -14,7 +14,7 @@ pub struct CompileReport {
     /// Why a layer that `--svd-energy` covers was left whole.
     pub not_factored: Vec<String>,
     /// What the network is taken to read, which no ONNX file says.
-    pub input: Input,
+    pub input: AssumedInput,
     /// How closely the lowered network, before factoring, follows the ONNX model.
     pub agreement: Agreement,
     /// What factoring changed, if any layer was factored.
@@ -27,7 +27,7 @@ pub struct CompileReport {
 
 /// What the network is taken to read, as the manifest says or leaves to the defaults, and where it went.
 #[derive(Clone, Debug, Serialize)]
-pub struct Input {
+pub struct AssumedInput {
     /// The order of the channels.
     pub channel_order: ChannelOrder,
     /// The value of the brightest pixel, before means and deviations.

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::files;
 use crate::inputs::boxes::BoxSource;
 use crate::inputs::decode;
-use crate::inputs::images::{self, Image, Inputs};
+use crate::inputs::images::{self, ImageFile, Inputs};
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
 use crate::units::difference;
@@ -184,7 +184,7 @@ fn with_detector(
     let proposals = BoxSource::open(args.proposals.as_deref(), images.len())?;
     let (reference, found) = (name(&args.model), name(against));
     let tolerances = tolerances(args, Precision::F32);
-    let compare = |image: &Image| {
+    let compare = |image: &ImageFile| {
         let photo = decode::rgb8(&image.path)?;
         let boxes = proposals.of(image, &photo)?;
         let names = Names { reference: &reference, found: &found };

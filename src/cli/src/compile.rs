@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use frcnn::Manifest;
 use frcnn_compiler::{
-    CompileReport, Compiled, Drift, Input, Options, Precision, Svd, compile, compile_rcnn, emit_onnx,
+    AssumedInput, CompileReport, Compiled, Drift, Options, Precision, Svd, compile, compile_rcnn, emit_onnx,
     load_manifest, load_rcnn_manifest, onnx_writer,
 };
 use frcnn_core::Printable;
@@ -291,7 +291,7 @@ fn text(report: &CompileReport, output: &Path) -> String {
 }
 
 /// What the network is taken to read, and where that went.
-fn input(input: &Input) -> String {
+fn input(input: &AssumedInput) -> String {
     let mut text = format!("Assumed: {}\n", input.assumed);
     if !input.in_graph.is_empty() {
         text +=

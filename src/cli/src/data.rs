@@ -14,7 +14,7 @@ use crate::console;
 use crate::error::Error;
 use crate::inputs::boxes::BoxSource;
 use crate::inputs::decode;
-use crate::inputs::images::Image;
+use crate::inputs::images::ImageFile;
 
 /// Which part of a data set, and where its boxes come from.
 #[derive(Debug, clap::Args)]
@@ -158,7 +158,7 @@ impl<'a> Loader<'a> {
             );
             self.notes().too_small.insert(image.stem.clone(), what);
         }
-        let key = Image { path: image.path.clone(), stem: image.stem.clone() };
+        let key = ImageFile { path: image.path.clone(), stem: image.stem.clone() };
         let boxes = self.proposals.of(&key, &pixels).map_err(of_image)?.into_owned();
         let no_boxes = boxes.iter().filter(|bbox| !bbox.is_valid()).count();
         if no_boxes > 0 {

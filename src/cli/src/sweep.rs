@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use frcnn_compiler::{Svd, load_manifest};
 use frcnn_core::Printable;
 use frcnn_harness::plot;
-use frcnn_harness::sweep::{Step, Subject, Sweep, SweepRow, combinations, sweep};
+use frcnn_harness::sweep::{Subject, Sweep, SweepRow, SweepStep, combinations, sweep};
 use indicatif::ProgressBar;
 
 use crate::console;
@@ -114,10 +114,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if args.json { console::json(&result) } else { console::result(&text(&result)) }
 }
 
-pub(crate) fn advance(progress: &ProgressBar, step: Step) {
+pub(crate) fn advance(progress: &ProgressBar, step: SweepStep) {
     match step {
-        Step::Compiling(setting) => progress.set_message(format!("compiling: {}", Printable(setting))),
-        Step::Image(setting) => {
+        SweepStep::Compiling(setting) => progress.set_message(format!("compiling: {}", Printable(setting))),
+        SweepStep::Image(setting) => {
             progress.set_message(Printable(setting).to_string());
             progress.inc(1);
         }

@@ -74,7 +74,7 @@ pub struct Sweep {
 
 /// What a sweep is doing.
 #[derive(Clone, Copy, Debug)]
-pub enum Step<'a> {
+pub enum SweepStep<'a> {
     /// Compiling a setting.
     Compiling(&'a str),
     /// One more image is done.
@@ -89,7 +89,7 @@ pub fn sweep(
     subject: &Subject,
     settings: &[Svd],
     max_drop: f64,
-    progress: &mut dyn FnMut(Step) -> Result<(), Error>,
+    progress: &mut dyn FnMut(SweepStep) -> Result<(), Error>,
 ) -> Result<Sweep, Error> {
     let mut rows = Vec::new();
     for svd in std::iter::once(&Svd::None).chain(settings) {
@@ -112,7 +112,7 @@ pub fn sweep(
 pub fn choose(
     subject: &Subject,
     max_drop: f64,
-    progress: &mut dyn FnMut(Step) -> Result<(), Error>,
+    progress: &mut dyn FnMut(SweepStep) -> Result<(), Error>,
 ) -> Result<(Sweep, Compiled), Error> {
     let (first, mut best) = measure(subject, &Svd::None, None, progress)?;
     let mut rows = vec![first];
@@ -148,13 +148,13 @@ fn measure(
     subject: &Subject,
     svd: &Svd,
     whole: Option<&SweepRow>,
-    progress: &mut dyn FnMut(Step) -> Result<(), Error>,
+    progress: &mut dyn FnMut(SweepStep) -> Result<(), Error>,
 ) -> Result<(SweepRow, Compiled), Error> {
     let setting = name(svd);
-    progress(Step::Compiling(&setting))?;
+    progress(SweepStep::Compiling(&setting))?;
     let options = frcnn_compiler::Options { svd: svd.clone(), precision: subject.precision };
     let compiled = compile(subject.onnx, subject.manifest, &options, &mut |_| {})?;
-    let (map, timings) = score(subject, &compiled.bundle, &mut || progress(Step::Image(&setting)))?;
+    let (map, timings) = score(subject, &compiled.bundle, &mut || progress(SweepStep::Image(&setting)))?;
     let of = |stage: fn(&Timings) -> Duration| median(timings.iter().map(stage).collect());
     let report = &compiled.report;
     let row = SweepRow {

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::error::Error;
 use crate::inputs::decode;
-use crate::inputs::images::Image;
+use crate::inputs::images::ImageFile;
 use crate::inputs::proposals::ProposalFile;
 
 /// Random boxes are no shorter than this on a side, as proposals are, unless the frame is.
@@ -60,7 +60,7 @@ impl Work {
         let pixels = decode::rgb8(image)?;
         let boxes = match proposals {
             Some(path) => {
-                let image = Image::new(image.to_path_buf());
+                let image = ImageFile::new(image.to_path_buf());
                 ProposalFile::open(path, 1)?.of(&image)?.into_owned()
             }
             None => random_boxes(&mut ChaCha8Rng::seed_from_u64(seed), &pixels, boxes),

@@ -13,14 +13,14 @@ use super::pictures;
 use super::report::ImageReport;
 use crate::error::Error;
 use crate::inputs::decode;
-use crate::inputs::images::Image;
+use crate::inputs::images::ImageFile;
 
 /// As many as `frcnn detect` takes.
 const PROPOSALS: usize = 2000;
 
 /// A photo to look for objects in, and where to draw them.
 pub(crate) struct Check {
-    image: Image,
+    image: ImageFile,
     pixels: RgbImage,
     decode: Duration,
     picture: PathBuf,
@@ -31,7 +31,7 @@ impl Check {
     pub(crate) fn open(photo: &Path, picture: PathBuf) -> Result<Check, Error> {
         let start = Instant::now();
         let pixels = decode::rgb8(photo)?;
-        Ok(Check { image: Image::new(photo.to_path_buf()), pixels, decode: start.elapsed(), picture })
+        Ok(Check { image: ImageFile::new(photo.to_path_buf()), pixels, decode: start.elapsed(), picture })
     }
 
     /// Detects, draws, and gives what is found in words.

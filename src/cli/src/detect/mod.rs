@@ -17,7 +17,7 @@ use crate::console;
 use crate::cost::CostArgs;
 use crate::error::Error;
 use crate::files;
-use crate::inputs::images::{self, Image, Inputs};
+use crate::inputs::images::{self, ImageFile, Inputs};
 use crate::inputs::proposals::ProposalFile;
 use crate::inputs::{decode, progress_bar};
 use crate::products::ProductArgs;
@@ -161,7 +161,7 @@ struct Worker {
 
 impl Worker {
     /// Reports on every image and gives the number of those that failed.
-    fn detect_all(&mut self, images: &[Image], progress: &ProgressBar) -> Result<usize, Error> {
+    fn detect_all(&mut self, images: &[ImageFile], progress: &ProgressBar) -> Result<usize, Error> {
         let mut failed = 0;
         for (position, image) in images.iter().enumerate() {
             progress.set_message(Printable(image.path.display()).to_string());
@@ -178,7 +178,7 @@ impl Worker {
         Ok(failed)
     }
 
-    fn detect(&mut self, position: usize, image: &Image, progress: &ProgressBar) -> Result<(), Error> {
+    fn detect(&mut self, position: usize, image: &ImageFile, progress: &ProgressBar) -> Result<(), Error> {
         let start = Instant::now();
         let pixels = decode::rgb8(&image.path)?;
         let decode = start.elapsed();

@@ -13,7 +13,7 @@ use crate::console;
 use crate::draw::draw;
 use crate::error::Error;
 use crate::files;
-use crate::inputs::images::Image;
+use crate::inputs::images::ImageFile;
 
 /// Where each image is drawn to.
 pub(super) struct Pictures {
@@ -45,7 +45,7 @@ impl Drop for MadeFolders {
 
 impl Pictures {
     /// Makes `folder` and gives each image a file of its own in it, none of which is one of the images.
-    pub(super) fn plan(folder: &Path, images: &[Image]) -> Result<Pictures, Error> {
+    pub(super) fn plan(folder: &Path, images: &[ImageFile]) -> Result<Pictures, Error> {
         let made = MadeFolders::create(folder).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::file(folder, "is a file; name a folder with --out"),
             _ => Error::file(folder, error),
@@ -96,7 +96,7 @@ pub(super) fn save(
 }
 
 /// `STEM.png` for each image; `STEM-2.png`, `STEM-3.png` … where the name is taken.
-fn names(images: &[Image]) -> Vec<String> {
+fn names(images: &[ImageFile]) -> Vec<String> {
     // Names that differ only in case are one file on some systems.
     let mut taken: HashSet<String> = HashSet::new();
     let mut name = |stem: &str| {
@@ -111,8 +111,8 @@ fn names(images: &[Image]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn images(paths: &[PathBuf]) -> Vec<Image> {
-        let image = |path: &PathBuf| Image {
+    fn images(paths: &[PathBuf]) -> Vec<ImageFile> {
+        let image = |path: &PathBuf| ImageFile {
             path: path.clone(),
             stem: path.file_stem().unwrap().to_string_lossy().into_owned(),
         };

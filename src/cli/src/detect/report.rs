@@ -7,7 +7,7 @@ use frcnn::{Detection, Detector, Session};
 use frcnn_core::Printable;
 use serde::Serialize;
 
-use crate::inputs::images::Image;
+use crate::inputs::images::ImageFile;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::table;
 use crate::units::milliseconds;
@@ -49,7 +49,7 @@ struct TimingMs {
 
 impl<'a> ImageReport<'a> {
     pub(super) fn new(
-        image: &Image,
+        image: &ImageFile,
         (width, height): (u32, u32),
         detections: &[Detection],
         detector: &'a Detector,

@@ -6,7 +6,7 @@ use std::path::Path;
 use frcnn::{BBox, Frame, Propose, SelectiveSearch};
 use image::RgbImage;
 
-use super::images::Image;
+use super::images::ImageFile;
 use super::proposals::ProposalFile;
 use crate::error::Error;
 
@@ -28,7 +28,7 @@ impl BoxSource {
     }
 
     /// The boxes of one image.
-    pub(crate) fn of(&self, image: &Image, pixels: &RgbImage) -> Result<Cow<'_, [BBox]>, Error> {
+    pub(crate) fn of(&self, image: &ImageFile, pixels: &RgbImage) -> Result<Cow<'_, [BBox]>, Error> {
         match self {
             BoxSource::File(proposals) => proposals.of(image),
             BoxSource::SelectiveSearch => {

@@ -12,17 +12,17 @@ use crate::error::Error;
 
 /// One input.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Image {
+pub(crate) struct ImageFile {
     /// As given, or as found in the folder that was given.
     pub(crate) path: PathBuf,
     /// The file's name without its extension: the key of its proposals.
     pub(crate) stem: String,
 }
 
-impl Image {
-    pub(crate) fn new(path: PathBuf) -> Image {
+impl ImageFile {
+    pub(crate) fn new(path: PathBuf) -> ImageFile {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Image { path, stem }
+        ImageFile { path, stem }
     }
 }
 
@@ -30,7 +30,7 @@ impl Image {
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     /// In the order given; a folder's in the order of their names.
-    pub(crate) images: Vec<Image>,
+    pub(crate) images: Vec<ImageFile>,
     /// One for each argument that names no image.
     pub(crate) unreadable: Vec<Error>,
 }
@@ -45,7 +45,7 @@ pub(crate) fn list(paths: &[PathBuf]) -> Inputs {
             Err(error) => Err(Error::file(path, error)),
         };
         match found {
-            Ok(found) => inputs.images.extend(found.into_iter().map(Image::new)),
+            Ok(found) => inputs.images.extend(found.into_iter().map(ImageFile::new)),
             Err(error) => inputs.unreadable.push(error),
         }
     }
@@ -107,7 +107,7 @@ mod tests {
         fs::create_dir(&empty).unwrap();
         let absent = folder.path().join("absent.jpg");
         let Inputs { images, unreadable } = list(&[absent, given.clone(), empty]);
-        assert_eq!(images, [Image::new(given)]);
+        assert_eq!(images, [ImageFile::new(given)]);
         let unreadable: Vec<String> = unreadable.iter().map(Error::to_string).collect();
         assert_eq!(unreadable.len(), 2);
         assert!(

@@ -8,7 +8,7 @@ use frcnn::BBox;
 use frcnn_core::Printable;
 use frcnn_proposals::{BoxFile, BoxFileError};
 
-use super::images::Image;
+use super::images::ImageFile;
 use crate::error::Error;
 use crate::files;
 
@@ -51,7 +51,7 @@ impl ProposalFile {
     }
 
     /// The boxes for one image.
-    pub(crate) fn of(&self, image: &Image) -> Result<Cow<'_, [BBox]>, Error> {
+    pub(crate) fn of(&self, image: &ImageFile) -> Result<Cow<'_, [BBox]>, Error> {
         let ProposalFile { path, boxes } = self;
         let in_file =
             |problem: String| Error::file(&image.path, format!("{}: {problem}", Printable(path.display())));
@@ -97,8 +97,8 @@ mod tests {
 
     const EXPECTED: [BBox; 2] = [BBox::new(1.0, 2.0, 3.0, 4.0), BBox::new(5.0, 6.0, 700.0, 8.0)];
 
-    fn image(stem: &str) -> Image {
-        Image { path: format!("photos/{stem}.jpg").into(), stem: stem.to_string() }
+    fn image(stem: &str) -> ImageFile {
+        ImageFile { path: format!("photos/{stem}.jpg").into(), stem: stem.to_string() }
     }
 
     fn open(name: &str, bytes: &[u8], images: usize) -> Result<ProposalFile, Error> {

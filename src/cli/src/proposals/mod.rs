@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::console;
 use crate::error::Error;
 use crate::files;
-use crate::inputs::images::{self, Image, Inputs};
+use crate::inputs::images::{self, ImageFile, Inputs};
 use crate::inputs::{decode, progress_bar};
 use crate::units::milliseconds;
 use store::{Settings, Store};
@@ -122,7 +122,7 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
     refuse_equal_stems(&images)?;
     let mut store = Store::open(out, args.settings(), args.force)?;
     unreadable.iter().for_each(console::error);
-    let (known, missing): (Vec<Image>, Vec<Image>) =
+    let (known, missing): (Vec<ImageFile>, Vec<ImageFile>) =
         images.into_iter().partition(|image| store.has(&image.stem));
 
     let progress = progress_bar(known.len() + missing.len());
@@ -189,7 +189,7 @@ impl Args {
 }
 
 /// The stem is the key in the file.
-fn refuse_equal_stems(images: &[Image]) -> Result<(), Error> {
+fn refuse_equal_stems(images: &[ImageFile]) -> Result<(), Error> {
     let mut seen = std::collections::HashMap::new();
     for image in images {
         if let Some(before) = seen.insert(&image.stem, &image.path) {
@@ -204,7 +204,7 @@ fn refuse_equal_stems(images: &[Image]) -> Result<(), Error> {
 /// Gives the number of images that failed.
 fn make_all(
     args: &Args,
-    images: &[Image],
+    images: &[ImageFile],
     store: &mut Store,
     progress: &ProgressBar,
 ) -> Result<usize, Error> {
@@ -252,7 +252,7 @@ fn make_all(
     })
 }
 
-fn make(source: &mut dyn Propose, image: &Image, max: usize) -> Result<((u32, u32), Proposals), Error> {
+fn make(source: &mut dyn Propose, image: &ImageFile, max: usize) -> Result<((u32, u32), Proposals), Error> {
     let pixels = decode::rgb8(&image.path)?;
     let frame = Frame::rgb8(pixels.as_raw(), pixels.width(), pixels.height());
     let frame = frame.map_err(|error| Error::file(&image.path, error))?;
@@ -271,7 +271,7 @@ struct Line {
 }
 
 impl Line {
-    fn new(image: &Image, (width, height): (u32, u32), proposals: &Proposals) -> Line {
+    fn new(image: &ImageFile, (width, height): (u32, u32), proposals: &Proposals) -> Line {
         Line {
             image: image.path.display().to_string(),
             width,

@@ -11,7 +11,7 @@ use crate::console;
 use crate::draw::plot::{Curve, plot};
 use crate::error::Error;
 use crate::files;
-use crate::inputs::images::Image;
+use crate::inputs::images::ImageFile;
 use crate::inputs::progress_bar;
 use crate::inputs::proposals::ProposalFile;
 use crate::tables::Column::{Numbers, Words};
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let mut coverage = Coverage::new(&dataset.classes);
     let progress = progress_bar(dataset.images.len());
     for (image, objects) in dataset.images.iter().zip(objects) {
-        let key = Image { path: image.path.clone(), stem: image.stem.clone() };
+        let key = ImageFile { path: image.path.clone(), stem: image.stem.clone() };
         coverage.add(objects.into_iter(), &proposals.of(&key)?);
         progress.inc(1);
     }
