@@ -151,22 +151,30 @@ fn sizes(layers: &[FusedLayer<'_>], size: Size) -> Result<Vec<Size>, ShapeError>
 /// Rows of output in a strip: as many as leave the maps between layers in the cache.
 fn strip_rows(caches: CacheInfo, layers: &[FusedLayer<'_>], sizes: &[Size]) -> usize {
     let height = sizes.last().map_or(0, |size| size[0]);
-    let is_winograd = |layer: &FusedLayer<'_>| matches!(layer, FusedLayer::Conv { prepared, .. } if prepared.fuses_max_pool());
-    let inner = layers.split_last().map_or(layers, |(_, inner)| inner);
-    let most = if layers.first().is_some_and(is_winograd) {
-        winograd_strip_bytes()
-    } else if inner.iter().any(is_winograd) {
-        // Where an inner map of Winograd's algorithm is cut changes its last bits.
-        strip_bytes(CacheInfo::SERVER)
-    } else {
-        strip_bytes(caches)
-    };
+    let most = bytes_between_at_most(caches, layers);
     let unit = row_unit(layers);
     let mut rows = unit;
     while rows < height && bytes_between(layers, sizes, (rows + unit).min(height)) <= most {
         rows += unit;
     }
     rows
+}
+
+/// The most that the largest map between two layers may take.
+fn bytes_between_at_most(caches: CacheInfo, layers: &[FusedLayer<'_>]) -> usize {
+    let is_winograd = |layer: &FusedLayer<'_>| match layer {
+        FusedLayer::Conv { prepared, .. } => prepared.fuses_max_pool(),
+        FusedLayer::MaxPool(_) | FusedLayer::Lrn(_) => false,
+    };
+    let inner = layers.split_last().map_or(layers, |(_, inner)| inner);
+    if layers.first().is_some_and(is_winograd) {
+        winograd_strip_bytes()
+    } else if inner.iter().any(is_winograd) {
+        // Where an inner map of Winograd's algorithm is cut changes its last bits.
+        strip_bytes(CacheInfo::SERVER)
+    } else {
+        strip_bytes(caches)
+    }
 }
 
 /// Bytes of the largest map between two layers, of which a strip with the first `rows` of output sees a part.
