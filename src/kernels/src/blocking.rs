@@ -6,7 +6,6 @@
 //!
 //! - im2row, because the `gemm` crate multiplies a single row in another way than many;
 //! - strips of which a Winograd layer's map is an inner one, see `strips`;
-//! - the choice of a convolution's algorithm, see `conv::cost`;
 //! - rows of a bf16 linear layer, because few of them are multiplied in another way when their weights are split.
 
 use crate::{CacheInfo, k_order::SLAB, product::ROWS};

@@ -9,7 +9,7 @@ use crate::{CacheInfo, Isa};
 pub struct Cpu {
     /// The instruction set; one that the CPU lacks is run as [`Isa::Scalar`].
     pub isa: Isa,
-    /// The caches for which blocks are cut. They change no result.
+    /// The caches for which blocks are cut, which changes no result, and algorithms are chosen, which changes last bits.
     pub caches: CacheInfo,
 }
 

@@ -49,7 +49,8 @@ mod window;
 pub use bf16::{Bf16Conv, Bf16Isa, Map, MapMut};
 pub use cache::{CacheInfo, SharedCache};
 pub use conv::{
-    ChannelRange, ConvAlgorithm, ConvArgs, ConvShape, PreparedConv, conv2d_into, conv2d_reference,
+    ChannelRange, ConvAlgorithm, ConvArgs, ConvCandidate, ConvShape, PreparedConv, conv2d_into,
+    conv2d_reference,
 };
 pub use cpu::Cpu;
 pub use frcnn_core::ShapeError;

@@ -198,6 +198,13 @@ impl PreparedLinear {
         }
     }
 
+    /// Bytes of packed weights of a layer that is not made yet, at most; saturates.
+    #[must_use]
+    pub fn max_weight_bytes(in_features: usize, out_features: usize) -> usize {
+        // In f32, or split into two bf16 values each, whose panels are the wider ones.
+        len_of(&[size_of::<f32>(), in_features, out_features.next_multiple_of(PANEL)])
+    }
+
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
         match &self.form {

@@ -42,7 +42,7 @@ impl Direct {
     /// Whether the algorithm computes such layers: not depthwise ones, of which a product has no use, and not ones
     /// with more padding than a window covers, which would be copied.
     pub(super) fn applies(shape: &ConvShape) -> bool {
-        let extent = |axis: usize| (shape.kernel[axis] - 1) * shape.dilation[axis] + 1;
+        let extent = |axis: usize| shape.kernel[axis].saturating_sub(1) * shape.dilation[axis] + 1;
         let fits = |axis: usize| shape.pads[axis].max(shape.pads[axis + 2]) < extent(axis);
         !shape.is_depthwise() && shape.in_channels > 0 && fits(0) && fits(1)
     }
@@ -51,13 +51,28 @@ impl Direct {
     pub(super) fn new(cpu: Cpu, shape: &ConvShape, weights: &[f32]) -> Self {
         let width = Width::of(cpu.isa);
         let (k, co) = (shape.patch_len(), shape.out_channels);
-        let group_out = co.checked_div(shape.group).unwrap_or(0);
+        let [_, group_out] = shape.group_channels();
         let group_len = packed_len(k, group_out, width);
-        let mut packed = AlignedVec::zeros(len_of(&[shape.group, group_len]));
+        let mut packed = AlignedVec::zeros(Self::weight_len(shape, width));
         for (g, packed) in packed.as_mut_slice().chunks_exact_mut(group_len.max(1)).enumerate() {
             pack(k, group_out, width, packed, |row| &weights[row * co + g * group_out..][..group_out]);
         }
         Self { cpu, width, weights: packed }
+    }
+
+    /// Values of packed weights; saturates.
+    pub(super) fn weight_len(shape: &ConvShape, width: Width) -> usize {
+        let [_, group_out] = shape.group_channels();
+        len_of(&[shape.group, packed_len(shape.patch_len(), group_out, width)])
+    }
+
+    /// Values that a task needs: copied input rows, and the sums of a panel; saturates. As many tasks as there are threads
+    /// run at once.
+    pub(super) fn scratch_lens(shape: &ConvShape, out_width: usize, width: Width) -> [usize; 2] {
+        let (pixels, rows) = chunk_size(shape, out_width);
+        let copied =
+            if shape.is_pointwise() { 0 } else { len_of(&[rows, shape.kernel[0], padded_row_len(shape)]) };
+        [copied, len_of(&[rows, pixels, width.panel])]
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
@@ -75,11 +90,9 @@ impl Direct {
         out: &mut [f32],
     ) {
         let windows = Windows::new(shape, out_width);
-        let chunk_rows = DIRECT_PIXELS.div_ceil(windows.pixels);
-        let chunk_pixels = chunk_rows * windows.pixels;
-
-        let copied_len = if windows.copied { len_of(&[chunk_rows, windows.row_stride]) } else { 0 };
-        let tail_len = len_of(&[chunk_pixels, self.width.panel]);
+        let (pixels, chunk_rows) = chunk_size(shape, out_width);
+        let chunk_pixels = chunk_rows * pixels;
+        let [copied_len, tail_len] = Self::scratch_lens(shape, out_width, self.width);
         let tasks = tasks::task_count(args.threads);
         let buffers = aligned(scratch, len_of(&[tasks, copied_len + tail_len]));
         let mut buffers: Vec<_> = buffers
@@ -149,8 +162,17 @@ impl Windows {
     }
 }
 
+/// Output pixels of a row, and rows of a chunk. A pointwise layer has rows of one pixel: it matters not where they are
+/// cut.
+fn chunk_size(shape: &ConvShape, out_width: usize) -> (usize, usize) {
+    let pixels = if shape.is_pointwise() { 1 } else { out_width.max(1) };
+    (pixels, DIRECT_PIXELS.div_ceil(pixels))
+}
+
+/// Values of an input row with its padding; saturates.
 fn padded_row_len(shape: &ConvShape) -> usize {
-    (shape.width + shape.pads[1] + shape.pads[3]) * shape.in_channels
+    let width = shape.width.saturating_add(shape.pads[1]).saturating_add(shape.pads[3]);
+    len_of(&[width, shape.in_channels])
 }
 
 /// Copies the input rows that output row `y` sees, with zeros for the padding.

@@ -39,6 +39,7 @@ use crate::{
     gemm::{Strided, bias_relu, check_bias, matmul_strided},
     len_of, tasks,
 };
+pub use cost::ConvCandidate;
 pub use prepared::{ConvAlgorithm, PreparedConv};
 pub use reference::conv2d_reference;
 

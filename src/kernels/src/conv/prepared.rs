@@ -30,13 +30,22 @@ impl ConvAlgorithm {
     /// The one that [`PreparedConv::new`] uses for a layer on maps of the size of `shape`.
     #[must_use]
     pub fn for_layer(shape: &ConvShape) -> Self {
-        if shape.output_size().is_some() { choose(shape) } else { Self::Plain }
+        choose(Cpu::detect(), shape)
+    }
+
+    /// Of Winograd's algorithms, which it is.
+    pub(super) fn tile(self) -> Option<Tile> {
+        match self {
+            Self::Plain | Self::Direct => None,
+            Self::Winograd4 => Some(Tile::F4),
+            Self::Winograd6 => Some(Tile::F6),
+        }
     }
 
     /// See [`PreparedConv::fuses_max_pool`].
     #[must_use]
     pub fn fuses_max_pool(self) -> bool {
-        matches!(self, Self::Winograd4 | Self::Winograd6)
+        self.tile().is_some()
     }
 }
 
@@ -68,7 +77,7 @@ impl PreparedConv {
         Self::with(Cpu::detect(), None, shape, weights, threads)
     }
 
-    /// [`PreparedConv::new`] for a chosen instruction set or [`Cpu`] and with a chosen algorithm, for tests and benches. An
+    /// [`PreparedConv::new`] for a chosen instruction set or [`Cpu`] and with a chosen algorithm. An
     /// algorithm that does not compute such layers is replaced by [`ConvAlgorithm::Plain`].
     ///
     /// # Errors
@@ -82,7 +91,7 @@ impl PreparedConv {
     ) -> Result<Self, ShapeError> {
         let cpu = cpu.into();
         shape.check_layer(weights.len())?;
-        let algorithm = algorithm.unwrap_or_else(|| choose(shape));
+        let algorithm = algorithm.unwrap_or_else(|| choose(cpu, shape));
         let winograd = |tile| {
             let group = |g| Winograd::new(cpu, tile, shape, g, weights, threads);
             Form::Winograd((0..shape.group).map(group).collect())

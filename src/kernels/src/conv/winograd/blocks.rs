@@ -17,13 +17,13 @@ use super::{
     steps::{Multiply, TransformInput, TransformOutput},
 };
 use crate::{
-    CacheInfo,
+    CacheInfo, Cpu,
     aligned::aligned,
     blocking::{MAX_WINOGRAD_VALUES, winograd_values},
     conv::{ChannelRange, ConvArgs, ConvShape},
     len_of,
     product::ROWS,
-    simd::run_on,
+    simd::{Width, run_on},
     sync_ptr::SyncPtr,
     tasks,
 };
@@ -57,9 +57,9 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(layer: &Winograd, tiles: usize) -> Self {
-        let v_row = layer.in_channels.next_multiple_of(layer.width.lanes);
-        let m_row = layer.out_channels.next_multiple_of(layer.width.lanes);
+    fn new([in_channels, out_channels]: [usize; 2], width: Width, tiles: usize) -> Self {
+        let v_row = in_channels.next_multiple_of(width.lanes);
+        let m_row = out_channels.next_multiple_of(width.lanes);
         let (v_part, m_part) = (odd_lines(len_of(&[tiles, v_row])), odd_lines(len_of(&[tiles, m_row])));
         Self { v_row, v_part, m_row, m_part }
     }
@@ -156,6 +156,22 @@ impl Block<'_> {
 }
 
 impl Winograd {
+    /// Values of V and M of a block on maps of `size`; saturates. Tasks have a block each, as many of them as there are
+    /// threads and no more than there are blocks.
+    pub(in crate::conv) fn scratch_len(
+        tile: Tile,
+        shape: &ConvShape,
+        size: [usize; 2],
+        cpu: Cpu,
+        threads: usize,
+    ) -> usize {
+        let tiles = tile_count(tile, shape.batch, size);
+        let channels = shape.group_channels();
+        let block = block_tiles(cpu.caches, tile, channels, tiles);
+        let (v_len, m_len) = Layout::new(channels, Width::of(cpu.isa), block).lens(tile);
+        len_of(&[threads.min(tiles.div_ceil(block.max(1))), v_len.saturating_add(m_len)])
+    }
+
     /// Convolves `in_channels` of the input maps into those of the output. The shapes were checked.
     pub(in crate::conv) fn run(
         &self,
@@ -169,7 +185,7 @@ impl Winograd {
         assert!(in_channels.first + self.in_channels <= in_channels.stride);
         assert!(channels.first + self.out_channels <= channels.stride);
         let tiling = Tiling::new(self.tile, shape, out.size, out.pooled);
-        let tiles = shape.batch * tiling.rows * tiling.columns;
+        let tiles = tile_count(self.tile, shape.batch, out.size);
         let block_tiles =
             block_tiles(self.cpu.caches, self.tile, [self.in_channels, self.out_channels], tiles);
         let blocks = tiles.div_ceil(block_tiles);
@@ -180,7 +196,7 @@ impl Winograd {
         let own_blocks = tasks == 1 || blocks >= BLOCKS_FOR_EACH_TASK * tasks;
         let buffers = if own_blocks { tasks.min(blocks) } else { 1 };
 
-        let layout = Layout::new(self, block_tiles);
+        let layout = Layout::new([self.in_channels, self.out_channels], self.width, block_tiles);
         let (v_len, m_len) = layout.lens(self.tile);
         let buffers = aligned(scratch, len_of(&[buffers, v_len + m_len])).chunks_exact_mut(v_len + m_len);
         let (map, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
@@ -200,6 +216,12 @@ impl Winograd {
 
 /// Blocks for each task that make it worth while to give every task its own.
 const BLOCKS_FOR_EACH_TASK: usize = 4;
+
+/// Tiles of the output of a batch of maps; saturates far below the largest number.
+pub(in crate::conv) fn tile_count(tile: Tile, batch: usize, size: [usize; 2]) -> usize {
+    let [rows, columns] = size.map(|side| side.div_ceil(tile.out_side()));
+    len_of(&[batch, rows, columns]).min(usize::MAX >> 8)
+}
 
 /// How many of `tiles` go through the steps together. It depends on no number of threads.
 pub(in crate::conv) fn block_tiles(

@@ -29,7 +29,7 @@ mod tests;
 
 use core::ops::Range;
 
-pub(super) use blocks::{block_tiles, fits_cache};
+pub(super) use blocks::{block_tiles, fits_cache, tile_count};
 
 use super::{ChannelRange, ConvShape};
 use crate::{
@@ -119,7 +119,7 @@ impl Winograd {
     ) -> Self {
         let width = Width::of(cpu.isa);
         let [in_channels, out_channels] = shape.group_channels();
-        let weight_stride = odd_lines(packed_len(in_channels, out_channels, width));
+        let weight_stride = weight_stride(shape, width);
         let mut transformed = AlignedVec::zeros(len_of(&[tile.products(), weight_stride]));
         let transform = steps::TransformWeights {
             tile,
@@ -142,6 +142,11 @@ impl Winograd {
         Self { cpu, width, tile, in_channels, out_channels, weights: transformed, weight_stride }
     }
 
+    /// Values of transformed weights, of all groups; saturates.
+    pub(super) fn weight_len(tile: Tile, shape: &ConvShape, width: Width) -> usize {
+        len_of(&[shape.group, tile.products(), weight_stride(shape, width)])
+    }
+
     /// Bytes of transformed weights.
     pub(super) fn weight_bytes(&self) -> usize {
         size_of_val(self.weights.as_slice())
@@ -151,6 +156,12 @@ impl Winograd {
 /// `len` values in an odd number of cache lines.
 fn odd_lines(len: usize) -> usize {
     (len.div_ceil(LINE) | 1).saturating_mul(LINE)
+}
+
+/// Values from one of a group's `t^2` weight matrices to the next.
+fn weight_stride(shape: &ConvShape, width: Width) -> usize {
+    let [in_channels, out_channels] = shape.group_channels();
+    odd_lines(packed_len(in_channels, out_channels, width))
 }
 
 /// The tiles of one batch of maps, numbered through `[N, tile rows, tile columns]`.
