@@ -359,6 +359,11 @@ typedef struct frcnn_model_options {
    Must be 0.
    */
   uint32_t reserved;
+  /*
+   Bytes that weights, maps and predictions may take together; 0 for no bound but that of max_cost. Convolutions that
+   lose least by it get algorithms with fewer weights.
+   */
+  uint64_t memory;
 } frcnn_model_options;
 
 /*

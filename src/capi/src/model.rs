@@ -4,7 +4,7 @@ use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use frcnn::{Bundle, Detector, F32Products, Limits, Options};
+use frcnn::{Bundle, Detector, F32Products, Limits, Options, Tuning};
 
 use crate::result::{Failure, FrcnnResult};
 use crate::sized::{self, Versioned};
@@ -42,6 +42,9 @@ pub struct FrcnnModelOptions {
     pub f32_products: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// Bytes that weights, maps and predictions may take together; 0 for no bound but that of max_cost. Convolutions that
+    /// lose least by it get algorithms with fewer weights.
+    pub memory: u64,
 }
 
 /// How fully connected layers with f32 weights multiply.
@@ -91,7 +94,8 @@ fn open(path: &Path, options: &Options) -> Result<Detector, Failure> {
         error @ frcnn_bundle::Error::Io { .. } => Failure::new(FrcnnResult::Io, error.to_string()),
         other => Failure::new(FrcnnResult::Bundle, format!("{}: {other}", path.display())),
     })?;
-    make(bundle, options).map_err(|failure| failure.of(path))
+    let options = Options { tuning: Tuning::beside(path), ..options.clone() };
+    make(bundle, &options).map_err(|failure| failure.of(path))
 }
 
 /// A bundle that asks for too much is at fault itself here; of a frame it is the size.
@@ -118,6 +122,7 @@ unsafe fn options(options: *const FrcnnModelOptions) -> Result<Options, Failure>
         max_cost,
         f32_products,
         reserved,
+        memory,
     } = unsafe { sized::read(options) }?;
     let refused = |problem: String| Failure::new(FrcnnResult::InvalidArgument, problem);
     if reserved != 0 {
@@ -139,6 +144,8 @@ unsafe fn options(options: *const FrcnnModelOptions) -> Result<Options, Failure>
         score_threshold: bundles(score_threshold, score_threshold == f32::NEG_INFINITY),
         nms_iou: bundles(nms_iou, nms_iou < 0.0),
         f32_products,
+        memory: (memory != 0).then_some(memory),
+        tuning: None,
         limits,
     })
 }
@@ -173,6 +180,7 @@ pub unsafe extern "C" fn frcnn_model_options_init(
             max_cost: 0.0,
             f32_products: FrcnnF32Products::Bf16x3 as u32,
             reserved: 0,
+            memory: 0,
         };
         // SAFETY: says the caller.
         unsafe { sized::init(options, &defaults, struct_size) }

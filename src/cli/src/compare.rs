@@ -196,7 +196,12 @@ fn with_detector(
 
 /// A bundle as it is; an ONNX file is compiled in memory.
 fn open(path: &Path, args: &Args) -> Result<Detector, Error> {
-    let options = Options { threads: args.threads, limits: args.cost.limits(), ..Options::default() };
+    let options = Options {
+        threads: args.threads,
+        limits: args.cost.limits(),
+        memory: args.cost.memory(),
+        ..Options::default()
+    };
     if path.extension().is_none_or(|extension| extension != "onnx") {
         return files::open_detector(path, &options);
     }

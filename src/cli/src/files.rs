@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use frcnn::{Detector, Options};
+use frcnn::{Detector, Options, Tuning};
 use frcnn_bundle::Bundle;
 use frcnn_core::Printable;
 use frcnn_files::{Staged, write_atomically};
@@ -20,9 +20,10 @@ pub(crate) fn open_bundle(path: &Path) -> Result<Bundle, Error> {
     })
 }
 
-/// Opens a bundle and makes it ready to run.
+/// Opens a bundle and makes it ready to run, with what `frcnn tune` has measured of it.
 pub(crate) fn open_detector(path: &Path, options: &Options) -> Result<Detector, Error> {
-    Detector::new(open_bundle(path)?, options).map_err(|error| match error {
+    let options = Options { tuning: Tuning::beside(path), ..options.clone() };
+    Detector::new(open_bundle(path)?, &options).map_err(|error| match error {
         frcnn::Error::Options(problem) => Error::Usage(problem),
         other => Error::file(path, other),
     })

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use frcnn::{Demand, DetectionMethod, Limits, NetworkCost, PlannedLayer};
+use frcnn::{Demand, DetectionMethod, Limits, NetworkCost, Options, PlannedLayer, Tuned, Tuning};
 use frcnn_bundle::{Bundle, Factored, Manifest, Precision, Regions, Scores, nominal_size};
+use frcnn_core::Printable;
 use serde::Serialize;
 
 use crate::console;
@@ -35,18 +36,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let bundle = files::open_bundle(&args.bundle)?;
     if args.plan {
-        let options = frcnn::Options { limits: args.cost.limits(), ..frcnn::Options::default() };
-        let detector =
-            frcnn::Detector::new(bundle, &options).map_err(|error| Error::file(&args.bundle, error))?;
-        return plan(&detector.plan(), args.json);
+        return plan(args);
     }
+    let bundle = files::open_bundle(&args.bundle)?;
     let summary = Summary::new(&bundle).map_err(|error| Error::file(&args.bundle, error))?;
     if args.json { console::json(&summary) } else { console::result(&text(&summary)) }
 }
 
-fn plan(layers: &[PlannedLayer], json: bool) -> Result<(), Error> {
+fn plan(args: &Args) -> Result<(), Error> {
     #[derive(Serialize)]
     struct PlanRow<'a> {
         graph: &'a str,
@@ -55,25 +53,58 @@ fn plan(layers: &[PlannedLayer], json: bool) -> Result<(), Error> {
         by: &'a str,
         products: Option<&'a str>,
         reason: Option<&'a str>,
+        flops: Option<f64>,
+        ms: Option<f64>,
     }
-    if json {
-        let rows = layers.iter().map(|PlannedLayer { graph, layer, op, by, products, reason }| PlanRow {
-            graph,
-            layer,
-            op,
-            by,
-            products: products.as_deref(),
-            reason: *reason,
-        });
+    let options = Options { limits: args.cost.limits(), memory: args.cost.memory(), ..Options::default() };
+    let detector = files::open_detector(&args.bundle, &options)?;
+    if let Tuned::Misfit(why) = detector.tuned() {
+        let tuning = Tuning::path(&args.bundle);
+        console::warning(format_args!("{} is not used: {why}", Printable(tuning.display())));
+    }
+    let layers = detector.plan();
+    if args.json {
+        let rows =
+            layers.iter().map(|PlannedLayer { graph, layer, op, by, products, reason, flops, ms }| PlanRow {
+                graph,
+                layer,
+                op,
+                by,
+                products: products.as_deref(),
+                reason: *reason,
+                flops: *flops,
+                ms: *ms,
+            });
         return console::json(&rows.collect::<Vec<_>>());
     }
-    let columns = ["graph", "layer", "op", "computed by", "products", "why not fused"].map(Words);
+    let columns = [
+        Words("graph"),
+        Words("layer"),
+        Words("op"),
+        Words("computed by"),
+        Words("products"),
+        Numbers("time"),
+        Words("why not fused"),
+    ];
     let row = |layer: &PlannedLayer| {
-        let PlannedLayer { graph, layer, op, by, products, reason } = layer.clone();
+        let time = match (layer.ms, layer.flops) {
+            (Some(ms), _) => format!("{ms:.3} ms"),
+            (None, Some(flops)) => format!("{}FLOP", units::count(flops as u64)),
+            (None, None) => String::new(),
+        };
+        let PlannedLayer { graph, layer, op, by, products, reason, .. } = layer.clone();
         let (products, reason) = (products.unwrap_or_default(), reason.unwrap_or_default());
-        vec![graph.into(), layer, op.into(), by, products, reason.into()]
+        vec![graph.into(), layer, op.into(), by, products, time, reason.into()]
     };
-    console::result(&table(&columns, layers.iter().map(row)))
+    let mut text = table(&columns, layers.iter().map(row));
+    text += match detector.tuned() {
+        Tuned::Yes => "\ntime: of a convolution alone, as `frcnn tune` measured it on this machine\n",
+        _ => {
+            "\ntime: of a convolution on one thread, as expected: operations of a matrix product that takes as long; \
+             `frcnn tune` measures it\n"
+        }
+    };
+    console::result(&text)
 }
 
 /// What `--json` writes.

@@ -29,6 +29,7 @@ mod proposals;
 #[cfg(feature = "compile")]
 mod sweep;
 mod tables;
+mod tune;
 mod units;
 
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ enum Command {
     Proposals(proposals::Args),
     #[cfg(feature = "compile")]
     Sweep(sweep::Args),
+    Tune(tune::Args),
 }
 
 fn main() -> ExitCode {
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
         Command::Proposals(args) => proposals::run(&args),
         #[cfg(feature = "compile")]
         Command::Sweep(args) => sweep::run(&args),
+        Command::Tune(args) => tune::run(&args),
     };
     match outcome {
         // Whoever closed the pipe has read all that they wanted.

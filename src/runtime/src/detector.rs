@@ -3,17 +3,16 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use frcnn_bundle::{Bundle, Contents, Manifest, Regions, Shape, nominal_size};
+use frcnn_bundle::{Bundle, Contents, Manifest};
 
 use crate::cost::Demand;
-use crate::crops;
 use crate::head::{Head, sum_order};
 use crate::model::{Model, in_pool};
-use crate::network::Network;
-use crate::ops::{Resources, UnpackedConv, UnpackedLinear, UnpackedWeights};
+use crate::network::{Network, trunk_shapes};
+use crate::ops::{Resources, UnpackedConv, UnpackedLinear, UnpackedWeights, choose};
 use crate::options::Options;
 use crate::trunk::Trunk;
-use crate::{BBox, Detections, Error, Frame, PlannedLayer, Session};
+use crate::{BBox, Detections, Error, Frame, PlannedLayer, Session, Tuned, Tuning};
 
 /// A detector that is ready to run. Cloning is cheap and gives the same detector.
 #[derive(Clone)]
@@ -32,12 +31,13 @@ impl std::fmt::Debug for Detector {
 }
 
 impl Detector {
-    /// Opens a `.frcnn` file with default [`Options`].
+    /// Opens a `.frcnn` file with default [`Options`], and with the [`Tuning`] beside it if there is one.
     ///
     /// # Errors
     /// The file cannot be read or is not a valid bundle.
     pub fn open(path: impl AsRef<Path>) -> Result<Detector, Error> {
-        Detector::new(Bundle::open(path)?, &Options::default())
+        let options = Options { tuning: Tuning::beside(path.as_ref()), ..Options::default() };
+        Detector::new(Bundle::open(path)?, &options)
     }
 
     /// The same for a bundle in memory, such as `include_bytes!` gives; the bytes are copied.
@@ -58,7 +58,8 @@ impl Detector {
     pub fn new(bundle: impl Into<Arc<Bundle>>, options: &Options) -> Result<Detector, Error> {
         let (contents, weights) = Arc::unwrap_or_clone(bundle.into()).into_parts();
         let settings = options.settle(&contents.manifest)?;
-        settings.limits.check(&Demand::nominal(&contents, settings.threads)?)?;
+        let demand = Demand::nominal(&contents, settings.threads)?;
+        settings.limits.check(&demand)?;
         let pool = match settings.threads {
             1 => None,
             threads => Some(
@@ -69,15 +70,12 @@ impl Detector {
                     .map_err(|error| Error::Threads(error.to_string()))?,
             ),
         };
-        let [image, map] = trunk_shapes(&contents);
+        let [_, map] = trunk_shapes(&contents);
         let region = contents.region_shape(map);
-        let blobs = match contents.regions {
-            Regions::RoiPooling(_) => 1,
-            Regions::Warp(_) => crops::TRUNK_BATCH,
-        };
-        let graphs = [(&contents.trunk, image, blobs), (&contents.head, region, 1)];
+        let mut convs = UnpackedConv::of_network(&contents, &weights);
+        let tuned = choose_algorithms(&mut convs, options, &demand)?;
         let unpacked = UnpackedWeights {
-            convs: UnpackedConv::all(&contents, &weights, graphs),
+            convs,
             linears: UnpackedLinear::all(&contents.head, &weights, sum_order(&contents, map.channels())),
         };
         let network = Network::new(contents, &weights);
@@ -86,7 +84,7 @@ impl Detector {
         let resources = Resources::new(settings.threads, network, packed);
         let head = Head::new(region, &resources)?;
         let trunk = Trunk::new(resources.clone(), settings.limits);
-        let model = Arc::new(Model { settings, resources, trunk, head, pool });
+        let model = Arc::new(Model { settings, resources, trunk, head, pool, tuned });
         Ok(Detector { model, idle: Arc::default() })
     }
 
@@ -129,6 +127,11 @@ impl Detector {
         layers
     }
 
+    /// Whether convolutions' algorithms were chosen by [`Options::tuning`].
+    pub fn tuned(&self) -> &Tuned {
+        &self.model.tuned
+    }
+
     /// A class's name; empty for an id that does not exist. Class 0 is the background.
     pub fn class_name(&self, class_id: u16) -> &str {
         self.manifest().classes.get(usize::from(class_id)).map_or("", String::as_str)
@@ -140,12 +143,14 @@ impl Detector {
     }
 }
 
-/// What the trunk reads and gives, for a blob of the nominal size.
-fn trunk_shapes(contents: &Contents) -> [Shape; 2] {
-    let (height, width) = nominal_size(contents);
-    let image = Shape::Map { height, width, channels: 3 };
-    let shapes = contents.trunk.infer(image).unwrap_or_default();
-    // Validation has seen that the trunk gives a map.
-    let map = contents.trunk.outputs.first().and_then(|&value| shapes.get(value as usize));
-    [image, map.copied().unwrap_or(image)]
+/// Chooses each convolution's algorithm, within the memory that the options leave beside all else.
+fn choose_algorithms(convs: &mut [UnpackedConv], options: &Options, demand: &Demand) -> Result<Tuned, Error> {
+    let others = demand.memory.saturating_sub(UnpackedConv::max_weight_bytes(convs));
+    let for_convs = options.memory.map(|memory| memory.saturating_sub(others));
+    choose(convs, options.tuning.as_ref(), for_convs).map_err(|least| {
+        let least = others.saturating_add(least);
+        Error::Options(format!(
+            "memory must be at least {least} bytes: what the network takes with the fewest weights that it can hold"
+        ))
+    })
 }

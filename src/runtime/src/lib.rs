@@ -69,6 +69,7 @@ mod preprocess;
 mod raise;
 mod session;
 mod trunk;
+mod tuning;
 
 pub use cost::{Demand, Excess, LayerCost, Limits, NOMINAL_ROIS, NetworkCost, Resource};
 pub use detector::Detector;
@@ -83,6 +84,7 @@ pub use planned::PlannedLayer;
 pub use preprocess::ImageBlob;
 pub use session::{ProjectedRois, Session, Timings};
 pub use trunk::FeatureMap;
+pub use tuning::{TuneReport, TuneStep, Tuned, TunedLayer, Tuning};
 
 /// The detections of one image, best first.
 pub type Detections = frcnn_core::Detections<MAX_DETECTIONS>;

@@ -8,6 +8,7 @@ use crate::head::Head;
 use crate::ops::Resources;
 use crate::options::Settings;
 use crate::trunk::Trunk;
+use crate::tuning::Tuned;
 
 /// The two graphs, and the threads that work on them.
 pub(crate) struct Model {
@@ -17,6 +18,8 @@ pub(crate) struct Model {
     pub(crate) head: Head,
     /// None with one thread: then the caller's does the work.
     pub(crate) pool: Option<rayon::ThreadPool>,
+    /// Whether algorithms were chosen by a tuning.
+    pub(crate) tuned: Tuned,
 }
 
 impl Model {

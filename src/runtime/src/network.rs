@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use frcnn_bundle::{Contents, Op, SectionId, Weights};
+use frcnn_bundle::{Contents, Op, SectionId, Shape, Weights, nominal_size};
 
 /// The graphs, and those weights that layers read where they lie. All others are packed: see
 /// [`PackedWeights`](crate::ops::PackedWeights).
@@ -35,4 +35,14 @@ impl Network {
     pub(crate) fn values(&self, section: SectionId) -> &[f32] {
         self.values.get(&section).map_or(&[], |values| values)
     }
+}
+
+/// What the trunk reads and gives, for a blob of the nominal size.
+pub(crate) fn trunk_shapes(contents: &Contents) -> [Shape; 2] {
+    let (height, width) = nominal_size(contents);
+    let image = Shape::Map { height, width, channels: 3 };
+    let shapes = contents.trunk.infer(image).unwrap_or_default();
+    // Validation has seen that the trunk gives a map.
+    let map = contents.trunk.outputs.first().and_then(|&value| shapes.get(value as usize));
+    [image, map.copied().unwrap_or(image)]
 }

@@ -3,7 +3,7 @@
 use frcnn_kernels::F32Products;
 
 use crate::cost::Limits;
-use crate::{Error, MAX_DETECTIONS, Manifest};
+use crate::{Error, MAX_DETECTIONS, Manifest, Tuning};
 
 /// Choices made when a [`Detector`](crate::Detector) is opened. What is `None` keeps the manifest's value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,13 @@ pub struct Options {
     /// How fully connected layers with f32 weights multiply. On a CPU without AMX every choice gives the same bits; layers
     /// with bf16 weights are not concerned.
     pub f32_products: F32Products,
+    /// Bytes that weights, maps and predictions may take together, as [`Demand`](crate::Demand) counts them; at least
+    /// those of the algorithms with the fewest weights. Convolutions that lose least by it get algorithms with fewer
+    /// weights. Default: no bound but that of `limits`.
+    pub memory: Option<u64>,
+    /// By which algorithms convolutions are computed, measured on this machine: see [`Tuning::beside`]. One of another
+    /// CPU or bundle is not used, and [`Detector::tuned`](crate::Detector::tuned) says so.
+    pub tuning: Option<Tuning>,
     /// What the bundle may ask for on one frame, when it is opened for a photo of usual shape, and for each frame as it is.
     pub limits: Limits,
 }

@@ -6,7 +6,7 @@ use crate::fusion::{Fusion, Step};
 use crate::ops::PackedWeights;
 
 /// How one layer runs on this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlannedLayer {
     /// `trunk` or `head`.
     pub graph: &'static str,
@@ -21,6 +21,11 @@ pub struct PlannedLayer {
     pub products: Option<String>,
     /// Why it is not part of another layer's operator, where layers of its kind often are.
     pub reason: Option<&'static str>,
+    /// Of a convolution with a choice of algorithms: the time of a frame that is expected of the chosen one, on one thread,
+    /// as multiplications and additions of a product of matrices that would take as long.
+    pub flops: Option<f64>,
+    /// Milliseconds of it as they were measured by `frcnn tune`, if they were.
+    pub ms: Option<f64>,
 }
 
 /// The layers of `graph` as `fusion` has decided for it. `reads_rois` tells which are fused with RoI pooling.
@@ -65,7 +70,13 @@ pub(crate) fn planned(
             Op::Gemm(gemm) => weights.linears.get(gemm).ok().map(|linear| linear.products().to_string()),
             _ => None,
         };
+        let choice = match &layer.op {
+            Op::Conv(conv) => weights.convs.choice(conv),
+            _ => None,
+        };
         PlannedLayer {
+            flops: choice.map(|choice| choice.candidate.flops),
+            ms: choice.and_then(|choice| choice.ms),
             graph: which,
             layer: layer.name.clone(),
             op: layer.op.name(),

@@ -79,6 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         threads: args.threads,
         f32_products: args.products.into(),
         limits: args.cost.limits(),
+        memory: args.cost.memory(),
         ..Options::default()
     };
     let report = measure::measure(&args.bundle, &work, &options, args.runs)?;

@@ -146,6 +146,8 @@ fn open_detector(args: &Args) -> Result<Detector, Error> {
         max_detections: args.max_detections,
         f32_products: args.products.into(),
         limits: args.cost.limits(),
+        memory: args.cost.memory(),
+        ..Options::default()
     };
     files::open_detector(&args.bundle, &options)
 }

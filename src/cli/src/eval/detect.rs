@@ -19,7 +19,12 @@ use crate::files;
 pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, Vec<Detection>)>, Error> {
     let scoring = &args.scoring;
     // Images side by side, each on one thread, is the quickest way through many.
-    let options = Options { threads: Some(1), limits: args.cost.limits(), ..Options::default() };
+    let options = Options {
+        threads: Some(1),
+        limits: args.cost.limits(),
+        memory: args.cost.memory(),
+        ..Options::default()
+    };
     let detector = files::open_detector(bundle, &options)?;
     let dataset = scoring.part.open(scoring.data()?, Some(&detector.manifest().classes))?;
     let proposals = scoring.part.proposals(scoring.data()?, &dataset)?;

@@ -2,7 +2,7 @@
 //!
 //! The counts are upper bounds of what the runtime does, close where networks are as they are published:
 //!
-//! - a layer's weights as the algorithm lays them out that wants most of them, in whole vectors of 16 channels;
+//! - a layer's weights as the algorithm packs them that wants most of them;
 //! - maps as the runtime keeps them, which hands a tensor's memory on to one of the same length alone;
 //! - what a layer copies of its input, for each thread;
 //! - predictions of all RoIs.
@@ -10,11 +10,13 @@
 use std::collections::HashMap;
 
 use frcnn_bundle::{Contents, Conv, Error, Graph, Layer, Op, Regions, Shape, nominal_blobs};
+use frcnn_kernels::{Cpu, PreparedLinear};
 use serde::Serialize;
 
 use super::{shapes, sum};
 use crate::crops::{HEAD_BATCH, TRUNK_BATCH};
 use crate::head::{CHUNK_BYTES, CHUNK_ROWS, POOLED_ROWS};
+use crate::ops::conv_shape;
 
 /// RoIs for which a bundle is judged when it is opened: what selective search gives of a photo.
 pub const NOMINAL_ROIS: usize = 2000;
@@ -36,7 +38,7 @@ pub struct Demand {
     /// Layers of both graphs as they are planned: some count twice, and those that read many values once more for each
     /// eight of them.
     pub layers: u64,
-    /// Bytes of weights, laid out.
+    /// Bytes of weights, packed.
     pub weight_bytes: u64,
     /// Bytes of blobs and maps.
     pub map_bytes: u64,
@@ -85,7 +87,7 @@ impl Demand {
         let map_bytes = sum([blob_bytes, trunk.map_bytes, head.map_bytes].into_iter());
         let scratch_bytes = trunk.scratch_bytes.max(head.scratch_bytes);
         let layers = || contents.trunk.layers.iter().chain(&contents.head.layers);
-        let weight_bytes = sum(layers().map(|layer| laid_out_bytes(contents, &layer.op)));
+        let weight_bytes = sum(layers().map(|layer| packed_bytes(contents, &layer.op)));
         Ok(Demand {
             blobs: blobs.to_vec(),
             rois,
@@ -277,21 +279,13 @@ fn conv_sizes(conv: &Conv) -> [u64; 4] {
     [u64::from(conv.in_channels / group), u64::from(conv.out_channels / group), u64::from(group), kh * kw]
 }
 
-/// Bytes of a layer's weights for its kernel.
-fn laid_out_bytes(contents: &Contents, op: &Op) -> u64 {
+/// Bytes of a layer's weights for its kernel, at most.
+fn packed_bytes(contents: &Contents, op: &Op) -> u64 {
     match op {
-        Op::Conv(conv) => {
-            let [ci, co, group, taps] = conv_sizes(conv);
-            let packed = if is_depthwise(conv) { co } else { lanes(co) };
-            let places = match is_winograd(conv) {
-                // F(6x6) where its weights are few, else F(4x4).
-                true if product(&[64, ci, co, 4]) <= 6_000_000 => 64,
-                true => 36,
-                false => taps,
-            };
-            product(&[places, ci, packed, group, 4])
+        Op::Conv(conv) => conv_shape(conv, [1, 0, 0]).max_weight_bytes(Cpu::detect()) as u64,
+        Op::Gemm(gemm) => {
+            PreparedLinear::max_weight_bytes(gemm.in_features as usize, gemm.out_features as usize) as u64
         }
-        Op::Gemm(gemm) => product(&[u64::from(gemm.in_features), lanes(u64::from(gemm.out_features)), 4]),
         op => sum(op
             .sections()
             .filter_map(|id| contents.sections.get(id as usize))
@@ -299,47 +293,19 @@ fn laid_out_bytes(contents: &Contents, op: &Op) -> u64 {
     }
 }
 
+/// Bytes that threads need to run a layer of a graph: patches, copied rows or transformed tiles.
 fn graph_scratch(graph: &Graph, shapes: &[Shape], batch: u64, threads: u64) -> u64 {
-    let layers = graph.layers.iter().zip(shapes.iter().skip(1));
-    let bytes = layers.map(|(layer, output)| {
+    let bytes = graph.layers.iter().map(|layer| {
         let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
-        match (&layer.op, input, output) {
-            (Op::Conv(conv), Some(input), output) => conv_scratch(conv, *input, *output, batch, threads),
+        match (&layer.op, input) {
+            (Op::Conv(conv), Some(&Shape::Map { height, width, .. })) => {
+                let shape = conv_shape(conv, [batch as usize, height, width]);
+                shape.max_scratch_bytes(Cpu::detect(), threads as usize) as u64
+            }
             _ => 0,
         }
     });
     bytes.max().unwrap_or(0)
-}
-
-/// Bytes that threads need to run a convolution: patches, copied rows or transformed tiles, at most those of all pixels.
-fn conv_scratch(conv: &Conv, input: Shape, output: Shape, batch: u64, threads: u64) -> u64 {
-    let (Shape::Map { width, .. }, Shape::Map { height: out_height, width: out_width, .. }) = (input, output)
-    else {
-        return 0;
-    };
-    let [ci, co, _, taps] = conv_sizes(conv);
-    let [all_in, all_out] = [conv.in_channels, conv.out_channels].map(u64::from);
-    if is_depthwise(conv) {
-        return 0;
-    }
-    let pixels = product(&[out_height as u64, out_width as u64, batch]);
-    let patch = product(&[taps, ci]);
-    let block = ((1 << 18) / patch.max(all_out).max(1)).max(64);
-    let patches = times(times(block, threads).min(pixels), patch);
-    let rows = times(96u64.div_ceil(out_width.max(1) as u64), threads).min(times(out_height as u64, batch));
-    let [_, left, _, right] = conv.pads.map(u64::from);
-    let padded_width = (width as u64).saturating_add(left + right);
-    let copied = product(&[rows, u64::from(conv.kernel[0]), padded_width, all_in]);
-    let copied = copied.saturating_add(product(&[rows, out_width as u64, 64]));
-    let tiles = match is_winograd(conv) {
-        // Of a tile of 8 x 8 values, at least 16 at a time.
-        true => {
-            let block = product(&[64, 16, ci + co]).max(1 << 23);
-            times(block, threads).min(product(&[64, pixels / 16 + 16, ci + co]))
-        }
-        false => 0,
-    };
-    times(patches.max(copied).max(tiles), 4)
 }
 
 fn graph_operations(graph: &Graph, shapes: &[Shape]) -> u64 {

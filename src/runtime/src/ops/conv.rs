@@ -1,17 +1,22 @@
 //! `Conv`, with the ReLU and the 2x2 max pooling that follow it taken in, and `Concat` of such.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use frcnn_bundle::{Contents, Conv, Graph, Op as LayerOp, SectionId, Shape, Weights};
+use frcnn_bundle::{Contents, Conv, Op as LayerOp, Regions, SectionId, Shape, Weights};
 use frcnn_core::ShapeError;
 use frcnn_kernels::{
-    Bf16Conv, Bf16Isa, ChannelRange, ConvAlgorithm, ConvArgs, ConvShape, FusedLayer, Isa, Map, MapMut,
-    PreparedConv, Products,
+    Bf16Conv, Bf16Isa, ChannelRange, ConvAlgorithm, ConvArgs, ConvCandidate, ConvShape, Cpu, FusedLayer, Isa,
+    Map, MapMut, PreparedConv, Products,
 };
 use tract_core::internal::*;
 
+use super::choice::Choice;
 use super::{Resources, nhwc};
+use crate::crops::TRUNK_BATCH;
 use crate::fusion::{Epilogue, Kernels};
+use crate::network::trunk_shapes;
+use crate::tuning::algorithm_name;
 
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,11 +131,12 @@ impl ConvOp {
     }
 }
 
-fn layer_shape(conv: &Conv) -> ConvShape {
+/// A layer on maps of a batch size, a height and a width.
+pub(crate) fn conv_shape(conv: &Conv, [batch, height, width]: [usize; 3]) -> ConvShape {
     ConvShape {
-        batch: 1,
-        height: 0,
-        width: 0,
+        batch,
+        height,
+        width,
         in_channels: conv.in_channels as usize,
         out_channels: conv.out_channels as usize,
         kernel: conv.kernel.map(|k| k as usize),
@@ -226,24 +232,27 @@ pub(crate) struct PackedConvs(HashMap<ConvKey, PackedConv>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConvKey {
     weight: SectionId,
-    /// Batch, height and width are those that [`layer_shape`] gives.
+    /// Of one map of no size.
     shape: ConvShape,
 }
 
 impl ConvKey {
     fn of(conv: &Conv) -> ConvKey {
-        ConvKey { weight: conv.weight, shape: layer_shape(conv) }
+        ConvKey { weight: conv.weight, shape: conv_shape(conv, [1, 0, 0]) }
     }
 }
 
-/// A convolution whose algorithm is chosen and whose weights are not packed yet.
+/// A convolution whose weights are not packed yet.
 pub(crate) struct UnpackedConv {
+    name: String,
     key: ConvKey,
     /// On maps of the size for which it is prepared.
     shape: ConvShape,
     /// Whether its weights and this CPU have bf16.
     bf16: bool,
     weights: Weights,
+    /// How it is computed; the expected one if nothing else is chosen.
+    pub(super) choice: Option<Choice>,
 }
 
 #[derive(Debug)]
@@ -251,6 +260,7 @@ pub(crate) struct PackedConv {
     key: ConvKey,
     shape: ConvShape,
     prepared: Prepared,
+    choice: Option<Choice>,
 }
 
 #[derive(Debug)]
@@ -261,13 +271,16 @@ enum Prepared {
 }
 
 impl UnpackedConv {
-    /// The convolutions of `graphs`, each given with the shape of its input and how many such it reads at once, for maps of
-    /// the size that they get from it. `weights` are those of each section.
-    pub(crate) fn all(
-        contents: &Contents,
-        weights: &[Weights],
-        graphs: [(&Graph, Shape, usize); 2],
-    ) -> Vec<UnpackedConv> {
+    /// All convolutions of a network, for maps of the size that they get from a photo of usual shape. `weights` are those of
+    /// each section.
+    pub(crate) fn of_network(contents: &Contents, weights: &[Weights]) -> Vec<UnpackedConv> {
+        let [image, map] = trunk_shapes(contents);
+        // How many maps a layer reads at once.
+        let blobs = match contents.regions {
+            Regions::RoiPooling(_) => 1,
+            Regions::Warp(_) => TRUNK_BATCH,
+        };
+        let graphs = [(&contents.trunk, image, blobs), (&contents.head, contents.region_shape(map), 1)];
         let can = Bf16Isa::detect().is_some();
         let mut layers = HashMap::new();
         for (graph, input, batch) in graphs {
@@ -277,14 +290,44 @@ impl UnpackedConv {
                 let LayerOp::Conv(conv) = &layer.op else { continue };
                 let weights = weights.get(conv.weight as usize);
                 if let (Some(&Shape::Map { height, width, .. }), Some(weights)) = (input, weights) {
-                    let shape = ConvShape { batch, height, width, ..layer_shape(conv) };
-                    let bf16 = can && contents.is_bf16(conv.weight);
                     let key = ConvKey::of(conv);
-                    layers.insert(key.clone(), UnpackedConv { key, shape, bf16, weights: weights.clone() });
+                    let unpacked = UnpackedConv {
+                        name: layer.name.clone(),
+                        key: key.clone(),
+                        shape: conv_shape(conv, [batch, height, width]),
+                        bf16: can && contents.is_bf16(conv.weight),
+                        weights: weights.clone(),
+                        choice: None,
+                    };
+                    layers.insert(key, unpacked);
                 }
             }
         }
         layers.into_values().collect()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    pub(crate) fn weights(&self) -> Cow<'_, [f32]> {
+        self.weights.to_f32()
+    }
+
+    /// The algorithms among which there is a choice: none where it runs in bf16.
+    pub(crate) fn candidates(&self) -> Vec<ConvCandidate> {
+        if self.bf16 { Vec::new() } else { ConvCandidate::all(Cpu::detect(), &self.shape) }
+    }
+
+    /// Bytes of packed weights of those layers whose algorithm is chosen, at most; saturates.
+    pub(crate) fn max_weight_bytes(layers: &[UnpackedConv]) -> u64 {
+        let chosen = layers.iter().filter(|layer| !layer.bf16);
+        let bytes = chosen.map(|layer| layer.shape.max_weight_bytes(Cpu::detect()) as u64);
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// How many weights it has, and what tells it from others of as many.
@@ -292,18 +335,22 @@ impl UnpackedConv {
         (self.shape.weight_len(), self.key.weight)
     }
 
-    /// Lays the weights out as the layer's algorithm reads them, on the calling thread alone.
+    /// Packs the weights as the layer's algorithm reads them, on the calling thread alone.
     pub(super) fn pack(self) -> Result<PackedConv, ShapeError> {
-        let UnpackedConv { key, shape, bf16, weights } = self;
+        let UnpackedConv { key, shape, bf16, weights, choice, .. } = self;
         let bf16 = match &weights {
             Weights::Bf16(bits) if bf16 => Bf16Conv::new(&shape, bits, 1)?,
             _ => None,
         };
         let prepared = match bf16 {
             Some(conv) => Prepared::Bf16(conv),
-            None => Prepared::F32(PreparedConv::new(&shape, &weights.to_f32(), 1)?),
+            None => {
+                let algorithm = choice.map(|choice| choice.candidate.algorithm);
+                let weights = weights.to_f32();
+                Prepared::F32(PreparedConv::with(Cpu::detect(), algorithm, &shape, &weights, 1)?)
+            }
         };
-        Ok(PackedConv { key, shape, prepared })
+        Ok(PackedConv { key, shape, prepared, choice })
     }
 }
 
@@ -324,26 +371,25 @@ impl PackedConvs {
 
     /// How a layer is computed, in the field's words.
     pub(crate) fn algorithm(&self, conv: &Conv) -> Option<&'static str> {
-        let layer = self.layer(conv)?;
-        Some(match layer.algorithm() {
-            _ if layer.is_bf16() => "direct, bf16",
-            ConvAlgorithm::Plain if is_depthwise(conv) => "depthwise",
-            ConvAlgorithm::Plain => "im2row and GEMM",
-            ConvAlgorithm::Direct => "direct",
-            ConvAlgorithm::Winograd4 => "Winograd F(4x4, 3x3)",
-            ConvAlgorithm::Winograd6 => "Winograd F(6x6, 3x3)",
+        Some(match self.layer(conv)?.algorithm() {
+            None => "direct, bf16",
+            Some(ConvAlgorithm::Plain) if is_depthwise(conv) => "depthwise",
+            Some(algorithm) => algorithm_name(algorithm),
         })
+    }
+
+    /// Why a layer is computed so.
+    pub(crate) fn choice(&self, conv: &Conv) -> Option<Choice> {
+        self.layer(conv)?.choice
     }
 
     /// How a layer's products are computed, as [`Products`] says it.
     pub(crate) fn products(&self, conv: &Conv) -> Option<String> {
-        let layer = self.layer(conv)?;
-        let bf16 = Bf16Isa::detect().filter(|_| layer.is_bf16());
-        Some(match (bf16, layer.algorithm()) {
-            (Some(isa), _) => Products::Bf16(isa).to_string(),
+        Some(match (self.layer(conv)?.algorithm(), Bf16Isa::detect()) {
+            (None, Some(isa)) => Products::Bf16(isa).to_string(),
             // The crate `gemm` detects the CPU by itself.
-            (None, ConvAlgorithm::Plain) if !is_depthwise(conv) => "exact f32 (gemm crate)".to_string(),
-            (None, _) => Products::Exact(Isa::detect()).to_string(),
+            (Some(ConvAlgorithm::Plain), _) if !is_depthwise(conv) => "exact f32 (gemm crate)".to_string(),
+            _ => Products::Exact(Isa::detect()).to_string(),
         })
     }
 }
@@ -365,7 +411,7 @@ const SECOND_WEIGHTS: usize = 1 << 18;
 
 impl Kernels for PackedConvs {
     fn pools(&self, conv: &Conv) -> bool {
-        self.layer(conv).is_some_and(|layer| layer.is_bf16() || layer.algorithm().fuses_max_pool())
+        self.layer(conv).is_some_and(|layer| layer.algorithm().is_none_or(ConvAlgorithm::fuses_max_pool))
     }
 
     fn rounds(&self, conv: &Conv) -> bool {
@@ -375,12 +421,11 @@ impl Kernels for PackedConvs {
     fn starts_strips(&self, conv: &Conv) -> bool {
         self.layer(conv).is_some_and(|layer| {
             let map = layer.pixels().saturating_mul(4 * layer.shape.out_channels);
-            let large = match layer.algorithm() {
-                ConvAlgorithm::Plain => return false,
-                ConvAlgorithm::Direct => LARGE_MAP,
-                ConvAlgorithm::Winograd4 | ConvAlgorithm::Winograd6 => LARGE_WINOGRAD_MAP,
-            };
-            !layer.is_bf16() && map >= large
+            match layer.algorithm() {
+                None | Some(ConvAlgorithm::Plain) => false,
+                Some(ConvAlgorithm::Direct) => map >= LARGE_MAP,
+                Some(ConvAlgorithm::Winograd4 | ConvAlgorithm::Winograd6) => map >= LARGE_WINOGRAD_MAP,
+            }
         })
     }
 
@@ -388,7 +433,7 @@ impl Kernels for PackedConvs {
         let (Some(first), Some(second)) = (self.layer(conv), self.layer(second)) else { return false };
         let may_end = !second.is_bf16() && second.shape.stride == [1, 1];
         let (times, most) = match first.algorithm() {
-            ConvAlgorithm::Direct => (SECOND_CONV, usize::MAX),
+            Some(ConvAlgorithm::Direct) => (SECOND_CONV, usize::MAX),
             _ => (SECOND_WINOGRAD, SECOND_WEIGHTS),
         };
         may_end
@@ -402,8 +447,12 @@ impl PackedConv {
         matches!(self.prepared, Prepared::Bf16(_))
     }
 
-    fn algorithm(&self) -> ConvAlgorithm {
-        ConvAlgorithm::for_layer(&self.shape)
+    /// None of them where it runs in bf16.
+    fn algorithm(&self) -> Option<ConvAlgorithm> {
+        match &self.prepared {
+            Prepared::F32(layer) => Some(layer.algorithm()),
+            Prepared::Bf16(_) => None,
+        }
     }
 
     /// Of the output.

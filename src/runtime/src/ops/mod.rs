@@ -3,6 +3,7 @@
 //! An operator names its weights and holds none of them, so the plans for different blob sizes share one packed copy.
 
 mod buffers;
+mod choice;
 mod conv;
 mod linear;
 mod lrn;
@@ -23,7 +24,8 @@ use crate::network::Network;
 use buffers::Buffers;
 use ptr_eq::PtrEq;
 
-pub(crate) use conv::{ConcatConvsOp, ConvOp, PackedConvs, UnpackedConv};
+pub(crate) use choice::choose;
+pub(crate) use conv::{ConcatConvsOp, ConvOp, PackedConvs, UnpackedConv, conv_shape};
 pub(crate) use linear::{LinearOp, PackedLinears, UnpackedLinear};
 pub(crate) use lrn::LrnOp;
 pub(crate) use pack::{PackedWeights, UnpackedWeights};
