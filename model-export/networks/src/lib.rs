@@ -30,9 +30,9 @@ pub struct PublishedNetwork {
     /// The side in pixels of the images that the ImageNet classifier of this trunk reads, and an R-CNN.
     pub crop_side: usize,
     /// What pools the map of such an image, in place of RoI pooling, to as many cells.
-    pub last_pool: Window,
+    pub last_pool: SquareWindow,
     /// The trunk and the last pool of the published classifier, where its padding is another.
-    pub classifier: Option<(&'static [TrunkLayer], Window)>,
+    pub classifier: Option<(&'static [TrunkLayer], SquareWindow)>,
 }
 
 /// One layer of a trunk, with its published name.
@@ -72,7 +72,7 @@ impl Conv {
 
 /// A square window.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub struct SquareWindow {
     /// Its side.
     pub kernel: usize,
     /// Step down and right.
@@ -83,7 +83,7 @@ pub struct Window {
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool {
     /// The window.
-    pub window: Window,
+    pub window: SquareWindow,
     /// Cells added on each side; they never win.
     pub pad: usize,
     /// Whether the number of windows is rounded up, as Caffe does, or down, as torchvision does.

@@ -1,6 +1,6 @@
 //! VGG16, VGG_CNN_M_1024, CaffeNet, AlexNet and SqueezeNet.
 
-use crate::{Conv, Fire, Head, Lrn, MaxPool, PublishedNetwork, TrunkLayer, Window};
+use crate::{Conv, Fire, Head, Lrn, MaxPool, PublishedNetwork, SquareWindow, TrunkLayer};
 
 /// The paper's network L (Simonyan and Zisserman, 2015): thirteen 3x3 convolutions and four 2x2 pools, stride 16. RoI pooling
 /// stands in for the fifth pool.
@@ -27,7 +27,7 @@ pub const VGG16: PublishedNetwork = PublishedNetwork {
     ],
     head: Head { stride: 16, pooled: 7, fc6: 4096, fc7: 4096 },
     crop_side: 224,
-    last_pool: Window { kernel: 2, stride: 2 },
+    last_pool: SquareWindow { kernel: 2, stride: 2 },
     classifier: None,
 };
 
@@ -47,7 +47,7 @@ pub const VGG_CNN_M_1024: PublishedNetwork = PublishedNetwork {
     ],
     head: Head { stride: 16, pooled: 6, fc6: 4096, fc7: 1024 },
     crop_side: 224,
-    last_pool: Window { kernel: 3, stride: 2 },
+    last_pool: SquareWindow { kernel: 3, stride: 2 },
     classifier: None,
 };
 
@@ -62,8 +62,8 @@ pub const CAFFENET: PublishedNetwork = PublishedNetwork {
     trunk: &caffenet(5, 1),
     head: Head { stride: 16, pooled: 6, fc6: 4096, fc7: 4096 },
     crop_side: 227,
-    last_pool: Window { kernel: 5, stride: 2 },
-    classifier: Some((&caffenet(0, 0), Window { kernel: 3, stride: 2 })),
+    last_pool: SquareWindow { kernel: 5, stride: 2 },
+    classifier: Some((&caffenet(0, 0), SquareWindow { kernel: 3, stride: 2 })),
 };
 
 const CAFFENET_LRN: Lrn = Lrn { alpha: 1e-4, k: 1.0 };
@@ -97,7 +97,7 @@ pub const ALEXNET: PublishedNetwork = PublishedNetwork {
     ],
     head: Head { stride: 16, pooled: 6, fc6: 4096, fc7: 4096 },
     crop_side: 227,
-    last_pool: Window { kernel: 5, stride: 2 },
+    last_pool: SquareWindow { kernel: 5, stride: 2 },
     classifier: None,
 };
 
@@ -119,7 +119,7 @@ pub const SQUEEZENET: PublishedNetwork = PublishedNetwork {
     head: Head { stride: 8, pooled: 6, fc6: 512, fc7: 512 },
     crop_side: 227,
     // 27 x 27 cells become as many bins as RoI pooling makes.
-    last_pool: Window { kernel: 7, stride: 4 },
+    last_pool: SquareWindow { kernel: 7, stride: 4 },
     classifier: None,
 };
 
@@ -129,7 +129,7 @@ const fn conv3x3(out: usize) -> Conv {
 
 /// Windows rounded up.
 const fn pool(kernel: usize, stride: usize, pad: usize) -> MaxPool {
-    MaxPool { window: Window { kernel, stride }, pad, ceil: true }
+    MaxPool { window: SquareWindow { kernel, stride }, pad, ceil: true }
 }
 
 const fn fire(squeeze: usize) -> Fire {

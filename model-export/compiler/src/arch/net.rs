@@ -1,6 +1,8 @@
 //! The layers that the published networks are made of, each written under its published name.
 
-use frcnn_networks::{Conv, Head, LRN_BETA, LRN_SIZE, Lrn, MaxPool, PublishedNetwork, TrunkLayer, Window};
+use frcnn_networks::{
+    Conv, Head, LRN_BETA, LRN_SIZE, Lrn, MaxPool, PublishedNetwork, SquareWindow, TrunkLayer,
+};
 use frcnn_onnx::pb::ModelProto;
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 
@@ -98,7 +100,7 @@ impl Net {
     }
 
     fn max_pool(&mut self, bottom: &Blob, name: &str, pool: MaxPool) -> Blob {
-        let Window { kernel, stride } = pool.window;
+        let SquareWindow { kernel, stride } = pool.window;
         self.onnx.node(
             "MaxPool",
             name,
@@ -178,7 +180,7 @@ impl Net {
         mut self,
         conv: &Blob,
         head: &Head,
-        last_pool: Window,
+        last_pool: SquareWindow,
         classes: usize,
     ) -> (ModelProto, Vec<u8>) {
         let pool5 = self.max_pool(conv, "pool5", MaxPool { window: last_pool, pad: 0, ceil: true });

@@ -1,6 +1,6 @@
 //! The one network that was never published.
 
-use frcnn_networks::{Conv, Head, MaxPool, PublishedNetwork, TrunkLayer, Window};
+use frcnn_networks::{Conv, Head, MaxPool, PublishedNetwork, SquareWindow, TrunkLayer};
 
 /// Five small convolutions, stride 8: 85 thousand weights, trained from scratch.
 pub(super) const TINY: PublishedNetwork = PublishedNetwork {
@@ -16,11 +16,11 @@ pub(super) const TINY: PublishedNetwork = PublishedNetwork {
     ],
     head: Head { stride: 8, pooled: 6, fc6: 128, fc7: 128 },
     crop_side: 96,
-    last_pool: Window { kernel: 3, stride: 2 },
+    last_pool: SquareWindow { kernel: 3, stride: 2 },
     classifier: None,
 };
 
-const POOL: MaxPool = MaxPool { window: Window { kernel: 3, stride: 2 }, pad: 1, ceil: true };
+const POOL: MaxPool = MaxPool { window: SquareWindow { kernel: 3, stride: 2 }, pad: 1, ceil: true };
 
 const fn conv3x3(out: usize) -> Conv {
     Conv { pad: 1, ..Conv::new(out, 3) }
