@@ -111,6 +111,20 @@ fn jpeg_photos_score_the_same() {
     assert!((map - 0.6888).abs() < 0.005, "mAP {map}");
 }
 
+/// f16 moves mAP, and the average precision of each class, by no more than 0.1 points.
+#[test]
+fn f16_scores_the_same() {
+    let Some(shared) = frcnn_testkit::shared() else { return };
+    let options = Options { precision: Precision::F16, ..Options::default() };
+    let compiled = compile_file(&shared.join("models/bccd-squeezenet/model.onnx"), &options);
+    let (map, classes) = precision(&shared, &detect_all(&shared, &compiled.bundle, "PNGImages", "png"));
+    say(&format!("mAP in f16 {map:.4}, of which {classes:.4?}"));
+    for (class, exact) in [("Platelets", 0.4185), ("RBC", 0.6612), ("WBC", 0.9868)] {
+        assert!((classes[class] - exact).abs() <= 0.001, "{class} {}", classes[class]);
+    }
+    assert!((map - 0.6888).abs() <= 0.001, "mAP {map}");
+}
+
 /// bf16 moves mAP by no more than 0.3 points, but for what one platelet does.
 ///
 /// One detection among the 375 of Platelets is worth 2.3 points of their average precision. On BloodImage_00407 eight boxes

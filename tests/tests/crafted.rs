@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use frcnn_bundle::{Bundle, BundleWriter, Contents, Error, Factored};
+use frcnn_bundle::{Bundle, BundleWriter, Contents, Error, Factored, Precision};
 use frcnn_fuzz::bundle::{put_together, seeds};
 
 /// A small valid bundle.
@@ -56,6 +56,42 @@ fn weights_that_are_not_finite_are_refused_by_section() {
                 assert!(error.to_string().contains("did the training diverge?"), "{error}");
             }
         }
+    }
+}
+
+#[test]
+fn so_are_weights_of_16_bits() {
+    let cases = [
+        ("bf16.frcnn", 0x7f7f, [0x7f80, 0xff80, 0x7f81, 0xffff]),
+        ("f16.frcnn", 0x7bff, [0x7c00, 0xfc00, 0x7c01, 0xffff]),
+    ];
+    for (seed, largest, worthless) in cases {
+        let (_, file) = seeds().into_iter().find(|(name, _)| name == seed).unwrap();
+        let bundle = Bundle::from_bytes(&file).unwrap();
+        let sections = &bundle.contents().sections;
+        let bytes = sections.iter().map(|s| file[s.offset as usize..][..s.bytes as usize].to_vec());
+        let good: Vec<Vec<u8>> = bytes.collect();
+        let with = |section: usize, value: u16| {
+            let mut weights = good.clone();
+            weights[section][2..4].copy_from_slice(&value.to_le_bytes());
+            Bundle::from_bytes(&put_together(bundle.contents().clone(), &weights).unwrap())
+        };
+        let mut tried = 0;
+        for (id, section) in sections.iter().enumerate() {
+            if section.precision == Precision::F32 {
+                continue;
+            }
+            tried += 1;
+            with(id, largest).unwrap();
+            for value in worthless {
+                let error = with(id, value).unwrap_err();
+                assert!(
+                    matches!(&error, Error::NotFinite { name, values: 1 } if *name == section.name),
+                    "{seed} {value:#06x}: {error}"
+                );
+            }
+        }
+        assert!(tried > 2, "{seed} has {tried} such sections");
     }
 }
 

@@ -48,9 +48,9 @@ impl CheckedNetwork {
         };
         let (bundle, rounding) = match options.precision {
             Precision::F32 => (bundle, None),
-            Precision::Bf16 => {
-                progress("rounding to bf16");
-                let rounded = Arc::new(precision::to_bf16(&bundle)?);
+            precision => {
+                progress(&format!("rounding to {}", precision.name()));
+                let rounded = Arc::new(precision::round(&bundle, precision)?);
                 let drift = sample.rounding(&bundle, &rounded)?;
                 (rounded, Some(drift))
             }
@@ -63,6 +63,7 @@ impl CheckedNetwork {
             input,
             agreement,
             drift,
+            precision: options.precision,
             rounding,
             file_bytes: bundle.file_len() as u64,
         };

@@ -21,6 +21,6 @@ pub enum Svd {
 pub struct Options {
     /// Factoring of fully connected layers.
     pub svd: Svd,
-    /// What weights are stored as, and layers computed in.
+    /// What weights are stored as.
     pub precision: Precision,
 }

@@ -1,7 +1,7 @@
 //! What a deployer wants to know about a compiled network.
 
 use frcnn::NetworkCost;
-use frcnn_bundle::{ChannelOrder, Factored};
+use frcnn_bundle::{ChannelOrder, Factored, Precision};
 use serde::Serialize;
 
 /// The result of compiling, in figures.
@@ -19,7 +19,9 @@ pub struct CompileReport {
     pub agreement: Agreement,
     /// What factoring changed, if any layer was factored.
     pub drift: Option<Drift>,
-    /// What reduced precision changed, if it was asked for.
+    /// What weights are stored as.
+    pub precision: Precision,
+    /// What rounding weights to it changed, if it is not f32.
     pub rounding: Option<Drift>,
     /// Length of the bundle.
     pub file_bytes: u64,

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use frcnn_bundle::{Bundle, DetectionMethod, Manifest, Op, Regions, Scores, Weights};
 use frcnn_compiler::{Compiled, Error, Options, Precision, Svd, compile};
-use frcnn_core::{bf16_from_f32, bf16_to_f32};
+use frcnn_core::{bf16_from_f32, bf16_to_f32, f16_from_f32, f16_to_f32};
 use frcnn_onnx::pb::ModelProto;
 
 fn manifest(classes: usize) -> Manifest {
@@ -57,26 +57,33 @@ fn every_trunk_and_head_compiles_and_agrees() {
 }
 
 #[test]
-fn bf16_rounds_the_weights_of_layers_with_many_products() {
-    let options = Options { precision: Precision::Bf16, ..Options::default() };
+fn the_weights_of_layers_with_many_products_are_rounded() {
+    // Scores near 1/4, whose logits move by some hundredths in bf16, by an eighth of it in f16.
+    let bf16 = |weight| bf16_to_f32(bf16_from_f32(weight));
+    rounds_weights(Precision::Bf16, bf16, 0.05);
+    rounds_weights(Precision::F16, |weight| f16_to_f32(f16_from_f32(weight)), 0.05 / 8.0);
+}
+
+fn rounds_weights(precision: Precision, round: impl Fn(f32) -> f32, largest_drift: f64) {
+    let options = Options { precision, ..Options::default() };
     for (name, model) in good() {
         let exact = try_compile(&model(), Svd::None).unwrap().bundle;
         let rounded = compile_to(&model(), &manifest(4), &options).unwrap();
+        assert_eq!(rounded.report.precision, precision, "{name}");
         let drift = rounded.report.rounding.unwrap_or_else(|| panic!("{name}: no drift"));
-        // Scores near 1/4, whose logits move by some hundredths.
-        assert!(drift.cls_prob < 0.05, "{name}: a score moved by {}", drift.cls_prob);
+        assert!(drift.cls_prob < largest_drift, "{name}: a score moved by {}", drift.cls_prob);
 
         let rounded = rounded.bundle;
-        assert_eq!(rounded.contents().precision, Precision::Bf16, "{name}");
+        assert_eq!(rounded.contents().precision, precision, "{name}");
         assert_eq!(Bundle::from_bytes(&rounded.to_bytes()).unwrap().contents(), rounded.contents());
         let contents = exact.contents();
         for layer in contents.trunk.layers.iter().chain(&contents.head.layers) {
             for id in layer.op.sections() {
                 let weights = exact.weights_as_f32(id);
                 let is_first = matches!(&layer.op, Op::Conv(conv) if conv.in_channels == 3);
-                let rounds = layer.op.bf16_weight() == Some(id) && !is_first;
+                let rounds = layer.op.reducible_weight() == Some(id) && !is_first;
                 let expected: Vec<f32> = if rounds {
-                    weights.iter().map(|&weight| bf16_to_f32(bf16_from_f32(weight))).collect()
+                    weights.iter().map(|&weight| round(weight)).collect()
                 } else {
                     let is_f32 = matches!(rounded.weights(id), Some(Weights::F32(_)));
                     assert!(is_f32, "{name}: {} is f32", layer.name);

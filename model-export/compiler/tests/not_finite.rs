@@ -176,9 +176,22 @@ fn folding_and_rounding_are_told() {
     let silent = with(&full(&heads::gemm_trans_b()), "fc6.bias", &|tensor| set(tensor, 0, -1e9));
     let silent = with(&silent, "fc7.weight", &|tensor| set(tensor, 0, f32::MAX));
     try_compile(&silent).unwrap();
-    let options = Options { precision: Precision::Bf16, ..Options::default() };
-    let error = try_compile_bytes(&silent.encode_to_vec(), &options).unwrap_err().to_string();
-    assert!(error.contains("layer `fc7`") && error.contains("rounded to bf16"), "{error}");
+    let refused = |model: &ModelProto, precision: Precision, words: &[&str]| {
+        let options = Options { precision, ..Options::default() };
+        let error = try_compile_bytes(&model.encode_to_vec(), &options).unwrap_err().to_string();
+        assert!(words.iter().all(|words| error.contains(words)), "{error}");
+    };
+    refused(
+        &silent,
+        Precision::Bf16,
+        &["layer `fc7`: 1 of", "rounded to bf16: compile with --precision f32"],
+    );
+    // Half a step above f16's largest value, and the value just below it.
+    let beyond = |value: f32| with(&silent, "fc7.weight", &|tensor| set(tensor, 0, value));
+    let what_to_do = "largest value is 65504: compile with --precision bf16 or f32";
+    refused(&beyond(65520.0), Precision::F16, &["layer `fc7`: 1 of", "rounded to f16", what_to_do]);
+    let options = Options { precision: Precision::F16, ..Options::default() };
+    try_compile_bytes(&beyond(65519.0).encode_to_vec(), &options).unwrap();
 }
 
 /// Of numbers beyond a million f32 keeps no fractions: what softmax makes of them is chance, on both sides.

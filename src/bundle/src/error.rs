@@ -22,7 +22,7 @@ pub enum Error {
     Magic,
     /// Written by another version of the format.
     #[error(
-        "bundle format {found}; this program reads formats 2 and {supported}: compile the model again with it"
+        "bundle format {found}; this program reads formats 2 to {supported}: compile the model again with it"
     )]
     Version {
         /// The version in the file.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{Contents, Error, Section, SectionId, Weights};
+use crate::{Contents, Error, Section, SectionId, Weights, old};
 
-/// Version of the format that this crate writes; it also reads format 2.
-pub const FORMAT_VERSION: u32 = 3;
+/// Version of the format that this crate writes; it also reads formats 2 and 3.
+pub const FORMAT_VERSION: u32 = 4;
 
 /// All versions that are read.
-const VERSIONS: [u32; 2] = [crate::old::VERSION, FORMAT_VERSION];
+const VERSIONS: [u32; 3] = [2, 3, FORMAT_VERSION];
 const MAGIC: [u8; 8] = *b"\x89FRCNN\r\n";
 const PRELUDE: usize = 64;
 /// Bytes of the longest contents record: VGG16's has some 2,000, a thousand layers with long names some 100,000.
@@ -68,7 +68,7 @@ impl Bundle {
         self.weights.get(id as usize)
     }
 
-    /// The same, widened to f32 where they are bf16; those that a layer refers to are there.
+    /// The same, widened to f32; those that a layer refers to are there.
     pub fn weights_as_f32(&self, id: SectionId) -> Cow<'_, [f32]> {
         self.weights(id).map_or(Cow::Borrowed(&[]), Weights::to_f32)
     }
@@ -226,8 +226,7 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
         let gap = &mut [0; ALIGN][..start - end];
         file.read_exact(gap)?;
         zeros(gap, end)?;
-        let precision = section.precision().ok_or_else(|| problem("is of no known precision"))?;
-        let data = Weights::read(&mut file, precision, bytes)?;
+        let data = Weights::read(&mut file, section.precision, bytes)?;
         if xxh3_128(data.bytes()) != section.hash {
             return Err(problem("does not match its hash").into());
         }
@@ -244,7 +243,8 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
 /// A whole contents record of that version.
 fn decode(version: u32, record: &[u8]) -> Result<Contents, Error> {
     let decoded = match version {
-        crate::old::VERSION => crate::old::decode(record),
+        2 => old::decode_2(record),
+        3 => old::decode_3(record),
         _ => postcard::take_from_bytes::<Contents>(record),
     };
     let (contents, rest) = decoded.map_err(Error::Contents)?;
@@ -276,19 +276,16 @@ impl BundleWriter {
 
     /// Adds a tensor of weights and gives the id by which layers refer to it.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize], data: Vec<f32>) -> SectionId {
-        self.push(name.into(), shape, Weights::F32(Arc::new(data)))
+        self.add_weights(name, shape, Weights::F32(Arc::new(data)))
     }
 
-    /// Adds a tensor of bf16 weights, given as their bits.
-    pub fn add_bf16(&mut self, name: impl Into<String>, shape: &[usize], bits: Vec<u16>) -> SectionId {
-        self.push(name.into(), shape, Weights::Bf16(Arc::new(bits)))
-    }
-
-    fn push(&mut self, name: String, shape: &[usize], weights: Weights) -> SectionId {
+    /// Adds a tensor of weights of any precision.
+    pub fn add_weights(&mut self, name: impl Into<String>, shape: &[usize], weights: Weights) -> SectionId {
         let bytes = weights.bytes();
         self.sections.push(Section {
-            name,
+            name: name.into(),
             shape: shape.iter().map(|&d| d as u32).collect(),
+            precision: weights.precision(),
             offset: 0,
             bytes: bytes.len() as u64,
             hash: xxh3_128(bytes),

@@ -24,7 +24,7 @@ pub struct Contents {
     pub sections: Vec<Section>,
     /// The fully connected layers that were factored.
     pub factored: Vec<Factored>,
-    /// What the weights are stored as; a section's length tells which.
+    /// What the weights of layers with many products are stored as.
     pub precision: Precision,
     /// Where it all came from.
     pub origin: Origin,
@@ -244,9 +244,11 @@ pub struct Section {
     pub name: String,
     /// Its dimensions.
     pub shape: Vec<u32>,
+    /// What its values are.
+    pub precision: Precision,
     /// Where it starts, in bytes from the start of the file; a multiple of 64.
     pub offset: u64,
-    /// Its length in bytes: 4 for each value in f32, 2 in bf16.
+    /// Its length: [`Precision::bytes`] for each value.
     pub bytes: u64,
     /// xxh3-128 of its bytes.
     pub hash: u128,
@@ -279,8 +281,7 @@ impl Contents {
 
     /// Whether the layer with these weights computes in bf16.
     pub fn is_bf16(&self, weight: SectionId) -> bool {
-        let section = self.sections.get(weight as usize);
-        self.precision == Precision::Bf16 && section.and_then(Section::precision) == Some(Precision::Bf16)
+        self.sections.get(weight as usize).is_some_and(|section| section.precision == Precision::Bf16)
     }
 }
 
@@ -290,14 +291,9 @@ impl Section {
         self.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::from(d)))
     }
 
-    /// What its values are; `None` when the length is that of neither.
-    pub fn precision(&self) -> Option<Precision> {
-        let values = self.values()?;
-        match self.bytes {
-            bytes if values.checked_mul(4) == Some(bytes) => Some(Precision::F32),
-            bytes if values.checked_mul(2) == Some(bytes) => Some(Precision::Bf16),
-            _ => None,
-        }
+    /// Whether its length is that of its values.
+    pub(crate) fn length_fits(&self) -> bool {
+        self.values().and_then(|values| values.checked_mul(self.precision.bytes())) == Some(self.bytes)
     }
 }
 
@@ -323,27 +319,40 @@ impl Factored {
     }
 }
 
-/// What the weights of layers with many products are stored as, and what these layers are computed in.
+/// What weights are stored as. In a network of 16-bit weights these are the weights of ungrouped convolutions and of fully
+/// connected layers, but for the layer that reads the image. All others, and biases, stay f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// IEEE single precision.
     #[default]
     F32,
-    /// The upper half of it, 8 significant bits: the weights of ungrouped convolutions and of fully connected layers, but
-    /// for the layer that reads the image. All others, and biases, stay f32.
+    /// The upper half of it, 8 significant bits. Layers of such weights round what they read to bf16, too, on CPUs that
+    /// multiply such values.
     Bf16,
+    /// IEEE half precision, 11 significant bits and magnitudes up to 65504. Layers of such weights compute in f32, as if
+    /// the rounded weights were f32.
+    F16,
 }
 
 impl Precision {
     /// Every precision, the exactest first.
-    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Bf16];
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Bf16];
 
     /// As the command line and JSON have it.
     pub const fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
+            Precision::F16 => "f16",
+        }
+    }
+
+    /// The length of a value.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Precision::F32 => 4,
+            Precision::Bf16 | Precision::F16 => 2,
         }
     }
 }
@@ -382,8 +391,8 @@ impl Op {
         }
     }
 
-    /// The weights that may be bf16 in a network of that precision.
-    pub fn bf16_weight(&self) -> Option<SectionId> {
+    /// The weights that may have 16 bits in a network of such weights.
+    pub fn reducible_weight(&self) -> Option<SectionId> {
         match self {
             Op::Conv(conv) if conv.group == 1 => Some(conv.weight),
             Op::Gemm(gemm) => Some(gemm.weight),

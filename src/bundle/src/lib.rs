@@ -13,7 +13,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `89 46 52 43 4e 4e 0d 0a` (`\x89FRCNN\r\n`) |
-//! | 8 | 4 | format version, [`FORMAT_VERSION`]; 2 is read as well |
+//! | 8 | 4 | format version, [`FORMAT_VERSION`]; 2 and 3 are read as well |
 //! | 12 | 4 | zero |
 //! | 16 | 8 | length of the contents record in bytes |
 //! | 24 | 8 | length of the whole file in bytes |
@@ -21,7 +21,7 @@
 //! | 48 | 16 | zero |
 //! | 64 | … | contents: a [`Contents`] in [postcard](https://postcard.jamesmunns.com)'s wire format |
 //! | … | … | zeros up to the next multiple of 64 |
-//! | … | … | weight sections, f32 or bf16, each starting at a multiple of 64, zeros between |
+//! | … | … | weight sections, each of f32, bf16 or f16, each starting at a multiple of 64, zeros between |
 //!
 //! The sections' offsets are in the contents record. Because they are aligned within the file, the
 //! weights can be used in place wherever the file itself is aligned. [`Bundle`] reads each section into memory of its own,
@@ -35,8 +35,17 @@
 //! be streamed by a GEMM as it lies: convolutions are `[Kh, Kw, Ci/group, Co]`, fully connected layers
 //! `[in, out]`. Feature maps are channels last.
 //!
-//! In a network of [`Precision::Bf16`] weights of ungrouped convolutions and of fully connected layers may be bf16, half
-//! as long; biases and all others are f32.
+//! In a network of [`Precision::Bf16`] or [`Precision::F16`] the weights of ungrouped convolutions and of fully connected
+//! layers may be bf16 or f16, half as long; biases and all others are f32. A [`Section`] says what its values are. None of
+//! them is NaN or infinite.
+//!
+//! # Versions
+//!
+//! | format | what its contents record has that the one before has not |
+//! |---|---|
+//! | 2 | the oldest that is read |
+//! | 3 | how the network reads pixels (channel order, scale, deviations), and the box coder's weights |
+//! | 4 | what the values of each section are, which its length told before; f16 |
 #![forbid(unsafe_code)]
 
 #[cfg(target_endian = "big")]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use frcnn_core::bf16_to_f32;
+use frcnn_core::{bf16_from_f32, bf16_to_f32, f16_from_f32, f16_to_f32};
 use frcnn_files::try_resize;
 
 use crate::Precision;
@@ -16,6 +16,8 @@ pub enum Weights {
     F32(Arc<Vec<f32>>),
     /// bf16, as bits.
     Bf16(Arc<Vec<u16>>),
+    /// f16, as bits.
+    F16(Arc<Vec<u16>>),
 }
 
 impl Weights {
@@ -24,44 +26,67 @@ impl Weights {
         Ok(match precision {
             Precision::F32 => Weights::F32(Arc::new(read_values(file, bytes / size_of::<f32>())?)),
             Precision::Bf16 => Weights::Bf16(Arc::new(read_values(file, bytes / size_of::<u16>())?)),
+            Precision::F16 => Weights::F16(Arc::new(read_values(file, bytes / size_of::<u16>())?)),
         })
     }
 
-    /// Their values, widened where they are bf16.
+    /// `values`, each rounded to the nearest of that precision; those beyond its largest become infinite.
+    pub fn rounded(values: &[f32], precision: Precision) -> Weights {
+        match precision {
+            Precision::F32 => Weights::F32(Arc::new(values.to_vec())),
+            Precision::Bf16 => Weights::Bf16(Arc::new(values.iter().map(|&v| bf16_from_f32(v)).collect())),
+            Precision::F16 => Weights::F16(Arc::new(values.iter().map(|&v| f16_from_f32(v)).collect())),
+        }
+    }
+
+    /// What the values are.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Weights::F32(_) => Precision::F32,
+            Weights::Bf16(_) => Precision::Bf16,
+            Weights::F16(_) => Precision::F16,
+        }
+    }
+
+    /// Their values, widened where they have 16 bits.
     pub fn to_f32(&self) -> Cow<'_, [f32]> {
         match self {
             Weights::F32(values) => Cow::Borrowed(values),
             Weights::Bf16(bits) => Cow::Owned(bits.iter().map(|&bits| bf16_to_f32(bits)).collect()),
+            Weights::F16(bits) => Cow::Owned(bits.iter().map(|&bits| f16_to_f32(bits)).collect()),
         }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Weights::F32(values) => bytemuck::cast_slice(values),
-            Weights::Bf16(bits) => bytemuck::cast_slice(bits),
+            Weights::Bf16(bits) | Weights::F16(bits) => bytemuck::cast_slice(bits),
         }
     }
 
     /// How many values are NaN or infinite.
-    pub(crate) fn not_finite(&self) -> usize {
-        // An exponent of ones. Blocks, whose sums are vectors of as narrow numbers as the values are.
+    pub fn not_finite(&self) -> usize {
+        // Blocks, whose sums are vectors of as narrow numbers as the values are.
         match self {
             Weights::F32(values) => {
                 let count = |block: &[f32]| block.iter().map(|v| u32::from(!v.is_finite())).sum::<u32>();
                 values.chunks(1 << 16).map(|block| count(block) as usize).sum()
             }
-            Weights::Bf16(bits) => {
-                let count = |block: &[u16]| {
-                    block.iter().map(|v| u16::from(v & BF16_EXPONENT == BF16_EXPONENT)).sum::<u16>()
-                };
-                bits.chunks(1 << 15).map(|block| usize::from(count(block))).sum()
-            }
+            Weights::Bf16(bits) => count_of_ones(bits, BF16_EXPONENT),
+            Weights::F16(bits) => count_of_ones(bits, F16_EXPONENT),
         }
     }
 }
 
-/// The exponent's bits of a bf16 value.
+/// The bits of the exponent, which are all ones in an infinity or NaN.
 const BF16_EXPONENT: u16 = 0x7f80;
+const F16_EXPONENT: u16 = 0x7c00;
+
+/// How many values have ones wherever `mask` has.
+fn count_of_ones(values: &[u16], mask: u16) -> usize {
+    let count = |block: &[u16]| block.iter().map(|v| u16::from(v & mask == mask)).sum::<u16>();
+    values.chunks(1 << 15).map(|block| usize::from(count(block))).sum()
+}
 
 /// The next `len` values of a file that says how many there are: where they do not fit into memory, that is an error.
 fn read_values<T: bytemuck::Pod>(file: &mut impl Read, len: usize) -> io::Result<Vec<T>> {

@@ -40,8 +40,9 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
         )));
     }
     for section in &contents.sections {
-        if section.precision().is_none() {
-            let problem = format!("of shape {:?} cannot be {} bytes", section.shape, section.bytes);
+        if !section.length_fits() {
+            let (shape, values) = (&section.shape, section.precision.name());
+            let problem = format!("of shape {shape:?} in {values} cannot be {} bytes", section.bytes);
             return Err(Error::Section { name: section.name.clone(), problem });
         }
     }
@@ -165,7 +166,7 @@ fn outputs(graph: &Graph, shapes: &[Shape]) -> Vec<Shape> {
 }
 
 fn check_layer(layer: &Layer, contents: &Contents) -> Result<(), String> {
-    let (sections, reduced) = (&contents.sections, contents.precision == Precision::Bf16);
+    let sections = &contents.sections;
     let within = |what: &str, values: &[u32], low: u32| {
         if values.iter().all(|v| (low..=MAX_WINDOW).contains(v)) {
             Ok(())
@@ -178,13 +179,14 @@ fn check_layer(layer: &Layer, contents: &Contents) -> Result<(), String> {
         Some(section) if section.shape != shape => {
             Err(format!("its weights `{}` have shape {:?}, not {shape:?}", section.name, section.shape))
         }
-        // Only layers that can compute in bf16 read such weights.
-        Some(section) => match section.precision() {
-            Some(Precision::Bf16) if !reduced || layer.op.bf16_weight() != Some(id) => {
-                Err(format!("its weights `{}` are not f32", section.name))
+        Some(section) if section.precision == Precision::F32 => Ok(()),
+        Some(section) => {
+            if section.precision == contents.precision && layer.op.reducible_weight() == Some(id) {
+                Ok(())
+            } else {
+                Err(format!("its weights `{}` are {}, not f32", section.name, section.precision.name()))
             }
-            _ => Ok(()),
-        },
+        }
     };
     let numbers = |values: &[f32]| {
         if values.iter().any(|v| !v.is_finite()) {

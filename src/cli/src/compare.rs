@@ -42,7 +42,8 @@ References:
 
 Tolerances:
   --tolerance 1e-3 for all stages, --tolerance conv=1e-3,fc6=1e-4 for some. Without: data 1e-5, others
-  1e-4; more if the reference was made in half precision, bf16 or TF32.")]
+  1e-4; with f16 weights, or a reference in half precision or TF32, some 90 times that; with
+  bf16 256 times.")]
 pub(crate) struct Args {
     /// A bundle that `frcnn compile` wrote, or an ONNX file with its manifest
     #[arg(value_name = "BUNDLE|MODEL.onnx")]
@@ -151,7 +152,7 @@ fn with_files(
                 ));
             }
             let other = TensorFile::open(against)?;
-            let coarser = std::cmp::max_by_key(of(&file), of(&other), |precision| *precision as u8);
+            let coarser = of(&file).coarser(of(&other));
             let (first, second) = (reference.display().to_string(), against.display().to_string());
             let names = Names { reference: &first, found: &second };
             compare::files(detector, [&file, &other], photo.as_ref(), &tolerances(args, coarser), names)?
@@ -159,7 +160,8 @@ fn with_files(
         None => {
             let (first, second) = (reference.display().to_string(), name(&args.model));
             let names = Names { reference: &first, found: &second };
-            compare::with_reference(detector, &file, photo.as_ref(), &tolerances(args, of(&file)), names)?
+            let coarser = of(&file).coarser(of_bundle(detector));
+            compare::with_reference(detector, &file, photo.as_ref(), &tolerances(args, coarser), names)?
         }
     };
     Ok((image, comparison))
@@ -183,7 +185,7 @@ fn with_detector(
     }
     let proposals = BoxSource::open(args.proposals.as_deref(), images.len())?;
     let (reference, found) = (name(&args.model), name(against));
-    let tolerances = tolerances(args, Precision::F32);
+    let tolerances = tolerances(args, of_bundle(first).coarser(of_bundle(second)));
     let compare = |image: &ImageFile| {
         let photo = decode::rgb8(&image.path)?;
         let boxes = proposals.of(image, &photo)?;
@@ -209,6 +211,15 @@ fn open(path: &Path, args: &Args) -> Result<Detector, Error> {
         load_manifest(&args.manifest.clone().unwrap_or_else(|| files::beside(path, "manifest.json")))?;
     let compiled = compile(path, &manifest, &frcnn_compiler::Options::default(), &mut |_| {})?;
     Detector::new(compiled.bundle, &options).map_err(|error| Error::file(path, error))
+}
+
+/// How coarsely its weights are rounded.
+fn of_bundle(detector: &Detector) -> Precision {
+    match detector.contents().precision {
+        frcnn_bundle::Precision::F32 => Precision::F32,
+        frcnn_bundle::Precision::F16 => Precision::F16,
+        frcnn_bundle::Precision::Bf16 => Precision::Bf16,
+    }
 }
 
 fn tolerances(args: &Args, precision: Precision) -> Tolerances {

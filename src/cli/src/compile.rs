@@ -42,7 +42,7 @@ use crate::units;
   frcnn compile model.onnx -o model.frcnn --check photo.jpg
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --manifest voc.json
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --emit-onnx vgg16-svd.onnx
-  frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --precision bf16
+  frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --precision f16
   frcnn compile classifier.onnx --method rcnn --svm svm.safetensors -o rcnn.frcnn
   frcnn compile model.onnx -o small.frcnn --svd auto --data VOC2007 --split val --max-drop 0.3
 
@@ -76,10 +76,11 @@ pub(crate) struct Args {
     /// Factor hidden fully connected layers, keeping this share of the squared singular values
     #[arg(long, value_name = "SHARE", value_parser = parse::energy)]
     svd_energy: Option<f64>,
-    /// What weights are stored as and layers computed in
+    /// What the weights of convolutions and fully connected layers are stored as
     ///
-    /// bf16 halves the file and takes a fraction of the time on CPUs that multiply bf16 values (AMX, AVX512-BF16). On
-    /// others it is as fast as f32. The report tells how much it changes.
+    /// f16 halves the file and is computed in f32, with the same result on every CPU. bf16 halves it, too, rounds eight
+    /// times as coarsely, and takes a fraction of the time on CPUs that multiply bf16 values (AMX, AVX512-BF16), which
+    /// round what layers read, too. The report tells how much it changes. --emit-onnx writes the rounded weights as f32.
     #[arg(long, value_name = "TYPE", default_value = Precision::F32.name(), value_parser = precisions())]
     precision: Precision,
     /// Also write the compiled network, factored layers included, as ONNX for other runtimes
@@ -284,7 +285,8 @@ fn text(report: &CompileReport, output: &Path) -> String {
         ("cls_prob", units::difference(agreement.cls_prob)),
         ("bbox_pred", units::difference(agreement.bbox_pred)),
     ]);
-    for (step, drift) in [("factoring", &report.drift), ("rounding to bf16", &report.rounding)] {
+    let rounding = format!("rounding to {}", report.precision.name());
+    for (step, drift) in [("factoring", &report.drift), (&rounding, &report.rounding)] {
         text += &drift.as_ref().map_or(String::new(), |drift| changes(step, drift));
     }
     text + &format!("\n{}  {}\n", Printable(output.display()), units::bytes(report.file_bytes))
@@ -310,12 +312,13 @@ fn input(input: &AssumedInput) -> String {
 }
 
 /// What was done after the comparison.
-fn before(report: &CompileReport) -> &'static str {
+fn before(report: &CompileReport) -> String {
+    let to = report.precision.name();
     match (&report.drift, &report.rounding) {
-        (None, None) => "",
-        (Some(_), None) => " before factoring",
-        (None, Some(_)) => " before rounding to bf16",
-        (Some(_), Some(_)) => " before factoring and rounding to bf16",
+        (None, None) => String::new(),
+        (Some(_), None) => " before factoring".to_string(),
+        (None, Some(_)) => format!(" before rounding to {to}"),
+        (Some(_), Some(_)) => format!(" before factoring and rounding to {to}"),
     }
 }
 

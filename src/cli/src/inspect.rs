@@ -136,6 +136,7 @@ struct Provenance<'a> {
 struct Section<'a> {
     name: &'a str,
     shape: &'a [u32],
+    precision: Precision,
     offset: u64,
     bytes: u64,
     xxh3_128: String,
@@ -148,6 +149,7 @@ impl Summary<'_> {
         let sections = contents.sections.iter().map(|section| Section {
             name: &section.name,
             shape: &section.shape,
+            precision: section.precision,
             offset: section.offset,
             bytes: section.bytes,
             xxh3_128: format!("{:032x}", section.hash),
@@ -253,8 +255,14 @@ fn factored_row(factored: &Factored) -> FactoredRow<'_> {
 }
 
 fn sections(sections: &[Section<'_>]) -> String {
-    let columns =
-        [Words("section"), Numbers("shape"), Numbers("bytes"), Numbers("offset"), Words("xxh3-128")];
+    let columns = [
+        Words("section"),
+        Numbers("shape"),
+        Words("values"),
+        Numbers("bytes"),
+        Numbers("offset"),
+        Words("xxh3-128"),
+    ];
     table(
         &columns,
         sections.iter().map(|section| {
@@ -262,6 +270,7 @@ fn sections(sections: &[Section<'_>]) -> String {
             vec![
                 section.name.to_string(),
                 shape.join("x"),
+                section.precision.name().to_string(),
                 section.bytes.to_string(),
                 section.offset.to_string(),
                 section.xxh3_128.clone(),

@@ -20,7 +20,7 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use frcnn_core::{ShapeError, bf16_to_f32};
+use frcnn_core::{ShapeError, bf16_to_f32, f16_to_f32};
 
 use crate::{
     Bf16Isa, CacheInfo, Isa,
@@ -169,6 +169,23 @@ impl PreparedLinear {
                 Self::with(Isa::detect(), &widened, in_features, out_features, order, threads)
             }
         }
+    }
+
+    /// [`PreparedLinear::new`] of f16 weights, given as their bits: the same bits as of f32 weights of these values.
+    ///
+    /// # Errors
+    /// As [`PreparedLinear::new`].
+    pub fn from_f16(
+        weights: &[u16],
+        in_features: usize,
+        out_features: usize,
+        order: KOrder,
+        products: F32Products,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
+        order.check(in_features, out_features, weights.len())?;
+        let widened: Vec<f32> = weights.iter().map(|&bits| f16_to_f32(bits)).collect();
+        Self::new(&widened, in_features, out_features, order, products, threads)
     }
 
     /// `K`.

@@ -23,10 +23,10 @@ impl Network {
             Op::Affine(affine) => [Some(affine.scale), Some(affine.shift)],
             _ => [None, None],
         });
-        // None of these is ever bf16.
+        // None of these ever has 16 bits.
         let values = sections.flatten().filter_map(|id| match weights.get(id as usize)? {
             Weights::F32(values) => Some((id, values.clone())),
-            Weights::Bf16(_) => None,
+            Weights::Bf16(_) | Weights::F16(_) => None,
         });
         Network { values: values.collect(), contents }
     }

@@ -42,7 +42,8 @@ pub struct EmitError {
 }
 
 /// The network of `bundle` as an ONNX model with inputs `data` `[1, 3, H, W]` and `rois` `[R, 5]`, and outputs
-/// `cls_prob` `[R, K+1]` and `bbox_pred` `[R, 4(K+1)]`.
+/// `cls_prob` `[R, K+1]` and `bbox_pred` `[R, 4(K+1)]`. All weights are f32; those that the bundle has in bf16 or f16 have the
+/// values to which they were rounded.
 ///
 /// `data` is that of the ONNX file that the bundle was made of, so that the same manifest goes with both: where the device's
 /// blob is another, the first nodes bring channel order, scale and means from one to the other. The operator set is 13, or

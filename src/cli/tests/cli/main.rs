@@ -118,25 +118,34 @@ fn inspect_tells_how_layers_run() {
 }
 
 #[test]
-fn compile_to_bf16_halves_the_file() {
+fn weights_of_16_bits_halve_the_file() {
     let fixture = Fixture::get();
-    let compiled = stdout(&fixture.compile("bf16.frcnn", &["--precision", "bf16"]));
-    assert!(compiled.contains("before rounding to bf16"), "{compiled}");
-    assert!(compiled.contains("Drift that rounding to bf16 alone causes"), "{compiled}");
     let inspect = |name: &str| {
         let output = succeed(&["inspect", &fixture.path(name), "--json"]);
         serde_json::from_str::<Value>(&stdout(&output)).unwrap()
     };
-    let (exact, rounded) = (inspect("model.frcnn"), inspect("bf16.frcnn"));
-    assert_eq!((&exact["precision"], &rounded["precision"]), (&Value::from("f32"), &Value::from("bf16")));
-    assert_eq!(exact["cost"]["parameters"], rounded["cost"]["parameters"]);
-    let bytes = |inspected: &Value| inspected["file_bytes"].as_f64().unwrap();
-    assert!(bytes(&rounded) < 0.51 * bytes(&exact), "{} of {} bytes", bytes(&rounded), bytes(&exact));
-    let table = stdout(&succeed(&["inspect", &fixture.path("bf16.frcnn")]));
-    assert!(table.lines().any(|line| line.split_whitespace().eq(["precision", "bf16"])), "{table}");
-    succeed(&["detect", &fixture.path("bf16.frcnn"), &(fixture.path("photos") + "/a.png")]);
+    let exact = inspect("model.frcnn");
+    assert_eq!(exact["precision"], "f32");
+    for precision in ["bf16", "f16"] {
+        let file = format!("{precision}.frcnn");
+        let compiled = stdout(&fixture.compile(&file, &["--precision", precision]));
+        assert!(compiled.contains(&format!("before rounding to {precision}")), "{compiled}");
+        assert!(compiled.contains(&format!("Drift that rounding to {precision} alone causes")), "{compiled}");
+        let rounded = inspect(&file);
+        assert_eq!(rounded["precision"], precision);
+        assert_eq!(exact["cost"]["parameters"], rounded["cost"]["parameters"]);
+        let bytes = |inspected: &Value| inspected["file_bytes"].as_f64().unwrap();
+        assert!(bytes(&rounded) < 0.51 * bytes(&exact), "{} of {} bytes", bytes(&rounded), bytes(&exact));
+        let sections = rounded["sections"].as_array().unwrap();
+        let precision_of = |name: &str| &sections.iter().find(|s| s["name"] == name).unwrap()["precision"];
+        assert_eq!(precision_of("fc6.weight"), precision);
+        assert_eq!((precision_of("fc6.bias"), precision_of("conv1.weight")), (&"f32".into(), &"f32".into()));
+        let table = stdout(&succeed(&["inspect", &fixture.path(&file)]));
+        assert!(table.lines().any(|line| line.split_whitespace().eq(["precision", precision])), "{table}");
+        succeed(&["detect", &fixture.path(&file), &(fixture.path("photos") + "/a.png")]);
+    }
     let unknown = ["compile", "model.onnx", "-o", "b.frcnn", "--precision", "f8"];
-    fails(&frcnn(&unknown), 2, &["f8", "f32, bf16"]);
+    fails(&frcnn(&unknown), 2, &["f8", "f32, f16, bf16"]);
 }
 
 #[test]

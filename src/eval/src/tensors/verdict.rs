@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::difference::Difference;
 
-/// How coarsely the coarser side computes.
+/// How coarsely the coarser side computes, or rounds its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -28,7 +28,13 @@ impl Precision {
         }
     }
 
-    /// The rounding of one value, over that of f32.
+    /// The coarser of two.
+    #[must_use]
+    pub fn coarser(self, other: Precision) -> Precision {
+        std::cmp::max_by_key(self, other, |precision| *precision as u8)
+    }
+
+    /// The rounding of one value, over that of f32: 2^-11 of a value in f16, 2^-8 in bf16, 2^-24 in f32.
     fn coarseness(self) -> f64 {
         match self {
             Precision::F32 => 1.0,
@@ -200,5 +206,9 @@ mod tests {
         assert_eq!(Precision::of_reference("F32", Some("on")), Precision::F16);
         assert_eq!(Precision::of_reference("F32", Some("off")), Precision::F32);
         assert!(Tolerances::of(Precision::Bf16).get("conv") > Tolerances::of(Precision::F16).get("conv"));
+        let relative = |precision| Tolerances::of(precision).get("fc6") / 1e-4;
+        assert_eq!([Precision::F16, Precision::Bf16].map(|p| relative(p).round()), [91.0, 256.0]);
+        let [f32, f16, bf16] = [Precision::F32, Precision::F16, Precision::Bf16];
+        assert_eq!([f32.coarser(f16), bf16.coarser(f16), f32.coarser(f32)], [f16, bf16, f32]);
     }
 }

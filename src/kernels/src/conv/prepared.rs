@@ -5,6 +5,8 @@ mod tests;
 
 use alloc::{vec, vec::Vec};
 
+use frcnn_core::f16_to_f32;
+
 use super::{
     ChannelRange, ConvArgs, ConvShape, conv2d_into,
     cost::choose,
@@ -103,6 +105,22 @@ impl PreparedConv {
             _ => Form::Plain(weights.to_vec()),
         };
         Ok(Self { shape: shape.clone(), form })
+    }
+
+    /// [`PreparedConv::with`] of f16 weights, given as their bits: the same bits as of f32 weights of these values.
+    ///
+    /// # Errors
+    /// As [`PreparedConv::new`].
+    pub fn from_f16(
+        cpu: impl Into<Cpu>,
+        algorithm: Option<ConvAlgorithm>,
+        shape: &ConvShape,
+        weights: &[u16],
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
+        shape.check_layer(weights.len())?;
+        let widened: Vec<f32> = weights.iter().map(|&bits| f16_to_f32(bits)).collect();
+        Self::with(cpu, algorithm, shape, &widened, threads)
     }
 
     /// The algorithm that runs.

@@ -1,6 +1,6 @@
 use alloc::vec;
 
-use frcnn_core::bf16_from_f32;
+use frcnn_core::{bf16_from_f32, f16_from_f32, f16_to_f32};
 use proptest::prelude::*;
 
 use super::*;
@@ -35,6 +35,35 @@ fn wrong_lengths_are_errors() {
     };
     assert_eq!(run(8, 3, 6), Ok(()));
     assert_eq!((run(7, 3, 6), run(8, 2, 6), run(8, 3, 5)), (Err("x"), Err("bias"), Err("out")));
+}
+
+/// How weights are kept changes no bit: f16 ones give what f32 ones of the same values give.
+#[test]
+fn f16_weights_are_f32_weights_of_these_values() {
+    let orders = [KOrder::Natural, KOrder::ChannelSlabs { bins: 3, channels: 40 }];
+    for (order, n, rows) in
+        orders.into_iter().flat_map(|order| [(order, 37, 1), (order, 64, 7), (order, 5, 40)])
+    {
+        let k = 120;
+        let mut random = Random::new(8);
+        let x = random.values(rows * k);
+        let mut weights: Vec<u16> = random.values(k * n).into_iter().map(f16_from_f32).collect();
+        // The largest, the smallest normal, subnormal ones and zeros of either sign.
+        weights[..8].copy_from_slice(&[0x7bff, 0xfbff, 0x0400, 0x03ff, 0x8001, 0x0001, 0x8000, 0]);
+        let widened: Vec<f32> = weights.iter().map(|&bits| f16_to_f32(bits)).collect();
+        for products in [F32Products::Exact, F32Products::Bf16x3] {
+            let f16 = PreparedLinear::from_f16(&weights, k, n, order, products, 1).unwrap();
+            let f32 = PreparedLinear::new(&widened, k, n, order, products, 1).unwrap();
+            let run = |layer: &PreparedLinear| {
+                let mut out = vec![f32::NAN; rows * n];
+                layer.run(&x, None, false, rows, 1, &mut out).unwrap();
+                out
+            };
+            assert!(run(&f16) == run(&f32), "{order:?}, {n} features, {rows} rows, {products:?}");
+        }
+    }
+    let short = PreparedLinear::from_f16(&[0; 11], 4, 3, KOrder::Natural, F32Products::Exact, 1);
+    assert_eq!(short.unwrap_err().what, "weights");
 }
 
 /// A layer of f32 weights for each way that this CPU has to multiply them, with its name.

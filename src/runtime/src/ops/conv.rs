@@ -265,7 +265,7 @@ pub(crate) struct PackedConv {
 
 #[derive(Debug)]
 enum Prepared {
-    /// Of f32 weights, or of bf16 ones on a CPU that cannot multiply them.
+    /// Of f32 or f16 weights, or of bf16 ones on a CPU that cannot multiply them.
     F32(PreparedConv),
     Bf16(Bf16Conv),
 }
@@ -345,9 +345,11 @@ impl UnpackedConv {
         let prepared = match bf16 {
             Some(conv) => Prepared::Bf16(conv),
             None => {
-                let algorithm = choice.map(|choice| choice.candidate.algorithm);
-                let weights = weights.to_f32();
-                Prepared::F32(PreparedConv::with(Cpu::detect(), algorithm, &shape, &weights, 1)?)
+                let (cpu, algorithm) = (Cpu::detect(), choice.map(|choice| choice.candidate.algorithm));
+                Prepared::F32(match &weights {
+                    Weights::F16(bits) => PreparedConv::from_f16(cpu, algorithm, &shape, bits, 1)?,
+                    weights => PreparedConv::with(cpu, algorithm, &shape, &weights.to_f32(), 1)?,
+                })
             }
         };
         Ok(PackedConv { key, shape, prepared, choice })

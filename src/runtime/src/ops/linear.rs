@@ -122,6 +122,9 @@ impl UnpackedLinear {
                 PreparedLinear::new(values, in_features, out_features, order, products, 1)?
             }
             Weights::Bf16(bits) => PreparedLinear::from_bf16(bits, in_features, out_features, order, 1)?,
+            Weights::F16(bits) => {
+                PreparedLinear::from_f16(bits, in_features, out_features, order, products, 1)?
+            }
         };
         Ok(PackedLinear { section, layer })
     }

@@ -1,13 +1,12 @@
 //! Makes what a mutation left of a network fit together again: most networks that were changed in one place are refused by
 //! the first check, and nothing behind it would ever be tried.
 
-use frcnn_bundle::{Contents, Graph, Op, Section, SectionId, Shape, nominal_size};
+use frcnn_bundle::{Contents, Graph, Op, Precision, Section, SectionId, Shape, nominal_size};
 
 /// Sets channels, features and sections of both graphs to what their inputs want; the last layers of the head to what
 /// the classes want. Stops where a graph cannot be made to fit.
 pub(super) fn fit(contents: &mut Contents) {
-    let reduced = contents.precision == frcnn_bundle::Precision::Bf16;
-    let mut sections = Sections { list: Vec::new(), reduced };
+    let mut sections = Sections { list: Vec::new(), precision: contents.precision };
     let (height, width) = nominal_size(contents);
     let classes = contents.manifest.classes.len() as u32;
     if height.checked_mul(width).is_none_or(|pixels| pixels > 1 << 22) {
@@ -43,15 +42,15 @@ fn set_features(head: &mut Graph, mut value: u32, features: u32) {
 
 struct Sections {
     list: Vec<Section>,
-    reduced: bool,
+    precision: Precision,
 }
 
 impl Sections {
-    fn add(&mut self, shape: &[u32], reduced: bool) -> SectionId {
+    fn add(&mut self, shape: &[u32], precision: Precision) -> SectionId {
         let values = shape.iter().fold(1u64, |n, &d| n.saturating_mul(d.into()));
-        let bytes = values.saturating_mul(if reduced { 2 } else { 4 });
+        let bytes = values.saturating_mul(precision.bytes());
         let name = format!("s{}", self.list.len());
-        self.list.push(Section { name, shape: shape.to_vec(), offset: 0, bytes, hash: 0 });
+        self.list.push(Section { name, shape: shape.to_vec(), precision, offset: 0, bytes, hash: 0 });
         (self.list.len() - 1) as SectionId
     }
 }
@@ -63,7 +62,8 @@ fn fit_graph(graph: &mut Graph, input: Shape, sections: &mut Sections) -> Option
     for layer in &mut graph.layers {
         let channels = layer.inputs.first().and_then(|&i| shapes.get(i as usize)).map(Shape::channels);
         let channels = u32::try_from(channels?).ok()?;
-        let reduced = sections.reduced && layer.op.bf16_weight().is_some() && !done.layers.is_empty();
+        let reduced = layer.op.reducible_weight().is_some() && !done.layers.is_empty();
+        let precision = if reduced { sections.precision } else { Precision::F32 };
         match &mut layer.op {
             Op::Conv(conv) => {
                 conv.in_channels = channels;
@@ -71,18 +71,18 @@ fn fit_graph(graph: &mut Graph, input: Shape, sections: &mut Sections) -> Option
                     conv.group = 1;
                 }
                 let [kh, kw] = conv.kernel;
-                conv.weight = sections.add(&[kh, kw, channels / conv.group, conv.out_channels], reduced);
-                conv.bias = conv.bias.map(|_| sections.add(&[conv.out_channels], false));
+                conv.weight = sections.add(&[kh, kw, channels / conv.group, conv.out_channels], precision);
+                conv.bias = conv.bias.map(|_| sections.add(&[conv.out_channels], Precision::F32));
             }
             Op::Gemm(gemm) => {
                 gemm.in_features = channels;
-                gemm.weight = sections.add(&[channels, gemm.out_features], reduced);
-                gemm.bias = gemm.bias.map(|_| sections.add(&[gemm.out_features], false));
+                gemm.weight = sections.add(&[channels, gemm.out_features], precision);
+                gemm.bias = gemm.bias.map(|_| sections.add(&[gemm.out_features], Precision::F32));
             }
             Op::Affine(affine) => {
                 affine.channels = channels;
-                affine.scale = sections.add(&[channels], false);
-                affine.shift = sections.add(&[channels], false);
+                affine.scale = sections.add(&[channels], Precision::F32);
+                affine.shift = sections.add(&[channels], Precision::F32);
             }
             _ => {}
         }

@@ -124,14 +124,15 @@ fn real(rng: &mut impl Rng) -> f32 {
     EDGES[rng.random_range(0..EDGES.len())]
 }
 
+fn precision(rng: &mut impl Rng) -> Precision {
+    Precision::ALL[rng.random_range(0..Precision::ALL.len())]
+}
+
 fn change(contents: &mut Contents, rng: &mut impl Rng) {
     match rng.random_range(0..12u32) {
         0 => change_manifest(contents, rng),
         1 => change_regions(&mut contents.regions, rng),
-        2 => {
-            contents.precision =
-                if contents.precision == Precision::F32 { Precision::Bf16 } else { Precision::F32 };
-        }
+        2 => contents.precision = precision(rng),
         3 => change_section(contents, rng),
         _ => {
             let graph = if rng.random_range(0..3u32) > 0 { &mut contents.trunk } else { &mut contents.head };
@@ -143,12 +144,13 @@ fn change(contents: &mut Contents, rng: &mut impl Rng) {
 fn change_section(contents: &mut Contents, rng: &mut impl Rng) {
     let count = contents.sections.len();
     let Some(section) = (count > 0).then(|| rng.random_range(0..count)) else { return };
-    match rng.random_range(0..4u32) {
+    match rng.random_range(0..5u32) {
         0 => {
             contents.sections.remove(section);
         }
         1 => contents.sections.push(contents.sections[section].clone()),
         2 => contents.sections[section].bytes = number(rng).into(),
+        3 => contents.sections[section].precision = precision(rng),
         _ => {
             let shape = &mut contents.sections[section].shape;
             if let Some(last) = shape.last_mut() {

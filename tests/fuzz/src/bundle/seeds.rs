@@ -11,6 +11,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     [
         ("fast", fast(Precision::F32)),
         ("bf16", fast(Precision::Bf16)),
+        ("f16", fast(Precision::F16)),
         ("levels", levels()),
         ("crops", crops()),
         ("ops", ops()),
@@ -24,7 +25,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     .collect()
 }
 
-/// Small values of either sign, as f32; as bf16 they are finite too.
+/// Small values of either sign, as f32; as bf16 or f16 they are finite too.
 pub(super) fn weights() -> Vec<u8> {
     (0..509u32).flat_map(|i| (((i * 37 % 101) as f32 - 50.0) / 64.0).to_le_bytes()).collect()
 }

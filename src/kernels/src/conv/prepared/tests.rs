@@ -1,6 +1,6 @@
 use alloc::{vec, vec::Vec};
 
-use frcnn_core::largest_magnitude;
+use frcnn_core::{f16_from_f32, largest_magnitude};
 use proptest::prelude::*;
 
 use super::*;
@@ -181,6 +181,28 @@ proptest! {
         };
         prop_assume!(shape.output_size().is_some());
         in_pool(|| Layer::realistic(shape, seed).check(bias, relu, threads));
+    }
+}
+
+/// How weights are kept changes no bit: f16 ones give what f32 ones of the same values give.
+#[test]
+fn f16_weights_are_f32_weights_of_these_values() {
+    let pointwise = ConvShape { kernel: [1, 1], pads: [0; 4], ..shape_3x3(7, 9, 16, 21) };
+    for (shape, isa) in [shape_3x3(11, 13, 19, 24), pointwise]
+        .into_iter()
+        .flat_map(|shape| Isa::available().map(move |isa| (shape.clone(), isa)))
+    {
+        let mut layer = Layer::realistic(shape, 3);
+        let weights: Vec<u16> = layer.weights.iter().map(|&weight| f16_from_f32(weight)).collect();
+        layer.weights = weights.iter().map(|&bits| f16_to_f32(bits)).collect();
+        for algorithm in ALGORITHMS {
+            let f16 = PreparedConv::from_f16(isa, Some(algorithm), &layer.shape, &weights, 1).unwrap();
+            let f32 = PreparedConv::with(isa, Some(algorithm), &layer.shape, &layer.weights, 1).unwrap();
+            let run = |prepared: &PreparedConv| layer.run(prepared, layer.args(true, true, 2));
+            assert!(run(&f16) == run(&f32), "{isa:?} {algorithm:?} {:?}", layer.shape);
+        }
+        let short = PreparedConv::from_f16(isa, None, &layer.shape, &weights[1..], 1);
+        assert_eq!(short.unwrap_err().what, "weights");
     }
 }
 
