@@ -13,7 +13,7 @@ use std::sync::Arc;
 use common::onnxruntime::Input;
 use frcnn_bundle::{Bundle, Contents, Manifest, Op};
 use frcnn_compiler::arch::{Arch, new_model};
-use frcnn_compiler::{Compiled, Options, Svd, compile, emit_onnx, onnx_writer};
+use frcnn_compiler::{Compiled, Options, Precision, Svd, compile, emit_onnx, onnx_writer};
 use frcnn_core::{largest_difference, relative_difference};
 use frcnn_onnx::pb::ModelProto;
 
@@ -24,15 +24,15 @@ fn manifest() -> Manifest {
 }
 
 /// Writes the model into `folder` and compiles it.
-fn compile_in(folder: &Path, name: &str, model: &ModelProto, svd: Svd) -> Compiled {
+fn compile_in(folder: &Path, name: &str, model: &ModelProto, options: &Options) -> Compiled {
     let path = folder.join(name).with_extension("onnx");
     onnx_writer::write(model, &path).unwrap();
-    compile(&path, &manifest(), &Options { svd, ..Options::default() }, &mut |_| {}).unwrap()
+    compile(&path, &manifest(), options, &mut |_| {}).unwrap()
 }
 
 fn again(bundle: &Bundle) -> Arc<Bundle> {
     let folder = tempfile::tempdir().unwrap();
-    compile_in(folder.path(), "again", &emit_onnx(bundle).unwrap(), Svd::None).bundle
+    compile_in(folder.path(), "again", &emit_onnx(bundle).unwrap(), &Options::default()).bundle
 }
 
 /// Models that compile: `same_upper` pads by an amount that depends on the image.
@@ -49,7 +49,7 @@ fn bits(bundle: &Bundle) -> Vec<u32> {
 fn what_was_emitted_compiles_to_the_same_bundle() {
     for (name, model) in good() {
         let folder = tempfile::tempdir().unwrap();
-        let first = compile_in(folder.path(), name, &model(), Svd::None).bundle;
+        let first = compile_in(folder.path(), name, &model(), &Options::default()).bundle;
         let second = again(&first);
         // All but the hash of the ONNX file that it was made from; this compares sections by their hashes, too.
         let origin = first.contents().origin.clone();
@@ -58,12 +58,25 @@ fn what_was_emitted_compiles_to_the_same_bundle() {
     }
 }
 
+/// Other runtimes get the very values that the device multiplies.
+#[test]
+fn rounded_weights_are_emitted_as_f32() {
+    for precision in [Precision::F16, Precision::Bf16] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { precision, ..Options::default() };
+        let rounded = compile_in(folder.path(), "model", &common::heads::gemm_trans_b(), &options).bundle;
+        let again = again(&rounded);
+        assert_eq!((rounded.contents().precision, again.contents().precision), (precision, Precision::F32));
+        assert!(bits(&rounded) == bits(&again), "{precision:?}: the weights differ");
+    }
+}
+
 #[test]
 fn factored_layers_are_emitted_as_two() {
     let folder = tempfile::tempdir().unwrap();
     let svd = Svd::parse_ranks("fc6=7,fc7=5").unwrap();
     let model = common::heads::gemm_trans_b();
-    let first = compile_in(folder.path(), "model", &model, svd).bundle;
+    let first = compile_in(folder.path(), "model", &model, &Options { svd, ..Options::default() }).bundle;
     let names: Vec<String> =
         emit_onnx(&first).unwrap().graph.unwrap().node.into_iter().map(|node| node.name).collect();
     assert!(["fc6_L", "fc6_U", "fc7_L", "fc7_U"].iter().all(|name| names.contains(&name.to_string())));
@@ -90,8 +103,9 @@ fn onnx_runtime_computes_the_same() {
     let folder = folder.path();
     let input = Input::new();
 
-    let compiled =
-        |(name, model): (&str, ModelProto), svd| (name.to_string(), compile_in(folder, name, &model, svd));
+    let compiled = |(name, model): (&str, ModelProto), svd| {
+        (name.to_string(), compile_in(folder, name, &model, &Options { svd, ..Options::default() }))
+    };
     let squeezenet = || ("squeezenet", new_model(Arch::SqueezeNet, 3, 0).unwrap().onnx);
     let svd = Svd::parse_ranks("fc6=40,fc7=20").unwrap();
     let mut models: Vec<(String, Compiled)> =
