@@ -108,6 +108,14 @@ fn other_files_are_told_apart() {
     assert!(matches!(error(&b"a text file that somebody named model.frcnn".repeat(3)), Error::Magic));
     bytes[8] += 1;
     assert!(matches!(error(&bytes), Error::Version { found, .. } if found == FORMAT_VERSION + 1));
+    for older in [2, 3] {
+        bytes[8] = older;
+        let error = error(&bytes);
+        assert!(
+            matches!(error, Error::OtherVersion { stated, actual: FORMAT_VERSION } if stated == u32::from(older)),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -149,7 +149,7 @@ typedef uint32_t frcnn_colour;
 #endif // __cplusplus
 
 /*
- How fully connected layers with f32 weights multiply.
+ How fully connected layers with f32 or f16 weights multiply.
  */
 enum frcnn_f32_products
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L

@@ -47,7 +47,7 @@ pub struct FrcnnModelOptions {
     pub memory: u64,
 }
 
-/// How fully connected layers with f32 weights multiply.
+/// How fully connected layers with f32 or f16 weights multiply.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrcnnF32Products {

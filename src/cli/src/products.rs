@@ -5,7 +5,7 @@ use frcnn::F32Products;
 
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct ProductArgs {
-    /// How fully connected layers with f32 weights multiply
+    /// How fully connected layers with f32 or f16 weights multiply
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Products::Bf16x3)]
     f32_products: Products,
 }

@@ -17,7 +17,7 @@ pub struct Options {
     pub nms_iou: Option<f32>,
     /// Detections per image at most; 1 to [`MAX_DETECTIONS`].
     pub max_detections: Option<usize>,
-    /// How fully connected layers with f32 weights multiply. On a CPU without AMX every choice gives the same bits; layers
+    /// How fully connected layers with f32 or f16 weights multiply. On a CPU without AMX every choice gives the same bits; layers
     /// with bf16 weights are not concerned.
     pub f32_products: F32Products,
     /// Bytes that weights, maps and predictions may take together, as [`Demand`](crate::Demand) counts them; at least
