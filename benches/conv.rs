@@ -26,6 +26,7 @@ fn conv(c: &mut Criterion) {
             for algorithm in [
                 ConvAlgorithm::Plain,
                 ConvAlgorithm::Direct,
+                ConvAlgorithm::Winograd4Lean,
                 ConvAlgorithm::Winograd4,
                 ConvAlgorithm::Winograd6,
             ] {

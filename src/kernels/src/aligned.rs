@@ -2,7 +2,7 @@
 //! Large ones ask for huge pages; see `pages`.
 
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, marker::PhantomData};
 
 use crate::pages::advise;
 
@@ -15,31 +15,45 @@ pub(crate) const LINE: usize = 16;
 /// A value whose bytes are all zero is valid.
 pub(crate) unsafe trait Zeroed: Copy {}
 
+// SAFETY: 0.
+unsafe impl Zeroed for f32 {}
+// SAFETY: 0.
+unsafe impl Zeroed for u16 {}
+
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+struct Line([u8; 64]);
 
-// SAFETY: f32 of zeros are 0.
+// SAFETY: bytes of zeros are 0.
 unsafe impl Zeroed for Line {}
 
 /// Zeros at first, aligned to 64 bytes.
-#[derive(Clone, Default)]
-pub(crate) struct AlignedVec {
+#[derive(Clone)]
+pub(crate) struct AlignedVec<T = f32> {
     lines: Vec<Line>,
     len: usize,
+    values: PhantomData<T>,
 }
 
-impl AlignedVec {
+impl<T: Zeroed> Default for AlignedVec<T> {
+    fn default() -> Self {
+        Self::zeros(0)
+    }
+}
+
+impl<T: Zeroed> AlignedVec<T> {
     pub(crate) fn zeros(len: usize) -> Self {
-        Self { lines: zeroed_lines(len.div_ceil(LINE)), len }
+        const { assert!(align_of::<T>() <= 64) };
+        let lines = len.saturating_mul(size_of::<T>()).div_ceil(size_of::<Line>());
+        Self { lines: zeroed_lines(lines), len, values: PhantomData }
     }
 
-    pub(crate) fn as_slice(&self) -> &[f32] {
-        // SAFETY: `lines` is at least `len` f32 that follow one another.
+    pub(crate) fn as_slice(&self) -> &[T] {
+        // SAFETY: `lines` is at least `len` values that follow one another, zeros or what was written as such.
         unsafe { core::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: as above, borrowed mutably.
         unsafe { core::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
@@ -62,7 +76,7 @@ pub(crate) fn zeroed_lines<T: Zeroed>(count: usize) -> Vec<T> {
     unsafe { Vec::from_raw_parts(memory.cast(), count, count) }
 }
 
-impl fmt::Debug for AlignedVec {
+impl<T> fmt::Debug for AlignedVec<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AlignedVec({} values)", self.len)
     }

@@ -38,6 +38,16 @@ pub(crate) fn winograd_values(caches: CacheInfo) -> usize {
     caches.l2_per_core() / F32 / 4 * 3
 }
 
+/// Values of Winograd's weights that are transformed at a time where they do not all stay in L2: half of it.
+pub(crate) fn transformed_values(caches: CacheInfo) -> usize {
+    caches.l2_per_core() / F32 / 2
+}
+
+/// Values of M that a core's share of the caches holds, while sums are added to them.
+pub(crate) fn group_m_values(caches: CacheInfo) -> usize {
+    (caches.l2_per_core() + caches.l3.per_core()) / F32
+}
+
 /// Most values in V and M where they do not stay in L2: 32 MiB, for memory's sake.
 pub(crate) const MAX_WINOGRAD_VALUES: usize = 1 << 23;
 

@@ -20,10 +20,10 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use frcnn_core::{ShapeError, bf16_to_f32, f16_to_f32};
+use frcnn_core::ShapeError;
 
 use crate::{
-    Bf16Isa, CacheInfo, Isa,
+    Bf16Isa, CacheInfo, Half, Isa,
     bf16::{Bf16Weights, PANEL},
     blocking::{BF16_LINEAR_ROWS, linear_rows},
     gemm::check_bias,
@@ -125,13 +125,36 @@ impl PreparedLinear {
     ) -> Result<Self, ShapeError> {
         order.check(in_features, out_features, weights.len())?;
         let blocks = order.blocks(in_features);
-        let form = Form::F32(F32Weights::new(isa, weights, [in_features, out_features], &blocks, threads));
+        let features = [in_features, out_features];
+        let form = Form::F32(F32Weights::new(isa, weights, features, &blocks, None, threads));
+        Ok(Self { isa, in_features, out_features, order, form })
+    }
+
+    /// [`PreparedLinear::with`] of weights in `half`, given as their bits. They stay so in memory and are widened as they are
+    /// read: the same bits as f32 weights of the same values give, and half the memory.
+    ///
+    /// # Errors
+    /// As [`PreparedLinear::new`].
+    pub fn from_half(
+        isa: Isa,
+        half: Half,
+        weights: &[u16],
+        in_features: usize,
+        out_features: usize,
+        order: KOrder,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
+        order.check(in_features, out_features, weights.len())?;
+        let blocks = order.blocks(in_features);
+        let widened: Vec<f32> = weights.iter().map(|&bits| half.widen(bits)).collect();
+        let features = [in_features, out_features];
+        let form = Form::F32(F32Weights::new(isa, &widened, features, &blocks, Some(half), threads));
         Ok(Self { isa, in_features, out_features, order, form })
     }
 
     /// [`PreparedLinear::new`] of bf16 weights, given as their bits: input features are rounded to bf16, too, and products
-    /// added up in f32. On a CPU without instructions for it (see [`Bf16Isa`]) the weights are widened, and nothing is
-    /// rounded.
+    /// added up in f32. On a CPU without instructions for it (see [`Bf16Isa`]) it is [`PreparedLinear::from_half`], and
+    /// nothing is rounded.
     ///
     /// # Errors
     /// As [`PreparedLinear::new`].
@@ -165,13 +188,13 @@ impl PreparedLinear {
                 Ok(Self { isa: Isa::detect(), in_features, out_features, order, form: Form::Bf16(packed) })
             }
             None => {
-                let widened: Vec<f32> = weights.iter().map(|&bits| bf16_to_f32(bits)).collect();
-                Self::with(Isa::detect(), &widened, in_features, out_features, order, threads)
+                Self::from_half(Isa::detect(), Half::Bf16, weights, in_features, out_features, order, threads)
             }
         }
     }
 
-    /// [`PreparedLinear::new`] of f16 weights, given as their bits: the same bits as of f32 weights of these values.
+    /// [`PreparedLinear::new`] of f16 weights, given as their bits: the same bits as of f32 weights of these values. They stay
+    /// f16 in memory where products are exact.
     ///
     /// # Errors
     /// As [`PreparedLinear::new`].
@@ -184,8 +207,12 @@ impl PreparedLinear {
         threads: usize,
     ) -> Result<Self, ShapeError> {
         order.check(in_features, out_features, weights.len())?;
-        let widened: Vec<f32> = weights.iter().map(|&bits| f16_to_f32(bits)).collect();
-        Self::new(&widened, in_features, out_features, order, products, threads)
+        if products == F32Products::Bf16x3 && Bf16Isa::detect() == Some(Bf16Isa::Amx) {
+            // As many bits as f32 weights take, and half their time.
+            let widened: Vec<f32> = weights.iter().map(|&bits| Half::F16.widen(bits)).collect();
+            return Self::new(&widened, in_features, out_features, order, products, threads);
+        }
+        Self::from_half(Isa::detect(), Half::F16, weights, in_features, out_features, order, threads)
     }
 
     /// `K`.

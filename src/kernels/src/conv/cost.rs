@@ -22,7 +22,7 @@
 //!
 //! What a byte costs differs between machines more than anything else here: on the one of the table F(6x6) gains up to
 //! a sixth where its weights are 67 MB, on Sapphire Rapids (160 GFLOP/s) nothing where they are more than 6 MB. Two
-//! limits keep that from hurting: more weights must gain at least [`WORTH_WEIGHTS`], and F(6x6), whose weights are
+//! limits keep that from hurting: more weights must gain at least [`WORTH`], and F(6x6), whose weights are
 //! nearly twice those of F(4x4), is left out where they are more than [`F6_WEIGHT_BYTES`].
 
 use alloc::vec::Vec;
@@ -39,17 +39,21 @@ use crate::{
     simd::Width,
 };
 
-/// What moving a byte costs. A core does 30 to 160 GFLOP/s and moves 8 to 40 GB/s, alone: 3 on boards and on Zen 4, 12 on
-/// Sapphire Rapids, and more where all cores ask for bytes.
-const FLOPS_PER_BYTE: f64 = 8.0;
+/// What moving a byte costs a core alone. Zen 4 (110 GFLOP/s) was measured at 2.4, Sapphire Rapids (160) at 12; of boards
+/// data sheets give 3 to 5. Where all cores ask for bytes, they cost more.
+const FLOPS_PER_BYTE: f64 = 4.0;
 /// What a value transformed costs, in or out, each element of V or M: its additions run at a quarter of the speed of
 /// products, and it is stored and loaded twice.
 const FLOPS_PER_TRANSFORMED: f64 = 24.0;
-/// By how much an algorithm must cost less than one with fewer weights.
-const WORTH_WEIGHTS: f64 = 0.05;
-/// Most bytes of a group's weights with which F(6x6, 3x3) is used: all layers of VGG16 together hold 145 MB less than without this
-/// limit, and take a twentieth longer at most.
+/// What transforming a value of a weight costs: F(4x4)'s 36 values of a vector of channels take some 110 instructions.
+const FLOPS_PER_TRANSFORMED_WEIGHT: f64 = 6.0;
+/// What it costs a lean layer that V and M go by many times, as a share of its products.
+const LEAN_SUMS: f64 = 0.4;
+/// Most bytes of a group's transformed weights with which F(6x6, 3x3) is used: all layers of VGG16 together hold 145 MB less
+/// than without this limit, and take a twentieth longer at most.
 const F6_WEIGHT_BYTES: usize = 20_000_000;
+/// By how much an algorithm must cost less than one before it, which has fewer weights or rounds less.
+const WORTH: f64 = 0.05;
 
 /// An algorithm that computes a layer, and what it takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,14 +67,19 @@ pub struct ConvCandidate {
 }
 
 impl ConvCandidate {
-    /// Those of a layer on maps of the size of `shape`, by how many weights they hold: at least one.
+    /// Those of a layer on maps of the size of `shape`, by how many weights they hold: at least one. `is_half` says whether
+    /// the layer's weights are of 16 bits, which some algorithms keep.
     #[must_use]
-    pub fn all(cpu: Cpu, shape: &ConvShape) -> Vec<Self> {
-        let width = Width::of(cpu.isa);
+    pub fn all(cpu: Cpu, shape: &ConvShape, is_half: bool) -> Vec<Self> {
         let candidate = |algorithm| Self {
             algorithm,
             flops: flops(algorithm, cpu.caches, shape),
-            weight_bytes: weight_bytes(algorithm, shape, width),
+            weight_bytes: match algorithm {
+                ConvAlgorithm::Direct | ConvAlgorithm::Winograd4Lean if is_half => {
+                    weight_bytes(algorithm, shape, cpu) / 2
+                }
+                _ => weight_bytes(algorithm, shape, cpu),
+            },
         };
         algorithms(shape).map(candidate).collect()
     }
@@ -80,15 +89,14 @@ impl ConvCandidate {
     #[must_use]
     pub fn choose(candidates: &[Self], time: impl Fn(&Self) -> f64) -> Option<Self> {
         candidates.iter().copied().reduce(|chosen, candidate| {
-            let worth = time(&candidate) < time(&chosen) * (1.0 - WORTH_WEIGHTS);
-            if worth { candidate } else { chosen }
+            if time(&candidate) < time(&chosen) * (1.0 - WORTH) { candidate } else { chosen }
         })
     }
 }
 
 /// The cheapest algorithm for a layer on maps of the size of `shape`.
 pub(super) fn choose(cpu: Cpu, shape: &ConvShape) -> ConvAlgorithm {
-    let chosen = ConvCandidate::choose(&ConvCandidate::all(cpu, shape), |candidate| candidate.flops);
+    let chosen = ConvCandidate::choose(&ConvCandidate::all(cpu, shape, false), |candidate| candidate.flops);
     chosen.map_or(ConvAlgorithm::Plain, |candidate| candidate.algorithm)
 }
 
@@ -97,19 +105,21 @@ fn algorithms(shape: &ConvShape) -> impl Iterator<Item = ConvAlgorithm> {
     let plain = if Direct::applies(shape) { ConvAlgorithm::Direct } else { ConvAlgorithm::Plain };
     let [ci, co] = shape.group_channels();
     let f6_bytes = len_of(&[size_of::<f32>(), Tile::F6.products(), ci, co]);
-    let winograd: &[_] = match (Winograd::applies(shape), f6_bytes > F6_WEIGHT_BYTES) {
-        (false, _) => &[],
-        (true, true) => &[ConvAlgorithm::Winograd4],
-        (true, false) => &[ConvAlgorithm::Winograd4, ConvAlgorithm::Winograd6],
+    const WINOGRAD: [ConvAlgorithm; 3] =
+        [ConvAlgorithm::Winograd4Lean, ConvAlgorithm::Winograd4, ConvAlgorithm::Winograd6];
+    let winograd = match (Winograd::applies(shape), f6_bytes > F6_WEIGHT_BYTES) {
+        (false, _) => 0,
+        (true, true) => 2,
+        (true, false) => 3,
     };
-    core::iter::once(plain).chain(winograd.iter().copied())
+    core::iter::once(plain).chain(WINOGRAD.into_iter().take(winograd))
 }
 
 /// Those of [`ConvCandidate::flops`].
 fn flops(algorithm: ConvAlgorithm, caches: CacheInfo, shape: &ConvShape) -> f64 {
     let (height, width) = shape.output_size().unwrap_or((0, 0));
     match algorithm.tile() {
-        Some(tile) => winograd_flops(caches, shape, [height, width], tile),
+        Some(tile) => winograd_flops(caches, shape, [height, width], (tile, algorithm.is_lean())),
         None => {
             let pixels = shape.batch as f64 * height as f64 * width as f64;
             (2.0 * pixels + FLOPS_PER_BYTE * 4.0) * shape.weight_len() as f64
@@ -117,28 +127,33 @@ fn flops(algorithm: ConvAlgorithm, caches: CacheInfo, shape: &ConvShape) -> f64 
     }
 }
 
-fn winograd_flops(caches: CacheInfo, shape: &ConvShape, size: [usize; 2], tile: Tile) -> f64 {
+fn winograd_flops(caches: CacheInfo, shape: &ConvShape, size: [usize; 2], (tile, lean): (Tile, bool)) -> f64 {
     let tiles = tile_count(tile, shape.batch, size);
     let channels = shape.group_channels();
     let [ci, co] = channels.map(|channels| channels as f64);
     let products = tile.products() as f64;
-    let weight_bytes = 4.0 * products * ci * co;
-    let block = block_tiles(caches, tile, channels, tiles);
+    let block = block_tiles(caches, (tile, lean), channels, tiles);
+    let blocks = tiles.div_ceil(block.max(1)) as f64;
     let transformed = products * tiles as f64 * (ci + co);
-    let bytes = if fits_cache(caches, tile, channels, block) {
-        weight_bytes
-    } else {
-        tiles.div_ceil(block.max(1)) as f64 * weight_bytes + 4.0 * transformed
-    };
+    let cached = fits_cache(caches, tile, channels, block);
     let flops = 2.0 * tiles as f64 * products * ci * co;
-    shape.group as f64 * (flops + FLOPS_PER_TRANSFORMED * transformed + FLOPS_PER_BYTE * bytes)
+    let weights = if lean {
+        let bytes = 4.0 * 9.0 * ci * co;
+        blocks * (FLOPS_PER_BYTE * bytes + FLOPS_PER_TRANSFORMED_WEIGHT * products * ci * co)
+            + LEAN_SUMS * flops
+    } else {
+        let passes = if cached { 1.0 } else { blocks };
+        passes * FLOPS_PER_BYTE * 4.0 * products * ci * co
+    };
+    let moved = if cached { 0.0 } else { 4.0 * transformed };
+    shape.group as f64 * (flops + FLOPS_PER_TRANSFORMED * transformed + FLOPS_PER_BYTE * moved + weights)
 }
 
 /// Bytes of packed weights; saturates.
-fn weight_bytes(algorithm: ConvAlgorithm, shape: &ConvShape, width: Width) -> usize {
+fn weight_bytes(algorithm: ConvAlgorithm, shape: &ConvShape, cpu: Cpu) -> usize {
     let values = match algorithm.tile() {
-        Some(tile) => Winograd::weight_len(tile, shape, width),
-        None if algorithm == ConvAlgorithm::Direct => Direct::weight_len(shape, width),
+        Some(tile) => Winograd::weight_len(cpu, tile, algorithm.is_lean(), shape),
+        None if algorithm == ConvAlgorithm::Direct => Direct::weight_len(shape, Width::of(cpu.isa)),
         None => shape.weight_len(),
     };
     values.saturating_mul(size_of::<f32>())
@@ -148,8 +163,7 @@ impl ConvShape {
     /// Bytes of packed weights of the algorithm that holds most of them; saturates.
     #[must_use]
     pub fn max_weight_bytes(&self, cpu: Cpu) -> usize {
-        let width = Width::of(cpu.isa);
-        algorithms(self).map(|algorithm| weight_bytes(algorithm, self, width)).max().unwrap_or(0)
+        algorithms(self).map(|algorithm| weight_bytes(algorithm, self, cpu)).max().unwrap_or(0)
     }
 
     /// Bytes of scratch of the algorithm that takes most of it, on maps of this size and on so many threads; saturates.
@@ -158,7 +172,9 @@ impl ConvShape {
         let Some((height, width)) = self.output_size() else { return 0 };
         let lanes = Width::of(cpu.isa);
         let most = algorithms(self).map(|algorithm| match algorithm.tile() {
-            Some(tile) => Winograd::scratch_len(tile, self, [height, width], cpu, threads),
+            Some(tile) => {
+                Winograd::scratch_len((tile, algorithm.is_lean()), self, [height, width], cpu, threads)
+            }
             None if algorithm == ConvAlgorithm::Direct => {
                 let of_a_task = Direct::scratch_lens(self, width, lanes);
                 threads.saturating_mul(of_a_task[0].saturating_add(of_a_task[1]))

@@ -24,6 +24,7 @@ use crate::{
     blocking::{DIRECT_PIXELS, conv_k},
     init::Init,
     len_of,
+    packed::{BlockRoom, Half, Packed},
     product::{MAX_PANEL, Rows, Sums, multiply_panel, pack, packed_len},
     simd::Width,
     tasks,
@@ -35,7 +36,7 @@ pub(super) struct Direct {
     cpu: Cpu,
     width: Width,
     /// For each group, its `K x (Co / group)` matrix, packed for `product`.
-    weights: AlignedVec,
+    weights: Packed,
 }
 
 impl Direct {
@@ -47,8 +48,8 @@ impl Direct {
         !shape.is_depthwise() && shape.in_channels > 0 && fits(0) && fits(1)
     }
 
-    /// Packs `weights`, `[Kh, Kw, Ci / group, Co]`, of the right length.
-    pub(super) fn new(cpu: Cpu, shape: &ConvShape, weights: &[f32]) -> Self {
+    /// Packs `weights`, `[Kh, Kw, Ci / group, Co]`, of the right length, to keep them in `half` if they are such numbers.
+    pub(super) fn new(cpu: Cpu, shape: &ConvShape, weights: &[f32], half: Option<Half>) -> Self {
         let width = Width::of(cpu.isa);
         let (k, co) = (shape.patch_len(), shape.out_channels);
         let [_, group_out] = shape.group_channels();
@@ -57,7 +58,7 @@ impl Direct {
         for (g, packed) in packed.as_mut_slice().chunks_exact_mut(group_len.max(1)).enumerate() {
             pack(k, group_out, width, packed, |row| &weights[row * co + g * group_out..][..group_out]);
         }
-        Self { cpu, width, weights: packed }
+        Self { cpu, width, weights: Packed::new(packed, half) }
     }
 
     /// Values of packed weights; saturates.
@@ -76,7 +77,7 @@ impl Direct {
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
-        size_of_val(self.weights.as_slice())
+        self.weights.bytes()
     }
 
     /// Convolves maps of the prepared layer; the shapes were checked, and `out` is not empty.
@@ -300,23 +301,26 @@ impl Chunk<'_> {
             bias_lanes[..panel.channels].copy_from_slice(&bias[first..][..panel.channels]);
             bias_lanes.as_ptr()
         });
-        let mut weights = self.weights(panel);
+        let Range { start: mut first, end } = self.weights(panel);
+        let mut room = BlockRoom::new();
         for block in k_blocks(windows, conv_k(layer.cpu.caches, panel.width)) {
             // These weights stay in L1 while all pixels go by.
-            let (of_block, later) = weights.split_at(block.len() * panel.width);
-            weights = later;
-            let sums = Sums { data: to, stride, init, relu: args.relu && later.is_empty() };
+            let len = block.len() * panel.width;
+            let of_block = layer.weights.values(layer.cpu.isa, first..first + len, room.room());
+            first += len;
+            let sums = Sums { data: to, stride, init, relu: args.relu && first == end };
             // SAFETY: the caller's promises. The block has `width` values, whole vectors, for each value of `K`.
             unsafe { self.multiply_block(panel, &block, of_block, sums) };
             init = Init::Accumulate;
         }
     }
 
-    /// A panel's weights, row by row.
-    fn weights(&self, panel: Panel) -> &[f32] {
+    /// Which weights are a panel's, row by row.
+    fn weights(&self, panel: Panel) -> Range<usize> {
         let padded = self.group_out().next_multiple_of(self.layer.width.lanes);
         let k = self.shape.patch_len();
-        &self.layer.weights.as_slice()[(panel.group * padded + panel.first) * k..][..k * panel.width]
+        let first = (panel.group * padded + panel.first) * k;
+        first..first + k * panel.width
     }
 
     /// Some of `K` of all windows with its weights, pixel `i` to row `i` of `sums`.

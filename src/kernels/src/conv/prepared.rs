@@ -5,15 +5,13 @@ mod tests;
 
 use alloc::{vec, vec::Vec};
 
-use frcnn_core::f16_to_f32;
-
 use super::{
     ChannelRange, ConvArgs, ConvShape, conv2d_into,
     cost::choose,
     direct::Direct,
     winograd::{self, Tile, Winograd},
 };
-use crate::{Cpu, ShapeError, len_of, max_pool_into};
+use crate::{Cpu, Half, ShapeError, len_of, max_pool_into};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +20,9 @@ pub enum ConvAlgorithm {
     Plain,
     /// By the definition, sums in registers: packed weights, as large as the layer's.
     Direct,
+    /// [`ConvAlgorithm::Winograd4`] with weights as they came, which are transformed as they are read: weights as large as the
+    /// layer's, and a tenth to a quarter more time.
+    Winograd4Lean,
     /// Winograd's F(4x4, 3x3): 3x3, stride 1; a quarter of the multiplications, weights 4 times the layer's.
     Winograd4,
     /// Winograd's F(6x6, 3x3): 3x3, stride 1; a fifth of the multiplications, weights 7.1 times the layer's.
@@ -35,11 +36,16 @@ impl ConvAlgorithm {
         choose(Cpu::detect(), shape)
     }
 
+    /// Whether it holds the layer's weights as they came, and none that are transformed.
+    pub(super) fn is_lean(self) -> bool {
+        self == Self::Winograd4Lean
+    }
+
     /// Of Winograd's algorithms, which it is.
     pub(super) fn tile(self) -> Option<Tile> {
         match self {
             Self::Plain | Self::Direct => None,
-            Self::Winograd4 => Some(Tile::F4),
+            Self::Winograd4Lean | Self::Winograd4 => Some(Tile::F4),
             Self::Winograd6 => Some(Tile::F6),
         }
     }
@@ -91,36 +97,49 @@ impl PreparedConv {
         weights: &[f32],
         threads: usize,
     ) -> Result<Self, ShapeError> {
-        let cpu = cpu.into();
-        shape.check_layer(weights.len())?;
-        let algorithm = algorithm.unwrap_or_else(|| choose(cpu, shape));
-        let winograd = |tile| {
-            let group = |g| Winograd::new(cpu, tile, shape, g, weights, threads);
-            Form::Winograd((0..shape.group).map(group).collect())
-        };
-        let form = match algorithm {
-            ConvAlgorithm::Direct if Direct::applies(shape) => Form::Direct(Direct::new(cpu, shape, weights)),
-            ConvAlgorithm::Winograd4 if Winograd::applies(shape) => winograd(Tile::F4),
-            ConvAlgorithm::Winograd6 if Winograd::applies(shape) => winograd(Tile::F6),
-            _ => Form::Plain(weights.to_vec()),
-        };
-        Ok(Self { shape: shape.clone(), form })
+        Self::prepare(cpu.into(), algorithm, shape, weights, None, threads)
     }
 
-    /// [`PreparedConv::with`] of f16 weights, given as their bits: the same bits as of f32 weights of these values.
+    /// [`PreparedConv::with`] of weights in `half`, given as their bits. They take 16 bits each in memory, too, and are widened
+    /// as they are read. Those that are transformed once are f32 then. The result has the bits that f32 weights of the same
+    /// values give.
     ///
     /// # Errors
     /// As [`PreparedConv::new`].
-    pub fn from_f16(
+    pub fn from_half(
         cpu: impl Into<Cpu>,
         algorithm: Option<ConvAlgorithm>,
         shape: &ConvShape,
+        half: Half,
         weights: &[u16],
         threads: usize,
     ) -> Result<Self, ShapeError> {
+        let weights: Vec<f32> = weights.iter().map(|&bits| half.widen(bits)).collect();
+        Self::prepare(cpu.into(), algorithm, shape, &weights, Some(half), threads)
+    }
+
+    fn prepare(
+        cpu: Cpu,
+        algorithm: Option<ConvAlgorithm>,
+        shape: &ConvShape,
+        weights: &[f32],
+        half: Option<Half>,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
         shape.check_layer(weights.len())?;
-        let widened: Vec<f32> = weights.iter().map(|&bits| f16_to_f32(bits)).collect();
-        Self::with(cpu, algorithm, shape, &widened, threads)
+        let algorithm = algorithm.unwrap_or_else(|| choose(cpu, shape));
+        let form = match algorithm.tile() {
+            Some(tile) if Winograd::applies(shape) => {
+                let lean = algorithm.is_lean();
+                let group = |g| Winograd::new(cpu, tile, lean, shape, (g, weights), half, threads);
+                Form::Winograd((0..shape.group).map(group).collect())
+            }
+            None if algorithm == ConvAlgorithm::Direct && Direct::applies(shape) => {
+                Form::Direct(Direct::new(cpu, shape, weights, half))
+            }
+            _ => Form::Plain(weights.to_vec()),
+        };
+        Ok(Self { shape: shape.clone(), form })
     }
 
     /// The algorithm that runs.
@@ -129,10 +148,7 @@ impl PreparedConv {
         match &self.form {
             Form::Plain(_) => ConvAlgorithm::Plain,
             Form::Direct(_) => ConvAlgorithm::Direct,
-            Form::Winograd(groups) if groups.iter().all(|group| group.tile() == Tile::F4) => {
-                ConvAlgorithm::Winograd4
-            }
-            Form::Winograd(_) => ConvAlgorithm::Winograd6,
+            Form::Winograd(groups) => groups.first().map_or(ConvAlgorithm::Winograd4, Winograd::algorithm),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Weights of a fully connected layer in f32, pre-packed, and their product with some rows.
+//! Weights of a fully connected layer that are multiplied in f32, pre-packed, and their product with some rows.
 //!
 //! ```text
 //!   for each part of K:
@@ -16,6 +16,7 @@ use crate::{
     init::Init,
     k_order::{KBlock, KPart},
     linear_units::{LinearRun, Unit},
+    packed::{Half, Packed, as_room},
     product::{Left, MAX_PANEL, Rows, Sums, multiply_panel, pack, pack_rows, packed_len},
     simd::Width,
     sync_ptr::SyncPtr,
@@ -29,16 +30,17 @@ pub(super) struct F32Weights {
     width: Width,
     in_features: usize,
     out_features: usize,
-    packed: AlignedVec,
+    packed: Packed,
 }
 
 impl F32Weights {
-    /// Packs `weights`, `[in, out]`, in the order of `blocks`.
+    /// Packs `weights`, `[in, out]`, in the order of `blocks`, to keep them in `half` if they are such numbers.
     pub(super) fn new(
         isa: Isa,
         weights: &[f32],
         [in_features, out_features]: [usize; 2],
         blocks: &[KBlock],
+        half: Option<Half>,
         threads: usize,
     ) -> Self {
         let width = Width::of(isa);
@@ -58,11 +60,11 @@ impl F32Weights {
             let row = |k: usize| &weights[rows[k] * out_features..][..out_features];
             pack(rows.len(), out_features, width, packed, row);
         });
-        Self { isa, width, in_features, out_features, packed }
+        Self { isa, width, in_features, out_features, packed: Packed::new(packed, half) }
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
-        size_of_val(self.packed.as_slice())
+        self.packed.bytes()
     }
 
     /// Channels and the zeros behind the last of them, in whole vectors.
@@ -80,7 +82,7 @@ impl F32Weights {
     /// `run.out` has `out_features` values for each row up to the last of the unit, of which no one else touches the unit's.
     pub(super) unsafe fn multiply(&self, run: &LinearRun<'_>, unit: Unit, scratch: &mut Scratch) {
         let Unit { rows, panels } = unit;
-        let Scratch { edge, packed } = scratch;
+        let Scratch { edge, packed, widened } = scratch;
         assert!(rows.start <= rows.end && self.width.panel <= MAX_PANEL);
         for (i, part) in run.parts.iter().enumerate() {
             assert!(rows.is_empty() || part.end(rows.end - 1) <= part.data.len());
@@ -92,7 +94,7 @@ impl F32Weights {
             let product = Product { weights: self, left, block, init, relu, rows, out };
             for panel in panels.clone() {
                 // SAFETY: the caller's promise; the rows and the part of `K` were seen to exist.
-                unsafe { product.panel(panel, edge) };
+                unsafe { product.panel(panel, edge, widened) };
             }
         }
     }
@@ -143,7 +145,7 @@ impl Product<'_> {
     /// # Safety
     /// `left` is readable and of `rows` rows and the `K` of `block`, which the weights have; `out` has these rows, of which
     /// the panel's channels are the caller's alone.
-    unsafe fn panel(&self, panel: usize, edge: &mut AlignedVec) {
+    unsafe fn panel(&self, panel: usize, edge: &mut AlignedVec, widened: &mut AlignedVec) {
         let channels = self.channels(panel);
         let PanelChannels { first, count, lanes } = channels;
         let (n, rows) = (self.weights.out_features, self.rows.len());
@@ -151,14 +153,14 @@ impl Product<'_> {
         unsafe {
             let place = self.out.as_mut_ptr().add(self.rows.start * n + first);
             if count == lanes {
-                self.multiply(channels, place, n);
+                self.multiply(channels, widened, place, n);
                 return;
             }
             let edge = at_least(edge, rows * lanes).as_mut_ptr();
             if self.init == Init::Accumulate {
                 copy_rows(place, n, edge, lanes, [rows, count]);
             }
-            self.multiply(channels, edge, lanes);
+            self.multiply(channels, widened, edge, lanes);
             copy_rows(edge, lanes, place, n, [rows, count]);
         }
     }
@@ -174,7 +176,13 @@ impl Product<'_> {
     ///
     /// # Safety
     /// As [`Product::panel`]; the sums are writable.
-    unsafe fn multiply(&self, channels: PanelChannels, to: *mut f32, stride: usize) {
+    unsafe fn multiply(
+        &self,
+        channels: PanelChannels,
+        widened: &mut AlignedVec,
+        to: *mut f32,
+        stride: usize,
+    ) {
         let PanelChannels { first, count, lanes } = channels;
         let (weights, k) = (self.weights, self.block.len());
         let mut bias_lanes = [0.0; MAX_PANEL];
@@ -183,10 +191,14 @@ impl Product<'_> {
             bias_lanes.as_ptr()
         });
         let before = self.block.first_k * weights.padded() + first * k;
-        let panel = &weights.packed.as_slice()[before..][..k * lanes];
+        let in_place = weights.packed.in_place();
+        let room = at_least(widened, if in_place { 0 } else { k * lanes });
+        let panel = weights.packed.values(weights.isa, before..before + k * lanes, as_room(room));
         let sums = Sums { data: to, stride, init, relu: self.relu };
         // SAFETY: the caller's promise; the panel holds `lanes` values for each of its `K`, and so does `bias_lanes`.
-        unsafe { multiply_panel(weights.isa, self.left, self.rows.len(), panel.as_ptr(), lanes, true, sums) };
+        unsafe {
+            multiply_panel(weights.isa, self.left, self.rows.len(), panel.as_ptr(), lanes, in_place, sums)
+        };
     }
 }
 
@@ -216,6 +228,8 @@ pub(super) struct Scratch {
     edge: AlignedVec,
     /// The rows of a block.
     packed: AlignedVec,
+    /// A panel of weights.
+    widened: AlignedVec,
 }
 
 /// The first `len` values of `buffer`, made longer if need be.

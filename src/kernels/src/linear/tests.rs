@@ -1,6 +1,6 @@
 use alloc::vec;
 
-use frcnn_core::{bf16_from_f32, f16_from_f32, f16_to_f32};
+use frcnn_core::{bf16_from_f32, bf16_to_f32, f16_from_f32, f16_to_f32};
 use proptest::prelude::*;
 
 use super::*;
@@ -233,4 +233,35 @@ proptest! {
             prop_assert_eq!(threaded, out);
         }
     }
+}
+
+/// Weights of 16 bits give what f32 weights of the same values give, bit for bit, and take half the memory.
+#[test]
+fn halves_are_multiplied_as_their_values() {
+    let mut random = Random::new(11);
+    for half in [Half::F16, Half::Bf16] {
+        for (rows, bins, channels, n) in [(1, 4, 20, 5), (10, 49, 40, 70), (130, 9, 17, 64), (7, 1, 1000, 33)]
+        {
+            let (k, order) = (bins * channels, KOrder::ChannelSlabs { bins, channels });
+            let round = if half == Half::F16 { f16_from_f32 } else { bf16_from_f32 };
+            let bits: Vec<u16> = random.values(k * n).into_iter().map(round).collect();
+            let widened: Vec<f32> = bits.iter().map(|&bits| half.widen(bits)).collect();
+            let (x, bias) = (random.values(rows * k), random.values(n));
+            for isa in Isa::available() {
+                let f32 = PreparedLinear::with(isa, &widened, k, n, order, 1).unwrap();
+                for threads in [1, 3] {
+                    let layer = PreparedLinear::from_half(isa, half, &bits, k, n, order, threads).unwrap();
+                    assert_eq!(2 * layer.weight_bytes(), f32.weight_bytes());
+                    let run = |layer: &PreparedLinear| {
+                        let mut out = vec![f32::NAN; rows * n];
+                        layer.run(&x, Some(&bias), true, rows, threads, &mut out).unwrap();
+                        out
+                    };
+                    assert!(run(&layer) == run(&f32), "{half:?}, {rows} rows, {isa:?}");
+                }
+            }
+        }
+    }
+    let short = PreparedLinear::from_half(Isa::detect(), Half::F16, &[0; 11], 4, 3, KOrder::Natural, 1);
+    assert_eq!(short.unwrap_err().what, "weights");
 }

@@ -1,14 +1,15 @@
 //! 256-bit registers: 8 lanes.
 
 use core::arch::x86_64::{
-    __m256, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm256_add_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    __m256, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_sfence, _mm256_add_ps,
+    _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
     _mm256_stream_ps, _mm256_sub_ps,
 };
 
 use super::Vector;
 
-// SAFETY: 256 bits are 8 f32. That the CPU has AVX2 and FMA is what each caller promises.
+// SAFETY: 256 bits are 8 f32. That the CPU has AVX2, FMA and F16C is what each caller promises.
 unsafe impl Vector for __m256 {
     const LANES: usize = 8;
     const PANEL: usize = 2;
@@ -23,6 +24,21 @@ unsafe impl Vector for __m256 {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's promise; 8 values are readable, and no alignment is asked for.
         unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_f16(from: *const u16) -> Self {
+        // SAFETY: the caller's promise; 8 values are readable, and no alignment is asked for.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_bf16(from: *const u16) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        }
     }
 
     #[inline(always)]

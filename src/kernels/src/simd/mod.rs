@@ -44,6 +44,18 @@ pub(crate) unsafe trait Vector: Copy {
     /// `LANES` values are readable at `from`, of any alignment.
     unsafe fn load(from: *const f32) -> Self;
 
+    /// The f32 of the same values as `LANES` f16, given as their bits.
+    ///
+    /// # Safety
+    /// `LANES` values are readable at `from`, of any alignment.
+    unsafe fn widen_f16(from: *const u16) -> Self;
+
+    /// The same of bf16.
+    ///
+    /// # Safety
+    /// As [`Vector::widen_f16`].
+    unsafe fn widen_bf16(from: *const u16) -> Self;
+
     /// # Safety
     /// `LANES` values are writable at `to`, of any alignment.
     unsafe fn store(self, to: *mut f32);
@@ -160,10 +172,10 @@ pub(crate) fn run_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
             unsafe { avx512(kernel) }
         }
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if Avx2::new().is_some() && has_fma() => {
-            #[target_feature(enable = "avx2,fma")]
+        Isa::Avx2 if Avx2::new().is_some() && has_fma_and_f16c() => {
+            #[target_feature(enable = "avx2,fma,f16c")]
             fn avx2<K: Kernel>(kernel: K) -> K::Output {
-                // SAFETY: this function is compiled for AVX2 and FMA, so its caller has seen to it.
+                // SAFETY: this function is compiled for AVX2, FMA and F16C, so its caller has seen to it.
                 unsafe { kernel.run::<core::arch::x86_64::__m256>() }
             }
             // SAFETY: the condition of this arm.
@@ -201,13 +213,13 @@ pub(crate) fn vectorized(work: impl Loop) {
     run_on(Isa::detect(), LoopKernel(work));
 }
 
-/// Every AVX2 CPU so far multiplies and adds in one, but the two are separate promises.
+/// Every AVX2 CPU so far multiplies and adds in one and widens f16, but these are separate promises.
 #[cfg(target_arch = "x86_64")]
-fn has_fma() -> bool {
+fn has_fma_and_f16c() -> bool {
     #[cfg(feature = "std")]
-    return std::arch::is_x86_feature_detected!("fma");
+    return std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("f16c");
     #[cfg(not(feature = "std"))]
-    return cfg!(target_feature = "fma");
+    return cfg!(all(target_feature = "fma", target_feature = "f16c"));
 }
 
 /// The vectors that [`run_on`] uses for an instruction set.

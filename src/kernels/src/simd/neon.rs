@@ -2,9 +2,12 @@
 
 mod lanes;
 
-use core::arch::aarch64::{
-    float32x4_t, vaddq_f32, vbslq_f32, vcgtq_f32, vcltzq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmulq_f32,
-    vst1q_f32, vsubq_f32,
+use core::arch::{
+    aarch64::{
+        float32x4_t, vaddq_f32, vbslq_f32, vcgtq_f32, vcltzq_f32, vdupq_n_f32, vfmaq_f32, vld1_u16,
+        vld1q_f32, vmulq_f32, vreinterpretq_f32_u32, vshll_n_u16, vst1q_f32, vsubq_f32,
+    },
+    asm,
 };
 
 use super::Vector;
@@ -27,6 +30,24 @@ unsafe impl Vector for float32x4_t {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's promise; 4 values are readable.
         unsafe { vld1q_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_f16(from: *const u16) -> Self {
+        // FCVTL is part of NEON, but its intrinsic asks for arithmetic in f16.
+        // SAFETY: the caller's promise; 4 values are readable. Nothing but the named registers is touched.
+        unsafe {
+            let mut values: float32x4_t;
+            asm!("fcvtl {values:v}.4s, {values:v}.4h", values = inlateout(vreg) vld1_u16(from) => values,
+                options(pure, nomem, nostack, preserves_flags));
+            values
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_bf16(from: *const u16) -> Self {
+        // SAFETY: the caller's promise; 4 values are readable.
+        unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from))) }
     }
 
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! Four lanes in an array: what the compiler makes of them for the instruction set it was told.
 
+use frcnn_core::{bf16_to_f32, f16_to_f32};
+
 use super::Vector;
 
 #[derive(Clone, Copy)]
@@ -27,6 +29,18 @@ unsafe impl Vector for Plain {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: four values are readable, says the caller, and an array of f32 is aligned as one is.
         Self(unsafe { from.cast::<[f32; 4]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn widen_f16(from: *const u16) -> Self {
+        // SAFETY: four values are readable, says the caller, and an array of u16 is aligned as one is.
+        Self(unsafe { from.cast::<[u16; 4]>().read() }.map(f16_to_f32))
+    }
+
+    #[inline(always)]
+    unsafe fn widen_bf16(from: *const u16) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { from.cast::<[u16; 4]>().read() }.map(bf16_to_f32))
     }
 
     #[inline(always)]

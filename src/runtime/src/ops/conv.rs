@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use frcnn_bundle::{Contents, Conv, Op as LayerOp, Regions, SectionId, Shape, Weights};
 use frcnn_core::ShapeError;
 use frcnn_kernels::{
-    Bf16Conv, Bf16Isa, ChannelRange, ConvAlgorithm, ConvArgs, ConvCandidate, ConvShape, Cpu, FusedLayer, Isa,
-    Map, MapMut, PreparedConv, Products,
+    Bf16Conv, Bf16Isa, ChannelRange, ConvAlgorithm, ConvArgs, ConvCandidate, ConvShape, Cpu, FusedLayer,
+    Half, Isa, Map, MapMut, PreparedConv, Products,
 };
 use tract_core::internal::*;
 
@@ -320,7 +320,8 @@ impl UnpackedConv {
 
     /// The algorithms among which there is a choice: none where it runs in bf16.
     pub(crate) fn candidates(&self) -> Vec<ConvCandidate> {
-        if self.bf16 { Vec::new() } else { ConvCandidate::all(Cpu::detect(), &self.shape) }
+        let is_half = !matches!(self.weights, Weights::F32(_));
+        if self.bf16 { Vec::new() } else { ConvCandidate::all(Cpu::detect(), &self.shape, is_half) }
     }
 
     /// Bytes of packed weights of those layers whose algorithm is chosen, at most; saturates.
@@ -342,14 +343,17 @@ impl UnpackedConv {
             Weights::Bf16(bits) if bf16 => Bf16Conv::new(&shape, bits, 1)?,
             _ => None,
         };
-        let prepared = match bf16 {
-            Some(conv) => Prepared::Bf16(conv),
-            None => {
-                let (cpu, algorithm) = (Cpu::detect(), choice.map(|choice| choice.candidate.algorithm));
-                Prepared::F32(match &weights {
-                    Weights::F16(bits) => PreparedConv::from_f16(cpu, algorithm, &shape, bits, 1)?,
-                    weights => PreparedConv::with(cpu, algorithm, &shape, &weights.to_f32(), 1)?,
-                })
+        let (cpu, algorithm) = (Cpu::detect(), choice.map(|choice| choice.candidate.algorithm));
+        let prepared = match (bf16, &weights) {
+            (Some(conv), _) => Prepared::Bf16(conv),
+            (None, Weights::Bf16(bits)) => {
+                Prepared::F32(PreparedConv::from_half(cpu, algorithm, &shape, Half::Bf16, bits, 1)?)
+            }
+            (None, Weights::F16(bits)) => {
+                Prepared::F32(PreparedConv::from_half(cpu, algorithm, &shape, Half::F16, bits, 1)?)
+            }
+            (None, Weights::F32(weights)) => {
+                Prepared::F32(PreparedConv::with(cpu, algorithm, &shape, weights, 1)?)
             }
         };
         Ok(PackedConv { key, shape, prepared, choice })
@@ -426,7 +430,7 @@ impl Kernels for PackedConvs {
             match layer.algorithm() {
                 None | Some(ConvAlgorithm::Plain) => false,
                 Some(ConvAlgorithm::Direct) => map >= LARGE_MAP,
-                Some(ConvAlgorithm::Winograd4 | ConvAlgorithm::Winograd6) => map >= LARGE_WINOGRAD_MAP,
+                Some(_) => map >= LARGE_WINOGRAD_MAP,
             }
         })
     }

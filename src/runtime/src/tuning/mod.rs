@@ -122,6 +122,7 @@ pub(crate) fn algorithm_name(algorithm: ConvAlgorithm) -> &'static str {
     match algorithm {
         ConvAlgorithm::Plain => "im2row and GEMM",
         ConvAlgorithm::Direct => "direct",
+        ConvAlgorithm::Winograd4Lean => "Winograd F(4x4, 3x3), lean",
         ConvAlgorithm::Winograd4 => "Winograd F(4x4, 3x3)",
         ConvAlgorithm::Winograd6 => "Winograd F(6x6, 3x3)",
     }

@@ -1,13 +1,18 @@
 use alloc::{vec, vec::Vec};
 
-use frcnn_core::{f16_from_f32, largest_magnitude};
+use frcnn_core::{bf16_from_f32, f16_from_f32, largest_magnitude};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{CacheInfo, Isa, conv2d_reference, test_random::Random};
 
-const ALGORITHMS: [ConvAlgorithm; 4] =
-    [ConvAlgorithm::Plain, ConvAlgorithm::Direct, ConvAlgorithm::Winograd4, ConvAlgorithm::Winograd6];
+const ALGORITHMS: [ConvAlgorithm; 5] = [
+    ConvAlgorithm::Plain,
+    ConvAlgorithm::Direct,
+    ConvAlgorithm::Winograd4Lean,
+    ConvAlgorithm::Winograd4,
+    ConvAlgorithm::Winograd6,
+];
 
 fn shape_3x3(height: usize, width: usize, in_channels: usize, out_channels: usize) -> ConvShape {
     ConvShape {
@@ -94,6 +99,14 @@ impl Layer {
                 let other =
                     PreparedConv::with(cpu, Some(algorithm), &self.shape, &self.weights, threads).unwrap();
                 assert_eq!(self.run(&other, args), found, "{threads} threads, {cpu:?}");
+                if algorithm == ConvAlgorithm::Winograd4Lean {
+                    let not_lean = Some(ConvAlgorithm::Winograd4);
+                    let other = PreparedConv::with(server, not_lean, &self.shape, &self.weights, 1).unwrap();
+                    assert!(
+                        self.run(&other, args) == found,
+                        "transformed once or as they are read, weights are the same"
+                    );
+                }
                 self.check_pooled(&prepared, args, &found);
                 self.check_channels(&prepared, args, &found);
             }
@@ -184,28 +197,6 @@ proptest! {
     }
 }
 
-/// How weights are kept changes no bit: f16 ones give what f32 ones of the same values give.
-#[test]
-fn f16_weights_are_f32_weights_of_these_values() {
-    let pointwise = ConvShape { kernel: [1, 1], pads: [0; 4], ..shape_3x3(7, 9, 16, 21) };
-    for (shape, isa) in [shape_3x3(11, 13, 19, 24), pointwise]
-        .into_iter()
-        .flat_map(|shape| Isa::available().map(move |isa| (shape.clone(), isa)))
-    {
-        let mut layer = Layer::realistic(shape, 3);
-        let weights: Vec<u16> = layer.weights.iter().map(|&weight| f16_from_f32(weight)).collect();
-        layer.weights = weights.iter().map(|&bits| f16_to_f32(bits)).collect();
-        for algorithm in ALGORITHMS {
-            let f16 = PreparedConv::from_f16(isa, Some(algorithm), &layer.shape, &weights, 1).unwrap();
-            let f32 = PreparedConv::with(isa, Some(algorithm), &layer.shape, &layer.weights, 1).unwrap();
-            let run = |prepared: &PreparedConv| layer.run(prepared, layer.args(true, true, 2));
-            assert!(run(&f16) == run(&f32), "{isa:?} {algorithm:?} {:?}", layer.shape);
-        }
-        let short = PreparedConv::from_f16(isa, None, &layer.shape, &weights[1..], 1);
-        assert_eq!(short.unwrap_err().what, "weights");
-    }
-}
-
 /// ReLU leaves nothing of these maps, and the sums it cut off err by some 3e-6 (found by a run of the test above).
 #[test]
 fn maps_that_relu_empties() {
@@ -290,6 +281,69 @@ fn layers_without_values() {
                 PreparedConv::with(Isa::detect(), Some(algorithm), &shape, &layer.weights, 1).unwrap();
             let out = layer.run(&prepared, layer.args(false, false, 2));
             assert!(out.iter().all(|&v| v == 0.0), "{algorithm:?} of {shape:?}");
+        }
+    }
+}
+
+/// Weights of 16 bits give what f32 weights of the same values give, bit for bit, and take half the memory but where they are
+/// transformed once.
+#[test]
+fn halves_are_multiplied_as_their_values() {
+    let mut random = Random::new(5);
+    for (channels, size, stride, group) in [
+        ([40, 70], [13, 17], 1, 1),
+        ([150, 16], [9, 8], 2, 1),
+        ([24, 36], [14, 6], 1, 2),
+        ([300, 40], [6, 7], 1, 1),
+    ] {
+        let [height, width] = size;
+        let [in_channels, out_channels] = channels;
+        let shape = ConvShape {
+            batch: 1,
+            height,
+            width,
+            in_channels,
+            out_channels,
+            kernel: [3, 3],
+            stride: [stride; 2],
+            dilation: [1, 1],
+            pads: [1; 4],
+            group,
+        };
+        let (out_height, out_width) = shape.output_size().unwrap();
+        let input = random.values(height * width * in_channels);
+        let bias = random.values(out_channels);
+        let run = |layer: &PreparedConv, threads| {
+            let mut out = vec![f32::NAN; out_height * out_width * out_channels];
+            let args = ConvArgs { input: &input[..], bias: Some(&bias), relu: false, threads };
+            layer.run(&shape, args, &mut Vec::new(), &mut out).unwrap();
+            out
+        };
+        for half in [Half::F16, Half::Bf16] {
+            let round = if half == Half::F16 { f16_from_f32 } else { bf16_from_f32 };
+            let bits: Vec<u16> = random.values(shape.weight_len()).into_iter().map(round).collect();
+            let widened: Vec<f32> = bits.iter().map(|&bits| half.widen(bits)).collect();
+            for isa in Isa::available() {
+                for algorithm in ALGORITHMS {
+                    for caches in [CacheInfo::SERVER, CacheInfo::SMALL[0]] {
+                        let cpu = Cpu { isa, caches };
+                        let f32 = PreparedConv::with(cpu, Some(algorithm), &shape, &widened, 1).unwrap();
+                        let layer =
+                            PreparedConv::from_half(cpu, Some(algorithm), &shape, half, &bits, 1).unwrap();
+                        assert_eq!(layer.algorithm(), f32.algorithm());
+                        let (found, expected) = (run(&layer, 1), run(&f32, 1));
+                        assert!(run(&layer, 3) == found, "threads change no bit");
+                        assert!(found == expected, "{half:?} {shape:?} by {algorithm:?} on {isa:?}");
+                        let (bytes, of_f32) = (layer.weight_bytes(), f32.weight_bytes());
+                        match layer.algorithm() {
+                            ConvAlgorithm::Direct | ConvAlgorithm::Winograd4Lean => {
+                                assert_eq!(2 * bytes, of_f32);
+                            }
+                            _ => assert_eq!(bytes, of_f32),
+                        }
+                    }
+                }
+            }
         }
     }
 }

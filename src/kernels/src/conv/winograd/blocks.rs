@@ -15,15 +15,16 @@ use core::ops::Range;
 use super::{
     Output, Tile, Tiling, Winograd, odd_lines,
     steps::{Multiply, TransformInput, TransformOutput},
+    weights::{Given, Matrices, Weights},
 };
 use crate::{
     CacheInfo, Cpu,
     aligned::aligned,
-    blocking::{MAX_WINOGRAD_VALUES, winograd_values},
+    blocking::{MAX_WINOGRAD_VALUES, group_m_values, transformed_values, winograd_values},
     conv::{ChannelRange, ConvArgs, ConvShape},
     len_of,
     product::ROWS,
-    simd::{Width, run_on},
+    simd::{MAX_LANES, Width, run_on},
     sync_ptr::SyncPtr,
     tasks,
 };
@@ -45,6 +46,8 @@ struct Block<'a> {
     v: SyncPtr,
     m: SyncPtr,
     layout: Layout,
+    /// Room for some transformed weights, the task's own.
+    room: SyncPtr,
 }
 
 /// Values in a row and in each of the `t^2` parts of V and M.
@@ -75,16 +78,18 @@ impl Block<'_> {
     fn run(&self, tiles: Range<usize>) {
         let count = tiles.len();
         self.transform_input(tiles.start, 0..count);
-        (0..self.panels()).for_each(|panel| self.multiply(count, panel));
+        (0..self.units()).for_each(|unit| self.multiply(count, unit));
         self.transform_output(tiles.start, 0..count);
     }
 
-    /// The same by that many tasks, which share each step: the transforms by tiles, the products by panels.
+    /// The same by that many tasks, each with room of its own, which share each step: the transforms by tiles, the products
+    /// by units.
     fn run_shared(&self, tasks: usize, tiles: Range<usize>) {
         let (first, count) = (tiles.start, tiles.len());
-        let mut tasks = alloc::vec![*self; tasks];
+        let room = |task: usize| Self { room: self.room.offset(task * self.layer.room_len()), ..*self };
+        let mut tasks: Vec<Self> = (0..tasks).map(room).collect();
         tasks::for_each_index(&mut tasks, count, |block, i| block.transform_input(first, i..i + 1));
-        tasks::for_each_index(&mut tasks, self.panels(), |block, panel| block.multiply(count, panel));
+        tasks::for_each_index(&mut tasks, self.units(), |block, unit| block.multiply(count, unit));
         tasks::for_each_index(&mut tasks, count, |block, i| block.transform_output(first, i..i + 1));
     }
 
@@ -106,30 +111,86 @@ impl Block<'_> {
         );
     }
 
+    /// Units of the products, which write different parts of M: panels of each product, or a group of output channels of
+    /// all products.
+    fn units(&self) -> usize {
+        match &self.layer.weights {
+            Weights::Transformed { .. } => self.layer.tile.products() * self.panels_of_each(),
+            Weights::Given(_) => self.layout.m_row.div_ceil(GROUP),
+        }
+    }
+
     /// Panels of weights in one of the products.
     fn panels_of_each(&self) -> usize {
         self.layout.m_row.div_ceil(self.layer.width.panel)
     }
 
-    /// Panels of weights in all `t^2` products.
-    fn panels(&self) -> usize {
-        self.layer.tile.products() * self.panels_of_each()
+    /// The first `rows` of V with one unit of weights, into M.
+    fn multiply(&self, rows: usize, unit: usize) {
+        match &self.layer.weights {
+            Weights::Transformed { matrices, stride } => {
+                let (part, panel) = (unit / self.panels_of_each(), unit % self.panels_of_each());
+                let (first, k) = (panel * self.layer.width.panel, self.layer.in_channels);
+                let width = self.layer.width.panel.min(self.layout.m_row - first);
+                let panel = &matrices.as_slice()[part * stride + k * first..][..k * width];
+                self.multiply_panel(
+                    part,
+                    rows,
+                    (first, width),
+                    Multiplied { panel, k: (0, k), prefetch_next: true },
+                );
+            }
+            Weights::Given(given) => self.multiply_group(given, rows, unit),
+        }
     }
 
-    /// The first `rows` of V with one of all panels, into M.
-    fn multiply(&self, rows: usize, panel: usize) {
-        let (part, panel) = (panel / self.panels_of_each(), panel % self.panels_of_each());
-        let first = panel * self.layer.width.panel;
+    /// Transforms the weights of a group of output channels, some input channels at a time, and multiplies with them while
+    /// they are in L2.
+    fn multiply_group(&self, given: &Given, rows: usize, group: usize) {
+        let Winograd { cpu, in_channels, width, tile, .. } = *self.layer;
+        let columns = group * GROUP..self.layout.m_row.min((group + 1) * GROUP);
+        let step = transformed_rows(cpu.caches, tile);
+        let stride = room_stride(cpu.caches, tile);
+        for first_k in (0..in_channels).step_by(step) {
+            let k = first_k..in_channels.min(first_k + step);
+            let matrices = Matrices { rows: k.clone(), columns: columns.clone(), to: self.room, stride };
+            // SAFETY: the room, which is the task's own, has `t^2` times `stride` values. Groups are whole panels but for the
+            // last, which ends with the last vector.
+            let room = unsafe {
+                given.transform(cpu, k.clone(), matrices);
+                core::slice::from_raw_parts(self.room.as_mut_ptr().cast_const(), tile.products() * stride)
+            };
+            for part in 0..tile.products() {
+                for first in columns.clone().step_by(width.panel) {
+                    let lanes = width.panel.min(columns.end - first);
+                    let before = part * stride + k.len() * (first - columns.start);
+                    let panel = &room[before..][..k.len() * lanes];
+                    let weights = Multiplied { panel, k: (k.start, k.end), prefetch_next: false };
+                    self.multiply_panel(part, rows, (first, lanes), weights);
+                }
+            }
+        }
+    }
+
+    /// Some of `K` of a panel of one of the products: `lanes` output channels from `first` on.
+    fn multiply_panel(
+        &self,
+        part: usize,
+        rows: usize,
+        (first, width): (usize, usize),
+        Multiplied { panel, k, prefetch_next }: Multiplied<'_>,
+    ) {
         let product = Multiply {
-            weights: &self.layer.weights.as_slice()[part * self.layer.weight_stride..],
+            panel,
+            k,
             rows,
-            channels: self.layer.in_channels,
             v: self.v.offset(part * self.layout.v_part),
             v_row_len: self.layout.v_row,
             first,
-            width: self.layer.width.panel.min(self.layout.m_row - first),
+            width,
             m: self.m.offset(part * self.layout.m_part),
             m_row_len: self.layout.m_row,
+            prefetch_next,
         };
         product.run(self.layer.cpu);
     }
@@ -155,11 +216,27 @@ impl Block<'_> {
     }
 }
 
+/// Weights to multiply with: `[K, width]`, which of the input channels `K` is, and whether what follows in memory is needed
+/// next.
+struct Multiplied<'a> {
+    panel: &'a [f32],
+    k: (usize, usize),
+    prefetch_next: bool,
+}
+
 impl Winograd {
-    /// Values of V and M of a block on maps of `size`; saturates. Tasks have a block each, as many of them as there are
-    /// threads and no more than there are blocks.
+    /// Values of the room in which a task transforms weights.
+    fn room_len(&self) -> usize {
+        match &self.weights {
+            Weights::Transformed { .. } => 0,
+            Weights::Given(_) => room_len(self.cpu.caches, self.tile),
+        }
+    }
+
+    /// Values of V and M of a block on maps of `size`, and of transformed weights; saturates. Tasks have a block each, as many
+    /// of them as there are threads and no more than there are blocks.
     pub(in crate::conv) fn scratch_len(
-        tile: Tile,
+        (tile, lean): (Tile, bool),
         shape: &ConvShape,
         size: [usize; 2],
         cpu: Cpu,
@@ -167,9 +244,11 @@ impl Winograd {
     ) -> usize {
         let tiles = tile_count(tile, shape.batch, size);
         let channels = shape.group_channels();
-        let block = block_tiles(cpu.caches, tile, channels, tiles);
+        let block = block_tiles(cpu.caches, (tile, lean), channels, tiles);
         let (v_len, m_len) = Layout::new(channels, Width::of(cpu.isa), block).lens(tile);
-        len_of(&[threads.min(tiles.div_ceil(block.max(1))), v_len.saturating_add(m_len)])
+        let rooms = if lean { room_len(cpu.caches, tile) } else { 0 };
+        let blocks = len_of(&[threads.min(tiles.div_ceil(block.max(1))), v_len.saturating_add(m_len)]);
+        blocks.saturating_add(len_of(&[threads, rooms]))
     }
 
     /// Convolves `in_channels` of the input maps into those of the output. The shapes were checked.
@@ -186,8 +265,9 @@ impl Winograd {
         assert!(channels.first + self.out_channels <= channels.stride);
         let tiling = Tiling::new(self.tile, shape, out.size, out.pooled);
         let tiles = tile_count(self.tile, shape.batch, out.size);
+        let lean = matches!(self.weights, Weights::Given(_));
         let block_tiles =
-            block_tiles(self.cpu.caches, self.tile, [self.in_channels, self.out_channels], tiles);
+            block_tiles(self.cpu.caches, (self.tile, lean), [self.in_channels, self.out_channels], tiles);
         let blocks = tiles.div_ceil(block_tiles);
         let tiles_of = |block: usize| block * block_tiles..tiles.min((block + 1) * block_tiles);
 
@@ -198,13 +278,18 @@ impl Winograd {
 
         let layout = Layout::new([self.in_channels, self.out_channels], self.width, block_tiles);
         let (v_len, m_len) = layout.lens(self.tile);
-        let buffers = aligned(scratch, len_of(&[buffers, v_len + m_len])).chunks_exact_mut(v_len + m_len);
+        let rooms_len = len_of(&[tasks, self.room_len()]);
+        let scratch = aligned(scratch, rooms_len.saturating_add(len_of(&[buffers, v_len + m_len])));
+        let (rooms, buffers) = scratch.split_at_mut(rooms_len);
+        let rooms = SyncPtr::new(rooms);
         let (map, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
-        let block_with = |buffer: &mut [f32]| {
+        let block_with = |(task, buffer): (usize, &mut [f32])| {
             let (v, m) = buffer.split_at_mut(v_len);
             let (v, m, tiling) = (SyncPtr::new(v), SyncPtr::new(m), &tiling);
-            Block { layer: self, tiling, args, in_channels, out: map, out_stride, v, m, layout }
+            let room = rooms.offset(task * self.room_len());
+            Block { layer: self, tiling, args, in_channels, out: map, out_stride, v, m, layout, room }
         };
+        let buffers = buffers.chunks_exact_mut(v_len + m_len).enumerate();
         let mut block_runs: Vec<Block<'_>> = buffers.map(block_with).collect();
         if own_blocks {
             tasks::for_each_index(&mut block_runs, blocks, |block, i| block.run(tiles_of(i)));
@@ -226,24 +311,50 @@ pub(in crate::conv) fn tile_count(tile: Tile, batch: usize, size: [usize; 2]) ->
 /// How many of `tiles` go through the steps together. It depends on no number of threads.
 pub(in crate::conv) fn block_tiles(
     caches: CacheInfo,
-    tile: Tile,
+    (tile, lean): (Tile, bool),
     [ci, co]: [usize; 2],
     tiles: usize,
 ) -> usize {
-    let products = tile.products();
-    let tile_values = len_of(&[products, ci + co]).max(1);
-    let weights = len_of(&[products, ci, co]);
-    let cached = winograd_values(caches).saturating_sub(weights) / tile_values;
-    let block = if cached >= 2 * ROWS {
-        cached
+    let tile_values = len_of(&[tile.products(), ci + co]).max(1);
+    let far = if lean {
+        // Weights are transformed for each block: with 48 tiles that is less than a tenth of its products. More of them,
+        // while M of a group, to which sums are added for some of `K` at a time, stays in the caches near the core.
+        let group_values = len_of(&[tile.products(), GROUP.min(co.max(1))]).max(1);
+        (group_m_values(caches) / group_values).max(8 * ROWS)
     } else {
         // The weights come from farther away for each block: 4 t^2 Ci Co bytes. With this many tiles that is half of
         // what V and M take, written and read: 8 t^2 (Ci + Co) b.
-        (len_of(&[ci, co]) / (ci + co).max(1)).min(MAX_WINOGRAD_VALUES / tile_values)
+        len_of(&[ci, co]) / (ci + co).max(1)
     };
+    let cached = cached_tiles(caches, tile, [ci, co]);
+    let block = if cached >= 2 * ROWS { cached } else { far.min(MAX_WINOGRAD_VALUES / tile_values) };
     // Blocks of about one size, in whole tiles of sums, none larger than that.
     let blocks = tiles.div_ceil((block / ROWS).max(1) * ROWS).max(1);
     tiles.div_ceil(blocks).next_multiple_of(ROWS).min(tiles.max(1))
+}
+
+/// Tiles whose V and M stay in L2 beside the transformed weights.
+fn cached_tiles(caches: CacheInfo, tile: Tile, [ci, co]: [usize; 2]) -> usize {
+    let (weights, of_a_tile) = (len_of(&[tile.products(), ci, co]), len_of(&[tile.products(), ci + co]));
+    winograd_values(caches).saturating_sub(weights) / of_a_tile.max(1)
+}
+
+/// Output channels whose weights are transformed at a time: whole panels of every instruction set.
+const GROUP: usize = 4 * MAX_LANES;
+
+/// Values of transformed weights of a group: as many input channels as `transformed_rows` says.
+fn room_len(caches: CacheInfo, tile: Tile) -> usize {
+    len_of(&[tile.products(), room_stride(caches, tile)])
+}
+
+/// From one of the `t^2` matrices of a group to the next.
+fn room_stride(caches: CacheInfo, tile: Tile) -> usize {
+    odd_lines(transformed_rows(caches, tile) * GROUP)
+}
+
+/// Input channels whose weights are transformed at a time: with those of a group they take half of L2.
+fn transformed_rows(caches: CacheInfo, tile: Tile) -> usize {
+    (transformed_values(caches) / (tile.products() * GROUP)).clamp(8, 128)
 }
 
 /// Whether V, M and the weights of a block stay in L2 together.

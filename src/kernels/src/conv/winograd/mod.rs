@@ -4,7 +4,7 @@
 //!   tile of the input    V = B^T d B       M[i, j] = V[i, j] U[i, j]        A^T M A        tile of the output
 //!    t x t x Ci      ->  t x t x Ci   ->   t^2 products of matrices    ->   + bias,   ->   m x m x Co
 //!                                         (tiles x Ci) (Ci x Co)            ReLU
-//!   U = G g G^T, computed once                                                             t = m + 2
+//!   U = G g G^T, see `weights`                                                              t = m + 2
 //! ```
 //!
 //! t^2 multiplications give m^2 outputs, where the definition takes 9 m^2: 4 times fewer for F(4x4, 3x3), 5.06 times
@@ -26,24 +26,15 @@ mod nested;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use core::ops::Range;
 
 pub(super) use blocks::{block_tiles, fits_cache, tile_count};
 
-use super::{ChannelRange, ConvShape};
-use crate::{
-    Cpu,
-    aligned::{AlignedVec, LINE},
-    len_of,
-    product::packed_len,
-    simd::{Width, run_on},
-    sync_ptr::SyncPtr,
-    tasks,
-};
-
-/// Input channels whose weights are transformed at a time.
-const WEIGHT_PART: usize = 32;
+use super::{ChannelRange, ConvAlgorithm, ConvShape};
+use crate::{Cpu, Half, aligned::LINE, simd::Width};
+use weights::{Given, Weights};
 
 /// Which of the algorithms, by the side of its output tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +74,7 @@ pub(super) struct Output<'a> {
     pub(super) map: &'a mut [f32],
 }
 
-/// The transformed weights of a layer, or of one of its groups.
+/// A layer, or one of its groups.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
     cpu: Cpu,
@@ -91,9 +82,7 @@ pub(super) struct Winograd {
     tile: Tile,
     in_channels: usize,
     out_channels: usize,
-    /// `t^2` matrices `Ci x Co`, packed for `product`, `weight_stride` apart.
-    weights: AlignedVec,
-    weight_stride: usize,
+    weights: Weights,
 }
 
 impl Winograd {
@@ -104,64 +93,45 @@ impl Winograd {
             && !shape.is_depthwise()
     }
 
-    pub(super) fn tile(&self) -> Tile {
-        self.tile
+    pub(super) fn algorithm(&self) -> ConvAlgorithm {
+        match (self.tile, &self.weights) {
+            (Tile::F4, Weights::Given(_)) => ConvAlgorithm::Winograd4Lean,
+            (Tile::F4, Weights::Transformed { .. }) => ConvAlgorithm::Winograd4,
+            (Tile::F6, _) => ConvAlgorithm::Winograd6,
+        }
     }
 
-    /// Transforms the weights of group `g` out of `weights`, `[3, 3, Ci / group, Co]`, of the right length.
+    /// Group `g` of a layer of `weights`, `[3, 3, Ci / group, Co]`, of the right length. A `lean` one keeps them as they came:
+    /// in `half` if they are such numbers.
     pub(super) fn new(
         cpu: Cpu,
         tile: Tile,
+        lean: bool,
         shape: &ConvShape,
-        g: usize,
-        weights: &[f32],
+        (g, weights): (usize, &[f32]),
+        half: Option<Half>,
         threads: usize,
     ) -> Self {
-        let width = Width::of(cpu.isa);
         let [in_channels, out_channels] = shape.group_channels();
-        let weight_stride = weight_stride(shape, width);
-        let mut transformed = AlignedVec::zeros(len_of(&[tile.products(), weight_stride]));
-        let transform = steps::TransformWeights {
-            tile,
-            in_channels,
-            out_channels,
-            weights,
-            row: shape.out_channels,
-            first: g * out_channels,
-            stride: weight_stride,
-            len: transformed.as_slice().len(),
-            out: SyncPtr::new(transformed.as_mut_slice()),
-            part: 0..0,
-        };
-        let parts = in_channels.div_ceil(WEIGHT_PART);
-        let mut tasks = alloc::vec![(); tasks::task_count(threads)];
-        tasks::for_each_index(&mut tasks, parts, |(), i| {
-            let part = i * WEIGHT_PART..in_channels.min((i + 1) * WEIGHT_PART);
-            run_on(cpu.isa, steps::TransformWeights { part, ..transform.clone() });
-        });
-        Self { cpu, width, tile, in_channels, out_channels, weights: transformed, weight_stride }
+        let given = Given::new(cpu, tile, shape, (g, weights), if lean { half } else { None });
+        let weights = if lean { Weights::Given(given) } else { given.transformed(cpu, shape, threads) };
+        Self { cpu, width: Width::of(cpu.isa), tile, in_channels, out_channels, weights }
     }
 
-    /// Values of transformed weights, of all groups; saturates.
-    pub(super) fn weight_len(tile: Tile, shape: &ConvShape, width: Width) -> usize {
-        len_of(&[shape.group, tile.products(), weight_stride(shape, width)])
+    /// Values of weights that are held of a layer, of all groups; saturates.
+    pub(super) fn weight_len(cpu: Cpu, tile: Tile, lean: bool, shape: &ConvShape) -> usize {
+        Weights::len(cpu, tile, lean, shape)
     }
 
-    /// Bytes of transformed weights.
+    /// Bytes of weights held.
     pub(super) fn weight_bytes(&self) -> usize {
-        size_of_val(self.weights.as_slice())
+        self.weights.bytes()
     }
 }
 
 /// `len` values in an odd number of cache lines.
 fn odd_lines(len: usize) -> usize {
     (len.div_ceil(LINE) | 1).saturating_mul(LINE)
-}
-
-/// Values from one of a group's `t^2` weight matrices to the next.
-fn weight_stride(shape: &ConvShape, width: Width) -> usize {
-    let [in_channels, out_channels] = shape.group_channels();
-    odd_lines(packed_len(in_channels, out_channels, width))
 }
 
 /// The tiles of one batch of maps, numbered through `[N, tile rows, tile columns]`.

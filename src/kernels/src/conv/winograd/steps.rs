@@ -1,5 +1,4 @@
-//! The steps of the algorithm: transform the weights; transform tiles of the input, multiply, transform tiles of the
-//! output.
+//! The steps of the algorithm: transform tiles of the input, multiply, transform tiles of the output.
 
 use core::ops::Range;
 
@@ -19,10 +18,10 @@ use crate::{
 
 /// Room for a tile of the widest vectors.
 #[repr(C, align(64))]
-struct TileBuffer([f32; 8 * 8 * MAX_LANES]);
+pub(super) struct TileBuffer(pub(super) [f32; 8 * 8 * MAX_LANES]);
 
 impl TileBuffer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self([0.0; 8 * 8 * MAX_LANES])
     }
 }
@@ -46,76 +45,6 @@ unsafe fn copy_cells(
                 let from = from.data.wrapping_add(i * from.row + j * from.column);
                 let to = to.data.wrapping_add(i * to.row + j * to.column);
                 to.copy_from_nonoverlapping(from, lanes);
-            }
-        }
-    }
-}
-
-/// `[3, 3, Ci, Co]` to `t^2` packed matrices `Ci x Co`, `stride` values apart.
-#[derive(Clone)]
-pub(super) struct TransformWeights<'a> {
-    pub(super) tile: Tile,
-    pub(super) in_channels: usize,
-    pub(super) out_channels: usize,
-    pub(super) weights: &'a [f32],
-    /// Values in a row of the weights, of which the layer's are those from `first` on.
-    pub(super) row: usize,
-    pub(super) first: usize,
-    pub(super) stride: usize,
-    /// The matrices, of which those parts are written that come of the input channels `part`.
-    pub(super) out: SyncPtr,
-    pub(super) len: usize,
-    pub(super) part: Range<usize>,
-}
-
-impl Kernel for TransformWeights<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
-        // SAFETY: the instruction set is the caller's promise.
-        unsafe {
-            match self.tile {
-                Tile::F4 => self.transform::<f4::Weights, V, 6>(),
-                Tile::F6 => self.transform::<f6::Weights, V, 8>(),
-            }
-        }
-    }
-}
-
-impl TransformWeights<'_> {
-    /// # Safety
-    /// The CPU has the instruction set of `V`.
-    #[inline(always)]
-    unsafe fn transform<F: Transform<3, T>, V: Vector, const T: usize>(self) {
-        let Self { in_channels, out_channels, weights, row, first: first_channel, stride, .. } = self;
-        let padded = out_channels.next_multiple_of(V::LANES);
-        let panel_width = V::PANEL * V::LANES;
-        assert!(weights.len() == 9 * in_channels * row && first_channel + out_channels <= row);
-        assert!(in_channels * padded <= stride && self.len == T * T * stride && self.part.end <= in_channels);
-        let (tap, weights) = (in_channels * row, weights.as_ptr().wrapping_add(first_channel));
-        for first in (0..padded).step_by(panel_width) {
-            let width = panel_width.min(padded - first);
-            for ci in self.part.clone() {
-                for co in (first..first + width).step_by(V::LANES) {
-                    let lanes = V::LANES.min(out_channels - co);
-                    let mut buffer = TileBuffer::new();
-                    // SAFETY: nine taps of the weights exist at (ci, co..co + lanes). A vector of them is read in
-                    // place only when all its lanes exist, else from `buffer`, which has room for 9. Panels before
-                    // `first` hold `in_channels * first` values of each matrix, so that the vector written ends
-                    // at or before `in_channels * padded <= stride`. Other tasks write other `ci`.
-                    unsafe {
-                        let mut from = Square { data: weights.add(ci * row + co), row: 3 * tap, column: tap };
-                        if lanes < V::LANES {
-                            let to =
-                                Square { data: buffer.0.as_mut_ptr(), row: 3 * V::LANES, column: V::LANES };
-                            copy_cells(from, to, 0..3, 0..3, lanes);
-                            from = Square { data: buffer.0.as_ptr(), row: 3 * V::LANES, column: V::LANES };
-                        }
-                        let data = self.out.as_mut_ptr().add(in_channels * first + ci * width + co - first);
-                        transform::<F, V, 3, T>(from, Square { data, row: T * stride, column: stride }, None);
-                    }
-                }
             }
         }
     }
@@ -188,13 +117,15 @@ impl TransformInput<'_> {
     }
 }
 
-/// One panel of one of the `t^2` products: rows of V to rows of M.
+/// Some of `K` of one panel of one of the `t^2` products: rows of V to rows of M.
+#[derive(Clone, Copy)]
 pub(super) struct Multiply<'a> {
-    /// `Ci x Co`, packed.
-    pub(super) weights: &'a [f32],
+    /// `[K, width]`.
+    pub(super) panel: &'a [f32],
+    /// Which of the input channels.
+    pub(super) k: (usize, usize),
     /// Rows, and values in each, of V.
     pub(super) rows: usize,
-    pub(super) channels: usize,
     pub(super) v: SyncPtr,
     pub(super) v_row_len: usize,
     /// First output channel and how many, in whole vectors.
@@ -202,21 +133,24 @@ pub(super) struct Multiply<'a> {
     pub(super) width: usize,
     pub(super) m: SyncPtr,
     pub(super) m_row_len: usize,
+    /// Whether what follows the panel in memory is needed next.
+    pub(super) prefetch_next: bool,
 }
 
 impl Multiply<'_> {
     pub(super) fn run(self, cpu: Cpu) {
-        let panel = &self.weights[self.channels * self.first..][..self.channels * self.width];
+        let (begin, end) = self.k;
+        assert!(self.panel.len() >= (end - begin) * self.width);
         let k_block = conv_k(cpu.caches, self.width);
-        for k in (0..self.channels).step_by(k_block) {
+        for k in (begin..end).step_by(k_block) {
             // SAFETY: V and M have the rows that who made `self` says, no other task writes to either's part of
-            // them, and the panel has `width` values for each of `channels` rows.
+            // them, and the panel has `width` values for each `k`.
             unsafe {
                 let a = Rows {
                     data: self.v.as_mut_ptr().add(k).cast_const(),
                     stride: self.v_row_len,
                     segments: &[0],
-                    segment_len: k_block.min(self.channels - k),
+                    segment_len: k_block.min(end - k),
                 };
                 let sums = Sums {
                     data: self.m.as_mut_ptr().add(self.first),
@@ -224,15 +158,8 @@ impl Multiply<'_> {
                     init: if k == 0 { Init::Zero } else { Init::Accumulate },
                     relu: false,
                 };
-                multiply_panel(
-                    cpu.isa,
-                    a,
-                    self.rows,
-                    panel.as_ptr().add(k * self.width),
-                    self.width,
-                    true,
-                    sums,
-                );
+                let panel = self.panel.as_ptr().add((k - begin) * self.width);
+                multiply_panel(cpu.isa, a, self.rows, panel, self.width, self.prefetch_next, sums);
             }
         }
     }
