@@ -37,8 +37,8 @@ unsafe impl Vector for float32x4_t {
         // FCVTL is part of NEON, but its intrinsic asks for arithmetic in f16.
         // SAFETY: the caller's promise; 4 values are readable. Nothing but the named registers is touched.
         unsafe {
-            let mut values: float32x4_t;
-            asm!("fcvtl {values:v}.4s, {values:v}.4h", values = inlateout(vreg) vld1_u16(from) => values,
+            let values: float32x4_t;
+            asm!("fcvtl {values:v}.4s, {bits:v}.4h", values = lateout(vreg) values, bits = in(vreg) vld1_u16(from),
                 options(pure, nomem, nostack, preserves_flags));
             values
         }
