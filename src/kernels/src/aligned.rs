@@ -15,6 +15,12 @@ pub(crate) const LINE: usize = 16;
 /// A value whose bytes are all zero is valid.
 pub(crate) unsafe trait Zeroed: Copy {}
 
+/// What weights are made of; 0 by default.
+pub(crate) trait Value: Zeroed + Default + Send + Sync {}
+
+impl Value for f32 {}
+impl Value for u16 {}
+
 // SAFETY: 0.
 unsafe impl Zeroed for f32 {}
 // SAFETY: 0.

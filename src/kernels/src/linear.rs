@@ -31,6 +31,7 @@ use crate::{
     k_order::{KOrder, KPart},
     len_of,
     linear_units::{LinearRun, Units},
+    packed::Weights,
     products::Products,
     sync_ptr::SyncPtr,
     tasks,
@@ -126,7 +127,7 @@ impl PreparedLinear {
         order.check(in_features, out_features, weights.len())?;
         let blocks = order.blocks(in_features);
         let features = [in_features, out_features];
-        let form = Form::F32(F32Weights::new(isa, weights, features, &blocks, None, threads));
+        let form = Form::F32(F32Weights::new(isa, Weights::F32(weights), features, &blocks, threads));
         Ok(Self { isa, in_features, out_features, order, form })
     }
 
@@ -146,9 +147,8 @@ impl PreparedLinear {
     ) -> Result<Self, ShapeError> {
         order.check(in_features, out_features, weights.len())?;
         let blocks = order.blocks(in_features);
-        let widened: Vec<f32> = weights.iter().map(|&bits| half.widen(bits)).collect();
-        let features = [in_features, out_features];
-        let form = Form::F32(F32Weights::new(isa, &widened, features, &blocks, Some(half), threads));
+        let (weights, features) = (Weights::Half(half, weights), [in_features, out_features]);
+        let form = Form::F32(F32Weights::new(isa, weights, features, &blocks, threads));
         Ok(Self { isa, in_features, out_features, order, form })
     }
 

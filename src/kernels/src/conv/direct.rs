@@ -20,11 +20,11 @@ use core::ops::Range;
 use super::{ChannelRange, ConvArgs, ConvShape};
 use crate::{
     Cpu,
-    aligned::{AlignedVec, aligned},
+    aligned::{AlignedVec, Value, aligned},
     blocking::{DIRECT_PIXELS, conv_k},
     init::Init,
     len_of,
-    packed::{BlockRoom, Half, Packed},
+    packed::{BlockRoom, Packed, Packing, Weights},
     product::{MAX_PANEL, Rows, Sums, multiply_panel, pack, packed_len},
     simd::Width,
     tasks,
@@ -48,17 +48,10 @@ impl Direct {
         !shape.is_depthwise() && shape.in_channels > 0 && fits(0) && fits(1)
     }
 
-    /// Packs `weights`, `[Kh, Kw, Ci / group, Co]`, of the right length, to keep them in `half` if they are such numbers.
-    pub(super) fn new(cpu: Cpu, shape: &ConvShape, weights: &[f32], half: Option<Half>) -> Self {
+    /// Packs `weights`, `[Kh, Kw, Ci / group, Co]`, of the right length.
+    pub(super) fn new(cpu: Cpu, shape: &ConvShape, weights: Weights<'_>) -> Self {
         let width = Width::of(cpu.isa);
-        let (k, co) = (shape.patch_len(), shape.out_channels);
-        let [_, group_out] = shape.group_channels();
-        let group_len = packed_len(k, group_out, width);
-        let mut packed = AlignedVec::zeros(Self::weight_len(shape, width));
-        for (g, packed) in packed.as_mut_slice().chunks_exact_mut(group_len.max(1)).enumerate() {
-            pack(k, group_out, width, packed, |row| &weights[row * co + g * group_out..][..group_out]);
-        }
-        Self { cpu, width, weights: Packed::new(packed, half) }
+        Self { cpu, width, weights: Packed::new(weights, &DirectPacking { shape, width }) }
     }
 
     /// Values of packed weights; saturates.
@@ -114,6 +107,26 @@ impl Direct {
             };
             Chunk { layer: self, shape, windows: &windows, data, rows, args, channels, tail, out }.run();
         });
+    }
+}
+
+/// For each group its `K x (Co / group)` matrix.
+struct DirectPacking<'a> {
+    shape: &'a ConvShape,
+    width: Width,
+}
+
+impl Packing for DirectPacking<'_> {
+    fn pack<T: Value>(&self, weights: &[T]) -> AlignedVec<T> {
+        let Self { shape, width } = *self;
+        let (k, co) = (shape.patch_len(), shape.out_channels);
+        let [_, group_out] = shape.group_channels();
+        let group_len = packed_len(k, group_out, width);
+        let mut packed = AlignedVec::zeros(Direct::weight_len(shape, width));
+        for (g, packed) in packed.as_mut_slice().chunks_exact_mut(group_len.max(1)).enumerate() {
+            pack(k, group_out, width, packed, |row| &weights[row * co + g * group_out..][..group_out]);
+        }
+        packed
     }
 }
 

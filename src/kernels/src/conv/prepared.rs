@@ -11,7 +11,7 @@ use super::{
     direct::Direct,
     winograd::{self, Tile, Winograd},
 };
-use crate::{Cpu, Half, ShapeError, len_of, max_pool_into};
+use crate::{Cpu, Half, ShapeError, len_of, max_pool_into, packed::Weights};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,7 +97,7 @@ impl PreparedConv {
         weights: &[f32],
         threads: usize,
     ) -> Result<Self, ShapeError> {
-        Self::prepare(cpu.into(), algorithm, shape, weights, None, threads)
+        Self::prepare(cpu.into(), algorithm, shape, Weights::F32(weights), threads)
     }
 
     /// [`PreparedConv::with`] of weights in `half`, given as their bits. They take 16 bits each in memory, too, and are widened
@@ -114,16 +114,14 @@ impl PreparedConv {
         weights: &[u16],
         threads: usize,
     ) -> Result<Self, ShapeError> {
-        let weights: Vec<f32> = weights.iter().map(|&bits| half.widen(bits)).collect();
-        Self::prepare(cpu.into(), algorithm, shape, &weights, Some(half), threads)
+        Self::prepare(cpu.into(), algorithm, shape, Weights::Half(half, weights), threads)
     }
 
     fn prepare(
         cpu: Cpu,
         algorithm: Option<ConvAlgorithm>,
         shape: &ConvShape,
-        weights: &[f32],
-        half: Option<Half>,
+        weights: Weights<'_>,
         threads: usize,
     ) -> Result<Self, ShapeError> {
         shape.check_layer(weights.len())?;
@@ -131,13 +129,13 @@ impl PreparedConv {
         let form = match algorithm.tile() {
             Some(tile) if Winograd::applies(shape) => {
                 let lean = algorithm.is_lean();
-                let group = |g| Winograd::new(cpu, tile, lean, shape, (g, weights), half, threads);
+                let group = |g| Winograd::new(cpu, tile, lean, shape, (g, weights), threads);
                 Form::Winograd((0..shape.group).map(group).collect())
             }
             None if algorithm == ConvAlgorithm::Direct && Direct::applies(shape) => {
-                Form::Direct(Direct::new(cpu, shape, weights, half))
+                Form::Direct(Direct::new(cpu, shape, weights))
             }
-            _ => Form::Plain(weights.to_vec()),
+            _ => Form::Plain(weights.to_f32()),
         };
         Ok(Self { shape: shape.clone(), form })
     }

@@ -12,11 +12,11 @@ use core::ops::Range;
 
 use crate::{
     Isa,
-    aligned::AlignedVec,
+    aligned::{AlignedVec, Value},
     init::Init,
     k_order::{KBlock, KPart},
     linear_units::{LinearRun, Unit},
-    packed::{Half, Packed, as_room},
+    packed::{Packed, Packing, Weights, as_room},
     product::{Left, MAX_PANEL, Rows, Sums, multiply_panel, pack, pack_rows, packed_len},
     simd::Width,
     sync_ptr::SyncPtr,
@@ -34,33 +34,18 @@ pub(super) struct F32Weights {
 }
 
 impl F32Weights {
-    /// Packs `weights`, `[in, out]`, in the order of `blocks`, to keep them in `half` if they are such numbers.
+    /// Packs `weights`, `[in, out]`, in the order of `blocks`.
     pub(super) fn new(
         isa: Isa,
-        weights: &[f32],
+        weights: Weights<'_>,
         [in_features, out_features]: [usize; 2],
         blocks: &[KBlock],
-        half: Option<Half>,
         threads: usize,
     ) -> Self {
         let width = Width::of(isa);
-        let mut packed = AlignedVec::zeros(packed_len(in_features, out_features, width));
-        let padded = out_features.next_multiple_of(width.lanes);
-        let shared = SyncPtr::new(packed.as_mut_slice());
-        let mut tasks = alloc::vec![(); tasks::task_count(threads)];
-        tasks::for_each_index(&mut tasks, blocks.len(), |(), i| {
-            let block = &blocks[i];
-            let rows: Vec<usize> = block.values().collect();
-            // SAFETY: blocks follow one another in `K` and have `padded` values for each of it: their parts of
-            // `packed`, which is as long as all of them, do not overlap.
-            let packed = unsafe {
-                let first = shared.as_mut_ptr().add(block.first_k * padded);
-                core::slice::from_raw_parts_mut(first, rows.len() * padded)
-            };
-            let row = |k: usize| &weights[rows[k] * out_features..][..out_features];
-            pack(rows.len(), out_features, width, packed, row);
-        });
-        Self { isa, width, in_features, out_features, packed: Packed::new(packed, half) }
+        let packed =
+            Packed::new(weights, &LinearPacking { width, in_features, out_features, blocks, threads });
+        Self { isa, width, in_features, out_features, packed }
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
@@ -97,6 +82,38 @@ impl F32Weights {
                 unsafe { product.panel(panel, edge, widened) };
             }
         }
+    }
+}
+
+/// Block of `K` after block, in each panel after panel.
+struct LinearPacking<'a> {
+    width: Width,
+    in_features: usize,
+    out_features: usize,
+    blocks: &'a [KBlock],
+    threads: usize,
+}
+
+impl Packing for LinearPacking<'_> {
+    fn pack<T: Value>(&self, weights: &[T]) -> AlignedVec<T> {
+        let Self { width, in_features, out_features, blocks, threads } = *self;
+        let mut packed = AlignedVec::<T>::zeros(packed_len(in_features, out_features, width));
+        let padded = out_features.next_multiple_of(width.lanes);
+        let shared = SyncPtr::new(packed.as_mut_slice());
+        let mut tasks = alloc::vec![(); tasks::task_count(threads)];
+        tasks::for_each_index(&mut tasks, blocks.len(), |(), i| {
+            let block = &blocks[i];
+            let rows: Vec<usize> = block.values().collect();
+            // SAFETY: blocks follow one another in `K` and have `padded` values for each of it: their parts of
+            // `packed`, which is as long as all of them, do not overlap.
+            let packed = unsafe {
+                let first = shared.as_mut_ptr().add(block.first_k * padded);
+                core::slice::from_raw_parts_mut(first, rows.len() * padded)
+            };
+            let row = |k: usize| &weights[rows[k] * out_features..][..out_features];
+            pack(rows.len(), out_features, width, packed, row);
+        });
+        packed
     }
 }
 

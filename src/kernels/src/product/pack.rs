@@ -9,12 +9,12 @@ pub(crate) fn packed_len(k: usize, n: usize, width: Width) -> usize {
 }
 
 /// Packs `k` rows of `n` channels into the panels of `packed`, zeros after the last channel.
-pub(crate) fn pack<'a>(
+pub(crate) fn pack<'a, T: Copy + Default + 'a>(
     k: usize,
     n: usize,
     width: Width,
-    packed: &mut [f32],
-    row: impl Fn(usize) -> &'a [f32],
+    packed: &mut [T],
+    row: impl Fn(usize) -> &'a [T],
 ) {
     let padded = n.next_multiple_of(width.lanes);
     for (panel, packed) in packed[..k * padded].chunks_mut((k * width.panel).max(1)).enumerate() {
@@ -22,7 +22,7 @@ pub(crate) fn pack<'a>(
         let channels = width.panel.min(n - first);
         for (k, packed) in packed.chunks_exact_mut(width.panel.min(padded - first)).enumerate() {
             packed[..channels].copy_from_slice(&row(k)[first..][..channels]);
-            packed[channels..].fill(0.0);
+            packed[channels..].fill(T::default());
         }
     }
 }

@@ -9,8 +9,8 @@
 
 use std::collections::HashMap;
 
-use frcnn_bundle::{Contents, Conv, Error, Graph, Layer, Op, Regions, Shape, nominal_blobs};
-use frcnn_kernels::{Cpu, PreparedLinear};
+use frcnn_bundle::{Contents, Conv, Error, Graph, Layer, Op, Precision, Regions, Shape, nominal_blobs};
+use frcnn_kernels::{Bf16Isa, Cpu, PreparedLinear};
 use serde::Serialize;
 
 use super::{shapes, sum};
@@ -284,7 +284,14 @@ fn packed_bytes(contents: &Contents, op: &Op) -> u64 {
     match op {
         Op::Conv(conv) => conv_shape(conv, [1, 0, 0]).max_weight_bytes(Cpu::detect()) as u64,
         Op::Gemm(gemm) => {
-            PreparedLinear::max_weight_bytes(gemm.in_features as usize, gemm.out_features as usize) as u64
+            let [k, n] = [gemm.in_features, gemm.out_features].map(|features| features as usize);
+            let bytes = PreparedLinear::max_weight_bytes(k, n) as u64;
+            // Weights of 16 bits stay so, but where AMX splits f16 ones into two bf16 values.
+            match contents.sections.get(gemm.weight as usize).map(|section| section.precision) {
+                Some(Precision::Bf16) => bytes / 2,
+                Some(Precision::F16) if Bf16Isa::detect() != Some(Bf16Isa::Amx) => bytes / 2,
+                _ => bytes,
+            }
         }
         op => sum(op
             .sections()

@@ -1,6 +1,5 @@
 //! `Conv`, with the ReLU and the 2x2 max pooling that follow it taken in, and `Concat` of such.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use frcnn_bundle::{Contents, Conv, Op as LayerOp, Regions, SectionId, Shape, Weights};
@@ -314,8 +313,18 @@ impl UnpackedConv {
         &self.shape
     }
 
-    pub(crate) fn weights(&self) -> Cow<'_, [f32]> {
-        self.weights.to_f32()
+    /// The layer by an algorithm, packed on so many threads.
+    pub(crate) fn prepare(
+        &self,
+        algorithm: Option<ConvAlgorithm>,
+        threads: usize,
+    ) -> Result<PreparedConv, ShapeError> {
+        let (cpu, shape) = (Cpu::detect(), &self.shape);
+        match &self.weights {
+            Weights::F32(weights) => PreparedConv::with(cpu, algorithm, shape, weights, threads),
+            Weights::Bf16(bits) => PreparedConv::from_half(cpu, algorithm, shape, Half::Bf16, bits, threads),
+            Weights::F16(bits) => PreparedConv::from_half(cpu, algorithm, shape, Half::F16, bits, threads),
+        }
     }
 
     /// The algorithms among which there is a choice: none where it runs in bf16.
@@ -338,24 +347,15 @@ impl UnpackedConv {
 
     /// Packs the weights as the layer's algorithm reads them, on the calling thread alone.
     pub(super) fn pack(self) -> Result<PackedConv, ShapeError> {
-        let UnpackedConv { key, shape, bf16, weights, choice, .. } = self;
-        let bf16 = match &weights {
-            Weights::Bf16(bits) if bf16 => Bf16Conv::new(&shape, bits, 1)?,
+        let bf16 = match &self.weights {
+            Weights::Bf16(bits) if self.bf16 => Bf16Conv::new(&self.shape, bits, 1)?,
             _ => None,
         };
-        let (cpu, algorithm) = (Cpu::detect(), choice.map(|choice| choice.candidate.algorithm));
-        let prepared = match (bf16, &weights) {
-            (Some(conv), _) => Prepared::Bf16(conv),
-            (None, Weights::Bf16(bits)) => {
-                Prepared::F32(PreparedConv::from_half(cpu, algorithm, &shape, Half::Bf16, bits, 1)?)
-            }
-            (None, Weights::F16(bits)) => {
-                Prepared::F32(PreparedConv::from_half(cpu, algorithm, &shape, Half::F16, bits, 1)?)
-            }
-            (None, Weights::F32(weights)) => {
-                Prepared::F32(PreparedConv::with(cpu, algorithm, &shape, weights, 1)?)
-            }
+        let prepared = match bf16 {
+            Some(conv) => Prepared::Bf16(conv),
+            None => Prepared::F32(self.prepare(self.choice.map(|choice| choice.candidate.algorithm), 1)?),
         };
+        let UnpackedConv { key, shape, choice, .. } = self;
         Ok(PackedConv { key, shape, prepared, choice })
     }
 }

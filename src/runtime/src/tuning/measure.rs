@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use frcnn_bundle::{Bundle, Contents, nominal_size};
 use frcnn_core::ShapeError;
-use frcnn_kernels::{CacheInfo, ConvArgs, ConvCandidate, Cpu, PreparedConv};
+use frcnn_kernels::{CacheInfo, ConvArgs, ConvCandidate};
 use serde::Serialize;
 
 use super::{TunedLayer, Tuning, algorithm_name, cpu_name, shape_name};
@@ -98,14 +98,13 @@ impl Tuning {
 
 /// Least milliseconds of a layer by each algorithm, in turns.
 fn times(layer: &UnpackedConv, threads: usize, caches: &mut Flush) -> Result<Vec<(String, f64)>, ShapeError> {
-    let (shape, weights) = (layer.shape(), layer.weights());
+    let shape = layer.shape();
     let input = activations(shape.batch * shape.height * shape.width * shape.in_channels);
     let (height, width) = shape.output_size().unwrap_or((0, 0));
     let mut out = vec![0.0; shape.batch * height * width * shape.out_channels];
     let mut scratch = Vec::new();
     let prepare = |candidate: &ConvCandidate| {
-        let algorithm = Some(candidate.algorithm);
-        Ok((candidate.algorithm, PreparedConv::with(Cpu::detect(), algorithm, shape, &weights, threads)?))
+        Ok((candidate.algorithm, layer.prepare(Some(candidate.algorithm), threads)?))
     };
     let prepared = layer.candidates().iter().map(prepare).collect::<Result<Vec<_>, ShapeError>>()?;
     let mut least = vec![f64::INFINITY; prepared.len()];

@@ -33,7 +33,7 @@ use core::ops::Range;
 pub(super) use blocks::{block_tiles, fits_cache, tile_count};
 
 use super::{ChannelRange, ConvAlgorithm, ConvShape};
-use crate::{Cpu, Half, aligned::LINE, simd::Width};
+use crate::{Cpu, aligned::LINE, packed, simd::Width};
 use weights::{Given, Weights};
 
 /// Which of the algorithms, by the side of its output tiles.
@@ -101,19 +101,17 @@ impl Winograd {
         }
     }
 
-    /// Group `g` of a layer of `weights`, `[3, 3, Ci / group, Co]`, of the right length. A `lean` one keeps them as they came:
-    /// in `half` if they are such numbers.
+    /// Group `g` of a layer of `weights`, `[3, 3, Ci / group, Co]`, of the right length. A `lean` one keeps them as they came.
     pub(super) fn new(
         cpu: Cpu,
         tile: Tile,
         lean: bool,
         shape: &ConvShape,
-        (g, weights): (usize, &[f32]),
-        half: Option<Half>,
+        (g, weights): (usize, packed::Weights<'_>),
         threads: usize,
     ) -> Self {
         let [in_channels, out_channels] = shape.group_channels();
-        let given = Given::new(cpu, tile, shape, (g, weights), if lean { half } else { None });
+        let given = Given::new(cpu, tile, shape, g, weights);
         let weights = if lean { Weights::Given(given) } else { given.transformed(cpu, shape, threads) };
         Self { cpu, width: Width::of(cpu.isa), tile, in_channels, out_channels, weights }
     }

@@ -22,10 +22,10 @@ use super::{
 };
 use crate::{
     Cpu,
-    aligned::AlignedVec,
+    aligned::{AlignedVec, Value},
     conv::ConvShape,
     len_of,
-    packed::{Half, Packed},
+    packed::{self, Half, Packed, Packing},
     product::packed_len,
     simd::{Kernel, Vector, Width, run_on},
     sync_ptr::SyncPtr,
@@ -91,22 +91,18 @@ pub(super) struct Matrices {
 }
 
 impl Given {
-    /// Those of group `g` out of `weights`, `[3, 3, Ci / group, Co]`, of the right length, in `half` if they are such numbers.
+    /// Those of group `g` out of `weights`, `[3, 3, Ci / group, Co]`, of the right length.
     pub(super) fn new(
         cpu: Cpu,
         tile: Tile,
         shape: &ConvShape,
-        (g, weights): (usize, &[f32]),
-        half: Option<Half>,
+        g: usize,
+        weights: packed::Weights<'_>,
     ) -> Self {
         let [in_channels, out_channels] = shape.group_channels();
         let row = out_channels.next_multiple_of(Width::of(cpu.isa).lanes);
-        let mut given = AlignedVec::zeros(len_of(&[9, in_channels, row]));
-        let rows = given.as_mut_slice().chunks_exact_mut(row.max(1));
-        for (to, from) in rows.zip(weights.chunks_exact(shape.out_channels.max(1))) {
-            to[..out_channels].copy_from_slice(&from[g * out_channels..][..out_channels]);
-        }
-        Self { tile, in_channels, row, weights: Packed::new(given, half) }
+        let packing = GroupPacking { in_channels, out_channels, row, g, all_channels: shape.out_channels };
+        Self { tile, in_channels, row, weights: Packed::new(weights, &packing) }
     }
 
     /// All of them, transformed.
@@ -134,6 +130,28 @@ impl Given {
         assert!(rows.start <= part.start && part.end <= rows.end && rows.end <= self.in_channels);
         assert!(columns.end <= self.row);
         run_on(cpu.isa, TransformWeights { given: self, part, matrices });
+    }
+}
+
+/// A group's channels of all rows.
+struct GroupPacking {
+    in_channels: usize,
+    out_channels: usize,
+    row: usize,
+    g: usize,
+    /// Output channels of all groups.
+    all_channels: usize,
+}
+
+impl Packing for GroupPacking {
+    fn pack<T: Value>(&self, weights: &[T]) -> AlignedVec<T> {
+        let Self { in_channels, out_channels, row, g, all_channels } = *self;
+        let mut packed = AlignedVec::zeros(len_of(&[9, in_channels, row]));
+        let rows = packed.as_mut_slice().chunks_exact_mut(row.max(1));
+        for (to, from) in rows.zip(weights.chunks_exact(all_channels.max(1))) {
+            to[..out_channels].copy_from_slice(&from[g * out_channels..][..out_channels]);
+        }
+        packed
     }
 }
 
