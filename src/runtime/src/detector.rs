@@ -148,9 +148,9 @@ fn choose_algorithms(convs: &mut [UnpackedConv], options: &Options, demand: &Dem
     let others = demand.memory.saturating_sub(UnpackedConv::max_weight_bytes(convs));
     let for_convs = options.memory.map(|memory| memory.saturating_sub(others));
     choose(convs, options.tuning.as_ref(), for_convs).map_err(|least| {
-        let least = others.saturating_add(least);
+        let least = others.saturating_add(least).div_ceil(1 << 20);
         Error::Options(format!(
-            "memory must be at least {least} bytes: what the network takes with the fewest weights that it can hold"
+            "memory must be at least {least} MiB: what the network takes with the fewest weights that it can hold"
         ))
     })
 }
