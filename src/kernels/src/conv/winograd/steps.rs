@@ -26,12 +26,13 @@ impl TileBuffer {
     }
 }
 
-/// Copies `lanes` channels of the cells `rows x columns` of a square to another.
+/// Copies `lanes` channels, a vector of them or fewer, of the cells `rows x columns` of a square to another.
 ///
 /// # Safety
-/// Those cells of `from` are readable, those of `to` writable, and they do not overlap.
+/// The CPU has the instruction set of `V`. Those cells of `from` are readable, those of `to` writable, and they do not
+/// overlap.
 #[inline(always)]
-unsafe fn copy_cells(
+unsafe fn copy_cells<V: Vector>(
     from: Square<*const f32>,
     to: Square<*mut f32>,
     rows: Range<usize>,
@@ -44,7 +45,11 @@ unsafe fn copy_cells(
             unsafe {
                 let from = from.data.wrapping_add(i * from.row + j * from.column);
                 let to = to.data.wrapping_add(i * to.row + j * to.column);
-                to.copy_from_nonoverlapping(from, lanes);
+                if lanes == V::LANES {
+                    V::load(from).store(to);
+                } else {
+                    to.copy_from_nonoverlapping(from, lanes);
+                }
             }
         }
     }
@@ -105,7 +110,7 @@ impl TransformInput<'_> {
                     if !inside || lanes < V::LANES {
                         buffer = TileBuffer::new();
                         let to = Square { data: buffer.0.as_mut_ptr(), row: T * V::LANES, column: V::LANES };
-                        copy_cells(from, to, rows.clone(), columns.clone(), lanes);
+                        copy_cells::<V>(from, to, rows.clone(), columns.clone(), lanes);
                         from = Square { data: to.data.cast_const(), row: to.row, column: to.column };
                     }
                     let data = self.v.as_mut_ptr().add(row * self.row_len + c);
@@ -242,11 +247,11 @@ impl TransformOutput<'_> {
                         pool::<V, M>(&mut buffer, [&rows, &columns], [&pooled.rows, &pooled.columns]);
                         let from = Square { data: buffer.0.as_ptr(), row: M * V::LANES, column: V::LANES };
                         let to = place(pooled.first, pooled_width);
-                        copy_cells(from, to, pooled.rows, pooled.columns, lanes);
+                        copy_cells::<V>(from, to, pooled.rows, pooled.columns, lanes);
                     } else {
                         let from = Square { data: buffer.0.as_ptr(), row: M * V::LANES, column: V::LANES };
                         let to = place(first, tiling.out_width);
-                        copy_cells(from, to, rows.clone(), columns.clone(), lanes);
+                        copy_cells::<V>(from, to, rows.clone(), columns.clone(), lanes);
                     }
                 }
             }
