@@ -150,18 +150,27 @@ impl Sums {
     }
 }
 
-/// The tiles of `m` rows, first row and rows of each, `most` or fewer and as even as can be: 4 and 4 rows of 8 load fewer
+/// Runs of equal tiles.
+#[derive(Clone, Copy)]
+struct Tiles {
+    /// First row of the first tile.
+    first: usize,
+    /// Rows of each.
+    rows: usize,
+    count: usize,
+}
+
+/// The tiles of `m` rows: `most` rows or fewer in each, as even as can be, the larger ones first. 4 and 4 rows of 8 load fewer
 /// weights for each sum than 6 and 2.
-fn tiles(m: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+fn tiles(m: usize, most: usize) -> impl Iterator<Item = Tiles> {
     const { assert!(ROWS == 6, "tiles have as many rows as `with_const` lists") };
-    let mut row = 0;
-    core::iter::from_fn(move || {
-        let left = m - row;
-        let rows = left.div_ceil(left.div_ceil(most).max(1));
-        let tile = (rows > 0).then_some((row, rows));
-        row += rows;
-        tile
-    })
+    let count = m.div_ceil(most).max(1);
+    let (rows, larger) = (m / count, m % count);
+    let runs = [
+        Tiles { first: 0, rows: rows + 1, count: larger },
+        Tiles { first: larger * (rows + 1), rows, count: count - larger },
+    ];
+    runs.into_iter().filter(|run| run.rows * run.count > 0)
 }
 
 /// `sums[m, width] = init + a[m, K] panel[K, width]`, on the vectors of `isa`; with `prefetch_next`, what follows the
@@ -202,14 +211,12 @@ impl Kernel for MultiplyPanel<'_> {
             Left::Rows(_) => V::STRIDED_ROWS,
             Left::Packed { .. } => ROWS,
         };
-        for (row, rows) in tiles(self.m, most) {
-            let panel = self.panel_for(row);
-            // SAFETY: rows `row..row + rows` are some of those that the caller of `multiply_panel` promised.
+        for run in tiles(self.m, most) {
+            // SAFETY: the rows of the run are some of those that the caller of `multiply_panel` promised.
             unsafe {
-                let (a, sums) = (self.a.skip_rows(row), self.sums.skip_rows(row));
-                with_const!(rows, M in [1 2 3 4 5 6], with_const!(vectors, N in [1 2 3 4], {
+                with_const!(run.rows, M in [1 2 3 4 5 6], with_const!(vectors, N in [1 2 3 4], {
                     if N <= V::PANEL {
-                        micro_kernel::<V, M, N>(a, panel, sums);
+                        self.run_tiles::<V, M, N>(run);
                     }
                 }));
             }
@@ -218,6 +225,21 @@ impl Kernel for MultiplyPanel<'_> {
 }
 
 impl MultiplyPanel<'_> {
+    /// The tiles of a run.
+    ///
+    /// # Safety
+    /// As [`micro_kernel`], for each of them.
+    #[inline(always)]
+    unsafe fn run_tiles<V: Vector, const M: usize, const N: usize>(&self, Tiles { first, count, .. }: Tiles) {
+        for row in (first..).step_by(M).take(count) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let (a, sums) = (self.a.skip_rows(row), self.sums.skip_rows(row));
+                micro_kernel::<V, M, N>(a, self.panel_for(row), sums);
+            }
+        }
+    }
+
     /// The panel for the tile whose first row is `row`, with the tile's share of the next panel to prefetch.
     #[inline(always)]
     fn panel_for(&self, row: usize) -> Panel {

@@ -1,6 +1,6 @@
 //! Packing: both sides of a product in the order in which the micro-kernel reads them.
 
-use super::{ROWS, Rows, tiles, with_const};
+use super::{ROWS, Rows, Tiles, tiles, with_const};
 use crate::simd::Width;
 
 /// Values of `k` rows of weights for `n` output channels, packed; saturates.
@@ -33,11 +33,13 @@ pub(crate) fn pack<'a, T: Copy + Default + 'a>(
 /// # Safety
 /// What `a` describes is readable, and `packed` has room for `m` rows of its `K`.
 pub(crate) unsafe fn pack_rows(a: Rows<'_>, m: usize, packed: *mut f32) {
-    for (row, rows) in tiles(m, ROWS) {
-        // SAFETY: the caller's promise; tiles follow one another.
-        unsafe {
-            let (from, to) = (a.skip_rows(row), packed.add(row * a.k()));
-            with_const!(rows, M in [1 2 3 4 5 6], pack_tile::<M>(from, to));
+    for Tiles { first, rows, count } in tiles(m, ROWS) {
+        for row in (first..).step_by(rows).take(count) {
+            // SAFETY: the caller's promise; tiles follow one another.
+            unsafe {
+                let (from, to) = (a.skip_rows(row), packed.add(row * a.k()));
+                with_const!(rows, M in [1 2 3 4 5 6], pack_tile::<M>(from, to));
+            }
         }
     }
 }
