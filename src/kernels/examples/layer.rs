@@ -1,16 +1,19 @@
-//! `layer NAME TIMES`: computes one layer so many times on one thread, for targets/instructions to count what one more
-//! time costs. Without arguments: the names.
+//! `layer NAME TIMES [FILE]`: computes one layer so many times on one thread, for targets/instructions and benches/peers/arm
+//! to count what one more time costs. FILE is where the output goes, as little-endian f32, rows or pixels first.
+//! Without arguments: the names.
 
 use std::error::Error;
 
 use frcnn_kernels::{ConvArgs, ConvShape, F32Products, KOrder, PreparedConv, PreparedLinear};
 
 /// What a name stands for: the layers whose counts are compared with those of other libraries.
-const LAYERS: [(&str, Layer); 4] = [
+const LAYERS: [(&str, Layer); 6] = [
     ("fc_784_512_60", Layer::Linear { rows: 60, in_features: 784, out_features: 512 }),
     ("fc_3136_512_10", Layer::Linear { rows: 10, in_features: 3136, out_features: 512 }),
     ("conv1x1_256_64", Layer::Conv { size: [20, 24], channels: [256, 64], kernel: 1 }),
     ("conv3x3_64_64", Layer::Conv { size: [20, 24], channels: [64, 64], kernel: 3 }),
+    ("conv3x3_256_256", Layer::Conv { size: [20, 24], channels: [256, 256], kernel: 3 }),
+    ("conv3x3_256_256_large", Layer::Conv { size: [38, 50], channels: [256, 256], kernel: 3 }),
 ];
 
 #[derive(Clone, Copy)]
@@ -21,9 +24,13 @@ enum Layer {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [name, times] = &arguments[..] else {
-        LAYERS.iter().for_each(|(name, _)| println!("{name}"));
-        return Ok(());
+    let (name, times, file) = match &arguments[..] {
+        [name, times] => (name, times, None),
+        [name, times, file] => (name, times, Some(file)),
+        _ => {
+            LAYERS.iter().for_each(|(name, _)| println!("{name}"));
+            return Ok(());
+        }
     };
     let (_, layer) = LAYERS.iter().find(|(known, _)| known == name).ok_or("no such layer")?;
     let times = times.parse()?;
@@ -35,6 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     // Whoever computes is looked at, or the compiler need not compute.
     println!("{}", out.iter().sum::<f32>());
+    if let Some(file) = file {
+        std::fs::write(file, out.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())?;
+    }
     Ok(())
 }
 
