@@ -1,8 +1,8 @@
-"""Writes a trunk as ncnn's .param (text) and .bin (weights).
+"""Writes a trunk, or fully connected layers, as ncnn's .param (text) and .bin (weights).
 
-The trunks here are plain: Conv, Relu, MaxPool, LRN, Concat. The format is documented at
+The trunks here are plain: Conv, Relu, MaxPool, LRN, Concat; and so are the heads: Gemm, Relu, Softmax. The format is documented at
 https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure, the numbered parameters of each layer at
-https://github.com/Tencent/ncnn/wiki/operation-param-weight-table. A Relu becomes the activation of the Conv before it,
+https://github.com/Tencent/ncnn/wiki/operation-param-weight-table. A Relu becomes the activation of the layer before it,
 as ncnn's own optimiser would make it.
 """
 
@@ -13,11 +13,26 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 MAGIC = 7767517
-F32_WEIGHTS = b"\0\0\0\0"  # tag in front of a Conv's weights: stored as they are
+F32_WEIGHTS = b"\0\0\0\0"  # tag in front of a layer's weights: stored as they are
+INT8_WEIGHTS = (0x000D4B38).to_bytes(4, "little")
 
 
-def export(model, onnx_path):
-    """Writes the .param and .bin of `model` beside `onnx_path`."""
+def layer_weights(weights, bias, largest):
+    """The bytes of a layer's weights and bias: int8 where `largest`, the input's largest absolute value, is known."""
+    plain = b"" if bias is None else bias.tobytes()
+    if largest is None:
+        return F32_WEIGHTS + np.ascontiguousarray(weights).tobytes() + plain
+    rows = weights.reshape(len(weights), -1)
+    scales = 127 / np.maximum(np.abs(rows).max(axis=1), 1e-12)
+    rounded = np.rint(rows * scales[:, None]).astype(np.int8).tobytes()
+    padding = b"\0" * (-len(rounded) % 4)
+    both = np.append(scales, 127 / max(largest, 1e-12)).astype("<f4").tobytes()
+    return INT8_WEIGHTS + rounded + padding + plain + both
+
+
+def export(model, onnx_path, largest=None):
+    """Writes the .param and .bin of `model` beside `onnx_path`; in int8 with `largest`, {tensor: largest absolute value}."""
+    int8 = {} if largest is None else {"_8": 2}
     graph = model.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     readers = Counter(name for node in graph.node for name in node.input if name not in weights)
@@ -36,9 +51,19 @@ def export(model, onnx_path):
             layer("Split", f"{name}_split", [name], copies)
         pending[name] = copies or [name]
 
+    def with_relu(node):
+        """What the node, with the Relu behind it, is called; and whether there is one."""
+        top = node.output[0]
+        after = reader_of.get(top)
+        if after is None or after.op_type != "Relu" or readers[top] != 1:
+            return top, 0
+        fused.add(after.output[0])
+        return after.output[0], 1
+
     (data,) = graph.input
-    _, channels, height, width = (dim.dim_value for dim in data.type.tensor_type.shape.dim)
-    layer("Input", data.name, [], [data.name], _0=width, _1=height, _2=channels)
+    shape = [dim.dim_value for dim in data.type.tensor_type.shape.dim]
+    sides = shape[:0:-1] if len(shape) == 4 else shape[::-1]  # maps have no batch; rows of features are a matrix
+    layer("Input", data.name, [], [data.name], **{f"_{i}": side for i, side in enumerate(sides)})
     result(data.name)
     with open(Path(onnx_path).with_suffix(".bin"), "wb") as file:
         for node in graph.node:
@@ -48,11 +73,7 @@ def export(model, onnx_path):
             bottoms = [pending[name].pop() for name in node.input if name not in weights]
             top = node.output[0]
             if node.op_type == "Conv":
-                after = reader_of.get(top)
-                relu = after is not None and after.op_type == "Relu" and readers[top] == 1
-                if relu:
-                    top = after.output[0]
-                    fused.add(top)
+                top, relu = with_relu(node)
                 kernel = weights[node.input[1]].astype("<f4")
                 bias = weights[node.input[2]].astype("<f4") if len(node.input) > 2 else None
                 group = attributes.get("group", 1)
@@ -61,10 +82,16 @@ def export(model, onnx_path):
                     "ConvolutionDepthWise" if grouped else "Convolution", node.output[0], bottoms, [top],
                     _0=kernel.shape[0], _1=kernel.shape[3], _11=kernel.shape[2], **strides(attributes, "_3", "_13"),
                     **padding(attributes, "_4", "_14", "_15", "_16"), _5=int(bias is not None), _6=kernel.size,
-                    **grouped, _9=int(relu),
+                    **grouped, **int8, _9=relu,
                 )
-                file.write(F32_WEIGHTS + np.ascontiguousarray(kernel).tobytes())
-                file.write(b"" if bias is None else bias.tobytes())
+                file.write(layer_weights(kernel, bias, largest and largest[node.input[0]]))
+            elif node.op_type == "Gemm" and attributes.get("transB"):
+                top, relu = with_relu(node)
+                matrix, bias = (weights[name].astype("<f4") for name in node.input[1:])
+                layer("InnerProduct", node.output[0], bottoms, [top], _0=len(bias), _1=1, _2=matrix.size, **int8, _9=relu)
+                file.write(layer_weights(matrix, bias, largest and largest[node.input[0]]))
+            elif node.op_type == "Softmax":
+                layer("Softmax", top, bottoms, [top], _0=1, _1=1)
             elif node.op_type == "MaxPool":
                 rows, columns = attributes["kernel_shape"]
                 # pad_mode 0 rounds the size up, 1 down.

@@ -1,4 +1,4 @@
-"""OpenVINO, CPU plugin: in float32, or as it comes (bfloat16 on CPUs that have it)."""
+"""OpenVINO, CPU plugin: in float32, or as it comes (bfloat16 or float16 on CPUs that have it)."""
 
 import openvino as ov
 
