@@ -302,7 +302,10 @@ impl UnpackedConv {
                 }
             }
         }
-        layers.into_values().collect()
+        // In an order that is always the same: of layers that are alike, it decides which gets less memory.
+        let mut layers: Vec<UnpackedConv> = layers.into_values().collect();
+        layers.sort_by(|a, b| (&a.name, a.key.weight).cmp(&(&b.name, b.key.weight)));
+        layers
     }
 
     pub(crate) fn name(&self) -> &str {

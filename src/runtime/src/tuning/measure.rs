@@ -72,7 +72,6 @@ impl Tuning {
         let (contents, weights) = Arc::unwrap_or_clone(bundle.clone()).into_parts();
         let mut layers = UnpackedConv::of_network(&contents, &weights);
         layers.retain(|layer| layer.candidates().len() > 1);
-        layers.sort_by(|a, b| a.name().cmp(b.name()));
         let mut caches = Flush::new();
         let mut tuned = Vec::with_capacity(layers.len());
         for (done, layer) in layers.iter().enumerate() {
