@@ -27,6 +27,9 @@ const CONV_K: usize = if cfg!(target_arch = "aarch64") { 256 } else { 128 };
 /// or farther.
 pub(crate) const DIRECT_PIXELS: usize = 96;
 
+/// Most values of a window that direct convolution packs: those of [`DIRECT_PIXELS`] then are 96 KiB, which stay in L2.
+pub(crate) const PACKED_WINDOW: usize = 256;
+
 /// Pixels that im2row gathers and multiplies at a time, with `values` for each in the patch or in the output: half of L2,
 /// beside the packed weights. With fewer than 64 of them the product would spend its time packing weights.
 pub(crate) fn im2row_pixels(values: usize) -> usize {

@@ -177,7 +177,7 @@ impl ConvShape {
             }
             None if algorithm == ConvAlgorithm::Direct => {
                 let of_a_task = Direct::scratch_lens(self, width, lanes);
-                threads.saturating_mul(of_a_task[0].saturating_add(of_a_task[1]))
+                threads.saturating_mul(of_a_task.into_iter().fold(0, usize::saturating_add))
             }
             None if self.is_depthwise() || self.is_pointwise() => 0,
             None => {

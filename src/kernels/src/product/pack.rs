@@ -1,7 +1,7 @@
 //! Packing: both sides of a product in the order in which the micro-kernel reads them.
 
 use super::{ROWS, Rows, Tiles, tiles, with_const};
-use crate::simd::Width;
+use crate::simd::{Width, interleave};
 
 /// Values of `k` rows of weights for `n` output channels, packed; saturates.
 pub(crate) fn packed_len(k: usize, n: usize, width: Width) -> usize {
@@ -48,12 +48,16 @@ pub(crate) unsafe fn pack_rows(a: Rows<'_>, m: usize, packed: *mut f32) {
 /// As [`pack_rows`], for `M` rows.
 unsafe fn pack_tile<const M: usize>(a: Rows<'_>, mut to: *mut f32) {
     for &offset in a.segments {
-        for k in 0..a.segment_len {
-            for row in 0..M {
-                // SAFETY: the caller's promise.
-                unsafe { to.add(row).write(*a.data.add(offset + row * a.stride + k)) };
+        // SAFETY: the caller's promise; segments follow one another.
+        unsafe {
+            let from = a.data.add(offset);
+            let done = interleave::<M>(from, a.stride, a.segment_len, to);
+            for k in done..a.segment_len {
+                for row in 0..M {
+                    to.add(k * M + row).write(*from.add(row * a.stride + k));
+                }
             }
-            to = to.wrapping_add(M);
         }
+        to = to.wrapping_add(a.segment_len * M);
     }
 }

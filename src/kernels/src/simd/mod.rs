@@ -147,6 +147,20 @@ pub(crate) unsafe trait Vector: Copy {
     }
 }
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub(crate) use neon::interleave;
+
+/// Writes the first values of `M` rows, `stride` apart, as `[k, M]`, and says how many of the `k` values of each it took:
+/// none, for want of instructions for it.
+///
+/// # Safety
+/// None is asked for here; on aarch64 rows are readable, and what is written to is writable.
+#[cfg(not(all(target_arch = "aarch64", target_feature = "neon")))]
+#[inline(always)]
+pub(crate) unsafe fn interleave<const M: usize>(_: *const f32, _: usize, _: usize, _: *mut f32) -> usize {
+    0
+}
+
 /// Work written over any [`Vector`].
 pub(crate) trait Kernel {
     type Output;
@@ -229,6 +243,8 @@ pub(crate) struct Width {
     pub(crate) lanes: usize,
     /// Lanes of [`Vector::PANEL`] vectors.
     pub(crate) panel: usize,
+    /// [`Vector::STRIDED_ROWS`].
+    pub(crate) strided_rows: usize,
 }
 
 impl Width {
@@ -238,7 +254,7 @@ impl Width {
             type Output = Width;
             #[inline(always)]
             unsafe fn run<V: Vector>(self) -> Width {
-                Width { lanes: V::LANES, panel: V::PANEL * V::LANES }
+                Width { lanes: V::LANES, panel: V::PANEL * V::LANES, strided_rows: V::STRIDED_ROWS }
             }
         }
         run_on(isa, WidthOf)

@@ -1,5 +1,6 @@
 //! 128-bit registers: 4 lanes.
 
+mod interleave;
 mod lanes;
 
 use core::arch::{
@@ -12,6 +13,7 @@ use core::arch::{
 
 use super::Vector;
 use crate::product::ROWS;
+pub(crate) use interleave::interleave;
 
 // SAFETY: 128 bits are 4 f32. That the CPU has NEON is what each caller promises.
 unsafe impl Vector for float32x4_t {

@@ -1,0 +1,125 @@
+//! Rows interleaved: the first value of each, then the second of each, and so on.
+
+use core::arch::aarch64::{
+    float32x4_t, float32x4x2_t, float32x4x3_t, float32x4x4_t, vld1q_f32, vreinterpretq_f32_f64,
+    vreinterpretq_f64_f32, vst1q_f32, vst1q_lane_f32, vst1q_lane_f64, vst2q_f32, vst3q_f32, vst4q_f32,
+    vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64, vzip1q_f32, vzip2q_f32,
+};
+
+/// Values of each row that are taken at a time: the lanes of a vector.
+const AT_ONCE: usize = 4;
+
+/// Writes the first values of `M` rows, `stride` apart, as `[k, M]`, and says how many of the `k` values of each it took:
+/// whole vectors of them.
+///
+/// # Safety
+/// The CPU has NEON, `M` is 1 to 6, `k` values of each row are readable at `from` and `k * M` are writable at `to`.
+#[inline(always)]
+pub(crate) unsafe fn interleave<const M: usize>(
+    from: *const f32,
+    stride: usize,
+    k: usize,
+    to: *mut f32,
+) -> usize {
+    const { assert!(1 <= M && M <= 6) };
+    let whole = k / AT_ONCE * AT_ONCE;
+    for k in (0..whole).step_by(AT_ONCE) {
+        // SAFETY: the caller's promises: four values of each row, and `4 * M` of `to`.
+        unsafe {
+            let row = |i: usize| vld1q_f32(from.add(i * stride + k));
+            let to = to.add(k * M);
+            match M {
+                1 => vst1q_f32(to, row(0)),
+                2 => vst2q_f32(to, float32x4x2_t(row(0), row(1))),
+                3 => vst3q_f32(to, float32x4x3_t(row(0), row(1), row(2))),
+                4 => vst4q_f32(to, float32x4x4_t(row(0), row(1), row(2), row(3))),
+                5 => interleave_five([row(0), row(1), row(2), row(3), row(4)], to),
+                _ => interleave_six([row(0), row(1), row(2), row(3), row(4), row(5)], to),
+            }
+        }
+    }
+    whole
+}
+
+/// # Safety
+/// The CPU has NEON, and 20 values are writable at `to`.
+#[inline(always)]
+unsafe fn interleave_five([a, b, c, d, e]: [float32x4_t; 5], to: *mut f32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        for (k, four) in transposed([a, b, c, d]).into_iter().enumerate() {
+            vst1q_f32(to.add(5 * k), four);
+        }
+        vst1q_lane_f32::<0>(to.add(4), e);
+        vst1q_lane_f32::<1>(to.add(9), e);
+        vst1q_lane_f32::<2>(to.add(14), e);
+        vst1q_lane_f32::<3>(to.add(19), e);
+    }
+}
+
+/// # Safety
+/// The CPU has NEON, and 24 values are writable at `to`.
+#[inline(always)]
+unsafe fn interleave_six([a, b, c, d, e, f]: [float32x4_t; 6], to: *mut f32) {
+    // SAFETY: the caller's promises. Pairs are stored as an f64 has room for them, of which no alignment is asked.
+    unsafe {
+        for (k, four) in transposed([a, b, c, d]).into_iter().enumerate() {
+            vst1q_f32(to.add(6 * k), four);
+        }
+        let (low, high) = (vreinterpretq_f64_f32(vzip1q_f32(e, f)), vreinterpretq_f64_f32(vzip2q_f32(e, f)));
+        vst1q_lane_f64::<0>(to.add(4).cast(), low);
+        vst1q_lane_f64::<1>(to.add(10).cast(), low);
+        vst1q_lane_f64::<0>(to.add(16).cast(), high);
+        vst1q_lane_f64::<1>(to.add(22).cast(), high);
+    }
+}
+
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+unsafe fn transposed([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let pairs = |a, b| (vreinterpretq_f64_f32(vtrn1q_f32(a, b)), vreinterpretq_f64_f32(vtrn2q_f32(a, b)));
+        let ((ab_even, ab_odd), (cd_even, cd_odd)) = (pairs(a, b), pairs(c, d));
+        [
+            vtrn1q_f64(ab_even, cd_even),
+            vtrn1q_f64(ab_odd, cd_odd),
+            vtrn2q_f64(ab_even, cd_even),
+            vtrn2q_f64(ab_odd, cd_odd),
+        ]
+        .map(|four| vreinterpretq_f32_f64(four))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+
+    fn check<const M: usize>() {
+        for k in 0..14 {
+            let stride = k + 3;
+            let rows: Vec<f32> = (0..M * stride).map(|i| i as f32).collect();
+            let mut packed = vec![-1.0; k * M + 1];
+            // SAFETY: aarch64 has NEON; `rows` and `packed` are long enough.
+            let taken = unsafe { interleave::<M>(rows.as_ptr(), stride, k, packed.as_mut_ptr()) };
+            assert_eq!(taken, k / 4 * 4);
+            for (i, &value) in packed.iter().enumerate() {
+                let expected = if i < taken * M { (i % M * stride + i / M) as f32 } else { -1.0 };
+                assert_eq!(value, expected, "{M} rows, {k} values, {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_lie_in_their_places() {
+        check::<1>();
+        check::<2>();
+        check::<3>();
+        check::<4>();
+        check::<5>();
+        check::<6>();
+    }
+}
