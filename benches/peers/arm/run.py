@@ -106,7 +106,7 @@ def peer(guest, work, site, out, name, runtime, precision, file, wanted):
             pairs = [(out / workload / file.name, file) for file in expected]
             differs = max(difference(np.load(got), np.load(want)) if got.exists() else np.inf for got, want in pairs)
             if differs > TOLERANCE[precision]:
-                counts = f"computes something else: differs from ONNX Runtime by {differs:.0e} of the output's largest value"
+                counts = f"differs from ONNX Runtime by {differs:.0e} of the output's largest value, allowed is {TOLERANCE[precision]:.0e}"
         yield entry(guest.board, name, precision, workload, counts, differs)
 
 
