@@ -360,8 +360,8 @@ typedef struct frcnn_model_options {
    */
   uint32_t reserved;
   /*
-   Bytes that weights, maps and predictions may take together; 0 for no bound but that of max_cost. Convolutions that
-   lose least by it get algorithms with fewer weights.
+   Bytes that weights, maps and predictions of one 4:3 photo with 2000 boxes may take together; 0 for no bound but that of
+   max_cost. Convolutions that lose least by it get algorithms with fewer weights.
    */
   uint64_t memory;
 } frcnn_model_options;

@@ -42,8 +42,8 @@ pub struct FrcnnModelOptions {
     pub f32_products: u32,
     /// Must be 0.
     pub reserved: u32,
-    /// Bytes that weights, maps and predictions may take together; 0 for no bound but that of max_cost. Convolutions that
-    /// lose least by it get algorithms with fewer weights.
+    /// Bytes that weights, maps and predictions of one 4:3 photo with 2000 boxes may take together; 0 for no bound but that of
+    /// max_cost. Convolutions that lose least by it get algorithms with fewer weights.
     pub memory: u64,
 }
 
@@ -94,7 +94,11 @@ fn open(path: &Path, options: &Options) -> Result<Detector, Failure> {
         error @ frcnn_bundle::Error::Io { .. } => Failure::new(FrcnnResult::Io, error.to_string()),
         other => Failure::new(FrcnnResult::Bundle, format!("{}: {other}", path.display())),
     })?;
-    let options = Options { tuning: Tuning::beside(path), ..options.clone() };
+    let tuning = Tuning::beside(path).unwrap_or_else(|problem| {
+        log::warn!("{}: {problem}; it is not used", Tuning::path(path).display());
+        None
+    });
+    let options = Options { tuning, ..options.clone() };
     make(bundle, &options).map_err(|failure| failure.of(path))
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct Args {
     /// What the weights of convolutions and fully connected layers are stored as
     ///
     /// f16 halves the file; layers compute in f32, with the results of f32 weights of the rounded values. bf16 halves it,
-    /// too, rounds eight times as coarsely, and takes a fraction of the time on CPUs that multiply bf16 values (AMX,
+    /// too, rounds eight times as coarsely, and takes less time, with AMX a fraction of it, on CPUs that multiply bf16 values (AMX,
     /// AVX512-BF16), which round what layers read, too. The report tells how much it changes. --emit-onnx writes the
     /// rounded weights as f32.
     #[arg(long, value_name = "TYPE", default_value = Precision::F32.name(), value_parser = precisions())]

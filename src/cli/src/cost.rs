@@ -7,8 +7,8 @@ pub(crate) struct CostArgs {
     /// Let the bundle ask for this many times the default limits: 4 GiB of memory, 4e12 operations and 1000 layers
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     max_cost: f64,
-    /// Memory that weights, maps and predictions may take, such as 300M or 1.5G, in MiB or GiB. Convolutions that lose least
-    /// by it get algorithms with fewer weights
+    /// Memory that a detector may take, such as 300M or 1.5G, in MiB or GiB: weights, maps and predictions of one 4:3 photo with
+    /// 2000 boxes. Convolutions that lose least by it get algorithms with fewer weights
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
 }
@@ -29,6 +29,7 @@ fn factor(text: &str) -> Result<f64, String> {
 }
 
 fn size(text: &str) -> Result<u64, String> {
+    let text = text.trim_end_matches("iB").trim_end_matches('B');
     let (number, unit) = match text.strip_suffix(['M', 'm']) {
         Some(number) => (number, 1u64 << 20),
         None => (text.strip_suffix(['G', 'g']).unwrap_or_default(), 1 << 30),
@@ -48,6 +49,7 @@ mod tests {
     fn sizes() {
         assert_eq!(size("300M"), Ok(300 << 20));
         assert_eq!(size("1.5g"), Ok(3 << 29));
+        assert_eq!(size("300MiB"), Ok(300 << 20));
         for wrong in ["", "300", "M", "-1M", "nanG", "0M", "1K"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }

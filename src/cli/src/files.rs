@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use frcnn::{Detector, Options, Tuning};
+use frcnn::{Detector, Options, Tuned, Tuning};
 use frcnn_bundle::Bundle;
 use frcnn_core::Printable;
 use frcnn_files::{Staged, write_atomically};
 
+use crate::console;
 use crate::error::Error;
 
 /// Opens and validates a bundle.
@@ -22,11 +23,24 @@ pub(crate) fn open_bundle(path: &Path) -> Result<Bundle, Error> {
 
 /// Opens a bundle and makes it ready to run, with what `frcnn tune` has measured of it.
 pub(crate) fn open_detector(path: &Path, options: &Options) -> Result<Detector, Error> {
-    let options = Options { tuning: Tuning::beside(path), ..options.clone() };
-    Detector::new(open_bundle(path)?, &options).map_err(|error| match error {
-        frcnn::Error::Options(problem) => Error::Usage(problem),
+    let tuning = Tuning::beside(path).unwrap_or_else(|problem| {
+        not_used(path, &problem);
+        None
+    });
+    let options = Options { tuning, ..options.clone() };
+    let detector = Detector::new(open_bundle(path)?, &options).map_err(|error| match error {
+        frcnn::Error::Options(problem) => Error::Usage(format!("{}: {problem}", Printable(path.display()))),
         other => Error::file(path, other),
-    })
+    })?;
+    if let Tuned::Misfit(why) = detector.tuned() {
+        not_used(path, why);
+    }
+    Ok(detector)
+}
+
+fn not_used(bundle: &Path, why: &str) {
+    let tuning = Tuning::path(bundle);
+    console::warning(format_args!("{} is not used: {why}", Printable(tuning.display())));
 }
 
 /// Bytes of a file that is read into memory: more than any file of boxes has.

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use frcnn::{Demand, DetectionMethod, Limits, NetworkCost, Options, PlannedLayer, Tuned, Tuning};
+use frcnn::{Demand, DetectionMethod, Limits, NetworkCost, Options, PlannedLayer};
 use frcnn_bundle::{Bundle, Factored, Manifest, Precision, Regions, Scores, nominal_size};
-use frcnn_core::Printable;
 use serde::Serialize;
 
 use crate::console;
@@ -58,10 +57,6 @@ fn plan(args: &Args) -> Result<(), Error> {
     }
     let options = Options { limits: args.cost.limits(), memory: args.cost.memory(), ..Options::default() };
     let detector = files::open_detector(&args.bundle, &options)?;
-    if let Tuned::Misfit(why) = detector.tuned() {
-        let tuning = Tuning::path(&args.bundle);
-        console::warning(format_args!("{} is not used: {why}", Printable(tuning.display())));
-    }
     let layers = detector.plan();
     if args.json {
         let rows =
@@ -97,13 +92,8 @@ fn plan(args: &Args) -> Result<(), Error> {
         vec![graph.into(), layer, op.into(), by, products, time, reason.into()]
     };
     let mut text = table(&columns, layers.iter().map(row));
-    text += match detector.tuned() {
-        Tuned::Yes => "\ntime: of a convolution alone, as `frcnn tune` measured it on this machine\n",
-        _ => {
-            "\ntime: of a convolution on one thread, as expected: operations of a matrix product that takes as long; \
-             `frcnn tune` measures it\n"
-        }
-    };
+    text += "\nms: of a convolution alone, as `frcnn tune` measured it on this machine. FLOP: what is expected on one thread, as \
+             operations of a matrix product that takes as long.\n";
     console::result(&text)
 }
 

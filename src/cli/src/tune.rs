@@ -16,8 +16,9 @@ use crate::tables::table;
 
 /// Measure which algorithm is fastest for each convolution on this machine, and keep it in BUNDLE.tune
 ///
-/// Every command reads that file where it lies beside the bundle. It changes the last bits of scores. On another CPU, or
-/// with another bundle, it is not used; without it algorithms are chosen by a model of their cost.
+/// Every command reads BUNDLE.tune where it lies beside the bundle. Other algorithms change the last bits of scores. On
+/// another CPU, or with a network of other layers or sizes, the file is not used; without it algorithms are chosen by a model
+/// of their cost. It is written where the whole network gains a hundredth or more.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn tune model.frcnn
@@ -27,8 +28,8 @@ pub(crate) struct Args {
     /// A bundle that `frcnn compile` wrote
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
-    /// Threads that work on one frame [default: the physical cores that the process may use]
-    #[arg(long)]
+    /// Threads that work on one frame [default: the physical cores]
+    #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// One JSON object instead of a table
     #[arg(long)]
@@ -46,6 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         memory: args.cost.memory(),
         ..Options::default()
     };
+    // Found out before minutes of work.
+    files::check_output(&path, &[&args.bundle])?;
+    drop(files::stage(&path, b"")?);
     let progress = ProgressBar::new(0).with_style(style());
     let step = &mut |step: TuneStep<'_>| {
         progress.set_length(step.layers as u64);
@@ -60,9 +64,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let written = report.gains();
     if written {
         files::write(&path, &report.tuning.to_bytes())?;
-    } else if path.exists() {
-        // It was measured when something else was true.
-        std::fs::remove_file(&path).map_err(|error| Error::file(&path, error))?;
     }
     if args.json {
         #[derive(Serialize)]
@@ -74,13 +75,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let written = written.then(|| path.display().to_string());
         return console::json(&Output { report: &report, written });
     }
-    let outcome = if written {
-        format!("Written to {}.", Printable(path.display()))
-    } else {
-        "The expected algorithms are as fast: no file is kept.".to_string()
+    if report.tuning.layers.is_empty() {
+        return console::result("No layer has a choice of algorithms: there is nothing to tune.\n");
+    }
+    let outcome = match (written, path.exists()) {
+        (true, _) => format!("Written to {}.", Printable(path.display())),
+        (false, true) => format!("That is no gain; {} stays as it was.", Printable(path.display())),
+        (false, false) => "That is no gain: no file is written.".to_string(),
     };
     console::result(&format!(
-        "{}\nAll layers of a frame: {:.2} ms with the expected algorithms, {:.2} ms with the fastest. {outcome}\n",
+        "{}\nTrunk and head of a frame: {:.2} ms by the expected algorithms, {:.2} ms by the fastest. {outcome}\n",
         layers(&report.tuning),
         report.expected_ms,
         report.tuned_ms
@@ -105,6 +109,6 @@ fn layers(tuning: &Tuning) -> String {
         ]
     };
     let columns =
-        [Words("layer"), Words("channels, groups, maps"), Numbers("least ms"), Words("ms by algorithm")];
+        [Words("layer"), Words("channels, weights, maps"), Numbers("least ms"), Words("ms by algorithm")];
     table(&columns, tuning.layers.iter().map(row))
 }

@@ -2,7 +2,7 @@
 //! Large ones ask for huge pages; see `pages`.
 
 use alloc::vec::Vec;
-use core::{fmt, marker::PhantomData};
+use core::{fmt, marker::PhantomData, mem::MaybeUninit};
 
 use crate::pages::advise;
 
@@ -25,6 +25,8 @@ impl Value for u16 {}
 unsafe impl Zeroed for f32 {}
 // SAFETY: 0.
 unsafe impl Zeroed for u16 {}
+// SAFETY: anything is one.
+unsafe impl<T: Copy> Zeroed for MaybeUninit<T> {}
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]

@@ -1,8 +1,8 @@
 //! Cache blocking: how much a kernel works on at a time, so that it stays in a cache.
 //!
 //! Each size is a function of its own, which says why it is what it is. They were measured on [`CacheInfo::SERVER`], and
-//! are the same shares of other caches. No size changes a bit of a result: a sum is one chain of additions, however it is
-//! cut. Where that does not hold, the size is the server's on every CPU:
+//! are the same shares of other caches. No size changes a bit of what an algorithm gives: a sum is one chain of additions,
+//! however it is cut. But sizes are part of what algorithms cost, and so of which one a convolution gets. Where that does not hold, the size is the server's on every CPU:
 //!
 //! - im2row, because the `gemm` crate multiplies a single row in another way than many;
 //! - strips of which a Winograd layer's map is an inner one, see `strips`;

@@ -92,7 +92,7 @@ impl Packed {
         }
     }
 
-    /// Whether `values` are read where they lie, and those behind them follow in memory.
+    /// Whether `values` gives the weights where they lie, so that what follows them in memory is what is read next.
     pub(crate) fn in_place(&self) -> bool {
         matches!(self, Self::F32(_))
     }
@@ -115,12 +115,6 @@ impl Packed {
             }
         }
     }
-}
-
-/// A buffer, as what is widened may be written to it.
-pub(crate) fn as_room(buffer: &mut [f32]) -> &mut [MaybeUninit<f32>] {
-    // SAFETY: only `Packed::values` writes to it, and only values.
-    unsafe { &mut *(core::ptr::from_mut(buffer) as *mut [MaybeUninit<f32>]) }
 }
 
 /// Widens `from` into `to`, which are of one length.

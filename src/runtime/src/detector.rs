@@ -36,7 +36,9 @@ impl Detector {
     /// # Errors
     /// The file cannot be read or is not a valid bundle.
     pub fn open(path: impl AsRef<Path>) -> Result<Detector, Error> {
-        let options = Options { tuning: Tuning::beside(path.as_ref()), ..Options::default() };
+        // A file that is no tuning is nothing to fail for: `frcnn` tells of it.
+        let tuning = Tuning::beside(path.as_ref()).unwrap_or_default();
+        let options = Options { tuning, ..Options::default() };
         Detector::new(Bundle::open(path)?, &options)
     }
 

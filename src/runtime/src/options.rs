@@ -20,7 +20,8 @@ pub struct Options {
     /// How fully connected layers with f32 or f16 weights multiply. On a CPU without AMX every choice gives the same bits; layers
     /// with bf16 weights are not concerned.
     pub f32_products: F32Products,
-    /// Bytes that weights, maps and predictions may take together, as [`Demand`](crate::Demand) counts them; at least
+    /// Bytes that weights, maps and predictions may take together, as [`Demand::nominal`](crate::Demand::nominal) counts
+    /// them: one 4:3 photo with 2000 boxes at a time; at least
     /// those of the algorithms with the fewest weights. Convolutions that lose least by it get algorithms with fewer
     /// weights. Default: no bound but that of `limits`.
     pub memory: Option<u64>,

@@ -21,7 +21,7 @@ pub struct PlannedLayer {
     pub products: Option<String>,
     /// Why it is not part of another layer's operator, where layers of its kind often are.
     pub reason: Option<&'static str>,
-    /// Of a convolution with a choice of algorithms: the time of a frame that is expected of the chosen one, on one thread,
+    /// Of a convolution in f32: the time of a frame that is expected of its algorithm, on one thread,
     /// as multiplications and additions of a product of matrices that would take as long.
     pub flops: Option<f64>,
     /// Milliseconds of it as they were measured by `frcnn tune`, if they were.

@@ -22,6 +22,7 @@ use work::{Size, Work};
 #[command(after_help = "Examples:
   frcnn bench model.frcnn
   frcnn bench vgg16.frcnn --size 600x800 --rois 2000 --threads 1 --json > bench.json
+  frcnn bench model.frcnn --memory 300M
   frcnn bench model.frcnn --image photo.jpg --proposals boxes.json --runs 50
 
 The frame is resized as the bundle's manifest says; the size of the resulting blob is reported.

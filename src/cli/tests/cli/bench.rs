@@ -81,3 +81,30 @@ fn bench_called_wrongly_says_so() {
     // SqueezeNet's pools need some pixels to work on: the manifest's long side is at most 1000.
     fails(&bench(&["--size", "1x10000", "--rois", "1"]), 1, &["model.frcnn: ", "1000"]);
 }
+
+#[test]
+fn tune_measures_and_says_what_is_not_used() {
+    let fixture = Fixture::get();
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("tuned.frcnn");
+    fs::copy(fixture.path("model.frcnn"), &bundle).unwrap();
+    let bundle = bundle.to_str().unwrap();
+    let tuning = format!("{bundle}.tune");
+    let tuned = succeed(&["tune", bundle, "--threads", "1", "--json"]);
+    let report: Value = serde_json::from_str(&stdout(&tuned)).unwrap();
+    let layers = report["tuning"]["layers"].as_array().unwrap();
+    for layer in layers {
+        assert!(layer["times"].as_array().unwrap().len() >= 2, "{layer}");
+    }
+    // Whether anything was gained is the machine's to say.
+    assert_eq!(report["written"].is_string(), fs::exists(&tuning).unwrap(), "{report}");
+
+    fs::write(&tuning, "nonsense").unwrap();
+    let inspected = succeed(&["inspect", bundle, "--plan"]);
+    let warning = String::from_utf8(inspected.stderr).unwrap();
+    assert!(warning.contains("tuned.frcnn.tune is not used") && warning.contains("frcnn tune"), "{warning}");
+    fs::remove_file(&tuning).unwrap();
+    fs::create_dir(&tuning).unwrap();
+    fails(&frcnn(&["tune", bundle]), 1, &["is a folder"]);
+    fails(&frcnn(&["bench", bundle, "--memory", "1M"]), 2, &["tuned.frcnn", "at least", "MiB"]);
+}

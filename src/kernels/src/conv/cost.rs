@@ -1,4 +1,4 @@
-//! Which algorithm a layer gets, and what each of them takes.
+//! What each algorithm takes to compute a layer, and which one it gets where nothing was measured.
 //!
 //! An algorithm's cost is the time of a frame on one thread, as multiplications and additions of a product of matrices
 //! that would take as long: its own products, plus [`FLOPS_PER_TRANSFORMED`] for each value of V and M, plus

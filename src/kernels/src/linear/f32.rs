@@ -8,15 +8,15 @@
 //! ```
 
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::{mem::MaybeUninit, ops::Range};
 
 use crate::{
     Isa,
-    aligned::{AlignedVec, Value},
+    aligned::{AlignedVec, Value, Zeroed},
     init::Init,
     k_order::{KBlock, KPart},
     linear_units::{LinearRun, Unit},
-    packed::{Packed, Packing, Weights, as_room},
+    packed::{Packed, Packing, Weights},
     product::{Left, MAX_PANEL, Rows, Sums, multiply_panel, pack, pack_rows, packed_len},
     simd::Width,
     sync_ptr::SyncPtr,
@@ -162,7 +162,7 @@ impl Product<'_> {
     /// # Safety
     /// `left` is readable and of `rows` rows and the `K` of `block`, which the weights have; `out` has these rows, of which
     /// the panel's channels are the caller's alone.
-    unsafe fn panel(&self, panel: usize, edge: &mut AlignedVec, widened: &mut AlignedVec) {
+    unsafe fn panel(&self, panel: usize, edge: &mut AlignedVec, widened: &mut AlignedVec<MaybeUninit<f32>>) {
         let channels = self.channels(panel);
         let PanelChannels { first, count, lanes } = channels;
         let (n, rows) = (self.weights.out_features, self.rows.len());
@@ -196,7 +196,7 @@ impl Product<'_> {
     unsafe fn multiply(
         &self,
         channels: PanelChannels,
-        widened: &mut AlignedVec,
+        widened: &mut AlignedVec<MaybeUninit<f32>>,
         to: *mut f32,
         stride: usize,
     ) {
@@ -210,7 +210,7 @@ impl Product<'_> {
         let before = self.block.first_k * weights.padded() + first * k;
         let in_place = weights.packed.in_place();
         let room = at_least(widened, if in_place { 0 } else { k * lanes });
-        let panel = weights.packed.values(weights.isa, before..before + k * lanes, as_room(room));
+        let panel = weights.packed.values(weights.isa, before..before + k * lanes, room);
         let sums = Sums { data: to, stride, init, relu: self.relu };
         // SAFETY: the caller's promise; the panel holds `lanes` values for each of its `K`, and so does `bias_lanes`.
         unsafe {
@@ -246,11 +246,11 @@ pub(super) struct Scratch {
     /// The rows of a block.
     packed: AlignedVec,
     /// A panel of weights.
-    widened: AlignedVec,
+    widened: AlignedVec<MaybeUninit<f32>>,
 }
 
 /// The first `len` values of `buffer`, made longer if need be.
-fn at_least(buffer: &mut AlignedVec, len: usize) -> &mut [f32] {
+fn at_least<T: Zeroed>(buffer: &mut AlignedVec<T>, len: usize) -> &mut [T] {
     if buffer.as_slice().len() < len {
         *buffer = AlignedVec::zeros(len);
     }

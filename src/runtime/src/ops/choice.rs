@@ -107,7 +107,7 @@ fn measured(layers: &[UnpackedConv], tuning: &Tuning) -> Result<Vec<Vec<Choice>>
         if choices.len() > 1 {
             let algorithms: Vec<ConvAlgorithm> =
                 choices.iter().map(|choice| choice.candidate.algorithm).collect();
-            let times = tuning.times(layer.name(), layer.shape(), &algorithms)?;
+            let times = tuning.times(layer.name(), &layer.shape_name(), &algorithms)?;
             for (choice, ms) in choices.iter_mut().zip(times) {
                 choice.ms = Some(ms);
             }

@@ -15,7 +15,7 @@ use super::{Resources, nhwc};
 use crate::crops::TRUNK_BATCH;
 use crate::fusion::{Epilogue, Kernels};
 use crate::network::trunk_shapes;
-use crate::tuning::algorithm_name;
+use crate::tuning::{algorithm_name, shape_name};
 
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,6 +312,16 @@ impl UnpackedConv {
         &self.name
     }
 
+    /// Its sizes, in words.
+    pub(crate) fn shape_name(&self) -> String {
+        shape_name(&self.shape, self.is_half())
+    }
+
+    /// Whether a weight takes 16 bits.
+    fn is_half(&self) -> bool {
+        !matches!(self.weights, Weights::F32(_))
+    }
+
     pub(crate) fn shape(&self) -> &ConvShape {
         &self.shape
     }
@@ -332,8 +342,7 @@ impl UnpackedConv {
 
     /// The algorithms among which there is a choice: none where it runs in bf16.
     pub(crate) fn candidates(&self) -> Vec<ConvCandidate> {
-        let is_half = !matches!(self.weights, Weights::F32(_));
-        if self.bf16 { Vec::new() } else { ConvCandidate::all(Cpu::detect(), &self.shape, is_half) }
+        if self.bf16 { Vec::new() } else { ConvCandidate::all(Cpu::detect(), &self.shape, self.is_half()) }
     }
 
     /// Bytes of packed weights of those layers whose algorithm is chosen, at most; saturates.

@@ -8,7 +8,8 @@ use frcnn_core::ShapeError;
 use frcnn_kernels::{CacheInfo, ConvArgs, ConvCandidate};
 use serde::Serialize;
 
-use super::{TunedLayer, Tuning, algorithm_name, cpu_name, shape_name};
+use super::{TunedLayer, Tuning, algorithm_name, cpu_name};
+use crate::crops::TRUNK_BATCH;
 use crate::model::in_pool;
 use crate::ops::UnpackedConv;
 use crate::options::{Options, Settings};
@@ -19,10 +20,14 @@ const LEAST_ROUNDS: usize = 3;
 /// ... and up to so often, while a layer has taken less time than this.
 const MOST_ROUNDS: usize = 15;
 const LAYER_TIME: Duration = Duration::from_millis(400);
-/// Most bytes that are written between two runs, so that weights come from where they come from in a network.
+/// Most bytes that are written between two runs, so that weights come from memory, as they do where other layers have run
+/// in between.
 const MOST_FLUSHED: usize = 64 << 20;
-/// Frames by which the whole trunk is measured with the choice and without.
+/// Frames by which the whole network is measured with the choice and without, and boxes on each: a batch of R-CNN's crops.
 const FRAMES: usize = 5;
+const BOXES: usize = TRUNK_BATCH;
+/// What the whole network must gain.
+const WORTH: f64 = 0.01;
 
 /// How far a measurement is.
 #[derive(Clone, Copy, Debug)]
@@ -40,16 +45,16 @@ pub struct TuneStep<'a> {
 pub struct TuneReport {
     /// The times of all layers.
     pub tuning: Tuning,
-    /// Milliseconds of the convolutional layers of a frame with the algorithms that are expected to be fastest.
+    /// Milliseconds of the trunk and the head on a frame with a few boxes, by the algorithms that are expected to be fastest.
     pub expected_ms: f64,
-    /// The same with those that were measured to be.
+    /// The same by those that were measured to be.
     pub tuned_ms: f64,
 }
 
 impl TuneReport {
-    /// Whether the choice pays on the whole network.
+    /// Whether the choice pays on the whole network, by more than one measurement differs from the next.
     pub fn gains(&self) -> bool {
-        self.tuned_ms < self.expected_ms
+        self.tuned_ms < self.expected_ms * (1.0 - WORTH)
     }
 }
 
@@ -77,16 +82,18 @@ impl Tuning {
         for (done, layer) in layers.iter().enumerate() {
             progress(TuneStep { layer: Some(layer.name()), done, layers: layers.len() });
             // Layers of one shape take the same time.
-            let times =
-                match tuned.iter().find(|other: &&TunedLayer| other.shape == shape_name(layer.shape())) {
-                    Some(same) => same.times.clone(),
-                    None => in_pool(expected.model.pool.as_ref(), || times(layer, threads, &mut caches))?,
-                };
-            let shape = shape_name(layer.shape());
+            let times = match tuned.iter().find(|other: &&TunedLayer| other.shape == layer.shape_name()) {
+                Some(same) => same.times.clone(),
+                None => in_pool(expected.model.pool.as_ref(), || times(layer, threads, &mut caches))?,
+            };
+            let shape = layer.shape_name();
             tuned.push(TunedLayer { layer: layer.name().to_string(), shape, times });
         }
         let tuning = Tuning { cpu: cpu_name(), threads: threads as u32, layers: tuned };
 
+        if layers.is_empty() {
+            return Ok(TuneReport { tuning, expected_ms: 0.0, tuned_ms: 0.0 });
+        }
         progress(TuneStep { layer: None, done: layers.len(), layers: layers.len() });
         drop(layers);
         let tuned = Detector::new(bundle, &Options { tuning: Some(tuning.clone()), ..plain })?;
@@ -127,13 +134,15 @@ fn times(layer: &UnpackedConv, threads: usize, caches: &mut Flush) -> Result<Vec
         .collect())
 }
 
-/// Least milliseconds of a frame's trunk by each detector, in turns.
+/// Least milliseconds of a frame's trunk and head by each detector, in turns.
 fn whole(detectors: [&Detector; 2], contents: &Contents) -> Result<[f64; 2], Error> {
     let (height, width) = nominal_size(contents);
     let noise = activations(height * width * 3);
     let pixels: Vec<u8> = noise.iter().map(|value| (value * 255.0) as u8).collect();
     let frame = Frame::rgb8(&pixels, width as u32, height as u32)?;
-    let boxes = [BBox::new(0.0, 0.0, (width / 2) as f32, (height / 2) as f32)];
+    let boxes = (1..=BOXES).map(|i| i as f32 / BOXES as f32 / 2.0);
+    let boxes: Vec<BBox> =
+        boxes.map(|side| BBox::new(0.0, 0.0, side * width as f32, side * height as f32)).collect();
     let mut least = [f64::INFINITY; 2];
     // The first frame of each allocates.
     for round in 0..=FRAMES {

@@ -1,7 +1,7 @@
 //! Which algorithm runs each convolution fastest on this very machine: measured once and kept beside the bundle.
 //!
 //! Without it algorithms are chosen by a model of their cost, see `conv::cost` in `frcnn-kernels`. A tuning changes the last
-//! bits of results, as every choice of an algorithm does, and nothing else.
+//! bits of results, as every choice of an algorithm does, and how much memory weights take.
 
 mod measure;
 
@@ -34,8 +34,7 @@ pub struct Tuning {
 pub struct TunedLayer {
     /// Its name.
     pub layer: String,
-    /// Its channels and the size of its input, such as `64 -> 128 in 1 on 1 x 120 x 160`: input and output
-    /// channels, groups, batch, rows and columns.
+    /// Its channels, what a weight takes, and the size of its input, such as `64 -> 128, 32 bits, on 1 x 120 x 160`.
     pub shape: String,
     /// The algorithms in the words of [`PlannedLayer::by`](crate::PlannedLayer::by), and milliseconds.
     pub times: Vec<(String, f64)>,
@@ -67,12 +66,21 @@ impl Tuning {
     pub fn open(path: &Path) -> Result<Tuning, String> {
         let bytes = frcnn_files::read_at_most(path, MAX_BYTES).map_err(|error| error.to_string())?;
         let rest = bytes.strip_prefix(&MAGIC).ok_or("is no file that `frcnn tune` wrote")?;
-        postcard::from_bytes(rest).map_err(|error| format!("is damaged: {error}"))
+        let (tuning, rest): (Tuning, _) =
+            postcard::take_from_bytes(rest).map_err(|error| format!("is damaged: {error}"))?;
+        if rest.is_empty() { Ok(tuning) } else { Err("is damaged: it goes on behind its end".to_string()) }
     }
 
-    /// The tuning beside a bundle, if there is one that can be read.
-    pub fn beside(bundle: &Path) -> Option<Tuning> {
-        Tuning::open(&Tuning::path(bundle)).ok()
+    /// The tuning beside a bundle, if there is one.
+    ///
+    /// # Errors
+    /// There is a file, and it is not one that can be read: see [`Tuning::open`]. The bundle runs without.
+    pub fn beside(bundle: &Path) -> Result<Option<Tuning>, String> {
+        let path = Tuning::path(bundle);
+        if path.symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        Tuning::open(&path).map(Some)
     }
 
     /// What a file holds.
@@ -89,19 +97,19 @@ impl Tuning {
     pub(crate) fn times(
         &self,
         layer: &str,
-        shape: &ConvShape,
+        shape: &str,
         algorithms: &[ConvAlgorithm],
     ) -> Result<Vec<f64>, String> {
-        let tuned = self.layers.iter().find(|tuned| tuned.layer == layer);
-        let tuned = tuned.filter(|tuned| tuned.shape == shape_name(shape));
-        let Some(tuned) = tuned else {
-            return Err(format!("it does not know {layer}, {}", shape_name(shape)));
-        };
+        let tuned = self.layers.iter().find(|tuned| tuned.layer == layer && tuned.shape == shape);
+        let Some(tuned) = tuned else { return Err(format!("it does not know {layer}, {shape}")) };
+        if tuned.times.iter().any(|(_, ms)| !ms.is_finite() || *ms < 0.0) {
+            return Err(format!("the times that it has for {layer} are no times"));
+        }
         let times: Vec<f64> = algorithms
             .iter()
             .filter_map(|&algorithm| {
                 let time = tuned.times.iter().find(|(name, _)| name == algorithm_name(algorithm));
-                time.map(|&(_, ms)| ms).filter(|ms| ms.is_finite() && *ms >= 0.0)
+                time.map(|&(_, ms)| ms)
             })
             .collect();
         if times.len() == algorithms.len() {
@@ -112,9 +120,12 @@ impl Tuning {
     }
 }
 
-fn shape_name(shape: &ConvShape) -> String {
+/// A layer's sizes, for people and to tell layers apart.
+pub(crate) fn shape_name(shape: &ConvShape, is_half: bool) -> String {
     let ConvShape { batch, height, width, in_channels, out_channels, group, .. } = shape;
-    format!("{in_channels} -> {out_channels} in {group} on {batch} x {height} x {width}")
+    let bits = if is_half { 16 } else { 32 };
+    let groups = if *group == 1 { String::new() } else { format!(" in {group} groups") };
+    format!("{in_channels} -> {out_channels}{groups}, {bits} bits, on {batch} x {height} x {width}")
 }
 
 /// An algorithm in the field's words.
@@ -156,7 +167,7 @@ mod tests {
 
     fn tuning() -> Tuning {
         let times = vec![("direct".to_string(), 2.0), ("Winograd F(4x4, 3x3)".to_string(), 0.5)];
-        let shape = "64 -> 128 in 1 on 1 x 15 x 20".to_string();
+        let shape = "64 -> 128, 32 bits, on 1 x 15 x 20".to_string();
         let layers = vec![TunedLayer { layer: "conv5_1".to_string(), shape, times }];
         Tuning { cpu: cpu_name(), threads: 2, layers }
     }
@@ -165,41 +176,32 @@ mod tests {
     fn a_file_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let bundle = folder.path().join("cells.frcnn");
-        assert_eq!(Tuning::beside(&bundle), None);
+        assert_eq!(Tuning::beside(&bundle), Ok(None));
         let path = Tuning::path(&bundle);
         assert_eq!(path.file_name().unwrap(), "cells.frcnn.tune");
         std::fs::write(&path, tuning().to_bytes()).unwrap();
-        assert_eq!(Tuning::beside(&bundle), Some(tuning()));
+        assert_eq!(Tuning::beside(&bundle), Ok(Some(tuning())));
         let bytes = tuning().to_bytes();
         for length in 0..bytes.len() {
             std::fs::write(&path, &bytes[..length]).unwrap();
             assert!(Tuning::open(&path).is_err(), "{length} bytes");
         }
+        std::fs::write(&path, [bytes, vec![0]].concat()).unwrap();
+        assert!(Tuning::beside(&bundle).unwrap_err().contains("damaged"));
         std::fs::write(&path, "{}").unwrap();
         assert!(Tuning::open(&path).unwrap_err().contains("frcnn tune"));
     }
 
     #[test]
     fn it_speaks_of_its_own_layers_and_algorithms_alone() {
-        let shape = ConvShape {
-            batch: 1,
-            height: 15,
-            width: 20,
-            in_channels: 64,
-            out_channels: 128,
-            kernel: [3, 3],
-            stride: [1, 1],
-            dilation: [1, 1],
-            pads: [1; 4],
-            group: 1,
-        };
+        let shape = "64 -> 128, 32 bits, on 1 x 15 x 20";
         let known = [ConvAlgorithm::Winograd4, ConvAlgorithm::Direct];
-        assert_eq!(tuning().times("conv5_1", &shape, &known), Ok(vec![0.5, 2.0]));
-        assert!(tuning().times("conv5_2", &shape, &known).is_err());
-        assert!(tuning().times("conv5_1", &ConvShape { width: 21, ..shape.clone() }, &known).is_err());
-        assert!(tuning().times("conv5_1", &shape, &[ConvAlgorithm::Winograd6]).is_err());
+        assert_eq!(tuning().times("conv5_1", shape, &known), Ok(vec![0.5, 2.0]));
+        assert!(tuning().times("conv5_2", shape, &known).is_err());
+        assert!(tuning().times("conv5_1", "64 -> 128, 16 bits, on 1 x 15 x 20", &known).is_err());
+        assert!(tuning().times("conv5_1", shape, &[ConvAlgorithm::Winograd6]).is_err());
         let mut broken = tuning();
         broken.layers[0].times[0].1 = f64::NAN;
-        assert!(broken.times("conv5_1", &shape, &known).is_err());
+        assert!(broken.times("conv5_1", shape, &known).unwrap_err().contains("no times"));
     }
 }

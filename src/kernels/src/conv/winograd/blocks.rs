@@ -8,6 +8,7 @@
 //! A block of `b` tiles holds `t^2 b (Ci + Co)` values of V and M, and reads `t^2 Ci Co` weights. Many tiles and few
 //! channels: blocks whose V and M stay in L2, each a task's own. Few tiles and many channels: the weights are what
 //! costs, so all tiles are one block, and the tasks share each of its steps.
+//! Lean layers transform weights for each block, a group of output channels at a time, and take blocks between the two.
 
 use alloc::vec::Vec;
 use core::ops::Range;
