@@ -124,11 +124,7 @@ impl PreparedLinear {
         order: KOrder,
         threads: usize,
     ) -> Result<Self, ShapeError> {
-        order.check(in_features, out_features, weights.len())?;
-        let blocks = order.blocks(in_features);
-        let features = [in_features, out_features];
-        let form = Form::F32(F32Weights::new(isa, Weights::F32(weights), features, &blocks, threads));
-        Ok(Self { isa, in_features, out_features, order, form })
+        Self::multiplied_in_f32(isa, Weights::F32(weights), [in_features, out_features], order, threads)
     }
 
     /// [`PreparedLinear::with`] of weights in `half`, given as their bits. They stay so in memory and are widened as they are
@@ -145,10 +141,25 @@ impl PreparedLinear {
         order: KOrder,
         threads: usize,
     ) -> Result<Self, ShapeError> {
+        Self::multiplied_in_f32(
+            isa,
+            Weights::Half(half, weights),
+            [in_features, out_features],
+            order,
+            threads,
+        )
+    }
+
+    fn multiplied_in_f32(
+        isa: Isa,
+        weights: Weights<'_>,
+        [in_features, out_features]: [usize; 2],
+        order: KOrder,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
         order.check(in_features, out_features, weights.len())?;
         let blocks = order.blocks(in_features);
-        let (weights, features) = (Weights::Half(half, weights), [in_features, out_features]);
-        let form = Form::F32(F32Weights::new(isa, weights, features, &blocks, threads));
+        let form = Form::F32(F32Weights::new(isa, weights, [in_features, out_features], &blocks, threads));
         Ok(Self { isa, in_features, out_features, order, form })
     }
 

@@ -197,22 +197,10 @@ impl ConvShape {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvArgs, Isa, PreparedConv};
+    use crate::{ConvArgs, Isa, PreparedConv, conv::shape_3x3};
 
-    fn layer(channels: [usize; 2], [height, width]: [usize; 2]) -> ConvShape {
-        let [in_channels, out_channels] = channels;
-        ConvShape {
-            batch: 1,
-            height,
-            width,
-            in_channels,
-            out_channels,
-            kernel: [3, 3],
-            stride: [1, 1],
-            dilation: [1, 1],
-            pads: [1; 4],
-            group: 1,
-        }
+    fn layer([in_channels, out_channels]: [usize; 2], [height, width]: [usize; 2]) -> ConvShape {
+        shape_3x3(height, width, in_channels, out_channels)
     }
 
     /// What was measured to be fastest by a sixth or more is chosen.

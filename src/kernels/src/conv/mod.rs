@@ -244,3 +244,20 @@ pub fn conv2d_into(
     });
     Ok(())
 }
+
+/// A layer of 3 x 3 windows that keeps the size of its map, for tests.
+#[cfg(test)]
+pub(crate) fn shape_3x3(height: usize, width: usize, in_channels: usize, out_channels: usize) -> ConvShape {
+    ConvShape {
+        batch: 1,
+        height,
+        width,
+        in_channels,
+        out_channels,
+        kernel: [3, 3],
+        stride: [1, 1],
+        dilation: [1, 1],
+        pads: [1; 4],
+        group: 1,
+    }
+}

@@ -4,6 +4,7 @@ use frcnn_core::{bf16_from_f32, f16_from_f32, largest_magnitude};
 use proptest::prelude::*;
 
 use super::*;
+use crate::conv::shape_3x3;
 use crate::{CacheInfo, Isa, conv2d_reference, test_random::Random};
 
 const ALGORITHMS: [ConvAlgorithm; 5] = [
@@ -13,21 +14,6 @@ const ALGORITHMS: [ConvAlgorithm; 5] = [
     ConvAlgorithm::Winograd4,
     ConvAlgorithm::Winograd6,
 ];
-
-fn shape_3x3(height: usize, width: usize, in_channels: usize, out_channels: usize) -> ConvShape {
-    ConvShape {
-        batch: 1,
-        height,
-        width,
-        in_channels,
-        out_channels,
-        kernel: [3, 3],
-        stride: [1, 1],
-        dilation: [1, 1],
-        pads: [1; 4],
-        group: 1,
-    }
-}
 
 /// Intrinsics that are not inlined make a debug build a hundred times slower.
 const CASES: u32 = if cfg!(debug_assertions) { 6 } else { 96 };
@@ -298,18 +284,8 @@ fn halves_are_multiplied_as_their_values() {
     ] {
         let [height, width] = size;
         let [in_channels, out_channels] = channels;
-        let shape = ConvShape {
-            batch: 1,
-            height,
-            width,
-            in_channels,
-            out_channels,
-            kernel: [3, 3],
-            stride: [stride; 2],
-            dilation: [1, 1],
-            pads: [1; 4],
-            group,
-        };
+        let shape =
+            ConvShape { stride: [stride; 2], group, ..shape_3x3(height, width, in_channels, out_channels) };
         let (out_height, out_width) = shape.output_size().unwrap();
         let input = random.values(height * width * in_channels);
         let bias = random.values(out_channels);
