@@ -28,6 +28,7 @@ fn conv(c: &mut Criterion) {
                 ConvAlgorithm::Direct,
                 ConvAlgorithm::Winograd4Lean,
                 ConvAlgorithm::Winograd4,
+                ConvAlgorithm::Winograd5,
                 ConvAlgorithm::Winograd6,
             ] {
                 let prepared =

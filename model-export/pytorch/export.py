@@ -7,7 +7,10 @@ It pools with `torchvision.ops.roi_pool` (or RoIPool) and returns scores [R, K+1
 [R, 4(K+1)]; class 0 is the background. What `manifest` leaves out is torchvision's convention for the image (RGB in 0..1, the
 means and deviations of ImageNet) and the published one for the rest; everything is printed, since no ONNX file says it.
 
-Both of PyTorch's exporters work: TorchScript's (`dynamo=False`), which every torch from 2.4 on has, and dynamo, whose way to
+A Faster R-CNN of torchvision, or one with a backbone of your own, is exported as it is, by torchvision's exporter; manifest.json
+then has the classes' names alone. See detector.py.
+
+Otherwise both of PyTorch's exporters work: TorchScript's (`dynamo=False`), which every torch from 2.4 on has, and dynamo, whose way to
 take a translation of our own, which roi_pool needs, begins with torch 2.6.
 """
 
@@ -23,6 +26,8 @@ from pathlib import Path
 
 import torch
 import torchvision
+
+import detector
 
 # opset 13 or later is what frcnn reads; 18 is the first that dynamo writes without converting.
 OPSET = 18
@@ -53,23 +58,20 @@ def export(module, classes, path, manifest=None, exporter="auto"):
     classes = list(classes)
     if not classes or BACKGROUND in classes:
         raise ExportError(f"classes are the names of the objects, without {BACKGROUND}")
-    manifest = {"classes": [BACKGROUND, *classes], **IMAGE, **(manifest or {})}
     module = module.eval()
-    parameter = next(iter(module.parameters()), None)
-    device = parameter.device if parameter is not None else torch.device("cpu")
-    inputs = example(device)
-    outputs = check(module, inputs, len(classes) + 1)
-
-    if exporter == "auto":
-        # TorchScript's is the same on every torch; one that has dropped it has no parameter of its any more.
-        exporter = "torchscript" if can("torchscript") else "dynamo"
+    if detector.is_detector(module):
+        write = whole(module, classes, exporter)
+        manifest = {"classes": [BACKGROUND, *classes], **(manifest or {})}
+    else:
+        write = parts(module, classes, exporter)
+        manifest = {"classes": [BACKGROUND, *classes], **IMAGE, **(manifest or {})}
     # Beside its place and renamed: no half-written model, and no old one lost.
     handle, written = tempfile.mkstemp(suffix=".onnx", dir=path.parent)
     os.close(handle)
     try:
-        {"torchscript": by_torchscript, "dynamo": by_dynamo}[exporter](module, inputs, outputs, written)
+        write(written)
         if not os.path.getsize(written):
-            raise ExportError(f"{exporter} wrote nothing")
+            raise ExportError("the exporter wrote nothing")
         os.replace(written, path)
     finally:
         for left in (written, written + ".data"):
@@ -82,6 +84,31 @@ def export(module, classes, path, manifest=None, exporter="auto"):
     return manifest
 
 
+def parts(module, classes, exporter):
+    """Checks a module that is called with data and rois; gives what writes it to a path."""
+    parameter = next(iter(module.parameters()), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    inputs = example(device)
+    outputs = check(module, inputs, len(classes) + 1)
+    if exporter == "auto":
+        # TorchScript's is the same on every torch; one that has dropped it has no parameter of its any more.
+        exporter = "torchscript" if can("torchscript") else "dynamo"
+    by = {"torchscript": by_torchscript, "dynamo": by_dynamo}[exporter]
+    return lambda path: by(module, inputs, outputs, path)
+
+
+def whole(module, classes, exporter):
+    """Checks a Faster R-CNN of torchvision's; gives what writes it to a path."""
+    if exporter == "dynamo" or not can("torchscript"):
+        raise ExportError("torch's dynamo exporter cannot convert a Faster R-CNN; use --exporter torchscript")
+    check_mode(module)
+    check_finite(module)
+    problem = detector.problem(module, classes)
+    if problem:
+        raise ExportError(problem)
+    return lambda path: detector.write(module, path, torchscript())
+
+
 def example(device):
     """Sizes of no special kind, so that none is taken for a constant."""
     generator = torch.Generator().manual_seed(0)
@@ -92,8 +119,7 @@ def example(device):
 
 def check(module, inputs, scores):
     """Runs the module once and gives its outputs' names."""
-    if module.training or any(part.training for part in module.modules()):
-        raise ExportError("the module, or a part of it, stays in training mode after module.eval()")
+    check_mode(module)
     with torch.no_grad():
         made = module(*inputs)
     if not (isinstance(made, (tuple, list)) and len(made) == 2 and all(torch.is_tensor(one) for one in made)):
@@ -105,12 +131,21 @@ def check(module, inputs, scores):
             f"for {scores - 1} classes and the background module(data, rois) must return [R, {scores}] and "
             f"[R, {4 * scores}], and returns {list(shapes[0])} and {list(shapes[1])} of {rois} RoIs"
         )
-    broken = [name for name, value in module.state_dict().items() if not torch.isfinite(value.double()).all()]
-    if broken:
-        raise ExportError(f"weights that are not finite: {', '.join(broken[:5])}; did the training diverge?")
+    check_finite(module)
     sums = made[0].double().sum(1)
     is_softmax = bool((made[0] >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all())
     return ["cls_prob" if is_softmax else "cls_score", "bbox_pred"]
+
+
+def check_mode(module):
+    if module.training or any(part.training for part in module.modules()):
+        raise ExportError("the module, or a part of it, stays in training mode after module.eval()")
+
+
+def check_finite(module):
+    broken = [name for name, value in module.state_dict().items() if not torch.isfinite(value.double()).all()]
+    if broken:
+        raise ExportError(f"weights that are not finite: {', '.join(broken[:5])}; did the training diverge?")
 
 
 def can(exporter):
@@ -122,9 +157,13 @@ def has_parameter(name):
     return inspect.signature(torch.onnx.export).parameters.get(name)
 
 
+def torchscript():
+    """The arguments by which torch.onnx.export takes its older exporter."""
+    return {"dynamo": False} if has_parameter("dynamo") else {}
+
+
 def by_torchscript(module, inputs, outputs, path):
     """torchvision registers MaxRoiPool for its roi_pool with this exporter."""
-    more = {"dynamo": False} if has_parameter("dynamo") else {}
     free = {"data": {2: "H", 3: "W"}, "rois": {0: "R"}, **{name: {0: "R"} for name in outputs}}
     with warnings.catch_warnings():
         # It says that it is the older one.
@@ -138,7 +177,7 @@ def by_torchscript(module, inputs, outputs, path):
             dynamic_axes=free,
             opset_version=min(OPSET, 17),
             do_constant_folding=True,
-            **more,
+            **torchscript(),
         )
 
 

@@ -54,7 +54,7 @@ pub fn compile_new(arch: Arch, classes: u32, change: impl FnOnce(&mut frcnn::Man
 pub fn roi_pooling(contents: &Contents) -> &RoiPooling {
     match &contents.regions {
         Regions::RoiPooling(pooling) => pooling,
-        Regions::Warp(_) => panic!("it is an R-CNN"),
+        Regions::RoiAlign(_) | Regions::Warp(_) => panic!("it pools no RoIs"),
     }
 }
 

@@ -42,7 +42,7 @@ fn deduplication_loses_nothing() {
     let blobs = session.preprocess(&photo.frame()).unwrap();
     let map = session.trunk(&blobs[0]).unwrap();
     let spatial_scale = frcnn_tests::roi_pooling(detector.contents()).spatial_scale;
-    let scale = blobs[0].im_scale;
+    let scale = blobs[0].im_scale();
     let rois: Vec<_> = proposals.iter().map(|b| frcnn::Roi::project(0, b, scale, spatial_scale)).collect();
     let pooled = session.roi_pool(&[map], &rois).unwrap();
     let output = session.head(&pooled).unwrap();

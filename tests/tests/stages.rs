@@ -93,7 +93,7 @@ fn conv() {
     for reference in Reference::all() {
         let data = reference.file.f32("data").channels_last();
         let (height, width) = (data.shape[1], data.shape[2]);
-        let blob = ImageBlob { data: data.data, height, width, im_scale: 1.0 };
+        let blob = ImageBlob::new(data.data, height, width, 1.0);
         let map = reference.session.trunk(&blob).unwrap();
         let expected = reference.file.f32("conv").channels_last();
         assert_eq!([1, map.height(), map.width(), map.channels()], expected.shape[..]);

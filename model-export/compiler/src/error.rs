@@ -8,7 +8,7 @@ use frcnn_bundle::ManifestError;
 /// The operators that `lower` knows, for messages.
 const SUPPORTED: &str = "Conv, MaxPool, AveragePool, GlobalAveragePool, ReduceMean, LRN, BatchNormalization, Relu, \
      LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish, Concat, Add, Sub, Mul, Div, Flatten, Reshape, Squeeze, Gemm, MatMul, \
-     Softmax, Dropout, Identity, Cast (between real numbers), Unsqueeze, Pad (by nothing), Gather, Slice and Split of an \
+     Softmax, Dropout, Identity, Cast (between real numbers), Unsqueeze, Pad (by nothing), Resize (to the nearest cell, before an Add), Gather, Slice and Split of an \
      image's channels, and what is common of constants";
 
 /// Why a model was not compiled. The text names the file, what is wrong with it and what to do.
@@ -60,15 +60,10 @@ pub enum Problem {
     #[error("not an ONNX model, or truncated: {0}")]
     NotOnnx(String),
     /// There is no RoI pooling to split the graph at.
-    #[error("no MaxRoiPool node{hint}", hint = if *.roi_align {
-        "; RoiAlign is there, which is another function: export the model with torchvision's `roi_pool` instead of `roi_align`"
-    } else {
-        ": this is not a Fast R-CNN (torchvision's `roi_pool` exports as MaxRoiPool)"
-    })]
-    NoRoiPool {
-        /// Whether the graph has `RoiAlign` instead.
-        roi_align: bool,
-    },
+    #[error(
+        "no MaxRoiPool and no RoiAlign node: this is no Fast R-CNN (torchvision's `roi_pool` and `roi_align` export as these)"
+    )]
+    NoRoiPool,
     /// There are several that do not pool the same regions of one map.
     #[error(
         "{count} MaxRoiPool nodes ({names}) with different {what}; a Fast R-CNN has one, and the levels of an SPPnet all \
@@ -113,6 +108,32 @@ pub enum Problem {
         op: String,
         /// What is not covered.
         problem: String,
+    },
+    /// A model with inputs `data` and `rois`, and nothing that says its classes.
+    #[error(
+        "no manifest says which classes it has; write a manifest.json beside it, or name another with --manifest. Only the \
+         classes are required, background first:\n  {{\"classes\": [\"__background__\", \"cat\", \"dog\"]}}"
+    )]
+    NoManifest,
+    /// An RPN of which only the network is there.
+    #[error(
+        "it has the outputs of a region proposal network, `rpn_logits.0` and so on, and the manifest does not say as `rpn` \
+         which anchors these are of, and how many proposals are kept; frcnn-train writes both"
+    )]
+    NoRules,
+    /// A node of a detector that was exported whole, where it is not as torchvision makes it.
+    #[error(
+        "node `{node}` ({op}) is not understood: {why}. A Faster R-CNN is compiled from what torchvision's own exporter writes of \
+         it, `torch.onnx.export(model.eval(), ([image],), \"model.onnx\", dynamo=False, opset_version=17)`, or in parts, as \
+         model-export/pytorch/export.py writes them of any module"
+    )]
+    NotUnderstood {
+        /// The first node that is not.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What was expected.
+        why: String,
     },
     /// A node of an operator set that is not ONNX's own.
     #[error(
@@ -222,6 +243,39 @@ pub enum Problem {
     /// A choice of ranks that does not fit the model.
     #[error("SVD: {0}")]
     Svd(String),
+    /// A cascade that the model cannot have.
+    #[error("cascade: {0}")]
+    Cascade(String),
+    /// A layer is to be int8, and nobody has seen what it reads.
+    #[error("layer `{layer}` cannot be int8: its input was not calibrated on photos")]
+    NotCalibrated {
+        /// The layer.
+        layer: String,
+    },
+    /// There were no photos, or no regions in them.
+    #[error("there is no photo with a region to calibrate int8 on")]
+    NothingToCalibrateOn,
+    /// What a layer reads on a photo is no number.
+    #[error("layer `{layer}` reads {count} values that are not finite on a photo; did the training diverge?")]
+    NotFiniteInput {
+        /// The layer.
+        layer: String,
+        /// How many.
+        count: u64,
+    },
+    /// An int8 layer gives something else than its definition does.
+    #[error(
+        "layer `{layer}` in int8 disagrees with its definition: relative error {error:.2e}, allowed {allowed:.0e}; nothing was \
+         written. This is a mistake in the runtime: please report it with the model and the CPU"
+    )]
+    Int8Disagreement {
+        /// The layer.
+        layer: String,
+        /// Largest difference, relative to the layer's largest magnitude.
+        error: f64,
+        /// What rounding explains.
+        allowed: f64,
+    },
     /// The lowered network is not valid.
     #[error(transparent)]
     Bundle(#[from] frcnn_bundle::Error),

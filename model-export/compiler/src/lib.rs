@@ -18,8 +18,10 @@
 //! | an R-CNN: a classifier and the weights of its SVMs | `rcnn`, `svm` |
 //! | check against tract-onnx on a seeded input | `referee`, `culprit`, `magnitude` |
 //! | truncated SVD of fully connected layers | `svd`, `factor` |
-//! | reduced precision | `precision` |
+//! | reduced precision, of each layer by itself | `precision`, `int8` |
+//! | what layers read on photos, for int8 | `calibrate`, `histogram` |
 //! | what is asked for, and a checked network made smaller by it | `options`, `compiled` |
+//! | a cascade's judge, read off the weights | `judge` |
 //! | a bundle as ONNX again | `emit` |
 //! | the published architectures, untrained | [`arch`], [`onnx_writer`] |
 //!
@@ -28,16 +30,23 @@
 
 pub mod arch;
 
+mod calibrate;
 mod check_cost;
 mod compiled;
 mod constants;
 mod culprit;
+mod description;
 mod emit;
 mod error;
 mod factor;
 mod finite;
+mod graph_inputs;
 mod guard;
+mod histogram;
 mod input;
+mod int8;
+mod int8_check;
+mod judge;
 mod limits;
 mod lower;
 mod magnitude;
@@ -49,32 +58,44 @@ mod prepare;
 mod rcnn;
 mod referee;
 mod report;
+mod roi_align;
 mod rois;
+mod rpn;
 mod source;
 mod split;
 mod svd;
 mod svm;
+mod torchvision;
+mod view;
 mod weights;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use frcnn_bundle::{Bundle, Manifest};
+use frcnn_bundle::Bundle;
+use tract_onnx::pb::{GraphProto, ModelProto};
 
 use compiled::{CheckedNetwork, origin};
 use lower::Lowering;
+use network::Said;
 use referee::{OwnedSplit, SampleRun};
 use source::ModelFile;
 use split::Split;
 use svm::Svm;
+use torchvision::Detector;
 
+pub use calibrate::{CalibratedInput, Calibration, Calibrator};
 pub use compiled::Compiled;
+pub use description::Description;
 pub use emit::{EmitError, emit_onnx};
 pub use error::{Error, Problem};
 pub use frcnn_bundle::Precision;
 pub use frcnn_onnx::writer as onnx_writer;
+pub use graph_inputs::evenly;
 pub use options::{Options, Svd};
-pub use report::{Agreement, AssumedInput, CompileReport, Drift, FactoredLayer};
+pub use precision::{Precisions, fits_int8, uniform};
+pub use report::{Agreement, AssumedInput, CompileReport, Drift, FactoredLayer, Int8Report, StoredLayer};
+pub use rpn::Rules;
 pub use source::{load_manifest, load_rcnn_manifest};
 
 /// Compiles the model in the file `onnx`. `progress` is told of each step as it starts.
@@ -84,13 +105,13 @@ pub use source::{load_manifest, load_rcnn_manifest};
 /// ranks do not fit it, or the result does not agree with tract-onnx's own run of the model.
 pub fn compile(
     onnx: &Path,
-    manifest: &Manifest,
+    description: impl Into<Description>,
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Error> {
     progress("reading the model");
     let source = ModelFile::read(onnx)?;
-    compile_source(source, manifest, options, progress)
+    compile_source(source, &description.into(), options, progress)
         .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
 }
 
@@ -106,13 +127,16 @@ pub fn compile(
 pub fn compile_rcnn(
     onnx: &Path,
     svm: &Path,
-    manifest: &Manifest,
+    description: impl Into<Description>,
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Error> {
     progress("reading the model");
     let source = ModelFile::read(onnx)?;
     let svm = Svm::read(svm)?;
+    let refused = |problem| Error::Model { path: onnx.to_path_buf(), problem };
+    let description = description.into();
+    let manifest = description.manifest().map_err(refused)?;
     rcnn::compile(source, &svm, manifest, options, progress)
         .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
 }
@@ -122,13 +146,14 @@ pub fn compile_rcnn(
 ///
 /// # Errors
 /// As [`compile`], but for the comparison.
-pub fn lower_onnx(onnx: &Path, manifest: &Manifest) -> Result<Bundle, Error> {
-    let lower = |ModelFile { model, sha256 }: ModelFile| {
+pub fn lower_onnx(onnx: &Path, description: impl Into<Description>) -> Result<Bundle, Error> {
+    let description = description.into();
+    let lower = |ModelFile { model, detector, sha256 }: ModelFile| {
         let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
-        let split = Split::find(graph)?;
-        rois::check(&model, &split)?;
+        let split = split(&model, graph, detector.as_ref())?;
+        let said = Said { description: &description, detector: detector.as_ref() };
         let mut lowering = Lowering::new(&model);
-        let network = network::lower(&split, &mut lowering, manifest, origin(sha256))?;
+        let network = network::lower(&split, &mut lowering, &said, origin(sha256))?;
         lowering.check_finite()?;
         std::mem::take(&mut lowering.weights).into_bundle(network.contents)
     };
@@ -137,24 +162,24 @@ pub fn lower_onnx(onnx: &Path, manifest: &Manifest) -> Result<Bundle, Error> {
 
 fn compile_source(
     source: ModelFile,
-    manifest: &Manifest,
+    description: &Description,
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Problem> {
-    let ModelFile { model, sha256 } = source;
+    let ModelFile { model, detector, sha256 } = source;
     let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
 
     progress("lowering the network");
-    let split = Split::find(graph)?;
-    rois::check(&model, &split)?;
+    let split = split(&model, graph, detector.as_ref())?;
+    let said = Said { description, detector: detector.as_ref() };
     let mut lowering = Lowering::new(&model);
-    let network = network::lower(&split, &mut lowering, manifest, origin(sha256))?;
+    let network = network::lower(&split, &mut lowering, &said, origin(sha256))?;
     lowering.check_finite()?;
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(network.contents)?);
 
     progress("checking against tract-onnx");
     let owned_split = OwnedSplit::new(&split, &lowering);
-    let fixed_rois = split.fixed_rois;
+    let fixed_rois = split.fixed_rois();
     drop(lowering);
     let split_model = owned_split.apply(model);
     let sample = SampleRun::run(&bundle, fixed_rois)?;
@@ -163,6 +188,22 @@ fn compile_source(
     let checked =
         CheckedNetwork { bundle, aliases: network.aliases, input: network.input, sample, agreement };
     checked.finish(options, progress)
+}
+
+/// The parts of a model, of which `detector` knows if it was exported whole.
+fn split<'a>(
+    model: &'a ModelProto,
+    graph: &'a GraphProto,
+    detector: Option<&'a Detector>,
+) -> Result<Split<'a>, Problem> {
+    if let Some(detector) = detector {
+        return Ok(Split::of_detector(graph, detector));
+    }
+    let split = Split::find(model, graph)?;
+    if let Some(rois) = &split.rois {
+        rois::check(model, rois)?;
+    }
+    Ok(split)
 }
 
 /// The examples of README.md.

@@ -14,6 +14,7 @@ use crate::onnx::{name, value};
 pub(crate) const LARGE: f32 = 1e6;
 
 /// A layer, and the largest magnitude that it gives; infinity for what is no number.
+#[derive(Clone)]
 pub(crate) struct Culprit {
     layer: String,
     op: String,

@@ -1,15 +1,16 @@
 //! A whole Fast R-CNN, or SPPnet, from its two halves: which output is which, and the published names.
 
-use frcnn_bundle::{
-    Contents, Gemm, Graph, Layer, Manifest, Op, Origin, Precision, Regions, RoiPooling, Scores,
-};
+use frcnn_bundle::{Contents, Gemm, Graph, Layer, Manifest, Op, Origin, Regions, RoiPooling, Rpn, Scores};
 
+use crate::description::Description;
 use crate::error::Problem;
 use crate::limits;
 use crate::lower::{Computed, Kind, Lowered, Lowering, Order};
 use crate::onnx::Attributes;
 use crate::report::AssumedInput;
-use crate::split::Split;
+use crate::rpn::Rules;
+use crate::split::{Pooling, Split};
+use crate::torchvision::Detector;
 use crate::weights::name_sections;
 
 /// A lowered detector, its weights still apart.
@@ -31,24 +32,14 @@ pub(crate) struct LoweredNetwork {
 pub(crate) fn lower<'a>(
     split: &Split<'a>,
     lowering: &mut Lowering<'a>,
-    manifest: &Manifest,
+    said: &Said,
     origin: Origin,
 ) -> Result<LoweredNetwork, Problem> {
     let image = Kind::Map { size: None, channels: 3 };
-    let mut trunk = lowering.graph(&split.trunk, &[(split.data, image)], 1, &[split.feature_map])?;
-    let mut pooled = Vec::new();
-    for &node in &split.roi_pools {
-        let at = Attributes(node);
-        let [Computed { kind: Kind::Map { channels, .. }, .. }] = trunk.outputs[..] else {
-            return Err(at.problem("it reads a row of features, not a map"));
-        };
-        let [height, width] = at.sizes::<2>("pooled_shape", 1, [0, 0])?.map(|p| p as usize);
-        let features = (height * width).checked_mul(channels);
-        if features.is_none_or(|features| features > limits::FEATURES) {
-            return Err(at.problem(format!("{height} x {width} cells of {channels} channels are too many")));
-        }
-        pooled.extend(node.output.iter().map(|name| (name.as_str(), [height, width, channels])));
-    }
+    let mut trunk = lowering.graph(&split.trunk, &[(split.data, image)], 1, &split.maps)?;
+    let channels = channels(&trunk, split)?;
+    let pooled = pooled(split, channels)?;
+    let rpn = lower_rpn(split, lowering, channels, said)?;
     let regions = |(level, (name, map)): (usize, &(&'a str, [usize; 3]))| match (*map, pooled.len()) {
         ([height, width, channels], 1) => (*name, Kind::Map { size: Some([height, width]), channels }),
         (map, _) => (*name, Kind::Level { level, map, rank: 4 }),
@@ -57,35 +48,123 @@ pub(crate) fn lower<'a>(
     let mut head = lowering.graph(&split.head, &regions, 0, &split.outputs)?;
     let sides = |&[height, width, _]: &[usize; 3]| [height as u32, width as u32];
     let levels: Vec<[u32; 2]> = pooled.iter().map(|(_, map)| sides(map)).collect();
-    let spatial_scale = match split.roi_pools.first() {
-        Some(&node) => Attributes(node).float("spatial_scale", 1.0)?,
-        None => 1.0,
+    let regions = match &split.pooling {
+        Pooling::Align { align, .. } => Regions::RoiAlign(align.clone()),
+        Pooling::Max(nodes) => Regions::RoiPooling(RoiPooling {
+            // With one there was nothing to join.
+            pooled: if levels.len() == 1 { levels.clone() } else { head.levels.iter().map(sides).collect() },
+            spatial_scale: match nodes.first() {
+                Some(&node) => Attributes(node).float("spatial_scale", 1.0)?,
+                None => 1.0,
+            },
+        }),
     };
-    // With one there was nothing to join.
-    let pooled = if levels.len() == 1 { levels.clone() } else { head.levels.iter().map(sides).collect() };
 
-    let scores_first = order_outputs(&mut head, manifest)?;
+    let (scores_first, scores) = order_outputs(&mut head)?;
+    let manifest = said.manifest(scores)?;
+    check_classes(scores, &manifest)?;
     let softmax_added = end_in_softmax(&mut head, manifest.scores)?;
     name_layers(&mut head.graph);
-    let (blob_means, input) = crate::input::fold(&mut trunk.graph, &mut lowering.weights, manifest);
-    name_sections(&trunk.graph, &mut lowering.weights);
-    name_sections(&head.graph, &mut lowering.weights);
+    let (blob_means, input) = crate::input::fold(&mut trunk.graph, &mut lowering.weights, &manifest);
+    for graph in [&trunk.graph, &head.graph].into_iter().chain(rpn.iter().map(|rpn| &rpn.graph)) {
+        name_sections(graph, &mut lowering.weights);
+    }
     let contents = Contents {
-        manifest: manifest.clone(),
+        manifest,
         blob_means,
         trunk: trunk.graph,
-        regions: Regions::RoiPooling(RoiPooling { pooled, spatial_scale }),
+        regions,
         head: head.graph,
         sections: Vec::new(),
         factored: Vec::new(),
-        precision: Precision::F32,
         origin,
+        board: None,
+        cascade: None,
+        rpn,
     };
     Ok(LoweredNetwork { contents, aliases: head.aliases, levels, input, scores_first, softmax_added })
 }
 
-/// Puts the scores first; gives whether they were.
-fn order_outputs(head: &mut Lowered, manifest: &Manifest) -> Result<bool, Problem> {
+/// What is said of a model, in its file and beside it.
+pub(crate) struct Said<'a> {
+    pub(crate) description: &'a Description,
+    pub(crate) detector: Option<&'a Detector>,
+}
+
+impl Said<'_> {
+    fn manifest(&self, classes: usize) -> Result<Manifest, Problem> {
+        match self.detector {
+            Some(detector) => self.description.of_detector(detector, classes),
+            None => self.description.manifest().cloned(),
+        }
+    }
+
+    fn rules(&self) -> Result<&Rules, Problem> {
+        self.detector.map_or_else(|| self.description.rules(), |detector| Ok(&detector.rules))
+    }
+}
+
+/// Channels of the trunk's maps, of which all have the same number.
+fn channels(trunk: &Lowered, split: &Split) -> Result<usize, Problem> {
+    let mut channels = trunk.outputs.iter().zip(&split.maps).map(|(map, name)| match map.kind {
+        Kind::Map { channels, .. } => Ok(channels),
+        _ => Err(Problem::Outputs(format!(
+            "regions are pooled from `{name}`, which is a row of features, not a map"
+        ))),
+    });
+    let first = channels.next().unwrap_or(Ok(0))?;
+    for (other, name) in channels.zip(split.maps.iter().skip(1)) {
+        let other = other?;
+        if other != first {
+            return Err(Problem::Outputs(format!(
+                "the map `{name}` has {other} channels, and the first one {first}"
+            )));
+        }
+    }
+    Ok(first)
+}
+
+/// What the head is given of a region: names of ONNX, `[H, W, C]`.
+fn pooled<'a>(split: &Split<'a>, channels: usize) -> Result<Vec<(&'a str, [usize; 3])>, Problem> {
+    let check = |[height, width]: [usize; 2]| {
+        let features = height.checked_mul(width).and_then(|bins| bins.checked_mul(channels));
+        if features.is_some_and(|features| features <= limits::FEATURES) {
+            return Ok([height, width, channels]);
+        }
+        Err(Problem::Limit(format!(
+            "a region of {height} x {width} cells of {channels} channels is too large"
+        )))
+    };
+    match &split.pooling {
+        Pooling::Align { align, pooled } => {
+            Ok(vec![(pooled, check(align.pooled.map(|side| side as usize))?)])
+        }
+        Pooling::Max(nodes) => {
+            let mut pooled = Vec::new();
+            for &node in nodes {
+                let sides = Attributes(node).sizes::<2>("pooled_shape", 1, [0, 0])?.map(|p| p as usize);
+                let map = check(sides)?;
+                pooled.extend(node.output.iter().map(|name| (name.as_str(), map)));
+            }
+            Ok(pooled)
+        }
+    }
+}
+
+fn lower_rpn<'a>(
+    split: &Split<'a>,
+    lowering: &mut Lowering<'a>,
+    channels: usize,
+    said: &Said,
+) -> Result<Option<Rpn>, Problem> {
+    let (Some(part), Some(&map)) = (&split.rpn, split.maps.first()) else { return Ok(None) };
+    let map = (map, Kind::Map { size: None, channels });
+    let lowered = lowering.graph(&part.nodes, &[map], 1, &part.outputs)?;
+    Ok(Some(said.rules()?.with(lowered.graph)))
+}
+
+/// Puts the scores first; gives whether they were, and how wide they are.
+fn order_outputs(head: &mut Lowered) -> Result<(bool, usize), Problem> {
     let features = |computed: &Computed| match computed.kind {
         Kind::Flat { features, order: Order::AsOnDevice } => Ok(features),
         _ => Err(Problem::Outputs(
@@ -102,13 +181,12 @@ fn order_outputs(head: &mut Lowered, manifest: &Manifest) -> Result<bool, Proble
             "they are {a} and {b} wide; a Fast R-CNN gives K+1 class scores and 4(K+1) box deltas"
         )));
     }
-    check_classes(scores, manifest)?;
     let scores_first = a == scores;
     if !scores_first {
         head.outputs.reverse();
         head.graph.outputs.reverse();
     }
-    Ok(scores_first)
+    Ok((scores_first, scores))
 }
 
 /// Whether the manifest names as many classes as the model scores, the background included.

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use frcnn_bundle::{Contents, Graph, Manifest, Op, Precision, Regions, Rewrite, Warp};
+use frcnn_bundle::{Contents, Graph, Manifest, Op, Regions, Rewrite, Warp};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 use crate::compiled::{CheckedNetwork, Compiled, origin};
@@ -35,7 +35,7 @@ pub(crate) fn compile(
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Problem> {
-    let ModelFile { model, sha256 } = source;
+    let ModelFile { model, sha256, .. } = source;
 
     progress("lowering the network");
     check_classes(svm.margins.rows + 1, manifest)?;
@@ -61,8 +61,10 @@ pub(crate) fn compile(
         head,
         sections: Vec::new(),
         factored: Vec::new(),
-        precision: Precision::F32,
         origin: origin(sha256),
+        board: None,
+        cascade: None,
+        rpn: None,
     };
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(contents)?);
     let for_referee = lowering.for_referee(&nodes);

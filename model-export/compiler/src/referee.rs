@@ -3,25 +3,27 @@
 //! tract has no `MaxRoiPool`, so the model is run in two halves, with the plain reference RoI pooling
 //! between them. An R-CNN's network is run whole, on the same crops.
 
-use std::collections::HashSet;
+mod parts;
+mod regions;
 
-use frcnn::{BBox, Detector, FeatureMap, HeadOutput, ImageBlob, Options, Roi, Session};
+use frcnn::{BBox, Detector, FeatureMap, HeadOutput, ImageBlob, Options, RpnOutput};
 use frcnn_bundle::{Bundle, Regions, Shape, nominal_size};
 use frcnn_core::{largest_difference, relative_difference};
-use frcnn_kernels::roi_pool_reference;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::borrow::Cow;
 use std::sync::Arc;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 use crate::error::Problem;
-use crate::lower::{Lowering, to_channels_last};
+use crate::lower::to_channels_last;
 use crate::magnitude::Culprit;
-use crate::onnx::{float_input, model_of, value};
 use crate::report::{Agreement, Drift};
-use crate::split::Split;
 use crate::{check_cost, culprit, finite, guard, magnitude};
+use regions::{Features, Pooled, SampleRois};
+
+pub(crate) use parts::{OwnedSplit, SplitModel};
 
 /// Rounding in a different order explains differences far below this share of a stage's largest
 /// magnitude; a mistake in lowering lies far above it.
@@ -33,71 +35,17 @@ const CHECK_ROIS: usize = 16;
 /// An R-CNN's network takes a second for each at VGG16's size.
 const CHECK_CROPS: usize = 2;
 
-/// The two halves of a model, cut out of it with their weights.
-pub(crate) struct SplitModel {
-    trunk: ModelProto,
-    head: ModelProto,
-}
-
-/// What is needed to take a model apart once nothing borrows it any more.
-pub(crate) struct OwnedSplit {
-    trunk_nodes: Vec<NodeProto>,
-    head_nodes: Vec<NodeProto>,
-    data: String,
-    feature_map: String,
-    pooled: Vec<String>,
-    outputs: [String; 2],
-}
-
-impl OwnedSplit {
-    pub(crate) fn new(split: &Split, lowering: &Lowering) -> OwnedSplit {
-        OwnedSplit {
-            trunk_nodes: lowering.for_referee(&split.trunk),
-            head_nodes: lowering.for_referee(&split.head),
-            data: split.data.to_string(),
-            feature_map: split.feature_map.to_string(),
-            pooled: split.roi_pools.iter().flat_map(|pool| pool.output.clone()).collect(),
-            outputs: split.outputs.map(str::to_string),
-        }
-    }
-
-    /// Weights are moved, not copied: VGG16's are half a gigabyte. Only what both halves read is copied.
-    pub(crate) fn apply(self, mut model: ModelProto) -> SplitModel {
-        let mut weights = model.graph.take().map(|graph| graph.initializer).unwrap_or_default();
-        let read_by = |nodes: &[NodeProto]| -> HashSet<String> {
-            nodes.iter().flat_map(|node| &node.input).cloned().collect()
-        };
-        let read_later = read_by(&self.head_nodes);
-        let mut part =
-            |nodes: Vec<NodeProto>, inputs: &[String], outputs: &[String], later: &HashSet<String>| {
-                let reads = read_by(&nodes);
-                let (initializer, mut rest): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut weights).into_iter().partition(|weight| reads.contains(&weight.name));
-                rest.extend(initializer.iter().filter(|weight| later.contains(&weight.name)).cloned());
-                weights = rest;
-                let graph = GraphProto {
-                    initializer,
-                    input: inputs.iter().map(|name| float_input(name)).collect(),
-                    output: outputs.iter().map(|name| value(name)).collect(),
-                    node: nodes,
-                    ..Default::default()
-                };
-                model_of(graph, &model)
-            };
-        let trunk = part(self.trunk_nodes, &[self.data], &[self.feature_map], &read_later);
-        let head = part(self.head_nodes, &self.pooled, &self.outputs, &HashSet::new());
-        SplitModel { trunk, head }
-    }
-}
-
 /// A seeded input and what the lowered network makes of it.
+#[derive(Debug)]
 pub(crate) struct SampleRun {
     blob: ImageBlob,
-    rois: Vec<Roi>,
+    rois: SampleRois,
     /// What an R-CNN's trunk read: `[R, S, S, 3]`.
     crops: Vec<f32>,
     /// What any other's trunk gave.
-    map: Option<FeatureMap>,
+    maps: Vec<FeatureMap>,
+    /// What the RPN gives of the first map, if there is one.
+    rpn: Option<RpnOutput>,
     /// What the head read.
     features: Vec<f32>,
     output: HeadOutput,
@@ -110,17 +58,17 @@ impl SampleRun {
         let fits = contents.trunk.infer(Shape::Map { height, width, channels: 3 }).is_ok();
         let (height, width) = if fits { (height, width) } else { nominal_size(contents) };
         let count = match contents.regions {
-            Regions::RoiPooling(_) => fixed_rois.unwrap_or(CHECK_ROIS),
+            Regions::RoiPooling(_) | Regions::RoiAlign(_) => fixed_rois.unwrap_or(CHECK_ROIS),
             Regions::Warp(_) => CHECK_CROPS,
         };
         let blob_size = match contents.regions {
-            Regions::RoiPooling(_) => [height, width],
+            Regions::RoiPooling(_) | Regions::RoiAlign(_) => [height, width],
             Regions::Warp(warp) => [warp.side as usize; 2],
         };
         check_cost::check(contents, blob_size, count)?;
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let data = (0..height * width * 3).map(|_| rng.random_range(-128.0..128.0)).collect();
-        let blob = ImageBlob { data, height, width, im_scale: 1.0 };
+        let blob = ImageBlob::new(data, height, width, 1.0);
         let mut side = |len: usize| {
             let (a, b) = (rng.random_range(0.0..len as f32), rng.random_range(0.0..len as f32));
             (a.min(b), a.max(b))
@@ -134,12 +82,14 @@ impl SampleRun {
 
         let detector = Detector::new(bundle.clone(), &Options::default())?;
         let mut session = detector.session();
-        let distinct = session.project(&boxes, std::slice::from_ref(&blob))?.rois;
-        // Duplicates would only be dropped on one side; a model may ask for an exact number.
-        let rois: Vec<Roi> = distinct.iter().copied().cycle().take(boxes.len()).collect();
-        let Features { crops, map, features } = Features::new(&session, bundle, &blob, &rois)?;
+        let rois = SampleRois::new(&session, bundle, &boxes, &blob)?;
+        let Features { crops, maps, features } = Features::new(&session, bundle, &blob, &rois)?;
+        let rpn = match (&contents.rpn, maps.first()) {
+            (Some(_), Some(map)) => Some(session.rpn(map)?),
+            _ => None,
+        };
         let output = session.head(&features)?;
-        Ok(SampleRun { blob, rois, crops, map, features, output })
+        Ok(SampleRun { blob, rois, crops, maps, rpn, features, output })
     }
 
     /// Compares the lowered network with tract-onnx's run of `split`. `levels` are those of RoI pooling in the model's
@@ -148,45 +98,56 @@ impl SampleRun {
         &self,
         split: SplitModel,
         levels: &[[u32; 2]],
-        bundle: &Bundle,
+        bundle: &Arc<Bundle>,
         scores_first: bool,
         softmax: bool,
     ) -> Result<Agreement, Problem> {
-        let Some(map) = &self.map else {
-            let message = "it has no feature map".to_string();
-            return Err(Problem::Referee { part: "trunk".to_string(), message });
-        };
-        let (height, width, channels) = (map.height(), map.width(), map.channels());
         let blob = &self.blob;
         let data = bundle.contents().network_input().of_blob(&blob.data);
         let data = to_channels_first(&data, [blob.height, blob.width, 3]);
-        let data = tensor(&[1, 3, blob.height, blob.width], &data, "trunk")?;
-        let data = [data];
+        let data = [tensor(&[1, 3, blob.height, blob.width], &data, "trunk")?];
         let trunk = run(&split.trunk, &data, "trunk")?;
-        let conv = values(trunk.first(), "trunk")?;
-        let shape = trunk.first().map_or(&[][..], |map| map.shape());
-        if shape != [1, channels, height, width] {
-            return Err(Problem::Shape {
-                stage: "conv",
-                found: vec![1, channels, height, width],
-                expected: shape.to_vec(),
-            });
-        }
-        let conv = to_channels_last(&conv, [height, width, channels]);
-        let conv_error = error_between("conv", map.data()?, &conv);
-        let is_large = conv_error.is_err() || magnitude::largest(&conv) >= magnitude::LARGE;
+        let (maps, errors): (Vec<Vec<f32>>, Vec<_>) = self
+            .maps
+            .iter()
+            .enumerate()
+            .map(|(position, map)| map_error(map, trunk.get(position), "conv"))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .unzip();
+        let is_large = |map: &Vec<f32>, error: &Result<f64, Problem>| {
+            error.is_err() || magnitude::largest(map) >= magnitude::LARGE
+        };
+        let is_large = maps.iter().zip(&errors).any(|(map, error)| is_large(map, error));
         let in_trunk = is_large.then(|| too_large(&split.trunk, &data)).flatten();
         drop(split.trunk);
-        let conv_error = match conv_error {
-            Ok(error) => error,
-            Err(problem) => return Err(Culprit::explain(in_trunk, problem)),
+        let mut conv: f64 = 0.0;
+        for error in errors {
+            match error {
+                Ok(error) => conv = conv.max(error),
+                Err(problem) => return Err(Culprit::explain(in_trunk, problem)),
+            }
+        }
+        let rpn = match (&split.rpn, &self.rpn, trunk.first()) {
+            (Some(model), Some(found), Some(map)) => {
+                Some(self.compare_rpn(model, found, map, in_trunk.as_ref())?)
+            }
+            _ => None,
         };
 
-        let view = frcnn_kernels::FeatureMap::new(&conv, height, width, channels)
+        let views: Vec<frcnn_kernels::FeatureMap> = self
+            .maps
+            .iter()
+            .zip(&maps)
+            .map(|(map, values)| {
+                frcnn_kernels::FeatureMap::new(values, map.height(), map.width(), map.channels())
+            })
+            .collect::<Result<_, _>>()
             .map_err(|error| Problem::Runtime(error.into()))?;
-        let pooled: Result<Vec<Tensor>, Problem> =
-            levels.iter().map(|&level| pooled(view, &self.rois, level)).collect();
-        let pooled = pooled?;
+        let pooled = regions::pooled(&views, &self.rois, levels, bundle)?;
+        let output = self.head_of(&pooled, bundle)?;
+        let pooled: Vec<Tensor> =
+            pooled.iter().map(|pooled| self.pooled_tensor(pooled)).collect::<Result<_, _>>()?;
         let head = run(&split.head, &pooled, "head")?;
         let (scores, boxes) = if scores_first { (0, 1) } else { (1, 0) };
         let mut scores = values(head.get(scores), "head")?;
@@ -194,10 +155,57 @@ impl SampleRun {
             softmax_rows(&mut scores, bundle.contents().manifest.classes.len());
         }
         let boxes = values(head.get(boxes), "head")?;
-        self.agreement([blob.height, blob.width], conv_error, &scores, &boxes).map_err(|problem| {
-            let culprit = in_trunk.or_else(|| too_large(&split.head, &pooled));
-            Culprit::explain(culprit, problem)
-        })
+        let agreement =
+            self.agreement([blob.height, blob.width], conv, &output, &scores, &boxes).map_err(|problem| {
+                let culprit = in_trunk.or_else(|| too_large(&split.head, &pooled));
+                Culprit::explain(culprit, problem)
+            })?;
+        Ok(Agreement { rpn, ..agreement })
+    }
+
+    /// What the runtime's head makes of regions that the head of tract-onnx reads as well. Of RoIAlign's these are sampled from the
+    /// maps of tract-onnx, and held against the runtime's own: rounding in a deep trunk and in the head do not add up then.
+    fn head_of(&self, pooled: &[Pooled], bundle: &Arc<Bundle>) -> Result<Cow<'_, HeadOutput>, Problem> {
+        let (SampleRois::Aligned(_), [regions]) = (&self.rois, pooled) else {
+            return Ok(Cow::Borrowed(&self.output));
+        };
+        error_between("roi_align", &self.features, &regions.values)?;
+        let detector = Detector::new(bundle.clone(), &Options::default())?;
+        Ok(Cow::Owned(detector.session().head(&regions.values)?))
+    }
+
+    /// Holds the RPN's head against tract-onnx's run of it, on the first map that tract-onnx gave.
+    fn compare_rpn(
+        &self,
+        model: &ModelProto,
+        found: &RpnOutput,
+        map: &TValue,
+        in_trunk: Option<&Culprit>,
+    ) -> Result<f64, Problem> {
+        let input = [map.clone().into_tensor()];
+        let given = run(model, &input, "RPN")?;
+        let mut largest: f64 = 0.0;
+        for (position, (map, stage)) in
+            [(&found.logits, "rpn_logits"), (&found.deltas, "rpn_deltas")].into_iter().enumerate()
+        {
+            let (_, error) = map_error(map, given.get(position), stage)?;
+            largest = largest.max(error.map_err(|problem| {
+                let culprit = in_trunk.cloned().or_else(|| too_large(model, &input));
+                Culprit::explain(culprit, problem)
+            })?);
+        }
+        Ok(largest)
+    }
+
+    /// Regions as ONNX has them, `[R, C, P, P]`.
+    fn pooled_tensor(&self, pooled: &Pooled) -> Result<Tensor, Problem> {
+        let [height, width, channels] = pooled.region;
+        let values: Vec<f32> = pooled
+            .values
+            .chunks_exact((height * width * channels).max(1))
+            .flat_map(|roi| to_channels_first(roi, pooled.region))
+            .collect();
+        tensor(&[self.rois.len(), channels, height, width], &values, "head")
     }
 
     /// Compares the lowered R-CNN with tract-onnx's run of `network`, which gives the trunk's map, margins and box deltas of
@@ -227,16 +235,19 @@ impl SampleRun {
             boxes.extend(values(made.get(2), "network")?);
         }
         let conv_error = error_between("conv", &self.features, &conv);
-        conv_error.and_then(|error| self.agreement([side; 2], error, &scores, &boxes)).map_err(|problem| {
-            let culprit = crops.iter().find_map(|crop| too_large(network, crop));
-            Culprit::explain(culprit, problem)
-        })
+        conv_error.and_then(|error| self.agreement([side; 2], error, &self.output, &scores, &boxes)).map_err(
+            |problem| {
+                let culprit = crops.iter().find_map(|crop| too_large(network, crop));
+                Culprit::explain(culprit, problem)
+            },
+        )
     }
 
     fn agreement(
         &self,
         blob: [usize; 2],
         conv: f64,
+        output: &HeadOutput,
         scores: &[f32],
         boxes: &[f32],
     ) -> Result<Agreement, Problem> {
@@ -244,8 +255,9 @@ impl SampleRun {
             blob,
             rois: self.rois.len(),
             conv,
-            cls_prob: error_between("cls_prob", &self.output.cls_prob, scores)?,
-            bbox_pred: error_between("bbox_pred", &self.output.bbox_pred, boxes)?,
+            cls_prob: error_between("cls_prob", &output.cls_prob, scores)?,
+            bbox_pred: error_between("bbox_pred", &output.bbox_pred, boxes)?,
+            rpn: None,
         })
     }
 
@@ -266,41 +278,24 @@ impl SampleRun {
     }
 }
 
-/// What lies between a blob and the head.
-struct Features {
-    crops: Vec<f32>,
-    map: Option<FeatureMap>,
-    features: Vec<f32>,
-}
-
-impl Features {
-    fn new(session: &Session, bundle: &Bundle, blob: &ImageBlob, rois: &[Roi]) -> Result<Features, Problem> {
-        Ok(match bundle.contents().regions {
-            Regions::RoiPooling(_) => {
-                let map = session.trunk(blob)?;
-                let features = session.roi_pool(std::slice::from_ref(&map), rois)?;
-                Features { crops: Vec::new(), map: Some(map), features }
-            }
-            Regions::Warp(_) => {
-                let crops = session.warp(blob, rois)?;
-                Features { features: session.trunk_of_crops(&crops)?, crops, map: None }
-            }
-        })
+/// tract-onnx's values of one map, channels last, and how far the runtime's are from them.
+fn map_error(
+    map: &FeatureMap,
+    given: Option<&TValue>,
+    stage: &'static str,
+) -> Result<(Vec<f32>, Result<f64, Problem>), Problem> {
+    let (height, width, channels) = (map.height(), map.width(), map.channels());
+    let shape = given.map_or(&[][..], |map| map.shape());
+    if shape != [1, channels, height, width] {
+        return Err(Problem::Shape {
+            stage,
+            found: vec![1, channels, height, width],
+            expected: shape.to_vec(),
+        });
     }
-}
-
-/// One level of RoI pooling, by its definition, as ONNX has it.
-fn pooled(map: frcnn_kernels::FeatureMap<'_>, rois: &[Roi], level: [u32; 2]) -> Result<Tensor, Problem> {
-    let [height, width] = level.map(|p| p as usize);
-    let channels = map.channels();
-    let mut pooled = vec![0.0; rois.len() * height * width * channels];
-    roi_pool_reference(map, rois, [height, width], &mut pooled, None)
-        .map_err(|error| Problem::Runtime(error.into()))?;
-    let pooled: Vec<f32> = pooled
-        .chunks_exact((height * width * channels).max(1))
-        .flat_map(|roi| to_channels_first(roi, [height, width, channels]))
-        .collect();
-    tensor(&[rois.len(), channels, height, width], &pooled, "head")
+    let expected = to_channels_last(&values(given, "trunk")?, [height, width, channels]);
+    let error = error_between(stage, map.data()?, &expected);
+    Ok((expected, error))
 }
 
 fn drift(before: &HeadOutput, after: &HeadOutput) -> Drift {

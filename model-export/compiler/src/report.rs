@@ -4,6 +4,8 @@ use frcnn::NetworkCost;
 use frcnn_bundle::{ChannelOrder, Factored, Precision};
 use serde::Serialize;
 
+use crate::calibrate::CalibratedInput;
+
 /// The result of compiling, in figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct CompileReport {
@@ -19,12 +21,38 @@ pub struct CompileReport {
     pub agreement: Agreement,
     /// What factoring changed, if any layer was factored.
     pub drift: Option<Drift>,
-    /// What weights are stored as.
+    /// What weights are stored as, the coarsest where layers differ.
     pub precision: Precision,
-    /// What rounding weights to it changed, if it is not f32.
+    /// What rounding weights to it changed, if it is f16 or bf16.
     pub rounding: Option<Drift>,
+    /// What became of each layer, if some are int8.
+    pub int8: Option<Int8Report>,
     /// Length of the bundle.
     pub file_bytes: u64,
+}
+
+/// A network of which some layers are int8.
+#[derive(Clone, Debug, Serialize)]
+pub struct Int8Report {
+    /// Photos whose values the steps of int8 were chosen by.
+    pub photos: usize,
+    /// Regions of them.
+    pub regions: usize,
+    /// All layers with weights that could be int8, in the order in which they run.
+    pub layers: Vec<StoredLayer>,
+}
+
+/// What the weights of a layer are stored as.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoredLayer {
+    /// The layer.
+    pub layer: String,
+    /// What its weights are.
+    pub precision: Precision,
+    /// `|W - Q| / |W|` in the Frobenius norm, where `Q` is what they were rounded to.
+    pub weight_error: f64,
+    /// How the layer's input becomes u8, if it is int8, or would.
+    pub input: Option<CalibratedInput>,
 }
 
 /// What the network is taken to read, as the manifest says or leaves to the defaults, and where it went.
@@ -92,12 +120,15 @@ pub struct Agreement {
     pub blob: [usize; 2],
     /// RoIs.
     pub rois: usize,
-    /// The trunk's feature map.
+    /// The trunk's feature map, of several the farthest.
     pub conv: f64,
     /// Class probabilities, or margins.
     pub cls_prob: f64,
     /// Box deltas.
     pub bbox_pred: f64,
+    /// Logits and deltas of the RPN's head, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpn: Option<f64>,
 }
 
 /// Largest absolute changes that one step of compiling alone makes to the head's outputs, on the same input.

@@ -7,14 +7,17 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::ModelProto;
 
-use crate::error::Error;
-use crate::error::Problem;
+use crate::description::Description;
+use crate::error::{Error, Problem};
 use crate::limits;
 use crate::prepare::{Folders, check_fields, prepare};
+use crate::torchvision::{self, Detector};
 
 /// An ONNX file, decoded and made plain: see [`prepare`](crate::prepare).
 pub(crate) struct ModelFile {
     pub(crate) model: ModelProto,
+    /// What a detector that was exported whole says; of that the model is the parts alone.
+    pub(crate) detector: Option<Detector>,
     pub(crate) sha256: [u8; 32],
 }
 
@@ -30,8 +33,9 @@ impl ModelFile {
         if model.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
             return Err(not_onnx("it has no graph".to_string()));
         }
+        let detector = torchvision::take_apart(&mut model).map_err(refused)?;
         prepare(&mut model, &Folders::of(path)).map_err(refused)?;
-        Ok(ModelFile { model, sha256 })
+        Ok(ModelFile { model, detector, sha256 })
     }
 }
 
@@ -62,22 +66,9 @@ pub fn load_rcnn_manifest(path: &Path) -> Result<Manifest, Error> {
 }
 
 fn load(path: &Path, scores: Scores) -> Result<Manifest, Error> {
-    let bytes = read_file(path, limits::MANIFEST_BYTES)?;
-    text(&bytes)
-        .map_err(|problem| ManifestError::Value(problem.to_string()))
-        .and_then(|text| Manifest::from_json_with(text, scores))
-        .map_err(|source| Error::Manifest { path: path.to_path_buf(), source })
-}
-
-/// What is written in UTF-8, behind a byte-order mark or not.
-fn text(bytes: &[u8]) -> Result<&str, &'static str> {
-    // JSON begins with an ASCII character, of which UTF-16 makes a zero byte and itself.
-    match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
-            Err("it is UTF-16 text; save it as UTF-8")
-        }
-        _ => str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text; save it as UTF-8"),
-    }
+    let description = Description::load_with(path, scores)?;
+    let refused = |problem| Error::Model { path: path.to_path_buf(), problem };
+    description.manifest().cloned().map_err(refused)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl WeightStore {
     /// # Errors
     /// Folding made a weight that is not finite, or the network is not valid.
     pub(crate) fn into_bundle(mut self, mut contents: Contents) -> Result<Bundle, Problem> {
-        for layer in contents.trunk.layers.iter().chain(&contents.head.layers) {
+        for layer in contents.layers() {
             for weight in layer.op.sections().filter_map(|id| self.0.get(id as usize)) {
                 finite::check(layer, &weight.data, "once layers are folded together or factored")?;
             }
@@ -58,7 +58,8 @@ impl WeightStore {
                 writer.add(std::mem::take(&mut weight.name), &weight.shape, std::mem::take(&mut weight.data))
             });
         };
-        for layer in contents.trunk.layers.iter_mut().chain(&mut contents.head.layers) {
+        let rpn = contents.rpn.iter_mut().flat_map(|rpn| &mut rpn.graph.layers);
+        for layer in contents.trunk.layers.iter_mut().chain(&mut contents.head.layers).chain(rpn) {
             for_each_section(&mut layer.op, &mut move_section);
         }
         Ok(writer.finish(contents)?)

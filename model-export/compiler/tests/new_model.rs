@@ -106,8 +106,8 @@ fn the_manifest_spells_out_the_published_conventions() {
         serde_json::to_string(&manifest).unwrap(),
         r#"{"name":"squeezenet","classes":["__background__","class1"],"#.to_owned()
             + r#""channel_order":"bgr","pixel_scale":255.0,"pixel_means":[102.9801,115.9465,122.7717],"#
-            + r#""pixel_stds":[1.0,1.0,1.0],"scales":[600],"max_long_side":1000,"#
-            + r#""box_width_offset":1.0,"nms_width_offset":1.0,"box_weights":[1.0,1.0,1.0,1.0],"scores":"probabilities","score_threshold":0.05,"nms_iou":0.3,"#
+            + r#""pixel_stds":[1.0,1.0,1.0],"scales":[600],"max_long_side":1000,"resize":"published","pad_multiple":1,"#
+            + r#""box_width_offset":1.0,"nms_width_offset":1.0,"box_weights":[1.0,1.0,1.0,1.0],"scores":"probabilities","score_threshold":0.05,"nms_iou":0.3,"nms_keeps_equal":false,"min_box_side":0.0,"#
             + r#""max_detections":100}"#
     );
 }

@@ -81,7 +81,7 @@ fn run(bundle: &Arc<Bundle>) -> [Vec<f32>; 2] {
             assert_eq!((blobs.len(), blobs[0].height, blobs[0].width), (1, height as usize, width as usize));
             session.trunk_of_crops(&session.warp(&blobs[0], &projected.rois).unwrap()).unwrap()
         }
-        Regions::RoiPooling(_) => {
+        Regions::RoiPooling(_) | Regions::RoiAlign(_) => {
             let maps: Vec<_> = blobs.iter().map(|blob| session.trunk(blob).unwrap()).collect();
             session.roi_pool(&maps, &projected.rois).unwrap()
         }

@@ -37,7 +37,7 @@ fn assert_well_formed(name: &str, model: &ModelProto) {
 
 fn roi_pools(model: &ModelProto) -> usize {
     let nodes = &model.graph.as_ref().unwrap().node;
-    nodes.iter().filter(|node| node.op_type == "MaxRoiPool").count()
+    nodes.iter().filter(|node| ["MaxRoiPool", "RoiAlign"].contains(&node.op_type.as_str())).count()
 }
 
 #[test]

@@ -136,6 +136,16 @@ pub mod tensor {
         tensor(name, dims, DataType::Int64, values.iter().flat_map(|v| v.to_le_bytes()).collect())
     }
 
+    /// An int8 tensor: weights.
+    pub fn i8(name: &str, dims: &[i64], values: &[i8]) -> TensorProto {
+        tensor(name, dims, DataType::Int8, values.iter().map(|value| value.cast_unsigned()).collect())
+    }
+
+    /// A u8 tensor; no `dims` make a scalar.
+    pub fn u8(name: &str, dims: &[i64], values: &[u8]) -> TensorProto {
+        tensor(name, dims, DataType::Uint8, values.to_vec())
+    }
+
     fn tensor(name: &str, dims: &[i64], data_type: DataType, raw_data: Vec<u8>) -> TensorProto {
         TensorProto {
             name: name.to_owned(),

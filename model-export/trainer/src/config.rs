@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use frcnn_bundle::Manifest;
+use frcnn_bundle::{Manifest, Rpn};
 use serde::{Deserialize, Serialize};
 
-use crate::arch::Arch;
+use crate::arch::{Arch, Regions};
 use crate::data::{BoxSource, Preprocessing};
 use crate::network::TorchNetwork;
 use crate::recipe::Recipe;
+use crate::rpn::{self, Rules};
 
 /// The contents of `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,9 +51,41 @@ impl Config {
             pixel_means: self.preprocessing().pixel_means_bgr,
             scales: self.recipe.scales.clone(),
             max_long_side: self.recipe.max_long_side,
+            box_width_offset: self.recipe.width_offset(),
+            nms_width_offset: self.recipe.width_offset(),
             ..Manifest::new(self.classes.clone())
         }
     }
+
+    /// How proposals are made, if they are learned.
+    pub(crate) fn rules(&self) -> Option<Rpn> {
+        self.recipe.proposing.rules(self.arch.stride())
+    }
+
+    /// What a runtime must know about the model, all together.
+    pub(crate) fn description(&self) -> Description {
+        Description { manifest: self.manifest(), rpn: self.rules().map(rpn::in_manifest) }
+    }
+
+    /// The network that is trained, with random weights.
+    pub(crate) fn network(&self) -> TorchNetwork {
+        self.method.network(self.arch, self.classes.len().saturating_sub(1), regions(&self.recipe))
+    }
+}
+
+/// A `manifest.json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Description {
+    #[serde(flatten)]
+    pub(crate) manifest: Manifest,
+    /// How a region proposal network's proposals are made, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rpn: Option<Rules>,
+}
+
+/// Where the regions of a network of this recipe come from, and how they are pooled.
+pub(crate) fn regions(recipe: &Recipe) -> Regions {
+    Regions { pooling: recipe.pool, anchors: recipe.proposing.anchors_per_cell() }
 }
 
 /// What is trained.
@@ -70,9 +103,9 @@ pub(crate) enum TrainingMethod {
 
 impl TrainingMethod {
     /// The network that is trained first, with random weights.
-    pub(crate) fn network(self, arch: Arch, classes: usize) -> TorchNetwork {
+    pub(crate) fn network(self, arch: Arch, classes: usize, regions: Regions) -> TorchNetwork {
         match self {
-            TrainingMethod::FastRcnn => arch.network(classes),
+            TrainingMethod::FastRcnn => arch.network(classes, regions),
             TrainingMethod::Sppnet => arch.sppnet(classes),
             TrainingMethod::Rcnn => arch.classifier(classes),
         }

@@ -17,6 +17,7 @@ mod init;
 mod network;
 mod predecessors;
 mod recipe;
+mod rpn;
 mod run_dir;
 mod synth;
 mod tensors;

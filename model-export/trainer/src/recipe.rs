@@ -1,9 +1,11 @@
 //! Every number of the training, with the paper's as its default.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use frcnn_core::BoxCoder;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::rpn::RpnRecipe;
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
@@ -84,9 +86,27 @@ pub(crate) struct Recipe {
     /// Ablation: classification loss first, then bbox_pred alone, --iterations each
     #[arg(long, conflicts_with = "cls_only")]
     pub(crate) stage_wise: bool,
+    /// How RoIs are pooled
+    #[arg(long, value_enum, default_value = "max")]
+    #[serde(default)]
+    pub(crate) pool: Pooling,
+    #[command(flatten)]
+    #[serde(default)]
+    pub(crate) proposing: RpnRecipe,
     /// Iterations between checkpoints
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub(crate) checkpoint_every: u64,
+}
+
+/// How RoIs are pooled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Pooling {
+    /// RoI pooling: rounded to cells, the maximum of each bin
+    #[default]
+    Max,
+    /// RoIAlign: the mean of four points of each bin, between cells
+    Align,
 }
 
 /// What one iteration learns.
@@ -131,12 +151,31 @@ impl Recipe {
             ),
             ((16..=20_000).contains(&self.max_long_side), "--max-long-side must be 16 to 20000 pixels"),
             (self.pixel_means.len() == 3, "--pixel-means must be three numbers"),
+            (
+                !self.proposing.rpn || !(self.fc_only || self.cls_only || self.stage_wise),
+                "--fc-only, --cls-only and --stage-wise are ablations with proposals from outside; leave out --rpn",
+            ),
+            (
+                self.scales.len() == 1 || !(self.proposing.rpn || self.pool == Pooling::Align),
+                "--rpn and --pool align work at one of --scales",
+            ),
             (self.checkpoint_every > 0, "--checkpoint-every must be at least 1"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(Error::Usage((*rule).to_string())),
             None => Ok(()),
         }
+    }
+
+    /// Added to `x2 - x1` for a box's width: corners of pixels belong to boxes that come from outside, those that are learned
+    /// are continuous.
+    pub(crate) fn width_offset(&self) -> f32 {
+        if self.proposing.rpn { 0.0 } else { 1.0 }
+    }
+
+    /// From boxes to what the network is taught of them, and back.
+    pub(crate) fn coder(&self) -> BoxCoder {
+        BoxCoder { width_offset: self.width_offset(), weights: [1.0; 4] }
     }
 
     /// Iterations of all stages.

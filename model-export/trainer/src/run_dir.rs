@@ -154,7 +154,7 @@ impl RunDir {
             return Err(Error::file(&self.0, problem));
         }
         let checkpoint = self.read_checkpoint()?;
-        let mut network = config.arch.network(config.classes.len().saturating_sub(1));
+        let mut network = config.network();
         fill(&mut network, checkpoint.weights).map_err(|what| Error::file(&self.checkpoint_path(), what))?;
         network.fold_bbox(&checkpoint.normalisation);
         network.move_to(device);

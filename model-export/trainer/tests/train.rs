@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 /// Small and quick: 120 x 160 pixels.
 const SMALL: [&str; 8] = ["--arch", "tiny", "--scales", "120", "--lr", "0.01", "--proposals", "grid"];
+/// The same with proposals that are learned.
+const RPN: [&str; 7] = ["--rpn", "--anchors", "16,24,36,54,80/1", "--pool", "align", "--bg-iou-low", "0"];
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_frcnn-train"));
@@ -52,7 +54,8 @@ fn path(path: &Path) -> &str {
 fn fit(folder: &Path, name: &str, more: &[&str]) -> Vec<String> {
     let (data, out) = (folder.join("data"), folder.join(name));
     let mut args = vec!["fit", "--data", path(&data), "--out", path(&out)];
-    args.extend(SMALL);
+    // Boxes are learned, or they are given.
+    args.extend(if more.contains(&"--rpn") { &SMALL[..6] } else { &SMALL });
     args.extend(more);
     args.into_iter().map(str::to_string).collect()
 }
@@ -84,23 +87,58 @@ fn four_images_are_learned_by_heart_then_exported() {
     let table = ok(&["eval", path(&run_dir), "--data", path(&data), "--split", "trainval", "--no-bbox"]);
     assert!(table.contains("mean"), "{table}");
 
-    export_is_the_same_network(&folder, &run_dir, &data, map);
+    export_is_the_same_network(&folder, &run_dir, &data, map, false);
+}
+
+#[test]
+fn proposals_are_learned_with_the_detector() {
+    let folder = scenes();
+    let (data, run_dir) = (folder.path().join("data"), folder.path().join("run"));
+    let recipe =
+        ["--iterations", "600", "--dropout", "0", "--flip-probability", "0", "--images-per-batch", "4"];
+    ok(&refs(&fit(folder.path(), "run", &[&recipe[..], &RPN].concat())));
+
+    let log = fs::read_to_string(run_dir.join("log.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for loss in ["loss_cls", "loss_bbox", "loss_rpn_cls", "loss_rpn_bbox"] {
+        let of_line = |line: &serde_json::Value| line[loss].as_f64().unwrap();
+        let (first, last) = (of_line(&lines[0]), of_line(lines.last().unwrap()));
+        assert!(last < 0.5 * first, "{loss} from {first} to {last}");
+    }
+    let eval = ["eval", path(&run_dir), "--data", path(&data), "--split", "trainval"];
+    let report = ok(&[&eval[..], &["--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let map = report["map_voc10"].as_f64().unwrap();
+    assert!(map > 0.9, "{report}");
+    let of_rpn = &report["recall"][0];
+    assert_eq!((of_rpn["proposals"].as_str(), of_rpn["boxes"].as_u64()), (Some("rpn"), Some(100)));
+    assert!(of_rpn["recall_50"].as_f64().unwrap() > 0.95, "{report}");
+    // Beside boxes from outside, which are then judged.
+    let table = ok(&[&eval[..], &["--proposals", "grid", "--rpn-proposals", "20"]].concat());
+    assert!(table.contains("rpn ") && table.contains("grid "), "{table}");
+
+    let refused = fails(1, &["svm", path(&run_dir), "-o", path(&folder.path().join("svm.onnx"))]);
+    assert!(refused.contains("its own proposals"), "{refused}");
+    export_is_the_same_network(&folder, &run_dir, &data, map, true);
 }
 
 /// The ONNX file gives what the run gives: read by this program, and by ONNX Runtime where it is installed.
-fn export_is_the_same_network(folder: &TempDir, run_dir: &Path, data: &Path, map: f64) {
+fn export_is_the_same_network(folder: &TempDir, run_dir: &Path, data: &Path, map: f64, proposes: bool) {
     let onnx = folder.path().join("model.onnx");
     ok(&["export", path(run_dir), "-o", path(&onnx)]);
-    // The run's own boxes: an ONNX file does not say what it was trained on.
-    let boxes = ["--proposals", "grid"];
+    // The run's own boxes: an ONNX file does not say what it was trained on, unless it makes them itself.
     let eval = ["eval", path(&onnx), "--data", path(data), "--split", "trainval", "--json"];
-    let report = ok(&[&eval[..], &boxes].concat());
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    assert!((report["map_voc10"].as_f64().unwrap() - map).abs() < 1e-9, "{report}, not {map}");
+    let boxes: &[&str] = if proposes { &[] } else { &["--proposals", "grid"] };
+    if !proposes {
+        let report = ok(&[&eval[..], boxes].concat());
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert!((report["map_voc10"].as_f64().unwrap() - map).abs() < 1e-9, "{report}, not {map}");
+    }
 
     let image = data.join("JPEGImages/000004.jpg");
     let references = ["run.safetensors", "onnx.safetensors"].map(|name| folder.path().join(name));
-    for (model, output) in [(run_dir, &references[0]), (&onnx, &references[1])] {
+    let models = [(run_dir, &references[0]), (&onnx, &references[1])];
+    for (model, output) in models.into_iter().take(if proposes { 1 } else { 2 }) {
         ok(&["reference", path(model), "--images", path(&image), "--device", "cpu", "-o", path(output)]);
     }
     let Some(python) = frcnn_testkit::python("onnxruntime", "numpy, onnx, onnxruntime") else { return };
@@ -113,8 +151,18 @@ fn export_is_the_same_network(folder: &TempDir, run_dir: &Path, data: &Path, map
 
 #[test]
 fn an_interrupted_run_ends_with_the_weights_of_an_unbroken_one() {
+    interrupted(&[]);
+}
+
+#[test]
+fn an_interrupted_run_that_learns_proposals_does_so_too() {
+    interrupted(&RPN);
+}
+
+fn interrupted(more: &[&str]) {
     let folder = scenes();
     let recipe = ["--iterations", "80", "--checkpoint-every", "10", "--images-per-batch", "1"];
+    let recipe = [&recipe[..], more].concat();
     ok(&refs(&fit(folder.path(), "whole", &recipe)));
 
     let broken = folder.path().join("broken");
@@ -234,6 +282,18 @@ fn mistakes_are_said_at_once() {
     assert!(said.contains("--dropout"), "{said}");
     let said = fails(2, &["fit", "--data", data, "--arch", "tiny", "--out", path(&out), "--frozen", "conv9"]);
     assert!(said.contains("conv9") && said.contains("conv5"), "{said}");
+    for (flags, words) in [
+        (&["--rpn", "--cls-only"][..], "leave out --rpn"),
+        (&["--rpn", "--scales", "480,600"], "at one of --scales"),
+        (&["--pool", "align", "--scales", "480,600"], "at one of --scales"),
+        (&["--rpn", "--proposals", "grid"], "--proposals"),
+        (&["--anchors", "32,x/1"], "32,x"),
+        (&["--pool", "align", "--method", "sppnet"], "leave out --method"),
+    ] {
+        let fit = ["fit", "--data", data, "--arch", "tiny", "--out", path(&out)];
+        let said = fails(2, &[&fit[..], flags].concat());
+        assert!(said.contains(words), "{flags:?}: {said}");
+    }
     let said = fails(1, &["fit", "--resume", "--out", path(&out)]);
     assert!(said.contains("config.json"), "{said}");
     let said = fails(1, &["eval", "absent.onnx", "--data", data]);

@@ -21,9 +21,7 @@ pub enum Error {
     #[error("not a bundle: it does not start with the .frcnn signature")]
     Magic,
     /// Written by another version of the format.
-    #[error(
-        "bundle format {found}; this program reads formats 2 to {supported}: compile the model again with it"
-    )]
+    #[error("bundle format {found}; this program reads formats 2 to {supported}: {}", remedy(*found, *supported))]
     Version {
         /// The version in the file.
         found: u32,
@@ -87,11 +85,16 @@ pub enum Error {
     /// A layer's attributes, inputs or weights do not fit together.
     #[error("invalid bundle: layer `{layer}` of the {graph}: {problem}")]
     Layer {
-        /// `trunk` or `head`.
+        /// `trunk`, `head`, `rpn` or `judge`.
         graph: &'static str,
         /// The layer's name.
         layer: String,
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// What to do about a bundle of a version that is not read.
+fn remedy(found: u32, supported: u32) -> &'static str {
+    if found > supported { "update frcnn" } else { "compile the model again with it" }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{Contents, Error, Section, SectionId, Weights, old};
+use crate::{Contents, Error, Int8, Section, SectionId, Weights, int8, old};
 
-/// Version of the format that this crate writes; it also reads formats 2 and 3.
-pub const FORMAT_VERSION: u32 = 4;
+/// Version of the format that this crate writes; it also reads formats 2 to 5.
+pub const FORMAT_VERSION: u32 = 6;
 
 /// All versions that are read.
-const VERSIONS: [u32; 3] = [2, 3, FORMAT_VERSION];
+const VERSIONS: [u32; 5] = [2, 3, 4, 5, FORMAT_VERSION];
 const MAGIC: [u8; 8] = *b"\x89FRCNN\r\n";
 const PRELUDE: usize = 64;
 /// Bytes of the longest contents record: VGG16's has some 2,000, a thousand layers with long names some 100,000.
@@ -68,15 +68,47 @@ impl Bundle {
         self.weights.get(id as usize)
     }
 
-    /// The same, widened to f32; those that a layer refers to are there.
+    /// The same as f32, which 16 bits are widened to and int8 values times their scales rounded to; those that a layer
+    /// refers to are there.
     pub fn weights_as_f32(&self, id: SectionId) -> Cow<'_, [f32]> {
-        self.weights(id).map_or(Cow::Borrowed(&[]), Weights::to_f32)
+        let mut values = self.weights(id).map_or(Cow::Borrowed(&[][..]), Weights::to_f32);
+        if let Some(scales) = self.scales(id)
+            && !scales.is_empty()
+        {
+            for row in values.to_mut().chunks_exact_mut(scales.len()) {
+                row.iter_mut().zip(scales).for_each(|(value, scale)| *value *= scale);
+            }
+        }
+        values
+    }
+
+    /// The scales of the output channels of a section of int8 weights.
+    pub fn scales(&self, id: SectionId) -> Option<&[f32]> {
+        match self.weights(self.contents.sections.get(id as usize)?.int8?.scales)? {
+            Weights::F32(scales) => Some(scales),
+            _ => None,
+        }
     }
 
     /// Length of the file in bytes.
     pub fn file_len(&self) -> usize {
         // Within the file that was read, or the memory that holds it.
         self.contents.sections.last().map_or(self.head.len(), |last| (last.offset + last.bytes) as usize)
+    }
+
+    /// The format of the file that was read, or is to be written.
+    pub fn format_version(&self) -> u32 {
+        let version = self.head.get(MAGIC.len()..).and_then(|rest| rest.first_chunk());
+        version.map_or(FORMAT_VERSION, |bytes| u32::from_le_bytes(*bytes))
+    }
+
+    /// The same with [`Contents::board`].
+    ///
+    /// # Errors
+    /// The name is too long.
+    pub fn for_board(&self, board: &str) -> Result<Bundle, Error> {
+        let writer = BundleWriter { sections: self.contents.sections.clone(), weights: self.weights.clone() };
+        writer.finish(Contents { board: Some(board.to_string()), ..self.contents.clone() })
     }
 
     /// The contents, and the weights of each section.
@@ -237,6 +269,7 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
     if end != len {
         return Err(Error::Length { stated: end as u64, actual: len as u64 }.into());
     }
+    int8::check_values(&contents.sections, &weights)?;
     Ok(Bundle { contents, head, weights })
 }
 
@@ -245,6 +278,8 @@ fn decode(version: u32, record: &[u8]) -> Result<Contents, Error> {
     let decoded = match version {
         2 => old::decode_2(record),
         3 => old::decode_3(record),
+        4 => old::decode_4(record),
+        5 => old::decode_5(record),
         _ => postcard::take_from_bytes::<Contents>(record),
     };
     let (contents, rest) = decoded.map_err(Error::Contents)?;
@@ -274,18 +309,45 @@ impl BundleWriter {
         BundleWriter::default()
     }
 
+    /// A writer that has the sections of a bundle, with the ids that they have there; the weights are shared.
+    pub fn of(bundle: &Bundle) -> BundleWriter {
+        BundleWriter { sections: bundle.contents.sections.clone(), weights: bundle.weights.clone() }
+    }
+
     /// Adds a tensor of weights and gives the id by which layers refer to it.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize], data: Vec<f32>) -> SectionId {
         self.add_weights(name, shape, Weights::F32(Arc::new(data)))
     }
 
-    /// Adds a tensor of weights of any precision.
+    /// Adds a tensor of weights of any precision but int8.
     pub fn add_weights(&mut self, name: impl Into<String>, shape: &[usize], weights: Weights) -> SectionId {
+        self.add_section(name.into(), shape, weights, None)
+    }
+
+    /// Adds a tensor of int8 weights. The section of its scales may be added later.
+    pub fn add_int8(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        weights: Arc<Vec<i8>>,
+        int8: Int8,
+    ) -> SectionId {
+        self.add_section(name.into(), shape, Weights::Int8(weights), Some(int8))
+    }
+
+    fn add_section(
+        &mut self,
+        name: String,
+        shape: &[usize],
+        weights: Weights,
+        int8: Option<Int8>,
+    ) -> SectionId {
         let bytes = weights.bytes();
         self.sections.push(Section {
-            name: name.into(),
+            name,
             shape: shape.iter().map(|&d| d as u32).collect(),
             precision: weights.precision(),
+            int8,
             offset: 0,
             bytes: bytes.len() as u64,
             hash: xxh3_128(bytes),
@@ -302,6 +364,7 @@ impl BundleWriter {
         for (section, weights) in contents.sections.iter().zip(&self.weights) {
             check_finite(section, weights)?;
         }
+        int8::check_values(&contents.sections, &self.weights)?;
         // Offsets depend on the record's length, which depends on the offsets: postcard's integers vary
         // in length. Lengths only grow with offsets, so this settles after a few rounds.
         let mut record = Vec::new();

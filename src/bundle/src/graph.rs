@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Manifest, Shape};
+use crate::{Cascade, Int8, Manifest, RoiAlign, Rpn, Shape};
 
 /// Everything in a bundle but the weights' bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,8 +12,9 @@ pub struct Contents {
     /// What the device subtracts from blue, green and red pixels, 0..255, before the resize:
     /// [`Manifest::blob_means`], unless the ONNX graph subtracts means of its own.
     pub blob_means: [f32; 3],
-    /// Image blob to feature map: one input `[H, W, 3]`, one output. The blob is blue, green, red whatever the manifest
-    /// says of the ONNX file's input, see [`NetworkInput`](crate::NetworkInput).
+    /// Image blob to feature maps: one input `[H, W, 3]`; the maps that regions are pooled from, the finest first, see
+    /// [`Contents::pooled_maps`], then those that only the RPN reads. The blob is blue, green, red whatever the manifest says
+    /// of the ONNX file's input, see [`NetworkInput`](crate::NetworkInput).
     pub trunk: Graph,
     /// How a region becomes what the head reads.
     pub regions: Regions,
@@ -24,8 +25,12 @@ pub struct Contents {
     pub sections: Vec<Section>,
     /// The fully connected layers that were factored.
     pub factored: Vec<Factored>,
-    /// What the weights of layers with many products are stored as.
-    pub precision: Precision,
+    /// What drops regions before the head runs.
+    pub cascade: Option<Cascade>,
+    /// What proposes regions, where the network learned to.
+    pub rpn: Option<Rpn>,
+    /// The board for which its layers' precisions were chosen, if they were chosen for one.
+    pub board: Option<String>,
     /// Where it all came from.
     pub origin: Origin,
 }
@@ -38,6 +43,8 @@ pub enum Regions {
     RoiPooling(RoiPooling),
     /// Regions are cut out of the image, and the trunk runs on each: R-CNN.
     Warp(Warp),
+    /// The trunk runs on the whole image, and regions are sampled from the one of its maps that suits their size.
+    RoiAlign(RoiAlign),
 }
 
 /// RoI max pooling.
@@ -73,6 +80,8 @@ pub enum DetectionMethod {
     Sppnet,
     /// The whole network on each region.
     RCnn,
+    /// A region proposal network on the same feature maps.
+    FasterRcnn,
 }
 
 impl DetectionMethod {
@@ -82,6 +91,7 @@ impl DetectionMethod {
             DetectionMethod::FastRcnn => "fast-rcnn",
             DetectionMethod::Sppnet => "sppnet",
             DetectionMethod::RCnn => "r-cnn",
+            DetectionMethod::FasterRcnn => "faster-rcnn",
         }
     }
 }
@@ -175,6 +185,9 @@ pub enum Op {
     Gemm(Gemm),
     /// Over the features of each row.
     Softmax,
+    /// The first map with the rows and columns of the second, of which nothing else is read: row `i` of `m` is the first
+    /// map's row `floor(i * n / m)` of `n`, and so are columns.
+    Upsample,
 }
 
 /// Attributes and weights of a convolution.
@@ -201,7 +214,7 @@ pub struct Conv {
 }
 
 /// The window of a pooling layer.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
     /// Rows and columns of the window.
     pub kernel: [u32; 2],
@@ -246,6 +259,8 @@ pub struct Section {
     pub shape: Vec<u32>,
     /// What its values are.
     pub precision: Precision,
+    /// Of int8 values: what makes real numbers of them.
+    pub int8: Option<Int8>,
     /// Where it starts, in bytes from the start of the file; a multiple of 64.
     pub offset: u64,
     /// Its length: [`Precision::bytes`] for each value.
@@ -255,26 +270,96 @@ pub struct Section {
 }
 
 impl Contents {
+    /// The graphs by their names: `trunk`, `head` and, where there are such, `rpn` and `judge`.
+    pub fn graphs(&self) -> impl Iterator<Item = (&'static str, &Graph)> {
+        let rpn = self.rpn.iter().map(|rpn| ("rpn", &rpn.graph));
+        let judge = self.cascade.iter().map(|cascade| ("judge", &cascade.judge));
+        [("trunk", &self.trunk), ("head", &self.head)].into_iter().chain(rpn).chain(judge)
+    }
+
+    /// The layers of all graphs.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.graphs().flat_map(|(_, graph)| &graph.layers)
+    }
+
     /// The published system that this is.
     pub fn method(&self) -> DetectionMethod {
         match &self.regions {
             Regions::Warp(_) => DetectionMethod::RCnn,
             Regions::RoiPooling(pooling) if pooling.pooled.len() > 1 => DetectionMethod::Sppnet,
-            Regions::RoiPooling(_) => DetectionMethod::FastRcnn,
+            Regions::RoiPooling(_) | Regions::RoiAlign(_) if self.rpn.is_some() => {
+                DetectionMethod::FasterRcnn
+            }
+            Regions::RoiPooling(_) | Regions::RoiAlign(_) => DetectionMethod::FastRcnn,
+        }
+    }
+
+    /// The names of the trunk's maps: `conv`, or with a pyramid `p2` and so on, by their levels.
+    pub fn map_names(&self) -> Vec<String> {
+        match &self.regions {
+            Regions::RoiAlign(align) => {
+                let levels = (align.level_rule.finest_level..).zip(&self.trunk.outputs);
+                levels.map(|(level, _)| format!("p{level}")).collect()
+            }
+            Regions::RoiPooling(_) | Regions::Warp(_) => {
+                let others = (1..self.trunk.outputs.len()).map(|map| format!("conv.{map}"));
+                ["conv".to_string()].into_iter().chain(others).collect()
+            }
+        }
+    }
+
+    /// How many of the trunk's maps, from the first, regions are pooled from; of R-CNN 1, the map that its head reads.
+    pub fn pooled_maps(&self) -> usize {
+        match &self.regions {
+            Regions::RoiAlign(align) => align.spatial_scales.len(),
+            Regions::RoiPooling(_) | Regions::Warp(_) => 1,
         }
     }
 
     /// What the head reads of one region when the trunk gives `map`: pooled bins as a map, bins of several levels as a
     /// row (rows, columns, channels last, level after level), or the map itself where it is that of a region.
     pub fn region_shape(&self, map: Shape) -> Shape {
-        let Regions::RoiPooling(pooling) = &self.regions else { return map };
         let channels = map.channels();
-        match pooling.pooled[..] {
+        let levels = match &self.regions {
+            Regions::Warp(_) => return map,
+            Regions::RoiPooling(pooling) => &pooling.pooled[..],
+            Regions::RoiAlign(align) => std::slice::from_ref(&align.pooled),
+        };
+        match *levels {
             [[height, width]] => Shape::Map { height: height as usize, width: width as usize, channels },
             ref levels => {
                 let bins: usize =
                     levels.iter().map(|&[height, width]| height as usize * width as usize).sum();
                 Shape::Flat { features: bins.saturating_mul(channels) }
+            }
+        }
+    }
+
+    /// The coarsest precision of any section.
+    pub fn precision(&self) -> Precision {
+        let is_there = |precision: &Precision| self.sections.iter().any(|s| s.precision == *precision);
+        Precision::ALL.into_iter().rev().find(is_there).unwrap_or_default()
+    }
+
+    /// How many layers have weights of each precision, of those that may have another than f32; the coarsest first.
+    pub fn layer_precisions(&self) -> Vec<(Precision, usize)> {
+        let graphs = || self.graphs().filter(|&(which, _)| which != "judge");
+        let layers = || graphs().flat_map(|(_, graph)| &graph.layers);
+        let weights =
+            || layers().filter_map(|layer| self.sections.get(layer.op.reducible_weight()? as usize));
+        let count = |precision| weights().filter(|section| section.precision == precision).count();
+        let counts = Precision::ALL.into_iter().rev().map(|precision| (precision, count(precision)));
+        counts.filter(|&(_, layers)| layers > 0).collect()
+    }
+
+    /// The same in words: `int8 12 layers, f16 10, f32 4`, or `f32` where all are alike.
+    pub fn precision_names(&self) -> String {
+        match &self.layer_precisions()[..] {
+            [] => Precision::F32.name().to_string(),
+            [(only, _)] => only.name().to_string(),
+            [(first, layers), rest @ ..] => {
+                let rest = rest.iter().map(|(precision, layers)| format!(", {} {layers}", precision.name()));
+                format!("{} {layers} layers", first.name()) + &rest.collect::<String>()
             }
         }
     }
@@ -319,8 +404,8 @@ impl Factored {
     }
 }
 
-/// What weights are stored as. In a network of 16-bit weights these are the weights of ungrouped convolutions and of fully
-/// connected layers, but for the layer that reads the image. All others, and biases, stay f32.
+/// What weights are stored as. Each layer has its own: those of ungrouped convolutions and of fully connected layers may be
+/// of any, all others, and biases, are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -330,14 +415,16 @@ pub enum Precision {
     /// The upper half of it, 8 significant bits. Layers of such weights round what they read to bf16, too, on CPUs that
     /// multiply such values.
     Bf16,
-    /// IEEE half precision, 11 significant bits and magnitudes up to 65504. Layers of such weights compute in f32, as if
-    /// the rounded weights were f32.
+    /// IEEE half precision, 11 significant bits and magnitudes up to 65504. On CPUs that compute in it, layers of such weights
+    /// round what they read to f16, too; on others they compute in f32, as if the rounded weights were f32.
     F16,
+    /// Whole numbers from -127 to 127, each to be multiplied by the scale of its output channel: see [`Int8`].
+    Int8,
 }
 
 impl Precision {
     /// Every precision, the exactest first.
-    pub const ALL: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Bf16];
+    pub const ALL: [Precision; 4] = [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8];
 
     /// As the command line and JSON have it.
     pub const fn name(self) -> &'static str {
@@ -345,6 +432,7 @@ impl Precision {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
             Precision::F16 => "f16",
+            Precision::Int8 => "int8",
         }
     }
 
@@ -353,6 +441,7 @@ impl Precision {
         match self {
             Precision::F32 => 4,
             Precision::Bf16 | Precision::F16 => 2,
+            Precision::Int8 => 1,
         }
     }
 }
@@ -388,10 +477,25 @@ impl Op {
             Op::Flatten => "Flatten",
             Op::Gemm(_) => "Gemm",
             Op::Softmax => "Softmax",
+            Op::Upsample => "Upsample",
         }
     }
 
-    /// The weights that may have 16 bits in a network of such weights.
+    /// Whether it works on maps, and could not be a layer of a cascade's judge.
+    pub fn is_on_maps(&self) -> bool {
+        matches!(
+            self,
+            Op::Conv(_)
+                | Op::MaxPool(_)
+                | Op::AveragePool { .. }
+                | Op::GlobalAveragePool
+                | Op::Lrn { .. }
+                | Op::Concat
+                | Op::Upsample
+        )
+    }
+
+    /// The weights that may be of another precision than f32.
     pub fn reducible_weight(&self) -> Option<SectionId> {
         match self {
             Op::Conv(conv) if conv.group == 1 => Some(conv.weight),

@@ -119,6 +119,9 @@ impl Layer {
             (Op::Affine(affine), &[input]) if input.channels() == affine.channels as usize => Ok(input),
             (Op::Concat, [first, rest @ ..]) => concat(*first, rest),
             (Op::Add | Op::Mul, &[a, b]) => broadcast(a, b),
+            (Op::Upsample, &[Shape::Map { channels, .. }, Shape::Map { height, width, .. }]) => {
+                Ok(Shape::Map { height, width, channels })
+            }
             (op, _) => Err(format!(
                 "{} cannot read [{}]",
                 op.name(),
@@ -187,6 +190,18 @@ fn window(kernel: [u32; 2], stride: [u32; 2], dilation: [u32; 2], pads: [u32; 4]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_upsampled_map_has_the_size_of_the_other() {
+        let upsample =
+            |inputs: &[Shape]| Layer { name: "u".into(), op: Op::Upsample, inputs: vec![] }.infer(inputs);
+        let coarse = Shape::Map { height: 3, width: 4, channels: 8 };
+        let fine = Shape::Map { height: 5, width: 9, channels: 2 };
+        assert_eq!(upsample(&[coarse, fine]), Ok(Shape::Map { height: 5, width: 9, channels: 8 }));
+        for inputs in [&[coarse][..], &[coarse, fine, fine], &[Shape::Flat { features: 8 }, fine]] {
+            assert!(upsample(inputs).unwrap_err().contains("Upsample cannot read"), "{inputs:?}");
+        }
+    }
 
     #[test]
     fn a_pixel_is_spread_over_a_map() {

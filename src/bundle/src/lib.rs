@@ -13,7 +13,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `89 46 52 43 4e 4e 0d 0a` (`\x89FRCNN\r\n`) |
-//! | 8 | 4 | format version, [`FORMAT_VERSION`]; 2 and 3 are read as well |
+//! | 8 | 4 | format version, [`FORMAT_VERSION`]; 2 to 5 are read as well |
 //! | 12 | 4 | zero |
 //! | 16 | 8 | length of the contents record in bytes |
 //! | 24 | 8 | length of the whole file in bytes |
@@ -21,7 +21,7 @@
 //! | 48 | 16 | zero |
 //! | 64 | … | contents: a [`Contents`] in [postcard](https://postcard.jamesmunns.com)'s wire format |
 //! | … | … | zeros up to the next multiple of 64 |
-//! | … | … | weight sections, each of f32, bf16 or f16, each starting at a multiple of 64, zeros between |
+//! | … | … | weight sections, each of f32, bf16, f16 or int8, each starting at a multiple of 64, zeros between |
 //!
 //! The sections' offsets are in the contents record. Because they are aligned within the file, the
 //! weights can be used in place wherever the file itself is aligned. [`Bundle`] reads each section into memory of its own,
@@ -35,9 +35,9 @@
 //! be streamed by a GEMM as it lies: convolutions are `[Kh, Kw, Ci/group, Co]`, fully connected layers
 //! `[in, out]`. Feature maps are channels last.
 //!
-//! In a network of [`Precision::Bf16`] or [`Precision::F16`] the weights of ungrouped convolutions and of fully connected
-//! layers may be bf16 or f16, half as long; biases and all others are f32. A [`Section`] says what its values are. None of
-//! them is NaN or infinite.
+//! The weights of ungrouped convolutions and of fully connected layers may be bf16 or f16, half as long, or int8, a quarter;
+//! biases and all others are f32. A [`Section`] says what its values are, and of int8 ones what makes real numbers of them
+//! ([`Int8`]). None of them is NaN or infinite.
 //!
 //! # Versions
 //!
@@ -46,24 +46,34 @@
 //! | 2 | the oldest that is read |
 //! | 3 | how the network reads pixels (channel order, scale, deviations), and the box coder's weights |
 //! | 4 | what the values of each section are, which its length told before; f16 |
+//! | 5 | int8, with scales and the rounding of what layers read; each layer may have a precision of its own, and the board for which they were chosen is named |
+//! | 6 | a cascade ([`Cascade`]): a first judge that drops regions; RoIAlign, trunks of several maps and proposals that the network makes itself ([`Rpn`]), with the rules of torchvision's detectors in the manifest |
 #![forbid(unsafe_code)]
 
 #[cfg(target_endian = "big")]
 compile_error!("a bundle's weights are little-endian and are used in place");
 
+mod align;
+mod blob;
+mod cascade;
 mod error;
 mod format;
 mod graph;
 mod infer;
 mod input;
+mod int8;
 mod lifetimes;
 mod manifest;
 mod nominal;
 mod old;
 mod rewrite;
+mod rpn;
 mod storage;
 mod validate;
 
+pub use align::{LevelRule, RoiAlign};
+pub use blob::BlobFit;
+pub use cascade::{Cascade, Chosen};
 pub use error::Error;
 pub use format::{Bundle, BundleWriter, FORMAT_VERSION};
 pub use graph::{
@@ -72,9 +82,11 @@ pub use graph::{
 };
 pub use infer::Shape;
 pub use input::NetworkInput;
-pub use manifest::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Scores};
+pub use int8::{Int8, MAX_INT8_PRODUCTS};
+pub use manifest::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Resize, Scores};
 pub use nominal::{nominal_blobs, nominal_size};
 pub use rewrite::Rewrite;
+pub use rpn::{MAX_ANCHORS, MAX_PROPOSALS, Rpn};
 pub use storage::Weights;
 pub use validate::MAX_DETECTIONS;
 

@@ -32,6 +32,10 @@ pub struct Manifest {
     pub scales: Vec<u32>,
     /// No blob side gets longer than this many pixels; an image that would is scaled less.
     pub max_long_side: u32,
+    /// By which rule an image gets its size in the blob. Default: published.
+    pub resize: Resize,
+    /// The blob's sides are multiples of this many pixels: zeros at its right and lower border. Default: 1, none.
+    pub pad_multiple: u32,
     /// Added to `x2 - x1` for a box's width when deltas are decoded: 1 for inclusive pixel corners,
     /// 0 for continuous boxes.
     pub box_width_offset: f32,
@@ -46,6 +50,12 @@ pub struct Manifest {
     pub score_threshold: f32,
     /// A detection is suppressed when its IoU with a better one of its class is at least this; in 0..=1.
     pub nms_iou: f32,
+    /// Whether a box is kept whose IoU with a better one is exactly `nms_iou`, as torchvision does it: boxes of all classes in
+    /// one go, those of class `c` shifted by `c` times the largest coordinate and 1 more. Default: no.
+    pub nms_keeps_equal: bool,
+    /// Boxes narrower or lower than this are no detections, in the pixels that they are decoded in, see [`Resize`]: 0.01 of
+    /// torchvision's detectors. Default: 0, none.
+    pub min_box_side: f32,
     /// At most this many detections are given per image, the best ones.
     pub max_detections: u32,
 }
@@ -75,6 +85,31 @@ impl ChannelOrder {
         match self {
             ChannelOrder::Bgr => channel,
             ChannelOrder::Rgb => 2 - channel,
+        }
+    }
+}
+
+/// By which rule an image gets its size in the blob.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// The short side becomes one of `scales`, unless the long one would be longer than `max_long_side`; sides are rounded to
+    /// the nearest, half to even. The scale is one number, by which boxes go to the blob, too. Detections are decoded,
+    /// clipped and suppressed in pixels of the image.
+    #[default]
+    Published,
+    /// The same scale, but sides are rounded down, and what comes of that are two scales, one down and one to the right: those
+    /// that pixels are sampled by, and boxes go there and back by. Detections are decoded, clipped to continuous borders and
+    /// suppressed in pixels of the blob.
+    Torchvision,
+}
+
+impl Resize {
+    /// As JSON has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Resize::Published => "published",
+            Resize::Torchvision => "torchvision",
         }
     }
 }
@@ -138,12 +173,16 @@ impl Manifest {
             pixel_stds: [1.0; 3],
             scales: vec![600],
             max_long_side: 1000,
+            resize: Resize::default(),
+            pad_multiple: 1,
             box_width_offset: 1.0,
             nms_width_offset: 1.0,
             box_weights: [1.0; 4],
             scores: Scores::default(),
             score_threshold: Scores::default().default_threshold(),
             nms_iou: 0.3,
+            nms_keeps_equal: false,
+            min_box_side: 0.0,
             max_detections: 100,
         }
     }
@@ -212,6 +251,7 @@ impl Manifest {
             "1 to 16 lengths of 1 to 20000 pixels",
         )?;
         in_range("max_long_side", side.contains(&self.max_long_side), "1 to 20000 pixels")?;
+        in_range("pad_multiple", (1..=1024).contains(&self.pad_multiple), "1 to 1024 pixels")?;
         for (what, offset) in
             [("box_width_offset", self.box_width_offset), ("nms_width_offset", self.nms_width_offset)]
         {
@@ -221,6 +261,7 @@ impl Manifest {
             in_range("score_threshold", false, range)?;
         }
         in_range("nms_iou", self.nms_iou > 0.0 && self.nms_iou <= 1.0, "above 0 and at most 1")?;
+        in_range("min_box_side", (0.0..=1e6).contains(&self.min_box_side), "0 to 1e6 pixels")?;
         in_range(
             "max_detections",
             (1..=crate::MAX_DETECTIONS as u32).contains(&self.max_detections),
@@ -276,6 +317,8 @@ mod tests {
         manifest.channel_order = ChannelOrder::Rgb;
         (manifest.pixel_scale, manifest.pixel_means, manifest.pixel_stds) = (1.0, [0.4, 0.5, 0.6], [0.2; 3]);
         manifest.box_weights = [10.0, 10.0, 5.0, 5.0];
+        (manifest.resize, manifest.pad_multiple) = (Resize::Torchvision, 32);
+        (manifest.nms_keeps_equal, manifest.min_box_side) = (true, 0.01);
         let json = serde_json::to_string(&manifest).unwrap();
         assert_eq!(Manifest::from_json(&json).unwrap(), manifest);
     }
@@ -314,6 +357,10 @@ mod tests {
             (r#"{"classes": ["b", "c"], "nms_iou": 0}"#, "nms_iou"),
             (r#"{"classes": ["b", "c"], "score_threshold": 1.5}"#, "score_threshold"),
             (r#"{"classes": ["b", "c"], "max_detections": 100000}"#, "max_detections"),
+            (r#"{"classes": ["b", "c"], "resize": "detectron2"}"#, "detectron2"),
+            (r#"{"classes": ["b", "c"], "pad_multiple": 0}"#, "pad_multiple"),
+            (r#"{"classes": ["b", "c"], "pad_multiple": 1025}"#, "pad_multiple"),
+            (r#"{"classes": ["b", "c"], "min_box_side": -1}"#, "min_box_side"),
             (r#"{"classes": ["b", "c"]"#, "EOF"),
             (r#"{"classes": ["b", "c"], "channel_order": "grb"}"#, "grb"),
             (r#"{"classes": ["b", "c"], "pixel_scale": 2}"#, "pixel_scale"),

@@ -18,6 +18,8 @@ pub enum Weights {
     Bf16(Arc<Vec<u16>>),
     /// f16, as bits.
     F16(Arc<Vec<u16>>),
+    /// int8, of which the section's [`Int8`](crate::Int8) makes real numbers.
+    Int8(Arc<Vec<i8>>),
 }
 
 impl Weights {
@@ -27,15 +29,21 @@ impl Weights {
             Precision::F32 => Weights::F32(Arc::new(read_values(file, bytes / size_of::<f32>())?)),
             Precision::Bf16 => Weights::Bf16(Arc::new(read_values(file, bytes / size_of::<u16>())?)),
             Precision::F16 => Weights::F16(Arc::new(read_values(file, bytes / size_of::<u16>())?)),
+            Precision::Int8 => Weights::Int8(Arc::new(read_values(file, bytes)?)),
         })
     }
 
-    /// `values`, each rounded to the nearest of that precision; those beyond its largest become infinite.
+    /// `values`, each rounded to the nearest of that precision; those beyond its largest become infinite, or as int8 the
+    /// largest. As int8 they are whole numbers, to be multiplied by a scale.
     pub fn rounded(values: &[f32], precision: Precision) -> Weights {
         match precision {
             Precision::F32 => Weights::F32(Arc::new(values.to_vec())),
             Precision::Bf16 => Weights::Bf16(Arc::new(values.iter().map(|&v| bf16_from_f32(v)).collect())),
             Precision::F16 => Weights::F16(Arc::new(values.iter().map(|&v| f16_from_f32(v)).collect())),
+            Precision::Int8 => {
+                let whole = |v: &f32| v.round_ties_even().clamp(-127.0, 127.0) as i8;
+                Weights::Int8(Arc::new(values.iter().map(whole).collect()))
+            }
         }
     }
 
@@ -45,15 +53,17 @@ impl Weights {
             Weights::F32(_) => Precision::F32,
             Weights::Bf16(_) => Precision::Bf16,
             Weights::F16(_) => Precision::F16,
+            Weights::Int8(_) => Precision::Int8,
         }
     }
 
-    /// Their values, widened where they have 16 bits.
-    pub fn to_f32(&self) -> Cow<'_, [f32]> {
+    /// Their values, widened where they have 16 bits; int8 ones are not multiplied by a scale.
+    pub(crate) fn to_f32(&self) -> Cow<'_, [f32]> {
         match self {
             Weights::F32(values) => Cow::Borrowed(values),
             Weights::Bf16(bits) => Cow::Owned(bits.iter().map(|&bits| bf16_to_f32(bits)).collect()),
             Weights::F16(bits) => Cow::Owned(bits.iter().map(|&bits| f16_to_f32(bits)).collect()),
+            Weights::Int8(values) => Cow::Owned(values.iter().map(|&value| f32::from(value)).collect()),
         }
     }
 
@@ -61,6 +71,7 @@ impl Weights {
         match self {
             Weights::F32(values) => bytemuck::cast_slice(values),
             Weights::Bf16(bits) | Weights::F16(bits) => bytemuck::cast_slice(bits),
+            Weights::Int8(values) => bytemuck::cast_slice(values),
         }
     }
 
@@ -74,6 +85,7 @@ impl Weights {
             }
             Weights::Bf16(bits) => count_of_ones(bits, BF16_EXPONENT),
             Weights::F16(bits) => count_of_ones(bits, F16_EXPONENT),
+            Weights::Int8(_) => 0,
         }
     }
 }

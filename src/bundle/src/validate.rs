@@ -1,17 +1,18 @@
 //! Whether a contents record describes a detector that can be run: checked once, then relied on.
 
 use crate::graph::{Contents, Graph, Layer, Op, Precision, Regions, SectionId};
-use crate::{Error, Scores, Shape};
+use crate::{Cascade, Error, Rpn, Scores, Shape, int8};
 
 /// No manifest may ask for more detections per image than this.
 pub const MAX_DETECTIONS: usize = 512;
 /// Longest blob side.
 pub(crate) const MAX_SIDE: u32 = 20_000;
 pub(crate) const MAX_CLASSES: usize = 10_000;
-const MAX_POOLED: u32 = 64;
-/// Bytes of the name of a layer, a class, a section, the model or the compiler.
+pub(crate) const MAX_POOLED: u32 = 64;
+/// Bytes of the name of a layer, a class, a section, the model, the compiler or the board.
 const MAX_NAME: usize = 1_000;
-const MAX_LEVELS: usize = 16;
+/// Of pooling, or maps of a pyramid.
+pub(crate) const MAX_LEVELS: usize = 16;
 /// Kernels, strides, dilations and pads beyond this make no sense and could overflow sizes.
 const MAX_WINDOW: u32 = 1_024;
 /// Channels or features of one value.
@@ -25,10 +26,14 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
         return Err(Error::Manifest("the means to subtract must be numbers".to_string()));
     }
     regions(&contents.regions).map_err(Error::Network)?;
+    maps(contents).map_err(Error::Network)?;
     let names = contents.sections.iter().map(|s| &s.name).chain(&contents.manifest.classes);
-    let layers = contents.trunk.layers.iter().chain(&contents.head.layers).map(|layer| &layer.name);
+    let layers = contents.layers().map(|layer| &layer.name);
     let others = [&contents.manifest.name, &contents.origin.compiler];
-    let others = others.into_iter().chain(contents.factored.iter().map(|factored| &factored.layer));
+    let others = others
+        .into_iter()
+        .chain(&contents.board)
+        .chain(contents.factored.iter().map(|factored| &factored.layer));
     if let Some(name) = names.chain(layers).chain(others).find(|name| name.len() > MAX_NAME) {
         return Err(Error::Network(format!("a name of {} bytes is longer than {MAX_NAME}", name.len())));
     }
@@ -45,8 +50,10 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
             let problem = format!("of shape {shape:?} in {values} cannot be {} bytes", section.bytes);
             return Err(Error::Section { name: section.name.clone(), problem });
         }
+        int8::check_section(section, &contents.sections)
+            .map_err(|problem| Error::Section { name: section.name.clone(), problem })?;
     }
-    for (which, graph) in [("trunk", &contents.trunk), ("head", &contents.head)] {
+    for (which, graph) in contents.graphs() {
         for layer in &graph.layers {
             check_layer(layer, contents).map_err(|problem| Error::Layer {
                 graph: which,
@@ -63,6 +70,7 @@ pub(crate) fn contents(contents: &Contents) -> Result<(), Error> {
 
 fn regions(regions: &Regions) -> Result<(), String> {
     match regions {
+        Regions::RoiAlign(align) => align.check()?,
         Regions::RoiPooling(pooling) => {
             let (levels, scale) = (&pooling.pooled, pooling.spatial_scale);
             if !(1..=MAX_LEVELS).contains(&levels.len()) {
@@ -90,21 +98,77 @@ fn regions(regions: &Regions) -> Result<(), String> {
     Ok(())
 }
 
+/// The trunk gives as many maps as are read, and the method is one that there is.
+fn maps(contents: &Contents) -> Result<(), String> {
+    let Contents { trunk, regions, rpn, manifest, .. } = contents;
+    let (given, pooled) = (trunk.outputs.len(), contents.pooled_maps());
+    if given < pooled || given > pooled && rpn.is_none() {
+        let s = if pooled == 1 { "" } else { "s" };
+        return Err(format!("the trunk gives {given} feature maps, and {pooled} map{s} are read"));
+    }
+    if given > MAX_LEVELS {
+        return Err(format!("the trunk gives {given} feature maps, more than {MAX_LEVELS}"));
+    }
+    if trunk
+        .outputs
+        .iter()
+        .enumerate()
+        .any(|(at, value)| trunk.outputs.iter().skip(at + 1).any(|v| v == value))
+    {
+        return Err("the trunk gives a feature map twice".to_string());
+    }
+    if manifest.scales.len() > 1 {
+        let other = match regions {
+            Regions::RoiAlign(_) => "RoIAlign, which has a level of its own for each region",
+            _ if rpn.is_some() => "an RPN, which would propose boxes at each scale",
+            _ => return Ok(()),
+        };
+        return Err(format!("{} image scales do not go with {other}", manifest.scales.len()));
+    }
+    let Some(rpn) = rpn else { return Ok(()) };
+    match regions {
+        Regions::Warp(_) => {
+            return Err("an RPN reads the maps of an image, and an R-CNN has none".to_string());
+        }
+        Regions::RoiPooling(pooling) if pooling.pooled.len() > 1 => {
+            return Err("an RPN does not go with SPPnet's pooling to several levels".to_string());
+        }
+        _ => {}
+    }
+    rpn.check(given)
+}
+
 /// The graphs fit each other and the manifest.
 fn check_ends(contents: &Contents) -> Result<(), Error> {
     // Each scale of a pyramid: a map may be too small for a window at one of them alone.
-    if let Regions::RoiPooling(_) = contents.regions {
+    if !matches!(contents.regions, Regions::Warp(_)) {
         for [height, width] in crate::nominal_blobs(contents) {
             infer("trunk", &contents.trunk, Shape::Map { height, width, channels: 3 })?;
         }
     }
     let (height, width) = crate::nominal_size(contents);
     let trunk = infer("trunk", &contents.trunk, Shape::Map { height, width, channels: 3 })?;
-    let [map @ Shape::Map { .. }] = outputs(&contents.trunk, &trunk)[..] else {
-        return Err(Error::Network("the trunk does not give one feature map".to_string()));
+    let maps = outputs(&contents.trunk, &trunk);
+    let Some(&map @ Shape::Map { channels, .. }) = maps.first() else {
+        return Err(Error::Network("the trunk does not give a feature map".to_string()));
     };
+    let pooled = maps.get(..contents.pooled_maps()).unwrap_or_default();
+    if let Some(other) = pooled.iter().find(|other| other.channels() != channels) {
+        let other = other.channels();
+        return Err(Error::Network(format!(
+            "regions are pooled from maps of {channels} and of {other} channels"
+        )));
+    }
+    if let Some(rpn) = &contents.rpn {
+        for &map in &maps {
+            check_rpn(rpn, map)?;
+        }
+    }
     let head = infer("head", &contents.head, contents.region_shape(map))?;
-    check_scores(contents)?;
+    check_scores("head", &contents.head, contents.manifest.scores)?;
+    if let Some(cascade) = &contents.cascade {
+        check_cascade(cascade, contents, map)?;
+    }
     let scores = contents.manifest.classes.len();
     match outputs(&contents.head, &head)[..] {
         [Shape::Flat { features: s }, Shape::Flat { features: b }] if s == scores && b == 4 * scores => {
@@ -118,22 +182,51 @@ fn check_ends(contents: &Contents) -> Result<(), Error> {
     }
 }
 
+/// The RPN gives of a map a logit and four deltas for each anchor of each of the map's cells.
+fn check_rpn(rpn: &Rpn, map: Shape) -> Result<(), Error> {
+    let (Shape::Map { height, width, .. }, anchors) = (map, rpn.anchors_per_cell()) else { return Ok(()) };
+    let shapes = infer("rpn", &rpn.graph, map)?;
+    let expected = [1, 4].map(|each| Shape::Map { height, width, channels: each * anchors });
+    let found = outputs(&rpn.graph, &shapes);
+    if found == expected {
+        return Ok(());
+    }
+    let list = |shapes: &[Shape]| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
+    Err(Error::Network(format!(
+        "of a map of {map} the RPN must give [{}], and gives [{}]",
+        list(&expected),
+        list(&found)
+    )))
+}
+
+/// The judge reads what the head reads, and gives scores as the head does.
+fn check_cascade(cascade: &Cascade, contents: &Contents, map: Shape) -> Result<(), Error> {
+    if let Regions::Warp(_) = contents.regions {
+        return Err(Error::Network("a cascade is for pooled regions, and an R-CNN has none".to_string()));
+    }
+    let (judge, kind) = (&cascade.judge, contents.manifest.scores);
+    cascade.check(kind).map_err(Error::Network)?;
+    let shapes = infer("judge", judge, contents.region_shape(map))?;
+    let classes = contents.manifest.classes.len();
+    match outputs(judge, &shapes)[..] {
+        [Shape::Flat { features }] if features == classes => check_scores("judge", judge, kind),
+        ref other => Err(Error::Network(format!(
+            "the cascade's judge must give {classes} scores, and gives [{}]",
+            other.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
 /// Scores that are said to be probabilities come out of a layer that gives such.
-fn check_scores(contents: &Contents) -> Result<(), Error> {
-    let layer = contents
-        .head
-        .outputs
-        .first()
-        .and_then(|&value| contents.head.layers.get((value as usize).checked_sub(1)?));
+fn check_scores(which: &str, graph: &Graph, kind: Scores) -> Result<(), Error> {
+    let layer = graph.outputs.first().and_then(|&value| graph.layers.get((value as usize).checked_sub(1)?));
     let gives_probabilities = |op: &Op| match op {
         Op::Softmax | Op::Sigmoid | Op::HardSigmoid { .. } => true,
         Op::Clip { low, high } => *low >= 0.0 && *high <= 1.0,
         _ => false,
     };
-    if contents.manifest.scores == Scores::Probabilities
-        && !layer.is_some_and(|layer| gives_probabilities(&layer.op))
-    {
-        let made = layer.map_or("the head's input", |layer| layer.op.name());
+    if kind == Scores::Probabilities && !layer.is_some_and(|layer| gives_probabilities(&layer.op)) {
+        let made = layer.map_or(format!("the {which}'s input"), |layer| layer.op.name().to_string());
         return Err(Error::Network(format!(
             "the manifest says that scores are probabilities, and they come from {made}, not from a Softmax or Sigmoid"
         )));
@@ -149,8 +242,9 @@ fn infer(which: &'static str, graph: &Graph, input: Shape) -> Result<Vec<Shape>,
     })?;
     // Rows of features are the head's: no map is made of one, and there may be no two frames of one size.
     let row = shapes.iter().position(|shape| matches!(shape, Shape::Flat { .. }));
-    if let Some(layer) =
-        row.and_then(|value| graph.layers.get(value.checked_sub(1)?)).filter(|_| which == "trunk")
+    if let Some(layer) = row
+        .and_then(|value| graph.layers.get(value.checked_sub(1)?))
+        .filter(|_| ["trunk", "rpn"].contains(&which))
     {
         let problem = format!("{} makes a row of features, which is for the head", layer.op.name());
         return Err(Error::Layer { graph: which, layer: layer.name.clone(), problem });
@@ -179,13 +273,11 @@ fn check_layer(layer: &Layer, contents: &Contents) -> Result<(), String> {
         Some(section) if section.shape != shape => {
             Err(format!("its weights `{}` have shape {:?}, not {shape:?}", section.name, section.shape))
         }
-        Some(section) if section.precision == Precision::F32 => Ok(()),
+        Some(section) if section.precision == Precision::F32 || layer.op.reducible_weight() == Some(id) => {
+            Ok(())
+        }
         Some(section) => {
-            if section.precision == contents.precision && layer.op.reducible_weight() == Some(id) {
-                Ok(())
-            } else {
-                Err(format!("its weights `{}` are {}, not f32", section.name, section.precision.name()))
-            }
+            Err(format!("its weights `{}` are {}, not f32", section.name, section.precision.name()))
         }
     };
     let numbers = |values: &[f32]| {
@@ -247,6 +339,10 @@ fn check_layer(layer: &Layer, contents: &Contents) -> Result<(), String> {
         | Op::Add
         | Op::Mul
         | Op::Flatten
-        | Op::Softmax => Ok(()),
+        | Op::Softmax
+        | Op::Upsample => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -290,6 +290,11 @@ enum frcnn_proposer
    network does not run.
    */
   FRCNN_PROPOSER_MOTION = 1,
+  /*
+   The model's own: its region proposal network (RPN), if frcnn_model_has_rpn says that it has one; otherwise as
+   FRCNN_PROPOSER_GRID.
+   */
+  FRCNN_PROPOSER_MODEL = 2,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -347,7 +352,7 @@ typedef struct frcnn_model_options {
    */
   float nms_iou;
   /*
-   What a bundle may ask for on one frame, times the defaults of 4 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
+   What a bundle may ask for on one frame, times the defaults of 3 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
    One that asks for more is refused with FRCNN_RESULT_BUNDLE, a frame that does with FRCNN_RESULT_IMAGE_SIZE.
    */
   double max_cost;
@@ -360,7 +365,7 @@ typedef struct frcnn_model_options {
    */
   uint32_t reserved;
   /*
-   Bytes that weights, maps and predictions of one 4:3 photo with 2000 boxes may take together; 0 for no bound but that of
+   Bytes that the model and a session may take at their peak, with a 4:3 photo and 2000 boxes; 0 for no bound but that of
    max_cost. Convolutions that lose least by it get algorithms with fewer weights.
    */
   uint64_t memory;
@@ -506,7 +511,7 @@ typedef struct frcnn_report {
    */
   uint32_t height;
   /*
-   Boxes that the network was asked about. With none, it did not run.
+   Boxes that the network was asked about, or that it proposed itself. Asked about none, it did not run.
    */
   uint64_t proposals;
   /*
@@ -514,7 +519,7 @@ typedef struct frcnn_report {
    */
   uint64_t convert_ns;
   /*
-   Making proposals.
+   Making proposals; of a model that makes them itself, from its feature maps on.
    */
   uint64_t propose_ns;
   /*
@@ -577,6 +582,72 @@ typedef struct frcnn_stats {
    */
   uint64_t forgotten;
 } frcnn_stats;
+
+/*
+ Choices made when a stream is made. frcnn_stream_options_init sets the defaults.
+ */
+typedef struct frcnn_stream_options {
+  /*
+   sizeof(frcnn_stream_options).
+   */
+  size_t struct_size;
+  /*
+   A frcnn_proposer.
+   */
+  uint32_t proposer;
+  /*
+   Mean difference in grey levels, over one of the four quarters of a cell of 8 x 8 pixels, from which the cell is looked
+   at anew; 0: any byte makes a difference. Negative, the default: what exceeds the noise of the camera, which is learned
+   from its frames.
+   */
+  float tolerance;
+  /*
+   MiB of feature maps that may be kept from frame to frame. With less, more is computed anew.
+   */
+  uint32_t reuse_mib;
+  /*
+   Must be 0.
+   */
+  uint32_t reserved;
+} frcnn_stream_options;
+
+/*
+ What a stream has computed anew for its last frame. All is 0 if the network did not run: there was no box to look at.
+ */
+typedef struct frcnn_reuse {
+  /*
+   sizeof(frcnn_reuse).
+   */
+  size_t struct_size;
+  /*
+   Cells of 8 x 8 pixels of the frame.
+   */
+  uint64_t cells;
+  /*
+   Those that differed by more than the tolerance.
+   */
+  uint64_t cells_changed;
+  /*
+   Distinct regions that were judged.
+   */
+  uint64_t rois;
+  /*
+   Those of which the head's output was kept.
+   */
+  uint64_t rois_reused;
+  /*
+   Bytes that the stream keeps from frame to frame.
+   */
+  uint64_t kept_bytes;
+  /*
+   Share of the trunk's multiplications that were done anew, 0 to 1.
+   */
+  float trunk_share;
+  /*
+   Grey levels that a cell may differ by in the next frame.
+   */
+  float tolerance;
+} frcnn_reuse;
 
 #ifdef __cplusplus
 extern "C" {
@@ -659,6 +730,13 @@ frcnn_result frcnn_model_generation(const struct frcnn_model *model, uint64_t *g
 frcnn_result frcnn_model_class_count(const struct frcnn_model *model, size_t *count);
 
 /*
+ Whether the model has a region proposal network (RPN), by which it proposes boxes itself: 1 if so, else 0. A session made
+ with the default options then lets it.
+ */
+frcnn_result frcnn_model_has_rpn(const struct frcnn_model *model,
+                                 uint32_t *has_rpn);
+
+/*
  Writes the name of a class, in UTF-8 and with its NUL, to `name`, which has room for `size` bytes; a longer name is
  cut and gives FRCNN_RESULT_BUFFER_TOO_SMALL. A class that does not exist gives FRCNN_RESULT_INVALID_ARGUMENT.
  */
@@ -689,9 +767,9 @@ void frcnn_session_free(struct frcnn_session *session);
  Detects objects in a frame, and returns when that is done.
 
  `proposals` are the `proposal_count` boxes to look at; an invalid one (a corner not finite, or x2 < x1, or y2 < y1)
- is passed over. NULL asks the session's proposer. `detections` takes up to `capacity` detections, best first, and
- `*count` tells how many were found: if more than `capacity`, the result is FRCNN_RESULT_BUFFER_TOO_SMALL.
- FRCNN_MAX_DETECTIONS are always enough. `detections` may be NULL if `capacity` is 0.
+ is passed over. NULL asks the session's proposer, by default the model's own. `detections` takes up to `capacity`
+ detections, best first, and `*count` tells how many were found: if more than `capacity`, the result is
+ FRCNN_RESULT_BUFFER_TOO_SMALL. FRCNN_MAX_DETECTIONS are always enough. `detections` may be NULL if `capacity` is 0.
  */
 frcnn_result frcnn_session_detect(struct frcnn_session *session,
                                   const struct frcnn_frame *frame,
@@ -732,6 +810,33 @@ frcnn_result frcnn_session_report(const struct frcnn_session *session, struct fr
  Counts the frames that were submitted.
  */
 frcnn_result frcnn_session_stats(const struct frcnn_session *session, struct frcnn_stats *stats);
+
+/*
+ Sets every field of `options` to its default. `struct_size` is sizeof(frcnn_stream_options).
+ */
+frcnn_result frcnn_stream_options_init(struct frcnn_stream_options *options, size_t struct_size);
+
+/*
+ Makes a session for the frames of one fixed camera, in their order: a frame costs what has changed since the one before.
+
+ It is used like any other session; each camera has one of its own. It keeps the pixels of each cell of 8 x 8 that were last
+ looked at, and looks at a cell anew when it differs from them by more than the tolerance. What it detects is, bit for bit,
+ what frcnn_session_detect finds in the picture that these cells make; with a tolerance of 0 that is the frame itself.
+ frcnn_stream_reuse tells what was computed anew. After frcnn_model_reload, the first frame is computed as a whole.
+
+ `options` may be NULL for the defaults. `*stream`, to be freed by frcnn_session_free, is NULL unless the result is
+ FRCNN_RESULT_OK.
+ */
+frcnn_result frcnn_stream_new(const struct frcnn_model *model,
+                              const struct frcnn_stream_options *options,
+                              struct frcnn_session **stream);
+
+/*
+ Tells what was computed anew for the last frame that frcnn_session_detect or frcnn_session_poll gave a result of. Of a
+ session that frcnn_session_new made, all is 0.
+ */
+frcnn_result frcnn_stream_reuse(const struct frcnn_session *stream,
+                                struct frcnn_reuse *reuse);
 
 #ifdef __cplusplus
 }  // extern "C"

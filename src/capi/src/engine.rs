@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use frcnn::{BBox, Detections, Detector};
+use frcnn::{BBox, Detections, Detector, Frame, StreamOptions};
 
 use crate::frame::Image;
 use crate::pixels::Converter;
@@ -26,27 +26,67 @@ pub(crate) struct Facts {
     pub(crate) propose: Duration,
     pub(crate) stages: frcnn::Timings,
     pub(crate) total: Duration,
+    /// Of a stream, if the network ran.
+    pub(crate) reuse: Option<frcnn::Reuse>,
+}
+
+/// The network with the buffers of one thread.
+enum Network {
+    Session(Box<frcnn::Session>),
+    Stream(Box<frcnn::Stream>),
+}
+
+impl Network {
+    fn new(detector: &Detector, stream: Option<StreamOptions>) -> Result<Network, Failure> {
+        Ok(match stream {
+            None => Network::Session(Box::new(detector.session())),
+            Some(options) => Network::Stream(Box::new(detector.stream(options)?)),
+        })
+    }
+
+    fn run(&mut self, frame: &Frame, proposals: &[BBox], facts: &mut Facts) -> Result<Detections, Failure> {
+        let detections = match self {
+            Network::Session(session) => {
+                let detections = session.detect(frame, proposals)?;
+                (facts.stages, facts.not_finite) = (*session.timings(), session.not_finite());
+                detections
+            }
+            Network::Stream(stream) => {
+                let detections = stream.detect(frame, proposals)?;
+                (facts.stages, facts.not_finite) = (*stream.timings(), stream.not_finite());
+                facts.reuse = Some(*stream.reuse());
+                detections
+            }
+        };
+        Ok(detections)
+    }
 }
 
 /// A session's way from frames to detections, with every buffer that is used again.
 pub(crate) struct Engine {
     slot: Arc<Slot<Detector>>,
     loaded: Loaded<Detector>,
-    session: frcnn::Session,
+    network: Network,
+    /// With which a stream is made, after a reload too.
+    stream: Option<StreamOptions>,
     converter: Converter,
     proposer: Proposer,
 }
 
 impl Engine {
-    pub(crate) fn new(slot: Arc<Slot<Detector>>, proposer: FrcnnProposer) -> Engine {
+    pub(crate) fn new(
+        slot: Arc<Slot<Detector>>,
+        proposer: FrcnnProposer,
+        stream: Option<StreamOptions>,
+    ) -> Result<Engine, Failure> {
         let loaded = slot.loaded();
-        let session = loaded.detector.session();
+        let network = Network::new(&loaded.detector, stream)?;
         let (converter, proposer) = (Converter::default(), Proposer::new(proposer));
-        Engine { slot, loaded, session, converter, proposer }
+        Ok(Engine { slot, loaded, network, stream, converter, proposer })
     }
 
     /// Detects among `proposals`, or among the proposer's where there are none. Without a single box to look at, the
-    /// network does not run. `facts` is filled as far as the frame gets.
+    /// network does not run, unless it proposes itself. `facts` is filled as far as the frame gets.
     pub(crate) fn run(
         &mut self,
         image: &Image<&[u8]>,
@@ -54,12 +94,22 @@ impl Engine {
         facts: &mut Facts,
     ) -> Result<Detections, Failure> {
         let start = Instant::now();
-        self.follow_reload();
+        self.follow_reload()?;
         *facts = Facts { id: image.id, generation: self.loaded.generation, ..Facts::default() };
         let frame = self.converter.run(image)?;
         facts.size = (frame.width(), frame.height());
         facts.convert = start.elapsed();
 
+        if let (None, Network::Session(session)) = (proposals, &mut self.network)
+            && self.proposer.is_rpn_of(&self.loaded.detector)
+        {
+            let detections = session.detect_frame(&frame)?;
+            (facts.stages, facts.not_finite) = (*session.timings(), session.not_finite());
+            facts.proposals = session.proposals().len();
+            facts.propose = facts.stages.rpn + facts.stages.proposals;
+            facts.total = start.elapsed();
+            return Ok(detections);
+        }
         let proposals = match proposals {
             Some(proposals) => Cow::Borrowed(proposals),
             None => Cow::Owned(self.proposer.run(&frame)),
@@ -69,20 +119,19 @@ impl Engine {
 
         let mut detections = Detections::new();
         if !proposals.is_empty() {
-            detections = self.session.detect(&frame, &proposals)?;
-            facts.stages = *self.session.timings();
-            facts.not_finite = self.session.not_finite();
+            detections = self.network.run(&frame, &proposals, facts)?;
         }
         facts.total = start.elapsed();
         Ok(detections)
     }
 
     /// Takes up a model that was loaded since the last frame.
-    fn follow_reload(&mut self) {
+    fn follow_reload(&mut self) -> Result<(), Failure> {
         if let Some(newer) = self.slot.newer(&self.loaded) {
+            self.network = Network::new(&newer.detector, self.stream)?;
             self.loaded = newer;
-            self.session = self.loaded.detector.session();
             log::debug!("a session goes on with model generation {}", self.loaded.generation);
         }
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@
 //! | `slot` | a detector that can be exchanged while sessions work |
 //! | `worker` | submit and poll: the thread behind a session |
 //! | `sync` | the locks of `slot` and `worker`, which a test exchanges for loom's |
-//! | `about`, `logging`, `model`, `session` | the entry points |
+//! | `about`, `logging`, `model`, `session`, `stream` | the entry points |
 //!
 //! `unsafe` stands where C's pointers become references, and nowhere else.
 #![allow(unsafe_code, reason = "this crate is the border to C; each block says why it is sound")]
@@ -32,6 +32,7 @@ mod scratch;
 mod session;
 mod sized;
 mod slot;
+mod stream;
 mod sync;
 mod worker;
 
@@ -42,3 +43,4 @@ pub use model::*;
 pub use proposer::FrcnnProposer;
 pub use result::*;
 pub use session::*;
+pub use stream::*;

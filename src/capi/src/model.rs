@@ -35,14 +35,14 @@ pub struct FrcnnModelOptions {
     /// IoU from which a better detection of a class suppresses another; above 0 and at most 1, or negative for the
     /// bundle's.
     pub nms_iou: f32,
-    /// What a bundle may ask for on one frame, times the defaults of 4 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
+    /// What a bundle may ask for on one frame, times the defaults of 3 GiB of memory, 4e12 operations and 1000 layers; 0 for 1.
     /// One that asks for more is refused with FRCNN_RESULT_BUNDLE, a frame that does with FRCNN_RESULT_IMAGE_SIZE.
     pub max_cost: f64,
     /// A frcnn_f32_products.
     pub f32_products: u32,
     /// Must be 0.
     pub reserved: u32,
-    /// Bytes that weights, maps and predictions of one 4:3 photo with 2000 boxes may take together; 0 for no bound but that of
+    /// Bytes that the model and a session may take at their peak, with a 4:3 photo and 2000 boxes; 0 for no bound but that of
     /// max_cost. Convolutions that lose least by it get algorithms with fewer weights.
     pub memory: u64,
 }
@@ -298,6 +298,20 @@ pub unsafe extern "C" fn frcnn_model_class_count(model: *const FrcnnModel, count
     guard!(model, count => {
         // SAFETY: says the caller.
         unsafe { *count = (*model).slot.loaded().detector.manifest().classes.len() };
+        Ok(())
+    })
+}
+
+/// Whether the model has a region proposal network (RPN), by which it proposes boxes itself: 1 if so, else 0. A session made
+/// with the default options then lets it.
+///
+/// # Safety
+/// `model` is valid, `has_rpn` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_has_rpn(model: *const FrcnnModel, has_rpn: *mut u32) -> FrcnnResult {
+    guard!(model, has_rpn => {
+        // SAFETY: says the caller.
+        unsafe { *has_rpn = (*model).slot.loaded().detector.has_rpn().into() };
         Ok(())
     })
 }

@@ -1,7 +1,9 @@
 //! Boxes for callers that bring none.
 
-use frcnn::{BBox, Frame};
+use frcnn::{BBox, Detector, Frame};
 use frcnn_proposals::{Grid, Motion, Propose};
+
+use crate::result::{Failure, FrcnnResult};
 
 /// Boxes per frame at most, as the published detectors had.
 const MAX_PROPOSALS: usize = 2000;
@@ -16,26 +18,41 @@ pub enum FrcnnProposer {
     /// frames, and again when the whole view changes; in these, and where nothing moves, there is no box, and the
     /// network does not run.
     Motion = 1,
+    /// The model's own: its region proposal network (RPN), if frcnn_model_has_rpn says that it has one; otherwise as
+    /// FRCNN_PROPOSER_GRID.
+    Model = 2,
 }
 
 impl FrcnnProposer {
-    pub(crate) fn from_number(number: u32) -> Option<Self> {
-        [Self::Grid, Self::Motion].into_iter().find(|kind| *kind as u32 == number)
+    /// What a caller's number means.
+    pub(crate) fn checked(number: u32) -> Result<Self, Failure> {
+        let known = [Self::Grid, Self::Motion, Self::Model].into_iter().find(|kind| *kind as u32 == number);
+        known.ok_or_else(|| Failure::new(FrcnnResult::InvalidArgument, format!("{number} is no proposer")))
     }
 }
 
 /// A proposer with what it remembers from frame to frame.
-pub(crate) struct Proposer(Box<dyn Propose + Send>);
+pub(crate) struct Proposer {
+    by: Box<dyn Propose + Send>,
+    /// Whether a network that can is asked in its place.
+    leaves_it_to_the_model: bool,
+}
 
 impl Proposer {
     pub(crate) fn new(kind: FrcnnProposer) -> Proposer {
-        Proposer(match kind {
-            FrcnnProposer::Grid => Box::new(Grid),
+        let by: Box<dyn Propose + Send> = match kind {
+            FrcnnProposer::Grid | FrcnnProposer::Model => Box::new(Grid),
             FrcnnProposer::Motion => Box::new(Motion::new()),
-        })
+        };
+        Proposer { by, leaves_it_to_the_model: kind == FrcnnProposer::Model }
+    }
+
+    /// Whether the detector's own RPN is to propose.
+    pub(crate) fn is_rpn_of(&self, detector: &Detector) -> bool {
+        self.leaves_it_to_the_model && detector.has_rpn()
     }
 
     pub(crate) fn run(&mut self, frame: &Frame) -> Vec<BBox> {
-        self.0.propose(frame, MAX_PROPOSALS).boxes
+        self.by.propose(frame, MAX_PROPOSALS).boxes
     }
 }

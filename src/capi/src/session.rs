@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use frcnn::{BBox, Detections};
+use frcnn::{BBox, Detections, StreamOptions};
 
 use crate::engine::{Engine, Facts};
 use crate::frame::{FrcnnFrame, view};
@@ -87,11 +87,11 @@ pub struct FrcnnReport {
     pub width: u32,
     /// Rows of it.
     pub height: u32,
-    /// Boxes that the network was asked about. With none, it did not run.
+    /// Boxes that the network was asked about, or that it proposed itself. Asked about none, it did not run.
     pub proposals: u64,
     /// The camera's format to RGB, JPEG included.
     pub convert_ns: u64,
-    /// Making proposals.
+    /// Making proposals; of a model that makes them itself, from its feature maps on.
     pub propose_ns: u64,
     /// Resizing, means.
     pub preprocess_ns: u64,
@@ -164,6 +164,20 @@ impl FrcnnReport {
 }
 
 impl FrcnnSession {
+    pub(crate) fn new(
+        model: &FrcnnModel,
+        proposer: FrcnnProposer,
+        stream: Option<StreamOptions>,
+    ) -> Result<FrcnnSession, Failure> {
+        let engine = Arc::new(Mutex::new(Engine::new(model.slot.clone(), proposer, stream)?));
+        Ok(FrcnnSession { engine, worker: None, facts: Facts::default(), boxes: Vec::new() })
+    }
+
+    /// Of the last frame that was detected or polled.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// The caller's boxes, or none to have the proposer asked.
     ///
     /// # Safety
@@ -224,7 +238,7 @@ pub unsafe extern "C" fn frcnn_session_options_init(
     struct_size: usize,
 ) -> FrcnnResult {
     guard!(options => {
-        let defaults = FrcnnSessionOptions { struct_size, proposer: FrcnnProposer::Grid as u32, reserved: 0 };
+        let defaults = FrcnnSessionOptions { struct_size, proposer: FrcnnProposer::Model as u32, reserved: 0 };
         // SAFETY: says the caller.
         unsafe { sized::init(options, &defaults, struct_size) }
     })
@@ -244,7 +258,7 @@ pub unsafe extern "C" fn frcnn_session_new(
     guard!(model, session => {
         // SAFETY: says the caller.
         unsafe { *session = std::ptr::null_mut() };
-        let mut proposer = FrcnnProposer::Grid;
+        let mut proposer = FrcnnProposer::Model;
         if !options.is_null() {
             // SAFETY: says the caller.
             let options = unsafe { sized::read(options) }?;
@@ -252,13 +266,10 @@ pub unsafe extern "C" fn frcnn_session_new(
             if options.reserved != 0 {
                 return Err(refused("frcnn_session_options: `reserved` must be 0".into()));
             }
-            proposer = FrcnnProposer::from_number(options.proposer)
-                .ok_or_else(|| refused(format!("{} is no proposer", options.proposer)))?;
+            proposer = FrcnnProposer::checked(options.proposer)?;
         }
         // SAFETY: says the caller.
-        let slot = unsafe { &*model }.slot.clone();
-        let engine = Arc::new(Mutex::new(Engine::new(slot, proposer)));
-        let made = FrcnnSession { engine, worker: None, facts: Facts::default(), boxes: Vec::new() };
+        let made = FrcnnSession::new(unsafe { &*model }, proposer, None)?;
         // SAFETY: says the caller.
         unsafe { *session = Box::into_raw(Box::new(made)) };
         Ok(())
@@ -282,9 +293,9 @@ pub unsafe extern "C" fn frcnn_session_free(session: *mut FrcnnSession) {
 /// Detects objects in a frame, and returns when that is done.
 ///
 /// `proposals` are the `proposal_count` boxes to look at; an invalid one (a corner not finite, or x2 < x1, or y2 < y1)
-/// is passed over. NULL asks the session's proposer. `detections` takes up to `capacity` detections, best first, and
-/// `*count` tells how many were found: if more than `capacity`, the result is FRCNN_RESULT_BUFFER_TOO_SMALL.
-/// FRCNN_MAX_DETECTIONS are always enough. `detections` may be NULL if `capacity` is 0.
+/// is passed over. NULL asks the session's proposer, by default the model's own. `detections` takes up to `capacity`
+/// detections, best first, and `*count` tells how many were found: if more than `capacity`, the result is
+/// FRCNN_RESULT_BUFFER_TOO_SMALL. FRCNN_MAX_DETECTIONS are always enough. `detections` may be NULL if `capacity` is 0.
 ///
 /// # Safety
 /// `session` and `frame` are valid; `proposals` and `detections` have as many elements as stated; `count` is writable.

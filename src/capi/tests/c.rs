@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bundle::Variant;
-use frcnn_testkit::{need, program, skip};
+use frcnn_testkit::{emulated, need, program, skip};
 
 /// The library installed in a folder of its own, with what the test program reads.
 struct Installed {
@@ -98,10 +98,6 @@ fn compiles() -> bool {
 
 fn compiler() -> String {
     std::env::var("FRCNN_CC").unwrap_or_else(|_| "cc".into())
-}
-
-fn emulated() -> bool {
-    std::env::var_os("FRCNN_RUNNER").is_some()
 }
 
 #[test]

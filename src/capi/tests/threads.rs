@@ -56,10 +56,17 @@ struct Session {
 }
 
 impl Session {
-    fn new(Model(model): Model) -> Session {
+    /// Every other one is a stream.
+    fn new(Model(model): Model, number: u64) -> Session {
         let mut session = null_mut();
         // SAFETY: the model is valid, `session` writable.
-        assert_eq!(unsafe { frcnn_session_new(model, null(), &raw mut session) }, FrcnnResult::Ok);
+        let made = unsafe {
+            match number % 2 {
+                0 => frcnn_session_new(model, null(), &raw mut session),
+                _ => frcnn_stream_new(model, null(), &raw mut session),
+            }
+        };
+        assert_eq!(made, FrcnnResult::Ok);
         Session { session, generations: [1; 2], polled: 0 }
     }
 
@@ -129,8 +136,8 @@ fn none() -> [FrcnnDetection; 4] {
 }
 
 /// Submits, polls and now and then detects; then everything is polled, and every frame is accounted for.
-fn use_session(model: Model, pixels: &[u8]) -> u64 {
-    let mut session = Session::new(model);
+fn use_session(model: Model, number: u64, pixels: &[u8]) -> u64 {
+    let mut session = Session::new(model, number);
     let plane = FrcnnPlane { data: pixels.as_ptr(), size: pixels.len(), stride: 3 * SIDE as usize };
     let mut frame = FrcnnFrame {
         struct_size: size_of::<FrcnnFrame>(),
@@ -196,7 +203,9 @@ fn sessions_reloads_and_callbacks_at_once() {
     let done = AtomicBool::new(false);
 
     let (reloads, newest) = std::thread::scope(|threads| {
-        let sessions: Vec<_> = (0..SESSIONS).map(|_| threads.spawn(|| use_session(model, &pixels))).collect();
+        let pixels = &pixels;
+        let sessions: Vec<_> =
+            (0..SESSIONS).map(|number| threads.spawn(move || use_session(model, number, pixels))).collect();
         let reloader = threads.spawn(|| {
             let Model(model) = { model };
             let mut generation = 1;

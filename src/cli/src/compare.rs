@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use frcnn::{Detector, Options};
-use frcnn_compiler::{compile, load_manifest};
+use frcnn_compiler::compile;
 use frcnn_core::Printable;
-use frcnn_eval::{Precision, TensorFile, Tolerances};
+use frcnn_eval::{Measure, Precision, TensorFile, Tolerances};
 use frcnn_harness::compare::{self, Comparison, Names};
 use frcnn_harness::page::comparison;
 use serde::Serialize;
 
 use crate::console;
 use crate::cost::CostArgs;
+use crate::described;
 use crate::error::Error;
 use crate::files;
 use crate::inputs::boxes::BoxSource;
-use crate::inputs::decode;
+use crate::inputs::decode::{self, PhotoArgs};
 use crate::inputs::images::{self, ImageFile, Inputs};
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
@@ -24,7 +25,8 @@ use crate::units::difference;
 /// Compare outputs with reference outputs, stage by stage and detection by detection
 ///
 /// Says where the two sides first diverge and what to look at. The exit code is 1 if a stage differs by more than its
-/// tolerance: its largest difference, over the reference's largest magnitude.
+/// tolerance: its largest difference, over the reference's largest magnitude, or behind int8 layers the norm of all differences,
+/// over the reference's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn compare model.frcnn --reference gpu.safetensors --html report.html
@@ -35,15 +37,19 @@ use crate::units::difference;
 References:
   A safetensors file of one image with any of data [1, 3, H, W], rois [R, 5] (batch index and corners
   in network pixels), conv [1, C, H, W], pool5 [R, C, P, P], fc6, fc7, cls_score, cls_prob, bbox_pred;
-  an SPPnet's pool5 is [R, F], each level flattened and joined;
+  an SPPnet's pool5 is [R, F], each level flattened and joined. Of networks with a feature pyramid the
+  maps are p2, p3 and so on; of those with an RPN there are rpn_logits.L and rpn_deltas.L [1, A or 4 A, H, W]
+  of each map, counted from 0, and proposals [N, 4] in network pixels; RoIAlign's is roi_align [R, C, P, P].
+  A blob that is padded gives proposals to compare only with --image;
   metadata: im_scale, device, library, tf32, onnx_sha256 and whatever else is to be shown.
   `alone` is a stage's error on the reference's own input, which tells the stage that makes an error
   from those that pass it on.
 
 Tolerances:
   --tolerance 1e-3 for all stages, --tolerance conv=1e-3,fc6=1e-4 for some. Without: data 1e-5, others
-  1e-4; with f16 weights, or a reference in half precision or TF32, some 90 times that; with
-  bf16 256 times.")]
+  1e-4; behind layers with f16 weights, or of a reference in half precision or TF32, some 90 times
+  that; behind bf16 layers 256 times. Behind N int8 layers, which clip what is rare, the norm of all
+  differences may be sqrt(N) / 16 of the reference's.")]
 pub(crate) struct Args {
     /// A bundle that `frcnn compile` wrote, or an ONNX file with its manifest
     #[arg(value_name = "BUNDLE|MODEL.onnx")]
@@ -57,7 +63,7 @@ pub(crate) struct Args {
     /// The photo that the reference was made from; for two bundles, photos or folders of them
     #[arg(long = "image", value_name = "IMAGE", num_args = 1..)]
     images: Vec<PathBuf>,
-    /// The photos' boxes (.safetensors or .json), for two bundles [default: selective search]
+    /// The photos' boxes (.safetensors or .json), for two bundles [default: the first one's RPN's, or selective search]
     #[arg(long, value_name = "FILE", conflicts_with = "reference")]
     proposals: Option<PathBuf>,
     /// Classes, pixel means, scales and conventions of an ONNX file [default: manifest.json beside it]
@@ -75,6 +81,8 @@ pub(crate) struct Args {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    photos: PhotoArgs,
     #[command(flatten)]
     cost: CostArgs,
 }
@@ -103,6 +111,7 @@ struct ImageReport<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    args.photos.apply();
     args.html.iter().try_for_each(|path| files::check_output(path, &[]))?;
     let detector = open(&args.model, args)?;
     let comparisons = match (&args.reference, &args.against) {
@@ -140,9 +149,6 @@ fn with_files(
     };
     let file = TensorFile::open(reference)?;
     let image = file.metadata.get("image").cloned().unwrap_or_else(|| name(reference));
-    let of = |file: &TensorFile| {
-        Precision::of_reference(&file.dtype, file.metadata.get("tf32").map(String::as_str))
-    };
     let comparison = match against {
         Some(against) => {
             if against.extension().is_none_or(|extension| extension != "safetensors") {
@@ -152,16 +158,16 @@ fn with_files(
                 ));
             }
             let other = TensorFile::open(against)?;
-            let coarser = of(&file).coarser(of(&other));
+            let tolerances = tolerances(args, Rounded::of(&file).coarser(Rounded::of(&other)), &[]);
             let (first, second) = (reference.display().to_string(), against.display().to_string());
             let names = Names { reference: &first, found: &second };
-            compare::files(detector, [&file, &other], photo.as_ref(), &tolerances(args, coarser), names)?
+            compare::files(detector, [&file, &other], photo.as_ref(), &tolerances, names)?
         }
         None => {
             let (first, second) = (reference.display().to_string(), name(&args.model));
             let names = Names { reference: &first, found: &second };
-            let coarser = of(&file).coarser(of_bundle(detector));
-            compare::with_reference(detector, &file, photo.as_ref(), &tolerances(args, coarser), names)?
+            let tolerances = tolerances(args, Rounded::of(&file), &[detector]);
+            compare::with_reference(detector, &file, photo.as_ref(), &tolerances, names)?
         }
     };
     Ok((image, comparison))
@@ -183,14 +189,17 @@ fn with_detector(
     if let Some(error) = unreadable.into_iter().next() {
         return Err(error);
     }
-    let proposals = BoxSource::open(args.proposals.as_deref(), images.len())?;
+    let proposals = match (&args.proposals, first.has_rpn()) {
+        (None, true) => BoxSource::Learned,
+        (file, _) => BoxSource::open(file.as_deref(), images.len())?,
+    };
     let (reference, found) = (name(&args.model), name(against));
-    let tolerances = tolerances(args, of_bundle(first).coarser(of_bundle(second)));
+    let tolerances = tolerances(args, Rounded::NOT, &[first, second]);
     let compare = |image: &ImageFile| {
         let photo = decode::rgb8(&image.path)?;
         let boxes = proposals.of(image, &photo)?;
         let names = Names { reference: &reference, found: &found };
-        let comparison = compare::detectors([first, second], &photo, &boxes, &tolerances, names)?;
+        let comparison = compare::detectors([first, second], &photo, boxes.as_deref(), &tolerances, names)?;
         Ok((image.path.display().to_string(), comparison))
     };
     images.iter().map(compare).collect()
@@ -207,23 +216,50 @@ fn open(path: &Path, args: &Args) -> Result<Detector, Error> {
     if path.extension().is_none_or(|extension| extension != "onnx") {
         return files::open_detector(path, &options);
     }
-    let manifest =
-        load_manifest(&args.manifest.clone().unwrap_or_else(|| files::beside(path, "manifest.json")))?;
-    let compiled = compile(path, &manifest, &frcnn_compiler::Options::default(), &mut |_| {})?;
+    let description = described::describe(path, args.manifest.as_ref())?;
+    let compiled = compile(path, &description, &frcnn_compiler::Options::default(), &mut |_| {});
+    let compiled = compiled.map_err(|error| described::explained(error, path))?;
     Detector::new(compiled.bundle, &options).map_err(|error| Error::file(path, error))
 }
 
-/// How coarsely its weights are rounded.
-fn of_bundle(detector: &Detector) -> Precision {
-    match detector.contents().precision {
-        frcnn_bundle::Precision::F32 => Precision::F32,
-        frcnn_bundle::Precision::F16 => Precision::F16,
-        frcnn_bundle::Precision::Bf16 => Precision::Bf16,
+/// How coarsely references were computed, and then stored.
+#[derive(Clone, Copy)]
+struct Rounded {
+    computed: Precision,
+    stored: Precision,
+}
+
+impl Rounded {
+    const NOT: Rounded = Rounded { computed: Precision::F32, stored: Precision::F32 };
+
+    fn of(file: &TensorFile) -> Rounded {
+        let tf32 = file.metadata.get("tf32").map(String::as_str);
+        Rounded {
+            computed: Precision::of_reference(&file.dtype, tf32),
+            stored: Precision::of_reference(&file.dtype, None),
+        }
+    }
+
+    fn coarser(self, other: Rounded) -> Rounded {
+        Rounded { computed: self.computed.coarser(other.computed), stored: self.stored.coarser(other.stored) }
     }
 }
 
-fn tolerances(args: &Args, precision: Precision) -> Tolerances {
-    args.tolerance.iter().fold(Tolerances::of(precision), |tolerances, (stage, share)| match stage {
+/// What the rounding of references and of the layers of `detectors` explains, unless the arguments say what is allowed.
+fn tolerances(args: &Args, Rounded { computed, stored }: Rounded, detectors: &[&Detector]) -> Tolerances {
+    let mut tolerances = Tolerances::of(computed, stored);
+    for detector in detectors {
+        for (stage, layers) in detector.stage_precisions() {
+            let layers = layers.into_iter().map(|precision| match precision {
+                frcnn_bundle::Precision::F32 => Precision::F32,
+                frcnn_bundle::Precision::F16 => Precision::F16,
+                frcnn_bundle::Precision::Bf16 => Precision::Bf16,
+                frcnn_bundle::Precision::Int8 => Precision::Int8,
+            });
+            tolerances = tolerances.with_layers(&stage, &layers.collect::<Vec<_>>());
+        }
+    }
+    args.tolerance.iter().fold(tolerances, |tolerances, (stage, share)| match stage {
         Some(stage) => tolerances.with_stage(stage, *share),
         None => tolerances.with_all(*share),
     })
@@ -255,6 +291,7 @@ fn text((image, comparison): &(String, Comparison)) -> String {
         Words("stage"),
         Numbers("max abs"),
         Numbers("relative"),
+        Numbers("norm"),
         Numbers("alone"),
         Numbers("allowed"),
         Numbers("cosine"),
@@ -272,8 +309,12 @@ fn text((image, comparison): &(String, Comparison)) -> String {
             stage.stage.clone(),
             difference(d.max_abs),
             difference(d.relative),
-            stage.alone.as_ref().map_or(String::new(), |alone| difference(alone.relative)),
-            difference(stage.tolerance),
+            difference(d.norm),
+            stage.alone.as_ref().map_or(String::new(), |alone| difference(stage.measure.of(alone))),
+            match stage.measure {
+                Measure::Largest => difference(stage.tolerance),
+                Measure::Norm => format!("norm {}", difference(stage.tolerance)),
+            },
             format!("{:.8}", d.cosine),
             format!("{:.1} %", equal * 100.0),
         ];

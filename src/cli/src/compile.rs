@@ -5,21 +5,30 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use frcnn::Manifest;
 use frcnn_compiler::{
-    AssumedInput, CompileReport, Compiled, Drift, Options, Precision, Svd, compile, compile_rcnn, emit_onnx,
-    load_manifest, load_rcnn_manifest, onnx_writer,
+    AssumedInput, CompileReport, Compiled, Description, Drift, Options, Precision, Svd, compile,
+    compile_rcnn, emit_onnx, load_rcnn_manifest, onnx_writer, uniform,
 };
 use frcnn_core::Printable;
 use frcnn_files::Staged;
+use frcnn_harness::auto::AutoReport;
+use frcnn_harness::cascade::CascadeReport;
+use frcnn_harness::quantize::{FoundAgain, Quantized};
 use frcnn_harness::sweep::{self, Subject, Sweep};
+use frcnn_harness::{Board, worthwhile};
 use indicatif::ProgressBar;
+use serde::Serialize;
 
+use crate::auto;
+use crate::calibrate;
+use crate::cascade::{self, CascadeChoice};
 use crate::console;
 use crate::data::{DataArgs, Loader};
+use crate::described;
 use crate::detect::Check;
 use crate::error::Error;
 use crate::files;
+use crate::inputs::decode::PhotoArgs;
 use crate::parse;
 use crate::tables::{self, FactoredRow};
 use crate::units;
@@ -43,12 +52,23 @@ use crate::units;
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --manifest voc.json
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --emit-onnx vgg16-svd.onnx
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --precision f16
+  frcnn compile model.onnx -o model.frcnn --precision int8 --calibrate photos/
+  frcnn compile model.onnx -o model.frcnn --precision int8 --calibrate VOC2007 --split train
+  frcnn compile model.onnx -o model.frcnn --precision int8 --for raspberry-pi-4 --calibrate photos/
+  frcnn compile model.onnx -o model.frcnn --precision auto --for raspberry-pi-5 --data VOC2007 --split val --max-drop 0.3
+  frcnn compile model.onnx -o model.frcnn --cascade auto --data VOC2007 --split val --max-drop 0.3
+  frcnn compile model.onnx -o model.frcnn --cascade rank=64,keep=0.02
   frcnn compile classifier.onnx --method rcnn --svm svm.safetensors -o rcnn.frcnn
   frcnn compile model.onnx -o small.frcnn --svd auto --data VOC2007 --split val --max-drop 0.3
 
 --svd auto keeps less and less of the energy of the hidden fully connected layers, runs each
 network over the data set, and takes the smallest that loses at most --max-drop points of mAP
 (VOC10+ at IoU 0.5). `frcnn sweep` shows the whole trade-off.
+
+--precision auto gives each layer the type that is fastest on the board, by a model of costs, and
+takes back those that lose most until the network loses at most --max-drop points, on one half of
+the photos and on the other, which nothing else is chosen by. The report shows what each layer
+gains and loses. To factor as well, let --svd auto find the ranks first and name them with --svd.
 
 The safetensors file of --svm has svm.weight [K, D] and svm.bias [K] for K classes, and may have
 bbox.weight [4K, D5] and bbox.bias [4K], not normalised. They read what the classifier's last
@@ -64,6 +84,10 @@ pub(crate) struct Args {
     /// Classes, pixel means, scales, thresholds and box conventions [default: manifest.json beside the model]
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    /// The classes' names, the background not among them, where nothing else has to be said [default: those of the manifest, or of a file
+    /// of torchvision's without one 1, 2 and so on]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', conflicts_with = "manifest")]
+    classes: Vec<String>,
     /// What the ONNX file is [default: a Fast R-CNN or SPPnet, which its MaxRoiPool nodes tell]
     #[arg(long, value_name = "METHOD", requires = "svm", conflicts_with = "emit_onnx")]
     method: Option<CompileMethod>,
@@ -76,15 +100,48 @@ pub(crate) struct Args {
     /// Factor hidden fully connected layers, keeping this share of the squared singular values
     #[arg(long, value_name = "SHARE", value_parser = parse::energy)]
     svd_energy: Option<f64>,
+    /// Add a first judge that drops regions which are plainly background, before the head looks at them
+    ///
+    /// The judge is the head with hidden fully connected layers of a low rank, by SVD; the network needs two or more fully connected
+    /// layers. It drops a region where the probabilities of all classes but the background add up to less than `keep` (of margins:
+    /// where the largest is less). What stays gets exactly the scores and boxes that it would get without (on CPUs with AMX, to the last bits of f32 products). auto chooses rank and
+    /// threshold on one half of the photos of --data and checks them on the other. With --data, rank and threshold given by hand are
+    /// measured on all of its photos.
+    #[arg(long, value_name = "auto|rank=N,keep=T", value_parser = CascadeChoice::parse)]
+    cascade: Option<CascadeChoice>,
     /// What the weights of convolutions and fully connected layers are stored as
     ///
-    /// f16 halves the file; layers compute in f32, with the results of f32 weights of the rounded values. bf16 halves it,
-    /// too, rounds eight times as coarsely, and takes less time, with AMX a fraction of it, on CPUs that multiply bf16 values (AMX,
-    /// AVX512-BF16), which round what layers read, too. The report tells how much it changes. --emit-onnx writes the
+    /// f16 halves the file. Arm CPUs with FP16 (Cortex-A55, A76 and later) compute in it, in half the time, and round what
+    /// layers read, too. Other CPUs compute in f32, with the results of f32 weights of the rounded values. bf16 halves the file,
+    /// too, rounds eight times as coarsely, and takes less time, with AMX a fraction of it, on CPUs that multiply bf16 values
+    /// (AMX, AVX512-BF16), which round what layers read, too. The report tells how much it changes. --emit-onnx writes the
     /// rounded weights as f32.
+    ///
+    /// int8 makes a quarter of them, and layers multiply whole numbers, of which every CPU makes the same sums: fully connected layers
+    /// and 1x1 convolutions but those that give scores and box deltas. Other convolutions become f16, for Winograd's algorithm
+    /// computes them as fast in f32; the one that reads the image stays f32. It wants photos: see --calibrate. --emit-onnx
+    /// writes QuantizeLinear and DequantizeLinear.
+    ///
+    /// auto chooses for each layer, for the board of --for and by the photos of --data.
     #[arg(long, value_name = "TYPE", default_value = Precision::F32.name(), value_parser = precisions())]
-    precision: Precision,
+    precision: PrecisionChoice,
+    /// The board that it is for: layers for which the type gains no time there keep an exacter one [default of auto: this]
+    ///
+    /// One of those in targets (raspberry-pi-4, raspberry-pi-5, jetson-orin-nano, rk3588, imx8m-plus, aarch64-server, x86-64), `this`
+    /// machine, or the path of a .toml file that describes one like those. Times are expected ones, by a model of costs.
+    #[arg(long = "for", value_name = "BOARD", value_parser = Board::find)]
+    board: Option<Board>,
+    /// Photos like those that the network is for, by which int8 layers round what they read: a folder of them, or a data set and
+    /// --split, but not the images that the result is scored on
+    ///
+    /// Of these, 32 are looked at, evenly spaced, with the data set's proposals or those of selective search; 8 others show what
+    /// int8 still finds.
+    #[arg(long, value_name = "DIR")]
+    calibrate: Option<PathBuf>,
     /// Also write the compiled network, factored layers included, as ONNX for other runtimes
+    ///
+    /// With int8 layers it has QuantizeLinear and DequantizeLinear nodes, which `frcnn compile` does not read: compile the original
+    /// again.
     #[arg(long, value_name = "FILE.onnx")]
     emit_onnx: Option<PathBuf>,
     /// Also write the report as JSON
@@ -96,15 +153,17 @@ pub(crate) struct Args {
     /// Where to draw it [default: OUT.check.png beside the bundle]
     #[arg(long, value_name = "FILE.png", requires = "check")]
     check_out: Option<PathBuf>,
+    #[command(flatten)]
+    photos: PhotoArgs,
     /// Print no progress and no report
     #[arg(short, long)]
     quiet: bool,
     /// The data set's folder, or COCO's annotation file
-    #[arg(long, value_name = "DIR", requires = "svd", help_heading = AUTO)]
+    #[arg(long, value_name = "DIR", help_heading = AUTO)]
     data: Option<PathBuf>,
-    /// Points of mAP that may be lost
-    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = parse::points, help_heading = AUTO)]
-    max_drop: f64,
+    /// Points of mAP that may be lost [default: 0.3]
+    #[arg(long, value_name = "POINTS", value_parser = parse::points, help_heading = AUTO)]
+    max_drop: Option<f64>,
     #[command(flatten, next_help_heading = AUTO)]
     part: DataArgs,
 }
@@ -115,8 +174,8 @@ enum CompileMethod {
     Rcnn,
 }
 
-/// Over the options that only it reads.
-const AUTO: &str = "Options of --svd auto";
+/// Over the options that only they read.
+const AUTO: &str = "Options of --svd auto, --precision auto, --cascade and --calibrate";
 
 /// What `--svd` asks for.
 #[derive(Clone, Debug)]
@@ -131,16 +190,33 @@ impl Choice {
     }
 }
 
-fn precisions() -> impl TypedValueParser<Value = Precision> {
-    PossibleValuesParser::new(Precision::ALL.map(Precision::name)).try_map(|name| {
-        Precision::ALL.into_iter().find(|precision| precision.name() == name).ok_or("no such precision")
-    })
+/// What `--precision` asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum PrecisionChoice {
+    Auto,
+    All(Precision),
+}
+
+impl PrecisionChoice {
+    fn name(self) -> &'static str {
+        match self {
+            PrecisionChoice::Auto => "auto",
+            PrecisionChoice::All(precision) => precision.name(),
+        }
+    }
+}
+
+fn precisions() -> impl TypedValueParser<Value = PrecisionChoice> {
+    let all = || Precision::ALL.into_iter().map(PrecisionChoice::All).chain([PrecisionChoice::Auto]);
+    let names: Vec<&str> = all().map(PrecisionChoice::name).collect();
+    PossibleValuesParser::new(names)
+        .try_map(move |name| all().find(|choice| choice.name() == name).ok_or("no such precision"))
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let manifest_path = args.manifest.clone().unwrap_or_else(|| files::beside(&args.model, "manifest.json"));
+    args.photos.apply();
+    let manifest_path = described::manifest_of(&args.model, args.manifest.as_ref());
     fs::metadata(&args.model).map_err(|error| Error::file(&args.model, error))?;
-    explain_if_absent(&manifest_path, args.manifest.is_none())?;
     let picture = args.check.as_ref().map(|_| match &args.check_out {
         Some(path) => path.clone(),
         None => args.output.with_extension("check.png"),
@@ -150,31 +226,40 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let written = [Some(&args.output), args.emit_onnx.as_ref(), args.report.as_ref(), picture.as_ref()];
     let written: Vec<&Path> = written.into_iter().flatten().map(PathBuf::as_path).collect();
     files::check_outputs(&written, &read)?;
-    if args.data.is_some() && !matches!(args.svd, Some(Choice::Auto)) {
-        return Err(Error::Usage("--data is for --svd auto".to_string()));
-    }
+    check_precision(args)?;
+    check_unused(args)?;
+    check_cascade(args)?;
     if args.svm.is_some() && matches!(args.svd, Some(Choice::Auto)) {
         return Err(Error::Usage(
             "--svd auto is for a Fast R-CNN or SPPnet, not for --method rcnn".to_string(),
         ));
     }
-    let manifest = match args.svm {
-        Some(_) => load_rcnn_manifest(&manifest_path)?,
-        None => load_manifest(&manifest_path)?,
-    };
+    let description = describe(args, &manifest_path)?;
     let check = match (&args.check, picture) {
         (Some(photo), Some(picture)) => Some(Check::open(photo, picture)?),
         _ => None,
     };
-    let (Compiled { bundle, report }, chosen) = match (&args.svd, args.svd_energy) {
+    let (compiled, chosen) = match (&args.svd, args.svd_energy) {
         (Some(Choice::Auto), _) => {
-            let (sweep, compiled) = choose(args, &manifest)?;
+            let (sweep, compiled) = choose(args, &description)?;
             (compiled, Some(sweep))
         }
-        (Some(Choice::Ranks(ranks)), _) => (with_svd(args, &manifest, ranks.clone())?, None),
-        (None, Some(energy)) => (with_svd(args, &manifest, Svd::Energy(energy))?, None),
-        (None, None) => (with_svd(args, &manifest, Svd::None)?, None),
+        (Some(Choice::Ranks(ranks)), _) => (with_svd(args, &description, ranks.clone())?, None),
+        (None, Some(energy)) => (with_svd(args, &description, Svd::Energy(energy))?, None),
+        (None, None) => (with_svd(args, &description, Svd::None)?, None),
     };
+    let Rounded { compiled, found_again, auto, exacter } = rounded(args, compiled)?;
+    let (Compiled { bundle, report, .. }, cascade) = match args.cascade {
+        Some(choice) => {
+            let (spinner, data) = (spinner(args), args.data.as_deref().map(|data| (data, &args.part)));
+            let result =
+                cascade::run(compiled, choice, data, args.max_drop.unwrap_or(parse::MAX_DROP), &spinner);
+            spinner.finish_and_clear();
+            result?
+        }
+        None => (compiled, None),
+    };
+    let report = Report { report, found_again, auto, exacter, cascade };
 
     // All are written before the first takes its place: a full disk leaves every older file as it was.
     let bundle_file =
@@ -203,40 +288,124 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     console::result(&(chosen + &text(&report, &args.output) + &emitted.collect::<String>() + &checked))
 }
 
-fn with_svd(args: &Args, manifest: &Manifest, svd: Svd) -> Result<Compiled, Error> {
-    // Hidden by itself where standard error is no terminal.
-    let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    let mut progress = |step: &str| spinner.set_message(Printable(step).to_string());
-    let options = Options { svd, precision: args.precision };
-    let compiled = match &args.svm {
-        Some(svm) => compile_rcnn(&args.model, svm, manifest, &options, &mut progress),
-        None => compile(&args.model, manifest, &options, &mut progress),
+/// A network that was compiled as `--precision` asks for, and what there is to say of it.
+struct Rounded {
+    compiled: Compiled,
+    found_again: Option<FoundAgain>,
+    auto: Option<AutoReport>,
+    /// Layers for which the type gains nothing on the board of `--for`.
+    exacter: Vec<String>,
+}
+
+fn rounded(args: &Args, compiled: Compiled) -> Result<Rounded, Error> {
+    let spinner = spinner(args);
+    let rounded = match (args.precision, &args.board, &args.calibrate, &args.data) {
+        (PrecisionChoice::Auto, board, _, Some(data)) => {
+            let board = match board {
+                Some(board) => board.clone(),
+                None => Board::find("this").map_err(Error::Usage)?,
+            };
+            let chosen = auto::run(
+                &compiled,
+                &board,
+                data,
+                &args.part,
+                args.max_drop.unwrap_or(parse::MAX_DROP),
+                &spinner,
+            );
+            chosen.map(|(compiled, auto)| Rounded {
+                compiled,
+                found_again: None,
+                auto: Some(auto),
+                exacter: Vec::new(),
+            })
+        }
+        (PrecisionChoice::All(Precision::Int8), board, Some(photos), _) => {
+            let (precisions, exacter) = match board {
+                Some(board) => worthwhile(&compiled.bundle, board, Precision::Int8)?,
+                None => (uniform(compiled.bundle.contents(), Precision::Int8), Vec::new()),
+            };
+            let quantized = calibrate::run(&compiled, &precisions, photos, &args.part, &spinner);
+            quantized.map(|Quantized { compiled, found_again }| Rounded {
+                compiled,
+                found_again: Some(found_again),
+                auto: None,
+                exacter,
+            })
+        }
+        (PrecisionChoice::All(precision), Some(board), _, _) => {
+            let (precisions, exacter) = worthwhile(&compiled.bundle, board, precision)?;
+            let compiled = compiled.with_halves(&precisions);
+            let compiled = compiled.map_err(|problem| Error::file(&args.model, problem))?;
+            Ok(Rounded { compiled, found_again: None, auto: None, exacter })
+        }
+        _ => Ok(Rounded { compiled, found_again: None, auto: None, exacter: Vec::new() }),
     };
     spinner.finish_and_clear();
-    Ok(compiled?)
+    let mut rounded = rounded?;
+    let board = match (&rounded.auto, &args.board) {
+        (Some(auto), _) => Some(&auto.board),
+        (None, board) => board.as_ref().map(|board| &board.name),
+    };
+    if let Some(board) = board
+        && rounded.compiled.report.precision != Precision::F32
+    {
+        let named = rounded.compiled.for_board(board);
+        rounded.compiled = named.map_err(|problem| Error::file(&args.output, problem))?;
+    }
+    Ok(rounded)
+}
+
+/// What is said of the model beside its file.
+fn describe(args: &Args, manifest: &Path) -> Result<Description, Error> {
+    if !args.classes.is_empty() {
+        let classes = args.classes.iter().cloned();
+        return Description::of_classes(classes).map_err(|error| Error::Usage(format!("--classes: {error}")));
+    }
+    if args.svm.is_none() {
+        return described::describe(&args.model, args.manifest.as_ref());
+    }
+    if !manifest.exists() {
+        return Err(described::absent(manifest, args.manifest.is_none()));
+    }
+    Ok(Description::from(&load_rcnn_manifest(manifest)?))
+}
+
+fn with_svd(args: &Args, description: &Description, svd: Svd) -> Result<Compiled, Error> {
+    let spinner = spinner(args);
+    let mut progress = |step: &str| spinner.set_message(Printable(step).to_string());
+    let options = Options { svd, precision: before_choosing(args) };
+    let compiled = match &args.svm {
+        Some(svm) => compile_rcnn(&args.model, svm, description, &options, &mut progress),
+        None => compile(&args.model, description, &options, &mut progress),
+    };
+    spinner.finish_and_clear();
+    compiled.map_err(|error| described::explained(error, &args.model))
 }
 
 /// `--svd auto`.
-fn choose(args: &Args, manifest: &Manifest) -> Result<(Sweep, Compiled), Error> {
+fn choose(args: &Args, description: &Description) -> Result<(Sweep, Compiled), Error> {
     let no_data = || Error::Usage("--svd auto: name the data set to choose on with --data".to_string());
     let data = args.data.as_ref().ok_or_else(no_data)?;
-    let dataset = args.part.open(data, Some(&manifest.classes))?;
-    let proposals = args.part.proposals(data, &dataset)?;
+    let unnamed = || Error::Usage("--svd auto: name the classes with --classes or in a manifest".to_string());
+    let dataset = args.part.open(data, Some(description.classes().ok_or_else(unnamed)?))?;
+    let proposals = args.part.proposals(data, dataset.images.len())?.keeping();
     let loader = Loader::new(&dataset, &proposals);
-    let load = |image: &frcnn_eval::Image| loader.load(image);
+    let load = |image: &frcnn_eval::Image, has_rpn: bool| match has_rpn && !args.part.names_proposals() {
+        true => loader.load_without_boxes(image),
+        false => loader.load(image),
+    };
     let subject = Subject {
         onnx: &args.model,
-        manifest,
-        precision: args.precision,
+        description,
+        precision: before_choosing(args),
         dataset: &dataset,
         threads: None,
         load: &load,
     };
     // How many settings will be tried is not known before.
-    let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    let result = sweep::choose(&subject, args.max_drop, &mut |step| {
+    let spinner = spinner(args);
+    let result = sweep::choose(&subject, args.max_drop.unwrap_or(parse::MAX_DROP), &mut |step| {
         crate::sweep::advance(&spinner, step);
         Ok(())
     });
@@ -245,19 +414,100 @@ fn choose(args: &Args, manifest: &Manifest) -> Result<(Sweep, Compiled), Error> 
     Ok(result?)
 }
 
-fn explain_if_absent(manifest: &Path, by_default: bool) -> Result<(), Error> {
-    if manifest.exists() {
-        return Ok(());
-    }
-    let or_name = if by_default { ", or name another with --manifest" } else { "" };
-    let problem = format!(
-        "there is no such manifest; write one{or_name}. Only the classes are required, background first:\n  \
-         {{\"classes\": [\"__background__\", \"cat\", \"dog\"]}}"
-    );
-    Err(Error::file(manifest, problem))
+fn spinner(args: &Args) -> ProgressBar {
+    // Hidden by itself where standard error is no terminal.
+    let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
 }
 
-fn text(report: &CompileReport, output: &Path) -> String {
+/// Options that nothing would read.
+fn check_unused(args: &Args) -> Result<(), Error> {
+    let chooses = matches!(args.svd, Some(Choice::Auto))
+        || args.precision == PrecisionChoice::Auto
+        || matches!(args.cascade, Some(CascadeChoice::Auto));
+    let reads_photos = chooses || args.cascade.is_some();
+    if args.data.is_some() && !reads_photos {
+        return Err(Error::Usage("--data is for --svd auto, --precision auto and --cascade".to_string()));
+    }
+    if args.max_drop.is_some() && !chooses {
+        return Err(Error::Usage(
+            "--max-drop is for --svd auto, --precision auto and --cascade auto".to_string(),
+        ));
+    }
+    match args.part.given() {
+        Some(name) if !reads_photos && args.calibrate.is_none() => Err(Error::Usage(format!(
+            "{name} is for --svd auto, --precision auto, --cascade and --calibrate"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_cascade(args: &Args) -> Result<(), Error> {
+    let problem = match args.cascade {
+        Some(CascadeChoice::Auto) if args.data.is_none() => {
+            "--cascade auto: name the data set to choose on with --data"
+        }
+        Some(_) if args.svm.is_some() => {
+            "--cascade is for a Fast R-CNN or SPPnet, not for --method rcnn: an R-CNN's time goes into the trunk, which has run on a \
+             region before a judge could look at it"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(problem.to_string()))
+}
+
+fn check_precision(args: &Args) -> Result<(), Error> {
+    use PrecisionChoice::{All, Auto};
+    let has_photos = args.calibrate.is_some();
+    let problem = match args.precision {
+        Auto if args.data.is_none() => "--precision auto: name the data set to choose on with --data",
+        Auto if args.svm.is_some() => "--precision auto is for a Fast R-CNN or SPPnet, not for --method rcnn",
+        Auto if matches!(args.svd, Some(Choice::Auto)) => {
+            "--svd auto and --precision auto: let --svd auto find the ranks first, and name them with --svd"
+        }
+        All(Precision::Int8) if !has_photos => {
+            "--precision int8: name photos like those that the network is for with --calibrate DIR"
+        }
+        All(Precision::F32 | Precision::Bf16 | Precision::F16) | Auto if has_photos => {
+            "--calibrate is for --precision int8"
+        }
+        All(Precision::F32) if args.board.is_some() => "--for is for --precision auto, int8, f16 and bf16",
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(problem.to_string()))
+}
+
+/// What the network is compiled to before photos or a board are looked at.
+fn before_choosing(args: &Args) -> Precision {
+    match args.precision {
+        PrecisionChoice::Auto | PrecisionChoice::All(Precision::Int8) => Precision::F32,
+        PrecisionChoice::All(_) if args.board.is_some() => Precision::F32,
+        PrecisionChoice::All(precision) => precision,
+    }
+}
+
+/// What `--report` writes.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    report: CompileReport,
+    /// What int8 still finds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found_again: Option<FoundAgain>,
+    /// How `--precision auto` chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto: Option<AutoReport>,
+    /// Layers that keep an exacter type, for theirs gains no time on the board.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exacter: Vec<String>,
+    /// What the cascade drops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cascade: Option<CascadeReport>,
+}
+
+fn text(report: &Report, output: &Path) -> String {
+    let Report { report, found_again, auto, exacter, cascade } = report;
     let mut text = tables::network(&report.cost);
     if !report.factored.is_empty() {
         text += "\n";
@@ -286,10 +536,22 @@ fn text(report: &CompileReport, output: &Path) -> String {
         ("cls_prob", units::difference(agreement.cls_prob)),
         ("bbox_pred", units::difference(agreement.bbox_pred)),
     ]);
+    text += &agreement.rpn.map_or(String::new(), |rpn| tables::pairs(&[("rpn", units::difference(rpn))]));
     let rounding = format!("rounding to {}", report.precision.name());
     for (step, drift) in [("factoring", &report.drift), (&rounding, &report.rounding)] {
         text += &drift.as_ref().map_or(String::new(), |drift| changes(step, drift));
     }
+    if let (Some(int8), Some(found_again)) = (&report.int8, found_again) {
+        text += &calibrate::text(int8, found_again);
+    }
+    if !exacter.is_empty() {
+        text += &format!(
+            "\nExacter than asked for, as a coarser type gains no time there: {}\n",
+            Printable(exacter.join(", "))
+        );
+    }
+    text += &auto.as_ref().map_or(String::new(), auto::text);
+    text += &cascade.as_ref().map_or(String::new(), cascade::text);
     text + &format!("\n{}  {}\n", Printable(output.display()), units::bytes(report.file_bytes))
 }
 
@@ -315,11 +577,11 @@ fn input(input: &AssumedInput) -> String {
 /// What was done after the comparison.
 fn before(report: &CompileReport) -> String {
     let to = report.precision.name();
-    match (&report.drift, &report.rounding) {
-        (None, None) => String::new(),
-        (Some(_), None) => " before factoring".to_string(),
-        (None, Some(_)) => format!(" before rounding to {to}"),
-        (Some(_), Some(_)) => format!(" before factoring and rounding to {to}"),
+    match (report.drift.is_some(), report.precision != Precision::F32) {
+        (false, false) => String::new(),
+        (true, false) => " before factoring".to_string(),
+        (false, true) => format!(" before rounding to {to}"),
+        (true, true) => format!(" before factoring and rounding to {to}"),
     }
 }
 

@@ -1,11 +1,13 @@
 //! A data set and its proposals, as several commands are told of them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::ValueEnum;
+use frcnn_bundle::Contents;
 use frcnn_core::Printable;
 use frcnn_eval::{Dataset, Format, Location};
 use frcnn_harness::Loaded;
@@ -22,13 +24,14 @@ pub(crate) struct DataArgs {
     /// How the data set lies on disk [default: what is found there]
     #[arg(long, value_enum)]
     format: Option<DataFormat>,
-    /// The images to use: ImageSets/Main/SPLIT.txt, or annotations/instances_SPLIT.json
-    #[arg(long, default_value = "test")]
-    pub(crate) split: String,
+    /// The images to use: ImageSets/Main/SPLIT.txt, or annotations/instances_SPLIT.json [default: test]
+    #[arg(long)]
+    split: Option<String>,
     /// The folder of the images, from the data set's [default: JPEGImages, or COCO's SPLIT]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// Boxes to look at (.safetensors or .json) [default: the data set's only proposals*.safetensors, or selective search]
+    /// Boxes to look at (.safetensors or .json) [default: the RPN's if the bundle has one, the data set's only
+    /// proposals*.safetensors, or selective search]
     #[arg(long, value_name = "FILE")]
     proposals: Option<PathBuf>,
 }
@@ -50,7 +53,7 @@ impl DataArgs {
                 DataFormat::Voc => Format::Voc,
                 DataFormat::Coco => Format::Coco,
             }),
-            split: self.split.clone(),
+            split: self.split().to_string(),
             images: self.images.clone(),
         };
         let mut dataset = Dataset::open(&location)?;
@@ -59,20 +62,60 @@ impl DataArgs {
             .iter()
             .for_each(|warning| console::warning(format_args!("{}: {warning}", Printable(root.display()))));
         if let Some([_background, objects @ ..]) = classes {
-            for class in dataset.meet_classes(objects) {
+            let strange = dataset.meet_classes(objects);
+            if !strange.is_empty() {
                 console::warning(format_args!(
-                    "the data set has objects of class `{}`, which the detector does not know: they count as missed",
-                    Printable(class)
+                    "the data set has objects of classes that the detector does not know, which count as missed: {}",
+                    Printable(strange.join(", "))
                 ));
             }
         }
         Ok(dataset)
     }
 
-    /// Where the boxes come from.
-    pub(crate) fn proposals(&self, root: &Path, dataset: &Dataset) -> Result<BoxSource, Error> {
+    /// The images to use.
+    pub(crate) fn split(&self) -> &str {
+        self.split.as_deref().unwrap_or("test")
+    }
+
+    /// The first of these options that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let options = [
+            ("--format", self.format.is_some()),
+            ("--split", self.split.is_some()),
+            ("--images", self.images.is_some()),
+            ("--proposals", self.proposals.is_some()),
+        ];
+        options.into_iter().find(|&(_, given)| given).map(|(name, _)| name)
+    }
+
+    /// Whether the images to use were named.
+    pub(crate) fn names_split(&self) -> bool {
+        self.split.is_some()
+    }
+
+    /// Where the boxes of so many images come from.
+    pub(crate) fn proposals(&self, root: &Path, images: usize) -> Result<BoxSource, Error> {
         let file = self.proposals.clone().or_else(|| only_proposals(root));
-        BoxSource::open(file.as_deref(), dataset.images.len())
+        BoxSource::open(file.as_deref(), images)
+    }
+
+    /// The same for a bundle: its own RPN makes the boxes where it has one and no file is named.
+    pub(crate) fn proposals_for(
+        &self,
+        contents: &Contents,
+        root: &Path,
+        images: usize,
+    ) -> Result<BoxSource, Error> {
+        match (&contents.rpn, &self.proposals) {
+            (Some(_), None) => Ok(BoxSource::Learned),
+            _ => self.proposals(root, images),
+        }
+    }
+
+    /// Whether a file of boxes was named.
+    pub(crate) fn names_proposals(&self) -> bool {
+        self.proposals.is_some()
     }
 
     /// What changes the detections, for comparing runs.
@@ -80,7 +123,11 @@ impl DataArgs {
         let name = |path: &Option<PathBuf>| {
             path.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
         };
-        [("split", self.split.clone()), ("images", name(&self.images)), ("proposals", name(&self.proposals))]
+        [
+            ("split", self.split().to_string()),
+            ("images", name(&self.images)),
+            ("proposals", name(&self.proposals)),
+        ]
     }
 }
 
@@ -135,6 +182,22 @@ impl<'a> Loader<'a> {
 
     /// Pixels and boxes of an image.
     pub(crate) fn load(&self, image: &frcnn_eval::Image) -> Result<Loaded, frcnn_harness::Error> {
+        self.load_with(image, self.proposals)
+    }
+
+    /// Pixels of an image whose boxes a network makes itself.
+    pub(crate) fn load_without_boxes(
+        &self,
+        image: &frcnn_eval::Image,
+    ) -> Result<Loaded, frcnn_harness::Error> {
+        self.load_with(image, &BoxSource::Learned)
+    }
+
+    fn load_with(
+        &self,
+        image: &frcnn_eval::Image,
+        proposals: &BoxSource,
+    ) -> Result<Loaded, frcnn_harness::Error> {
         let of_image = |error: Error| match error {
             Error::File { path, problem } => frcnn_harness::Error::File { path, problem },
             other => frcnn_harness::Error::file(&image.path, other),
@@ -159,8 +222,8 @@ impl<'a> Loader<'a> {
             self.notes().too_small.insert(image.stem.clone(), what);
         }
         let key = ImageFile { path: image.path.clone(), stem: image.stem.clone() };
-        let boxes = self.proposals.of(&key, &pixels).map_err(of_image)?.into_owned();
-        let no_boxes = boxes.iter().filter(|bbox| !bbox.is_valid()).count();
+        let boxes = proposals.of(&key, &pixels).map_err(of_image)?.map(Cow::into_owned);
+        let no_boxes = boxes.iter().flatten().filter(|bbox| !bbox.is_valid()).count();
         if no_boxes > 0 {
             self.notes().no_boxes.insert(image.stem.clone(), no_boxes);
         }

@@ -3,7 +3,13 @@
 //! Exit codes: 0 all went well, 1 the command or some of its inputs failed, 2 it was called wrongly.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "compile")]
+mod auto;
 mod bench;
+#[cfg(feature = "compile")]
+mod calibrate;
+#[cfg(feature = "compile")]
+mod cascade;
 #[cfg(feature = "compile")]
 mod compare;
 #[cfg(feature = "compile")]
@@ -12,6 +18,8 @@ mod console;
 mod cost;
 #[cfg(feature = "compile")]
 mod data;
+#[cfg(feature = "compile")]
+mod described;
 mod detect;
 mod draw;
 mod error;
@@ -34,7 +42,7 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use error::Error;
 use frcnn_core::is_unprintable;
@@ -45,9 +53,6 @@ use frcnn_core::is_unprintable;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Take photos that are cut short or damaged as far as they go, with a warning, instead of refusing them
-    #[arg(long, global = true)]
-    lenient: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,10 +74,22 @@ enum Command {
     Tune(tune::Args),
 }
 
+/// The command line as it is parsed: any option's value may be a negative number, so that the option itself says what it takes.
+fn command() -> clap::Command {
+    fn with_negative_numbers(command: clap::Command) -> clap::Command {
+        let takes_value = |arg: &clap::Arg| !arg.is_positional() && arg.get_action().takes_values();
+        command
+            .mut_args(|arg| if takes_value(&arg) { arg.allow_negative_numbers(true) } else { arg })
+            .mut_subcommands(with_negative_numbers)
+    }
+    with_negative_numbers(Cli::command())
+}
+
 fn main() -> ExitCode {
     #[cfg(unix)]
     frcnn_files::clean_up_on_signals();
-    let cli = Cli::try_parse().unwrap_or_else(|error| {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = parsed.unwrap_or_else(|error| {
         // Coloured by clap, unless an argument could colour as well.
         let text = error.render().to_string();
         if text.chars().any(|c| c != '\n' && is_unprintable(c)) {
@@ -81,9 +98,6 @@ fn main() -> ExitCode {
         }
         error.exit()
     });
-    if cli.lenient {
-        frcnn_images::command::be_lenient();
-    }
     let outcome = match cli.command {
         Command::Bench(args) => bench::run(&args),
         #[cfg(feature = "compile")]
@@ -114,10 +128,8 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn arguments_do_not_contradict_each_other() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

@@ -2,17 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use frcnn_compiler::{Svd, load_manifest};
+use frcnn_compiler::{Description, Svd, compile};
 use frcnn_core::Printable;
+use frcnn_eval::Dataset;
+use frcnn_harness::cascade;
 use frcnn_harness::plot;
 use frcnn_harness::sweep::{Subject, Sweep, SweepRow, SweepStep, combinations, sweep};
 use indicatif::ProgressBar;
 
+use crate::cascade::told_on;
 use crate::console;
 use crate::data::{DataArgs, Loader};
+use crate::described;
 use crate::error::Error;
 use crate::eval::bar;
 use crate::files;
+use crate::inputs::boxes::BoxSource;
+use crate::inputs::decode::PhotoArgs;
 use crate::parse;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::table;
@@ -27,9 +33,13 @@ use crate::units;
 #[command(after_help = "Examples:
   frcnn sweep vgg16.onnx --data VOC2007 --ranks fc6=1024,512,256 fc7=256,128 --plot trade-off.svg
   frcnn sweep model.onnx --data VOC2007 --energies 0.99,0.95,0.9,0.8 --csv sweep.csv
+  frcnn sweep model.onnx --data VOC2007 --cascade 8,16,32 --keep 0.05,0.1,0.2 --plot cascades.svg
   frcnn compile model.onnx -o small.frcnn --svd auto --data VOC2007 --max-drop 0.3
 
-With several layers after --ranks, every combination is measured.")]
+With several layers after --ranks, every combination is measured.
+With --cascade, every rank of the judge with every threshold: the first row is the network without
+a cascade, mAP is of all photos, and times are medians of at most 8 of them, of detections with and
+without in turn; head ms has RoI pooling in it. Recommended is the cascade with the least work.")]
 pub(crate) struct Args {
     /// Trained network with inputs `data` and `rois` and one MaxRoiPool
     #[arg(value_name = "MODEL.onnx")]
@@ -40,13 +50,25 @@ pub(crate) struct Args {
     #[command(flatten)]
     part: DataArgs,
     /// Ranks to try for each layer
-    #[arg(long, value_name = "LAYER=RANK,...", num_args = 1.., value_parser = ranks, required_unless_present = "energies")]
+    #[arg(long, value_name = "LAYER=RANK,...", num_args = 1.., value_parser = ranks, required_unless_present_any = ["energies", "cascade"])]
     ranks: Vec<(String, Vec<usize>)>,
     /// Shares of the squared singular values to keep, in every hidden fully connected layer
     #[arg(long, value_name = "SHARE,...", value_delimiter = ',', value_parser = parse::energy)]
     energies: Vec<f64>,
+    /// Ranks of a cascade's judge to try, each with each threshold of --keep, in place of factoring the network
+    #[arg(long, value_name = "RANK,...", value_delimiter = ',', requires = "keep", conflicts_with_all = ["ranks", "energies"])]
+    cascade: Vec<usize>,
+    /// Thresholds of the cascade: regions that the judge gives less are dropped
+    #[arg(
+        long,
+        value_name = "T,...",
+        value_delimiter = ',',
+        requires = "cascade",
+        allow_negative_numbers = true
+    )]
+    keep: Vec<f32>,
     /// Points of mAP that the recommended setting may lose
-    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = parse::points)]
+    #[arg(long, value_name = "POINTS", default_value_t = parse::MAX_DROP, value_parser = parse::points)]
     max_drop: f64,
     /// Classes, pixel means, scales, thresholds and box conventions [default: manifest.json beside the model]
     #[arg(long, value_name = "FILE")]
@@ -54,6 +76,8 @@ pub(crate) struct Args {
     /// Threads that work on one image [default: the physical cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    photos: PhotoArgs,
     /// Write the table as CSV
     #[arg(long, value_name = "FILE.csv")]
     csv: Option<PathBuf>,
@@ -73,7 +97,8 @@ fn ranks(text: &str) -> Result<(String, Vec<usize>), String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let manifest_path = args.manifest.clone().unwrap_or_else(|| files::beside(&args.model, "manifest.json"));
+    args.photos.apply();
+    let manifest_path = described::manifest_of(&args.model, args.manifest.as_ref());
     let outputs: Vec<&Path> = args.csv.iter().chain(&args.plot).map(PathBuf::as_path).collect();
     files::check_outputs(&outputs, &[&args.model, &manifest_path])?;
     if let Some(path) = &args.plot
@@ -81,18 +106,25 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     {
         return Err(Error::Usage(format!("--plot {}: plots are written as .svg", Printable(path.display()))));
     }
-    let manifest = load_manifest(&manifest_path)?;
-    let dataset = args.part.open(&args.data, Some(&manifest.classes))?;
-    let proposals = args.part.proposals(&args.data, &dataset)?;
+    let description = described::describe(&args.model, args.manifest.as_ref())?;
+    let classes = description.classes().ok_or_else(|| described::absent(&manifest_path, true))?;
+    let dataset = args.part.open(&args.data, Some(classes))?;
+    let proposals = args.part.proposals(&args.data, dataset.images.len())?.keeping();
+    if !args.cascade.is_empty() {
+        return cascades(args, &description, &dataset, &proposals);
+    }
     let mut settings = combinations(&args.ranks);
     settings.extend(args.energies.iter().map(|&energy| Svd::Energy(energy)));
 
     let loader = Loader::new(&dataset, &proposals);
-    let load = |image: &frcnn_eval::Image| loader.load(image);
+    let load = |image: &frcnn_eval::Image, has_rpn: bool| match has_rpn && !args.part.names_proposals() {
+        true => loader.load_without_boxes(image),
+        false => loader.load(image),
+    };
     let subject = Subject {
         precision: frcnn_compiler::Precision::F32,
         onnx: &args.model,
-        manifest: &manifest,
+        description: &description,
         dataset: &dataset,
         threads: args.threads,
         load: &load,
@@ -105,13 +137,44 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     progress.finish_and_clear();
     loader.warn();
     let result = result?;
+    give(args, &result, plot::trade_off)
+}
+
+/// `--cascade`.
+fn cascades(
+    args: &Args,
+    description: &Description,
+    dataset: &Dataset,
+    proposals: &BoxSource,
+) -> Result<(), Error> {
+    let options = frcnn_compiler::Options::default();
+    let whole = compile(&args.model, description, &options, &mut |_| {})?;
+    let learned = BoxSource::Learned;
+    let proposes = whole.bundle.contents().rpn.is_some() && !args.part.names_proposals();
+    let loader = Loader::new(dataset, if proposes { &learned } else { proposals });
+    let load = |image: &frcnn_eval::Image| loader.load(image);
+    let photos = cascade::Photos { dataset, load: &load, threads: args.threads };
+    let spinner = ProgressBar::new_spinner();
+    let settings = (&args.cascade[..], &args.keep[..]);
+    let result = cascade::sweep(&whole, photos, settings, args.max_drop, &mut told_on(&spinner));
+    spinner.finish_and_clear();
+    loader.warn();
+    give(args, &result?, plot::cascades)
+}
+
+/// Writes and prints what is asked for.
+fn give(
+    args: &Args,
+    sweep: &Sweep,
+    plot: fn(&Sweep) -> Result<String, frcnn_harness::Error>,
+) -> Result<(), Error> {
     if let Some(path) = &args.csv {
-        files::write(path, csv(&result).as_bytes())?;
+        files::write(path, csv(sweep).as_bytes())?;
     }
     if let Some(path) = &args.plot {
-        files::write(path, plot::trade_off(&result)?.as_bytes())?;
+        files::write(path, plot(sweep)?.as_bytes())?;
     }
-    if args.json { console::json(&result) } else { console::result(&text(&result)) }
+    if args.json { console::json(sweep) } else { console::result(&text(sweep)) }
 }
 
 pub(crate) fn advance(progress: &ProgressBar, step: SweepStep) {
@@ -134,6 +197,7 @@ pub(crate) fn text(sweep: &Sweep) -> String {
         Numbers("total ms"),
         Numbers("mAP"),
         Numbers("drop"),
+        Numbers(if are_cascades(sweep) { "dropped" } else { "" }),
         Words(""),
     ];
     let rows = sweep.rows.iter().enumerate().map(|(position, row)| {
@@ -146,15 +210,21 @@ pub(crate) fn text(sweep: &Sweep) -> String {
             format!("{:.1}", units::milliseconds(row.total)),
             format!("{:.2}", row.map * 100.0),
             format!("{:+.2}", row.drop),
+            row.dropped.map_or(String::new(), units::percent),
             if position == sweep.recommended { "recommended" } else { "" }.to_string(),
         ]
     });
+    let dropped = if are_cascades(sweep) { "; dropped: of the regions" } else { "" };
     format!(
-        "{}\n {} images; drop is in points of mAP, at most {} allowed\n",
+        "{}\n {}; drop is in points of mAP, at most {} allowed{dropped}\n",
         table(&columns, rows),
-        sweep.images,
+        units::several(sweep.images, "image"),
         sweep.max_drop
     )
+}
+
+fn are_cascades(sweep: &Sweep) -> bool {
+    sweep.rows.iter().any(|row| row.dropped.is_some())
 }
 
 fn layers(row: &SweepRow) -> String {
@@ -168,10 +238,13 @@ fn field(text: &str) -> String {
 }
 
 fn csv(sweep: &Sweep) -> String {
-    let head = "setting,ranks,parameters,file_bytes,head_ms,total_ms,map,drop_points,recommended\n";
+    let dropped = if are_cascades(sweep) { "dropped," } else { "" };
+    let head = format!(
+        "setting,ranks,parameters,file_bytes,head_ms,total_ms,map,drop_points,{dropped}recommended\n"
+    );
     let line = |(position, row): (usize, &SweepRow)| {
         format!(
-            "{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{}{}\n",
             field(&row.setting),
             field(&layers(row)),
             row.parameters,
@@ -180,8 +253,9 @@ fn csv(sweep: &Sweep) -> String {
             units::milliseconds(row.total),
             row.map,
             row.drop,
+            row.dropped.map_or(String::new(), |dropped| format!("{dropped},")),
             position == sweep.recommended
         )
     };
-    head.to_string() + &sweep.rows.iter().enumerate().map(line).collect::<String>()
+    head + &sweep.rows.iter().enumerate().map(line).collect::<String>()
 }

@@ -69,20 +69,33 @@ pub(crate) fn network(cost: &NetworkCost) -> String {
     };
     let trunk_macs =
         if cost.method == DetectionMethod::RCnn { "trunk MACs, one RoI" } else { "trunk MACs, one image" };
-    let totals = pairs(&[
+    let has_judge = cost.judge_macs_per_roi > 0;
+    let mut totals = vec![
         ("parameters", units::count(cost.parameters)),
         ("weights", units::bytes(cost.weight_bytes)),
         (trunk_macs, units::count(cost.trunk_macs)),
         ("head MACs, one RoI", units::count(cost.head_macs_per_roi)),
+    ];
+    let has_rpn = cost.layers.iter().any(|layer| layer.graph == "rpn");
+    totals.extend(has_rpn.then(|| ("RPN MACs, all maps", units::count(cost.rpn_macs))));
+    totals.extend(has_judge.then(|| ("judge MACs, one RoI", units::count(cost.judge_macs_per_roi))));
+    totals.extend([
         ("peak activation memory of the trunk", units::bytes(cost.trunk_peak_bytes)),
         ("peak activation memory of the head, one RoI", units::bytes(cost.head_peak_bytes_per_roi)),
     ]);
     let what =
         if cost.method == DetectionMethod::RCnn { "one RoI warped to" } else { "one image as a blob of" };
+    let rpn = if has_rpn { format!("RPN, the first map\n\n{}\n", graph("rpn")) } else { String::new() };
+    let judge = if has_judge {
+        format!("The cascade's judge, one RoI; some weights are the head's\n\n{}\n", graph("judge"))
+    } else {
+        String::new()
+    };
     format!(
-        "Trunk, {what} {height} x {width}\n\n{}\nHead, one RoI\n\n{}\nTotals\n\n{totals}",
+        "Trunk, {what} {height} x {width}\n\n{}\n{rpn}Head, one RoI\n\n{}\n{judge}Totals\n\n{}",
         graph("trunk"),
         graph("head"),
+        pairs(&totals),
     )
 }
 
@@ -90,15 +103,15 @@ pub(crate) fn network(cost: &NetworkCost) -> String {
 pub(crate) fn demand(demand: &Demand, limits: &Limits) -> String {
     let sizes: Vec<String> =
         demand.blobs.iter().map(|[height, width]| format!("{height} x {width}")).collect();
-    let Demand { weight_bytes, map_bytes, scratch_bytes, roi_bytes, .. } = *demand;
+    let Demand { weight_bytes, frame_bytes, roi_bytes, opening_bytes, .. } = *demand;
     let memory = format!(
-        "{} of {}: weights {}, maps {}, scratch {}, RoIs {}",
+        "{} of {}: weights {}, maps and scratch {}, RoIs {}; {} while it is opened",
         units::bytes(demand.memory),
         units::bytes(limits.memory),
         units::bytes(weight_bytes),
-        units::bytes(map_bytes),
-        units::bytes(scratch_bytes),
-        units::bytes(roi_bytes)
+        units::bytes(frame_bytes),
+        units::bytes(roi_bytes),
+        units::bytes(opening_bytes)
     );
     let rows = pairs(&[
         ("memory at most", memory),
@@ -110,9 +123,10 @@ pub(crate) fn demand(demand: &Demand, limits: &Limits) -> String {
         Err(excess) => format!("\nNo command runs it as it is: {excess}\n"),
     };
     let title = format!(
-        "Asked for by a 4:3 photo, scaled to {}, with {} RoIs, of the limits",
+        "Asked for by a 4:3 photo, scaled to {}, with {} RoIs and {}, of the limits",
         sizes.join(", "),
-        demand.rois
+        demand.rois,
+        units::several(demand.threads, "thread")
     );
     format!("{title}\n\n{rows}{refused}")
 }

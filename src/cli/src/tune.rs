@@ -57,7 +57,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         progress.set_message(Printable(step.layer.unwrap_or("the whole network")).to_string());
     };
     let report = Tuning::measure(&bundle, &options, step).map_err(|error| match error {
-        frcnn::Error::Options(problem) => Error::Usage(problem),
+        frcnn::Error::Options(problem) => {
+            Error::Usage(format!("{}: {problem}", Printable(args.bundle.display())))
+        }
         other => Error::file(&args.bundle, other),
     })?;
     progress.finish_and_clear();

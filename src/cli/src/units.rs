@@ -10,6 +10,11 @@ pub(crate) fn count(n: u64) -> String {
     scaled(n as f64, 1000.0, ["", "k", "M", "G", "T"])
 }
 
+/// So many things of a kind: `1 photo`, `8 photos`.
+pub(crate) fn several(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A number of bytes: `950 B`, `12.3 KiB`, `1.24 MiB`.
 pub(crate) fn bytes(n: u64) -> String {
     scaled(n as f64, 1024.0, ["B", "KiB", "MiB", "GiB", "TiB"])
@@ -77,6 +82,11 @@ mod tests {
         ] {
             assert_eq!(count(n), text);
         }
+    }
+
+    #[test]
+    fn one_or_more() {
+        assert_eq!([0, 1, 2].map(|n| several(n, "photo")), ["0 photos", "1 photo", "2 photos"]);
     }
 
     #[test]

@@ -71,6 +71,32 @@ impl BBox {
         if union > 0.0 { intersection / union } else { 0.0 }
     }
 
+    /// The box with `distance` added to every coordinate.
+    #[must_use]
+    pub fn shifted(&self, distance: f32) -> Self {
+        Self {
+            x1: self.x1 + distance,
+            y1: self.y1 + distance,
+            x2: self.x2 + distance,
+            y2: self.y2 + distance,
+        }
+    }
+
+    /// The box of continuous corners moved into an image of `width` x `height` pixels: x into \[0, width\], y into
+    /// \[0, height\].
+    ///
+    /// A box wholly outside becomes a line or a point on the border; NaN stays NaN.
+    #[must_use]
+    pub fn clip_continuous(self, width: u32, height: u32) -> Self {
+        let (right, bottom) = (width as f32, height as f32);
+        Self {
+            x1: self.x1.clamp(0.0, right),
+            y1: self.y1.clamp(0.0, bottom),
+            x2: self.x2.clamp(0.0, right),
+            y2: self.y2.clamp(0.0, bottom),
+        }
+    }
+
     /// The box moved into an image of `width` x `height` pixels: x into \[0, width - 1\], y into \[0, height - 1\].
     ///
     /// A box wholly outside becomes a line or a point on the border; NaN stays NaN; an empty image counts as one pixel.
@@ -97,6 +123,16 @@ mod tests {
         let b = BBox::new(2.0, 3.0, 5.0, 9.0);
         assert_eq!((b.width(1.0), b.height(1.0), b.area(1.0)), (4.0, 7.0, 28.0));
         assert_eq!((b.width(0.0), b.height(0.0), b.area(0.0)), (3.0, 6.0, 18.0));
+    }
+
+    #[test]
+    fn continuous_corners_reach_the_border() {
+        let wild = BBox::new(-3.0, 2.5, 640.5, f32::INFINITY);
+        assert_eq!(wild.clip_continuous(640, 480), BBox::new(0.0, 2.5, 640.0, 480.0));
+        assert_eq!(BBox::new(1.0, 2.0, 3.0, 4.0).clip_continuous(0, 0), BBox::default());
+        let nan = BBox::new(f32::NAN, 0.0, 1.0, 1.0).clip_continuous(5, 5);
+        assert!(nan.x1.is_nan() && nan.x2 == 1.0);
+        assert_eq!(BBox::new(1.0, 2.0, 3.0, 4.5).shifted(10.0), BBox::new(11.0, 12.0, 13.0, 14.5));
     }
 
     #[test]

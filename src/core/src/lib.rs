@@ -15,7 +15,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-pub mod bbox;
+pub mod anchors;
+mod bbox;
 pub mod bf16;
 pub mod classes;
 pub mod coder;
@@ -27,10 +28,12 @@ pub mod linear_tap;
 pub mod nms;
 pub mod printable;
 pub mod roi;
+mod roi_levels;
 pub mod scale;
 pub mod shape_error;
 pub mod window;
 
+pub use anchors::{anchor, base_anchor};
 pub use bbox::BBox;
 pub use bf16::{bf16_from_f32, bf16_to_f32};
 pub use classes::{BACKGROUND, VOC_CLASSES};
@@ -40,12 +43,13 @@ pub use difference::{difference, largest_difference, largest_magnitude, relative
 pub use f16::{f16_from_f32, f16_to_f32};
 pub use frame::{Frame, FrameError, PixelFormat};
 pub use linear_tap::LinearTap;
-pub use nms::{keep_best, nms};
+pub use nms::{keep_best, nms, nms_shifted};
 pub use printable::{Printable, PrintableJson, PrintableLines, is_unprintable};
 pub use roi::{NO_ROI, Roi, project_rois, window_rois};
-pub use scale::{blob_size, im_scale, nearest_level};
+pub use roi_levels::RoiLevels;
+pub use scale::{blob_size, floor_size, im_scale, min_scale, nearest_level};
 pub use shape_error::ShapeError;
-pub use window::Window;
+pub use window::{Seen, Window};
 
 /// The examples of README.md.
 #[cfg(doctest)]

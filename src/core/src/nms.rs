@@ -11,7 +11,7 @@
 
 use core::cmp::Ordering;
 
-use crate::{Detection, Detections};
+use crate::{BBox, Detection, Detections};
 
 /// Greedy non-maximum suppression of one class's candidates.
 ///
@@ -26,14 +26,32 @@ use crate::{Detection, Detections};
 /// Takes O(n log n + n k) time for n candidates and k survivors, and no memory.
 #[must_use]
 pub fn nms(candidates: &mut [Detection], iou: f32, width_offset: f32) -> usize {
+    suppress(candidates, usize::MAX, |survivor, bbox| survivor.iou(bbox, width_offset) >= iou)
+}
+
+/// The same as torchvision has it, of continuous boxes: an IoU of exactly `iou` does not suppress, and of the survivors only the
+/// first `most` are kept.
+///
+/// torchvision suppresses the boxes of all classes, or of all levels of a pyramid, in one go, and keeps them apart by adding
+/// class times one more than the largest coordinate of all to each coordinate. That rounds, and so do the overlaps that come
+/// of it: `shift` is what is added.
+///
+/// Takes O(n log n + n k) time for n candidates and k survivors, and no memory.
+#[must_use]
+pub fn nms_shifted(candidates: &mut [Detection], iou: f32, shift: f32, most: usize) -> usize {
+    suppress(candidates, most, |survivor, bbox| survivor.shifted(shift).iou(&bbox.shifted(shift), 0.0) > iou)
+}
+
+/// Moves the first `most` candidates that no survivor before them `covers` to the front, the best first.
+fn suppress(candidates: &mut [Detection], most: usize, covers: impl Fn(&BBox, &BBox) -> bool) -> usize {
     candidates.sort_unstable_by(|a, b| by_score(a, b).then(a.proposal.cmp(&b.proposal)));
     let mut kept = 0;
     for i in 0..candidates.len() {
         let candidate = candidates[i];
-        if candidate.score.is_nan() {
+        if candidate.score.is_nan() || kept == most {
             break;
         }
-        if candidates[..kept].iter().all(|survivor| survivor.bbox.iou(&candidate.bbox, width_offset) < iou) {
+        if !candidates[..kept].iter().any(|survivor| covers(&survivor.bbox, &candidate.bbox)) {
             candidates[kept] = candidate;
             kept += 1;
         }
@@ -62,7 +80,6 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::BBox;
     use proptest::prelude::*;
     use std::{vec, vec::Vec};
 
@@ -81,6 +98,36 @@ mod tests {
         let third = 50.0 / 150.0;
         assert_eq!(nms(&mut pair.clone(), third, 1.0), 1);
         assert_eq!(nms(&mut pair.clone(), f32::from_bits(third.to_bits() + 1), 1.0), 2);
+    }
+
+    #[test]
+    fn torchvision_keeps_a_box_at_the_threshold() {
+        // Continuous squares of 9 x 9, moved by 4.5: IoU 40.5 / 121.5.
+        let pair = [detection(0.9, 0, square(0.0)), detection(0.8, 1, square(4.5))];
+        let third = 40.5 / 121.5;
+        assert_eq!(nms_shifted(&mut pair.clone(), third, 0.0, 9), 2);
+        assert_eq!(nms(&mut pair.clone(), third, 0.0), 1);
+        assert_eq!(nms_shifted(&mut pair.clone(), f32::from_bits(third.to_bits() - 1), 0.0, 9), 1);
+    }
+
+    #[test]
+    fn shifts_round() {
+        // From 2^24 on, coordinates are even numbers, and the second square becomes the first.
+        let at = |x: f32| BBox::new(x, 0.0, x + 10.0, 10.0);
+        let pair = [detection(0.9, 0, at(0.0)), detection(0.8, 1, at(0.75))];
+        assert_eq!(nms_shifted(&mut pair.clone(), 0.9, 0.0, 9), 2);
+        assert_eq!(nms_shifted(&mut pair.clone(), 0.9, 16_777_216.0, 9), 1);
+    }
+
+    #[test]
+    fn the_first_survivors_are_kept() {
+        let mut far = [0, 1, 2, 3].map(|i| detection(i as f32, i, square(50.0 * i as f32)));
+        assert_eq!(nms_shifted(&mut far, 0.5, 0.0, 2), 2);
+        assert_eq!((far[0].proposal, far[1].proposal), (3, 2));
+        assert_eq!(nms_shifted(&mut far, 0.5, 0.0, 0), 0);
+        let mut nan =
+            [detection(f32::NAN, 0, square(0.0)), detection(0.5, 1, BBox::new(f32::NAN, 0.0, 1.0, 1.0))];
+        assert_eq!((nms_shifted(&mut nan, 0.5, 0.0, 9), nan[0].proposal), (1, 1));
     }
 
     #[test]
@@ -119,7 +166,7 @@ mod tests {
     }
 
     /// The obvious one: repeatedly take the best that is left and strike out what it overlaps.
-    fn nms_reference(candidates: &[Detection], iou: f32, width_offset: f32) -> Vec<u32> {
+    fn nms_reference(candidates: &[Detection], covers: impl Fn(&BBox, &BBox) -> bool) -> Vec<u32> {
         let mut alive = vec![true; candidates.len()];
         let mut kept = vec![];
         loop {
@@ -136,7 +183,7 @@ mod tests {
             let Some(b) = best else { return kept };
             kept.push(candidates[b].proposal);
             for (i, c) in candidates.iter().enumerate() {
-                if i == b || candidates[b].bbox.iou(&c.bbox, width_offset) >= iou {
+                if i == b || covers(&candidates[b].bbox, &c.bbox) {
                     alive[i] = false;
                 }
             }
@@ -156,10 +203,15 @@ mod tests {
                 let score = if score == 0 { f32::NAN } else { f32::from(score) / 16.0 };
                 detection(score, proposal, BBox::new(x, y, x + f32::from(w), y + f32::from(h)))
             }).collect();
-            let expected = nms_reference(&candidates, iou, offset);
+            let ids = |candidates: &[Detection]| candidates.iter().map(|d| d.proposal).collect::<Vec<_>>();
+            let mut shifted = candidates.clone();
+            let expected = nms_reference(&shifted, |a, b| a.iou(b, 0.0) > iou);
+            // Whole numbers below 2^24 are exact, shifted or not.
+            let kept = nms_shifted(&mut shifted, iou, 1000.0 * offset, usize::MAX);
+            prop_assert_eq!(ids(&shifted[..kept]), expected);
+            let expected = nms_reference(&candidates, |a, b| a.iou(b, offset) >= iou);
             let kept = nms(&mut candidates, iou, offset);
-            let found: Vec<_> = candidates[..kept].iter().map(|d| d.proposal).collect();
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(ids(&candidates[..kept]), expected);
         }
     }
 }

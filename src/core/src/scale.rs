@@ -34,6 +34,24 @@ pub fn blob_size(height: u32, width: u32, im_scale: f64) -> (usize, usize) {
     (side(height), side(width))
 }
 
+/// Network pixels per image pixel as torchvision's detectors have it: the smaller of `short_side / min(height, width)` and
+/// `long_side / max(height, width)`. An image without pixels gives 0.
+#[must_use]
+pub fn min_scale(height: u32, width: u32, short_side: u32, long_side: u32) -> f64 {
+    let (short, long) = (f64::from(height.min(width)), f64::from(height.max(width)));
+    if short == 0.0 {
+        return 0.0;
+    }
+    (f64::from(short_side) / short).min(f64::from(long_side) / long)
+}
+
+/// `[height, width]` in network pixels of an image resized by `scale` as torchvision does it: each product rounded down, at
+/// least 1.
+#[must_use]
+pub fn floor_size(height: u32, width: u32, scale: f64) -> [usize; 2] {
+    [height, width].map(|pixels| ((f64::from(pixels) * scale) as usize).max(1))
+}
+
 /// The index in `im_scales` at which the scaled area of `bbox` is nearest 224 x 224; the first of equals.
 ///
 /// 0 when `im_scales` is empty or the area is NaN.
@@ -75,6 +93,19 @@ mod tests {
         assert_eq!(im_scale(4, 667, 6, 1000), 1.5);
         // 4 x 669 at s = 1.5: 1003.5 rounds to 1004.
         assert_eq!(im_scale(4, 669, 6, 1003), 1003.0 / 669.0);
+    }
+
+    #[test]
+    fn the_smaller_scale_and_whole_pixels() {
+        assert_eq!(min_scale(480, 640, 800, 1333), 800.0 / 480.0);
+        assert_eq!(min_scale(640, 480, 320, 640), 320.0 / 480.0);
+        // 800 / 300 would make 900 pixels 2400.
+        assert_eq!(min_scale(300, 900, 800, 1333), 1333.0 / 900.0);
+        // 640 * 1.8735 = 1199.06 and 300 * 1.4811 = 444.33; 5 * 0.39 = 1.95.
+        assert_eq!(floor_size(427, 640, 800.0 / 427.0), [800, 1199]);
+        assert_eq!(floor_size(300, 900, 1333.0 / 900.0), [444, 1333]);
+        assert_eq!(floor_size(5, 1, 0.39), [1, 1]);
+        assert_eq!((min_scale(0, 7, 800, 1333), floor_size(0, 7, 0.0)), (0.0, [1, 1]));
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! assert_eq!(Window { ceil_mode: false, ..padded }.output_size(150, 150), Some((75, 75)));
 //! ```
 
+use core::ops::Range;
+
 /// A window that slides over the rows and columns of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -32,16 +34,64 @@ impl Window {
     /// it: the rule of Caffe and PyTorch.
     #[must_use]
     pub fn output_size(&self, height: usize, width: usize) -> Option<(usize, usize)> {
-        let axis = |axis: usize, len: usize| WindowAxis {
+        let (rows, columns) = (self.axis(0, height), self.axis(1, width));
+        Some((rows.output_len(self.ceil_mode)?, columns.output_len(self.ceil_mode)?))
+    }
+
+    /// What `outputs` of an axis, of which there are `total`, see of its input, which has `len` cells; axis 0 are the rows, 1
+    /// the columns. Run on `cells` with so much padding before and after, and in ceil mode if it is, the layer gives these
+    /// outputs and no others. The last outputs see all cells to the end, those that no window reaches, too.
+    #[must_use]
+    pub fn seen(&self, axis: usize, len: usize, total: usize, outputs: Range<usize>) -> Seen {
+        let WindowAxis { kernel, stride, dilation, pads: [pad, pad_after], .. } = self.axis(axis, len);
+        let extent = kernel.saturating_sub(1).saturating_mul(dilation).saturating_add(1);
+        // Counted from the first cell of padding.
+        let start = outputs.start.saturating_mul(stride);
+        let mut end = (outputs.end.max(1) - 1).saturating_mul(stride).saturating_add(extent);
+        if outputs.end >= total {
+            end = end.max(pad.saturating_add(len).saturating_add(pad_after));
+        }
+        let cells = start.saturating_sub(pad).min(len)..end.saturating_sub(pad).min(len);
+        // Of cells that lie wholly in the padding only those that are seen count.
+        let before = pad.min(end).saturating_sub(start);
+        let after = end.saturating_sub(start.max(pad.saturating_add(len)));
+        Seen { cells, before, after }
+    }
+
+    /// The outputs of an axis that see any of `cells` of its input, of which there are `outputs` in all.
+    #[must_use]
+    pub fn seeing(&self, axis: usize, cells: Range<usize>, outputs: usize) -> Range<usize> {
+        let WindowAxis { kernel, stride, dilation, pads: [pad, _], .. } = self.axis(axis, 0);
+        let extent = kernel.saturating_sub(1).saturating_mul(dilation).saturating_add(1);
+        if cells.is_empty() {
+            return 0..0;
+        }
+        // The first whose last tap reaches the first cell, and the first that begins behind the last one.
+        let reach = cells.start.saturating_add(pad).saturating_sub(extent - 1);
+        let end = cells.end.saturating_add(pad).div_ceil(stride.max(1)).min(outputs);
+        reach.div_ceil(stride.max(1)).min(end)..end
+    }
+
+    fn axis(&self, axis: usize, len: usize) -> WindowAxis {
+        WindowAxis {
             len,
             kernel: self.kernel[axis],
             stride: self.stride[axis],
             dilation: self.dilation[axis],
             pads: [self.pads[axis], self.pads[axis + 2]],
-        };
-        let (rows, columns) = (axis(0, height), axis(1, width));
-        Some((rows.output_len(self.ceil_mode)?, columns.output_len(self.ceil_mode)?))
+        }
     }
+}
+
+/// Cells of an axis of a map, and the cells of padding that are seen before and after them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Of the map itself.
+    pub cells: Range<usize>,
+    /// Cells of padding before them.
+    pub before: usize,
+    /// Cells of padding behind them; in ceil mode also what the last window hangs over the layer's own padding.
+    pub after: usize,
 }
 
 /// One axis of it.
@@ -83,6 +133,9 @@ impl WindowAxis {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
     use super::*;
 
     /// Figures by hand, and as PyTorch gives them.
@@ -104,6 +157,51 @@ mod tests {
                 (Some(floor), Some(ceil)),
                 "{axis:?}"
             );
+        }
+    }
+
+    /// By brute force: the layer on what is seen gives as many outputs, and an output sees a cell if its window has it.
+    #[test]
+    fn what_is_seen_gives_the_outputs() {
+        for (kernel, stride, dilation) in
+            [(1, 1, 1), (3, 1, 1), (3, 2, 1), (7, 2, 1), (2, 2, 1), (3, 1, 2), (2, 3, 1)]
+        {
+            for (before, after) in [(0, 0), (1, 1), (2, 0), (0, 1)] {
+                for ceil_mode in [false, true] {
+                    let pads = [before, before, after, after];
+                    let window = |pads| Window {
+                        kernel: [kernel; 2],
+                        stride: [stride; 2],
+                        dilation: [dilation; 2],
+                        pads,
+                        ceil_mode,
+                    };
+                    for len in 1..14 {
+                        let Some((total, _)) = window(pads).output_size(len, len) else { continue };
+                        for (start, end) in (0..total).flat_map(|s| (s + 1..=total).map(move |e| (s, e))) {
+                            let seen = window(pads).seen(0, len, total, start..end);
+                            let part = window([seen.before, 0, seen.after, 0]);
+                            let given = part.axis(0, seen.cells.len()).output_len(ceil_mode);
+                            assert_eq!(
+                                given,
+                                Some(end - start),
+                                "{start}..{end} of {len}, {:?}",
+                                window(pads)
+                            );
+                        }
+                        for cell in 0..len {
+                            let sees = |output: usize| {
+                                let first = output * stride;
+                                let last = first + (kernel - 1) * dilation;
+                                (first..=last).contains(&(cell + before))
+                            };
+                            let seeing = window(pads).seeing(0, cell..cell + 1, total);
+                            let expected: Vec<_> = (0..total).filter(|&output| sees(output)).collect();
+                            assert_eq!(seeing.collect::<Vec<_>>(), expected, "{cell} of {len}");
+                        }
+                    }
+                }
+            }
         }
     }
 

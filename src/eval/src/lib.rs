@@ -51,7 +51,7 @@ pub use matching::{Drift, Found, Pair, pair};
 pub use region::Region;
 pub use run_file::{RunDetection, RunFile, RunHeader, RunImage, merge};
 pub use tensors::difference::{Difference, ShapeMismatch, UlpHistogram, Worst, difference};
-pub use tensors::verdict::{Precision, StageResult, Tolerances, explain};
+pub use tensors::verdict::{Measure, Precision, StageResult, Tolerances, explain};
 pub use tensors::{Tensor, TensorFile};
 pub use warnings::{Warning, Warnings};
 

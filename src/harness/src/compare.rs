@@ -7,7 +7,9 @@ use frcnn_eval::{
 use image::RgbImage;
 use serde::Serialize;
 
-use crate::stages::{Inputs, Stages, blob_from, blob_of, computed, of_photo, pooling, tensor_of};
+use crate::pooled::{Pooled, pooled_stage};
+use crate::proposed::outputs_from;
+use crate::stages::{Inputs, Stages, blob_from, blob_of, computed, maps_from, of_photo, tensor_of};
 use crate::{Error, Provenance};
 
 /// Detections are one object's from this overlap on.
@@ -84,7 +86,7 @@ pub fn with_reference(
     let in_file = |problem: String| Error::file(names.reference.as_ref(), problem);
     let mut reference = Stages::of_file(file).map_err(in_file)?;
     if let Some(photo) = photo {
-        reference.size = photo.dimensions();
+        reference.of_photo(detector, photo);
     }
     let sides = [Provenance::of_file(names.reference, file), Provenance::of_detector(names.found, detector)];
     against(detector, &reference, photo, tolerances, sides).map_err(|error| match error {
@@ -94,14 +96,14 @@ pub fn with_reference(
     })
 }
 
-/// Two detectors on the same photo and boxes; the first is the reference.
+/// Two detectors on the same photo and boxes, or those that the first one proposes; the first is the reference.
 ///
 /// # Errors
 /// A detector cannot run the photo.
 pub fn detectors(
     [first, second]: [&Detector; 2],
     photo: &RgbImage,
-    boxes: &[BBox],
+    boxes: Option<&[BBox]>,
     tolerances: &Tolerances,
     names: Names,
 ) -> Result<Comparison, Error> {
@@ -127,7 +129,7 @@ pub fn files(
         |file, name: &str| Stages::of_file(file).map_err(|problem| Error::file(name.as_ref(), problem));
     let (mut reference, found) = (read(first, names.reference)?, read(second, names.found)?);
     if let Some(photo) = photo {
-        reference.size = photo.dimensions();
+        reference.of_photo(detector, photo);
     }
     let found: Vec<(String, Tensor)> =
         found.names().filter_map(|name| Some((name.to_string(), found.get(name)?.clone()))).collect();
@@ -142,12 +144,14 @@ fn against(
     sides: [Provenance; 2],
 ) -> Result<Comparison, Error> {
     let mut session = detector.session();
-    let reference_blob =
-        reference.get("data").map(|data| blob_from(detector, data, reference.im_scale)).transpose();
+    let reference_blob = reference.get("data").map(|data| blob_from(detector, data, reference)).transpose();
     let reference_blob = reference_blob?;
+    Pooled::of(detector)?;
     if reference.get("rois").is_some() {
-        reference.rois(pooling(detector)?.spatial_scale)?;
+        reference.rois()?;
     }
+    let pooled = pooled_stage(detector);
+    let maps = maps_from(detector, reference)?;
     let (mut chained, mut alone) = (Vec::new(), Vec::new());
     let own_blob = match photo {
         Some(photo) => {
@@ -158,28 +162,40 @@ fn against(
         None => None,
     };
     let start = own_blob.as_ref().or(reference_blob.as_ref());
+    // Where a blob is padded, only with the photo it is known how.
+    let is_padded = detector.manifest().pad_multiple > 1;
+    let blob = own_blob.as_ref().or(reference_blob.as_ref().filter(|_| !is_padded));
     let inputs = Inputs {
         data: start,
+        blob,
         // A reference that begins behind the trunk.
-        conv: if start.is_none() { reference.get("conv") } else { None },
-        pool5: if start.is_none() && reference.get("conv").is_none() { reference.get("pool5") } else { None },
+        maps: if start.is_none() { maps.clone() } else { None },
+        pooled: if start.is_none() && maps.is_none() { reference.get(pooled) } else { None },
+        rpn: None,
     };
     chained.extend(computed(detector, &mut session, &inputs, reference)?);
 
-    let first = |name: &str, inputs: &Inputs, session: &mut frcnn::Session| -> Result<Option<_>, Error> {
-        let stages = computed(detector, session, inputs, reference)?;
-        Ok(stages.into_iter().find(|(known, _)| known == name))
+    let mut only = |names: &[String], inputs: &Inputs| -> Result<(), Error> {
+        let stages = computed(detector, &mut session, inputs, reference)?;
+        alone.extend(stages.into_iter().filter(|(name, _)| names.contains(name)));
+        Ok(())
     };
+    let names = detector.contents().map_names();
     if own_blob.is_some() && reference_blob.is_some() {
-        let inputs = Inputs { data: reference_blob.as_ref(), ..Inputs::default() };
-        alone.extend(first("conv", &inputs, &mut session)?);
+        only(&names, &Inputs { data: reference_blob.as_ref(), ..Inputs::default() })?;
     }
-    if let Some(conv) = reference.get("conv") {
-        let inputs = Inputs { conv: Some(conv), ..Inputs::default() };
-        alone.extend(first("pool5", &inputs, &mut session)?);
+    if let Some(maps) = maps {
+        let of_map = |map| ["logits", "deltas"].map(|what| format!("rpn_{what}.{map}"));
+        let behind: Vec<String> = (0..maps.len()).flat_map(of_map).chain([pooled.to_string()]).collect();
+        only(&behind, &Inputs { maps: Some(maps), ..Inputs::default() })?;
     }
-    if let Some(pool5) = reference.get("pool5") {
-        let inputs = Inputs { pool5: Some(pool5), ..Inputs::default() };
+    if detector.has_rpn()
+        && let Some(outputs) = outputs_from(names.len(), reference)?
+    {
+        only(&["proposals".to_string()], &Inputs { rpn: Some(outputs), blob, ..Inputs::default() })?;
+    }
+    if let Some(features) = reference.get(pooled) {
+        let inputs = Inputs { pooled: Some(features), ..Inputs::default() };
         alone.extend(computed(detector, &mut session, &inputs, reference)?);
     }
     Ok(Side { chained, alone }.compare(detector, reference, photo, tolerances, sides))
@@ -211,12 +227,16 @@ impl Side {
                 continue;
             };
             match difference(expected, &found) {
-                Ok(difference_) => stages.push(StageResult {
-                    stage: name.to_string(),
-                    difference: difference_,
-                    alone: find(&self.alone, name).and_then(|alone| difference(expected, &alone).ok()),
-                    tolerance: tolerances.get(name),
-                }),
+                Ok(difference_) => {
+                    let (tolerance, measure) = tolerances.get(name);
+                    stages.push(StageResult {
+                        stage: name.to_string(),
+                        difference: difference_,
+                        alone: find(&self.alone, name).and_then(|alone| difference(expected, &alone).ok()),
+                        tolerance,
+                        measure,
+                    });
+                }
                 Err(mismatch) => not_compared.push(format!("{name} {mismatch}")),
             }
         }
@@ -235,7 +255,8 @@ impl Side {
     }
 
     fn detections(&self, detector: &Detector, reference: &Stages) -> Option<DetectionResult> {
-        let (_, boxes) = reference.rois(pooling(detector).ok()?.spatial_scale).ok()?;
+        Pooled::of(detector).ok()?;
+        let boxes = reference.boxes().ok()?;
         let mut session = detector.session();
         let expected = reference.detections(&mut session, &boxes)?;
         let other = Stages::of(self.chained.clone(), reference);
@@ -248,7 +269,7 @@ impl Side {
 
 /// The picture that `data` shows: means added, red first. It has the blob's size.
 fn reference_picture(detector: &Detector, reference: &Stages) -> Option<RgbImage> {
-    let blob = blob_from(detector, reference.get("data")?, reference.im_scale).ok()?;
+    let blob = blob_from(detector, reference.get("data")?, reference).ok()?;
     let means = detector.contents().blob_means;
     let mut pixels = Vec::with_capacity(blob.data.len());
     for bgr in blob.data.as_chunks::<3>().0 {

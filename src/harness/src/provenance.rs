@@ -26,7 +26,7 @@ impl Provenance {
             ("device", processor()),
             ("library", format!("frcnn {}", env!("CARGO_PKG_VERSION"))),
             ("threads", detector.threads().to_string()),
-            ("precision", contents.precision.name().to_string()),
+            ("precision", contents.precision_names()),
             ("factored", if factored.is_empty() { "no".to_string() } else { factored.join(", ") }),
             ("compiler", contents.origin.compiler.clone()),
             ("onnx_sha256", hex(&contents.origin.onnx_sha256)),

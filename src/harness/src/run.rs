@@ -1,11 +1,12 @@
 //! A detector over the images of a data set.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use frcnn::{BBox, Detector, Frame, Session, Timings};
+use frcnn::{BBox, Detections, Detector, Frame, Session, Timings};
 use frcnn_eval::{Dataset, Image, RunDetection, RunImage};
 use image::RgbImage;
 
@@ -16,8 +17,34 @@ use crate::Error;
 pub struct Loaded {
     /// Red, green, blue.
     pub pixels: RgbImage,
-    /// In image pixels, corners inclusive.
-    pub boxes: Vec<BBox>,
+    /// In image pixels, corners inclusive; none where the network's own RPN makes them.
+    pub boxes: Option<Vec<BBox>>,
+}
+
+impl Loaded {
+    pub(crate) fn frame(&self) -> Result<Frame<'_>, frcnn::Error> {
+        let (width, height) = self.pixels.dimensions();
+        Ok(Frame::rgb8(self.pixels.as_raw(), width, height)?)
+    }
+
+    /// Detects objects among the boxes, or those that the session's network proposes.
+    pub(crate) fn detect(&self, session: &mut Session) -> Result<Detections, frcnn::Error> {
+        match &self.boxes {
+            Some(boxes) => session.detect(&self.frame()?, boxes),
+            None => session.detect_frame(&self.frame()?),
+        }
+    }
+
+    /// The boxes that were given, or those that the session's network proposes.
+    pub(crate) fn boxes_of(&self, session: &mut Session) -> Result<Cow<'_, [BBox]>, frcnn::Error> {
+        match &self.boxes {
+            Some(boxes) => Ok(Cow::Borrowed(boxes)),
+            None => {
+                session.detect_frame(&self.frame()?)?;
+                Ok(Cow::Owned(session.proposals().to_vec()))
+            }
+        }
+    }
 }
 
 /// One image of a run.
@@ -112,16 +139,18 @@ fn detect(
     loaded: &Loaded,
 ) -> Result<(RunImage, Timings), Error> {
     let of_image = |error: frcnn::Error| Error::file(&image.path, error);
-    let (width, height) = loaded.pixels.dimensions();
-    let frame = Frame::rgb8(loaded.pixels.as_raw(), width, height).map_err(|error| of_image(error.into()))?;
-    let detections = session.detect(&frame, &loaded.boxes).map_err(of_image)?;
+    let detections = loaded.detect(session).map_err(of_image)?;
+    Ok((run_image(detector, image, &detections), *session.timings()))
+}
+
+/// Detections as a run keeps them.
+pub(crate) fn run_image(detector: &Detector, image: &Image, detections: &Detections) -> RunImage {
     let detections = detections.iter().map(|found| RunDetection {
         class: detector.class_name(found.class_id).to_string(),
         score: found.score,
         r#box: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
     });
-    let found = RunImage { image: image.stem.clone(), detections: detections.collect() };
-    Ok((found, *session.timings()))
+    RunImage { image: image.stem.clone(), detections: detections.collect() }
 }
 
 /// The middle one; the mean of the middle two.

@@ -4,20 +4,27 @@
 //! what the ONNX file's network reads, in its own channel order and scale; `rois`
 //! [R,5] is batch index, x1, y1, x2, y2 in network pixels. What the head makes has the names of its layers. SPPnet's
 //! `pool5` is [R,F]: its levels, each flattened, one after the other.
+//!
+//! Of networks with several maps these are `p2` and so on, of those with an RPN there are `rpn_logits.L` and `rpn_deltas.L` of each
+//! map, counted from 0, and `proposals` [N,4] in network pixels, and RoIAlign's is `roi_align` [R,C,P,P].
 
-use frcnn::{BBox, Detector, FeatureMap, Frame, HeadOutput, ImageBlob, Roi, Session};
-use frcnn_bundle::{NetworkInput, Regions, RoiPooling};
+use frcnn::{BBox, Detector, FeatureMap, Frame, HeadOutput, ImageBlob, RpnOutput, Session};
+use frcnn_bundle::{NetworkInput, Resize};
 use frcnn_eval::{Found, Tensor, TensorFile};
 use image::RgbImage;
 
 use crate::Error;
+use crate::pooled::{Pooled, pooled_stage};
+use crate::proposed::{proposals_of, proposed};
 
 /// Named tensors in the order of the network.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stages {
     tensors: Vec<(String, Tensor)>,
-    /// Network pixels per image pixel.
-    pub(crate) im_scale: f64,
+    /// Network pixels per image pixel, down and to the right.
+    pub(crate) scale: [f64; 2],
+    /// Rows and columns of the resized image in `data`, where it is known that it is padded, and how.
+    pub(crate) image: Option<[usize; 2]>,
     /// Width and height of the image.
     pub(crate) size: (u32, u32),
 }
@@ -37,15 +44,15 @@ impl Stages {
 
     /// Tensors of another side on the same image.
     pub(crate) fn of(tensors: Vec<(String, Tensor)>, like: &Stages) -> Stages {
-        Stages { tensors, im_scale: like.im_scale, size: like.size }
+        Stages { tensors, ..Stages { tensors: Vec::new(), ..*like } }
     }
 
     /// Those of a reference file, in the network's order.
     pub(crate) fn of_file(file: &TensorFile) -> Result<Stages, String> {
-        let mut stages = Stages { im_scale: 1.0, ..Stages::default() };
+        let mut stages = Stages { scale: [1.0; 2], ..Stages::default() };
         if let Some(scale) = file.metadata.get("im_scale") {
             let scale = scale.parse::<f64>().ok().filter(|scale| scale.is_finite() && *scale > 0.0);
-            stages.im_scale = scale.ok_or("its metadata's im_scale is no number above 0")?;
+            stages.scale = [scale.ok_or("its metadata's im_scale is no number above 0")?; 2];
         }
         for name in order(&file.names()) {
             if let Some(tensor) = file.get(name) {
@@ -53,24 +60,40 @@ impl Stages {
             }
         }
         if let Some([.., height, width]) = stages.get("data").map(|data| &data.shape[..]) {
-            let side = |length: usize| (length as f64 / stages.im_scale).round() as u32;
-            stages.size = (side(*width), side(*height));
+            let side = |length: usize, scale: f64| (length as f64 / scale).round() as u32;
+            let [down, right] = stages.scale;
+            stages.size = (side(*width, right), side(*height, down));
         }
         Ok(stages)
     }
 
-    /// The reference's RoIs, as the runtime wants them and as boxes in the image.
-    pub(crate) fn rois(&self, spatial_scale: f32) -> Result<(Vec<Roi>, Vec<BBox>), Error> {
+    /// The photo that the tensors were made from, and how the detector's manifest resizes it.
+    pub(crate) fn of_photo(&mut self, detector: &Detector, photo: &RgbImage) {
+        let (manifest, (width, height)) = (detector.manifest(), photo.dimensions());
+        self.size = (width, height);
+        if manifest.resize == Resize::Torchvision || manifest.pad_multiple > 1 {
+            let fit = manifest.fit(height, width, manifest.scales.first().copied().unwrap_or(1));
+            (self.scale, self.image) = (fit.scale, Some(fit.image));
+        }
+    }
+
+    /// The reference's RoIs as boxes in network pixels.
+    pub(crate) fn rois(&self) -> Result<Vec<BBox>, Error> {
         let rois = self.get("rois").ok_or_else(|| Error::Stage("there are no `rois`".to_string()))?;
         if !matches!(rois.shape[..], [_, 5]) {
             return Err(Error::Stage(format!("`rois` has shape {:?}, not [R, 5]", rois.shape)));
         }
-        let image = |v: f32| (f64::from(v) / self.im_scale) as f32;
-        let both = rois.data.as_chunks::<5>().0.iter().map(|&[_, x1, y1, x2, y2]| {
-            let roi = Roi::from_network(0, x1, y1, x2, y2, spatial_scale);
-            (roi, BBox::new(image(x1), image(y1), image(x2), image(y2)))
-        });
-        Ok(both.unzip())
+        let rois = rois.data.as_chunks::<5>().0.iter();
+        Ok(rois.map(|&[_, x1, y1, x2, y2]| BBox::new(x1, y1, x2, y2)).collect())
+    }
+
+    /// The same in the image.
+    pub(crate) fn boxes(&self) -> Result<Vec<BBox>, Error> {
+        let [down, right] = self.scale;
+        let image = |v: f32, scale: f64| (f64::from(v) / scale) as f32;
+        let in_image =
+            |b: BBox| BBox::new(image(b.x1, right), image(b.y1, down), image(b.x2, right), image(b.y2, down));
+        Ok(self.rois()?.into_iter().map(in_image).collect())
     }
 
     /// The detections that the detector's manifest makes of `cls_prob` and `bbox_pred`, if both are there.
@@ -85,29 +108,56 @@ impl Stages {
 
 /// Published names first, in the network's order; `rois` is an input of both sides.
 fn order<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    let known = ["data", "rois", "conv", "pool5", "fc6", "fc7", "cls_score", "cls_prob", "bbox_pred"];
+    let known = [
+        "data",
+        "conv",
+        "p",
+        "rpn_logits",
+        "rpn_deltas",
+        "proposals",
+        "rois",
+        "pool5",
+        "roi_align",
+        "fc6",
+        "fc7",
+        "cls_score",
+        "cls_prob",
+        "bbox_pred",
+    ];
+    let place = |name: &str| {
+        let is_map = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+        let kind = match (name.strip_prefix('p'), name.split_once('.')) {
+            (Some(level), _) if is_map(level) => "p",
+            (_, Some((kind, map))) if is_map(map) => kind,
+            _ => name,
+        };
+        // Of the maps of one kind, the tenth comes after the ninth.
+        let rank = known.iter().position(|k| *k == kind);
+        rank.map_or((known.len(), 0, String::new()), |rank| (rank, name.len(), name.to_string()))
+    };
     let mut names = names.to_vec();
-    names.sort_by_key(|name| known.iter().position(|k| k == name).unwrap_or(known.len()));
+    names.sort_by_key(|name| place(name));
     names
 }
 
-/// What a detector computes of a photo and boxes; its `data` is as `other` reads it, which may have been trained on another
-/// channel order or scale.
+/// What a detector computes of a photo and boxes, or its own proposals; its `data` is as `other` reads it, which may have been
+/// trained on another channel order or scale.
 pub(crate) fn of_photo(
     detector: &Detector,
     other: &Detector,
     photo: &RgbImage,
-    boxes: &[BBox],
+    boxes: Option<&[BBox]>,
 ) -> Result<Stages, Error> {
     let mut session = detector.session();
     let blob = blob_of(&mut session, photo)?;
-    let mut rois = Vec::new();
-    for b in boxes.iter().filter(|b| b.is_valid()) {
-        rois.push(0.0);
-        rois.extend([b.x1, b.y1, b.x2, b.y2].map(|v| (f64::from(v) * blob.im_scale) as f32));
-    }
-    let rois = Tensor { shape: vec![rois.len() / 5, 5], data: rois };
-    let mut stages = Stages { im_scale: blob.im_scale, size: photo.dimensions(), ..Stages::default() };
+    let boxes: Vec<BBox> = match boxes {
+        Some(boxes) => boxes.iter().filter(|b| b.is_valid()).map(|b| blob.to_blob(b)).collect(),
+        None => proposals_of(&session, &blob)?,
+    };
+    let rois = boxes.iter().flat_map(|b| [0.0, b.x1, b.y1, b.x2, b.y2]).collect();
+    let rois = Tensor { shape: vec![boxes.len(), 5], data: rois };
+    let mut stages = Stages { scale: blob.scale, ..Stages::default() };
+    stages.of_photo(detector, photo);
     let [own, others] = [detector, other].map(|side| side.contents().blob_means);
     let mut as_other = blob.clone();
     for pixel in as_other.data.as_chunks_mut::<3>().0 {
@@ -117,7 +167,7 @@ pub(crate) fn of_photo(
     }
     stages.push("data", tensor_of(other, &as_other));
     stages.push("rois", rois);
-    let chained = Inputs { data: Some(&blob), ..Inputs::default() };
+    let chained = Inputs { data: Some(&blob), blob: Some(&blob), ..Inputs::default() };
     for (name, tensor) in computed(detector, &mut session, &chained, &stages)? {
         stages.push(&name, tensor);
     }
@@ -140,12 +190,13 @@ pub(crate) fn tensor_of(detector: &Detector, blob: &ImageBlob) -> Tensor {
 }
 
 /// The reverse.
-pub(crate) fn blob_from(detector: &Detector, data: &Tensor, im_scale: f64) -> Result<ImageBlob, Error> {
+pub(crate) fn blob_from(detector: &Detector, data: &Tensor, reference: &Stages) -> Result<ImageBlob, Error> {
     let [1, 3, height, width] = data.shape[..] else {
         return Err(Error::Stage(format!("`data` has shape {:?}, not [1, 3, H, W]", data.shape)));
     };
     let data = input(detector).to_blob(&data.channels_last().data);
-    Ok(ImageBlob { data, height, width, im_scale })
+    let image = reference.image.unwrap_or([height, width]);
+    Ok(ImageBlob { data, height, width, image, scale: reference.scale })
 }
 
 fn input(detector: &Detector) -> NetworkInput {
@@ -156,117 +207,74 @@ fn input(detector: &Detector) -> NetworkInput {
 #[derive(Default)]
 pub(crate) struct Inputs<'a> {
     pub(crate) data: Option<&'a ImageBlob>,
-    pub(crate) conv: Option<&'a Tensor>,
-    pub(crate) pool5: Option<&'a Tensor>,
+    pub(crate) maps: Option<Vec<FeatureMap>>,
+    pub(crate) rpn: Option<Vec<RpnOutput>>,
+    pub(crate) pooled: Option<&'a Tensor>,
+    /// Whose size proposals are made for; without it there are none.
+    pub(crate) blob: Option<&'a ImageBlob>,
 }
 
-/// The stages behind the inputs: `conv`, `pool5` and the head's, as far as they can be computed.
+/// The stages behind the inputs: maps, those of proposing, pooled features and the head's, as far as they can be computed.
 pub(crate) fn computed(
     detector: &Detector,
     session: &mut Session,
     inputs: &Inputs,
     reference: &Stages,
 ) -> Result<Vec<(String, Tensor)>, Error> {
-    let pooling = pooling(detector)?;
+    let pooled = Pooled::of(detector)?;
+    let contents = detector.contents();
     let mut stages = Vec::new();
-    let map = match (inputs.conv, inputs.data) {
-        (Some(conv), _) => Some(map_from(conv)?),
+    let maps = match (&inputs.maps, inputs.data) {
+        (Some(maps), _) => Some(maps.clone()),
         (None, Some(blob)) => {
-            let map = session.trunk(blob)?;
-            let shape = vec![1, map.height(), map.width(), map.channels()];
-            stages.push(("conv".to_string(), Tensor { shape, data: map.data()?.to_vec() }.channels_first()));
-            Some(map)
+            let maps = session.maps(blob)?;
+            for (name, map) in contents.map_names().into_iter().zip(&maps) {
+                stages.push((name, of_map(map)?));
+            }
+            Some(maps)
         }
         (None, None) => None,
     };
-    let pooled = match (inputs.pool5, map, reference.rois(pooling.spatial_scale)) {
-        (Some(pool5), ..) => from_onnx(pool5, pooling)?,
-        (None, Some(map), Ok((rois, _))) => {
-            let channels = map.channels();
-            let pooled = session.roi_pool(&[map], &rois)?;
-            stages.push(("pool5".to_string(), to_onnx(&pooled, pooling, rois.len(), channels)));
-            pooled
+    if contents.rpn.is_some() {
+        stages.extend(proposed(session, maps.as_deref(), inputs, reference)?);
+    }
+    let features = match (inputs.pooled, maps, reference.rois()) {
+        (Some(features), ..) => pooled.of_reference(features)?,
+        (None, Some(maps), Ok(rois)) => {
+            let channels = maps.first().map_or(0, FeatureMap::channels);
+            let features = pooled.pool(session, &maps, &rois)?;
+            stages.push((
+                pooled_stage(detector).to_string(),
+                pooled.as_reference(&features, rois.len(), channels),
+            ));
+            features
         }
         _ => return Ok(stages),
     };
-    let head = session.head_stages(&pooled)?;
+    let head = session.head_stages(&features)?;
     stages
         .extend(head.into_iter().map(|stage| (stage.name, Tensor { shape: stage.shape, data: stage.data })));
     Ok(stages)
 }
 
-/// How the detector pools.
-///
-/// # Errors
-/// It is an R-CNN: references hold no crops.
-pub(crate) fn pooling(detector: &Detector) -> Result<&RoiPooling, Error> {
-    match &detector.contents().regions {
-        Regions::RoiPooling(pooling) => Ok(pooling),
-        Regions::Warp(_) => Err(Error::Stage(
-            "an R-CNN's stages cannot be compared: it runs its network on each region by itself".to_string(),
-        )),
-    }
+/// The maps of a reference, if it has all of them.
+pub(crate) fn maps_from(detector: &Detector, reference: &Stages) -> Result<Option<Vec<FeatureMap>>, Error> {
+    let names = detector.contents().map_names();
+    let maps = names.iter().map(|name| reference.get(name).map(|map| map_from(name, map)));
+    maps.collect::<Option<Result<Vec<_>, Error>>>().transpose()
 }
 
-/// Rows, columns and bins of each level.
-fn levels(pooling: &RoiPooling) -> impl Iterator<Item = [usize; 3]> {
-    pooling.pooled.iter().map(|&[height, width]| {
-        let [height, width] = [height, width].map(|p| p as usize);
-        [height, width, height * width]
-    })
-}
-
-/// The runtime's `pool5` of `rois` RoIs as references have it: [R, C, P, P], or, of several levels, [R, F], each level
-/// flattened with its channels first.
-fn to_onnx(pooled: &[f32], pooling: &RoiPooling, rois: usize, channels: usize) -> Tensor {
-    if let [[height, width]] = pooling.pooled[..] {
-        let shape = vec![rois, height as usize, width as usize, channels];
-        return Tensor { shape, data: pooled.to_vec() }.channels_first();
-    }
-    let features = levels(pooling).map(|[.., bins]| bins * channels).sum();
-    let mut data = Vec::with_capacity(pooled.len());
-    for mut rest in pooled.chunks_exact(features) {
-        for [height, width, bins] in levels(pooling) {
-            let (level, later) = rest.split_at(bins * channels);
-            rest = later;
-            let level = Tensor { shape: vec![1, height, width, channels], data: level.to_vec() };
-            data.extend(level.channels_first().data);
-        }
-    }
-    Tensor { shape: vec![rois, features], data }
+/// A map as references have it.
+pub(crate) fn of_map(map: &FeatureMap) -> Result<Tensor, Error> {
+    let shape = vec![1, map.height(), map.width(), map.channels()];
+    Ok(Tensor { shape, data: map.data()?.to_vec() }.channels_first())
 }
 
 /// The reverse.
-fn from_onnx(pool5: &Tensor, pooling: &RoiPooling) -> Result<Vec<f32>, Error> {
-    if pooling.pooled.len() == 1 {
-        return Ok(pool5.channels_last().data);
-    }
-    let bins: usize = levels(pooling).map(|[.., bins]| bins).sum();
-    let channels = match pool5.shape[..] {
-        [_, features] if features > 0 && features.is_multiple_of(bins) => features / bins,
-        _ => {
-            let shape = &pool5.shape;
-            return Err(Error::Stage(format!(
-                "`pool5` has shape {shape:?}, not [R, F] with F a multiple of {bins}"
-            )));
-        }
-    };
-    let mut data = Vec::with_capacity(pool5.data.len());
-    for mut rest in pool5.data.chunks_exact(bins * channels) {
-        for [height, width, bins] in levels(pooling) {
-            let (level, later) = rest.split_at(bins * channels);
-            rest = later;
-            let level = Tensor { shape: vec![1, channels, height, width], data: level.to_vec() };
-            data.extend(level.channels_last().data);
-        }
-    }
-    Ok(data)
-}
-
-fn map_from(conv: &Tensor) -> Result<FeatureMap, Error> {
-    let last = conv.channels_last();
+pub(crate) fn map_from(name: &str, map: &Tensor) -> Result<FeatureMap, Error> {
+    let last = map.channels_last();
     match last.shape[..] {
         [1, height, width, channels] => Ok(FeatureMap::new(&last.data, height, width, channels)?),
-        _ => Err(Error::Stage(format!("`conv` has shape {:?}, not [1, C, H, W]", conv.shape))),
+        _ => Err(Error::Stage(format!("`{name}` has shape {:?}, not [1, C, H, W]", map.shape))),
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use frcnn::{Bundle, Detector, Manifest, Options, Timings};
-use frcnn_compiler::{Compiled, Svd, compile};
+use frcnn::{Bundle, Detector, Options, Timings};
+use frcnn_compiler::{Compiled, Description, Svd, compile};
 use frcnn_eval::{Dataset, Detection, Image, voc};
 use serde::{Serialize, Serializer};
 
@@ -24,16 +24,16 @@ const ENERGIES: [f64; 9] = [0.99, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5];
 pub struct Subject<'a> {
     /// The trained network.
     pub onnx: &'a Path,
-    /// Its manifest.
-    pub manifest: &'a Manifest,
+    /// What is said of it beside that.
+    pub description: &'a Description,
     /// What its weights are stored as.
     pub precision: frcnn_compiler::Precision,
     /// What it is scored on.
     pub dataset: &'a Dataset,
     /// Threads that work on one image.
     pub threads: Option<usize>,
-    /// Gives pixels and boxes of an image.
-    pub load: &'a (dyn Fn(&Image) -> Result<Loaded, Error> + Sync),
+    /// Gives pixels of an image and its boxes, unless the network, which then has an RPN, is to make them.
+    pub load: &'a (dyn Fn(&Image, bool) -> Result<Loaded, Error> + Sync),
 }
 
 /// One setting's figures.
@@ -57,6 +57,9 @@ pub struct SweepRow {
     pub map: f64,
     /// Points of mAP lost to the network as it is: `100 (map of the first row - map)`.
     pub drop: f64,
+    /// Of a sweep over cascades: the share of regions that is dropped. Its head times are those of RoI pooling, judge and head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<f64>,
 }
 
 /// All settings' figures.
@@ -64,7 +67,8 @@ pub struct SweepRow {
 pub struct Sweep {
     /// The network as it is, then the settings in their order.
     pub rows: Vec<SweepRow>,
-    /// Position of the smallest bundle that loses at most [`max_drop`](Sweep::max_drop).
+    /// Position of the smallest bundle, or the cascade with the least work, that loses at most
+    /// [`max_drop`](Sweep::max_drop).
     pub recommended: usize,
     /// In points of mAP.
     pub max_drop: f64,
@@ -153,7 +157,7 @@ fn measure(
     let setting = name(svd);
     progress(SweepStep::Compiling(&setting))?;
     let options = frcnn_compiler::Options { svd: svd.clone(), precision: subject.precision };
-    let compiled = compile(subject.onnx, subject.manifest, &options, &mut |_| {})?;
+    let compiled = compile(subject.onnx, subject.description, &options, &mut |_| {})?;
     let (map, timings) = score(subject, &compiled.bundle, &mut || progress(SweepStep::Image(&setting)))?;
     let of = |stage: fn(&Timings) -> Duration| median(timings.iter().map(stage).collect());
     let report = &compiled.report;
@@ -165,6 +169,7 @@ fn measure(
         total: of(Timings::total),
         map,
         drop: whole.map_or(0.0, |whole| (whole.map - map) * 100.0),
+        dropped: None,
         setting,
     };
     Ok((row, compiled))
@@ -183,7 +188,8 @@ fn score(
     let mut timings = Vec::new();
     let mut detections: Vec<Detection> = Vec::new();
     // One image at a time: others beside it would be measured, too.
-    run(&detector, dataset, &all, 1, subject.load, |Finished { position, image, outcome }| {
+    let load = |image: &Image| (subject.load)(image, detector.has_rpn());
+    run(&detector, dataset, &all, 1, load, |Finished { position, image, outcome }| {
         let (found, timing) = outcome?;
         detections.extend(found.detections(dataset, position, &image.path)?);
         timings.push(timing);
@@ -235,6 +241,7 @@ mod tests {
             total: Duration::ZERO,
             map: 0.5,
             drop,
+            dropped: None,
         }
     }
 

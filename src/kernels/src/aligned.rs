@@ -20,11 +20,16 @@ pub(crate) trait Value: Zeroed + Default + Send + Sync {}
 
 impl Value for f32 {}
 impl Value for u16 {}
+impl Value for i8 {}
 
 // SAFETY: 0.
 unsafe impl Zeroed for f32 {}
 // SAFETY: 0.
 unsafe impl Zeroed for u16 {}
+// SAFETY: 0.
+unsafe impl Zeroed for i8 {}
+// SAFETY: 0.
+unsafe impl Zeroed for u8 {}
 // SAFETY: anything is one.
 unsafe impl<T: Copy> Zeroed for MaybeUninit<T> {}
 
@@ -84,6 +89,14 @@ pub(crate) fn zeroed_lines<T: Zeroed>(count: usize) -> Vec<T> {
     unsafe { Vec::from_raw_parts(memory.cast(), count, count) }
 }
 
+/// The first `len` values of `buffer`, made longer if need be: then it holds zeros.
+pub(crate) fn at_least<T: Zeroed>(buffer: &mut AlignedVec<T>, len: usize) -> &mut [T] {
+    if buffer.as_slice().len() < len {
+        *buffer = AlignedVec::zeros(len);
+    }
+    &mut buffer.as_mut_slice()[..len]
+}
+
 impl<T> fmt::Debug for AlignedVec<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AlignedVec({} values)", self.len)
@@ -94,8 +107,8 @@ impl<T> fmt::Debug for AlignedVec<T> {
 pub(crate) fn aligned(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
     let needed = len.saturating_add(LINE);
     if scratch.len() < needed {
-        // What it held means nothing: not worth copying to a new place.
-        scratch.clear();
+        // What it held means nothing: not worth copying to a new place, nor keeping until there is one.
+        *scratch = Vec::new();
         scratch.reserve_exact(needed);
         advise(scratch.as_mut_ptr().cast(), scratch.capacity() * size_of::<f32>());
         scratch.resize(needed, 0.0);

@@ -98,16 +98,21 @@ pub(crate) fn bf16_linear_lines(caches: CacheInfo) -> usize {
     caches.l2_per_core() / 64 * 25 / 64
 }
 
+/// Bytes of an int8 layer's quantised rows that meet a panel before the next ones do: half of L2, beside the panel.
+pub(crate) fn int8_rows_bytes(caches: CacheInfo) -> usize {
+    caches.l2_per_core() / 2
+}
+
 /// Pooled values that may still be in a cache when they are read: half of the last level, at most 16 MiB. More are
 /// written past the caches.
 pub(crate) fn pooled_values(caches: CacheInfo) -> usize {
     (caches.last_level() / 2).min(16 << 20) / F32
 }
 
-/// Values of pooled slabs that are multiplied together: three quarters of the last level, at most 24 MiB. Sums go by once
+/// Bytes of pooled slabs that are multiplied together: three quarters of the last level, at most 24 MiB. Sums go by once
 /// for each group.
-pub(crate) fn pooled_group_values(caches: CacheInfo) -> usize {
-    (caches.last_level() / 4 * 3).min(24 << 20) / F32
+pub(crate) fn pooled_group_bytes(caches: CacheInfo) -> usize {
+    (caches.last_level() / 4 * 3).min(24 << 20)
 }
 
 /// Values of pooled features up to which all channels of an RoI are pooled at a time: three eighths of the last level, at
@@ -137,7 +142,7 @@ mod tests {
         assert_eq!([strip_bytes(server), winograd_strip_bytes()], [3 << 20, 6 << 20]);
         assert_eq!([bf16_chunk_bytes(server), bf16_weight_bytes(server)], [1 << 20, 3 << 18]);
         assert_eq!([linear_rows(server), bf16_linear_lines(server)], [120, 12800]);
-        assert_eq!([pooled_values(server), pooled_group_values(server)], [4 << 20, 6 << 20]);
+        assert_eq!([pooled_values(server), pooled_group_bytes(server)], [4 << 20, 24 << 20]);
         assert_eq!([pooled_whole_values(server), table_cells(server)], [3 << 20, 131072]);
     }
 

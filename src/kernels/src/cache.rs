@@ -73,13 +73,20 @@ impl CacheInfo {
         {
             static CACHES: std::sync::OnceLock<CacheInfo> = std::sync::OnceLock::new();
             *CACHES.get_or_init(|| {
-                let told = std::env::var("FRCNN_CACHES").ok().and_then(|text| read::description(&text));
+                let told = std::env::var("FRCNN_CACHES").ok().and_then(|text| Self::described(&text));
                 let found = told.or_else(|| read::sysfs(|path| std::fs::read_to_string(path).ok()));
                 found.or_else(read::cpuid).unwrap_or(Self::DEFAULT)
             })
         }
         #[cfg(not(feature = "std"))]
         Self::DEFAULT
+    }
+
+    /// The caches that a text describes as `FRCNN_CACHES` does; `None` where it describes none.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn described(text: &str) -> Option<Self> {
+        read::description(text)
     }
 
     /// Bytes of the second level that a core may fill: its share, or L1d where there is no L2.

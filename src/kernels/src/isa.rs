@@ -28,6 +28,14 @@ impl Isa {
         all.into_iter().flatten()
     }
 
+    /// Those that tests hold to a reference: all, but emulated not the scalar one, which no such CPU would be given and
+    /// the machine itself has run.
+    #[cfg(test)]
+    pub(crate) fn tested() -> impl Iterator<Item = Self> {
+        let others = Self::available().count() > 1;
+        Self::available().filter(move |&isa| isa != Self::Scalar || !others || !frcnn_testkit::emulated())
+    }
+
     /// The fastest available instruction set.
     ///
     /// The environment variable `FRCNN_ISA` (`scalar`, `neon`, `avx2` or `avx512`; feature `std`; read once) picks another

@@ -27,13 +27,13 @@ pub enum KOrder {
 /// Some of the input features: row `i` of them is, for each segment `o` of the block, the `segment_len` values from
 /// `data[i * stride + o]` on.
 #[derive(Clone, Copy)]
-pub(crate) struct KPart<'a> {
-    pub(crate) data: &'a [f32],
+pub(crate) struct KPart<'a, T = f32> {
+    pub(crate) data: &'a [T],
     pub(crate) stride: usize,
     pub(crate) block: &'a KBlock,
 }
 
-impl KPart<'_> {
+impl<T> KPart<'_, T> {
     /// One past the last value of `row`.
     pub(crate) fn end(&self, row: usize) -> usize {
         let segment = self.block.segments.iter().copied().max().unwrap_or(0);
@@ -91,16 +91,16 @@ impl KOrder {
                     })
                     .collect()
             }
-            Self::ChannelSlabs { bins, channels } => slabs(channels)
+            Self::ChannelSlabs { bins, channels } => slabs(channels, SLAB)
                 .flat_map(|slab| slab_blocks(bins, slab.clone(), channels, slab.start))
                 .collect(),
         }
     }
 }
 
-/// The slabs of `channels`, the last as wide as is left; one empty slab of no channels.
-pub(crate) fn slabs(channels: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..channels.max(1)).step_by(SLAB).map(move |first| first..channels.min(first + SLAB))
+/// The slabs of `channels`, `width` in each, the last as wide as is left; one empty slab of no channels.
+pub(crate) fn slabs(channels: usize, width: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..channels.max(1)).step_by(width).map(move |first| first..channels.min(first + width))
 }
 
 /// The blocks of one slab in rows where bin `b` of it begins at `b * bin_stride + offset`.
@@ -111,7 +111,7 @@ pub(crate) fn slab_blocks(
     offset: usize,
 ) -> impl Iterator<Item = KBlock> {
     let segment_len = slab.len();
-    let at_once = (LINEAR_K / SLAB).max(1);
+    let at_once = (LINEAR_K / segment_len.max(SLAB)).max(1);
     let first_k = slab.start * bins;
     (0..bins.max(1)).step_by(at_once).map(move |first| KBlock {
         first_k: first_k + first * segment_len,

@@ -1,5 +1,5 @@
-//! The arithmetic of Fast R-CNN on a CPU: RoI max pooling, products, convolution, LRN, pooling; and the warping of regions
-//! with which R-CNN begins.
+//! The arithmetic of Fast R-CNN on a CPU: RoI max pooling, RoIAlign, products, convolution, LRN, pooling; and the warping of
+//! regions with which R-CNN begins.
 //!
 //! Letters used everywhere: `N` images, `H x W` a map, `C` (`Ci` in, `Co` out) its channels, `Kh x Kw` a kernel
 //! window, `R` RoIs, `Ph x Pw` pooled bins. Every tensor is a row-major `f32` slice, and every feature map is
@@ -25,18 +25,23 @@ mod blocking;
 mod cache;
 mod conv;
 mod cpu;
+mod f16;
 mod gemm;
 mod init;
+mod int8;
 mod isa;
 mod k_order;
 mod linear;
 mod linear_units;
 mod lrn;
+mod maps;
 mod packed;
 mod pages;
 mod pool;
+mod pooled;
 mod product;
 mod products;
+mod roi_align;
 mod roi_pool;
 mod simd;
 mod strips;
@@ -44,31 +49,46 @@ mod sync_ptr;
 mod tasks;
 #[cfg(test)]
 mod test_random;
+mod type_cost;
 mod warp;
 mod window;
 
 pub use bf16::{Bf16Conv, Bf16Isa, Map, MapMut};
 pub use cache::{CacheInfo, SharedCache};
 pub use conv::{
-    ChannelRange, ConvAlgorithm, ConvArgs, ConvCandidate, ConvShape, PreparedConv, conv2d_into,
-    conv2d_reference,
+    ChannelRange, ConvAlgorithm, ConvArgs, ConvCandidate, ConvShape, ConvWeights, ConvWindow, PreparedConv,
+    conv2d_into, conv2d_reference,
 };
 pub use cpu::Cpu;
+pub use f16::F16Isa;
 pub use frcnn_core::ShapeError;
 pub use gemm::{linear_into, matmul_into};
+pub use int8::{INT8_MAX_K, Int8Conv, Int8Isa, Int8Weights, Quantization};
 pub use isa::Isa;
 pub use k_order::KOrder;
 pub use linear::{F32Products, PreparedLinear};
 pub use lrn::{Lrn, lrn_into};
-pub use packed::Half;
-pub use pages::prefer_huge_pages;
-pub use pool::{PoolShape, average_pool_into, max_pool_into};
-pub use products::Products;
-pub use roi_pool::{
-    FeatureMap, PooledLayer, Step, roi_pool_bin, roi_pool_into, roi_pool_linear_into, roi_pool_reference,
-    roi_pool_with,
+pub use maps::{
+    Pointwise, add_in_place, add_upsampled_in_place, global_average_into, pointwise_in_place,
+    scale_channels_in_place, upsample_into,
 };
-pub use strips::{FusedLayer, StripScratch, run_strips};
+pub use packed::Half;
+pub use pages::{give_back_free_pages, prefer_huge_pages};
+pub use pool::{PoolShape, average_pool_into, max_pool_into};
+pub use pooled::{PooledIn, PooledLayer, Step};
+pub use products::Products;
+pub use roi_align::{
+    AlignedRoi, RoiAlign, ScaledMap, roi_align_into, roi_align_linear_into, roi_align_linear_scratch_len,
+    roi_align_reference, roi_align_with,
+};
+pub use roi_pool::{
+    FeatureMap, roi_pool_bin, roi_pool_into, roi_pool_linear_into, roi_pool_linear_scratch_len,
+    roi_pool_reference, roi_pool_scratch_len, roi_pool_with,
+};
+pub use strips::{
+    FusedLayer, FusedShape, StripScratch, run_strips, strip_rows, strip_rows_seen, strip_scratch_lens,
+};
+pub use type_cost::{TypeCosts, TypeModel};
 pub use warp::warp_into;
 
 /// Product of dimensions. One that overflows saturates, and so matches the length of no slice.

@@ -10,9 +10,10 @@
 //! 3. The `K` of a layer that reads RoI-pooled features may be taken slab by slab of channels, the order in which
 //!    `roi_pool` makes them. See [`KOrder`].
 //! 4. Where the CPU has AMX, f32 products may be three bf16 ones: see [`F32Products`] and `bf16`.
+//! 5. Where the CPU computes in f16, layers of f16 weights do: see `f16`.
 //!
-//! A sum is one chain of additions in the order of `K`: threads change no bit. With bf16x3 the number of rows
-//! may, for few of them are multiplied otherwise.
+//! A sum is one chain of additions in the order of `K`: neither threads nor other rows change a bit. With bf16x3 the number of
+//! rows may, for few of them are multiplied otherwise.
 
 mod f32;
 #[cfg(test)]
@@ -23,15 +24,18 @@ use alloc::vec::Vec;
 use frcnn_core::ShapeError;
 
 use crate::{
-    Bf16Isa, CacheInfo, Half, Isa,
+    Bf16Isa, CacheInfo, F16Isa, Half, Isa,
     bf16::{Bf16Weights, PANEL},
-    blocking::{BF16_LINEAR_ROWS, linear_rows},
+    blocking::{BF16_LINEAR_ROWS, LINEAR_K, bf16_linear_lines, int8_rows_bytes},
+    f16::F16Linear,
     gemm::check_bias,
     init::Init,
+    int8::{End, Int8Isa, Int8Linear, Int8Weights, Quantization},
     k_order::{KOrder, KPart},
     len_of,
-    linear_units::{LinearRun, Units},
+    linear_units::{LinearRun, Units, row_block},
     packed::Weights,
+    product::MAX_PANEL,
     products::Products,
     sync_ptr::SyncPtr,
     tasks,
@@ -68,6 +72,8 @@ enum Form {
     F32(F32Weights),
     /// Of bf16 weights, or of f32 weights split into two.
     Bf16(Bf16Weights),
+    F16(F16Linear),
+    Int8(Int8Linear),
 }
 
 impl PreparedLinear {
@@ -204,8 +210,10 @@ impl PreparedLinear {
         }
     }
 
-    /// [`PreparedLinear::new`] of f16 weights, given as their bits: the same bits as of f32 weights of these values. They stay
-    /// f16 in memory where products are exact.
+    /// [`PreparedLinear::new`] of f16 weights, given as their bits: input features are rounded to f16, too, and products added
+    /// up in f16 over short runs of `K`, in f32 from run to run. On a CPU without instructions for it (see [`F16Isa`]) nothing
+    /// is rounded: it gives the bits of f32 weights of these values, and is [`PreparedLinear::from_half`] where products are
+    /// exact.
     ///
     /// # Errors
     /// As [`PreparedLinear::new`].
@@ -217,13 +225,78 @@ impl PreparedLinear {
         products: F32Products,
         threads: usize,
     ) -> Result<Self, ShapeError> {
-        order.check(in_features, out_features, weights.len())?;
+        if let Some(isa) = F16Isa::detect()
+            && let Some(layer) = Self::from_f16_with(isa, weights, in_features, out_features, order, threads)?
+        {
+            return Ok(layer);
+        }
         if products == F32Products::Bf16x3 && Bf16Isa::detect() == Some(Bf16Isa::Amx) {
             // As many bits as f32 weights take, and half their time.
             let widened: Vec<f32> = weights.iter().map(|&bits| Half::F16.widen(bits)).collect();
             return Self::new(&widened, in_features, out_features, order, products, threads);
         }
         Self::from_half(Isa::detect(), Half::F16, weights, in_features, out_features, order, threads)
+    }
+
+    /// [`PreparedLinear::from_f16`] on chosen instructions, for tests and benches; `None` where the CPU lacks them.
+    ///
+    /// # Errors
+    /// As [`PreparedLinear::new`].
+    pub fn from_f16_with(
+        isa: F16Isa,
+        weights: &[u16],
+        in_features: usize,
+        out_features: usize,
+        order: KOrder,
+        threads: usize,
+    ) -> Result<Option<Self>, ShapeError> {
+        order.check(in_features, out_features, weights.len())?;
+        let packed = F16Linear::new(isa, weights, out_features, &order.blocks(in_features), threads);
+        let isa = Isa::detect();
+        Ok(packed.map(|packed| Self { isa, in_features, out_features, order, form: Form::F16(packed) }))
+    }
+
+    /// [`PreparedLinear::new`] of int8 weights: input features are quantised, and sums are exact. Whatever the CPU, the number of
+    /// threads or of rows, a row's output has the same bits.
+    ///
+    /// # Errors
+    /// As [`PreparedLinear::new`]; scales have another length, weights are not from -127 to 127, the input's scale is not a
+    /// positive number, or a sum has more than [`INT8_MAX_K`](crate::INT8_MAX_K) products.
+    pub fn from_int8(
+        weights: Int8Weights<'_>,
+        in_features: usize,
+        out_features: usize,
+        order: KOrder,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
+        Self::from_int8_with(Int8Isa::detect(), weights, in_features, out_features, order, threads)
+    }
+
+    /// [`PreparedLinear::from_int8`] on chosen instructions, for tests and benches. Those that the CPU lacks are run as
+    /// [`Int8Isa::Scalar`].
+    ///
+    /// # Errors
+    /// As [`PreparedLinear::from_int8`].
+    pub fn from_int8_with(
+        isa: Int8Isa,
+        weights: Int8Weights<'_>,
+        in_features: usize,
+        out_features: usize,
+        order: KOrder,
+        threads: usize,
+    ) -> Result<Self, ShapeError> {
+        order.check(in_features, out_features, weights.values.len())?;
+        weights.check(in_features, out_features)?;
+        let layer = Int8Linear::new(isa.or_scalar(), weights, [in_features, out_features], order, threads);
+        Ok(Self { isa: Isa::detect(), in_features, out_features, order, form: Form::Int8(layer) })
+    }
+
+    /// How an int8 layer's input is quantised; `None` of any other layer.
+    pub fn quantization(&self) -> Option<Quantization> {
+        match &self.form {
+            Form::Int8(layer) => Some(layer.input()),
+            Form::F32(_) | Form::Bf16(_) | Form::F16(_) => None,
+        }
     }
 
     /// `K`.
@@ -250,14 +323,32 @@ impl PreparedLinear {
         match &self.form {
             Form::F32(_) => Products::Exact(self.isa),
             Form::Bf16(weights) => weights.products(),
+            Form::F16(layer) => Products::F16(layer.weights().isa()),
+            Form::Int8(layer) => Products::Int8(layer.isa()),
         }
     }
 
     /// Bytes of packed weights of a layer that is not made yet, at most; saturates.
     #[must_use]
     pub fn max_weight_bytes(in_features: usize, out_features: usize) -> usize {
-        // In f32, or split into two bf16 values each, whose panels are the wider ones.
-        len_of(&[size_of::<f32>(), in_features, out_features.next_multiple_of(PANEL)])
+        // In f32, or split into two bf16 values each, whose panels are the wider ones. f16 takes whole steps of 16 features.
+        len_of(&[size_of::<f32>(), in_features.max(8), out_features.next_multiple_of(PANEL)])
+    }
+
+    /// Bytes that each task of a layer of `in_features` takes for itself, at most: packed rows of a block, and a panel of weights, of
+    /// a part of `K`.
+    #[must_use]
+    pub fn max_task_bytes(in_features: usize, rows: usize) -> usize {
+        let caches = CacheInfo::detect();
+        let (rows, k) = (row_block(rows), in_features.min(LINEAR_K));
+        let of = |bytes: usize, rows: usize| len_of(&[bytes, rows, k]);
+        let of_int8 = int8_rows_bytes(caches).min(len_of(&[2, rows, in_features])).max(of(2, rows));
+        let of_bf16 = match Bf16Isa::detect() {
+            Some(_) => (64 * bf16_linear_lines(caches)).max(of(4, BF16_LINEAR_ROWS)),
+            None => 0,
+        };
+        let panel = len_of(&[size_of::<f32>(), MAX_PANEL, k + rows]);
+        of(4, rows).max(of_int8).max(of_bf16) + panel
     }
 
     /// Bytes of packed weights.
@@ -265,6 +356,8 @@ impl PreparedLinear {
         match &self.form {
             Form::F32(weights) => weights.weight_bytes(),
             Form::Bf16(weights) => weights.weight_bytes(),
+            Form::F16(layer) => layer.weights().bytes(),
+            Form::Int8(layer) => layer.weight_bytes(),
         }
     }
 
@@ -284,6 +377,10 @@ impl PreparedLinear {
         ShapeError::check("x", len_of(&[rows, self.in_features]), x.len())?;
         ShapeError::check("out", len_of(&[rows, self.out_features]), out.len())?;
         check_bias(bias, self.out_features)?;
+        if let Form::Int8(layer) = &self.form {
+            layer.run(x, End { bias, relu }, rows, threads, out);
+            return Ok(());
+        }
         let blocks = self.order.blocks(self.in_features);
         let parts: Vec<KPart<'_>> =
             blocks.iter().map(|block| KPart { data: x, stride: self.in_features, block }).collect();
@@ -291,8 +388,24 @@ impl PreparedLinear {
         Ok(())
     }
 
+    /// Adds the products of an int8 layer's `parts`, which are quantised and follow one another in `K`: see
+    /// [`Int8Linear::accumulate`]. Lengths were checked. Nothing of any other layer.
+    pub(crate) fn accumulate_bytes(
+        &self,
+        parts: &[KPart<'_, u8>],
+        first: bool,
+        end: Option<End<'_>>,
+        rows: usize,
+        threads: usize,
+        out: &mut [f32],
+    ) {
+        if let Form::Int8(layer) = &self.form {
+            layer.accumulate(parts, first, end, rows, threads, out);
+        }
+    }
+
     /// `out = init` plus the products of `parts`, which follow one another in `K`; then ReLU if `relu`. Lengths were
-    /// checked.
+    /// checked. Not of an int8 layer, whose sums are integers until the last part.
     pub(crate) fn accumulate(
         &self,
         parts: &[KPart<'_>],
@@ -307,10 +420,9 @@ impl PreparedLinear {
         assert!(len_of(&[rows, n]) <= out.len() && bias_len == n);
         let tasks = tasks::task_count(threads);
         let run = LinearRun { parts, init, relu, out: SyncPtr::new(out) };
+        let row_block = row_block(rows);
         match &self.form {
             Form::F32(weights) => {
-                let row_block = linear_rows(CacheInfo::detect());
-                let row_block = if rows >= 2 * row_block { row_block } else { rows };
                 let units = Units::new(rows, row_block, weights.panels(), tasks, 4);
                 units.share_out(tasks, |scratch, unit| {
                     // SAFETY: `out` has all rows, as seen above; units have different rows or panels.
@@ -324,6 +436,14 @@ impl PreparedLinear {
                     unsafe { weights.multiply(&run, unit, packed) };
                 });
             }
+            Form::F16(layer) => {
+                let units = Units::new(rows, row_block, layer.weights().count(), tasks, 4);
+                units.share_out(tasks, |scratch, unit| {
+                    // SAFETY: as above.
+                    unsafe { layer.multiply(&run, unit, scratch) };
+                });
+            }
+            Form::Int8(_) => debug_assert!(false, "int8 layers are run as a whole"),
         }
     }
 }

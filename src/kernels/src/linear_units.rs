@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::{init::Init, k_order::KPart, sync_ptr::SyncPtr, tasks};
+use crate::{CacheInfo, blocking::linear_rows, init::Init, k_order::KPart, sync_ptr::SyncPtr, tasks};
 
 /// A run of a layer, or of some of its `K`: `out = init` plus the products of `parts`, which follow one another in `K`; then
 /// ReLU if `relu`.
@@ -28,6 +28,12 @@ impl<'a> LinearRun<'a> {
 pub(crate) struct Unit {
     pub(crate) rows: Range<usize>,
     pub(crate) panels: Range<usize>,
+}
+
+/// Rows that a task takes at a time, of so many.
+pub(crate) fn row_block(rows: usize) -> usize {
+    let block = linear_rows(CacheInfo::detect());
+    if rows >= 2 * block { block } else { rows }
 }
 
 /// How the rows and panels of a product are cut into units.

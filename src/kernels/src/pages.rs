@@ -1,4 +1,4 @@
-//! Huge pages for large buffers.
+//! Huge pages for large buffers, and pages that the process need not keep.
 //!
 //! Winograd's `t^2` streams and the rows of a wide map touch more 4 KiB pages than a CPU's first translation buffer has
 //! entries, and a buffer that is new is paid for page by page. Pages of 2 MiB spare most of both.
@@ -24,6 +24,16 @@ pub(crate) fn advise(start: *mut u8, bytes: usize) {
     }
     #[cfg(not(all(target_os = "linux", feature = "std")))]
     let _ = (start, bytes);
+}
+
+/// Gives the system back the pages that the C library keeps of memory that was freed, where that is glibc: it keeps those of
+/// buffers up to 32 MiB for the next ones. Worth it once, after much was freed that is not needed again.
+pub fn give_back_free_pages() {
+    #[cfg(all(target_os = "linux", target_env = "gnu", feature = "std"))]
+    // SAFETY: it changes nothing but which pages are there of memory that nobody uses.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 #[cfg(test)]

@@ -46,8 +46,14 @@ impl PoolShape {
     /// Output rows and columns; `None` when the window is empty, larger than the padded input, or moves by 0.
     #[must_use]
     pub fn output_size(&self) -> Option<(usize, usize)> {
+        self.window().output_size(self.height, self.width)
+    }
+
+    /// The window that slides over the map.
+    #[must_use]
+    pub fn window(&self) -> frcnn_core::Window {
         let Self { kernel, stride, dilation, pads, ceil_mode, .. } = *self;
-        frcnn_core::Window { kernel, stride, dilation, pads, ceil_mode }.output_size(self.height, self.width)
+        frcnn_core::Window { kernel, stride, dilation, pads, ceil_mode }
     }
 
     /// Checks both lengths and gives the output size.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Bf16Isa, Isa};
+use crate::{Bf16Isa, F16Isa, Int8Isa, Isa};
 
 /// What a layer multiplies, and with which instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,10 @@ pub enum Products {
     Bf16x3(Bf16Isa),
     /// bf16 values.
     Bf16(Bf16Isa),
+    /// f16 values, summed in f16 over short runs.
+    F16(F16Isa),
+    /// int8 values.
+    Int8(Int8Isa),
 }
 
 /// Such as `exact f32 (avx512)`.
@@ -22,6 +26,8 @@ impl fmt::Display for Products {
             Self::Exact(isa) => write!(f, "exact f32 ({})", isa.name()),
             Self::Bf16x3(isa) => write!(f, "bf16x3 ({})", isa.name()),
             Self::Bf16(isa) => write!(f, "bf16 ({})", isa.name()),
+            Self::F16(isa) => write!(f, "f16 ({})", isa.name()),
+            Self::Int8(isa) => write!(f, "int8 ({})", isa.name()),
         }
     }
 }

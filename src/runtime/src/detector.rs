@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use frcnn_bundle::{Bundle, Contents, Manifest};
+use frcnn_bundle::{Bundle, Contents, Manifest, Precision, SectionId, nominal_blobs};
+use frcnn_kernels::give_back_free_pages;
 
-use crate::cost::Demand;
+use crate::cost::{Demand, nominal_rois};
 use crate::head::{Head, sum_order};
+use crate::head_stages::stage_weights;
+use crate::judge::Judge;
 use crate::model::{Model, in_pool};
 use crate::network::{Network, trunk_shapes};
-use crate::ops::{Resources, UnpackedConv, UnpackedLinear, UnpackedWeights, choose};
+use crate::ops::{ConvPlan, Resources, UnpackedConv, UnpackedLinear, UnpackedWeights, choose};
 use crate::options::Options;
+use crate::rpn::RpnHead;
 use crate::trunk::Trunk;
 use crate::{BBox, Detections, Error, Frame, PlannedLayer, Session, Tuned, Tuning};
 
@@ -74,19 +78,22 @@ impl Detector {
         };
         let [_, map] = trunk_shapes(&contents);
         let region = contents.region_shape(map);
-        let mut convs = UnpackedConv::of_network(&contents, &weights);
-        let tuned = choose_algorithms(&mut convs, options, &demand)?;
+        let mut plans = ConvPlan::all(&contents);
+        let tuned = choose_algorithms(&mut plans, &contents, options, settings.threads)?;
         let unpacked = UnpackedWeights {
-            convs,
-            linears: UnpackedLinear::all(&contents.head, &weights, sum_order(&contents, map.channels())),
+            convs: UnpackedConv::all(plans, &contents, &weights),
+            linears: UnpackedLinear::all(&contents, &weights, sum_order(&contents, map.channels())),
         };
         let network = Network::new(contents, &weights);
         drop(weights);
         let packed = in_pool(pool.as_ref(), || unpacked.pack(settings.threads, settings.f32_products))?;
+        give_back_free_pages();
         let resources = Resources::new(settings.threads, network, packed);
-        let head = Head::new(region, &resources)?;
+        let head = Head::new("head", &resources.network.contents.head, region, &resources)?;
+        let judge = Judge::new(region, &resources)?;
+        let rpn = RpnHead::new(&resources);
         let trunk = Trunk::new(resources.clone(), settings.limits);
-        let model = Arc::new(Model { settings, resources, trunk, head, pool, tuned });
+        let model = Arc::new(Model { settings, resources, trunk, head, rpn, judge, pool, tuned });
         Ok(Detector { model, idle: Arc::default() })
     }
 
@@ -98,12 +105,29 @@ impl Detector {
     /// # Errors
     /// The frame, scaled as the manifest says, is too small for the trunk.
     pub fn detect(&self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
+        self.with_session(|session| session.detect(frame, proposals))
+    }
+
+    /// Detects objects among the proposals of the network's own RPN, see [`Session::detect_frame`].
+    ///
+    /// # Errors
+    /// As [`detect`](Detector::detect), or the bundle has no RPN.
+    pub fn detect_frame(&self, frame: &Frame) -> Result<Detections, Error> {
+        self.with_session(|session| session.detect_frame(frame))
+    }
+
+    /// Whether the network makes proposals of its own: [`detect_frame`](Detector::detect_frame) works.
+    pub fn has_rpn(&self) -> bool {
+        self.model.rpn.is_some()
+    }
+
+    fn with_session<T>(&self, work: impl FnOnce(&mut Session) -> T) -> T {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = idle().pop();
         let mut session = taken.unwrap_or_else(|| self.session());
-        let detections = session.detect(frame, proposals);
+        let done = work(&mut session);
         idle().push(session);
-        detections
+        done
     }
 
     /// The working state for one thread.
@@ -125,8 +149,20 @@ impl Detector {
     /// algorithms are chosen for a photo of usual shape (4:3).
     pub fn plan(&self) -> Vec<PlannedLayer> {
         let mut layers = self.model.trunk.planned();
+        layers.extend(self.model.rpn.iter().flat_map(RpnHead::planned));
         layers.extend(self.model.head.planned());
+        layers.extend(self.model.judge.iter().flat_map(|judge| judge.head().planned()));
         layers
+    }
+
+    /// The precisions of the layers that the values of each stage have passed: of maps, of what the RPN gives of each, of pooled
+    /// features and of the head's named layers,
+    /// see [`Session::head_stages`].
+    pub fn stage_precisions(&self) -> Vec<(String, Vec<Precision>)> {
+        let contents = self.contents();
+        let precision = |id: SectionId| contents.sections.get(id as usize).map(|section| section.precision);
+        let stages = stage_weights(contents).into_iter();
+        stages.map(|(stage, ids)| (stage, ids.into_iter().filter_map(precision).collect())).collect()
     }
 
     /// Whether convolutions' algorithms were chosen by [`Options::tuning`].
@@ -145,14 +181,24 @@ impl Detector {
     }
 }
 
-/// Chooses each convolution's algorithm, within the memory that the options leave beside all else.
-fn choose_algorithms(convs: &mut [UnpackedConv], options: &Options, demand: &Demand) -> Result<Tuned, Error> {
-    let others = demand.memory.saturating_sub(UnpackedConv::max_weight_bytes(convs));
-    let for_convs = options.memory.map(|memory| memory.saturating_sub(others));
-    choose(convs, options.tuning.as_ref(), for_convs).map_err(|least| {
-        let least = others.saturating_add(least).div_ceil(1 << 20);
+/// Chooses each convolution's algorithm, within the memory that the options leave.
+fn choose_algorithms(
+    plans: &mut [ConvPlan],
+    contents: &Contents,
+    options: &Options,
+    threads: usize,
+) -> Result<Tuned, Error> {
+    let blobs = nominal_blobs(contents);
+    let memory = |plans: &[ConvPlan]| {
+        let demand =
+            Demand::planned(contents, &plans.iter().collect(), &blobs, nominal_rois(contents), threads);
+        demand.map_or(u64::MAX, |demand| demand.memory)
+    };
+    choose(plans, options.tuning.as_ref(), options.memory, memory).map_err(|least| {
+        let (mib, plural) = (least.div_ceil(1 << 20), if threads == 1 { "" } else { "s" });
         Error::Options(format!(
-            "memory must be at least {least} MiB: what the network takes with the fewest weights that it can hold"
+            "memory must be at least {mib} MiB with {threads} thread{plural}: what the network takes with the fewest weights that it \
+             can hold"
         ))
     })
 }

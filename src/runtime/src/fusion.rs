@@ -4,6 +4,7 @@
 //! Conv ─ Relu                  bias, ReLU and pooling while a value is in registers,       epilogues
 //! Conv ─ Relu ─ MaxPool 2/2    where the convolution's algorithm can
 //! Gemm ─ Relu
+//! Add  ─ Relu
 //!
 //! Conv ─ Relu ─┐               each branch writes its channels of the one map               concat
 //! Conv ─ Relu ─┴─ Concat
@@ -93,6 +94,14 @@ impl Fusion {
         (0..layers).for_each(|layer| planner.tile_rows(layer));
         (0..layers).for_each(|layer| planner.choose_precision(layer));
         Fusion { steps: planner.steps, epilogues: planner.epilogues, reasons: planner.reasons }
+    }
+
+    /// The layer whose operator computes layer `position`.
+    pub(crate) fn operator(&self, mut position: usize) -> usize {
+        while let Step::Within(operator) = self.step(position) {
+            position = *operator;
+        }
+        position
     }
 
     /// How layer `position` runs.

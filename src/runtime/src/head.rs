@@ -1,20 +1,19 @@
 //! The head: features of RoIs to class scores and box deltas.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use frcnn_bundle::{Contents, Factored, Gemm, Graph, Op, Regions, SectionId, Shape};
-use frcnn_core::{Roi, ShapeError};
+use frcnn_bundle::{Contents, Gemm, Graph, SectionId, Shape};
+use frcnn_core::ShapeError;
 use frcnn_files::try_resize;
-use frcnn_kernels::{KOrder, PooledLayer, Step, roi_pool_into, roi_pool_linear_into};
+use frcnn_kernels::{KOrder, PooledLayer, Step};
 use tract_core::internal::*;
 
+use crate::Error;
 use crate::fusion::Fusion;
 use crate::head_parts::{Deltas, HeadParts, Linear, Reads};
-use crate::ops::Resources;
+use crate::head_stages::named_values;
+use crate::ops::{Readers, Resources};
 use crate::plan::{Plan, values};
 use crate::planned::{PlannedLayer, planned};
-use crate::{Error, FeatureMap};
+use crate::pooling::{MapRegions, Pooling};
 
 /// Bytes of pooled features that the head's plan takes at once: enough rows to keep its products busy, few enough that 100,000
 /// RoIs fit on a board.
@@ -44,54 +43,66 @@ pub struct NamedTensor {
     pub data: Vec<f32>,
 }
 
-/// The head of one detector.
+/// The head of one detector, or its judge, which gives scores alone.
 #[derive(Debug)]
 pub(crate) struct Head {
+    name: &'static str,
+    graph: Graph,
     resources: Resources,
     parts: HeadParts,
     /// Of the rest.
     plan: Plan,
     /// `[P, P, C]` of one RoI, or `[features]` where it is pooled to several levels.
     input: TVec<usize>,
-    /// The levels that RoIs are pooled to; none where they are not pooled.
-    levels: Vec<[usize; 2]>,
+    pooling: Pooling,
 }
 
 /// What the head reads.
 #[derive(Clone, Copy)]
 pub(crate) enum HeadInput<'a> {
-    /// RoIs of feature maps, one for each level of the image pyramid.
-    Maps(&'a [FeatureMap], &'a [Roi]),
+    /// Regions that it pools.
+    Maps(MapRegions<'a>),
     /// `[R, ...]`, pooled already or not to be pooled.
     Features(&'a [f32]),
 }
 
 impl Head {
-    pub(crate) fn new(region: Shape, resources: &Resources) -> Result<Head, Error> {
-        let resources = resources.with_own_tensors();
+    /// `graph` is one of the network's, by its name.
+    pub(crate) fn new(
+        name: &'static str,
+        graph: &Graph,
+        region: Shape,
+        resources: &Resources,
+    ) -> Result<Head, Error> {
         let contents = &resources.network.contents;
         let input = match region {
             Shape::Map { height, width, channels } => tvec!(height, width, channels),
             Shape::Flat { features } => tvec!(features),
         };
-        let parts = HeadParts::of(&contents.head);
+        let parts = HeadParts::of(graph);
         let rest_input = match parts.second.as_ref().or(parts.first.as_ref()) {
             Some(linear) => tvec!(linear.width()),
             None => input.clone(),
         };
-        let plan = plan(&parts.rest, &rest_input, &parts.rest.outputs, &resources)?;
-        let levels = levels(contents);
-        Ok(Head { resources, parts, plan, input, levels })
+        let plan = plan(name, &parts.rest, &rest_input, &parts.rest.outputs, resources)?;
+        let pooling = Pooling::of(contents);
+        let graph = graph.clone();
+        Ok(Head { name, graph, resources: resources.clone(), parts, plan, input, pooling })
     }
 
     /// How its layers run.
     pub(crate) fn planned(&self) -> Vec<PlannedLayer> {
-        let (graph, weights) = (&self.resources.network.contents.head, &self.resources.weights);
-        let fusion = Fusion::new(graph, &graph.outputs, &weights.convs);
+        let (graph, weights) = (&self.graph, &self.resources.weights);
+        let fusion = Fusion::new(graph, &graph.outputs, &weights.plans);
         let pooled: Vec<SectionId> = self.parts.on_pooled_rois().map(|gemm| gemm.weight).collect();
-        planned("head", graph, &fusion, weights, |gemm| {
-            !self.levels.is_empty() && pooled.contains(&gemm.weight)
+        planned(self.name, graph, &fusion, weights, |gemm| {
+            self.pooling.bins() > 0 && pooled.contains(&gemm.weight)
         })
+    }
+
+    /// All of its layers.
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     /// Values that it reads of one RoI.
@@ -106,10 +117,10 @@ impl Head {
         output: &mut HeadOutput,
         after: &mut dyn FnMut(Step),
     ) -> Result<(), Error> {
-        let _run = self.resources.tensors.run();
         let classes = self.resources.network.contents.manifest.classes.len();
-        let mut output = output.append(regions.rows(self.features()), classes)?;
-        for regions in regions.chunks(self.rows_at_once(), self.features()) {
+        let deltas = if self.graph.outputs.len() > 1 { 4 * classes } else { 0 };
+        let mut output = output.append(regions.rows(self.features()), [classes, deltas])?;
+        for regions in regions.chunks(self.parts.rows_at_once(self.features()), self.features()) {
             let output = output.take(regions.rows(self.features()));
             match &self.parts.first {
                 Some(first) => self.run_linears(first, regions, output, after)?,
@@ -117,16 +128,6 @@ impl Head {
             }
         }
         Ok(())
-    }
-
-    /// RoIs that the first layers take at once.
-    fn rows_at_once(&self) -> usize {
-        match (&self.parts.first, &self.parts.second) {
-            (Some(_), Some(_)) => POOLED_ROWS,
-            // The plan reads what the first layer gives.
-            (Some(_), None) => CHUNK_ROWS,
-            (None, _) => (CHUNK_BYTES / 4 / self.features().max(1)).clamp(64, CHUNK_ROWS),
-        }
     }
 
     /// A head that begins with fully connected layers: the first for all `regions`, by which its weights are read once, then
@@ -138,18 +139,21 @@ impl Head {
         mut output: Predictions<'_>,
         after: &mut dyn FnMut(Step),
     ) -> Result<(), Error> {
-        let graph_error = Error::graph("head");
-        let tensors = &self.resources.tensors;
+        let graph_error = Error::graph(self.name);
         let rows = regions.rows(self.features());
-        let of_first = tensors
-            .make(&[rows, first.width()], |out| self.run_first(first, regions, out, output.bbox_pred, after));
+        let shape = [rows, first.width()];
+        let fill = |out: &mut [f32]| self.run_first(first, regions, out, output.bbox_pred, after);
+        let of_first = match &self.parts.second {
+            Some(_) => self.resources.make(&shape, fill),
+            None => self.plan.make_input(&shape, fill),
+        };
         let of_first = of_first.map_err(&graph_error)?;
-        let features = values("head", &of_first)?;
+        let features = values(self.name, &of_first)?;
         match &self.parts.second {
             Some(second) => {
                 for features in features.chunks(CHUNK_ROWS * first.width().max(1)) {
                     let rows = features.len() / first.width().max(1);
-                    let of_second = tensors.make(&[rows, second.width()], |out| {
+                    let of_second = self.plan.make_input(&[rows, second.width()], |out| {
                         self.resources.run_linear(&second.gemm, second.relu, rows, features, out)
                     });
                     self.run_rest(of_second.map_err(&graph_error)?, features, output.take(rows))?;
@@ -180,11 +184,9 @@ impl Head {
             layers.push(layer(gemm, false, bbox_pred)?);
         }
         match regions {
-            HeadInput::Maps(maps, rois) => {
-                let maps = maps.iter().map(FeatureMap::view).collect::<Result<Vec<_>, Error>>()?;
-                self.resources.with_scratch(|scratch| {
-                    roi_pool_linear_into(&maps, rois, &self.levels, &mut layers, threads, scratch, after)
-                })?;
+            HeadInput::Maps(regions) => {
+                let features = self.features();
+                self.pooling.pool_linear(regions, features, &mut layers, &self.resources, after)?;
             }
             HeadInput::Features(features) => {
                 let rows = regions.rows(self.features());
@@ -204,15 +206,15 @@ impl Head {
         after: &mut dyn FnMut(Step),
     ) -> Result<(), Error> {
         let shape = self.shape(regions.rows(self.features()));
-        let pooled = self.resources.tensors.make(&shape, |pooled| {
+        let pooled = self.plan.make_input(&shape, |pooled| {
             match regions {
-                HeadInput::Maps(maps, rois) => self.pool(maps, rois, pooled)?,
+                HeadInput::Maps(regions) => self.pool(regions, pooled)?,
                 // A copy, for tract's tensors cannot borrow what they read.
                 HeadInput::Features(features) => pooled.copy_from_slice(features),
             }
             Ok(())
         });
-        let pooled = pooled.map_err(Error::graph("head"))?;
+        let pooled = pooled.map_err(Error::graph(self.name))?;
         after(Step::Pool);
         self.run_rest(pooled, &[], output)?;
         after(Step::Multiply);
@@ -220,15 +222,23 @@ impl Head {
     }
 
     /// The plan and the box regressors behind the first layers. `of_first` is what the first layer gives.
-    fn run_rest(&self, input: Arc<Tensor>, of_first: &[f32], output: Predictions<'_>) -> Result<(), Error> {
+    fn run_rest(&self, input: TValue, of_first: &[f32], output: Predictions<'_>) -> Result<(), Error> {
         let rows = input.shape().first().copied().unwrap_or(0);
-        let result = self.plan.run(input.clone().into_tvalue())?;
+        let result = self.plan.run(input.clone())?;
         let given = |output: usize| match result.get(output) {
-            Some(tensor) => values("head", tensor),
-            None => Err(ShapeError { what: "head outputs", expected: 2, found: result.len() }.into()),
+            Some(tensor) => values(self.name, tensor),
+            None => Err(ShapeError {
+                what: "head outputs",
+                expected: self.parts.rest.outputs.len(),
+                found: result.len(),
+            }
+            .into()),
         };
         // Copies, for what tract's layers give are tensors of their own: a score for each class.
         copy("scores", given(0)?, output.cls_prob)?;
+        if output.deltas == 0 {
+            return Ok(());
+        }
         let Some(Deltas { gemm, reads }) = &self.parts.deltas else {
             return copy("box deltas", given(1)?, output.bbox_pred);
         };
@@ -236,26 +246,16 @@ impl Head {
             // They have run with the first layer.
             Reads::PooledRois => return Ok(()),
             Reads::First => of_first,
-            Reads::RestInput => values("head", &input)?,
+            Reads::RestInput => values(self.name, &input)?,
             Reads::RestOutput => given(1)?,
         };
         let done = self.resources.run_linear(gemm, false, rows, read, output.bbox_pred);
-        done.map_err(Error::graph("head"))
+        done.map_err(Error::graph(self.name))
     }
 
-    /// Pools each run of RoIs that share a level from that level's map; zeros where there is none.
-    pub(crate) fn pool(&self, maps: &[FeatureMap], rois: &[Roi], pooled: &mut [f32]) -> Result<(), Error> {
-        let features = self.features();
-        let mut rest = pooled;
-        for run in rois.chunk_by(|a, b| a.level == b.level) {
-            let (out, after) = rest.split_at_mut(run.len() * features);
-            rest = after;
-            match run.first().and_then(|roi| maps.get(usize::from(roi.level))) {
-                Some(map) => roi_pool_into(map.view()?, run, &self.levels, self.resources.threads, out)?,
-                None => out.fill(0.0),
-            }
-        }
-        Ok(())
+    /// Pools regions.
+    pub(crate) fn pool(&self, regions: MapRegions<'_>, pooled: &mut [f32]) -> Result<(), Error> {
+        self.pooling.pool(regions, self.features(), self.resources.threads, pooled)
     }
 
     /// `[R, ...]` of its input.
@@ -265,14 +265,10 @@ impl Head {
 
     /// Runs the head on the features of RoIs and gives what its named layers made.
     pub(crate) fn stages(&self, pooled: &[f32]) -> Result<Vec<NamedTensor>, Error> {
-        let graph_error = Error::graph("head");
-        let rows = pooled.len() / self.features().max(1);
-        let graph = &self.resources.network.contents.head;
-        let named = named_values(graph, &self.resources.network.contents.factored);
+        let contents = &self.resources.network.contents;
+        let named = named_values(&contents.head, &contents.factored);
         let outputs: Vec<u32> = named.iter().map(|(_, value)| *value).collect();
-        let plan = plan(graph, &self.input, &outputs, &self.resources)?;
-        let input = Tensor::from_shape(&self.shape(rows), pooled).map_err(&graph_error)?;
-        let tensors = plan.run(input.into_tvalue())?;
+        let tensors = self.given(pooled, &outputs)?;
         named
             .into_iter()
             .zip(&tensors)
@@ -285,22 +281,38 @@ impl Head {
             })
             .collect()
     }
+
+    /// The given values of the graph, on the features of RoIs.
+    pub(crate) fn values(&self, pooled: &[f32], wanted: &[u32]) -> Result<Vec<Vec<f32>>, Error> {
+        let tensors = self.given(pooled, wanted)?;
+        tensors.iter().map(|tensor| Ok(values("head", tensor)?.to_vec())).collect()
+    }
+
+    fn given(&self, pooled: &[f32], wanted: &[u32]) -> Result<TVec<TValue>, Error> {
+        let rows = pooled.len() / self.features().max(1);
+        let plan = plan(self.name, &self.graph, &self.input, wanted, &self.resources)?;
+        let input = Tensor::from_shape(&self.shape(rows), pooled).map_err(Error::graph("head"))?;
+        plan.run(input.into_tvalue())
+    }
 }
 
 /// Where the predictions for some RoIs go.
 struct Predictions<'a> {
     classes: usize,
+    /// Of each RoI; none where only scores are asked for.
+    deltas: usize,
     cls_prob: &'a mut [f32],
     bbox_pred: &'a mut [f32],
 }
 
 impl HeadOutput {
     /// Room for the predictions of `rows` RoIs, behind those that are there.
-    fn append(&mut self, rows: usize, classes: usize) -> Result<Predictions<'_>, Error> {
+    fn append(&mut self, rows: usize, [classes, deltas]: [usize; 2]) -> Result<Predictions<'_>, Error> {
         Ok(Predictions {
             classes,
+            deltas,
             cls_prob: grow("scores", &mut self.cls_prob, rows.saturating_mul(classes))?,
-            bbox_pred: grow("box deltas", &mut self.bbox_pred, rows.saturating_mul(4 * classes))?,
+            bbox_pred: grow("box deltas", &mut self.bbox_pred, rows.saturating_mul(deltas))?,
         })
     }
 }
@@ -308,10 +320,10 @@ impl HeadOutput {
 impl<'a> Predictions<'a> {
     /// Takes the first `rows` RoIs off.
     fn take(&mut self, rows: usize) -> Predictions<'a> {
-        let classes = self.classes;
+        let Predictions { classes, deltas, .. } = *self;
         let cls_prob = self.cls_prob.split_off_mut(..rows * classes).unwrap_or_default();
-        let bbox_pred = self.bbox_pred.split_off_mut(..rows * 4 * classes).unwrap_or_default();
-        Predictions { classes, cls_prob, bbox_pred }
+        let bbox_pred = self.bbox_pred.split_off_mut(..rows * deltas).unwrap_or_default();
+        Predictions { classes, deltas, cls_prob, bbox_pred }
     }
 }
 
@@ -331,81 +343,44 @@ fn copy(what: &'static str, from: &[f32], to: &mut [f32]) -> Result<(), Error> {
 impl<'a> HeadInput<'a> {
     fn rows(self, features: usize) -> usize {
         match self {
-            HeadInput::Maps(_, rois) => rois.len(),
+            HeadInput::Maps(regions) => regions.len(),
             HeadInput::Features(pooled) => pooled.len() / features.max(1),
         }
     }
 
     fn chunks(self, rows: usize, features: usize) -> Box<dyn Iterator<Item = HeadInput<'a>> + 'a> {
         match self {
-            HeadInput::Maps(maps, rois) => {
-                Box::new(rois.chunks(rows).map(move |rois| HeadInput::Maps(maps, rois)))
-            }
+            HeadInput::Maps(regions) => Box::new(regions.chunks(rows).map(HeadInput::Maps)),
             HeadInput::Features(all) => Box::new(all.chunks(rows * features.max(1)).map(HeadInput::Features)),
         }
     }
 }
 
 /// A plan of some head's graph, whose input is `features` of each RoI.
-fn plan(graph: &Graph, features: &[usize], outputs: &[u32], resources: &Resources) -> Result<Plan, Error> {
+fn plan(
+    name: &'static str,
+    graph: &Graph,
+    features: &[usize],
+    outputs: &[u32],
+    resources: &Resources,
+) -> Result<Plan, Error> {
     let symbols = SymbolScope::default();
     let rois = symbols.sym("R").to_dim();
     let input: Vec<TDim> = [rois].into_iter().chain(features.iter().map(ToDim::to_dim)).collect();
-    let fusion = Fusion::new(graph, outputs, &resources.weights.convs);
-    Plan::new("head", graph, &fusion, &input, outputs, resources, symbols)
-}
-
-/// The levels that a bundle pools RoIs to.
-fn levels(contents: &Contents) -> Vec<[usize; 2]> {
-    match &contents.regions {
-        Regions::RoiPooling(pooling) => {
-            pooling.pooled.iter().map(|level| level.map(|p| p as usize)).collect()
-        }
-        Regions::Warp(_) => Vec::new(),
-    }
+    let fusion = Fusion::new(graph, outputs, &resources.weights.plans);
+    // What it gives is read at once.
+    Plan::new(name, graph, &fusion, &input, (outputs, Readers::Kernels), resources, symbols)
 }
 
 /// The order in which each fully connected layer sums its features; `channels` are those of the maps.
 pub(crate) fn sum_order(contents: &Contents, channels: usize) -> impl Fn(&Gemm) -> KOrder + use<> {
-    let parts = HeadParts::of(&contents.head);
-    let pooled: Vec<SectionId> = parts.on_pooled_rois().map(|gemm| gemm.weight).collect();
-    let bins = levels(contents).iter().map(|[height, width]| height * width).sum();
+    let judge = contents.cascade.iter().map(|cascade| &cascade.judge);
+    let parts = judge.chain([&contents.head]).map(HeadParts::of);
+    let pooled: Vec<SectionId> =
+        parts.flat_map(|parts| parts.on_pooled_rois().map(|gemm| gemm.weight).collect::<Vec<_>>()).collect();
+    let bins = Pooling::of(contents).bins();
     move |gemm| match bins {
         1.. if pooled.contains(&gemm.weight) => KOrder::ChannelSlabs { bins, channels },
         _ => KOrder::Natural,
     }
-}
-
-/// The values that have a published name, each after the ReLU that follows its layer, then the outputs.
-fn named_values(graph: &Graph, factored: &[Factored]) -> Vec<(String, u32)> {
-    let after_relu = |value: u32| {
-        let relu = graph.layers.iter().position(|l| l.inputs == [value] && matches!(l.op, Op::Relu));
-        relu.map_or(value, |position| position as u32 + 1)
-    };
-    let factors: HashMap<String, Option<&String>> = factored
-        .iter()
-        .flat_map(|factored| {
-            let [left, right] = factored.factors();
-            [(left, None), (right, Some(&factored.layer))]
-        })
-        .collect();
-    let mut named: Vec<(String, u32)> = Vec::new();
-    for (position, layer) in graph.layers.iter().enumerate() {
-        if !matches!(layer.op, Op::Conv(_) | Op::Gemm(_)) {
-            continue;
-        }
-        let name = match factors.get(&layer.name) {
-            // What lies between the two has no published name.
-            Some(None) => continue,
-            Some(Some(whole)) => whole,
-            None => &layer.name,
-        };
-        named.push((name.clone(), after_relu(position as u32 + 1)));
-    }
-    for (name, &value) in ["cls_prob", "bbox_pred"].into_iter().zip(&graph.outputs) {
-        if named.iter().all(|(known, _)| known != name) {
-            named.push((name.to_string(), value));
-        }
-    }
-    named
 }

@@ -11,6 +11,8 @@
 
 use frcnn_bundle::{Gemm, Graph, Layer, Op, Rewrite};
 
+use crate::head::{CHUNK_BYTES, CHUNK_ROWS, POOLED_ROWS};
+
 /// A head, cut into the layers outside the plan and the rest.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HeadParts {
@@ -85,6 +87,16 @@ impl HeadParts {
             Some(rest) => HeadParts { first, second, rest, deltas },
             // Never: who reads what a layer gives was looked at before the layer went.
             None => HeadParts { first: None, second: None, rest: head.clone(), deltas: None },
+        }
+    }
+
+    /// RoIs of so many pooled features each that the first layers take at once.
+    pub(crate) fn rows_at_once(&self, features: usize) -> usize {
+        match (&self.first, &self.second) {
+            (Some(_), Some(_)) => POOLED_ROWS,
+            // The plan reads what the first layer gives.
+            (Some(_), None) => CHUNK_ROWS,
+            (None, _) => (CHUNK_BYTES / 4 / features.max(1)).clamp(64, CHUNK_ROWS),
         }
     }
 

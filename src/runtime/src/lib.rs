@@ -1,4 +1,4 @@
-//! Runs a trained Fast R-CNN, SPPnet or R-CNN on a CPU.
+//! Runs a trained Fast R-CNN, Faster R-CNN, SPPnet or R-CNN on a CPU.
 //!
 //! A [`Detector`] is opened from a `.frcnn` bundle that `frcnn compile` made. It can be shared between
 //! threads; each thread works in a cheap [`Session`] of its own, which owns the buffers that are reused
@@ -40,6 +40,15 @@
 //! &[BBox] ──project──► &[Roi] ─────┘
 //! ```
 //!
+//! Faster R-CNN makes its own proposals of its feature maps, which [`Session::detect_frame`] looks at: the maps of a pyramid, or
+//! one. RoIAlign pools regions from the map that suits their size:
+//!
+//! ```text
+//! Frame ──preprocess──► ImageBlob ──maps──► FeatureMaps ─┬─rpn──► RpnOutputs ──filter_proposals──► RpnProposals
+//!                                                        │                                            │ align_rois
+//!                                                        └─roi_align──► [R,P,P,C] ──head──► ...       └──► &[AlignedRoi]
+//! ```
+//!
 //! Letters: `H x W` blob, `Hf x Wf` feature map, `C` its channels, `R` RoIs, `P` pooled side, `K` object
 //! classes (class 0 is the background, so there are K + 1 scores), `S` the side of R-CNN's input.
 //!
@@ -51,6 +60,12 @@
 //! what it detects is clipped to the image.
 #![forbid(unsafe_code)]
 
+// Tests of this crate share what makes bundles with those that see it from outside.
+#[cfg(test)]
+extern crate self as frcnn;
+
+mod area;
+mod boxes;
 mod cost;
 mod crops;
 mod detector;
@@ -58,31 +73,45 @@ mod error;
 mod fusion;
 mod head;
 mod head_parts;
+mod head_stages;
+mod judge;
 mod model;
 mod network;
 mod ops;
 mod options;
 mod plan;
+mod plan_cache;
 mod planned;
+mod pooling;
 mod postprocess;
 mod preprocess;
+mod propose;
 mod raise;
+mod rois;
+mod rpn;
 mod session;
+mod stream;
 mod trunk;
 mod tuning;
 
-pub use cost::{Demand, Excess, LayerCost, Limits, NOMINAL_ROIS, NetworkCost, Resource};
+pub use cost::{
+    Demand, Excess, LayerCost, LayerTypes, Limits, NOMINAL_ROIS, NetworkCost, Resource, nominal_rois,
+};
 pub use detector::Detector;
 pub use error::Error;
 pub use frcnn_bundle::{Bundle, Contents, DetectionMethod, MAX_DETECTIONS, Manifest};
 pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi};
-pub use frcnn_kernels::F32Products;
+pub use frcnn_kernels::{AlignedRoi, F32Products};
 pub use frcnn_proposals::{Grid, Mode, Motion, Notice, ProposalMethod, Proposals, Propose, SelectiveSearch};
 pub use head::{HeadOutput, NamedTensor};
 pub use options::Options;
 pub use planned::PlannedLayer;
 pub use preprocess::ImageBlob;
-pub use session::{ProjectedRois, Session, Timings};
+pub use propose::RpnProposals;
+pub use rois::{AlignedRois, ProjectedRois, Rois};
+pub use rpn::RpnOutput;
+pub use session::{GraphInput, Session, Timings};
+pub use stream::{ExpectedReuse, Reuse, Stream, StreamOptions, Tolerance};
 pub use trunk::FeatureMap;
 pub use tuning::{TuneReport, TuneStep, Tuned, TunedLayer, Tuning};
 

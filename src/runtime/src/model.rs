@@ -5,17 +5,23 @@ use frcnn_bundle::Contents;
 use crate::Error;
 use crate::cost::Demand;
 use crate::head::Head;
+use crate::judge::Judge;
 use crate::ops::Resources;
 use crate::options::Settings;
+use crate::rpn::RpnHead;
 use crate::trunk::Trunk;
 use crate::tuning::Tuned;
 
-/// The two graphs, and the threads that work on them.
+/// The graphs, and the threads that work on them.
 pub(crate) struct Model {
     pub(crate) settings: Settings,
     pub(crate) resources: Resources,
     pub(crate) trunk: Trunk,
     pub(crate) head: Head,
+    /// What makes proposals, where the network learned to.
+    pub(crate) rpn: Option<RpnHead>,
+    /// What drops regions before the head runs.
+    pub(crate) judge: Option<Judge>,
     /// None with one thread: then the caller's does the work.
     pub(crate) pool: Option<rayon::ThreadPool>,
     /// Whether algorithms were chosen by a tuning.
@@ -30,10 +36,18 @@ impl Model {
     /// Whether a frame with `rois` proposals is within the limits.
     pub(crate) fn check(&self, blobs: &[[usize; 2]], rois: usize) -> Result<(), Error> {
         // A blob that does not go through is the trunk's to name.
-        let Ok(demand) = Demand::new(self.contents(), blobs, rois, self.settings.threads) else {
+        let plans = &self.resources.weights.plans;
+        let demand = Demand::planned(self.contents(), plans, blobs, rois, self.settings.threads);
+        let Ok(demand) = demand else {
             return Ok(());
         };
         Ok(self.settings.limits.check(&demand)?)
+    }
+
+    /// Runs `work` on a frame, or on a stage of one, whose buffers are kept for the next.
+    pub(crate) fn on_frame<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let _frame = self.resources.buffers.frame();
+        self.in_pool(work)
     }
 
     /// Runs `work` where the kernels find the detector's threads.

@@ -16,17 +16,17 @@ pub(crate) struct Network {
 impl Network {
     /// `weights` are those of each section.
     pub(crate) fn new(contents: Contents, weights: &[Weights]) -> Network {
-        let layers = contents.trunk.layers.iter().chain(&contents.head.layers);
+        let layers = contents.layers();
         let sections = layers.flat_map(|layer| match &layer.op {
             Op::Conv(conv) => [conv.bias, None],
             Op::Gemm(gemm) => [gemm.bias, None],
             Op::Affine(affine) => [Some(affine.scale), Some(affine.shift)],
             _ => [None, None],
         });
-        // None of these ever has 16 bits.
+        // None of these is ever anything else than f32.
         let values = sections.flatten().filter_map(|id| match weights.get(id as usize)? {
             Weights::F32(values) => Some((id, values.clone())),
-            Weights::Bf16(_) | Weights::F16(_) => None,
+            Weights::Bf16(_) | Weights::F16(_) | Weights::Int8(_) => None,
         });
         Network { values: values.collect(), contents }
     }

@@ -18,12 +18,11 @@ pub struct Options {
     /// Detections per image at most; 1 to [`MAX_DETECTIONS`].
     pub max_detections: Option<usize>,
     /// How fully connected layers with f32 or f16 weights multiply. On a CPU without AMX every choice gives the same bits; layers
-    /// with bf16 weights are not concerned.
+    /// with bf16 weights, and those with f16 weights on a CPU that computes in f16, are not concerned.
     pub f32_products: F32Products,
-    /// Bytes that weights, maps and predictions may take together, as [`Demand::nominal`](crate::Demand::nominal) counts
-    /// them: one 4:3 photo with 2000 boxes at a time; at least
-    /// those of the algorithms with the fewest weights. Convolutions that lose least by it get algorithms with fewer
-    /// weights. Default: no bound but that of `limits`.
+    /// Bytes that the detector may take at once, at its peak: its [`Demand`](crate::Demand) on a 4:3 photo with 2000 boxes,
+    /// opening included; not the program itself, nor photos and what makes boxes. Convolutions that lose least by it get
+    /// algorithms with fewer weights. Default: no bound but that of `limits`.
     pub memory: Option<u64>,
     /// By which algorithms convolutions are computed, measured on this machine: see [`Tuning::beside`]. One of another
     /// CPU or bundle is not used, and [`Detector::tuned`](crate::Detector::tuned) says so.
@@ -44,9 +43,15 @@ pub(crate) struct Settings {
 }
 
 impl Options {
+    /// Threads that work on one frame: as many as were asked for, or else the physical cores that the process may use.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        self.threads.unwrap_or_else(default_threads)
+    }
+
     pub(crate) fn settle(&self, manifest: &Manifest) -> Result<Settings, Error> {
         let settings = Settings {
-            threads: self.threads.unwrap_or_else(default_threads),
+            threads: self.thread_count(),
             score_threshold: self.score_threshold.unwrap_or(manifest.score_threshold),
             nms_iou: self.nms_iou.unwrap_or(manifest.nms_iou),
             max_detections: self.max_detections.unwrap_or(manifest.max_detections as usize),

@@ -8,7 +8,7 @@ use crate::ops::PackedWeights;
 /// How one layer runs on this machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedLayer {
-    /// `trunk` or `head`.
+    /// `trunk`, `rpn`, `head` or `judge`.
     pub graph: &'static str,
     /// Its name.
     pub layer: String,
@@ -40,11 +40,17 @@ pub(crate) fn planned(
     let layers = graph.layers.iter().enumerate().map(|(position, layer)| {
         let epilogue = fusion.epilogue(position);
         let algorithm = match &layer.op {
-            Op::Conv(conv) => weights.convs.algorithm(conv).unwrap_or("unknown"),
+            Op::Conv(conv) => weights.plans.algorithm_name(conv).unwrap_or("unknown"),
             Op::Gemm(gemm) if reads_rois(gemm) => "GEMM, pre-packed, fused with RoI pooling",
             Op::Gemm(_) => "GEMM, pre-packed",
             Op::Flatten => "nothing: the same values in another shape",
             Op::MaxPool(_) | Op::AveragePool { .. } | Op::Lrn { .. } => "SIMD kernel",
+            Op::Softmax => "row by row",
+            Op::Upsample => "copies of cells",
+            Op::GlobalAveragePool => "SIMD kernel",
+            Op::Relu | Op::Clip { .. } | Op::HardSigmoid { .. } | Op::HardSwish | Op::Add | Op::Mul => {
+                "SIMD kernel, in place"
+            }
             _ => "tract",
         };
         let mut by = match fusion.step(position) {
@@ -71,7 +77,7 @@ pub(crate) fn planned(
             _ => None,
         };
         let choice = match &layer.op {
-            Op::Conv(conv) => weights.convs.choice(conv),
+            Op::Conv(conv) => weights.plans.choice(conv),
             _ => None,
         };
         PlannedLayer {

@@ -5,8 +5,9 @@
 //! shrinks a proposal to less than a pixel, holds no pixel and is left out.
 
 use frcnn_bundle::Manifest;
-use frcnn_core::{BBox, BoxCoder, Detection, NO_ROI, keep_best, nms};
+use frcnn_core::{BBox, BoxCoder, Detection, NO_ROI, keep_best, nms, nms_shifted};
 
+use crate::boxes::BoxPixels;
 use crate::options::Settings;
 use crate::{Detections, HeadOutput, MAX_DETECTIONS};
 
@@ -29,63 +30,109 @@ impl Postprocessor {
         self.not_finite
     }
 
-    /// `index[i]` is the row of `output` that proposal `i` reads, or [`NO_ROI`].
+    /// `proposals` are in the `pixels` that boxes are decoded in; detections are in those of the image. `index[i]` is the row of
+    /// `output` that proposal `i` reads, or [`NO_ROI`].
     pub(crate) fn run(
         &mut self,
         proposals: &[BBox],
         index: &[u32],
         output: &HeadOutput,
-        (width, height): (u32, u32),
+        pixels: &BoxPixels,
         manifest: &Manifest,
         settings: &Settings,
     ) -> Detections {
-        let scores = manifest.classes.len();
-        let coder = BoxCoder { width_offset: manifest.box_width_offset, weights: manifest.box_weights };
+        let predictions = Predictions { proposals, index, output, pixels, manifest };
+        let classes = 1..manifest.classes.len();
         self.survivors.clear();
         self.not_finite = 0;
+        // How far the boxes of one class are moved from those of the one before.
+        let apart = if manifest.nms_keeps_equal {
+            let mut largest = 0f32;
+            for class_id in classes.clone() {
+                predictions.of_class(class_id, settings.score_threshold, &mut self.candidates);
+                let corners =
+                    self.candidates.iter().map(|candidate| candidate.bbox.x2.max(candidate.bbox.y2));
+                largest = corners.fold(largest, f32::max);
+            }
+            largest + 1.0
+        } else {
+            0.0
+        };
         // Only a higher score is among the best: as many with this one or better are known, of classes before.
         let mut lowest = f32::NEG_INFINITY;
-        for class_id in 1..scores {
-            self.candidates.clear();
-            for (position, (proposal, &row)) in proposals.iter().zip(index).enumerate() {
-                if row == NO_ROI {
-                    continue;
-                }
-                let place = (row as usize).saturating_mul(scores).saturating_add(class_id);
-                let Some(&score) = output.cls_prob.get(place) else { continue };
-                if !score.is_finite() {
-                    self.not_finite += 1;
-                    continue;
-                }
-                if score > settings.score_threshold
-                    && score > lowest
-                    && let Some(&delta) = output
-                        .bbox_pred
-                        .get(place.saturating_mul(4)..)
-                        .and_then(|deltas| deltas.first_chunk::<4>())
-                {
-                    let bbox = coder.decode(proposal, delta);
-                    if !is_finite(&bbox) {
-                        self.not_finite += 1;
-                        continue;
-                    }
-                    let bbox = bbox.clip(width, height);
-                    if bbox.is_valid() {
-                        let (class_id, proposal) = (class_id as u16, position as u32);
-                        self.candidates.push(Detection { class_id, score, bbox, proposal });
-                    }
-                }
-            }
-            let kept = nms(&mut self.candidates, settings.nms_iou, manifest.nms_width_offset);
+        for class_id in classes {
+            let above = settings.score_threshold.max(lowest);
+            self.not_finite += predictions.of_class(class_id, above, &mut self.candidates);
+            let (candidates, iou, most) = (&mut self.candidates, settings.nms_iou, settings.max_detections);
             // Best first, so those behind as many of the same class are not among the best.
-            self.survivors.extend(self.candidates.iter().take(kept.min(settings.max_detections)));
+            let kept = if manifest.nms_keeps_equal {
+                nms_shifted(candidates, iou, class_id as f32 * apart, most)
+            } else {
+                nms(candidates, iou, manifest.nms_width_offset).min(most)
+            };
+            self.survivors.extend(self.candidates.iter().take(kept));
             if self.survivors.len() >= MANY {
                 let best: Detections = keep_best(&mut self.survivors, settings.max_detections);
                 lowest = best.last().map_or(lowest, |worst| worst.score);
                 self.survivors.truncate(best.len());
             }
         }
-        keep_best(&mut self.survivors, settings.max_detections)
+        let mut best: Detections = keep_best(&mut self.survivors, settings.max_detections);
+        for detection in &mut best {
+            detection.bbox = pixels.to_image(&detection.bbox);
+        }
+        best
+    }
+}
+
+/// What the head gave of an image's proposals.
+struct Predictions<'a> {
+    proposals: &'a [BBox],
+    index: &'a [u32],
+    output: &'a HeadOutput,
+    pixels: &'a BoxPixels,
+    manifest: &'a Manifest,
+}
+
+impl Predictions<'_> {
+    /// Makes `candidates` the boxes of a class with scores above `above`. Gives how many were left out because they are not finite.
+    fn of_class(&self, class_id: usize, above: f32, candidates: &mut Vec<Detection>) -> usize {
+        let Predictions { output, manifest, .. } = self;
+        let scores = manifest.classes.len();
+        let coder = BoxCoder { width_offset: manifest.box_width_offset, weights: manifest.box_weights };
+        let mut not_finite = 0;
+        candidates.clear();
+        for (position, (proposal, &row)) in self.proposals.iter().zip(self.index).enumerate() {
+            if row == NO_ROI {
+                continue;
+            }
+            let place = (row as usize).saturating_mul(scores).saturating_add(class_id);
+            let Some(&score) = output.cls_prob.get(place) else { continue };
+            if !score.is_finite() {
+                not_finite += 1;
+                continue;
+            }
+            if score > above
+                && let Some(&delta) = output
+                    .bbox_pred
+                    .get(place.saturating_mul(4)..)
+                    .and_then(|deltas| deltas.first_chunk::<4>())
+            {
+                let bbox = coder.decode(proposal, delta);
+                if !is_finite(&bbox) {
+                    not_finite += 1;
+                    continue;
+                }
+                let bbox = self.pixels.clip(bbox);
+                let least = manifest.min_box_side;
+                let is_large = bbox.width(0.0) >= least && bbox.height(0.0) >= least;
+                if bbox.is_valid() && is_large {
+                    let (class_id, proposal) = (class_id as u16, position as u32);
+                    candidates.push(Detection { class_id, score, bbox, proposal });
+                }
+            }
+        }
+        not_finite
     }
 }
 

@@ -1,32 +1,63 @@
 //! A bundle's graph as a tract model over channels-last tensors.
 
 use frcnn_bundle::{Affine, Conv, Gemm, Graph, Layer, Op, Pool};
-use frcnn_kernels::Lrn;
+use frcnn_kernels::{Lrn, Pointwise};
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::change_axes::wire_with_rank_broadcast;
-use tract_core::ops::math::{add, max, mul};
-use tract_core::ops::nn::{Reduce, Reducer, Softmax, hard_swish, leaky_relu, sigmoid};
+use tract_core::ops::math::{add, mul};
+use tract_core::ops::nn::{leaky_relu, sigmoid};
 
 use crate::fusion::{Fusion, Step};
 use crate::ops::{
-    ConcatConvsOp, ConvOp, LinearOp, LrnOp, PoolKind, PoolOp, Resources, StripLayer, StripsOp, pointwise,
+    BinaryOp, Combine, ConcatConvsOp, ConvOp, GlobalAverageOp, LinearOp, LrnOp, PointwiseOp, PoolKind,
+    PoolOp, Readers, Resources, SoftmaxOp, StripLayer, StripsOp, UpsampleOp,
 };
+
+/// Who reads what each operator of `graph` gives, by the operator's layer; and last, who reads the graph's input. The values
+/// `outputs` are asked for, by `caller`.
+pub(crate) fn readers(graph: &Graph, fusion: &Fusion, outputs: &[u32], caller: Readers) -> Vec<Readers> {
+    let input = graph.layers.len();
+    let mut readers = vec![Readers::Kernels; input + 1];
+    // A value is that of the layer before it, and the first one is the input.
+    let maker = |value: u32| (value as usize).checked_sub(1).map_or(input, |layer| fusion.operator(layer));
+    for &value in outputs {
+        if let Some(readers) = readers.get_mut(maker(value)) {
+            *readers = caller;
+        }
+    }
+    for (position, layer) in graph.layers.iter().enumerate() {
+        if *fusion.step(position) == Step::Own && !runs_on_kernels(&layer.op) {
+            for &value in &layer.inputs {
+                if let Some(readers) = readers.get_mut(maker(value)) {
+                    *readers = Readers::Tract;
+                }
+            }
+        }
+    }
+    readers
+}
+
+/// Whether a layer that runs by itself is an operator of ours, which reads values wherever they are.
+pub(crate) fn runs_on_kernels(op: &Op) -> bool {
+    !matches!(op, Op::LeakyRelu { .. } | Op::Sigmoid | Op::Affine(_) | Op::Concat | Op::Flatten)
+}
 
 /// Raises `graph`, whose input is an f32 tensor of `input`'s shape, to a model that gives `outputs`.
 ///
 /// Each value of the graph becomes an outlet of the model. Layers that a kernel does along with another become part of that
-/// layer's operator, as `fusion` says.
+/// layer's operator, as `fusion` says. `readers` are those of [`readers`].
 pub(crate) fn raise(
     graph: &Graph,
     fusion: &Fusion,
     input: &[TDim],
     outputs: &[u32],
+    readers: Vec<Readers>,
     resources: &Resources,
     symbols: SymbolScope,
 ) -> TractResult<TypedModel> {
     let model = TypedModel { symbols, ..TypedModel::default() };
-    let mut raiser = Raiser { model, resources, graph, fusion };
+    let mut raiser = Raiser { model, resources, graph, fusion, readers };
     let source = raiser.model.add_source("input", f32::fact(input))?;
     let mut values = vec![source];
     for (position, layer) in graph.layers.iter().enumerate() {
@@ -51,6 +82,8 @@ struct Raiser<'a> {
     resources: &'a Resources,
     graph: &'a Graph,
     fusion: &'a Fusion,
+    /// As [`readers`] gives them.
+    readers: Vec<Readers>,
 }
 
 impl<'a> Raiser<'a> {
@@ -66,7 +99,7 @@ impl<'a> Raiser<'a> {
             // A layer before it has computed this one, too: its outlet is already what this one makes. Or it is a branch
             // of a concatenation, and nobody else asks for the outlet.
             Step::Within(_) => Ok(input),
-            Step::Strips(layers) => self.strips(name, layers, input),
+            Step::Strips(layers) => self.strips(name, position, layers, input),
             Step::Concat(branches) => self.concat_convs(name, branches, values),
         }
     }
@@ -84,41 +117,56 @@ impl<'a> Raiser<'a> {
             // Operators of ours, on kernels: see `ops`.
             Op::Conv(conv) => self.node(name, self.conv(position, conv), inputs),
             Op::Gemm(gemm) => self.node(name, self.linear(position, gemm), inputs),
-            Op::MaxPool(pool) => self.node(name, self.pool(pool, PoolKind::Max), inputs),
+            Op::MaxPool(pool) => self.node(name, self.pool(position, pool, PoolKind::Max), inputs),
             Op::AveragePool { pool, count_include_pad } => {
                 let kind = PoolKind::Average { count_include_pad: *count_include_pad };
-                self.node(name, self.pool(pool, kind), inputs)
+                self.node(name, self.pool(position, pool, kind), inputs)
             }
-            Op::Lrn { size, alpha, beta, k } => self.node(name, self.lrn(*size, [*alpha, *beta, *k]), inputs),
-            Op::Clip { low, high } => self.node(name, pointwise(1.0, 0.0, [*low, *high]), inputs),
-            Op::HardSigmoid { alpha, beta } => self.node(name, pointwise(*alpha, *beta, [0.0, 1.0]), inputs),
+            Op::Lrn { size, alpha, beta, k } => {
+                self.node(name, self.lrn(position, *size, [*alpha, *beta, *k]), inputs)
+            }
+            Op::Softmax => self.node(name, SoftmaxOp { resources: self.resources(position) }, inputs),
+            Op::Relu | Op::Clip { .. } | Op::HardSigmoid { .. } | Op::HardSwish => {
+                self.node(name, self.pointwise(position, op)?, inputs)
+            }
+            Op::Add => {
+                let relu = self.fusion.epilogue(position).relu;
+                self.node(name, self.binary(position, Combine::Add { relu }), inputs)
+            }
+            Op::Mul => self.node(name, self.binary(position, Combine::Mul), inputs),
+            Op::GlobalAveragePool => {
+                self.node(name, GlobalAverageOp { resources: self.resources(position) }, inputs)
+            }
+            Op::Upsample => self.node(name, UpsampleOp { resources: self.resources(position) }, inputs),
             // tract's, which are one operator each.
             Op::LeakyRelu { alpha } => self.node(name, leaky_relu(*alpha), inputs),
             Op::Sigmoid => self.node(name, sigmoid(), inputs),
-            Op::HardSwish => self.node(name, hard_swish(), inputs),
-            Op::Add => self.node(name, add(), inputs),
-            Op::Mul => self.node(name, mul(), inputs),
-            Op::Softmax => self.node(name, Softmax { axes: tvec!(1), ..Softmax::default() }, inputs),
             // Compositions of tract's.
-            Op::Relu => self.with_constants(&name, max(), input, &[0.0]),
             Op::Affine(affine) => self.affine(&name, affine, input),
-            Op::GlobalAveragePool => self.global_average(&name, input),
             Op::Concat => self.concat(name, inputs),
             Op::Flatten => self.flatten(name, input),
         }
     }
 
     /// Layers that run together, a strip of rows at a time.
-    fn strips(&mut self, name: String, layers: &[usize], input: OutletId) -> TractResult<OutletId> {
+    fn strips(
+        &mut self,
+        name: String,
+        position: usize,
+        layers: &[usize],
+        input: OutletId,
+    ) -> TractResult<OutletId> {
         let layers = layers.iter().map(|&position| self.strip_layer(position)).collect::<TractResult<_>>()?;
-        self.node(name, StripsOp { layers, resources: self.resources.clone() }, &[input])
+        self.node(name, StripsOp { layers, resources: self.resources(position) }, &[input])
     }
 
     fn strip_layer(&self, position: usize) -> TractResult<StripLayer> {
         Ok(match &self.at(position)?.op {
             Op::Conv(conv) => StripLayer::Conv(self.conv(position, conv)),
-            Op::MaxPool(pool) => StripLayer::MaxPool(self.pool(pool, PoolKind::Max)),
-            Op::Lrn { size, alpha, beta, k } => StripLayer::Lrn(self.lrn(*size, [*alpha, *beta, *k])),
+            Op::MaxPool(pool) => StripLayer::MaxPool(self.pool(position, pool, PoolKind::Max)),
+            Op::Lrn { size, alpha, beta, k } => {
+                StripLayer::Lrn(self.lrn(position, *size, [*alpha, *beta, *k]))
+            }
             op => bail!("{} does not run in strips", op.name()),
         })
     }
@@ -145,21 +193,44 @@ impl<'a> Raiser<'a> {
         self.graph.layers.get(position).context("a layer of the graph")
     }
 
+    /// For the operator that computes layer `position`.
+    fn resources(&self, position: usize) -> Resources {
+        let readers = self.readers.get(self.fusion.operator(position));
+        self.resources.read_by(readers.copied().unwrap_or(Readers::Tract))
+    }
+
     fn conv(&self, position: usize, conv: &Conv) -> ConvOp {
-        ConvOp::new(conv, self.fusion.epilogue(position), self.resources.clone())
+        ConvOp::new(conv, self.fusion.epilogue(position), self.resources(position))
     }
 
     fn linear(&self, position: usize, gemm: &Gemm) -> LinearOp {
-        LinearOp::new(gemm, self.fusion.epilogue(position).relu, self.resources.clone())
+        LinearOp::new(gemm, self.fusion.epilogue(position).relu, self.resources(position))
     }
 
-    fn pool(&self, pool: &Pool, kind: PoolKind) -> PoolOp {
-        PoolOp::new(pool, kind, self.resources.clone())
+    fn pool(&self, position: usize, pool: &Pool, kind: PoolKind) -> PoolOp {
+        PoolOp::new(pool, kind, self.resources(position))
     }
 
-    fn lrn(&self, size: u32, [alpha, beta, k]: [f32; 3]) -> LrnOp {
+    fn lrn(&self, position: usize, size: u32, [alpha, beta, k]: [f32; 3]) -> LrnOp {
         let lrn = Lrn { size: size as usize, alpha, beta, k };
-        LrnOp { lrn, resources: self.resources.clone() }
+        LrnOp { lrn, resources: self.resources(position) }
+    }
+
+    fn binary(&self, position: usize, combine: Combine) -> BinaryOp {
+        BinaryOp { combine, resources: self.resources(position) }
+    }
+
+    /// A function of one value.
+    fn pointwise(&self, position: usize, op: &Op) -> TractResult<PointwiseOp> {
+        let clip = |scale, shift, low, high| Pointwise::Clip { scale, shift, low, high };
+        let function = match *op {
+            Op::Relu => clip(1.0, 0.0, 0.0, f32::INFINITY),
+            Op::Clip { low, high } => clip(1.0, 0.0, low, high),
+            Op::HardSigmoid { alpha, beta } => clip(alpha, beta, 0.0, 1.0),
+            Op::HardSwish => Pointwise::HardSwish,
+            _ => bail!("no function of one value"),
+        };
+        Ok(PointwiseOp { function, resources: self.resources(position) })
     }
 
     /// `scale * x + shift`, each a value for a channel.
@@ -168,17 +239,6 @@ impl<'a> Raiser<'a> {
         let (scale, shift) = (network.values(affine.scale), network.values(affine.shift));
         let scaled = self.with_constants(&format!("{name}.scale"), mul(), input, scale)?;
         self.with_constants(name, add(), scaled, shift)
-    }
-
-    /// The sum over rows and columns, divided by how many cells they are.
-    fn global_average(&mut self, name: &str, input: OutletId) -> TractResult<OutletId> {
-        let [_, height, width, _] = &*self.model.outlet_fact(input)?.shape.to_tvec() else {
-            bail!("expected a [N, H, W, C] tensor")
-        };
-        let cells = (height.to_usize()? * width.to_usize()?) as f32;
-        let op = Reduce { axes: tvec!(1, 2), reducer: Reducer::Sum };
-        let sum = self.node(format!("{name}.sum"), op, &[input])?;
-        self.with_constants(name, mul(), sum, &[cells.recip()])
     }
 
     /// Channels are the last axis.

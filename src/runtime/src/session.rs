@@ -1,35 +1,56 @@
 //! One thread's way from frames to detections.
 
+mod stages;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use frcnn_bundle::{Contents, DetectionMethod, Regions, Warp};
-use frcnn_core::{BBox, Roi, ShapeError, blob_size, im_scale, project_rois, window_rois};
-use frcnn_files::try_resize;
+use frcnn_bundle::{BlobFit, Contents, Regions, Warp};
+use frcnn_core::BBox;
 use frcnn_kernels::Step;
 use frcnn_proposals::{Proposals, Propose};
 
+use crate::boxes::{BoxPixels, from_blob, to_blob};
 use crate::crops::{self, Part};
 use crate::head::HeadInput;
 use crate::model::Model;
+use crate::pooling::MapRegion;
 use crate::postprocess::Postprocessor;
 use crate::preprocess::Preprocessor;
-use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob, NamedTensor};
+use crate::propose::Proposer;
+use crate::rois::{AlignedRois, ProjectedRois, Rois};
+use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob};
 
 /// The buffers and methods with which one thread runs a [`Detector`](crate::Detector).
 pub struct Session {
-    model: Arc<Model>,
-    preprocessor: Preprocessor,
-    rois: ProjectedRois,
+    pub(crate) model: Arc<Model>,
+    pub(crate) preprocessor: Preprocessor,
+    pub(crate) rois: ProjectedRois,
+    /// Those of RoIAlign.
+    aligned: AlignedRois,
     /// R-CNN's, whose regions are cut out of it.
-    image: ImageBlob,
+    pub(crate) image: ImageBlob,
     /// R-CNN's, of some regions.
-    features: Vec<f32>,
-    output: HeadOutput,
-    postprocessor: Postprocessor,
-    timings: Timings,
+    pub(crate) features: Vec<f32>,
+    pub(crate) output: HeadOutput,
+    /// What the judge gave.
+    pub(crate) judged: HeadOutput,
+    pub(crate) dropped: usize,
+    proposer: Proposer,
+    boxes: Boxes,
+    pub(crate) postprocessor: Postprocessor,
+    pub(crate) timings: Timings,
     /// Height, width and proposals of the frame that was last seen to be within the limits.
     checked: Option<(u32, u32, usize)>,
+}
+
+/// The proposals of a frame.
+#[derive(Default)]
+struct Boxes {
+    /// Of the last frame with learned ones: in pixels of the image.
+    learned: Vec<BBox>,
+    /// In pixels of the blob, where they are needed.
+    in_blob: Vec<BBox>,
 }
 
 /// How long each stage of the last [`Session::detect`] took.
@@ -39,6 +60,10 @@ pub struct Timings {
     pub preprocess: Duration,
     /// Blobs, or R-CNN's crops, to feature maps.
     pub trunk: Duration,
+    /// Feature maps to logits and box deltas of anchors.
+    pub rpn: Duration,
+    /// Those to proposals.
+    pub proposals: Duration,
     /// Projection, deduplication and pooling of RoIs, or their warping in R-CNN.
     pub roi_pool: Duration,
     /// Features of RoIs to predictions.
@@ -50,41 +75,29 @@ pub struct Timings {
 impl Timings {
     /// All stages together.
     pub fn total(&self) -> Duration {
-        self.preprocess + self.trunk + self.roi_pool + self.head + self.postprocess
+        let proposals = self.rpn + self.proposals;
+        self.preprocess + self.trunk + proposals + self.roi_pool + self.head + self.postprocess
     }
 }
 
-/// The distinct RoIs of a list of boxes: in cells of feature maps, or R-CNN's windows in pixels of the image.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ProjectedRois {
-    /// Distinct, in ascending order, so those of one pyramid level lie together.
-    pub rois: Vec<Roi>,
-    /// For each box the position of its RoI, or [`NO_ROI`](crate::NO_ROI) where the box is not valid.
-    pub index: Vec<u32>,
+/// What [`Session::values`] runs a graph on.
+#[derive(Clone, Copy, Debug)]
+pub enum GraphInput<'a> {
+    /// An image's blob, which the trunk reads.
+    Blob(&'a ImageBlob),
+    /// Regions of an image, which an R-CNN's trunk reads: what [`Session::warp`] gives.
+    Crops(&'a [f32]),
+    /// Features of regions, which the head reads.
+    Features(&'a [f32]),
 }
 
-impl ProjectedRois {
-    fn project(
-        &mut self,
-        proposals: &[BBox],
-        scales: &[f64],
-        regions: &Regions,
-        width_offset: f32,
-    ) -> Result<(), Error> {
-        try_resize(&mut self.rois, proposals.len(), Roi::default()).map_err(Error::memory("RoIs"))?;
-        try_resize(&mut self.index, proposals.len(), 0).map_err(Error::memory("RoIs"))?;
-        let (rois, index) = (&mut self.rois, &mut self.index);
-        let distinct = match regions {
-            Regions::RoiPooling(pooling) => {
-                project_rois(proposals, scales, pooling.spatial_scale, width_offset, rois, index)?
-            }
-            Regions::Warp(warp) => {
-                window_rois(proposals, warp.side, warp.context, width_offset, rois, index)?
-            }
-        };
-        self.rois.truncate(distinct);
-        Ok(())
-    }
+/// Where a frame's proposals come from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Boxes in pixels of the image.
+    Given(&'a [BBox]),
+    /// The network's RPN.
+    Learned,
 }
 
 impl Session {
@@ -93,22 +106,47 @@ impl Session {
             model,
             preprocessor: Preprocessor::default(),
             rois: ProjectedRois::default(),
+            aligned: AlignedRois::default(),
             image: ImageBlob::default(),
             features: Vec::new(),
             output: HeadOutput::default(),
+            judged: HeadOutput::default(),
+            dropped: 0,
+            proposer: Proposer::default(),
+            boxes: Boxes::default(),
             postprocessor: Postprocessor::default(),
             timings: Timings::default(),
             checked: None,
         }
     }
 
-    /// Detects objects among `proposals`, boxes in image pixels.
+    /// Detects objects among `proposals`, boxes in image pixels, whether the network makes proposals of its own or not.
     ///
     /// # Errors
     /// The frame, scaled as the manifest says, is too small for the trunk, or asks for more than the limits allow.
     pub fn detect(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
         let model = self.model.clone();
-        model.in_pool(|| self.detect_here(frame, proposals))
+        model.on_frame(|| self.detect_here(frame, Source::Given(proposals)))
+    }
+
+    /// Detects objects among the proposals of the network's own RPN, which [`proposals`](Session::proposals) then gives.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), frcnn::Error> {
+    /// # let (pixels, detector) = (vec![0u8; 640 * 480 * 3], frcnn::Detector::open("faster.frcnn")?);
+    /// let frame = frcnn::Frame::rgb8(&pixels, 640, 480)?;
+    /// let mut session = detector.session();
+    /// let detections = session.detect_frame(&frame)?;
+    /// println!("{} objects among {} boxes", detections.len(), session.proposals().len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`detect`](Session::detect), or the bundle has no RPN.
+    pub fn detect_frame(&mut self, frame: &Frame) -> Result<Detections, Error> {
+        let model = self.model.clone();
+        model.on_frame(|| self.detect_here(frame, Source::Learned))
     }
 
     /// Makes at most `max` proposals of the frame, on the detector's threads, and detects objects among them.
@@ -137,57 +175,154 @@ impl Session {
         Ok((self.detect(frame, &proposals.boxes)?, proposals))
     }
 
-    fn detect_here(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
+    fn detect_here(&mut self, frame: &Frame, source: Source<'_>) -> Result<Detections, Error> {
         let model = self.model.clone();
         let contents = model.contents();
         let manifest = &contents.manifest;
-        self.check(frame, proposals.len())?;
+        let count = match source {
+            Source::Given(boxes) => boxes.len(),
+            Source::Learned => self.rpn_of("rpn")?.rpn().post_nms_top_n as usize,
+        };
+        self.check(frame, count)?;
         let mut clock = Clock::start();
 
         self.timings = Timings::default();
+        self.dropped = 0;
         self.output.cls_prob.clear();
         self.output.bbox_pred.clear();
-        match contents.regions {
-            Regions::Warp(warp) => self.predict_crops(&model, warp, frame, proposals, &mut clock)?,
-            Regions::RoiPooling(_) => self.predict_pooled(&model, frame, proposals, &mut clock)?,
+        self.proposer.clear();
+        let fits = fits(contents, frame);
+        let image = [frame.height(), frame.width()];
+        let pixels = BoxPixels::new(manifest, image, fits.first().unwrap_or(&BlobFit::whole(image)));
+        match (&contents.regions, source) {
+            (&Regions::Warp(warp), Source::Given(boxes)) => {
+                self.predict_crops(&model, warp, frame, boxes, &mut clock)?;
+            }
+            (Regions::Warp(_), Source::Learned) => return Err(self.no_stage("rpn")),
+            _ => self.predict_pooled(&model, frame, &fits, source, &pixels, &mut clock)?,
         }
 
-        let size = (frame.width(), frame.height());
-        let (index, settings) = (&self.rois.index, &model.settings);
-        let detections = self.postprocessor.run(proposals, index, &self.output, size, manifest, settings);
+        let index = match contents.regions {
+            Regions::RoiAlign(_) => &self.aligned.index,
+            Regions::RoiPooling(_) | Regions::Warp(_) => &self.rois.index,
+        };
+        let proposals = match source {
+            _ if pixels.in_blob => &self.boxes.in_blob,
+            Source::Given(boxes) => boxes,
+            Source::Learned => &self.boxes.learned,
+        };
+        let (output, settings) = (&self.output, &model.settings);
+        let detections = self.postprocessor.run(proposals, index, output, &pixels, manifest, settings);
         self.timings.postprocess = clock.lap();
         Ok(detections)
     }
 
-    /// Fast R-CNN and SPPnet: the trunk on the image, the head on the RoIs that are pooled from its maps.
+    /// The trunk on the image, the head on the RoIs that are pooled from its maps.
     fn predict_pooled(
         &mut self,
         model: &Model,
         frame: &Frame,
-        proposals: &[BBox],
+        fits: &[BlobFit],
+        source: Source<'_>,
+        pixels: &BoxPixels,
         clock: &mut Clock,
     ) -> Result<(), Error> {
         let contents = model.contents();
         let (timings, preprocessor) = (&mut self.timings, &mut self.preprocessor);
-        let scales: Vec<f64> = scales(contents, frame).collect();
-        let mut maps = Vec::with_capacity(scales.len());
-        for &scale in &scales {
-            let (height, width) = blob_size(frame.height(), frame.width(), scale);
+        let mut maps = Vec::with_capacity(fits.len());
+        for fit in fits {
             // Straight into the tensor that the trunk reads.
-            maps.push(model.trunk.run_on([height, width], |blob| {
-                preprocessor.fill(frame, &contents.blob_means, scale, blob)?;
+            maps.extend(model.trunk.run_on(fit.blob, |blob| {
+                preprocessor.fill(frame, &contents.blob_means, fit, blob)?;
                 timings.preprocess += clock.lap();
                 Ok(())
             })?);
             timings.trunk += clock.lap();
         }
-        self.rois.project(proposals, &scales, &contents.regions, contents.manifest.box_width_offset)?;
-        timings.roi_pool = clock.lap();
-        let input = HeadInput::Maps(&maps, &self.rois.rois);
-        model.head.run(input, &mut self.output, &mut |step| match step {
+        // A feature pyramid, or learned proposals, go with one scale of the image.
+        let fit = fits.first().copied().unwrap_or(BlobFit::whole([0; 2]));
+        match source {
+            Source::Learned => self.propose(model, &maps, &fit, pixels, clock)?,
+            Source::Given(boxes) => {
+                self.boxes.in_blob.clear();
+                if pixels.in_blob {
+                    self.boxes.in_blob.extend(boxes.iter().map(|bbox| pixels.of_image(bbox)));
+                } else if let Regions::RoiAlign(_) = contents.regions {
+                    self.boxes.in_blob.extend(boxes.iter().map(|bbox| to_blob(bbox, fit.scale)));
+                }
+            }
+        }
+        let in_blob = &self.boxes.in_blob;
+        if let Regions::RoiAlign(align) = &contents.regions {
+            self.aligned.align(in_blob, &align.levels())?;
+            let mut aligned = std::mem::take(&mut self.aligned);
+            let done = self.predict(model, &maps, &mut aligned, clock);
+            self.aligned = aligned;
+            return done;
+        }
+        let width_offset = contents.manifest.box_width_offset;
+        match source {
+            Source::Given(boxes) if !pixels.in_blob => {
+                let scales: Vec<f64> = fits.iter().map(|fit| fit.scale[0]).collect();
+                self.rois.project(boxes, &scales, &contents.regions, width_offset)?;
+            }
+            _ => self.rois.project(in_blob, &[1.0], &contents.regions, width_offset)?,
+        }
+        let mut rois = std::mem::take(&mut self.rois);
+        let done = self.predict(model, &maps, &mut rois, clock);
+        self.rois = rois;
+        done
+    }
+
+    /// The RPN's proposals of the trunk's maps.
+    fn propose(
+        &mut self,
+        model: &Model,
+        maps: &[FeatureMap],
+        fit: &BlobFit,
+        pixels: &BoxPixels,
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
+        let Some(rpn) = &model.rpn else { return Err(self.no_stage("rpn")) };
+        for (position, map) in maps.iter().enumerate() {
+            let output = rpn.run(map)?;
+            self.timings.rpn += clock.lap();
+            self.proposer.add(position, &output, rpn.rpn(), [fit.blob, fit.image])?;
+            self.timings.proposals += clock.lap();
+        }
+        self.proposer.finish(rpn.rpn());
+        let Boxes { learned, in_blob } = &mut self.boxes;
+        let boxes = &self.proposer.proposals.boxes;
+        learned.clear();
+        in_blob.clear();
+        in_blob.extend_from_slice(boxes);
+        learned.extend(boxes.iter().map(|bbox| match pixels.in_blob {
+            true => pixels.to_image(bbox),
+            false => from_blob(bbox, fit.scale),
+        }));
+        self.timings.proposals += clock.lap();
+        Ok(())
+    }
+
+    /// The head on RoIs that are pooled from maps, without those that a cascade's judge drops.
+    fn predict<R: MapRegion>(
+        &mut self,
+        model: &Model,
+        maps: &[FeatureMap],
+        rois: &mut Rois<R>,
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
+        let timings = &mut self.timings;
+        timings.roi_pool += clock.lap();
+        let mut after = |step| match step {
             Step::Pool => timings.roi_pool += clock.lap(),
             Step::Multiply => timings.head += clock.lap(),
-        })
+        };
+        if let Some(judge) = &model.judge {
+            self.dropped = judge.drop_background(maps, rois, &mut self.judged, &mut after)?;
+        }
+        let regions = R::on_maps(maps, &rois.rois);
+        model.head.run(HeadInput::Maps(regions), &mut self.output, &mut after)
     }
 
     /// R-CNN: trunk and head on each region of the image.
@@ -201,7 +336,8 @@ impl Session {
     ) -> Result<(), Error> {
         let contents = model.contents();
         let (timings, image) = (&mut self.timings, &mut self.image);
-        self.preprocessor.run(frame, &contents.blob_means, 1.0, image)?;
+        let whole = BlobFit::whole([frame.height(), frame.width()]);
+        self.preprocessor.run(frame, &contents.blob_means, &whole, image)?;
         timings.preprocess = clock.lap();
         self.rois.project(proposals, &[1.0], &contents.regions, contents.manifest.box_width_offset)?;
         timings.roi_pool = clock.lap();
@@ -220,181 +356,63 @@ impl Session {
         &self.timings
     }
 
-    /// Predictions of the last [`detect`](Session::detect), or [`postprocess`](Session::postprocess), that were left out
-    /// because their score, or the box that would have been detected, is not finite: signs of a network that diverged, or of
-    /// proposals far beyond any image.
-    pub fn not_finite(&self) -> usize {
-        self.postprocessor.not_finite()
+    /// The boxes that the last [`detect_frame`](Session::detect_frame) proposed, in image pixels, the likeliest first; a
+    /// detection's `proposal` is a position among them.
+    pub fn proposals(&self) -> &[BBox] {
+        &self.boxes.learned
     }
 
-    /// Stage `data`: the frame's blob at each of the manifest's scales; of R-CNN one, of the frame's own size.
-    ///
-    /// # Errors
-    /// The frame asks for more than the limits allow.
-    pub fn preprocess(&mut self, frame: &Frame) -> Result<Vec<ImageBlob>, Error> {
-        self.check(frame, 0)?;
-        let contents = self.model.contents();
-        let blobs = scales(contents, frame).map(|scale| {
-            let mut blob = ImageBlob::default();
-            self.preprocessor.run(frame, &contents.blob_means, scale, &mut blob)?;
-            Ok(blob)
-        });
-        blobs.collect()
+    /// Distinct RoIs of the last [`detect`](Session::detect) that the cascade's judge dropped, and all of them.
+    pub fn dropped(&self) -> (usize, usize) {
+        let stayed = match self.model.contents().regions {
+            Regions::RoiAlign(_) => self.aligned.rois.len(),
+            Regions::RoiPooling(_) | Regions::Warp(_) => self.rois.rois.len(),
+        };
+        (self.dropped, self.dropped + stayed)
+    }
+
+    /// Predictions of the last [`detect`](Session::detect), or [`postprocess`](Session::postprocess), that were left out
+    /// because their score, or the box that would have been detected, is not finite: signs of a network that diverged, or of
+    /// proposals far beyond any image. Of [`detect_frame`](Session::detect_frame), anchors whose logit or box is not finite
+    /// count, too.
+    pub fn not_finite(&self) -> usize {
+        self.postprocessor.not_finite() + self.proposer.not_finite()
     }
 
     /// Whether the frame is within the limits, which is counted anew where its size or the number of proposals is.
-    fn check(&mut self, frame: &Frame, rois: usize) -> Result<(), Error> {
+    pub(crate) fn check(&mut self, frame: &Frame, rois: usize) -> Result<(), Error> {
         let asked = (frame.height(), frame.width(), rois);
         if self.checked != Some(asked) {
-            let (height, width) = (frame.height(), frame.width());
-            let sizes = scales(self.model.contents(), frame).map(|scale| {
-                let (height, width) = blob_size(height, width, scale);
-                [height, width]
-            });
-            self.model.check(&sizes.collect::<Vec<_>>(), rois)?;
+            let blobs: Vec<[usize; 2]> =
+                fits(self.model.contents(), frame).iter().map(|fit| fit.blob).collect();
+            self.model.check(&blobs, rois)?;
             self.checked = Some(asked);
         }
         Ok(())
     }
-
-    /// Stage `conv`: the trunk's feature map of a blob.
-    ///
-    /// # Errors
-    /// The blob is too small for the trunk.
-    pub fn trunk(&self, blob: &ImageBlob) -> Result<FeatureMap, Error> {
-        self.model.in_pool(|| self.model.trunk.run(blob))
-    }
-
-    /// Stage `rois`: the boxes as distinct RoIs on the feature maps of `blobs`, or as R-CNN's windows of the image.
-    ///
-    /// # Errors
-    /// There is no memory for as many RoIs.
-    pub fn project(&self, proposals: &[BBox], blobs: &[ImageBlob]) -> Result<ProjectedRois, Error> {
-        let contents = self.model.contents();
-        let mut rois = ProjectedRois::default();
-        let scales: Vec<f64> = blobs.iter().map(|blob| blob.im_scale).collect();
-        rois.project(proposals, &scales, &contents.regions, contents.manifest.box_width_offset)?;
-        Ok(rois)
-    }
-
-    /// Stage `pool5`: each RoI pooled from the map of its level, `[R, P, P, C]`; of SPPnet `[R, B, C]`, the bins of
-    /// all levels.
-    ///
-    /// # Errors
-    /// A map has not the channels that the trunk gives, or the bundle is an R-CNN. An RoI of a level that has no map
-    /// pools zeros.
-    pub fn roi_pool(&self, maps: &[FeatureMap], rois: &[Roi]) -> Result<Vec<f32>, Error> {
-        if self.model.contents().method() == DetectionMethod::RCnn {
-            return Err(self.no_stage("roi_pool"));
-        }
-        let mut pooled = Vec::new();
-        let values = rois.len().saturating_mul(self.model.head.features());
-        try_resize(&mut pooled, values, 0.0).map_err(Error::memory("pooled features"))?;
-        self.model.in_pool(|| self.model.head.pool(maps, rois, &mut pooled))?;
-        Ok(pooled)
-    }
-
-    /// Stage `crops` of an R-CNN: the windows that [`project`](Session::project) gives, cut out of `image` and resized to
-    /// `[R, S, S, 3]`.
-    ///
-    /// # Errors
-    /// The bundle is no R-CNN.
-    pub fn warp(&self, image: &ImageBlob, windows: &[Roi]) -> Result<Vec<f32>, Error> {
-        let warp = self.warp_of("warp")?;
-        let side = warp.side as usize;
-        let mut crops = Vec::new();
-        let values = windows.len().saturating_mul(side * side * 3);
-        try_resize(&mut crops, values, 0.0).map_err(Error::memory("crops"))?;
-        self.model.in_pool(|| crops::cut(image, windows, warp, self.model.settings.threads, &mut crops))?;
-        Ok(crops)
-    }
-
-    /// The trunk's maps of an R-CNN's crops, `[R, Hf, Wf, C]`.
-    ///
-    /// # Errors
-    /// `crops` is not a whole number of them, or the bundle is no R-CNN.
-    pub fn trunk_of_crops(&self, crops: &[f32]) -> Result<Vec<f32>, Error> {
-        let warp = self.warp_of("trunk_of_crops")?;
-        self.model.in_pool(|| crops::maps(&self.model, warp, crops))
-    }
-
-    /// Stages `cls_prob` and `bbox_pred` of the features of RoIs: pooled, or the maps of an R-CNN's crops.
-    ///
-    /// # Errors
-    /// `features` are not of a whole number of RoIs.
-    pub fn head(&mut self, features: &[f32]) -> Result<HeadOutput, Error> {
-        self.check_features(features)?;
-        let mut output = HeadOutput::default();
-        let input = HeadInput::Features(features);
-        self.model.in_pool(|| self.model.head.run(input, &mut output, &mut |_| {}))?;
-        Ok(output)
-    }
-
-    /// Every named layer of the head on the features of RoIs: `fc6`, `fc7`, `cls_score`, `bbox_pred`, `cls_prob`. For
-    /// looking inside; [`head`](Session::head) is quicker.
-    ///
-    /// # Errors
-    /// `features` are not of a whole number of RoIs.
-    pub fn head_stages(&self, features: &[f32]) -> Result<Vec<NamedTensor>, Error> {
-        self.check_features(features)?;
-        self.model.in_pool(|| self.model.head.stages(features))
-    }
-
-    /// The last stage: predictions to detections in an image of `width` x `height` pixels. `index` is
-    /// that of [`project`](Session::project).
-    pub fn postprocess(
-        &mut self,
-        proposals: &[BBox],
-        index: &[u32],
-        output: &HeadOutput,
-        width: u32,
-        height: u32,
-    ) -> Detections {
-        let (manifest, settings) = (&self.model.contents().manifest, &self.model.settings);
-        self.postprocessor.run(proposals, index, output, (width, height), manifest, settings)
-    }
-
-    /// Whether `features` are of a whole number of RoIs.
-    fn check_features(&self, features: &[f32]) -> Result<(), Error> {
-        let each = self.model.head.features();
-        let whole = features.len() / each.max(1) * each;
-        Ok(ShapeError::check("features of RoIs", whole, features.len())?)
-    }
-
-    fn warp_of(&self, stage: &'static str) -> Result<Warp, Error> {
-        match self.model.contents().regions {
-            Regions::Warp(warp) => Ok(warp),
-            Regions::RoiPooling(_) => Err(self.no_stage(stage)),
-        }
-    }
-
-    fn no_stage(&self, stage: &'static str) -> Error {
-        Error::Stage { method: self.model.contents().method().name(), stage }
-    }
 }
 
-/// Blob pixels to a pixel of the frame, of each blob.
-fn scales<'a>(contents: &'a Contents, frame: &Frame) -> impl Iterator<Item = f64> + use<'a> {
+/// How a frame becomes blobs: one for each of the manifest's scales; of R-CNN one, of the frame's own size.
+pub(crate) fn fits(contents: &Contents, frame: &Frame) -> Vec<BlobFit> {
     let (height, width) = (frame.height(), frame.width());
-    let manifest = &contents.manifest;
-    let scales = match contents.regions {
-        Regions::RoiPooling(_) => &manifest.scales[..],
-        Regions::Warp(_) => &[],
-    };
-    let own = scales.is_empty().then_some(1.0);
-    own.into_iter()
-        .chain(scales.iter().map(move |&short| im_scale(height, width, short, manifest.max_long_side)))
+    match contents.regions {
+        Regions::Warp(_) => vec![BlobFit::whole([height, width])],
+        Regions::RoiPooling(_) | Regions::RoiAlign(_) => {
+            let scales = contents.manifest.scales.iter();
+            scales.map(|&short| contents.manifest.fit(height, width, short)).collect()
+        }
+    }
 }
 
-struct Clock(Instant);
+pub(crate) struct Clock(Instant);
 
 impl Clock {
-    fn start() -> Clock {
+    pub(crate) fn start() -> Clock {
         Clock(Instant::now())
     }
 
     /// Time since the start or the last lap.
-    fn lap(&mut self) -> Duration {
+    pub(crate) fn lap(&mut self) -> Duration {
         let now = Instant::now();
         now - std::mem::replace(&mut self.0, now)
     }

@@ -118,7 +118,9 @@ static void handle(daemon_t *d, frcnn_result result, size_t count) {
         frame_failed(d, report.frame_id);
         return;
     }
-    metrics_frame(&report);
+    frcnn_reuse reuse = {.struct_size = sizeof reuse};
+    frcnn_stream_reuse(d->session, &reuse);
+    metrics_frame(&report, &reuse);
     metrics_add(DETECTIONS, count);
     if (d->width != 0 && (d->width != report.width || d->height != report.height)) {
         metrics_add(FRAMES_RESIZED, 1);
@@ -287,6 +289,25 @@ static void log_to_stderr(uint32_t level, const char *target, const char *messag
     fprintf(stderr, "%s: %s\n", target, message);
 }
 
+static frcnn_result new_session(daemon_t *d) {
+    uint32_t has_rpn = 0;
+    frcnn_model_has_rpn(d->model, &has_rpn);
+    uint32_t proposer = has_rpn ? FRCNN_PROPOSER_MODEL : FRCNN_PROPOSER_MOTION;
+    if (d->options.proposer_given) proposer = d->options.proposer;
+    /* The library makes no streams of such models; one that is asked for by its tolerance is refused with a reason. */
+    if (d->options.whole || (has_rpn && d->options.tolerance < 0)) {
+        frcnn_session_options session_options;
+        frcnn_session_options_init(&session_options, sizeof session_options);
+        session_options.proposer = proposer;
+        return frcnn_session_new(d->model, &session_options, &d->session);
+    }
+    frcnn_stream_options stream_options;
+    frcnn_stream_options_init(&stream_options, sizeof stream_options);
+    stream_options.proposer = proposer;
+    stream_options.tolerance = d->options.tolerance;
+    return frcnn_stream_new(d->model, &stream_options, &d->session);
+}
+
 static int open_library(daemon_t *d) {
     if (frcnn_abi_version() != FRCNN_ABI_VERSION) {
         fprintf(stderr, "frcnn-camera: built for ABI %u of libfrcnn, found %u\n", FRCNN_ABI_VERSION, frcnn_abi_version());
@@ -297,11 +318,7 @@ static int open_library(daemon_t *d) {
     frcnn_model_options_init(&model_options, sizeof model_options);
     model_options.threads = d->options.threads;
     model_options.score_threshold = d->options.score_threshold;
-    frcnn_session_options session_options;
-    frcnn_session_options_init(&session_options, sizeof session_options);
-    session_options.proposer = d->options.proposer;
-    if (frcnn_model_open(d->options.model, &model_options, &d->model) != FRCNN_RESULT_OK ||
-        frcnn_session_new(d->model, &session_options, &d->session) != FRCNN_RESULT_OK) {
+    if (frcnn_model_open(d->options.model, &model_options, &d->model) != FRCNN_RESULT_OK || new_session(d) != FRCNN_RESULT_OK) {
         fprintf(stderr, "frcnn-camera: %s\n", frcnn_last_error_message());
         return -1;
     }

@@ -20,6 +20,11 @@ static const struct {
     [FRAMES_CUT] = {"frames_cut_total", "counter", "Frames ended by the end of the stream."},
     [FRAMES_RESIZED] = {"frames_resized_total", "counter", "Frames of another size than the one before."},
     [FRAMES_STILL] = {"frames_still_total", "counter", "Frames without a proposal; the network did not run."},
+    [CELLS] = {"cells_total", "counter", "Cells of 8 x 8 pixels that were compared with those of before."},
+    [CELLS_CHANGED] = {"cells_changed_total", "counter", "Cells that differed by more than the tolerance."},
+    [REGIONS] = {"regions_total", "counter", "Distinct regions that were judged."},
+    [REGIONS_REUSED] = {"regions_reused_total", "counter", "Regions whose judgement was kept."},
+    [KEPT_BYTES] = {"kept_bytes", "gauge", "Memory of what is kept from frame to frame."},
     [DETECTIONS] = {"detections_total", "counter", "Objects found."},
     [NOT_FINITE] = {"predictions_not_finite_total", "counter", "Predictions left out: score or box is not finite."},
     [CAMERA_UP] = {"up", "gauge", "Whether frames can come."},
@@ -44,6 +49,10 @@ static struct {
 /* When the last frames were completed; as many as are kept make the frame rate. */
 static struct timespec completed[32];
 static uint64_t completions;
+/* Shares of the trunk, added up: whole trunks. */
+static double trunks;
+/* Of the last frame that was not still. */
+static float tolerance;
 
 void metrics_add(metric m, uint64_t more) {
     pthread_mutex_lock(&lock);
@@ -64,13 +73,25 @@ uint64_t metrics_get(metric m) {
     return value;
 }
 
-void metrics_frame(const frcnn_report *r) {
+void metrics_frame(const frcnn_report *r, const frcnn_reuse *reuse) {
     const uint64_t ns[STAGES] = {r->convert_ns,  r->propose_ns, r->preprocess_ns,  r->trunk_ns,
                                  r->roi_pool_ns, r->head_ns,    r->postprocess_ns, r->total_ns};
     pthread_mutex_lock(&lock);
     values[FRAMES_COMPLETED]++;
     values[FRAMES_STILL] += r->proposals == 0;
     values[NOT_FINITE] += r->not_finite;
+    if (reuse->cells > 0) {
+        values[CELLS] += reuse->cells;
+        values[CELLS_CHANGED] += reuse->cells_changed;
+        values[REGIONS] += reuse->rois;
+        values[REGIONS_REUSED] += reuse->rois_reused;
+        values[KEPT_BYTES] = reuse->kept_bytes;
+        trunks += reuse->trunk_share;
+        tolerance = reuse->tolerance;
+    } else {
+        /* Without reuse the whole trunk runs, unless nothing moves. */
+        trunks += r->trunk_ns > 0;
+    }
     for (int i = 0; i < STAGES; i++) {
         double seconds = (double)ns[i] / 1e9;
         for (int b = 0; b < BUCKETS; b++) stages[i].buckets[b] += seconds <= BOUNDS[b];
@@ -100,6 +121,10 @@ static void write_all(text *t) {
     }
     text_add(t, "# HELP frcnn_camera_frames_per_second Frames looked at.\n# TYPE frcnn_camera_frames_per_second gauge\n");
     text_add(t, "frcnn_camera_frames_per_second %g\n", frame_rate());
+    text_add(t, "# HELP frcnn_camera_trunks_total Trunks computed: each frame's share that was computed anew, added up.\n"
+                "# TYPE frcnn_camera_trunks_total counter\nfrcnn_camera_trunks_total %.6f\n", trunks);
+    text_add(t, "# HELP frcnn_camera_tolerance Grey levels that a cell may differ by.\n# TYPE frcnn_camera_tolerance gauge\n");
+    text_add(t, "frcnn_camera_tolerance %g\n", tolerance);
     text_add(t, "# HELP frcnn_camera_stage_seconds Time of each stage.\n# TYPE frcnn_camera_stage_seconds histogram\n");
     for (int i = 0; i < STAGES; i++) {
         const char *stage = STAGE_NAMES[i];

@@ -19,7 +19,11 @@ static const char HELP[] =
     "                           pads them to 4 bytes; or the BYTES from row to row [default: packed]\n"
     "      --colour COLOUR      bt601 bt601-full bt709 bt709-full [default: the camera's; of a pipe bt601]\n"
     "      --live               drop frames rather than fall behind; always on for a camera\n"
-    "      --proposer NAME      where boxes come from: motion grid [default: motion]\n"
+    "      --proposer NAME      where boxes come from: grid motion model [default: model if the\n"
+    "                           bundle has a region proposal network (RPN), else motion]\n"
+    "      --tolerance LEVELS   mean difference in grey levels from which a cell of 8 x 8 pixels is looked at anew; 0: any\n"
+    "                           [default: what exceeds the camera's noise, learned from its frames]\n"
+    "      --no-reuse           compute every frame as a whole, in place of what has changed\n"
     "      --score-threshold S  only detections with a greater score [default: the bundle's]\n"
     "      --threads N          threads that work on one frame [default: the physical cores]\n"
     "      --all                print a line for frames without detections, too\n"
@@ -57,7 +61,7 @@ static int number(const char *what, const char *text, long low, long high, long 
 }
 
 int options_read(options *o, int argc, char **argv) {
-    enum { COLOUR = 256, STRIDE, LIVE, PROPOSER, SCORE, THREADS, ALL, MQTT, TOPIC, METRICS_PORT };
+    enum { COLOUR = 256, STRIDE, LIVE, PROPOSER, TOLERANCE, NO_REUSE, SCORE, THREADS, ALL, MQTT, TOPIC, METRICS_PORT };
     static const struct option LONG[] = {
         {"model", required_argument, NULL, 'm'},
         {"input", required_argument, NULL, 'i'},
@@ -67,6 +71,8 @@ int options_read(options *o, int argc, char **argv) {
         {"stride", required_argument, NULL, STRIDE},
         {"live", no_argument, NULL, LIVE},
         {"proposer", required_argument, NULL, PROPOSER},
+        {"tolerance", required_argument, NULL, TOLERANCE},
+        {"no-reuse", no_argument, NULL, NO_REUSE},
         {"score-threshold", required_argument, NULL, SCORE},
         {"threads", required_argument, NULL, THREADS},
         {"all", no_argument, NULL, ALL},
@@ -80,9 +86,9 @@ int options_read(options *o, int argc, char **argv) {
     /* In the order of the library's numbers. */
     static const char *const FORMATS[] = {"rgb24", "bgr24", "gray8", "yuyv", "uyvy", "nv12", "nv21", "i420", "mjpeg", NULL};
     static const char *const COLOURS[] = {"bt601", "bt601-full", "bt709", "bt709-full", NULL};
-    static const char *const PROPOSERS[] = {"grid", "motion", NULL};
+    static const char *const PROPOSERS[] = {"grid", "motion", "model", NULL};
 
-    *o = (options){.score_threshold = -INFINITY, .mqtt_port = 1883, .topic = "frcnn-camera", .metrics_port = -1, .proposer = FRCNN_PROPOSER_MOTION};
+    *o = (options){.tolerance = -1, .score_threshold = -INFINITY, .mqtt_port = 1883, .topic = "frcnn-camera", .metrics_port = -1};
     long value;
     for (int c; (c = getopt_long(argc, argv, "m:i:f:s:hV", LONG, NULL)) != -1;) {
         char *end;
@@ -124,7 +130,16 @@ int options_read(options *o, int argc, char **argv) {
         case LIVE: o->live = 1; break;
         case PROPOSER:
             if (named("--proposer", optarg, PROPOSERS, &o->proposer)) return -1;
+            o->proposer_given = 1;
             break;
+        case TOLERANCE:
+            o->tolerance = strtof(optarg, &end);
+            if (*optarg == '\0' || *end != '\0' || !(o->tolerance >= 0 && o->tolerance <= 255)) {
+                fprintf(stderr, "frcnn-camera: --tolerance: `%s` is not a number from 0 to 255\n", optarg);
+                return -1;
+            }
+            break;
+        case NO_REUSE: o->whole = 1; break;
         case SCORE:
             o->score_threshold = strtof(optarg, &end);
             // Its range depends on the model, and is checked with it.
@@ -168,6 +183,10 @@ int options_read(options *o, int argc, char **argv) {
     }
     if (o->source.layout != LAYOUT_UNSAID && (o->source.device != NULL || o->source.format == FRCNN_PIXEL_FORMAT_MJPEG)) {
         fputs("frcnn-camera: --stride is for raw frames on standard input\n", stderr);
+        return -1;
+    }
+    if (o->whole && o->tolerance >= 0) {
+        fputs("frcnn-camera: --tolerance does not go with --no-reuse\n", stderr);
         return -1;
     }
     if (o->source.device != NULL) o->live = 1;

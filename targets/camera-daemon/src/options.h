@@ -9,9 +9,12 @@ typedef struct options {
     source_options source;
     int live; /* Drop frames rather than fall behind. */
     int all;  /* A line for every frame. */
+    int whole; /* Compute every frame as a whole. */
+    float tolerance; /* Grey levels; negative: learned. */
     uint32_t threads;
     float score_threshold; /* Negative: the bundle's. */
     uint32_t proposer;
+    int proposer_given; /* Else by what the model has. */
     const char *mqtt_host; /* NULL: no MQTT. */
     int mqtt_port;
     const char *topic;

@@ -198,6 +198,48 @@ def test_an_object_of_the_demo_is_found():
     check_found(camera, "disc", truth)
 
 
+def test_a_frame_costs_what_has_changed():
+    """What is found is what whole frames give, for a part of the trunk: a small square goes round over a still ground."""
+    ground = f"color=0x404858:size={WIDTH}x{HEIGHT}:rate={RATE}[g];color=red:size=64x64:rate={RATE}[s]"
+    place = f"x='{(WIDTH - 64) // 2}*(1+sin(t*2))':y='{(HEIGHT - 64) // 2}*(1+cos(t*2))'"
+    data = ffmpeg("-filter_complex", f"{ground};[g][s]overlay=enable='gte(t,{APPEARS})':{place}", "-t", "3", *NV12)
+    whole = None
+    for flags in (["--no-reuse"], ["--tolerance", "0"], []):
+        camera = Camera(*NV12_INPUT, "--all", "--metrics", "0", *flags)
+        camera.feed(data)
+        camera.wait_for(lambda: len(camera.frames()) == 3 * RATE)
+        trunks, cells, changed, regions, reused, kept, levels = [
+            camera.metric(name)
+            for name in (
+                "trunks_total",
+                "cells_total",
+                "cells_changed_total",
+                "regions_total",
+                "regions_reused_total",
+                "kept_bytes",
+                "tolerance",
+            )
+        ]
+        looked = camera.metric("frames_completed_total") - camera.metric("frames_still_total")
+        found = [line["detections"] for line in camera.end().frames()]
+        whole = whole or found
+        assert found == whole and any(found), flags
+        if flags == ["--no-reuse"]:
+            assert (trunks, cells, regions, kept) == (looked, 0, 0, 0), (trunks, looked, cells, regions, kept)
+        else:
+            assert cells == looked * WIDTH * HEIGHT / 64 and 0 < changed < cells / 2, (cells, changed)
+            # The first frame is computed as a whole.
+            assert 1 <= trunks < 0.75 * looked and reused <= regions and regions > 0, (trunks, looked, reused, regions)
+            assert kept > 3 * WIDTH * HEIGHT and levels == 0, (kept, levels)
+            print(f"    {trunks / looked:.2f} of the trunks", end="")
+    for flags, problem in ((["--tolerance", "-1"], "--tolerance"), (["--no-reuse", "--tolerance", "1"], "--no-reuse")):
+        camera = Camera(*NV12_INPUT, *flags)
+        assert camera.process.wait(10) == 2
+        for reader in camera.readers:
+            reader.join()
+        assert problem in "".join(camera.errors), camera.errors
+
+
 def test_damaged_jpegs_are_counted():
     data = bytearray(video(2, MJPEG))
     starts = [i for i in range(len(data) - 2) if data[i : i + 3] == b"\xff\xd8\xff"]

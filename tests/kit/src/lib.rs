@@ -102,6 +102,20 @@ pub fn program(word: &str, name: &str) -> Option<PathBuf> {
     need(word, folders.map(|folder| folder.join(name)).find(|program| program.is_file()))
 }
 
+/// Whether programs are emulated, some tens of times slower than the machine: `FRCNN_RUNNER` then is the command that
+/// they are run by, such as `qemu-aarch64-static`.
+#[must_use]
+pub fn emulated() -> bool {
+    env::var_os("FRCNN_RUNNER").is_some()
+}
+
+/// On how many random cases to hold a property that deserves `full` of them: an eighth where they are emulated, but at
+/// least four.
+#[must_use]
+pub fn cases(full: u32) -> u32 {
+    if emulated() { full.div_ceil(8).max(4).min(full) } else { full }
+}
+
 fn root() -> &'static Path {
     let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
     kit.ancestors().nth(2).expect("the kit lies two folders below the root")

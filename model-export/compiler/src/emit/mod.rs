@@ -7,10 +7,11 @@
 //! Gemm   [in, out]             ──►   Gemm [out, in], transB; columns of (y, x, c) become columns of (c, y, x)
 //! Affine x * scale + shift     ──►   BatchNormalization of mean 0, variance 1 and epsilon 0
 //! RoI pooling                  ──►   MaxRoiPool; of several levels each, Flatten and Concat
+//! int8 weights and input       ──►   DequantizeLinear; QuantizeLinear, DequantizeLinear (QDQ)
 //! ```
 //!
 //! Every other layer has an ONNX operator of the same name and attributes. Compiling what was emitted gives the same
-//! layers and, bit for bit, the same weights: that is why an affine layer becomes one node and not a `Mul` and an
+//! layers and, bit for bit, the same weights, but for int8 ones, which are not read back: that is why an affine layer becomes one node and not a `Mul` and an
 //! `Add`. Only fully connected layers are named anew, since the compiler names them by their order: `fc6_L`, `fc6_U`
 //! become `fc6`, `fc7`.
 
@@ -18,7 +19,7 @@ mod names;
 mod order;
 
 use frcnn_bundle::{
-    Bundle, Conv, Gemm, Graph, Layer, NetworkInput, Op, Pool, Regions, RoiPooling, SectionId, Shape,
+    Bundle, Conv, Gemm, Graph, Layer, NetworkInput, Op, Pool, Regions, RoiPooling, SectionId, Shape, Weights,
     nominal_size,
 };
 use frcnn_onnx::pb::{AttributeProto, ModelProto};
@@ -42,8 +43,9 @@ pub struct EmitError {
 }
 
 /// The network of `bundle` as an ONNX model with inputs `data` `[1, 3, H, W]` and `rois` `[R, 5]`, and outputs
-/// `cls_prob` `[R, K+1]` and `bbox_pred` `[R, 4(K+1)]`. All weights are f32; those that the bundle has in bf16 or f16 have the
-/// values to which they were rounded.
+/// `cls_prob` `[R, K+1]` and `bbox_pred` `[R, 4(K+1)]`. Weights are f32; those that the bundle has in bf16 or f16 have the
+/// values to which they were rounded. int8 ones are int8, before a `DequantizeLinear` with a scale for each output channel; what
+/// their layer reads goes through `QuantizeLinear` and `DequantizeLinear`.
 ///
 /// `data` is that of the ONNX file that the bundle was made of, so that the same manifest goes with both: where the device's
 /// blob is another, the first nodes bring channel order, scale and means from one to the other. The operator set is 13, or
@@ -55,11 +57,19 @@ pub struct EmitError {
 /// before the network.
 pub fn emit_onnx(bundle: &Bundle) -> Result<ModelProto, EmitError> {
     let contents = bundle.contents();
-    let Regions::RoiPooling(pooling) = &contents.regions else {
-        let problem =
-            "it is a region that R-CNN cuts out of the image, for which ONNX has no operator".to_string();
-        return Err(EmitError { layer: DATA.to_string(), problem });
+    let refused = |problem: &str| Err(EmitError { layer: DATA.to_string(), problem: problem.to_string() });
+    let pooling = match &contents.regions {
+        Regions::RoiPooling(pooling) => pooling,
+        Regions::RoiAlign(_) => return refused("a network with RoIAlign is not written as ONNX yet"),
+        Regions::Warp(_) => {
+            return refused(
+                "it is a region that R-CNN cuts out of the image, for which ONNX has no operator",
+            );
+        }
     };
+    if contents.rpn.is_some() {
+        return refused("a network with an RPN is not written as ONNX yet");
+    }
     let scores = contents.manifest.classes.len() as i64;
     let mut onnx = OnnxWriter::new("fast_rcnn");
     onnx.input(DATA, &[Dim::Size(1), Dim::Size(3), Dim::Symbol("H"), Dim::Symbol("W")]);
@@ -203,6 +213,7 @@ impl Emitter<'_> {
         let mut attributes = Vec::new();
         let op_type = match &layer.op {
             Op::Conv(conv) => {
+                self.quantise(name, conv.weight, &mut inputs);
                 inputs.extend(self.conv_weights(name, conv));
                 attributes = window(conv.kernel, conv.stride, conv.pads);
                 attributes.push(attr::ints("dilations", &conv.dilation.map(i64::from)));
@@ -265,6 +276,7 @@ impl Emitter<'_> {
                 "Flatten"
             }
             Op::Gemm(gemm) => {
+                self.quantise(name, gemm.weight, &mut inputs);
                 inputs.extend(self.gemm_weights(name, gemm, order));
                 attributes.push(attr::int("transB", 1));
                 "Gemm"
@@ -273,6 +285,8 @@ impl Emitter<'_> {
                 attributes.push(attr::int("axis", 1));
                 "Softmax"
             }
+            // Only networks with RoIAlign have pyramids, and those were refused.
+            Op::Upsample => "Resize",
         };
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         self.onnx.node(op_type, name, &inputs, attributes);
@@ -281,16 +295,60 @@ impl Emitter<'_> {
     fn conv_weights(&mut self, layer: &str, conv: &Conv) -> Vec<String> {
         let [kh, kw] = conv.kernel.map(|k| k as usize);
         let (ci, co) = ((conv.in_channels / conv.group) as usize, conv.out_channels as usize);
-        let weight = conv_weight(&self.bundle.weights_as_f32(conv.weight), kh * kw, ci, co);
-        let weight = self.constant(layer, "weight", &[co, ci, kh, kw], &weight);
+        let dims = [co, ci, kh, kw];
+        let weight = match self.bundle.weights(conv.weight) {
+            Some(Weights::Int8(values)) => {
+                self.int8_weight(layer, conv.weight, &dims, &conv_weight(values, kh * kw, ci, co))
+            }
+            _ => {
+                let values = self.bundle.weights_as_f32(conv.weight);
+                self.constant(layer, "weight", &dims, &conv_weight(&values, kh * kw, ci, co))
+            }
+        };
         [weight].into_iter().chain(self.bias(layer, conv.bias)).collect()
     }
 
     fn gemm_weights(&mut self, layer: &str, gemm: &Gemm, order: &Order) -> Vec<String> {
         let (rows, columns) = (gemm.in_features as usize, gemm.out_features as usize);
-        let weight = gemm_weight(&self.bundle.weights_as_f32(gemm.weight), rows, columns, order);
-        let weight = self.constant(layer, "weight", &[columns, rows], &weight);
+        let dims = [columns, rows];
+        let weight = match self.bundle.weights(gemm.weight) {
+            Some(Weights::Int8(values)) => {
+                self.int8_weight(layer, gemm.weight, &dims, &gemm_weight(values, rows, columns, order))
+            }
+            _ => {
+                let values = self.bundle.weights_as_f32(gemm.weight);
+                self.constant(layer, "weight", &dims, &gemm_weight(&values, rows, columns, order))
+            }
+        };
         [weight].into_iter().chain(self.bias(layer, gemm.bias)).collect()
+    }
+
+    /// Puts the rounding of what an int8 layer reads, its first input, before the layer. Nothing of a layer of another kind.
+    fn quantise(&mut self, layer: &str, weight: SectionId, inputs: &mut [String]) {
+        let int8 = self.bundle.contents().sections.get(weight as usize).and_then(|section| section.int8);
+        let (Some(int8), Some(input)) = (int8, inputs.first_mut()) else { return };
+        let scale = self.constant(layer, "input_scale", &[], &[int8.input_scale]);
+        let zero = self.names.unique(&format!("{layer}.input_zero_point"));
+        self.onnx.initializer(tensor::u8(&zero, &[], &[int8.input_zero_point]));
+        for (op_type, name) in [("QuantizeLinear", "input_u8"), ("DequantizeLinear", "input_rounded")] {
+            let output = self.names.unique(&format!("{layer}.{name}"));
+            self.onnx.node(op_type, &output, &[&*input, &scale, &zero], []);
+            *input = output;
+        }
+    }
+
+    /// int8 weights, output channels first, and what makes real numbers of them.
+    fn int8_weight(&mut self, layer: &str, weight: SectionId, dims: &[usize], values: &[i8]) -> String {
+        let values_of_one = self.bundle.scales(weight).unwrap_or_default();
+        let channels = values_of_one.len();
+        let scales = self.constant(layer, "scales", &[channels], values_of_one);
+        let [int8, zeros] = ["int8", "zero_points"].map(|part| self.names.unique(&format!("{layer}.{part}")));
+        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
+        self.onnx.initializer(tensor::i8(&int8, &dims, values));
+        self.onnx.initializer(tensor::i8(&zeros, &[channels as i64], &vec![0; channels]));
+        let output = self.names.unique(&format!("{layer}.weight"));
+        self.onnx.node("DequantizeLinear", &output, &[&int8, &scales, &zeros], [attr::int("axis", 0)]);
+        output
     }
 
     fn bias(&mut self, layer: &str, bias: Option<SectionId>) -> Option<String> {

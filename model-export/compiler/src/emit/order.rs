@@ -68,17 +68,22 @@ impl Order {
 }
 
 /// `[taps, Ci/g, Co]` to `[Co, Ci/g, taps]`.
-pub(super) fn conv_weight(data: &[f32], taps: usize, ci: usize, co: usize) -> Vec<f32> {
+pub(super) fn conv_weight<T: Copy>(data: &[T], taps: usize, ci: usize, co: usize) -> Vec<T> {
     let filter =
         |o: usize| (0..ci).flat_map(move |c| (0..taps).map(move |tap| data[(tap * ci + c) * co + o]));
     (0..co).flat_map(filter).collect()
 }
 
 /// `[in, out]` to `[out, in]`, the inputs in ONNX's order.
-pub(super) fn gemm_weight(data: &[f32], rows: usize, columns: usize, order: &Order) -> Vec<f32> {
+pub(super) fn gemm_weight<T: Copy + Default>(
+    data: &[T],
+    rows: usize,
+    columns: usize,
+    order: &Order,
+) -> Vec<T> {
     // Columns in blocks, so that the lines of `data` being read stay in the cache.
     const BLOCK: usize = 64;
-    let mut out = vec![0.0; data.len()];
+    let mut out = vec![T::default(); data.len()];
     for (block, rows_out) in out.chunks_mut((BLOCK * rows).max(1)).enumerate() {
         for row in 0..rows {
             let values = data[order.place(row) * columns..].iter().skip(block * BLOCK);

@@ -32,6 +32,10 @@ impl<'a> Lowering<'a> {
                  along axis 1, as SPPnet does",
             ));
         }
+        if inputs.iter().filter_map(Input::computed).any(|input| matches!(input.kind, Kind::Upsampled { .. }))
+        {
+            return self.sum_of_resized(at, inputs);
+        }
         let most = most_inputs(&at.0.op_type);
         if inputs.len() > most {
             return Err(at.problem(format!("it has {} inputs; there are at most {most}", inputs.len())));
@@ -64,6 +68,7 @@ impl<'a> Lowering<'a> {
                 self.elementwise(at, inputs, Op::HardSigmoid { alpha, beta })
             }
             "HardSwish" => self.elementwise(at, inputs, Op::HardSwish),
+            "Resize" => self.resize(at, inputs),
             "Concat" => self.concat(at, inputs),
             "Add" | "Sub" | "Mul" | "Div" => self.binary(at, inputs),
             "BatchNormalization" => self.batch_normalization(at, inputs),
@@ -319,7 +324,7 @@ fn most_inputs(op_type: &str) -> usize {
     match op_type {
         "Concat" => usize::MAX,
         "BatchNormalization" | "Slice" => 5,
-        "Pad" => 4,
+        "Pad" | "Resize" => 4,
         "Conv" | "Clip" | "Gemm" | "Dropout" => 3,
         "Add" | "Sub" | "Mul" | "Div" | "MatMul" | "Reshape" | "Squeeze" | "Unsqueeze" | "ReduceMean"
         | "Gather" => 2,

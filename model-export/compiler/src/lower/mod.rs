@@ -12,6 +12,7 @@ mod layers;
 mod linear;
 mod reshape;
 mod select;
+mod upsample;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -49,6 +50,10 @@ pub(crate) enum Kind {
         features: usize,
         order: Order,
     },
+    /// A map that is to get the size of another one, which it is added to; the value is that of the map as it is.
+    Upsampled {
+        channels: usize,
+    },
     /// `[R, C, 1]`: on the device a map of one pixel, or a row in the order of `row`.
     Line {
         channels: usize,
@@ -76,7 +81,7 @@ pub(crate) enum Order {
 impl Kind {
     pub(crate) fn channels(self) -> usize {
         match self {
-            Kind::Map { channels, .. } => channels,
+            Kind::Map { channels, .. } | Kind::Upsampled { channels } => channels,
             Kind::Line { channels, .. } => channels,
             Kind::Flat { features, .. } => features,
             // At most `limits::FEATURES`: see `network::lower`.

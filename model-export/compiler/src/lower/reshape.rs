@@ -19,6 +19,7 @@ impl Kind {
     fn dims(self) -> Option<Vec<usize>> {
         match self {
             Kind::Map { size, channels } => size.map(|[height, width]| vec![channels, height, width]),
+            Kind::Upsampled { .. } => None,
             Kind::Line { channels, .. } => Some(vec![channels, 1]),
             Kind::Flat { features, .. } => Some(vec![features]),
             Kind::Level { map: [height, width, channels], rank, .. } => Some(match rank {
@@ -175,7 +176,7 @@ impl<'a> Lowering<'a> {
             Kind::Level { level, map, .. } => {
                 Ok(Computed { kind: Kind::Level { level, map, rank: 2 }, ..input })
             }
-            Kind::Map { size: None, .. } => {
+            Kind::Map { size: None, .. } | Kind::Upsampled { .. } => {
                 Err(at.problem("a map whose size depends on the image cannot be flattened"))
             }
         }

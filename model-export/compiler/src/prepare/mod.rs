@@ -56,7 +56,7 @@ pub(crate) fn prepare(model: &mut ModelProto, folders: &Folders) -> Result<(), P
     Ok(())
 }
 
-fn check_size(graph: &GraphProto) -> Result<(), Problem> {
+pub(crate) fn check_size(graph: &GraphProto) -> Result<(), Problem> {
     let too_many = |what: &str, count: usize, limit: usize| {
         Err(Problem::Limit(format!("the graph has {count} {what}; the limit is {limit}")))
     };

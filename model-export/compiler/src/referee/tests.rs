@@ -1,7 +1,9 @@
 //! Whatever one value is instead, and wherever it stands, it is found.
 
-use crate::onnx::int;
-use frcnn_bundle::{BundleWriter, Contents, Graph, Layer, Manifest, Op, Origin, Precision, RoiPooling, Warp};
+use crate::onnx::{float_input, int, value};
+use frcnn_bundle::{BundleWriter, Contents, Graph, Layer, Manifest, Op, Origin, RoiPooling, Warp};
+
+use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::*;
 
@@ -9,11 +11,18 @@ use super::*;
 #[test]
 fn every_value_of_both_outputs_is_held_to_the_referee() {
     let output = HeadOutput { cls_prob: vec![0.5, 0.25, 0.25], bbox_pred: vec![0.0, -2.0, 1.0, 0.5] };
-    let blob = ImageBlob { data: Vec::new(), height: 1, width: 1, im_scale: 1.0 };
-    let sample =
-        SampleRun { blob, rois: Vec::new(), crops: Vec::new(), map: None, features: Vec::new(), output };
+    let blob = ImageBlob::new(Vec::new(), 1, 1, 1.0);
+    let sample = SampleRun {
+        blob,
+        rois: SampleRois::Rois(Vec::new()),
+        crops: Vec::new(),
+        maps: Vec::new(),
+        rpn: None,
+        features: Vec::new(),
+        output,
+    };
     let HeadOutput { cls_prob, bbox_pred } = &sample.output;
-    let judged = |scores: &[f32], boxes: &[f32]| sample.agreement([1, 1], 0.0, scores, boxes);
+    let judged = |scores: &[f32], boxes: &[f32]| sample.agreement([1, 1], 0.0, &sample.output, scores, boxes);
     assert!(judged(cls_prob, bbox_pred).is_ok());
     for bad in [f32::NAN, f32::INFINITY, -f32::INFINITY, 0.1] {
         for place in 0..3 {
@@ -61,8 +70,10 @@ fn bundle(regions: Regions) -> Arc<Bundle> {
         head: Graph { layers: head, outputs: vec![3, 4] },
         sections: Vec::new(),
         factored: Vec::new(),
-        precision: Precision::F32,
         origin: Origin { onnx_sha256: [0; 32], compiler: "a test".to_string() },
+        board: None,
+        cascade: None,
+        rpn: None,
     };
     Arc::new(BundleWriter::new().finish(contents).unwrap())
 }
@@ -118,12 +129,12 @@ fn assert_held(right: &[f32], mut judge: impl FnMut(&[f32]) -> Result<Agreement,
 fn every_value_of_the_map_is_held_to_the_referee() {
     let bundle = bundle(Regions::RoiPooling(RoiPooling { pooled: vec![[1, 1]], spatial_scale: 1.0 }));
     let mut sample = SampleRun::run(&bundle, None).unwrap();
-    let map = sample.map.clone().unwrap();
+    let map = sample.maps[0].clone();
     assert_held(map.data().unwrap(), |values| {
-        sample.map = Some(FeatureMap::new(values, map.height(), map.width(), map.channels()).unwrap());
+        sample.maps = vec![FeatureMap::new(values, map.height(), map.width(), map.channels()).unwrap()];
         let trunk = model(&[RELU], "data", &["map"]);
         let head = model(&head(&["pooled"]), "pooled", &["scores", "boxes"]);
-        sample.compare(SplitModel { trunk, head }, &[[1, 1]], &bundle, true, false)
+        sample.compare(SplitModel { trunk, rpn: None, head }, &[[1, 1]], &bundle, true, false)
     });
 }
 

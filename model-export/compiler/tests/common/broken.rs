@@ -1,16 +1,14 @@
 //! Models with one thing wrong each. Every one is valid ONNX, unless its line says otherwise: the compiler is what must refuse it.
 
 use frcnn_compiler::onnx_writer::{Dim, attr, tensor};
-use frcnn_onnx::pb::tensor_proto::DataType;
 use frcnn_onnx::pb::{ModelProto, NodeProto};
 
 use super::Case;
-use super::graph::{Blob, CLASSES, Conv, Graph};
+use super::graph::{CLASSES, Conv, Graph};
 use super::heads::gemm_trans_b;
 
 /// Every model of this file.
 pub(crate) const ALL: &[Case] = &[
-    ("roi_align", roi_align),
     ("no_roi_pool", no_roi_pool),
     ("two_roi_pools", two_roi_pools),
     ("levels_of_two_scales", levels_of_two_scales),
@@ -26,34 +24,6 @@ pub(crate) const ALL: &[Case] = &[
     ("one_output", one_output),
     ("extra_output", extra_output),
 ];
-
-/// `RoiAlign` stands where `MaxRoiPool` should: another function, for which the head was not trained.
-pub(crate) fn roi_align() -> ModelProto {
-    let (mut g, data) = Graph::new("roi_align");
-    let conv = g.conv_relu("conv1", &data, Conv { stride: 4, ..Conv::same(16, 5) });
-    // RoiAlign takes boxes and batch indices apart.
-    for (name, values) in [("zero", [0]), ("one", [1]), ("five", [5]), ("axis", [1])] {
-        g.integers(name, &values);
-    }
-    g.onnx.node("Slice", "boxes", &["rois", "one", "five", "axis"], []);
-    g.onnx.node("Slice", "batch_column", &["rois", "zero", "one", "axis"], []);
-    g.onnx.node("Squeeze", "batch", &["batch_column", "axis"], []);
-    g.onnx.node("Cast", "batch_indices", &["batch"], [attr::int("to", DataType::Int64 as i64)]);
-    g.onnx.node(
-        "RoiAlign",
-        "pool5",
-        &[&conv.name, "boxes", "batch_indices"],
-        [
-            attr::int("output_height", 3),
-            attr::int("output_width", 3),
-            attr::int("sampling_ratio", 2),
-            attr::float("spatial_scale", 0.25),
-        ],
-    );
-    let pool5 = Blob { name: "pool5".to_owned(), ..conv };
-    let flat = g.flatten("pool5_flat", &pool5, 3);
-    g.hidden_and_outputs(&flat)
-}
 
 /// No RoI pooling of any kind: a classifier of whole images, whose input `rois` is never read.
 pub(crate) fn no_roi_pool() -> ModelProto {

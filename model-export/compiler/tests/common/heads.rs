@@ -32,6 +32,7 @@ pub(crate) const ALL: &[Case] = &[
     ("sppnet", sppnet),
     ("sppnet_reshaped", sppnet_reshaped),
     ("sppnet_boxes_from_pooled", sppnet_boxes_from_pooled),
+    ("roi_align", roi_align),
 ];
 
 const POOLED: i64 = 3;
@@ -369,4 +370,32 @@ pub(crate) fn sppnet_boxes_from_pooled() -> ModelProto {
     g.output("cls_score", CLASSES + 1);
     g.output("bbox_pred", 4 * (CLASSES + 1));
     g.onnx.finish()
+}
+
+/// `RoiAlign` in the place of `MaxRoiPool`.
+pub(crate) fn roi_align() -> ModelProto {
+    let (mut g, data) = Graph::new("roi_align");
+    let conv = g.conv_relu("conv1", &data, Conv { stride: 4, ..Conv::same(16, 5) });
+    // RoiAlign takes boxes and batch indices apart.
+    for (name, values) in [("zero", [0]), ("one", [1]), ("five", [5]), ("axis", [1])] {
+        g.integers(name, &values);
+    }
+    g.onnx.node("Slice", "boxes", &["rois", "one", "five", "axis"], []);
+    g.onnx.node("Slice", "batch_column", &["rois", "zero", "one", "axis"], []);
+    g.onnx.node("Squeeze", "batch", &["batch_column", "axis"], []);
+    g.onnx.node("Cast", "batch_indices", &["batch"], [attr::int("to", DataType::Int64 as i64)]);
+    g.onnx.node(
+        "RoiAlign",
+        "pool5",
+        &[&conv.name, "boxes", "batch_indices"],
+        [
+            attr::int("output_height", 3),
+            attr::int("output_width", 3),
+            attr::int("sampling_ratio", 2),
+            attr::float("spatial_scale", 0.25),
+        ],
+    );
+    let pool5 = Blob { name: "pool5".to_owned(), ..conv };
+    let flat = g.flatten("pool5_flat", &pool5, 3);
+    g.hidden_and_outputs(&flat)
 }

@@ -4,6 +4,7 @@
 //! - [`heads`]: one model per way of writing a head, all on the same small trunk.
 //! - [`broken`]: models with one thing wrong each.
 //! - [`classifier`]: the two files of an R-CNN.
+//! - [`detector`]: a Faster R-CNN as torchvision exports it, in the words of [`nodes`].
 //! - [`people`]: any of them as exporters and tools leave them: other types, files beside, nodes between.
 //! - [`onnxruntime`]: what ONNX Runtime makes of them.
 //!
@@ -14,8 +15,10 @@
 
 pub(crate) mod broken;
 pub(crate) mod classifier;
+pub(crate) mod detector;
 pub(crate) mod graph;
 pub(crate) mod heads;
+pub(crate) mod nodes;
 pub(crate) mod onnxruntime;
 pub(crate) mod people;
 pub(crate) mod trunks;

@@ -13,12 +13,15 @@ use rand_chacha::ChaCha8Rng;
 /// Runs each model on its `data` and the same `rois`, and writes its outputs beside it.
 const RUN: &str = r#"
 import sys, numpy as np, onnx, onnxruntime as ort
-folder, h, w = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+folder, h, w, optimised = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "true"
+options = ort.SessionOptions()
+if not optimised:
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 rois = np.fromfile(f"{folder}/rois.f32", np.float32).reshape(-1, 5)
-for path in sys.argv[4:]:
+for path in sys.argv[5:]:
     onnx.checker.check_model(path)
     data = np.fromfile(path + ".data", np.float32).reshape(1, 3, h, w)
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     cls_prob, bbox_pred = session.run(["cls_prob", "bbox_pred"], {"data": data, "rois": rois})
     assert cls_prob.shape == (len(rois), 4) and bbox_pred.shape == (len(rois), 16), path
     cls_prob.tofile(path + ".cls_prob")
@@ -44,7 +47,7 @@ impl Input {
         };
         let boxes = (0..32).map(|_| (span(width), span(height)));
         let boxes = boxes.map(|((x1, x2), (y1, y2))| BBox::new(x1, y1, x2, y2)).collect();
-        Input { blob: ImageBlob { data, height, width, im_scale: 1.0 }, boxes }
+        Input { blob: ImageBlob::new(data, height, width, 1.0), boxes }
     }
 
     /// `cls_prob` and `bbox_pred` of every box, by this project's runtime.
@@ -62,12 +65,13 @@ impl Input {
     }
 
     /// The same of every model, by ONNX Runtime in `python`. The models lie in `folder`; each reads as `data` what the bundle
-    /// beside it, which was made of it, takes for its blob.
+    /// beside it, which was made of it, takes for its blob. `optimised` is whether ONNX Runtime may rewrite the graph.
     pub(crate) fn referee(
         &self,
         python: &Path,
         folder: &Path,
         models: &[(PathBuf, &Bundle)],
+        optimised: bool,
     ) -> Vec<[Vec<f32>; 2]> {
         let bytes = |values: Vec<f32>| values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
         for (path, bundle) in models {
@@ -79,8 +83,15 @@ impl Input {
         let rois = self.boxes.iter().flat_map(|b| [0.0, b.x1, b.y1, b.x2, b.y2]);
         fs::write(folder.join("rois.f32"), bytes(rois.collect())).unwrap();
         let sides = SIZE.map(|side| side.to_string());
-        let run =
-            Command::new(python).arg("-c").arg(RUN).arg(folder).args(sides).args(&models).output().unwrap();
+        let run = Command::new(python)
+            .arg("-c")
+            .arg(RUN)
+            .arg(folder)
+            .args(sides)
+            .arg(optimised.to_string())
+            .args(&models)
+            .output()
+            .unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         let output = |path: &Path, name: &str| {
             let bytes = fs::read(format!("{}.{name}", path.display())).unwrap();

@@ -89,7 +89,7 @@ fn onnx_runtime_computes_the_same() {
     let models: Vec<(PathBuf, &Bundle)> =
         paths.into_iter().zip(bundles.iter().map(|bundle| &**bundle)).collect();
     let input = Input::new();
-    let outputs = input.referee(&python, folder.path(), &models);
+    let outputs = input.referee(&python, folder.path(), &models, true);
     for (expected, (bundle, (name, ..))) in outputs.iter().zip(bundles.iter().zip(&cases)) {
         for (found, expected) in input.run(bundle).iter().zip(expected) {
             // The same f32 weights: what is left is the order of sums.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use frcnn_networks::{Conv, Fire, LRN_BETA, LRN_SIZE, Lrn, MaxPool};
 use tch::{Device, Kind, Tensor};
 
-use crate::network::{DATA, Op, TorchLayer, TorchNetwork};
+use crate::network::{DATA, Op, RPN_DELTAS, RPN_LOGITS, TorchLayer, TorchNetwork};
 
 /// A network under construction. Each method adds to what was added last.
 #[derive(Debug)]
@@ -90,6 +90,29 @@ impl Builder {
         let pooled = pooled as i64;
         self.layer(name, Op::RoiPool { pooled, spatial_scale }, self.top.channels);
         self.flatten(pooled);
+    }
+
+    /// RoIAlign with two points along each side of a bin, one row of features for each RoI.
+    pub(super) fn roi_align(&mut self, name: &str, pooled: usize, stride: usize) {
+        let (pooled, spatial_scale) = (pooled as i64, 1.0 / stride as f32);
+        self.layer(name, Op::RoiAlign { pooled, spatial_scale, sampling_ratio: 2 }, self.top.channels);
+        self.flatten(pooled);
+    }
+
+    /// A region proposal network beside what follows: a convolution of 3x3, and two of 1x1 on it.
+    pub(super) fn rpn(&mut self, channels: usize, anchors: usize) {
+        let map = self.top.clone();
+        let (channels, anchors) = (channels as i64, anchors as i64);
+        self.learned("rpn_conv", &[channels, map.channels, 3, 3], 0.01);
+        self.layer("rpn_conv", Op::Conv { stride: 1, pad: 1, groups: 1 }, channels);
+        self.layer("rpn_conv_relu", Op::Relu, channels);
+        let hidden = self.top.clone();
+        for (name, out) in [(RPN_LOGITS, anchors), (RPN_DELTAS, 4 * anchors)] {
+            self.top = hidden.clone();
+            self.learned(name, &[out, channels, 1, 1], 0.01);
+            self.layer(name, Op::Conv { stride: 1, pad: 0, groups: 1 }, out);
+        }
+        self.top = map;
     }
 
     /// SPPnet's layer: RoI pooling at several levels, all their bins in one row of features called `name`.

@@ -3,6 +3,8 @@
 //! ```text
 //! data [N,3,H,W] ─▶ trunk ─▶ pool5 [R,C,P,P] ─▶ fc6 ─▶ fc7 ─┬▶ cls_score ─▶ cls_prob [R,K+1]
 //! rois [R,5] ───────────────────┘                           └▶ bbox_pred [R,4(K+1)]
+//!                    trunk ─▶ rpn_conv ─┬▶ rpn_logits [N,A,Hf,Wf]       where proposals are learned
+//!                                       └▶ rpn_deltas [N,4A,Hf,Wf]
 //! ```
 
 mod build;
@@ -13,6 +15,7 @@ use frcnn_networks::MaxPool;
 use serde::{Deserialize, Serialize};
 
 use crate::network::TorchNetwork;
+use crate::recipe::Pooling;
 use build::Builder;
 pub(crate) use build::PIXEL_RMS;
 
@@ -45,6 +48,14 @@ pub(crate) enum Arch {
     Tiny,
 }
 
+/// Where a network's regions come from, and how they are pooled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Regions {
+    pub(crate) pooling: Pooling,
+    /// Anchors of each cell that a region proposal network judges; 0 for none.
+    pub(crate) anchors: usize,
+}
+
 impl Arch {
     /// Its layers.
     const fn layers(self) -> &'static frcnn_networks::PublishedNetwork {
@@ -75,12 +86,18 @@ impl Arch {
 
     /// The network for `classes` object classes (background is added), with weights drawn from libtorch's generator.
     ///
-    /// cls_score and bbox_pred are drawn as in the paper, N(0, 0.01) and N(0, 0.001), all others by He's rule. Biases are
-    /// 0.
-    pub(crate) fn network(self, classes: usize) -> TorchNetwork {
+    /// cls_score and bbox_pred are drawn as in the paper, N(0, 0.01) and N(0, 0.001), the region proposal network's layers by
+    /// N(0, 0.01), all others by He's rule. Biases are 0.
+    pub(crate) fn network(self, classes: usize, regions: Regions) -> TorchNetwork {
         let mut net = self.trunk();
         let head = self.layers().head;
-        net.roi_pool("pool5", head.pooled, head.stride);
+        if regions.anchors > 0 {
+            net.rpn(self.rpn_channels(), regions.anchors);
+        }
+        match regions.pooling {
+            Pooling::Max => net.roi_pool("pool5", head.pooled, head.stride),
+            Pooling::Align => net.roi_align("pool5", head.pooled, head.stride),
+        }
         self.hidden(&mut net);
         net.outputs(classes as i64 + 1);
         net.finish()
@@ -104,6 +121,22 @@ impl Arch {
         self.hidden(&mut net);
         net.scores(classes as i64 + 1);
         net.finish()
+    }
+
+    /// Pixels between cells of the feature map.
+    pub(crate) const fn stride(self) -> usize {
+        self.layers().head.stride
+    }
+
+    /// Channels of the region proposal network's 3x3 convolution: the published 512 of VGG16 and 256 of smaller networks with
+    /// stride 16. Maps of stride 8 have four times the cells.
+    const fn rpn_channels(self) -> usize {
+        match self {
+            Arch::Vgg16 => 512,
+            Arch::VggCnnM1024 | Arch::CaffeNet | Arch::AlexNet => 256,
+            Arch::SqueezeNet => 128,
+            Arch::Tiny => 64,
+        }
     }
 
     /// Sides in pixels of the pictures that [`Arch::classifier`] takes: those that the ImageNet classifiers were trained on.

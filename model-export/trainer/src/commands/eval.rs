@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use frcnn_bundle::MAX_PROPOSALS;
 use frcnn_core::Printable;
 use frcnn_eval::{Detection, VocClass, voc};
 use serde::Serialize;
 
 use super::model::Model;
+use super::recall::{BOXES, Recall, Row};
 use crate::console;
 use crate::data::{BoxSource, Dataset, decode, region};
 use crate::detect::Detector;
@@ -18,6 +20,10 @@ use crate::error::Error;
 ///
 /// Scores by both of PASCAL VOC's rules: VOC07 takes 11 points of the precision-recall curve, VOC10+ its area. Objects
 /// marked difficult count neither way. Detections are those of the manifest's thresholds.
+///
+/// Recall is the share of the objects that some proposal overlaps by an IoU of 0.5 and of 0.7, among the first 100, 300 and
+/// 1000 of each photo. A network that makes proposals is judged on these, unless --proposals names others; then the recall of
+/// both is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn-train eval runs/tiny --data data/synth --split test
@@ -36,6 +42,9 @@ pub(crate) struct Args {
     /// as the run was trained, and selective-search for an ONNX file
     #[arg(long, value_name = "METHOD|FILE")]
     proposals: Option<BoxSource>,
+    /// Proposals of a photo that are judged at most, of a network that makes them [default: its own number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PROPOSALS)))]
+    rpn_proposals: Option<u32>,
     /// Ablation: a detection's box is its proposal
     #[arg(long)]
     no_bbox: bool,
@@ -65,24 +74,52 @@ struct Report {
     classes: Vec<ClassPrecision>,
     map_voc07: Option<f64>,
     map_voc10: Option<f64>,
+    recall: Vec<Row>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let device = args.device.device()?;
-    let model = Model::open(&args.model, device)?;
+    let mut model = Model::open(&args.model, device)?;
+    if let Some(rpn) = &mut model.rpn {
+        rpn.post_nms_top_n = args.rpn_proposals.unwrap_or(rpn.post_nms_top_n);
+    }
     let classes = model.manifest.classes.get(1..).unwrap_or_default();
     let data = Dataset::open(&args.data, &args.split, Some(classes))?;
     for line in data.problems.summary() {
         console::warning(line);
     }
-    let source = args.proposals.as_ref().unwrap_or(&model.proposals);
-    let proposals = source.open(&data.photos, model.boxes.as_deref())?;
-    let detector =
-        Detector { network: &model.network, manifest: &model.manifest, device, bbox: !args.no_bbox };
+    let source = match (&args.proposals, &model.rpn) {
+        (None, Some(_)) => None,
+        (given, _) => Some(given.as_ref().unwrap_or(&model.proposals)),
+    };
+    let given = source.map(|source| source.open(&data.photos, model.boxes.as_deref())).transpose()?;
+    let detector = Detector {
+        network: &model.network,
+        manifest: &model.manifest,
+        rpn: model.rpn.as_ref(),
+        device,
+        bbox: !args.no_bbox,
+    };
+    let most = model.rpn.as_ref().map_or(0, |rpn| rpn.post_nms_top_n).max(BOXES[BOXES.len() - 1] as u32);
     let bar = console::progress(data.photos.len() as u64, "detecting");
     let mut found = Vec::new();
+    let (mut recall_of_rpn, mut recall_of_given) = (Recall::default(), Recall::default());
     for (image, photo) in data.photos.iter().enumerate() {
-        for detection in detector.detect(&decode(&photo.path)?, &proposals.of(photo)?) {
+        let pixels = decode(&photo.path)?;
+        let proposed = detector.propose(&pixels, most, false);
+        if let Some(proposed) = &proposed {
+            recall_of_rpn.add(&photo.objects, &proposed.boxes);
+        }
+        let detections = match (&given, &proposed) {
+            (Some(given), _) => {
+                let boxes = given.of(photo)?;
+                recall_of_given.add(&photo.objects, &boxes);
+                detector.detect(&pixels, &boxes)
+            }
+            (None, Some(proposed)) => detector.detect_proposed(&pixels, proposed),
+            (None, None) => Vec::new(),
+        };
+        for detection in detections {
             found.push(Detection {
                 image,
                 class: usize::from(detection.class_id).saturating_sub(1),
@@ -101,7 +138,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         ap_voc07: class.ap07,
         ap_voc10: class.ap10,
     };
+    let mut recall = Vec::new();
+    if model.rpn.is_some() {
+        recall.extend(recall_of_rpn.rows("rpn"));
+    }
+    if let Some(source) = source {
+        recall.extend(recall_of_given.rows(&source.to_string()));
+    }
     let report = Report {
+        recall,
         images: data.photos.len(),
         classes: scores.classes.iter().map(row).collect(),
         map_voc07: scores.map07,
@@ -115,10 +160,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 
 fn table(report: &Report) -> String {
     let shown = |ap: Option<f64>| ap.map_or("-".to_string(), |ap| format!("{ap:.4}"));
-    const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('-').junction('-'));
-    let mut table = Table::new();
-    table.load_style(STYLE);
-    table.set_header(["class", "objects", "AP VOC07", "AP VOC10+"]);
+    let mut table = empty_table(["class", "objects", "AP VOC07", "AP VOC10+"]);
     for row in &report.classes {
         table.add_row([
             Printable(&row.class).to_string(),
@@ -134,8 +176,27 @@ fn table(report: &Report) -> String {
         shown(report.map_voc07),
         shown(report.map_voc10),
     ]);
+    let mut recall = empty_table(["proposals", "boxes", "recall@0.5", "recall@0.7"]);
+    for row in &report.recall {
+        let shares = [row.recall_50, row.recall_70].map(|share| format!("{share:.4}"));
+        let [at_50, at_70] = shares;
+        recall.add_row([Printable(&row.proposals).to_string(), row.boxes.to_string(), at_50, at_70]);
+    }
+    [table, recall].map(|table| aligned(table) + "\n").join("\n")
+}
+
+fn empty_table(header: [&str; 4]) -> Table {
+    const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('-').junction('-'));
+    let mut table = Table::new();
+    table.load_style(STYLE);
+    table.set_header(header);
+    table
+}
+
+/// Its text, numbers to the right.
+fn aligned(mut table: Table) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table.trim_fmt() + "\n"
+    table.trim_fmt()
 }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use frcnn_bundle::{Manifest, PIXEL_MEANS_BGR};
+use frcnn_bundle::{MAX_PROPOSALS, Manifest, PIXEL_MEANS_BGR};
 use frcnn_core::{BACKGROUND, VOC_CLASSES};
 use frcnn_onnx::writer;
 use tch::{Device, Tensor};
 
-use crate::arch::Arch;
+use crate::arch::{Arch, Regions};
+use crate::config::Description;
 use crate::console;
 use crate::error::Error;
 use crate::files;
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Names of a file's object classes; by default PASCAL VOC's 20, in alphabetical order
     #[arg(long, value_delimiter = ',', value_name = "NAME,…", requires = "arch")]
     classes: Option<Vec<String>>,
+    /// Proposals of a photo at most, of a run that learned to make them [default: the run's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PROPOSALS)))]
+    rpn_proposals: Option<u32>,
     /// The ONNX file to write; manifest.json goes into the same folder
     #[arg(short, long, value_name = "MODEL.onnx")]
     output: PathBuf,
@@ -40,23 +44,28 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     files::check_output(&args.output)?;
-    let (network, manifest) = match (args.model.is_dir(), args.arch) {
+    let (network, description) = match (args.model.is_dir(), args.arch) {
         (true, None) => {
-            let (config, network) = RunDir::new(&args.model).read_network(Device::Cpu)?;
-            (network, config.manifest())
+            let (mut config, network) = RunDir::new(&args.model).read_network(Device::Cpu)?;
+            let proposing = &mut config.recipe.proposing;
+            proposing.rpn_proposals = args.rpn_proposals.unwrap_or(proposing.rpn_proposals);
+            (network, config.description())
         }
         (true, Some(_)) => {
             return Err(Error::Usage("--arch: a run knows its network; leave it out".to_string()));
         }
-        (false, Some(arch)) => from_weights(&args.model, arch, args.classes.as_deref())?,
+        (false, Some(arch)) => {
+            let (network, manifest) = from_weights(&args.model, arch, args.classes.as_deref())?;
+            (network, Description { manifest, rpn: None })
+        }
         (false, None) if args.model.exists() => {
             return Err(Error::Usage("a file of weights needs --arch, its network".to_string()));
         }
         (false, None) => return Err(Error::file(&args.model, "there is no such run or file")),
     };
     let manifest_path = args.output.with_file_name("manifest.json");
-    writer::write(&network.to_onnx(&manifest.name), &args.output)?;
-    files::write_json(&manifest_path, &manifest)?;
+    writer::write(&network.to_onnx(&description.manifest.name), &args.output)?;
+    files::write_json(&manifest_path, &description)?;
     console::result(&format!("{}\n{}\n", args.output.display(), manifest_path.display()))
 }
 
@@ -80,7 +89,7 @@ fn from_weights(
         let problem = format!("scores {} object classes, {} are named; --classes", scores - 1, classes.len());
         return Err(wrong(problem));
     }
-    let mut network = arch.network(classes.len());
+    let mut network = arch.network(classes.len(), Regions::default());
     let report = init::fill(&mut network, weights).map_err(wrong)?;
     if !report.random.is_empty() {
         let missing: Vec<&str> = report.random.iter().map(String::as_str).collect();

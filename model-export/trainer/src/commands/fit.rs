@@ -7,7 +7,7 @@ use clap::{ArgMatches, CommandFactory};
 use tch::Device;
 
 use crate::arch::{Arch, PIXEL_RMS};
-use crate::config::{Config, TrainingMethod};
+use crate::config::{Config, TrainingMethod, regions};
 use crate::console;
 use crate::data::{BoxSource, Dataset, DatasetProposals};
 use crate::device::{self, Choice};
@@ -15,9 +15,9 @@ use crate::error::Error;
 use crate::files;
 use crate::init;
 use crate::predecessors;
-use crate::recipe::Recipe;
+use crate::recipe::{Pooling, Recipe};
 use crate::run_dir::RunDir;
-use crate::train::{Stop, Survey, Trainer, survey};
+use crate::train::{Stop, Survey, Trainer, survey, survey_objects};
 
 /// Train a network on a data set in PASCAL VOC's layout
 ///
@@ -29,6 +29,9 @@ use crate::train::{Stop, Survey, Trainer, survey};
   frcnn-train fit --data VOC2007 --arch vgg16 --init vgg16.safetensors --proposals ss.safetensors --out runs/vgg16
   frcnn-train fit --data data/synth --arch tiny --proposals grid --scales 240 --lr 0.01 --out runs/tiny
   frcnn-train fit --resume --out runs/tiny
+
+  With proposals that are learned in the same trunk:
+  frcnn-train fit --rpn --data VOC2007 --arch vgg16 --init vgg16.safetensors --bg-iou-low 0 --out runs/vgg16-rpn
 
   Its predecessors, in their stages; the last one writes model.onnx for `frcnn compile`:
   frcnn-train fit --method sppnet --data VOC2007 --arch vgg16 --init vgg16.safetensors --out runs/sppnet
@@ -51,7 +54,7 @@ pub(crate) struct Args {
     classes: Option<Vec<String>>,
     /// Boxes for every photo: selective-search, grid, or a safetensors file with a tensor [N, 4] for each stem
     /// [default: selective-search]
-    #[arg(long, value_name = "METHOD|FILE")]
+    #[arg(long, value_name = "METHOD|FILE", conflicts_with = "rpn")]
     proposals: Option<BoxSource>,
     /// Weights to begin with: .safetensors (our layer names or torchvision's) or .caffemodel
     #[arg(long, value_name = "FILE")]
@@ -105,6 +108,10 @@ fn refuse_other_flags(matches: &ArgMatches) -> Result<(), Error> {
 /// Ablations are Fast R-CNN's.
 fn refuse_ablations(args: &Args) -> Result<(), Error> {
     let recipe = &args.recipe;
+    if args.method != TrainingMethod::FastRcnn && (recipe.proposing.rpn || recipe.pool == Pooling::Align) {
+        let problem = "--rpn and --pool align are Fast R-CNN's; leave out --method";
+        return Err(Error::Usage(problem.to_string()));
+    }
     if args.method != TrainingMethod::FastRcnn && (recipe.fc_only || recipe.cls_only || recipe.stage_wise) {
         let problem =
             "--fc-only, --cls-only and --stage-wise are ablations of Fast R-CNN; leave out --method";
@@ -127,7 +134,7 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let recipe = &args.recipe;
     let photos = Dataset::open(data, &args.split, args.classes.as_deref())?;
     tch::manual_seed(recipe.seed as i64);
-    let mut network = args.method.network(arch, photos.classes.len() - 1);
+    let mut network = args.method.network(arch, photos.classes.len() - 1, regions(recipe));
     check_frozen(recipe, network.learned())?;
     let mut shrunk = false;
     let mut new_layers = network.learned().map(str::to_string).collect();
@@ -153,8 +160,8 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     // One that began and ended since this command looked.
     run_dir.check_new()?;
     let source = args.proposals.clone().unwrap_or_default();
-    let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
-    let survey = look(&photos, &proposals, recipe)?;
+    let proposals = open_proposals(&source, &photos, recipe, run_dir)?;
+    let survey = look(&photos, proposals.as_ref(), recipe)?;
     if args.method == TrainingMethod::FastRcnn && !new_layers.contains("bbox_pred") {
         // A published snapshot has its normalisation folded in.
         network.unfold_bbox(&survey.normalisation);
@@ -177,10 +184,10 @@ fn begin(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     }
     if config.method != TrainingMethod::FastRcnn {
         predecessors::begin(run_dir, &network)?;
-        return train_predecessor(&config, &photos, &proposals, run_dir, device);
+        return train_predecessor(&config, &photos, proposals.as_ref(), run_dir, device);
     }
     let mut trainer = Trainer::new(&config, run_dir, network, survey.normalisation.clone(), device);
-    train(&mut trainer, &photos, &survey, &proposals, run_dir, device)
+    train(&mut trainer, &photos, &survey, proposals.as_ref(), run_dir, device)
 }
 
 fn resume(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
@@ -189,25 +196,39 @@ fn resume(args: &Args, run_dir: &RunDir, device: Device) -> Result<(), Error> {
     let data = args.data.as_ref().unwrap_or(&config.data);
     let photos = Dataset::open(data, &config.split, config.classes.get(1..))?;
     let source = args.proposals.as_ref().unwrap_or(&config.proposals);
-    let proposals = source.open(&photos.photos, Some(&run_dir.boxes()))?;
+    let proposals = open_proposals(source, &photos, &config.recipe, run_dir)?;
     if config.method != TrainingMethod::FastRcnn {
-        return train_predecessor(&config, &photos, &proposals, run_dir, device);
+        return train_predecessor(&config, &photos, proposals.as_ref(), run_dir, device);
     }
     let checkpoint = run_dir.read_checkpoint()?;
-    let survey = look(&photos, &proposals, &config.recipe)?;
-    let network = config.arch.network(config.classes.len() - 1);
-    let mut trainer = Trainer::resume(&config, run_dir, network, checkpoint, device)?;
-    train(&mut trainer, &photos, &survey, &proposals, run_dir, device)
+    let survey = look(&photos, proposals.as_ref(), &config.recipe)?;
+    let mut trainer = Trainer::resume(&config, run_dir, config.network(), checkpoint, device)?;
+    train(&mut trainer, &photos, &survey, proposals.as_ref(), run_dir, device)
+}
+
+/// The boxes of all photos, unless they are learned.
+fn open_proposals(
+    source: &BoxSource,
+    photos: &Dataset,
+    recipe: &Recipe,
+    run_dir: &RunDir,
+) -> Result<Option<DatasetProposals>, Error> {
+    if recipe.proposing.rpn {
+        return Ok(None);
+    }
+    source.open(&photos.photos, Some(&run_dir.boxes())).map(Some)
 }
 
 /// Ctrl-C ends the program; the stages that are done stay done.
 fn train_predecessor(
     config: &Config,
     photos: &Dataset,
-    proposals: &DatasetProposals,
+    proposals: Option<&DatasetProposals>,
     run_dir: &RunDir,
     device: Device,
 ) -> Result<(), Error> {
+    // They learn none: `refuse_ablations`.
+    let Some(proposals) = proposals else { return Ok(()) };
     predecessors::train(config, photos, proposals, run_dir, device)?;
     console::result(&format!("{}\n", run_dir.path("model.onnx").display()))
 }
@@ -216,16 +237,17 @@ fn train(
     trainer: &mut Trainer<'_>,
     photos: &Dataset,
     survey: &Survey,
-    proposals: &DatasetProposals,
+    proposals: Option<&DatasetProposals>,
     run_dir: &RunDir,
     device: Device,
 ) -> Result<(), Error> {
     console::note(format_args!(
-        "training on {}: {} of {} photos, {} foreground RoIs, classes {}",
+        "training on {}: {} of {} photos, {} {}, classes {}",
         device::name(device),
         survey.usable.len(),
         photos.photos.len(),
         survey.foreground,
+        if proposals.is_some() { "foreground RoIs" } else { "objects" },
         photos.classes[1..].join(" ")
     ));
     let outcome = trainer.run(photos, &survey.usable, proposals, &Stop::on_interrupt()?);
@@ -241,13 +263,19 @@ fn train(
 }
 
 /// Looks at every photo, tells what is wrong, and refuses what cannot be learned from.
-fn look(photos: &Dataset, proposals: &DatasetProposals, recipe: &Recipe) -> Result<Survey, Error> {
+fn look(photos: &Dataset, proposals: Option<&DatasetProposals>, recipe: &Recipe) -> Result<Survey, Error> {
     for line in photos.problems.summary() {
         console::warning(line);
     }
-    let survey = survey(&photos.photos, proposals, photos.classes.len(), recipe)?;
+    let classes = photos.classes.len();
+    let survey = match proposals {
+        Some(proposals) => survey(&photos.photos, proposals, classes, recipe)?,
+        None => survey_objects(&photos.photos, classes),
+    };
     let left_out = photos.photos.len() - survey.usable.len();
-    if left_out > 0 {
+    if left_out > 0 && proposals.is_none() {
+        console::warning(format_args!("{left_out} photos left out: they have no object that counts"));
+    } else if left_out > 0 {
         console::warning(format_args!(
             "{left_out} photos left out: none of their boxes is foreground or background by the --fg-iou and --bg-iou flags"
         ));

@@ -4,6 +4,7 @@ pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod fit;
 mod model;
+mod recall;
 pub(crate) mod reference;
 pub(crate) mod svm;
 pub(crate) mod synth;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use frcnn_bundle::Manifest;
+use frcnn_bundle::{Manifest, Rpn};
 use tch::Device;
 
 use crate::data::BoxSource;
@@ -15,6 +15,8 @@ use crate::run_dir::RunDir;
 pub(crate) struct Model {
     pub(crate) network: AnyNetwork,
     pub(crate) manifest: Manifest,
+    /// How its proposals are made, if it learned them.
+    pub(crate) rpn: Option<Rpn>,
     /// The proposals that a run was trained on.
     pub(crate) proposals: BoxSource,
     /// Where a run keeps the boxes that it made.
@@ -30,13 +32,16 @@ impl Model {
             return Ok(Model {
                 network: AnyNetwork::Trained(network),
                 manifest,
+                rpn: config.rules(),
                 proposals: config.proposals,
                 boxes: Some(run_dir.boxes()),
             });
         }
         std::fs::metadata(path).map_err(|error| Error::file(path, error))?;
         let manifest = frcnn_compiler::load_manifest(&path.with_file_name("manifest.json"))?;
-        let network = AnyNetwork::Compiled(Box::new(Compiled::read(path, &manifest, device)?));
-        Ok(Model { network, manifest, proposals: BoxSource::default(), boxes: None })
+        let network = Compiled::read(path, &manifest, device)?;
+        let rpn = network.contents().rpn.clone();
+        let network = AnyNetwork::Compiled(Box::new(network));
+        Ok(Model { network, manifest, rpn, proposals: BoxSource::default(), boxes: None })
     }
 }

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tch::{Cuda, Device, Tensor};
 
+use frcnn_core::BBox;
+
 use super::model::Model;
 use crate::console;
 use crate::data::{BoxSource, Photo, Preprocessing, decode};
-use crate::detect::network_roi;
+use crate::detect::{Detector, network_roi};
 use crate::device::{self, Choice};
 use crate::error::Error;
 use crate::files;
@@ -19,7 +21,9 @@ use crate::tensors::TensorFile;
 /// Write every stage's tensor for an image, for other runtimes to be held against
 ///
 /// The network is a run's, or any ONNX file that `frcnn compile` takes. The file has, in f32 and channels first: data (as the
-/// network reads it), rois (network pixels, with a leading batch index), conv (the map that is pooled), pool5, fc6 and fc7 (after ReLU), cls_score, cls_prob and bbox_pred. With several images the names begin
+/// network reads it), rois (network pixels, with a leading batch index), conv (the map that is pooled), pool5 (or roi_align), fc6
+/// and fc7 (after ReLU), cls_score, cls_prob and bbox_pred; of a network that makes proposals also rpn_logits.0, rpn_deltas.0 and
+/// proposals (network pixels, the best first). With several images the names begin
 /// with the image's stem and a slash. On CUDA TF32 is off for products and convolutions, and only deterministic
 /// algorithms are used; the metadata says where it was made.
 #[derive(Debug, clap::Args)]
@@ -33,9 +37,10 @@ pub(crate) struct Args {
     /// JPEG or PNG files, whatever they are called
     #[arg(long, required = true, num_args = 1.., value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Boxes for every image: grid, selective-search, or a safetensors file with a tensor [N, 4] for each stem
-    #[arg(long, value_name = "METHOD|FILE", default_value_t = BoxSource::Grid)]
-    proposals: BoxSource,
+    /// Boxes for every image: grid, selective-search, or a safetensors file with a tensor [N, 4] for each stem; by default what
+    /// the network proposes, and grid where it does not
+    #[arg(long, value_name = "METHOD|FILE")]
+    proposals: Option<BoxSource>,
     /// At most this many RoIs of each image, spread evenly over its boxes
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rois: u32,
@@ -53,12 +58,27 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     Cuda::cudnn_set_benchmark(false);
     let model = Model::open(&args.model, device)?;
     let photos: Vec<Photo> = args.images.iter().map(|path| Photo::open(path)).collect::<Result<_, _>>()?;
-    let proposals = args.proposals.open(&photos, None)?;
+    let source = match (&args.proposals, &model.rpn) {
+        (None, Some(_)) => None,
+        (given, _) => Some(given.clone().unwrap_or(BoxSource::Grid)),
+    };
+    let given = source.map(|source| source.open(&photos, None)).transpose()?;
+    let detector = Detector {
+        network: &model.network,
+        manifest: &model.manifest,
+        rpn: model.rpn.as_ref(),
+        device,
+        bbox: true,
+    };
     let mut file = TensorFile { metadata: metadata(args, device)?, ..TensorFile::default() };
     for photo in &photos {
         let prefix = if photos.len() > 1 { format!("{}/", photo.stem) } else { String::new() };
         let image = decode(&photo.path)?;
-        let boxes = proposals.of(photo)?;
+        let proposed = detector.propose(&image, model.rpn.as_ref().map_or(0, |rpn| rpn.post_nms_top_n), true);
+        let boxes = match &given {
+            Some(given) => given.of(photo)?,
+            None => proposed.as_ref().map_or(Vec::new(), |proposed| proposed.boxes.clone()),
+        };
         let every = boxes.len().div_ceil(args.rois as usize).max(1);
         let preprocessing = Preprocessing {
             pixel_means_bgr: model.network.blob_means(&model.manifest),
@@ -68,6 +88,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let (data, im_scale) = preprocessing.blob(&image, short_side);
         let rois: Vec<[f32; 5]> =
             boxes.iter().step_by(every).map(|bbox| network_roi(bbox, im_scale)).collect();
+        if let Some(proposed) = &proposed {
+            let output = &proposed.output;
+            let tensors = [
+                ("rpn_logits.0", output.logits.permute([0, 3, 1, 2])),
+                ("rpn_deltas.0", output.deltas.permute([0, 3, 1, 2])),
+                ("proposals", rows(&proposed.network_boxes)),
+            ];
+            file.tensors.extend(tensors.map(|(stage, tensor)| (format!("{prefix}{stage}"), tensor)));
+        }
         file.metadata.insert(format!("{prefix}im_scale"), im_scale.to_string());
         file.metadata.insert(format!("{prefix}image"), file_name(&photo.path));
         model.network.check(&data).map_err(|problem| Error::file(&photo.path, problem))?;
@@ -80,6 +109,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     }
     file.write(&args.output)?;
     console::result(&format!("{}\n", args.output.display()))
+}
+
+/// Boxes as a tensor `[N, 4]`.
+fn rows(boxes: &[BBox]) -> Tensor {
+    let corners: Vec<f32> = boxes.iter().flat_map(|b| [b.x1, b.y1, b.x2, b.y2]).collect();
+    Tensor::from_slice(&corners).view([-1, 4])
 }
 
 fn metadata(args: &Args, device: Device) -> Result<HashMap<String, String>, Error> {

@@ -37,6 +37,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let device = args.device.device()?;
     let run_dir = RunDir::new(&args.run);
     let (config, network) = run_dir.read_network(device)?;
+    if config.recipe.proposing.rpn {
+        let problem = "makes its own proposals; SVMs are trained on those of a run without --rpn";
+        return Err(Error::file(&args.run, problem));
+    }
     let photos = Dataset::open(&config.data, &config.split, config.classes.get(1..))?;
     let proposals = config.proposals.open(&photos.photos, Some(&run_dir.boxes()))?;
     let folder = args.run.join("svm");

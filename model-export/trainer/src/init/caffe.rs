@@ -33,7 +33,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::arch::Arch;
+    use crate::arch::{Arch, Regions};
     use crate::init::fill;
 
     fn blob(shape: &[i64], legacy: bool) -> BlobProto {
@@ -77,7 +77,7 @@ mod tests {
     fn both_generations_of_layers_fill_the_same() {
         for legacy in [false, true] {
             let weights = read_net(&net(legacy)).unwrap();
-            let mut network = Arch::VggCnnM1024.network(1);
+            let mut network = Arch::VggCnnM1024.network(1, Regions::default());
             let report = fill(&mut network, weights).unwrap();
             assert_eq!(report.filled, ["conv1"], "{legacy}");
             assert_eq!(report.unused, ["fc8.bias", "fc8.weight"]);

@@ -120,6 +120,7 @@ fn our_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Regions;
     use tch::Device;
 
     fn zeros(shape: &[i64]) -> Tensor {
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn layers_are_filled_or_reported() {
-        let mut network = Arch::Tiny.network(2);
+        let mut network = Arch::Tiny.network(2, Regions::default());
         let weights = BTreeMap::from([
             ("conv1.weight".to_string(), zeros(&[16, 3, 5, 5])),
             ("conv1.bias".to_string(), zeros(&[1, 1, 1, 16])),
@@ -150,9 +151,9 @@ mod tests {
             ("conv1.weight".to_string(), zeros(&[16, 3, 3, 3])),
             ("conv1.bias".to_string(), zeros(&[16])),
         ]);
-        let error = fill(&mut Arch::Tiny.network(2), weights).unwrap_err();
+        let error = fill(&mut Arch::Tiny.network(2, Regions::default()), weights).unwrap_err();
         assert!(error.contains("layer `conv1`") && error.contains("[16, 3, 3, 3]"), "{error}");
-        assert!(fill(&mut Arch::Tiny.network(2), BTreeMap::new()).is_err());
+        assert!(fill(&mut Arch::Tiny.network(2, Regions::default()), BTreeMap::new()).is_err());
     }
 
     #[test]
@@ -163,7 +164,7 @@ mod tests {
             ("conv1.weight".to_string(), zeros(&[16, 3, 5, 5])),
             ("conv1.bias".to_string(), Tensor::from_slice(&bias)),
         ]);
-        let error = fill(&mut Arch::Tiny.network(2), weights).unwrap_err();
+        let error = fill(&mut Arch::Tiny.network(2, Regions::default()), weights).unwrap_err();
         assert!(error.contains("layer `conv1`: 2 of 16 values of `conv1.bias` are not finite"), "{error}");
     }
 

@@ -3,7 +3,8 @@
 use frcnn_bundle::{Manifest, NetworkInput};
 use tch::{Kind, Tensor};
 
-use super::{Compiled, Op, Rois, Run, StageTensor, TorchNetwork};
+use super::{Compiled, Op, RPN_DELTAS, RPN_LOGITS, Rois, Run, StageTensor, TorchNetwork};
+use crate::rpn::RpnOutput;
 
 /// Both read the device's blob `[1, 3, H, W]`: blue, green, red, 0..255, [`blob_means`](AnyNetwork::blob_means) subtracted.
 #[derive(Debug)]
@@ -18,6 +19,14 @@ impl AnyNetwork {
         match self {
             AnyNetwork::Trained(network) => network.spatial_scale(),
             AnyNetwork::Compiled(network) => network.spatial_scale(),
+        }
+    }
+
+    /// Whether RoIs are sampled between cells, and not rounded to them.
+    pub(crate) fn aligns(&self) -> bool {
+        match self {
+            AnyNetwork::Trained(network) => network.aligns(),
+            AnyNetwork::Compiled(network) => network.aligns(),
         }
     }
 
@@ -46,14 +55,28 @@ impl AnyNetwork {
         }
     }
 
-    pub(crate) fn feature_map(&self, blob: &Tensor) -> Tensor {
+    /// `exact` as in [`Run`].
+    pub(crate) fn feature_map(&self, blob: &Tensor, exact: bool) -> Tensor {
         match self {
             AnyNetwork::Trained(network) => {
                 let map = network.feature_map();
-                network.run(Run::default(), blob, &[], &[map]).remove(map).unwrap_or_default()
+                network.run(Run { exact, dropout: None }, blob, &[], &[map]).remove(map).unwrap_or_default()
             }
             AnyNetwork::Compiled(network) => network.feature_map(blob),
         }
+    }
+
+    /// What the region proposal network says of the anchors of a feature map; it must have one.
+    pub(crate) fn anchors(&self, map: &Tensor, exact: bool) -> RpnOutput {
+        let [logits, deltas] = match self {
+            AnyNetwork::Trained(network) => {
+                let names = [RPN_LOGITS, RPN_DELTAS];
+                let mut blobs = network.head(Run { exact, dropout: None }, map, &[], &names);
+                names.map(|name| blobs.remove(name).unwrap_or_default())
+            }
+            AnyNetwork::Compiled(network) => network.anchors(map),
+        };
+        RpnOutput::new(&logits, &deltas)
     }
 
     /// `cls_prob` and `bbox_pred` of RoIs in a feature map.
@@ -82,11 +105,12 @@ fn trained(network: &TorchNetwork, blob: &Tensor, rois: &Rois) -> Vec<StageTenso
         let relu = network.layers.iter().find(|l| l.op == Op::Relu && l.inputs == [name]);
         relu.map_or(name.to_string(), |relu| relu.name.clone())
     };
-    let pool5 = network.layers.iter().find(|l| matches!(l.op, Op::RoiPool { .. }));
+    let pool5 = network.layers.iter().find(|l| matches!(l.op, Op::RoiPool { .. } | Op::RoiAlign { .. }));
+    let pooling = if network.aligns() { "roi_align" } else { "pool5" };
     let cls_prob = network.layers.iter().find(|l| l.name == "cls_prob");
     let wanted = [
         ("conv", network.feature_map().to_string()),
-        ("pool5", pool5.map(|layer| layer.name.clone()).unwrap_or_default()),
+        (pooling, pool5.map(|layer| layer.name.clone()).unwrap_or_default()),
         ("fc6", after_relu("fc6")),
         ("fc7", after_relu("fc7")),
         ("cls_score", cls_prob.and_then(|layer| layer.inputs.first().cloned()).unwrap_or_default()),

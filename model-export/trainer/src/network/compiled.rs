@@ -6,22 +6,30 @@
 use std::path::Path;
 
 use frcnn_bundle::{
-    Bundle, Contents, Conv, Graph, Manifest, Op, Pool, Regions, RoiPooling, SectionId, Shape,
+    Bundle, Contents, Conv, Graph, Manifest, Op, Pool, Regions, Resize, RoiAlign, RoiPooling, SectionId,
+    Shape,
 };
 use tch::{Device, Kind, Tensor};
 
 use super::run::{Rois, channels_last, lrn};
-use super::{StageTensor, roi_pool};
+use super::{StageTensor, roi_align, roi_pool};
 use crate::error::Error;
 
 /// The network and its weights.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     contents: Contents,
-    pooling: RoiPooling,
+    pooling: Pooling,
     /// By section, as the bundle lays them out; convolutions' are permuted when they are run.
     weights: Vec<Tensor>,
     device: Device,
+}
+
+/// How RoIs of the one feature map are pooled.
+#[derive(Debug)]
+enum Pooling {
+    Max(RoiPooling),
+    Align(RoiAlign),
 }
 
 impl Compiled {
@@ -29,8 +37,22 @@ impl Compiled {
     pub(crate) fn read(onnx: &Path, manifest: &Manifest, device: Device) -> Result<Compiled, Error> {
         let bundle = frcnn_compiler::lower_onnx(onnx, manifest)?;
         let contents = bundle.contents().clone();
-        let Regions::RoiPooling(pooling) = contents.regions.clone() else {
-            return Err(Error::file(onnx, "is no network with RoI pooling"));
+        if contents.trunk.outputs.len() > 1 {
+            return Err(Error::file(
+                onnx,
+                "is a network with several feature maps, and only one can be run here",
+            ));
+        }
+        if manifest.resize != Resize::Published || manifest.pad_multiple != 1 || manifest.nms_keeps_equal {
+            return Err(Error::file(
+                onnx,
+                "detects by torchvision's rules, and only the published ones are known here",
+            ));
+        }
+        let pooling = match contents.regions.clone() {
+            Regions::RoiPooling(pooling) => Pooling::Max(pooling),
+            Regions::RoiAlign(align) => Pooling::Align(align),
+            _ => return Err(Error::file(onnx, "is no network that pools RoIs")),
         };
         let weights = (0..).zip(&contents.sections).map(|(id, _)| weight(&bundle, id).to_device(device));
         Ok(Compiled { weights: weights.collect(), contents, pooling, device })
@@ -41,7 +63,21 @@ impl Compiled {
     }
 
     pub(crate) fn spatial_scale(&self) -> f32 {
-        self.pooling.spatial_scale
+        match &self.pooling {
+            Pooling::Max(pooling) => pooling.spatial_scale,
+            Pooling::Align(align) => align.spatial_scales.first().copied().unwrap_or(1.0),
+        }
+    }
+
+    pub(crate) fn aligns(&self) -> bool {
+        matches!(self.pooling, Pooling::Align(_))
+    }
+
+    /// The logits and deltas of a feature map's anchors.
+    pub(crate) fn anchors(&self, map: &Tensor) -> [Tensor; 2] {
+        let Some(rpn) = &self.contents.rpn else { return [Tensor::new(), Tensor::new()] };
+        let values = self.graph(&rpn.graph, channels_last(map));
+        [0, 1].map(|number| output(&rpn.graph, &values, number))
     }
 
     /// Whether a blob `[N, 3, H, W]` is large enough for the trunk; the error says for which layer it is not.
@@ -77,7 +113,8 @@ impl Compiled {
             // As ONNX has it: each level flattened with its channels first.
             levels => Tensor::cat(&levels.iter().map(|level| level.flatten(1, -1)).collect::<Vec<_>>(), 1),
         };
-        let mut stages = vec![("conv".to_string(), map), ("pool5".to_string(), pool5)];
+        let name = if self.aligns() { "roi_align" } else { "pool5" };
+        let mut stages = vec![("conv".to_string(), map), (name.to_string(), pool5)];
         for (name, value) in named_values(&self.contents.head) {
             stages.push((name, value_of(&values, value)));
         }
@@ -86,10 +123,23 @@ impl Compiled {
 
     /// Each level `[R, C, P, P]`.
     fn pool(&self, map: &Tensor, rois: &Rois) -> Vec<Tensor> {
-        let level = |level: &[u32; 2]| {
-            roi_pool::roi_pool(map, rois, level.map(i64::from), self.pooling.spatial_scale)
-        };
-        self.pooling.pooled.iter().map(level).collect()
+        match &self.pooling {
+            Pooling::Max(pooling) => {
+                let level = |level: &[u32; 2]| {
+                    roi_pool::roi_pool(map, rois, level.map(i64::from), pooling.spatial_scale)
+                };
+                pooling.pooled.iter().map(level).collect()
+            }
+            Pooling::Align(align) => {
+                let how = roi_align::Align {
+                    pooled: align.pooled.map(i64::from),
+                    spatial_scale: self.spatial_scale(),
+                    sampling_ratio: i64::from(align.sampling_ratio),
+                    half_pixel: align.half_pixel,
+                };
+                vec![roi_align::roi_align(map, rois, &how)]
+            }
+        }
     }
 
     fn head_input(&self, pooled: &[Tensor]) -> Tensor {
@@ -141,6 +191,11 @@ impl Compiled {
                 gemm.bias.map_or(product.shallow_clone(), |bias| product + self.weight(bias))
             }
             Op::Softmax => x.softmax(1, Kind::Float),
+            // libtorch's has the same rule.
+            Op::Upsample => {
+                let size = value_of(inputs, 1).size();
+                x.upsample_nearest2d(&size[2..], None, None)
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 mod any;
 mod compiled;
 mod onnx_write;
+mod roi_align;
 mod roi_pool;
 mod run;
 
@@ -27,6 +28,10 @@ pub(crate) type StageTensor = (String, Tensor);
 pub(crate) const DATA: &str = "data";
 /// RoIs `[R, 5]` in network pixels: index of the image in the batch, x1, y1, x2, y2.
 pub(crate) const ROIS: &str = "rois";
+/// What a region proposal network says of each of A anchors at a cell, `[N, A, Hf, Wf]`: how likely it is an object.
+pub(crate) const RPN_LOGITS: &str = "rpn_logits";
+/// And where that object is, `[N, 4A, Hf, Wf]`: tx, ty, tw, th of the first anchor, then of the next.
+pub(crate) const RPN_DELTAS: &str = "rpn_deltas";
 
 /// What a layer does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,6 +63,12 @@ pub(crate) enum Op {
         pooled: i64,
         spatial_scale: f32,
     },
+    /// Each of R RoIs becomes `P x P` bins, the mean of `sampling_ratio` squared points of a bin in each channel.
+    RoiAlign {
+        pooled: i64,
+        spatial_scale: f32,
+        sampling_ratio: i64,
+    },
     Flatten,
     /// Zeroes a share of what it reads while training, and scales the rest up.
     Dropout,
@@ -85,22 +96,29 @@ pub(crate) struct TorchNetwork {
 }
 
 impl TorchNetwork {
-    /// The RoI pooling layer, in every Fast R-CNN exactly one.
-    fn roi_pool(&self) -> Option<(&TorchLayer, i64, f32)> {
+    /// The layer that pools RoIs, in every Fast R-CNN exactly one.
+    fn pooling(&self) -> Option<(&TorchLayer, f32)> {
         self.layers.iter().find_map(|layer| match layer.op {
-            Op::RoiPool { pooled, spatial_scale } => Some((layer, pooled, spatial_scale)),
+            Op::RoiPool { spatial_scale, .. } | Op::RoiAlign { spatial_scale, .. } => {
+                Some((layer, spatial_scale))
+            }
             _ => None,
         })
     }
 
     /// Feature cells per network pixel.
     pub(crate) fn spatial_scale(&self) -> f32 {
-        self.roi_pool().map_or(1.0, |(_, _, scale)| scale)
+        self.pooling().map_or(1.0, |(_, scale)| scale)
+    }
+
+    /// Whether RoIs are sampled between cells, and not rounded to them.
+    pub(crate) fn aligns(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer.op, Op::RoiAlign { .. }))
     }
 
     /// The blob that is pooled: `conv5_3`, say.
     pub(crate) fn feature_map(&self) -> &str {
-        self.roi_pool().and_then(|(layer, _, _)| layer.inputs.first()).map_or(DATA, String::as_str)
+        self.pooling().and_then(|(layer, _)| layer.inputs.first()).map_or(DATA, String::as_str)
     }
 
     /// Names of the layers that have weights, in order.
@@ -201,12 +219,12 @@ impl Normalisation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::Arch;
+    use crate::arch::{Arch, Regions};
     use tch::Kind;
 
     #[test]
     fn shrunk_features_are_the_same_but_for_the_factor() {
-        let mut network = Arch::SqueezeNet.network(2);
+        let mut network = Arch::SqueezeNet.network(2, Regions::default());
         for (name, weight) in &mut network.weights {
             if name.ends_with(".bias") {
                 *weight = weight.randn_like();
@@ -227,7 +245,7 @@ mod tests {
 
     #[test]
     fn normalised_features_are_left_as_they_are() {
-        let mut network = Arch::CaffeNet.network(2);
+        let mut network = Arch::CaffeNet.network(2, Regions::default());
         let before = network.weights["conv1.weight"].copy();
         assert!(!network.shrink_features(8.0));
         assert_eq!(network.weights["conv1.weight"], before);
@@ -235,7 +253,7 @@ mod tests {
 
     #[test]
     fn one_layer_shrinks() {
-        let mut network = Arch::Tiny.network(2);
+        let mut network = Arch::Tiny.network(2, Regions::default());
         let copies = network.weights.iter().map(|(name, weight)| (name.clone(), weight.copy()));
         let before: BTreeMap<_, _> = copies.collect();
         network.shrink_weight("fc6", 4.0);

@@ -1,17 +1,25 @@
 //! A network as ONNX.
 //!
 //! The contract: inputs `data` `[1, 3, H, W]` and `rois` `[R, 5]`, outputs `cls_prob` `[R, K+1]` and `bbox_pred`
-//! `[R, 4(K+1)]`, a standard `MaxRoiPool` node in the middle, operator set 13. Dropout does nothing when a network is run,
-//! and is left out.
+//! `[R, 4(K+1)]`, a standard `MaxRoiPool` node in the middle, operator set 13; or a `RoiAlign` node and operator set 16. A region
+//! proposal network adds the outputs `rpn_logits.0` `[1, A, Hf, Wf]` and `rpn_deltas.0` `[1, 4A, Hf, Wf]`. Dropout does nothing
+//! when a network is run, and is left out.
 
 use std::collections::HashMap;
 
 use frcnn_onnx::pb::ModelProto;
+use frcnn_onnx::pb::tensor_proto::DataType;
 use frcnn_onnx::writer::{Dim, OnnxWriter, attr, tensor};
 use tch::Tensor;
 
-use super::{DATA, Op, ROIS, TorchLayer, TorchNetwork};
+use super::{DATA, Op, ROIS, RPN_DELTAS, RPN_LOGITS, TorchLayer, TorchNetwork};
 use crate::tensors::bytes;
+
+/// The first operator set in which `RoiAlign` says where cells' centres lie.
+const ROI_ALIGN_OPSET: i64 = 16;
+/// RoIs without the index of their image, and the index alone.
+const ROI_BOXES: &str = "rois_boxes";
+const ROI_BATCH: &str = "rois_batch";
 
 impl TorchNetwork {
     /// The network as an ONNX model.
@@ -57,7 +65,30 @@ impl TorchNetwork {
                 onnx.output(output, &[Dim::Symbol(rows), Dim::Size(columns)]);
             }
         }
-        onnx.finish()
+        for (output, anchors) in [(RPN_LOGITS, 1), (RPN_DELTAS, 4)] {
+            let bias = self.weights.get(&format!("{RPN_LOGITS}.bias"));
+            if let Some(bias) = bias.filter(|_| has(output)) {
+                let channels = anchors * bias.numel() as i64;
+                let shape = [Dim::Size(1), Dim::Size(channels), Dim::Symbol("Hf"), Dim::Symbol("Wf")];
+                onnx.output(&blob(output), &shape);
+            }
+        }
+        let mut model = onnx.finish();
+        if self.aligns() {
+            for set in &mut model.opset_import {
+                set.version = set.version.max(ROI_ALIGN_OPSET);
+            }
+        }
+        model
+    }
+
+    /// The two tensors that a `RoiAlign` node reads in the place of `rois`.
+    fn split_rois(onnx: &mut OnnxWriter) {
+        onnx.initializer(tensor::i64("rois_columns", &[4], &[1, 2, 3, 4]));
+        onnx.initializer(tensor::i64("rois_image", &[], &[0]));
+        onnx.node("Gather", ROI_BOXES, &[ROIS, "rois_columns"], [attr::int("axis", 1)]);
+        onnx.node("Gather", "rois_images", &[ROIS, "rois_image"], [attr::int("axis", 1)]);
+        onnx.node("Cast", ROI_BATCH, &["rois_images"], [attr::int("to", DataType::Int64 as i64)]);
     }
 
     fn node(&self, onnx: &mut OnnxWriter, layer: &TorchLayer, mut inputs: Vec<String>) {
@@ -66,6 +97,10 @@ impl TorchNetwork {
         let bias = format!("{name}.bias");
         if let Op::RoiPool { .. } = layer.op {
             inputs.push(ROIS.to_string());
+        }
+        if let Op::RoiAlign { .. } = layer.op {
+            Self::split_rois(onnx);
+            inputs.extend([ROI_BOXES, ROI_BATCH].map(str::to_string));
         }
         let kernel = self.weights.get(&weight).map(Tensor::size);
         for constant in [weight, bias] {
@@ -112,6 +147,17 @@ impl TorchNetwork {
                     attr::float("spatial_scale", spatial_scale),
                 ],
             ),
+            Op::RoiAlign { pooled, spatial_scale, sampling_ratio } => (
+                "RoiAlign",
+                vec![
+                    attr::string("coordinate_transformation_mode", "output_half_pixel"),
+                    attr::string("mode", "avg"),
+                    attr::int("output_height", pooled),
+                    attr::int("output_width", pooled),
+                    attr::int("sampling_ratio", sampling_ratio),
+                    attr::float("spatial_scale", spatial_scale),
+                ],
+            ),
             Op::Relu => ("Relu", vec![]),
             Op::Concat => ("Concat", vec![attr::int("axis", 1)]),
             Op::Flatten => ("Flatten", vec![attr::int("axis", 1)]),
@@ -120,6 +166,11 @@ impl TorchNetwork {
             Op::Dropout => ("Dropout", vec![]),
         };
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        onnx.node(op_type, name, &inputs, attributes);
+        onnx.node(op_type, &blob(name), &inputs, attributes);
     }
+}
+
+/// A layer's output as the file calls it: those of a region proposal network by the number of the map, of which there is one.
+fn blob(layer: &str) -> String {
+    if layer == RPN_LOGITS || layer == RPN_DELTAS { format!("{layer}.0") } else { layer.to_string() }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{DATA, Op, TorchNetwork, roi_pool};
+use super::{DATA, Op, TorchNetwork, roi_align, roi_pool};
 
 /// RoIs of one batch in network pixels: index of the image in the batch, x1, y1, x2, y2.
 pub(crate) type Rois = [[f32; 5]];
@@ -115,6 +115,15 @@ impl TorchNetwork {
             Op::Concat => Tensor::cat(inputs, 1),
             Op::RoiPool { pooled, spatial_scale } => {
                 roi_pool::roi_pool(&input(), rois, [pooled, pooled], spatial_scale)
+            }
+            Op::RoiAlign { pooled, spatial_scale, sampling_ratio } => {
+                let align = roi_align::Align {
+                    pooled: [pooled, pooled],
+                    spatial_scale,
+                    sampling_ratio,
+                    half_pixel: false,
+                };
+                roi_align::roi_align(&input(), rois, &align)
             }
             Op::Flatten => input().flatten(1, -1),
             Op::Dropout => match how.dropout {

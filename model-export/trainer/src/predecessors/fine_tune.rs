@@ -175,7 +175,7 @@ fn fine_tune(
             );
             return Err(Error::Training(problem));
         }
-        log.add(i + 1, [loss, 0.0], lr)?;
+        log.add(i + 1, &[loss, 0.0], lr)?;
     }
     log.flush()?;
     for weight in network.weights.values_mut() {

@@ -69,7 +69,7 @@ pub(crate) fn train(
     let photos = PhotoRegions::of_all(&data.photos, proposals)?;
     let classes = config.classes.len();
     let stages = StageRunner::new(run_dir);
-    let mut network = config.method.network(config.arch, classes - 1);
+    let mut network = config.network();
     read_weights(&run_dir.path("initial.safetensors"), &mut network)?;
     network.move_to(device);
 

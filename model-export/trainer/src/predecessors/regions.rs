@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::data::{DatasetProposals, Object, Photo};
 use crate::error::Error;
 use crate::recipe::Recipe;
-use crate::train::{LabelledRoi, label};
+use crate::train::{CODER, LabelledRoi, label};
 
 /// Boxes are regressed from proposals that overlap an object by more.
 const REGRESSION_IOU: f32 = 0.6;
@@ -33,7 +33,7 @@ impl PhotoRegions<'_> {
         let mut all = Vec::with_capacity(photos.len());
         let mut next = 0;
         for photo in photos {
-            let labelled = label(photo, &proposals.of(photo)?);
+            let labelled = label(&photo.objects, &proposals.of(photo)?, CODER);
             let boxes: Vec<BBox> = labelled.iter().map(|roi| roi.bbox).collect();
             let rows = next..next + boxes.len();
             next = rows.end;

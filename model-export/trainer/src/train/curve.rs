@@ -44,11 +44,19 @@ fn picture(lines: &[Line]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         };
         lines.chunks(per_point).map(point).collect()
     };
-    let curves = [
+    let mut curves = vec![
         ("classification + boxes", mean(|l| l.loss_cls + l.loss_bbox), BLACK),
         ("classification", mean(|l| l.loss_cls), RGBColor(0x1f, 0x77, 0xb4)),
         ("boxes", mean(|l| l.loss_bbox), RGBColor(0xff, 0x7f, 0x0e)),
     ];
+    if lines.iter().any(|line| line.loss_rpn_cls.is_some()) {
+        curves.push(("anchors", mean(|l| l.loss_rpn_cls.unwrap_or_default()), RGBColor(0x2c, 0xa0, 0x2c)));
+        curves.push((
+            "anchors' boxes",
+            mean(|l| l.loss_rpn_bbox.unwrap_or_default()),
+            RGBColor(0xd6, 0x27, 0x28),
+        ));
+    }
     let highest = curves.iter().flat_map(|(_, points, _)| points).fold(0.0, |m: f64, p| m.max(p.1));
     let last = lines.last().map_or(1.0, |line| line.iteration as f64);
 

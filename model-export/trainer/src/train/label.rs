@@ -5,12 +5,13 @@
 use frcnn_core::{BBox, BoxCoder};
 use rayon::prelude::*;
 
-use crate::data::{DatasetProposals, Photo};
+use super::joint::normalisation;
+use crate::data::{DatasetProposals, Object, Photo};
 use crate::error::Error;
 use crate::network::Normalisation;
 use crate::recipe::Recipe;
 
-/// Corners belong to the box, here and at run time.
+/// Of boxes that come from outside: corners belong to the box, here and at run time.
 pub(crate) const CODER: BoxCoder = BoxCoder { width_offset: 1.0, weights: [1.0; 4] };
 
 /// An RoI and its best object.
@@ -19,7 +20,9 @@ pub(crate) struct LabelledRoi {
     pub(crate) bbox: BBox,
     /// With the object that it overlaps most, 0 to 1.
     pub(crate) iou: f32,
-    /// That object's class, 0 without any.
+    /// The number of that object among those that count.
+    pub(crate) object: usize,
+    /// Its class, 0 without any.
     pub(crate) class: u16,
     /// From the box to that object's.
     pub(crate) regression: [f32; 4],
@@ -36,16 +39,16 @@ impl LabelledRoi {
 }
 
 /// The RoIs of a photo: its objects and its proposals. Difficult objects teach nothing.
-pub(crate) fn label(photo: &Photo, proposals: &[BBox]) -> Vec<LabelledRoi> {
-    let objects: Vec<_> = photo.objects.iter().filter(|object| !object.difficult).collect();
+pub(crate) fn label(objects: &[Object], proposals: &[BBox], coder: BoxCoder) -> Vec<LabelledRoi> {
+    let objects: Vec<_> = objects.iter().filter(|object| !object.difficult).collect();
     let boxes = objects.iter().map(|object| object.bbox).chain(proposals.iter().copied());
     let label = |bbox: BBox| {
-        let mut best = LabelledRoi { bbox, iou: 0.0, class: 0, regression: [0.0; 4] };
-        for object in &objects {
-            let iou = bbox.iou(&object.bbox, CODER.width_offset);
+        let mut best = LabelledRoi { bbox, iou: 0.0, object: 0, class: 0, regression: [0.0; 4] };
+        for (number, object) in objects.iter().enumerate() {
+            let iou = bbox.iou(&object.bbox, coder.width_offset);
             if iou > best.iou {
-                let regression = CODER.encode(&bbox, &object.bbox);
-                best = LabelledRoi { bbox, iou, class: object.class, regression };
+                let regression = coder.encode(&bbox, &object.bbox);
+                best = LabelledRoi { bbox, iou, object: number, class: object.class, regression };
             }
         }
         best
@@ -109,7 +112,7 @@ pub(crate) fn survey(
     let of_photo = |photo: &Photo| -> Result<(Vec<Moments>, bool), Error> {
         let mut moments = vec![Moments::default(); classes];
         let mut usable = false;
-        for roi in label(photo, &proposals.of(photo)?) {
+        for roi in label(&photo.objects, &proposals.of(photo)?, recipe.coder()) {
             usable |= roi.is_foreground(recipe) || roi.is_background(recipe);
             if roi.is_foreground(recipe)
                 && let Some(moments) = moments.get_mut(usize::from(roi.class))
@@ -138,6 +141,16 @@ pub(crate) fn survey(
     Ok(Survey { usable, normalisation: Normalisation { mean, std }, foreground })
 }
 
+/// The same where proposals are learned: photos with an object that counts are learned from.
+pub(crate) fn survey_objects(photos: &[Photo], classes: usize) -> Survey {
+    let counts = |photo: &Photo| photo.objects.iter().filter(|object| !object.difficult).count();
+    Survey {
+        usable: (0..photos.len()).filter(|&i| counts(&photos[i]) > 0).collect(),
+        normalisation: normalisation(classes),
+        foreground: photos.iter().map(|photo| counts(photo) as u64).sum(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,7 +171,7 @@ mod tests {
     #[test]
     fn an_roi_belongs_to_the_object_it_overlaps_most() {
         let proposals = [BBox::new(5.0, 0.0, 14.0, 9.0), BBox::new(80.0, 0.0, 89.0, 9.0)];
-        let rois = label(&photo(), &proposals);
+        let rois = label(&photo().objects, &proposals, CODER);
         assert_eq!(rois.len(), 4);
         // Objects themselves.
         assert_eq!((rois[0].iou, rois[0].class, rois[0].regression), (1.0, 1, [0.0; 4]));
@@ -174,7 +187,7 @@ mod tests {
     fn targets_are_normalised_by_class() {
         let recipe = Recipe { flip_probability: 0.0, fg_iou: 0.3, ..Recipe::default() };
         let mut sums = Moments::default();
-        for roi in label(&photo(), &[BBox::new(5.0, 0.0, 14.0, 9.0)]) {
+        for roi in label(&photo().objects, &[BBox::new(5.0, 0.0, 14.0, 9.0)], CODER) {
             if roi.is_foreground(&recipe) && roi.class == 1 {
                 sums.add(roi.regression, 1.0);
             }

@@ -25,6 +25,11 @@ pub(super) struct Line {
     pub(super) loss_cls: f64,
     /// Bounding-box loss times lambda, mean since the line before.
     pub(super) loss_bbox: f64,
+    /// The same of a region proposal network's anchors, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) loss_rpn_cls: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) loss_rpn_bbox: Option<f64>,
     pub(super) lr: f64,
     pub(super) images_per_s: f64,
 }
@@ -37,7 +42,8 @@ pub(crate) struct Log {
     bar: ProgressBar,
     images_per_batch: usize,
     since: Instant,
-    sums: [f64; 2],
+    /// Of each loss.
+    sums: Vec<f64>,
     count: u64,
     lr: f64,
     iteration: u64,
@@ -63,15 +69,16 @@ impl Log {
         bar.set_position(iteration);
         bar.reset_eta();
         let since = Instant::now();
-        Ok(Log { path, file, bar, images_per_batch, since, sums: [0.0; 2], count: 0, lr: 0.0, iteration })
+        Ok(Log { path, file, bar, images_per_batch, since, sums: Vec::new(), count: 0, lr: 0.0, iteration })
     }
 
-    /// One more iteration.
-    pub(crate) fn add(&mut self, iteration: u64, losses: [f64; 2], lr: f64) -> Result<(), Error> {
+    /// One more iteration: the losses of classes and of boxes, and both of a region proposal network where there is one.
+    pub(crate) fn add(&mut self, iteration: u64, losses: &[f64], lr: f64) -> Result<(), Error> {
         self.bar.set_position(iteration);
         self.iteration = iteration;
         self.lr = lr;
         self.count += 1;
+        self.sums.resize(losses.len(), 0.0);
         for (sum, loss) in self.sums.iter_mut().zip(losses) {
             *sum += loss;
         }
@@ -85,20 +92,27 @@ impl Log {
         }
         let count = self.count as f64;
         let seconds = self.since.elapsed().as_secs_f64().max(1e-9);
+        let mean = |loss: usize| Some(self.sums.get(loss)? / count);
         let line = Line {
             iteration: self.iteration,
-            loss_cls: self.sums[0] / count,
-            loss_bbox: self.sums[1] / count,
+            loss_cls: mean(0).unwrap_or_default(),
+            loss_bbox: mean(1).unwrap_or_default(),
+            loss_rpn_cls: mean(2),
+            loss_rpn_bbox: mean(3),
             lr: self.lr,
             images_per_s: count * self.images_per_batch as f64 / seconds,
         };
+        let rpn = match (line.loss_rpn_cls, line.loss_rpn_bbox) {
+            (Some(cls), Some(bbox)) => format!("  rpn {cls:.3} {bbox:.3}"),
+            _ => String::new(),
+        };
         self.bar.set_message(format!(
-            "cls {:.3}  bbox {:.3}  lr {:.0e}  {:.1} images/s",
+            "cls {:.3}  bbox {:.3}{rpn}  lr {:.0e}  {:.1} images/s",
             line.loss_cls, line.loss_bbox, line.lr, line.images_per_s
         ));
         let text = json(&line, &self.path)?;
         self.file.write_all(text.as_bytes()).map_err(|error| Error::file(&self.path, error))?;
-        (self.since, self.sums, self.count) = (Instant::now(), [0.0; 2], 0);
+        (self.since, self.sums, self.count) = (Instant::now(), Vec::new(), 0);
         Ok(())
     }
 }
@@ -130,15 +144,17 @@ mod tests {
         let run_dir = RunDir::new(folder.path());
         let mut log = Log::open(&run_dir, 0, 100, 2).unwrap();
         for i in 1..=60 {
-            log.add(i, [1.0, i as f64], 0.1).unwrap();
+            log.add(i, &[1.0, i as f64], 0.1).unwrap();
         }
         let lines = read(&run_dir.path("log.jsonl")).unwrap();
         assert_eq!(lines.iter().map(|l| l.iteration).collect::<Vec<_>>(), [20, 40, 60]);
         assert_eq!((lines[1].loss_cls, lines[1].loss_bbox), (1.0, 30.5));
         let mut log = Log::open(&run_dir, 40, 100, 2).unwrap();
-        log.add(41, [1.0, 2.0], 0.1).unwrap();
+        log.add(41, &[1.0, 2.0, 3.0, 4.0], 0.1).unwrap();
         log.flush().unwrap();
         let lines = read(&run_dir.path("log.jsonl")).unwrap();
         assert_eq!(lines.iter().map(|l| l.iteration).collect::<Vec<_>>(), [20, 40, 41]);
+        assert_eq!((lines[1].loss_rpn_cls, lines[2].loss_rpn_cls), (None, Some(3.0)));
+        assert_eq!(lines[2].loss_rpn_bbox, Some(4.0));
     }
 }

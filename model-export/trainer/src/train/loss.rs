@@ -45,7 +45,8 @@ mod tests {
     use super::*;
 
     fn batch(labels: Vec<i64>, regressions: Vec<[f32; 4]>) -> Minibatch {
-        Minibatch { data: Tensor::new(), rois: vec![[0.0; 5]; labels.len()], labels, regressions }
+        let rois = vec![[0.0; 5]; labels.len()];
+        Minibatch { data: Tensor::new(), scenes: Vec::new(), rois, labels, regressions }
     }
 
     #[test]

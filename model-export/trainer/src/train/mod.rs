@@ -6,9 +6,12 @@
 //! photos, proposals ─▶ loader ─▶ Minibatch ─▶ network ─▶ losses ─▶ gradients ─▶ SGD
 //!  (a thread of its own)                                            every few: log, checkpoint
 //! ```
+//!
+//! Where proposals are learned, too, RoIs are added to the mini-batch in the middle of the network: [`joint`].
 
 mod batch;
 mod curve;
+mod joint;
 mod label;
 mod log;
 mod loss;
@@ -25,14 +28,16 @@ use crate::arch::PIXEL_RMS;
 use crate::config::Config;
 use crate::data::{Dataset, DatasetProposals};
 use crate::error::Error;
-use crate::network::{Normalisation, Run, TorchNetwork};
+use crate::network::{Normalisation, RPN_DELTAS, RPN_LOGITS, Run, TorchNetwork};
 use crate::recipe::Objective;
+use crate::rpn::RpnOutput;
 use crate::run_dir::{Checkpoint, RunDir};
 pub(crate) use batch::sample;
 use batch::{Batches, Minibatch};
-pub(crate) use label::{LabelledRoi, Survey, label, survey};
+use joint::Proposing;
+pub(crate) use label::{CODER, LabelledRoi, Survey, label, survey, survey_objects};
 pub(crate) use log::Log;
-use loss::losses;
+use loss::{Losses, losses};
 pub(crate) use sgd::Sgd;
 pub(crate) use stop::Stop;
 
@@ -47,9 +52,14 @@ pub(crate) struct Trainer<'a> {
     network: TorchNetwork,
     sgd: Sgd,
     normalisation: Normalisation,
+    /// Where proposals are learned.
+    proposing: Option<Proposing>,
     iteration: u64,
     device: Device,
 }
+
+/// What the losses of RoIs are computed from.
+const SCORES_AND_BOXES: [&str; 2] = ["cls_score", "bbox_pred"];
 
 impl<'a> Trainer<'a> {
     /// A run from its beginning. `network` gives normalised regressions.
@@ -61,7 +71,9 @@ impl<'a> Trainer<'a> {
         device: Device,
     ) -> Trainer<'a> {
         let sgd = Sgd::new(rate_factors(config, &network));
-        let mut trainer = Trainer { config, run_dir, network, sgd, normalisation, iteration: 0, device };
+        let proposing = Proposing::of(config);
+        let mut trainer =
+            Trainer { config, run_dir, network, sgd, normalisation, proposing, iteration: 0, device };
         trainer.network.move_to(device);
         trainer
     }
@@ -83,12 +95,13 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// Trains to the end, or until `stop` is asked for; either way the last thing is a checkpoint.
+    /// Trains to the end, or until `stop` is asked for; either way the last thing is a checkpoint. There are no `proposals`
+    /// where the network learns them.
     pub(crate) fn run(
         &mut self,
         data: &Dataset,
         usable: &[usize],
-        proposals: &DatasetProposals,
+        proposals: Option<&DatasetProposals>,
         stop: &Stop,
     ) -> Result<(), Error> {
         let recipe = &self.config.recipe;
@@ -104,6 +117,7 @@ impl<'a> Trainer<'a> {
         };
         thread::scope(|scope| {
             let (sender, receiver) = sync_channel(AHEAD);
+            let batches = &batches;
             scope.spawn(move || {
                 for i in first..total {
                     // An error is the last thing sent. When nobody receives any more, training has ended.
@@ -114,14 +128,15 @@ impl<'a> Trainer<'a> {
                     }
                 }
             });
-            self.iterate(total, &receiver, stop)
+            self.iterate(total, batches, &receiver, stop)
         })
     }
 
     fn iterate(
         &mut self,
         total: u64,
-        batches: &Receiver<Result<Minibatch, Error>>,
+        batches: &Batches<'_>,
+        loaded: &Receiver<Result<Minibatch, Error>>,
         stop: &Stop,
     ) -> Result<(), Error> {
         let recipe = &self.config.recipe;
@@ -133,16 +148,16 @@ impl<'a> Trainer<'a> {
                 objective = Some(recipe.objective(i));
                 self.choose_trained(recipe.objective(i));
             }
-            let Ok(batch) = batches.recv() else {
+            let Ok(batch) = loaded.recv() else {
                 return Err(Error::Training("the loader of photos ended early".to_string()));
             };
             let lr = recipe.lr_at(i);
-            let [cls, bbox] = self.step(&batch?, recipe.objective(i), lr);
-            if !cls.is_finite() || !bbox.is_finite() {
-                return Err(self.diverged(i, [cls, bbox], lr));
+            let losses = self.step(batch?, batches, recipe.objective(i), lr);
+            if !losses.iter().all(|loss| loss.is_finite()) {
+                return Err(self.diverged(i, &losses, lr));
             }
             self.iteration += 1;
-            log.add(self.iteration, [cls, bbox * recipe.lambda], lr)?;
+            log.add(self.iteration, &losses, lr)?;
             let stopping = stop.requested();
             if stopping || self.iteration == total || self.iteration.is_multiple_of(recipe.checkpoint_every) {
                 log.flush()?;
@@ -156,29 +171,70 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// One mini-batch; gives both losses.
-    fn step(&mut self, batch: &Minibatch, objective: Objective, lr: f64) -> [f64; 2] {
+    /// One mini-batch; gives the losses of classes and of boxes, times lambda, and then those of anchors.
+    fn step(
+        &mut self,
+        mut batch: Minibatch,
+        batches: &Batches<'_>,
+        objective: Objective,
+        lr: f64,
+    ) -> Vec<f64> {
         let recipe = &self.config.recipe;
         // Dropout depends on the iteration alone, as the mini-batch does.
         tch::manual_seed(recipe.seed.wrapping_mul(1 << 32).wrapping_add(self.iteration) as i64);
-        if batch.rois.is_empty() {
-            return [0.0, 0.0];
-        }
         let run = Run { dropout: Some(recipe.dropout), exact: false };
-        let wanted = ["cls_score", "bbox_pred"];
-        let mut blobs = self.network.run(run, &batch.data.to_device(self.device), &batch.rois, &wanted);
-        let [Some(cls_score), Some(bbox_pred)] = wanted.map(|name| blobs.remove(name)) else {
-            return [f64::NAN, f64::NAN];
+        let data = batch.data.to_device(self.device);
+        let (of_anchors, of_rois) = match &self.proposing {
+            Some(proposing) => {
+                let (map, output) = self.map_and_anchors(run, &data);
+                let mut rng = batches.rng_of_proposals(self.iteration);
+                let grid = proposing.grid(&output, &data);
+                let of_anchors = proposing.losses(&output, &grid, &batch.scenes, &mut rng);
+                proposing.add_rois(&output, &grid, batches, &mut batch, &mut rng);
+                (Some(of_anchors), self.losses_of_rois(run, &batch, &map, true))
+            }
+            None => (None, self.losses_of_rois(run, &batch, &data, false)),
         };
-        let losses = losses(&cls_score, &bbox_pred, batch);
-        let total = match objective {
-            Objective::Joint => &losses.cls + &losses.bbox * recipe.lambda,
-            Objective::Classes => losses.cls.shallow_clone(),
-            Objective::Boxes => &losses.bbox * recipe.lambda,
+        let mut terms = Vec::new();
+        if let Some(Losses { cls, bbox }) = of_rois {
+            terms.extend([
+                (cls, objective != Objective::Boxes),
+                (bbox * recipe.lambda, objective != Objective::Classes),
+            ]);
+        }
+        let rois = terms.len();
+        terms.extend(of_anchors.into_iter().flat_map(|Losses { cls, bbox }| [(cls, true), (bbox, true)]));
+        let learned = terms.iter().filter(|(_, learned)| *learned).map(|(loss, _)| loss);
+        if let Some(total) = learned.map(Tensor::shallow_clone).reduce(|a, b| a + b) {
+            total.backward();
+            self.sgd.step(&mut self.network.weights, recipe, lr);
+        }
+        let mut losses = if rois == 0 { vec![0.0; 2] } else { Vec::new() };
+        losses.extend(terms.iter().map(|(loss, _)| loss.double_value(&[])));
+        losses
+    }
+
+    /// The feature map, and what the region proposal network says of its anchors.
+    fn map_and_anchors(&self, run: Run, data: &Tensor) -> (Tensor, RpnOutput) {
+        let map = self.network.feature_map().to_string();
+        let wanted = [map.as_str(), RPN_LOGITS, RPN_DELTAS];
+        let mut blobs = self.network.run(run, data, &[], &wanted);
+        let [map, logits, deltas] = wanted.map(|name| blobs.remove(name).unwrap_or_default());
+        (map, RpnOutput::new(&logits, &deltas))
+    }
+
+    /// Both losses of the RoIs, if there are any, from the image blob or from its feature map.
+    fn losses_of_rois(&self, run: Run, batch: &Minibatch, blob: &Tensor, is_map: bool) -> Option<Losses> {
+        if batch.rois.is_empty() {
+            return None;
+        }
+        let mut blobs = if is_map {
+            self.network.head(run, blob, &batch.rois, &SCORES_AND_BOXES)
+        } else {
+            self.network.run(run, blob, &batch.rois, &SCORES_AND_BOXES)
         };
-        total.backward();
-        self.sgd.step(&mut self.network.weights, recipe, lr);
-        [&losses.cls, &losses.bbox].map(|loss| loss.double_value(&[]))
+        let [cls_score, bbox_pred] = SCORES_AND_BOXES.map(|name| blobs.remove(name).unwrap_or_default());
+        Some(losses(&cls_score, &bbox_pred, batch))
     }
 
     /// Tells libtorch which weights want a gradient.
@@ -212,9 +268,13 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn diverged(&self, i: u64, [cls, bbox]: [f64; 2], lr: f64) -> Error {
+    fn diverged(&self, i: u64, losses: &[f64], lr: f64) -> Error {
+        let names = ["classification", "boxes", "anchors", "anchors' boxes"];
+        let losses: Vec<String> =
+            names.iter().zip(losses).map(|(name, loss)| format!("{name} {loss}")).collect();
+        let losses = losses.join(", ");
         Error::Training(format!(
-            "the loss is no longer a number in iteration {i} (classification {cls}, boxes {bbox}, learning rate {lr}). \
+            "the loss is no longer a number in iteration {i} ({losses}, learning rate {lr}). \
              What helps most is a smaller --lr, a third of it, say; then --new-lr-factor 1, and --init where there is \
              none. The last checkpoint, of before, stays in {}",
             self.run_dir.path("").display()

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Scores};
+use super::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Resize, Scores};
 
 /// What a text says; the fields are those of [`Manifest`].
 #[derive(Deserialize)]
@@ -19,12 +19,16 @@ struct Said {
     pixel_stds: Option<[f32; 3]>,
     scales: Option<Vec<u32>>,
     max_long_side: Option<u32>,
+    resize: Option<Resize>,
+    pad_multiple: Option<u32>,
     box_width_offset: Option<f32>,
     nms_width_offset: Option<f32>,
     box_weights: Option<[f32; 4]>,
     scores: Option<Scores>,
     score_threshold: Option<f32>,
     nms_iou: Option<f32>,
+    nms_keeps_equal: Option<bool>,
+    min_box_side: Option<f32>,
     max_detections: Option<u32>,
 }
 
@@ -50,12 +54,16 @@ pub(super) fn read(text: &str, scores: Scores) -> Result<Manifest, ManifestError
         pixel_stds: said.pixel_stds.unwrap_or(default.pixel_stds),
         scales: said.scales.unwrap_or(default.scales),
         max_long_side: said.max_long_side.unwrap_or(default.max_long_side),
+        resize: said.resize.unwrap_or(default.resize),
+        pad_multiple: said.pad_multiple.unwrap_or(default.pad_multiple),
         box_width_offset: said.box_width_offset.unwrap_or(default.box_width_offset),
         nms_width_offset: said.nms_width_offset.unwrap_or(default.nms_width_offset),
         box_weights: said.box_weights.unwrap_or(default.box_weights),
         scores,
         score_threshold: said.score_threshold.unwrap_or(scores.default_threshold()),
         nms_iou: said.nms_iou.unwrap_or(default.nms_iou),
+        nms_keeps_equal: said.nms_keeps_equal.unwrap_or(default.nms_keeps_equal),
+        min_box_side: said.min_box_side.unwrap_or(default.min_box_side),
         max_detections: said.max_detections.unwrap_or(default.max_detections),
     };
     plausible(&manifest).map_err(ManifestError::Value)?;

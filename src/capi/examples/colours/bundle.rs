@@ -10,8 +10,8 @@
 //! so the box that fits wins. The noise makes every kernel count in the last digits without changing what is found.
 
 use frcnn_bundle::{
-    Bundle, BundleWriter, Contents, Conv, Error, Gemm, Graph, Layer, Manifest, Op, Origin, Precision,
-    Regions, RoiPooling,
+    Bundle, BundleWriter, Contents, Conv, Error, Gemm, Graph, Layer, Manifest, Op, Origin, Regions,
+    RoiPooling,
 };
 
 /// Channels of the feature map: for each colour itself, its lack, and its left, right, upper and lower edges; and noise.
@@ -125,8 +125,10 @@ pub(crate) fn colours(short_side: u32, variant: &Variant) -> Result<Bundle, Erro
         head,
         sections: Vec::new(),
         factored: Vec::new(),
-        precision: Precision::F32,
         origin: Origin { onnx_sha256: [0; 32], compiler: "made by hand".into() },
+        board: None,
+        cascade: None,
+        rpn: None,
     })
 }
 

@@ -53,6 +53,7 @@ static void null_pointers(void) {
     frcnn_stats stats = {.struct_size = sizeof stats};
     size_t count;
     uint64_t generation;
+    uint32_t has_rpn;
     char name[8];
 
     EXPECT(NULL_POINTER, frcnn_model_options_init(NULL, sizeof(frcnn_model_options)));
@@ -66,6 +67,8 @@ static void null_pointers(void) {
     EXPECT(NULL_POINTER, frcnn_model_generation(model, NULL));
     EXPECT(NULL_POINTER, frcnn_model_class_count(NULL, &count));
     EXPECT(NULL_POINTER, frcnn_model_class_count(model, NULL));
+    EXPECT(NULL_POINTER, frcnn_model_has_rpn(NULL, &has_rpn));
+    EXPECT(NULL_POINTER, frcnn_model_has_rpn(model, NULL));
     EXPECT(NULL_POINTER, frcnn_model_class_name(NULL, 1, name, sizeof name));
     EXPECT(NULL_POINTER, frcnn_model_class_name(model, 1, NULL, sizeof name));
     EXPECT(NULL_POINTER, frcnn_session_options_init(NULL, sizeof(frcnn_session_options)));
@@ -174,6 +177,9 @@ static void opening(void) {
     char name[32], cut[3];
     EXPECT(OK, frcnn_model_class_count(model, &classes));
     CHECK(classes == 4);
+    uint32_t has_rpn = 7;
+    EXPECT(OK, frcnn_model_has_rpn(model, &has_rpn));
+    CHECK(has_rpn == 0);
     EXPECT(OK, frcnn_model_class_name(model, 2, name, sizeof name));
     CHECK(strcmp(name, "green") == 0);
     EXPECT(BUFFER_TOO_SMALL, frcnn_model_class_name(model, 2, cut, sizeof cut));
@@ -260,7 +266,7 @@ static void detections_and_proposals(void) {
     frcnn_box invalid[2] = {{NAN, 0, 1, 1}, {50, 50, 10, 10}};
     EXPECT(OK, frcnn_session_detect(session, &p.frame, invalid, 2, found, 4, &count));
     CHECK(count == 0);
-    /* NULL asks the built-in proposer. */
+    /* NULL asks the built-in proposer: by default the grid, as the model makes no boxes itself. */
     EXPECT(OK, frcnn_session_detect(session, &p.frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count));
     CHECK(count >= 1 && found[0].class_id == 1);
     frcnn_report report = {.struct_size = sizeof report};
@@ -420,6 +426,106 @@ static void reload_and_log(void) {
     frcnn_model_free(model);
 }
 
+static frcnn_session *new_stream(const frcnn_model *model, float tolerance, uint32_t reuse_mib) {
+    frcnn_stream_options options;
+    frcnn_session *stream = NULL;
+    EXPECT(OK, frcnn_stream_options_init(&options, sizeof options));
+    CHECK(options.struct_size == sizeof options && options.tolerance < 0 && options.reuse_mib > 0);
+    options.tolerance = tolerance;
+    options.reuse_mib = reuse_mib;
+    EXPECT(OK, frcnn_stream_new(model, &options, &stream));
+    return stream;
+}
+
+static frcnn_reuse reuse_of(const frcnn_session *stream) {
+    frcnn_reuse reuse = {.struct_size = sizeof reuse};
+    EXPECT(OK, frcnn_stream_reuse(stream, &reuse));
+    return reuse;
+}
+
+/* A fixed camera's frames cost what has changed, and give what a session gives. */
+static void streams(void) {
+    enum { CELLS = WIDTH / 8 * HEIGHT / 8 };
+    frcnn_model *model = open_model();
+    frcnn_session *session = new_session(model), *stream = NULL;
+    frcnn_stream_options options;
+    frcnn_reuse reuse = {0};
+    EXPECT(NULL_POINTER, frcnn_stream_options_init(NULL, sizeof options));
+    EXPECT(STRUCT_SIZE, frcnn_stream_options_init(&options, 3));
+    EXPECT(OK, frcnn_stream_options_init(&options, sizeof options));
+    EXPECT(NULL_POINTER, frcnn_stream_new(NULL, &options, &stream));
+    EXPECT(NULL_POINTER, frcnn_stream_new(model, &options, NULL));
+    EXPECT(NULL_POINTER, frcnn_stream_reuse(NULL, &reuse));
+    EXPECT(NULL_POINTER, frcnn_stream_reuse(session, NULL));
+    EXPECT(STRUCT_SIZE, frcnn_stream_reuse(session, &reuse));
+    options.tolerance = NAN;
+    EXPECT(INVALID_ARGUMENT, frcnn_stream_new(model, &options, &stream));
+    CHECK(stream == NULL && strstr(frcnn_last_error_message(), "tolerance") != NULL);
+    options.tolerance = INFINITY;
+    EXPECT(INVALID_ARGUMENT, frcnn_stream_new(model, &options, &stream));
+    options.tolerance = 0;
+    options.proposer = 77;
+    EXPECT(INVALID_ARGUMENT, frcnn_stream_new(model, &options, &stream));
+    options.proposer = FRCNN_PROPOSER_GRID;
+    options.reserved = 1;
+    EXPECT(INVALID_ARGUMENT, frcnn_stream_new(model, &options, &stream));
+    CHECK(stream == NULL);
+
+    frcnn_detection found[4], expected[4];
+    size_t count, expected_count;
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_RGB24);
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 3, expected, 4, &expected_count));
+    CHECK(expected_count == 1 && reuse_of(session).cells == 0 && reuse_of(session).kept_bytes == 0);
+
+    EXPECT(OK, frcnn_stream_new(model, NULL, &stream));
+    frcnn_session_free(stream);
+    for (uint32_t reuse_mib = 0; reuse_mib <= 64; reuse_mib += 64) {
+        stream = new_stream(model, 0, reuse_mib);
+        for (int i = 0; i < 3; i++) {
+            EXPECT(OK, frcnn_session_detect(stream, &p.frame, BOXES, 3, found, 4, &count));
+            CHECK(count == 1 && memcmp(found, expected, sizeof *found) == 0);
+            reuse = reuse_of(stream);
+            CHECK(reuse.cells == CELLS && reuse.cells_changed == (i == 0 ? CELLS : 0) && reuse.tolerance == 0);
+            CHECK(reuse.trunk_share == (i == 0 ? 1 : 0) && reuse.kept_bytes >= 3 * WIDTH * HEIGHT);
+            CHECK(reuse.rois > 0 && reuse.rois_reused == (i == 0 ? 0 : reuse.rois));
+        }
+        /* One byte makes a difference, to one cell of it. */
+        p.bytes[0] ^= 1;
+        EXPECT(OK, frcnn_session_submit(stream, &p.frame, BOXES, 3));
+        EXPECT(OK, frcnn_session_poll(stream, 60000, found, 4, &count));
+        reuse = reuse_of(stream);
+        CHECK(count == 1 && is_red_square(&found[0]) && reuse.cells_changed == 1 && reuse.trunk_share > 0);
+        p.bytes[0] ^= 1;
+        /* No box, no network: the frame is as if it had not been. */
+        EXPECT(OK, frcnn_session_detect(stream, &p.frame, BOXES, 0, found, 4, &count));
+        CHECK(count == 0 && reuse_of(stream).cells == 0);
+        /* Another model has seen nothing yet. */
+        EXPECT(OK, frcnn_model_reload(model, NULL));
+        EXPECT(OK, frcnn_session_detect(stream, &p.frame, BOXES, 3, found, 4, &count));
+        CHECK(count == 1 && memcmp(found, expected, sizeof *found) == 0 && reuse_of(stream).cells_changed == CELLS);
+        frcnn_session_free(stream);
+    }
+
+    /* What is tolerated is not seen, and what is more is. */
+    stream = new_stream(model, 255, 64);
+    EXPECT(OK, frcnn_session_detect(stream, &p.frame, BOXES, 3, found, 4, &count));
+    memset(p.bytes, 0, sizeof p.bytes);
+    EXPECT(OK, frcnn_session_detect(stream, &p.frame, BOXES, 3, found, 4, &count));
+    CHECK(count == 1 && reuse_of(stream).cells_changed == 0 && reuse_of(stream).tolerance == 255);
+    frcnn_session_free(stream);
+    draw(&p, FRCNN_PIXEL_FORMAT_RGB24);
+    stream = new_stream(model, 20, 64);
+    EXPECT(OK, frcnn_session_detect(stream, &p.frame, BOXES, 3, found, 4, &count));
+    memset(p.bytes, 0, sizeof p.bytes);
+    EXPECT(OK, frcnn_session_detect(stream, &p.frame, BOXES, 3, found, 4, &count));
+    /* The square's 4 x 4 cells. */
+    CHECK(count == 0 && reuse_of(stream).cells_changed == 16);
+    frcnn_session_free(stream);
+    frcnn_session_free(session);
+    frcnn_model_free(model);
+}
+
 static void *detect_many(void *model) {
     frcnn_session *session = new_session(model);
     picture p;
@@ -460,9 +566,9 @@ static long resident_kib(void) {
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-static void many_frames(long frames, int measure_memory) {
+static void many_frames(long frames, int as_stream, int measure_memory) {
     frcnn_model *model = open_model();
-    frcnn_session *session = new_session(model);
+    frcnn_session *session = as_stream ? new_stream(model, 0, 64) : new_session(model);
     static picture pictures[8];
     for (uint32_t format = 0; format < 8; format++) {
         draw(&pictures[format], format);
@@ -520,8 +626,10 @@ int main(int argc, char **argv) {
     what_is_not_finite_is_counted(argv[2]);
     submit_and_poll();
     reload_and_log();
+    streams();
     two_threads_with_one_model();
-    many_frames(atol(argv[4]), argc > 5);
+    many_frames(atol(argv[4]), 0, argc > 5);
+    many_frames(atol(argv[4]), 1, argc > 5);
     puts("all entry points conform");
     return 0;
 }

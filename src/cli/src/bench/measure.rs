@@ -8,15 +8,16 @@ use std::time::Instant;
 use frcnn::{Frame, Options, Timings};
 
 use super::report::{BenchReport, Percentiles, StageTimes};
-use super::work::Work;
+use super::work::{BoxesFrom, Work};
 use crate::error::Error;
 use crate::files;
 use crate::units::milliseconds;
 
-/// Opens `bundle`, detects twice, and then `runs` times.
+/// Opens `bundle`, detects twice, and then `runs` times. If the bundle has an RPN it makes the boxes, unless some are `given`.
 pub(super) fn measure(
     bundle: &Path,
     work: &Work,
+    given: bool,
     options: &Options,
     runs: u32,
 ) -> Result<BenchReport, Error> {
@@ -30,10 +31,20 @@ pub(super) fn measure(
     let (width, height) = work.pixels.dimensions();
     let frame = Frame::rgb8(work.pixels.as_raw(), width, height).map_err(|error| failed(error.into()))?;
     let mut session = detector.session();
+    let from = if detector.has_rpn() && !given { BoxesFrom::Rpn } else { work.from };
+    let (mut dropped, mut looked) = ((0, 0), work.boxes.len());
     let mut detect = || {
         let start = Instant::now();
-        session.detect(&frame, &work.boxes).map_err(failed)?;
-        Ok((*session.timings(), milliseconds(start.elapsed())))
+        match from {
+            BoxesFrom::Rpn => session.detect_frame(&frame).map_err(failed)?,
+            BoxesFrom::Random | BoxesFrom::File => session.detect(&frame, &work.boxes).map_err(failed)?,
+        };
+        let total = milliseconds(start.elapsed());
+        dropped = session.dropped();
+        if from == BoxesFrom::Rpn {
+            looked = session.proposals().len();
+        }
+        Ok((*session.timings(), total))
     };
     let (_, first_ms) = detect()?;
     detect()?;
@@ -42,16 +53,20 @@ pub(super) fn measure(
     let peak_rss_mib = peak_rss_mib();
 
     let blobs = session.preprocess(&frame).map_err(failed)?;
-    let distinct_rois = session.project(&work.boxes, &blobs).map_err(failed)?.rois.len();
     let stage = |of: fn(&Timings) -> std::time::Duration| {
         Percentiles::of(steady.iter().map(|(timings, _)| milliseconds(of(timings))).collect())
     };
+    let learned = |of| (from == BoxesFrom::Rpn).then(|| stage(of));
     Ok(BenchReport {
         bundle: bundle.display().to_string(),
         threads: detector.threads(),
         runs,
-        rois: work.boxes.len(),
-        distinct_rois,
+        rois: looked,
+        // Those that stayed are told with those that were dropped.
+        distinct_rois: dropped.1,
+        dropped: detector.contents().cascade.as_ref().map(|_| dropped.0),
+        random_boxes: from == BoxesFrom::Random,
+        boxes_from: from,
         frame: [height as usize, width as usize],
         blob: blobs.iter().map(|blob| [blob.height, blob.width]).collect(),
         open_ms,
@@ -59,6 +74,8 @@ pub(super) fn measure(
         stages: StageTimes {
             preprocess: stage(|timings| timings.preprocess),
             trunk: stage(|timings| timings.trunk),
+            rpn: learned(|timings| timings.rpn),
+            proposals: learned(|timings| timings.proposals),
             roi_pool: stage(|timings| timings.roi_pool),
             head: stage(|timings| timings.head),
             postprocess: stage(|timings| timings.postprocess),

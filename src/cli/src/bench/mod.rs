@@ -2,6 +2,8 @@
 
 mod measure;
 mod report;
+mod scene;
+mod stream;
 mod work;
 
 use std::path::PathBuf;
@@ -11,7 +13,11 @@ use frcnn::Options;
 use crate::console;
 use crate::cost::CostArgs;
 use crate::error::Error;
+#[cfg(feature = "compile")]
+use crate::files;
+use crate::inputs::decode::PhotoArgs;
 use crate::products::ProductArgs;
+use stream::StreamArgs;
 use work::{Size, Work};
 
 /// Measure how fast a bundle runs: opening, first detection, each stage, and peak memory
@@ -24,13 +30,27 @@ use work::{Size, Work};
   frcnn bench vgg16.frcnn --size 600x800 --rois 2000 --threads 1 --json > bench.json
   frcnn bench model.frcnn --memory 300M
   frcnn bench model.frcnn --image photo.jpg --proposals boxes.json --runs 50
+  frcnn bench model.frcnn --stream --image photo.jpg
+  ffmpeg -i street.mp4 frames/%05d.png && frcnn bench model.frcnn --stream --frames frames/
 
 The frame is resized as the bundle's manifest says; the size of the resulting blob is reported.
 Boxes that pool the same features share one pass of the head: the number of distinct RoIs is
 reported as well.
 
+Of a bundle with a cascade, `roi_pool` and `head` have the judge's part in them, and the share that
+it dropped is reported: `dropped`, null where there is no cascade. Of random boxes it is not what it
+is of a photo's own.
+
+A bundle with an RPN proposes by itself, unless --rois or --proposals are given: `rpn` is the maps to
+logits and box deltas of anchors, `proposals` those to boxes. On noise it proposes what it proposes on
+noise: give a photo with --image.
+
 The stages of an R-CNN: `roi_pool` is cutting regions out and warping them, `trunk` runs on each of
 them. It takes a second for some dozen boxes: ask for few with --rois and --runs.
+
+A stream (--stream) keeps what has not changed since the frame before. An object that covers 0, 3, 10, 25,
+50 and 100 % of the picture moves through it; each frame is detected as a whole and in the stream, in turn,
+with boxes that stay. Both must find the same unless a --tolerance is given. Of frames that were given the table has one row.
 
 JSON:
   Sizes are [height, width]; `blob` has one for each of the manifest's scales. Times are in
@@ -42,10 +62,9 @@ pub(crate) struct Args {
     /// Height and width of a random frame in pixels
     #[arg(long, value_name = "HxW", default_value = "600x800", conflicts_with = "image")]
     size: Size,
-    /// Number of random boxes
-    #[arg(long, value_name = "N", default_value_t = 2000, conflicts_with = "proposals",
-          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    rois: u32,
+    /// Number of random boxes [default: 2000; none if the bundle has an RPN, which then makes them]
+    #[arg(long, value_name = "N", conflicts_with = "proposals", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    rois: Option<u32>,
     /// Threads that work on one frame [default: the physical cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -66,16 +85,17 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    stream: StreamArgs,
+    #[command(flatten)]
     products: ProductArgs,
+    #[command(flatten)]
+    photos: PhotoArgs,
     #[command(flatten)]
     cost: CostArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let work = match &args.image {
-        Some(image) => Work::of_photo(image, args.proposals.as_deref(), args.rois, args.seed)?,
-        None => Work::random(args.size, args.rois, args.seed),
-    };
+    args.photos.apply();
     let options = Options {
         threads: args.threads,
         f32_products: args.products.into(),
@@ -83,6 +103,40 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         memory: args.cost.memory(),
         ..Options::default()
     };
-    let report = measure::measure(&args.bundle, &work, &options, args.runs)?;
+    if args.stream.stream {
+        return run_stream(args, &options);
+    }
+    let work = work(args)?;
+    let given = args.rois.is_some() || args.proposals.is_some();
+    let report = measure::measure(&args.bundle, &work, given, &options, args.runs)?;
+    if args.json { console::json(&report) } else { console::result(&report.text()) }
+}
+
+/// Random boxes.
+fn rois(args: &Args) -> u32 {
+    args.rois.unwrap_or(2000)
+}
+
+fn work(args: &Args) -> Result<Work, Error> {
+    match &args.image {
+        Some(image) => Work::of_photo(image, args.proposals.as_deref(), rois(args), args.seed),
+        None => Ok(Work::random(args.size, rois(args), args.seed)),
+    }
+}
+
+fn run_stream(args: &Args, options: &Options) -> Result<(), Error> {
+    #[cfg(feature = "compile")]
+    if let Some(path) = &args.stream.plot {
+        stream::check_plot(path, &[&args.bundle])?;
+    }
+    let work = |first| match first {
+        Some(pixels) => Ok(Work::of_pixels(pixels, rois(args), args.seed)),
+        None => work(args),
+    };
+    let report = stream::measure(&args.bundle, &args.stream, work, options, args.runs)?;
+    #[cfg(feature = "compile")]
+    if let Some(path) = &args.stream.plot {
+        files::write(path, report.plot()?.as_bytes())?;
+    }
     if args.json { console::json(&report) } else { console::result(&report.text()) }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::work::BoxesFrom;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
 use crate::units;
@@ -12,10 +13,15 @@ pub(super) struct BenchReport {
     pub(super) bundle: String,
     pub(super) threads: usize,
     pub(super) runs: u32,
-    /// Boxes given.
+    /// Boxes that were looked at.
     pub(super) rois: usize,
-    /// RoIs that the head saw.
+    /// RoIs that are pooled from different cells.
     pub(super) distinct_rois: usize,
+    /// Of these, those that the cascade's judge dropped; null where there is no cascade.
+    pub(super) dropped: Option<usize>,
+    /// Whether boxes are random, which says nothing of what would be dropped of a photo's.
+    pub(super) random_boxes: bool,
+    pub(super) boxes_from: BoxesFrom,
     /// Height and width.
     pub(super) frame: [usize; 2],
     /// Height and width at each of the manifest's scales.
@@ -32,6 +38,12 @@ pub(super) struct BenchReport {
 pub(super) struct StageTimes {
     pub(super) preprocess: Percentiles,
     pub(super) trunk: Percentiles,
+    /// Maps to logits and deltas, by an RPN; absent where it does not make the boxes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rpn: Option<Percentiles>,
+    /// Those to boxes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) proposals: Option<Percentiles>,
     pub(super) roi_pool: Percentiles,
     pub(super) head: Percentiles,
     pub(super) postprocess: Percentiles,
@@ -41,7 +53,7 @@ pub(super) struct StageTimes {
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Percentiles {
-    p50_ms: f64,
+    pub(super) p50_ms: f64,
     p95_ms: f64,
 }
 
@@ -70,27 +82,46 @@ impl BenchReport {
         let peak = self.peak_rss_mib.map_or("not told by this system".to_string(), |mib| {
             units::bytes((mib * 1024.0 * 1024.0) as u64)
         });
-        let facts = pairs(&[
+        let by = if self.boxes_from == BoxesFrom::Rpn { ", proposed by its RPN" } else { "" };
+        let mut facts = vec![
             ("bundle", self.bundle.clone()),
             ("frame", size(&self.frame)),
             ("blob", blobs.join(", ") + &resized),
-            ("RoIs", format!("{}, {} distinct", self.rois, self.distinct_rois)),
+            ("RoIs", format!("{}, {} distinct{by}", self.rois, self.distinct_rois)),
+        ];
+        if let Some(dropped) = self.dropped {
+            let share = units::percent(dropped as f64 / self.distinct_rois.max(1) as f64);
+            let random = if self.random_boxes {
+                "; boxes are random, and of a photo's own the share is another: --image and --proposals"
+            } else {
+                ""
+            };
+            facts.push((
+                "dropped",
+                format!("{dropped}, {share} of the distinct ones, by the cascade{random}"),
+            ));
+        }
+        facts.extend([
             ("threads", self.threads.to_string()),
             ("open", format!("{:.1} ms", self.open_ms)),
             ("first detection", format!("{:.1} ms", self.first_ms)),
             ("peak memory", peak),
         ]);
+        let facts = pairs(&facts);
         let stages = &self.stages;
         let rows = [
-            ("preprocess", stages.preprocess),
-            ("trunk", stages.trunk),
-            ("RoI pool", stages.roi_pool),
-            ("head", stages.head),
-            ("postprocess", stages.postprocess),
-            ("total", stages.total),
+            ("preprocess", Some(stages.preprocess)),
+            ("trunk", Some(stages.trunk)),
+            ("RPN", stages.rpn),
+            ("proposals", stages.proposals),
+            ("RoI pool", Some(stages.roi_pool)),
+            ("head", Some(stages.head)),
+            ("postprocess", Some(stages.postprocess)),
+            ("total", Some(stages.total)),
         ];
-        let rows = rows.map(|(stage, Percentiles { p50_ms, p95_ms })| {
-            vec![stage.to_string(), format!("{p50_ms:.2}"), format!("{p95_ms:.2}")]
+        let rows = rows.into_iter().filter_map(|(stage, times)| {
+            let Percentiles { p50_ms, p95_ms } = times?;
+            Some(vec![stage.to_string(), format!("{p50_ms:.2}"), format!("{p95_ms:.2}")])
         });
         let columns = [Words("stage"), Numbers("p50 ms"), Numbers("p95 ms")];
         let plural = if self.runs == 1 { "" } else { "s" };

@@ -7,6 +7,7 @@ use frcnn::{BBox, Frame};
 use image::RgbImage;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
 
 use crate::error::Error;
 use crate::inputs::decode;
@@ -38,6 +39,19 @@ impl FromStr for Size {
 pub(super) struct Work {
     pub(super) pixels: RgbImage,
     pub(super) boxes: Vec<BBox>,
+    pub(super) from: BoxesFrom,
+}
+
+/// Where the boxes of a frame come from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum BoxesFrom {
+    /// They are random.
+    Random,
+    /// A file has them.
+    File,
+    /// The network's own RPN makes them, while the clock runs.
+    Rpn,
 }
 
 impl Work {
@@ -47,7 +61,13 @@ impl Work {
         let mut pixels = RgbImage::new(size.width, size.height);
         rng.fill_bytes(&mut pixels);
         let boxes = random_boxes(&mut rng, &pixels, boxes);
-        Work { pixels, boxes }
+        Work { pixels, boxes, from: BoxesFrom::Random }
+    }
+
+    /// A picture, and `boxes` boxes in it.
+    pub(super) fn of_pixels(pixels: RgbImage, boxes: u32, seed: u64) -> Work {
+        let boxes = random_boxes(&mut ChaCha8Rng::seed_from_u64(seed), &pixels, boxes);
+        Work { pixels, boxes, from: BoxesFrom::Random }
     }
 
     /// A photo with the boxes that a file has for it, or with `boxes` random ones.
@@ -58,14 +78,10 @@ impl Work {
         seed: u64,
     ) -> Result<Work, Error> {
         let pixels = decode::rgb8(image)?;
-        let boxes = match proposals {
-            Some(path) => {
-                let image = ImageFile::new(image.to_path_buf());
-                ProposalFile::open(path, 1)?.of(&image)?.into_owned()
-            }
-            None => random_boxes(&mut ChaCha8Rng::seed_from_u64(seed), &pixels, boxes),
-        };
-        Ok(Work { pixels, boxes })
+        let Some(path) = proposals else { return Ok(Work::of_pixels(pixels, boxes, seed)) };
+        let image = ImageFile::new(image.to_path_buf());
+        let boxes = ProposalFile::open(path, 1)?.of(&image)?.into_owned();
+        Ok(Work { pixels, boxes, from: BoxesFrom::File })
     }
 }
 

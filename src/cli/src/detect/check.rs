@@ -10,7 +10,7 @@ use frcnn_bundle::Bundle;
 use image::RgbImage;
 
 use super::pictures;
-use super::report::ImageReport;
+use super::report::{ImageReport, Looked};
 use crate::error::Error;
 use crate::inputs::decode;
 use crate::inputs::images::ImageFile;
@@ -41,12 +41,18 @@ impl Check {
         let size = self.pixels.dimensions();
         let frame = Frame::rgb8(self.pixels.as_raw(), size.0, size.1);
         let frame = frame.map_err(|error| of_image(error.into()))?;
-        let mut source = SelectiveSearch { threads: detector.threads(), ..SelectiveSearch::default() };
         let mut session = detector.session();
-        let (detections, made) = session.detect_with(&frame, &mut source, PROPOSALS).map_err(of_image)?;
-        let times = [self.decode, made.elapsed];
-        let report = ImageReport::new(&self.image, size, &detections, &detector, times, &session);
-        let mut text = report.text(made.boxes.len(), Some(&self.picture));
+        let (detections, looked) = if detector.has_rpn() {
+            let detections = session.detect_frame(&frame).map_err(of_image)?;
+            (detections, Looked::learned(&session))
+        } else {
+            let mut source = SelectiveSearch { threads: detector.threads(), ..SelectiveSearch::default() };
+            let (detections, made) = session.detect_with(&frame, &mut source, PROPOSALS).map_err(of_image)?;
+            (detections, Looked::made(&made))
+        };
+        let report =
+            ImageReport::new(&self.image, size, &detections, &detector, self.decode, &looked, &session);
+        let mut text = report.text(Some(&self.picture));
         if detections.is_empty() {
             text += &format!(
                 "\nNothing scores above {}. If this photo shows what the network was trained on, it may read its pixels in \

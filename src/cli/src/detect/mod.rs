@@ -17,14 +17,16 @@ use crate::console;
 use crate::cost::CostArgs;
 use crate::error::Error;
 use crate::files;
+use crate::inputs::decode::PhotoArgs;
 use crate::inputs::images::{self, ImageFile, Inputs};
 use crate::inputs::proposals::ProposalFile;
 use crate::inputs::{decode, progress_bar};
 use crate::products::ProductArgs;
+use crate::units;
 #[cfg(feature = "compile")]
 pub(crate) use check::Check;
 use pictures::Pictures;
-use report::ImageReport;
+use report::{ImageReport, Looked};
 
 /// Detect objects in images
 ///
@@ -37,11 +39,14 @@ use report::ImageReport;
   frcnn detect model.frcnn photos/ --proposals boxes.safetensors --json > found.jsonl
   frcnn detect model.frcnn photo.jpg --proposals boxes.json --score-threshold 0.5
   frcnn detect model.frcnn frames/ --proposals-from motion --json
+  frcnn detect faster.frcnn photo.jpg --proposals-from rpn
 
 Proposals:
   boxes.safetensors  one tensor [N, 4] of uint16, int32, int64 or float32 per image, named by the image's stem
   boxes.json         [[x1, y1, x2, y2], ...] for a single image, or {\"STEM\": [[x1, y1, x2, y2], ...], ...}
-  Without --proposals they are made of each image:
+  Without --proposals they are made of each image, by the network's own RPN if the bundle has one:
+  rpn                by the network's region proposal network, which is a Faster R-CNN's; as many as its
+                     bundle says
   selective-search   of regions of like colour and texture, in its fast mode
   motion             around what moves; the images are then frames of one fixed camera, in the order given
   grid               the same coarse boxes whatever the image shows: objects smaller than a tenth of it are
@@ -56,13 +61,12 @@ pub(crate) struct Args {
     /// Boxes to look at (.safetensors or .json) [default: made of each image]
     #[arg(long, value_name = "FILE")]
     proposals: Option<PathBuf>,
-    /// How boxes are made where no file has them
-    #[arg(long, value_name = "METHOD", default_value = "selective-search", conflicts_with = "proposals")]
-    proposals_from: ProposalsFrom,
-    /// Boxes made per image at most
-    #[arg(long, value_name = "N", default_value_t = 2000, conflicts_with = "proposals",
-          value_parser = clap::value_parser!(u32).range(1..))]
-    max_proposals: u32,
+    /// How boxes are made where no file has them [default: rpn if the bundle has one, or selective-search]
+    #[arg(long, value_name = "METHOD", conflicts_with = "proposals")]
+    proposals_from: Option<ProposalsFrom>,
+    /// Boxes made per image at most, other than by an RPN [default: 2000]
+    #[arg(long, value_name = "N", conflicts_with = "proposals", value_parser = clap::value_parser!(u32).range(1..))]
+    max_proposals: Option<u32>,
     /// Write each image with its detections drawn as DIR/STEM.png
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -73,7 +77,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Only detections with a greater score [default: the bundle's]
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE")]
     score_threshold: Option<f32>,
     /// At most this many detections per image [default: the bundle's]
     #[arg(long, value_name = "N")]
@@ -84,20 +88,31 @@ pub(crate) struct Args {
     #[command(flatten)]
     products: ProductArgs,
     #[command(flatten)]
+    photos: PhotoArgs,
+    #[command(flatten)]
     cost: CostArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ProposalsFrom {
+    Rpn,
     SelectiveSearch,
     Motion,
     Grid,
 }
 
+/// Boxes made per image at most, unless it is said.
+const MAX_PROPOSALS: u32 = 2000;
+
 /// Where the boxes of an image come from.
 enum ProposalSource {
     File(ProposalFile),
-    Made { by: Box<dyn Propose>, max: usize },
+    /// The network's own RPN.
+    Learned,
+    Made {
+        by: Box<dyn Propose>,
+        max: usize,
+    },
 }
 
 impl ProposalSource {
@@ -105,18 +120,36 @@ impl ProposalSource {
         if let Some(path) = &args.proposals {
             return Ok(ProposalSource::File(ProposalFile::open(path, images)?));
         }
-        let by: Box<dyn Propose> = match args.proposals_from {
+        let from = match args.proposals_from {
+            Some(from) => from,
+            None if detector.has_rpn() => ProposalsFrom::Rpn,
+            None => ProposalsFrom::SelectiveSearch,
+        };
+        let by: Box<dyn Propose> = match from {
+            ProposalsFrom::Rpn if !detector.has_rpn() => {
+                let problem = format!(
+                    "is of a {}, which has no RPN (region proposal network): --proposals-from selective-search, motion or grid",
+                    detector.contents().method().name()
+                );
+                return Err(Error::file(&args.bundle, problem));
+            }
+            ProposalsFrom::Rpn if args.max_proposals.is_some() => {
+                let problem = "--max-proposals is not for an RPN, which makes as many as its bundle says";
+                return Err(Error::Usage(problem.to_string()));
+            }
+            ProposalsFrom::Rpn => return Ok(ProposalSource::Learned),
             ProposalsFrom::SelectiveSearch => {
                 Box::new(SelectiveSearch { threads: detector.threads(), ..SelectiveSearch::default() })
             }
             ProposalsFrom::Motion => Box::new(Motion::new()),
             ProposalsFrom::Grid => Box::new(Grid),
         };
-        Ok(ProposalSource::Made { by, max: args.max_proposals as usize })
+        Ok(ProposalSource::Made { by, max: args.max_proposals.unwrap_or(MAX_PROPOSALS) as usize })
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    args.photos.apply();
     let detector = open_detector(args)?;
     let Inputs { images, unreadable } = images::list(&args.images);
     let total = images.len() + unreadable.len();
@@ -192,7 +225,7 @@ impl Worker {
             progress
                 .suspend(|| console::warning(format_args!("{}: {text}", Printable(image.path.display()))));
         };
-        let (detections, proposals, made_in) = match &mut self.source {
+        let (detections, looked) = match &mut self.source {
             ProposalSource::File(file) => {
                 let boxes = file.of(image)?;
                 let invalid = boxes.iter().filter(|b| !b.is_valid()).count();
@@ -202,7 +235,12 @@ impl Worker {
                         boxes.len()
                     ));
                 }
-                (self.session.detect(&frame, &boxes).map_err(of_image)?, boxes.len(), Duration::ZERO)
+                let looked = Looked { count: boxes.len(), from: "file".to_string(), made_in: Duration::ZERO };
+                (self.session.detect(&frame, &boxes).map_err(of_image)?, looked)
+            }
+            ProposalSource::Learned => {
+                let detections = self.session.detect_frame(&frame).map_err(of_image)?;
+                (detections, Looked::learned(&self.session))
             }
             ProposalSource::Made { by, max } => {
                 let (detections, made) =
@@ -210,14 +248,15 @@ impl Worker {
                 if let Some(notice) = made.notice {
                     warn(format_args!("{}: {notice}", made.method));
                 }
-                (detections, made.boxes.len(), made.elapsed)
+                (detections, Looked::made(&made))
             }
         };
 
         let not_finite = self.session.not_finite();
         if not_finite > 0 {
             warn(format_args!(
-                "{not_finite} predictions are left out: score or box is not finite (did the training diverge?)"
+                "{} left out: score or box is not finite (did the training diverge?)",
+                units::several(not_finite, "prediction")
             ));
         }
         let picture = match &self.pictures {
@@ -229,12 +268,13 @@ impl Worker {
             (width, height),
             &detections,
             &self.detector,
-            [decode, made_in],
+            decode,
+            &looked,
             &self.session,
         );
         progress.suspend(|| match self.json {
             true => console::json(&report),
-            false => console::result(&report.text(proposals, picture)),
+            false => console::result(&report.text(picture)),
         })
     }
 }

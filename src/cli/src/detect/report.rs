@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use frcnn::{Detection, Detector, Session};
+use frcnn::{Detection, Detector, Proposals, Session};
 use frcnn_core::Printable;
 use serde::Serialize;
 
 use crate::inputs::images::ImageFile;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::table;
-use crate::units::milliseconds;
+use crate::units::{self, milliseconds};
 
 /// One image's detections; its fields in this order are the line that `--json` writes.
 #[derive(Serialize)]
@@ -19,11 +19,45 @@ pub(super) struct ImageReport<'a> {
     image: String,
     width: u32,
     height: u32,
+    proposals: ProposalsReport,
     /// Best first.
     detections: Vec<Found<'a>>,
     /// Predictions that were left out.
     not_finite: usize,
     timing_ms: TimingMs,
+}
+
+/// The boxes that were looked at.
+pub(super) struct Looked {
+    pub(super) count: usize,
+    /// `file`, `rpn` or a method of `--proposals-from`.
+    pub(super) from: String,
+    /// How long they took before the detection began.
+    pub(super) made_in: Duration,
+}
+
+impl Looked {
+    /// Those of the network's own RPN, after a detection.
+    pub(super) fn learned(session: &Session) -> Looked {
+        Looked { count: session.proposals().len(), from: RPN.to_string(), made_in: Duration::ZERO }
+    }
+
+    pub(super) fn made(proposals: &Proposals) -> Looked {
+        Looked {
+            count: proposals.boxes.len(),
+            from: proposals.method.to_string(),
+            made_in: proposals.elapsed,
+        }
+    }
+}
+
+/// The network's own.
+const RPN: &str = "rpn";
+
+#[derive(Serialize)]
+struct ProposalsReport {
+    count: usize,
+    from: String,
 }
 
 #[derive(Serialize)]
@@ -38,10 +72,12 @@ struct Found<'a> {
 #[derive(Serialize)]
 struct TimingMs {
     decode: f64,
-    /// 0 where a file has them.
+    /// 0 where a file has them; of an RPN, from its logits and deltas on.
     proposals: f64,
     preprocess: f64,
     trunk: f64,
+    /// 0 where others propose.
+    rpn: f64,
     roi_pool: f64,
     head: f64,
     postprocess: f64,
@@ -53,7 +89,8 @@ impl<'a> ImageReport<'a> {
         (width, height): (u32, u32),
         detections: &[Detection],
         detector: &'a Detector,
-        [decode, proposals]: [Duration; 2],
+        decode: Duration,
+        looked: &Looked,
         session: &Session,
     ) -> ImageReport<'a> {
         let timings = session.timings();
@@ -67,13 +104,15 @@ impl<'a> ImageReport<'a> {
             image: image.path.display().to_string(),
             width,
             height,
+            proposals: ProposalsReport { count: looked.count, from: looked.from.clone() },
             detections: detections.collect(),
             not_finite: session.not_finite(),
             timing_ms: TimingMs {
                 decode: milliseconds(decode),
-                proposals: milliseconds(proposals),
+                proposals: milliseconds(looked.made_in + timings.proposals),
                 preprocess: milliseconds(timings.preprocess),
                 trunk: milliseconds(timings.trunk),
+                rpn: milliseconds(timings.rpn),
                 roi_pool: milliseconds(timings.roi_pool),
                 head: milliseconds(timings.head),
                 postprocess: milliseconds(timings.postprocess),
@@ -82,15 +121,17 @@ impl<'a> ImageReport<'a> {
     }
 
     /// For people; `picture` is where the detections were drawn.
-    pub(super) fn text(&self, proposals: usize, picture: Option<&Path>) -> String {
+    pub(super) fn text(&self, picture: Option<&Path>) -> String {
         let found = self.detections.len();
-        let plural = if found == 1 { "" } else { "s" };
         let drawn = picture.map_or(String::new(), |path| format!(" -> {}", Printable(path.display())));
+        let by = if self.proposals.from == RPN { " of its RPN" } else { "" };
         let mut text = format!(
-            "{}: {} x {}, {proposals} proposals, {found} detection{plural} in {:.0} ms{drawn}\n",
+            "{}: {} x {}, {}{by}, {} in {:.0} ms{drawn}\n",
             Printable(&self.image),
             self.width,
             self.height,
+            units::several(self.proposals.count, "proposal"),
+            units::several(found, "detection"),
             self.timing_ms.detect()
         );
         if found > 0 {
@@ -116,7 +157,8 @@ impl<'a> ImageReport<'a> {
 impl TimingMs {
     /// From decoded pixels to detections.
     fn detect(&self) -> f64 {
-        self.proposals + self.preprocess + self.trunk + self.roi_pool + self.head + self.postprocess
+        let proposals = self.rpn + self.proposals;
+        proposals + self.preprocess + self.trunk + self.roi_pool + self.head + self.postprocess
     }
 }
 
@@ -124,12 +166,13 @@ impl TimingMs {
 mod tests {
     use super::*;
 
-    fn report(detections: Vec<Found<'static>>) -> ImageReport<'static> {
+    fn report(detections: Vec<Found<'static>>, count: usize, from: &str) -> ImageReport<'static> {
         let timing_ms = TimingMs {
             decode: 1.5,
             proposals: 8.0,
             preprocess: 2.0,
-            trunk: 30.0,
+            trunk: 29.0,
+            rpn: 1.0,
             roi_pool: 0.25,
             head: 4.0,
             postprocess: 0.125,
@@ -138,6 +181,7 @@ mod tests {
             image: "a/b.jpg".to_string(),
             width: 640,
             height: 480,
+            proposals: ProposalsReport { count, from: from.to_string() },
             detections,
             not_finite: 0,
             timing_ms,
@@ -151,21 +195,24 @@ mod tests {
     #[test]
     fn the_json_line_is_the_documented_one() {
         assert_eq!(
-            serde_json::to_string(&report(vec![cat()])).unwrap(),
-            r#"{"image":"a/b.jpg","width":640,"height":480,"#.to_string()
+            serde_json::to_string(&report(vec![cat()], 920, "file")).unwrap(),
+            r#"{"image":"a/b.jpg","width":640,"height":480,"proposals":{"count":920,"from":"file"},"#
+                .to_string()
                 + r#""detections":[{"class":"cat","class_id":8,"score":0.875,"box":[1.0,2.5,30.0,40.0]}],"not_finite":0,"#
-                + r#""timing_ms":{"decode":1.5,"proposals":8.0,"preprocess":2.0,"trunk":30.0,"roi_pool":0.25,"head":4.0,"postprocess":0.125}}"#
+                + r#""timing_ms":{"decode":1.5,"proposals":8.0,"preprocess":2.0,"trunk":29.0,"rpn":1.0,"roi_pool":0.25,"head":4.0,"postprocess":0.125}}"#
         );
     }
 
     #[test]
     fn the_table_is_for_people() {
-        let text = report(vec![cat()]).text(920, Some(Path::new("out/b.png")));
+        let text = report(vec![cat()], 920, "grid").text(Some(Path::new("out/b.png")));
         assert!(
             text.starts_with("a/b.jpg: 640 x 480, 920 proposals, 1 detection in 44 ms -> out/b.png\n"),
             "{text}"
         );
         assert!(text.contains(" cat     0.875   1.0   2.5   30.0   40.0\n"), "{text}");
-        assert!(report(Vec::new()).text(0, None).ends_with("0 proposals, 0 detections in 44 ms\n"));
+        assert!(report(Vec::new(), 0, "grid").text(None).ends_with("0 proposals, 0 detections in 44 ms\n"));
+        let learned = report(Vec::new(), 9, "rpn").text(None);
+        assert!(learned.contains("9 proposals of its RPN, 0 detections"), "{learned}");
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use frcnn::{Detector, Options};
+use frcnn_bundle::Cascade;
 use frcnn_core::Printable;
 use frcnn_eval::{Dataset, Detection, Problem, RunFile, RunHeader, RunImage};
+use frcnn_harness::cascade::{HeadTimes, Measured, Photos, measure_bundle};
 use frcnn_harness::{Finished, Shard, run};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -14,6 +17,7 @@ use crate::console;
 use crate::data::Loader;
 use crate::error::Error;
 use crate::files;
+use crate::units;
 
 /// None if only a part was to be run.
 pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, Vec<Detection>)>, Error> {
@@ -27,7 +31,8 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
     };
     let detector = files::open_detector(bundle, &options)?;
     let dataset = scoring.part.open(scoring.data()?, Some(&detector.manifest().classes))?;
-    let proposals = scoring.part.proposals(scoring.data()?, &dataset)?;
+    let data = scoring.data()?;
+    let proposals = scoring.part.proposals_for(detector.contents(), data, dataset.images.len())?;
 
     let opened = args.run.as_deref().map(|path| RunFile::open(path, &header(args, &detector, &dataset)));
     let (mut file, mut found) =
@@ -72,14 +77,40 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
         && shard != Shard::WHOLE
     {
         let text = format!(
-            "{}: {} images; `frcnn eval merge` scores all parts\n",
+            "{}: {}; `frcnn eval merge` scores all parts\n",
             Printable(path.display()),
-            mine.len()
+            units::several(mine.len(), "image")
         );
         return console::result(&text).map(|()| None);
     }
     let detections = detections_of(&dataset, &found, args.run.as_deref().unwrap_or(bundle))?;
     Ok(Some((dataset, detections)))
+}
+
+/// What the bundle's cascade does on the data set, if it has one: each photo is run without it as well.
+pub(super) fn cascade(
+    args: &EvalArgs,
+    path: &Path,
+    dataset: &Dataset,
+) -> Result<Option<(Measured, HeadTimes)>, Error> {
+    let bundle = files::open_bundle(path)?;
+    if bundle.contents().cascade.is_none() {
+        return Ok(None);
+    }
+    let scoring = &args.scoring;
+    let data = scoring.data()?;
+    let proposals = scoring.part.proposals_for(bundle.contents(), data, dataset.images.len())?;
+    let loader = Loader::new(dataset, &proposals);
+    let load = |image: &frcnn_eval::Image| loader.load(image);
+    let photos = Photos { dataset, load: &load, threads: args.threads.map(usize::from) };
+    let progress = bar(dataset.images.len() as u64);
+    progress.set_message("without the cascade");
+    let measured = measure_bundle(&Arc::new(bundle), photos, &mut |_| {
+        progress.inc(1);
+        Ok(())
+    });
+    progress.finish_and_clear();
+    Ok(Some(measured?))
 }
 
 /// In the data set's order, so that results do not depend on which image was finished first.
@@ -127,6 +158,10 @@ fn header(args: &EvalArgs, detector: &Detector, dataset: &Dataset) -> RunHeader 
     settings.insert("weights".to_string(), format!("{weights:032x}"));
     settings.insert("manifest".to_string(), manifest);
     settings.insert("number of images".to_string(), dataset.images.len().to_string());
+    // Weights do not tell what it drops.
+    if let Some(Cascade { keep, rank, .. }) = &contents.cascade {
+        settings.insert("cascade".to_string(), format!("rank={rank},keep={keep}"));
+    }
     RunHeader::new(contents.manifest.classes.iter().skip(1).cloned().collect(), settings)
 }
 

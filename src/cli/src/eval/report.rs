@@ -1,10 +1,13 @@
 //! Scores as tables and JSON.
 
 use frcnn_eval::{Coco, Voc};
+use frcnn_harness::cascade::{HeadTimes, Measured};
 use serde::Serialize;
 
+use crate::cascade;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
+use crate::units;
 
 /// All scores; its fields are the object that `--json` writes. Scores are in 0..=1, null where there is no object.
 #[derive(Serialize)]
@@ -14,6 +17,16 @@ pub(super) struct EvalReport {
     pub(super) detections: usize,
     pub(super) voc: Voc,
     pub(super) coco: Coco,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cascade: Option<CascadeEval>,
+}
+
+/// What the bundle's cascade drops, costs and saves.
+#[derive(Serialize)]
+pub(super) struct CascadeEval {
+    #[serde(flatten)]
+    pub(super) measured: Measured,
+    pub(super) heads: HeadTimes,
 }
 
 impl EvalReport {
@@ -41,11 +54,14 @@ impl EvalReport {
             ("AR small, medium, large", [s.ar_small, s.ar_medium, s.ar_large].map(score).join("  ")),
             ("AR with 1, 10, 100 detections", [s.ar1, s.ar10, s.ar100].map(score).join("  ")),
         ]);
+        let cascade = self.cascade.as_ref().map_or(String::new(), |CascadeEval { measured, heads }| {
+            format!("\nCascade\n\n{}\n{}", cascade::measured(measured), cascade::times_text(heads))
+        });
         format!(
-            "{} images, {} objects, {} detections; VOC at IoU {}\n\n{}\nCOCO\n\n{sizes}",
-            self.images,
-            self.objects,
-            self.detections,
+            "{}, {}, {}; VOC at IoU {}\n\n{}\nCOCO\n\n{sizes}{cascade}",
+            units::several(self.images, "image"),
+            units::several(self.objects, "object"),
+            units::several(self.detections, "detection"),
             self.voc.iou,
             table(&columns, classes.chain([mean])),
         )

@@ -9,6 +9,23 @@ use image::RgbImage;
 use crate::console;
 use crate::error::Error;
 
+/// What to do with damaged photos.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct PhotoArgs {
+    /// Take photos that are cut short or damaged as far as they go, with a warning, instead of refusing them
+    #[arg(long)]
+    lenient: bool,
+}
+
+impl PhotoArgs {
+    /// Does so from here on.
+    pub(crate) fn apply(self) {
+        if self.lenient {
+            command::be_lenient();
+        }
+    }
+}
+
 /// Decodes by content, whatever the file is called, and turns the image as its EXIF orientation says. With `--lenient`,
 /// each time a damaged picture is read there is a warning.
 pub(crate) fn rgb8(path: &Path) -> Result<RgbImage, Error> {

@@ -22,9 +22,10 @@ use serde::Serialize;
 use crate::console;
 use crate::error::Error;
 use crate::files;
+use crate::inputs::decode::PhotoArgs;
 use crate::inputs::images::{self, ImageFile, Inputs};
 use crate::inputs::{decode, progress_bar};
-use crate::units::milliseconds;
+use crate::units::{self, milliseconds};
 use store::{Settings, Store};
 
 /// Make boxes to look at for many images, and measure them
@@ -74,6 +75,8 @@ pub(crate) struct Args {
     /// One JSON object per image and line, in the order in which they are done
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    photos: PhotoArgs,
 }
 
 #[cfg(feature = "compile")]
@@ -113,6 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 }
 
 fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
+    args.photos.apply();
     if args.mode.is_some() && args.from != SingleImageMethod::SelectiveSearch {
         return Err(Error::Usage("--mode is one of selective search".to_string()));
     }
@@ -138,9 +142,9 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
     let made = missing.len() + unreadable.len() - failed;
     if !args.json && store.len() > 0 {
         console::result(&format!(
-            "{}: {} images, {made} of them new with {boxes} boxes in {:.1} s\n",
+            "{}: {}, {made} of them new with {boxes} boxes in {:.1} s\n",
             Printable(out.display()),
-            store.len(),
+            units::several(store.len(), "image"),
             start.elapsed().as_secs_f64()
         ))?;
     }

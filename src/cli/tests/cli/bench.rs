@@ -22,6 +22,9 @@ fn bench_measures_every_stage() {
         "runs",
         "rois",
         "distinct_rois",
+        "boxes_from",
+        "random_boxes",
+        "dropped",
         "frame",
         "blob",
         "open_ms",
@@ -62,6 +65,61 @@ fn bench_measures_every_stage() {
     for words in ["90 x 120", "96 x 128 (the manifest's scales", "7, ", "RoI pool", "Over 3 runs", "p95 ms"] {
         assert!(table.contains(words), "`{words}` is not in: {table}");
     }
+}
+
+/// With made frames the command itself holds the stream to whole detections.
+#[test]
+fn a_stream_costs_what_has_changed() {
+    let fixture = Fixture::get();
+    let bundle = fixture.path("model.frcnn");
+    let photo = fixture.path("photos/a.png");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let bench = |more: &[&str]| {
+        succeed(&[&["bench", &bundle, "--stream", "--rois", "20", "--threads", "1"], more].concat())
+    };
+    let plot = path("reuse.svg");
+    let report = bench(&["--image", &photo, "--runs", "3", "--plot", &plot, "--json"]);
+    let report: Value = serde_json::from_str(&stdout(&report)).unwrap();
+    assert!(fs::read_to_string(&plot).unwrap().contains("have changed"));
+    let rows = report["rows"].as_array().unwrap();
+    let values = |key: &str| -> Vec<f64> { rows.iter().map(|row| row[key].as_f64().unwrap()).collect() };
+    assert_eq!(values("object"), [0.0, 0.03, 0.1, 0.25, 0.5, 1.0]);
+    let (cells, trunk) = (values("cells_changed"), values("trunk_share"));
+    assert!(cells.is_sorted() && (cells[0], cells[5]) == (0.0, 1.0), "{cells:?}");
+    assert!(
+        (trunk[0], trunk[5]) == (0.0, 1.0) && trunk.iter().zip(&cells).all(|(trunk, cells)| trunk >= cells)
+    );
+    assert_eq!((values("rois_reused")[0], values("rois_reused")[5]), (1.0, 0.0));
+    assert!(values("precision").iter().chain(&values("recall")).all(|&share| share == 1.0), "{report}");
+    assert!(report["kept_mib"].as_f64().unwrap() > 0.0 && report["reuse_mib"] == 256);
+
+    // Frames that do not change, which a folder has.
+    let frames = path("frames");
+    fs::create_dir(&frames).unwrap();
+    for i in 0..4 {
+        fs::copy(&photo, format!("{frames}/{i}.png")).unwrap();
+    }
+    let report = bench(&["--frames", &frames, "--json", "--reuse-mib", "1"]);
+    let report: Value = serde_json::from_str(&stdout(&report)).unwrap();
+    let row = &report["rows"][0];
+    assert!(row["object"].is_null() && row["frames"] == 3 && row["cells_changed"] == 0.0, "{report}");
+    assert_eq!(
+        (&row["precision"], &row["recall"], &report["reuse_mib"]),
+        (&1.0.into(), &1.0.into(), &1.into())
+    );
+    let table = stdout(&bench(&["--frames", &frames]));
+    for words in ["grey levels", "precision 1.000, recall 1.000", "kept from frame to frame", "of whole"] {
+        assert!(table.contains(words), "`{words}` is not in: {table}");
+    }
+
+    let called = |more: &[&str]| frcnn(&[&["bench", &bundle], more].concat());
+    fails(&called(&["--tolerance", "1"]), 2, &["--stream"]);
+    fails(&called(&["--stream", "--tolerance", "nan"]), 2, &["tolerance"]);
+    fails(&called(&["--stream", "--plot", "reuse.png"]), 2, &[".svg"]);
+    fails(&called(&["--stream", "--frames", &path("absent")]), 1, &["absent: "]);
+    image::RgbImage::new(60, 90).save(format!("{frames}/9.png")).unwrap();
+    fails(&called(&["--stream", "--rois", "3", "--frames", &frames]), 1, &["9.png: is of another size"]);
 }
 
 #[test]

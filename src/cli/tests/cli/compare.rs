@@ -68,6 +68,36 @@ fn the_factored_layer_is_found() {
     fails(&compare(&fixture, &[]), 2, &["--reference"]);
 }
 
+/// int8 clips what is rare, by however much: its stages are held to the norm of all differences, and what no layer has rounded
+/// to what f32 differs by.
+#[test]
+fn int8_agrees_with_f32_within_what_it_rounds() {
+    let fixture = Fixture::get();
+    let photos = fixture.path("photos");
+    fixture.compile("compare8.frcnn", &["--precision", "int8", "--calibrate", &photos]);
+    let int8 = fixture.path("compare8.frcnn");
+    let output = compare(&fixture, &["--against", &int8, "--image", &(photos.clone() + "/a.png"), "--json"]);
+    assert!(output.status.success(), "{}", stdout(&output));
+    let report = json(&output);
+    for stage in report["images"][0]["stages"].as_array().unwrap() {
+        let (name, tolerance) = (stage["stage"].as_str().unwrap(), stage["tolerance"].as_f64().unwrap());
+        if name == "data" {
+            assert_eq!((&stage["measure"], tolerance), (&"largest".into(), 1e-5));
+        } else {
+            assert_eq!(stage["measure"], "norm", "{stage}");
+            let norm = stage["difference"]["norm"].as_f64().unwrap();
+            assert!(0.0 < norm && norm < tolerance && tolerance < 0.3, "{stage}");
+        }
+    }
+    // Another network is none that was rounded.
+    fixture.compile("compare8-rank.frcnn", &["--svd", "fc6=2"]);
+    let other = compare(
+        &fixture,
+        &["--against", &fixture.path("compare8-rank.frcnn"), "--image", &(photos + "/a.png")],
+    );
+    fails(&other, 1, &[]);
+}
+
 /// A reference of one image of 96 x 128 and two RoIs.
 fn reference(path: &Path, rois: &[usize], scores: f32) {
     let data = bytes(&(0..3 * 96 * 128).map(|i| (i % 97) as f32).collect::<Vec<f32>>());

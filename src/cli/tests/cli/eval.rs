@@ -35,7 +35,7 @@ fn scores_do_not_depend_on_how_the_run_was_made() {
     let [one, two] = [part("1.jsonl"), part("2.jsonl")];
     for (shard, file) in [("1/2", &one), ("2/2", &two)] {
         let output = eval(&fixture, &root, &["--shard", shard, "--run", file]);
-        assert!(stdout(&output).contains("1 images") && output.status.success(), "{}", stdout(&output));
+        assert!(stdout(&output).contains("1 image;") && output.status.success(), "{}", stdout(&output));
     }
     let merged = succeed(&["eval", "merge", &one, &two, "--data", text(&root), "--json"]);
     assert_eq!(json(&merged), whole);
@@ -132,7 +132,10 @@ fn an_image_that_is_missing_costs_the_score_but_not_the_rest() {
 
     annotate(&root, "a", "zebra");
     let output = eval(&fixture, &root, &["--json"]);
-    assert!(crate::fixture::stderr(&output).contains("`zebra`, which the detector does not know"));
+    assert!(
+        crate::fixture::stderr(&output)
+            .contains("classes that the detector does not know, which count as missed: zebra")
+    );
     let zebra =
         json(&output)["voc"]["classes"].as_array().unwrap().iter().find(|c| c["name"] == "zebra").cloned();
     assert_eq!(zebra.unwrap()["ap10"], 0.0);

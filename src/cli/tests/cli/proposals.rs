@@ -91,7 +91,7 @@ fn a_photo_that_fails_does_not_stop_the_rest_and_can_be_made_good() {
     assert!(!boxes.exists(), "an output of nothing");
     let output = make();
     fails(&output, 1, &["bad.png: ", "1 of 2 images failed"]);
-    assert!(stdout(&output).contains("1 images, 1 of them new"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("1 image, 1 of them new"), "{}", stdout(&output));
     let good = fs::read(&boxes).unwrap();
     let again = frcnn(&["proposals", text(&bad), "-o", text(&boxes), "--force"]);
     fails(&again, 1, &["nothing was written"]);

@@ -113,6 +113,18 @@ impl Dataset {
         Ok(dataset)
     }
 
+    /// The images at `positions`, in that order, and their objects; all classes stay.
+    pub fn part(&self, positions: &[usize]) -> Dataset {
+        let places: HashMap<usize, usize> =
+            positions.iter().enumerate().map(|(to, &from)| (from, to)).collect();
+        let truth = |truth: &Truth| Some(Truth { image: *places.get(&truth.image)?, ..*truth });
+        Dataset {
+            images: positions.iter().filter_map(|&position| self.images.get(position).cloned()).collect(),
+            truths: self.truths.iter().filter_map(truth).collect(),
+            ..self.clone()
+        }
+    }
+
     /// Adds the classes of a detector that no object here has; gives the data set's classes that `names` lacks.
     ///
     /// VOC lists its classes nowhere, so those that happen not to be annotated are only known from the detector.

@@ -31,6 +31,10 @@ pub struct Difference {
     /// [`max_abs`](Difference::max_abs) over [`largest`](Difference::largest).
     #[serde(serialize_with = "finite_or_text")]
     pub relative: f64,
+    /// Root of the sum of squared differences, over that of the reference's squares; infinite where
+    /// [`max_abs`](Difference::max_abs) is.
+    #[serde(serialize_with = "finite_or_text")]
+    pub norm: f64,
     /// Cosine of the angle between both; 1 if both are zero.
     pub cosine: f64,
     /// Distances in units in the last place.
@@ -116,6 +120,11 @@ pub fn difference(reference: &Tensor, found: &Tensor) -> Result<Difference, Shap
         std_abs: (squares / count - mean_abs * mean_abs).max(0.0).sqrt(),
         largest,
         relative: if max_abs == 0.0 { 0.0 } else { max_abs / largest },
+        norm: match (squares == 0.0, max_abs.is_finite()) {
+            (_, false) => f64::INFINITY,
+            (true, true) => 0.0,
+            (false, true) => (squares / norm_r).sqrt(),
+        },
         cosine: if norms > 0.0 { product / norms } else { f64::from(u8::from(norm_r == norm_f)) },
         ulps,
         worst: worst.map(|position| Worst {

@@ -16,6 +16,8 @@ pub enum Precision {
     F16,
     /// 7 bits of mantissa.
     Bf16,
+    /// Whole numbers: one scale for all values of a map.
+    Int8,
 }
 
 impl Precision {
@@ -34,30 +36,80 @@ impl Precision {
         std::cmp::max_by_key(self, other, |precision| *precision as u8)
     }
 
-    /// The rounding of one value, over that of f32: 2^-11 of a value in f16, 2^-8 in bf16, 2^-24 in f32.
+    /// The rounding of one value, over that of f32: 2^-11 of a value in f16, 2^-8 in bf16, 2^-24 in f32. In int8 it is one for all
+    /// values of a map, of whose range half a step is 2^-9.
     fn coarseness(self) -> f64 {
         match self {
             Precision::F32 => 1.0,
             Precision::F16 => f64::from(1 << 13),
             Precision::Bf16 => f64::from(1 << 16),
+            Precision::Int8 => f64::from(1 << 18),
         }
     }
 }
 
-/// Largest difference that a stage may have, as a share of the reference's largest magnitude.
+/// By what a stage's difference is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// [`Difference::relative`]: the largest one.
+    Largest,
+    /// [`Difference::norm`]: all together, for int8 layers clip rare values, by however much.
+    Norm,
+}
+
+impl Measure {
+    /// How large a difference is.
+    pub fn of(self, difference: &Difference) -> f64 {
+        match self {
+            Measure::Largest => difference.relative,
+            Measure::Norm => difference.norm,
+        }
+    }
+}
+
+/// The layers that a stage's values have passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Passed {
+    coarsest: Precision,
+    int8: usize,
+}
+
+/// Differences that stages may have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tolerances {
-    precision: Precision,
+    computed: Precision,
+    stored: Precision,
+    passed: BTreeMap<String, Passed>,
     of_all: Option<f64>,
     of_stage: BTreeMap<String, f64>,
 }
 
+/// [`Difference::norm`] that an int8 layer may make: the values of a map are a thirtieth of the range of its steps, as a mean
+/// of squares, and a step's rounding is 1 / sqrt(12) of it, so that rounding is 3 % of them; as much again for what is clipped.
+const NORM_OF_INT8: f64 = 1.0 / 16.0;
+
 impl Tolerances {
-    /// What rounding explains at a precision. In f32: `data` 1e-5 (the resize's weights; a thousandth of a grey
-    /// level), every other stage 1e-4 (25 layers of sums in another order). Coarser values round the more, but errors
-    /// of random sign grow slower than their number: the square root of the coarseness.
-    pub fn of(precision: Precision) -> Tolerances {
-        Tolerances { precision, of_all: None, of_stage: BTreeMap::new() }
+    /// What rounding explains where all that is compared was `computed` with a precision, and then `stored` with another. In f32:
+    /// `data` 1e-5 (the resize's weights; a thousandth of a grey level), every other stage 1e-4 (25 layers of sums in another
+    /// order). Coarser values round the more, but errors of random sign grow slower than their number: the square root of the
+    /// coarseness. `data` passes no layer, and is rounded by how it is stored alone.
+    pub fn of(computed: Precision, stored: Precision) -> Tolerances {
+        let (passed, of_stage) = (BTreeMap::new(), BTreeMap::new());
+        Tolerances { computed, stored, passed, of_all: None, of_stage }
+    }
+
+    /// Layers of these precisions are passed by the values of a stage. Those of int8 round independently: their errors' squares
+    /// add up.
+    #[must_use]
+    pub fn with_layers(mut self, stage: &str, layers: &[Precision]) -> Tolerances {
+        let none = Passed { coarsest: Precision::F32, int8: 0 };
+        let passed = self.passed.entry(stage.to_string()).or_insert(none);
+        for &layer in layers {
+            passed.coarsest = passed.coarsest.coarser(layer);
+            passed.int8 += usize::from(layer == Precision::Int8);
+        }
+        self
     }
 
     /// One tolerance for all stages that have none of their own.
@@ -73,11 +125,22 @@ impl Tolerances {
         self
     }
 
-    /// That of a stage.
-    pub fn get(&self, stage: &str) -> f64 {
-        let f32_rounding = if stage == "data" { 1e-5 } else { 1e-4 };
-        let default = f32_rounding * self.precision.coarseness().sqrt();
-        self.of_stage.get(stage).copied().or(self.of_all).unwrap_or(default)
+    /// That of a stage, and what it is of: the largest difference where it was given.
+    pub fn get(&self, stage: &str) -> (f64, Measure) {
+        if let Some(given) = self.of_stage.get(stage).copied().or(self.of_all) {
+            return (given, Measure::Largest);
+        }
+        let largest =
+            |f32: f64, precision: Precision| (f32 * precision.coarseness().sqrt(), Measure::Largest);
+        if stage == "data" {
+            return largest(1e-5, self.stored);
+        }
+        let rounded = self.computed.coarser(self.stored);
+        match self.passed.get(stage) {
+            Some(Passed { int8, .. }) if *int8 > 0 => (NORM_OF_INT8 * (*int8 as f64).sqrt(), Measure::Norm),
+            Some(Passed { coarsest, .. }) => largest(1e-4, rounded.coarser(*coarsest)),
+            None => largest(1e-4, rounded),
+        }
     }
 
     /// The stages with a tolerance of their own.
@@ -95,21 +158,26 @@ pub struct StageResult {
     pub difference: Difference,
     /// How it differs when it reads the reference's own input; none where that is not known.
     pub alone: Option<Difference>,
-    /// Largest [`Difference::relative`] allowed.
+    /// Largest difference allowed.
     pub tolerance: f64,
+    /// By what it is measured.
+    pub measure: Measure,
 }
 
 impl StageResult {
     /// Whether both differences are within the tolerance.
     pub fn agrees(&self) -> bool {
-        let within = |difference: &Difference| difference.relative <= self.tolerance;
-        within(&self.difference) && self.alone.as_ref().is_none_or(within)
+        self.allows(&self.difference) && self.alone.as_ref().is_none_or(|alone| self.allows(alone))
+    }
+
+    fn allows(&self, difference: &Difference) -> bool {
+        self.measure.of(difference) <= self.tolerance
     }
 
     /// Whether the stage itself makes an error, as opposed to passing one on.
     fn makes_an_error(&self) -> bool {
         match &self.alone {
-            Some(alone) => alone.relative > self.tolerance,
+            Some(alone) => !self.allows(alone),
             None => !self.agrees(),
         }
     }
@@ -132,23 +200,32 @@ pub fn explain(stages: &[StageResult]) -> String {
         [.., last] => (format!("Stages up to {} agree, ", last.stage), "does not"),
     };
     let cause = if culprit.stage == diverges.stage {
-        advice(&diverges.stage, before).to_string()
+        advice(diverges, before).to_string()
     } else {
         format!(
             "errors within its tolerance grow on the way; the first stage that makes one of its own is {}: {}",
             culprit.stage,
-            advice(&culprit.stage, before)
+            advice(culprit, before)
         )
     };
     format!(
-        "{agree}{} {not} (relative error {:.1e}, allowed {:.0e}): {cause}.",
-        diverges.stage, diverges.difference.relative, diverges.tolerance
+        "{agree}{} {not} ({} {:.1e}, allowed {:.0e}): {cause}.",
+        diverges.stage,
+        match diverges.measure {
+            Measure::Largest => "relative error",
+            Measure::Norm => "error in the norm",
+        },
+        diverges.measure.of(&diverges.difference),
+        diverges.tolerance
     )
 }
 
-fn advice(stage: &str, before: &[StageResult]) -> &'static str {
+fn advice(stage: &StageResult, before: &[StageResult]) -> &'static str {
+    if stage.measure == Measure::Norm {
+        return "that is more than int8 rounds: was it calibrated on photos like this one? Compare the bundle in f32, too";
+    }
     let compared = |name: &str| before.iter().any(|stage| stage.stage == name);
-    match stage {
+    match stage.stage.as_str() {
         "data" => {
             "look at the preprocessing: the decoder (JPEG decoders differ; PNG is exact), channel order, pixel means, \
              scale, and the resize"
@@ -177,7 +254,13 @@ mod tests {
             let tensor = |v| Tensor { shape: vec![2], data: vec![1.0, v] };
             difference(&tensor(0.5), &tensor(0.5 + error)).unwrap()
         };
-        StageResult { stage: name.into(), difference: of(error), alone: Some(of(alone)), tolerance: 1e-4 }
+        StageResult {
+            stage: name.into(),
+            difference: of(error),
+            alone: Some(of(alone)),
+            tolerance: 1e-4,
+            measure: Measure::Largest,
+        }
     }
 
     #[test]
@@ -199,16 +282,50 @@ mod tests {
 
     #[test]
     fn tolerances_follow_the_precision_unless_they_are_given() {
-        let f32_default = Tolerances::of(Precision::F32);
-        assert_eq!((f32_default.get("data"), f32_default.get("fc6")), (1e-5, 1e-4));
-        let given = f32_default.with_all(0.5).with_stage("conv", 0.25);
-        assert_eq!((given.get("data"), given.get("conv")), (0.5, 0.25));
-        assert_eq!(Precision::of_reference("F32", Some("on")), Precision::F16);
-        assert_eq!(Precision::of_reference("F32", Some("off")), Precision::F32);
-        assert!(Tolerances::of(Precision::Bf16).get("conv") > Tolerances::of(Precision::F16).get("conv"));
-        let relative = |precision| Tolerances::of(precision).get("fc6") / 1e-4;
-        assert_eq!([Precision::F16, Precision::Bf16].map(|p| relative(p).round()), [91.0, 256.0]);
-        let [f32, f16, bf16] = [Precision::F32, Precision::F16, Precision::Bf16];
+        let [f32, f16, bf16, int8] = [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8];
+        let largest = |tolerances: &Tolerances, stage: &str| match tolerances.get(stage) {
+            (tolerance, Measure::Largest) => tolerance,
+            norm => panic!("{norm:?}"),
+        };
+        let exact = Tolerances::of(f32, f32);
+        assert_eq!((largest(&exact, "data"), largest(&exact, "fc6")), (1e-5, 1e-4));
+        let given = exact.clone().with_all(0.5).with_stage("conv", 0.25);
+        assert_eq!((largest(&given, "data"), largest(&given, "conv")), (0.5, 0.25));
+        assert_eq!(Precision::of_reference("F32", Some("on")), f16);
+        assert_eq!(Precision::of_reference("F32", Some("off")), f32);
+        let relative = |precision| largest(&Tolerances::of(precision, f32), "fc6") / 1e-4;
+        assert_eq!([f16, bf16].map(|p| relative(p).round()), [91.0, 256.0]);
         assert_eq!([f32.coarser(f16), bf16.coarser(f16), f32.coarser(f32)], [f16, bf16, f32]);
+
+        // Layers' rounding is no matter to what they read.
+        let of_layers = exact.with_layers("conv", &[f32, f16]).with_layers("fc6", &[f32, f16, int8, int8]);
+        assert_eq!((largest(&of_layers, "data"), largest(&of_layers, "bbox_pred")), (1e-5, 1e-4));
+        assert_eq!((largest(&of_layers, "conv") / 1e-4).round(), 91.0);
+        assert_eq!(of_layers.get("fc6"), (NORM_OF_INT8 * 2f64.sqrt(), Measure::Norm));
+        assert_eq!(largest(&of_layers.with_stage("fc6", 0.5), "fc6"), 0.5);
+        // Half a reference's bits are lost by its data, too.
+        assert_eq!((largest(&Tolerances::of(f16, f16), "data") / 1e-5).round(), 91.0);
+    }
+
+    #[test]
+    fn int8_is_held_to_all_differences_together() {
+        let tensor = |values: &[f32]| Tensor { shape: vec![4], data: values.to_vec() };
+        let result = |found: &[f32]| {
+            let difference = difference(&tensor(&[1.0, 2.0, 2.0, 4.0]), &tensor(found)).unwrap();
+            StageResult {
+                stage: "conv".into(),
+                difference,
+                alone: None,
+                tolerance: 0.25,
+                measure: Measure::Norm,
+            }
+        };
+        // A fifth of the norm, and a quarter of the largest value.
+        let clipped = result(&[1.0, 2.0, 2.0, 3.0]);
+        assert!(clipped.agrees() && clipped.difference.norm == 0.2 && clipped.difference.relative == 0.25);
+        for wrong in [[2.0, 3.0, 3.0, 5.0], [f32::NAN, 2.0, 2.0, 4.0], [1.0, 2.0, 2.0, f32::INFINITY]] {
+            assert!(!result(&wrong).agrees(), "{wrong:?}");
+            assert!(explain(&[result(&wrong)]).contains("calibrated on photos like this one"));
+        }
     }
 }

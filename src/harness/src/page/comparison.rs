@@ -1,7 +1,7 @@
 //! The page of a comparison: stages, histograms, and both sides' boxes with a slider between them.
 
 use askama::Template;
-use frcnn_eval::{Difference, Found, StageResult, UlpHistogram};
+use frcnn_eval::{Difference, Found, Measure, StageResult, UlpHistogram};
 
 use super::overlay::{Mark, Picture};
 use super::small;
@@ -36,6 +36,7 @@ struct StageRow<'a> {
     shape: String,
     max_abs: String,
     relative: String,
+    norm: String,
     alone: String,
     cosine: String,
     tolerance: String,
@@ -43,6 +44,9 @@ struct StageRow<'a> {
     bar: Bar,
     ulps: Vec<Column>,
 }
+
+/// Left of what is shown of the axis.
+const OUTSIDE: f64 = -10.0;
 
 /// Places on the axis of relative errors.
 struct Bar {
@@ -103,7 +107,7 @@ fn image<'a>(
 }
 
 fn stage(result: &StageResult) -> StageRow<'_> {
-    let Difference { shape, max_abs, mean_abs, std_abs, largest, relative, cosine, ulps, worst } =
+    let Difference { shape, max_abs, mean_abs, std_abs, largest, relative, norm, cosine, ulps, worst } =
         &result.difference;
     let share = |error: f64| if error == 0.0 { 0.0 } else { error / largest };
     let at = |error: f64| {
@@ -120,15 +124,22 @@ fn stage(result: &StageResult) -> StageRow<'_> {
         shape: shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × "),
         max_abs: small(*max_abs),
         relative: small(*relative),
-        alone: result.alone.as_ref().map_or(String::new(), |alone| small(alone.relative)),
+        norm: small(*norm),
+        alone: result.alone.as_ref().map_or(String::new(), |alone| small(result.measure.of(alone))),
         cosine: format!("{cosine:.9}"),
-        tolerance: small(result.tolerance),
+        tolerance: match result.measure {
+            Measure::Largest => small(result.tolerance),
+            Measure::Norm => format!("norm {}", small(result.tolerance)),
+        },
         worst,
         bar: Bar {
             mean: at(share(*mean_abs)),
             deviation: at(share(mean_abs + std_abs)),
             max: at(*relative),
-            tolerance: at(result.tolerance),
+            tolerance: match result.measure {
+                Measure::Largest => at(result.tolerance),
+                Measure::Norm => OUTSIDE,
+            },
         },
         ulps: columns(ulps),
     }

@@ -11,7 +11,7 @@ use super::{
     padded::{PaddedRows, Steps, row_cost},
 };
 use crate::{
-    CacheInfo, ChannelRange, ConvArgs, ConvShape, PoolShape, ShapeError,
+    CacheInfo, ChannelRange, ConvArgs, ConvShape, ConvWindow, PoolShape, ShapeError,
     aligned::{LINE, aligned},
     blocking::{bf16_chunk_bytes, bf16_weight_bytes},
     gemm::check_bias,
@@ -76,6 +76,27 @@ impl Bf16Conv {
         size_of_val(self.panels.as_slice())
     }
 
+    /// Bytes of weights of such a layer that is not made yet, at most; saturates.
+    #[must_use]
+    pub fn packed_bytes(shape: &ConvShape) -> usize {
+        let whole = |len: usize| len.checked_next_multiple_of(BLOCK).unwrap_or(usize::MAX);
+        let [height, width] = shape.kernel;
+        len_of(&[size_of::<u16>(), height, width, whole(shape.in_channels), whole(shape.out_channels)])
+    }
+
+    /// What gives a window of the map that the layer makes of one of `shape`, with the bits of the whole map; `None` where
+    /// there is no such map.
+    #[must_use]
+    pub fn window(&self, shape: &ConvShape, outputs: [Range<usize>; 2]) -> Option<ConvWindow> {
+        ConvWindow::of(shape, 1, outputs)
+    }
+
+    /// Values of scratch on so many threads, about: more where a single row takes more than a chunk should.
+    #[must_use]
+    pub fn scratch_len(threads: usize) -> usize {
+        len_of(&[threads, bf16_chunk_bytes(CacheInfo::detect()) / size_of::<f32>()])
+    }
+
     /// Convolves the input, rounded to bf16, adds the bias and applies ReLU, all in f32, into `channels` of `out`; maps
     /// and `scratch` as those of [`PreparedConv::run_into_channels`](crate::PreparedConv::run_into_channels).
     ///
@@ -131,10 +152,7 @@ impl Bf16Conv {
     /// Checks everything but the output, and gives its rows and columns before any pooling.
     fn check(&self, shape: &ConvShape, args: ConvArgs<'_, Map<'_>>) -> Result<[usize; 2], ShapeError> {
         let ConvShape { batch, height, width, .. } = *shape;
-        if *shape != (ConvShape { batch, height, width, ..self.shape.clone() }) {
-            return Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 });
-        }
-        let (out_height, out_width) = shape.check_layer(shape.weight_len())?;
+        let (out_height, out_width) = shape.check_same_layer(&self.shape)?;
         check_bias(args.bias, shape.out_channels)?;
         ShapeError::check("input", len_of(&[batch, height, width, shape.in_channels]), args.input.len())?;
         Ok([out_height, out_width])

@@ -21,7 +21,7 @@ use core::ops::Range;
 
 use super::{ChannelRange, ConvArgs, ConvShape};
 use crate::{
-    Cpu,
+    Cpu, Isa,
     aligned::{AlignedVec, Value, aligned},
     blocking::{DIRECT_PIXELS, PACKED_WINDOW, conv_k},
     init::Init,
@@ -78,6 +78,10 @@ impl Direct {
         let packed =
             if Self::packs_windows(shape, width) { len_of(&[rows, pixels, shape.patch_len()]) } else { 0 };
         [copied, len_of(&[rows, pixels, width.panel]), packed]
+    }
+
+    pub(super) fn isa(&self) -> Isa {
+        self.cpu.isa
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
@@ -148,20 +152,32 @@ impl Packing for DirectPacking<'_> {
 const PANELS_TO_PACK_FOR: usize = 6;
 
 /// Where the windows of a run of output pixels lie.
-struct Windows {
+pub(super) struct Windows {
     /// In padded copies of input rows; otherwise in the map.
-    copied: bool,
+    pub(super) copied: bool,
     /// Output pixels of a row. A pointwise layer has rows of one: it matters not where they are cut.
-    pixels: usize,
+    pub(super) pixels: usize,
     /// Values from one row's windows to the next row's, and from one pixel's to the next.
-    row_stride: usize,
-    pixel_stride: usize,
-    segments: Vec<usize>,
-    segment_len: usize,
+    pub(super) row_stride: usize,
+    pub(super) pixel_stride: usize,
+    pub(super) segments: Vec<usize>,
+    pub(super) segment_len: usize,
 }
 
 impl Windows {
-    fn new(shape: &ConvShape, out_width: usize) -> Self {
+    /// How many segments a window has, and how long they are; saturates.
+    pub(super) fn segment_lens(shape: &ConvShape) -> (usize, usize) {
+        let ([kh, kw], [group_in, _]) = (shape.kernel, shape.group_channels());
+        if shape.is_pointwise() {
+            (1, group_in)
+        } else if shape.group == 1 && shape.dilation[1] == 1 {
+            (kh, len_of(&[kw, group_in]))
+        } else {
+            (len_of(&[kh, kw]), group_in)
+        }
+    }
+
+    pub(super) fn new(shape: &ConvShape, out_width: usize) -> Self {
         let ci = shape.in_channels;
         if shape.is_pointwise() {
             return Self {
@@ -195,19 +211,19 @@ impl Windows {
 
 /// Output pixels of a row, and rows of a chunk. A pointwise layer has rows of one pixel: it matters not where they are
 /// cut.
-fn chunk_size(shape: &ConvShape, out_width: usize) -> (usize, usize) {
+pub(super) fn chunk_size(shape: &ConvShape, out_width: usize) -> (usize, usize) {
     let pixels = if shape.is_pointwise() { 1 } else { out_width.max(1) };
     (pixels, DIRECT_PIXELS.div_ceil(pixels))
 }
 
 /// Values of an input row with its padding; saturates.
-fn padded_row_len(shape: &ConvShape) -> usize {
+pub(super) fn padded_row_len(shape: &ConvShape) -> usize {
     let width = shape.width.saturating_add(shape.pads[1]).saturating_add(shape.pads[3]);
     len_of(&[width, shape.in_channels])
 }
 
 /// Copies the input rows that output row `y` sees, with zeros for the padding.
-fn copy_rows(shape: &ConvShape, input: &[f32], image: usize, y: usize, rows: &mut [f32]) {
+pub(super) fn copy_rows(shape: &ConvShape, input: &[f32], image: usize, y: usize, rows: &mut [f32]) {
     let row_len = shape.width * shape.in_channels;
     let left = shape.pads[1] * shape.in_channels;
     for (tap_y, row) in rows.chunks_exact_mut(padded_row_len(shape)).enumerate() {
@@ -429,19 +445,19 @@ impl Chunk<'_> {
 }
 
 /// Some of `K`: a range of the values of each of some segments.
-struct KBlock<'a> {
-    segments: &'a [usize],
-    values: Range<usize>,
+pub(super) struct KBlock<'a> {
+    pub(super) segments: &'a [usize],
+    pub(super) values: Range<usize>,
 }
 
 impl KBlock<'_> {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.segments.len() * self.values.len()
     }
 }
 
 /// Cuts `K` into pieces of at most about `most`: some whole segments, or a range of one.
-fn k_blocks(windows: &Windows, most: usize) -> impl Iterator<Item = KBlock<'_>> {
+pub(super) fn k_blocks(windows: &Windows, most: usize) -> impl Iterator<Item = KBlock<'_>> {
     let len = windows.segment_len;
     let pieces = len.div_ceil(most).max(1);
     let step = len.div_ceil(pieces).max(1);

@@ -12,7 +12,7 @@
 //! 3. Otherwise the patches of a block of pixels are gathered into scratch (im2row), multiplied, and the bias and the
 //!    ReLU applied, before the next block: all of it while the block is in L2.
 //! 4. A group is the same product on a range of channels, rows `Ci` or `Co` apart.
-//! 5. A group of one input channel (depthwise) is no product of matrices: it is summed directly, tap by tap.
+//! 5. A group of one input channel (depthwise) is no product of matrices: it is summed directly, in registers.
 //!
 //! That is [`conv2d_into`], which takes any layer and its weights as they are. A layer that runs more than once is
 //! worth preparing: [`PreparedConv`] chooses among this, `direct` and `winograd` by `cost`.
@@ -22,11 +22,15 @@
 mod cost;
 mod depthwise;
 mod direct;
+mod direct_f16;
+#[cfg(test)]
+mod f16_tests;
 mod im2row;
 mod prepared;
 mod reference;
 #[cfg(test)]
 mod tests;
+mod window;
 mod winograd;
 
 use alloc::vec::Vec;
@@ -39,9 +43,13 @@ use crate::{
     gemm::{Strided, bias_relu, check_bias, matmul_strided},
     len_of, tasks,
 };
-pub use cost::ConvCandidate;
+pub use cost::{ConvCandidate, ConvWeights};
+pub(crate) use cost::{F16_RATE, FLOPS_PER_BYTE};
 pub use prepared::{ConvAlgorithm, PreparedConv};
 pub use reference::conv2d_reference;
+pub use window::ConvWindow;
+#[cfg(test)]
+pub(crate) use window::tests::check_window;
 
 /// A convolution layer on one size of input.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,8 +80,14 @@ impl ConvShape {
     /// Output rows and columns; `None` when the window is empty, larger than the padded input, or moves by 0.
     #[must_use]
     pub fn output_size(&self) -> Option<(usize, usize)> {
+        self.window().output_size(self.height, self.width)
+    }
+
+    /// The window that slides over the map.
+    #[must_use]
+    pub fn window(&self) -> Window {
         let Self { kernel, stride, dilation, pads, .. } = *self;
-        Window { kernel, stride, dilation, pads, ceil_mode: false }.output_size(self.height, self.width)
+        Window { kernel, stride, dilation, pads, ceil_mode: false }
     }
 
     /// Max pooling of the output by 2x2 windows that move by 2; `None` when there is no output. What windows hang over
@@ -104,7 +118,8 @@ impl ConvShape {
         [self.in_channels, self.out_channels].map(|channels| channels.checked_div(self.group).unwrap_or(0))
     }
 
-    fn is_pointwise(&self) -> bool {
+    /// Whether an output reads the cell of the same place alone: a product of matrices, as maps lie.
+    pub fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.pads == [0; 4]
     }
 
@@ -121,10 +136,37 @@ impl ConvShape {
     }
 
     /// Checks what a layer reads beside its weights.
-    fn check_args(&self, ConvArgs { input, bias, .. }: ConvArgs<'_>) -> Result<(), ShapeError> {
+    pub(crate) fn check_args(&self, ConvArgs { input, bias, .. }: ConvArgs<'_>) -> Result<(), ShapeError> {
         check_bias(bias, self.out_channels)?;
         let input_len = len_of(&[self.batch, self.height, self.width, self.in_channels]);
         ShapeError::check("input", input_len, input.len())
+    }
+
+    /// The output size, if it is that of `prepared`, on maps of any size or on windows of them.
+    pub(crate) fn check_same_layer(&self, prepared: &Self) -> Result<(usize, usize), ShapeError> {
+        let Self { batch, height, width, .. } = *self;
+        let pads = core::array::from_fn(|side| self.pads[side].min(prepared.pads[side]));
+        if *self == (Self { batch, height, width, pads, ..prepared.clone() }) {
+            self.check_layer(self.weight_len())
+        } else {
+            Err(ShapeError { what: "the layer that was prepared", expected: 1, found: 0 })
+        }
+    }
+
+    /// Checks all that a layer prepared for another size of maps runs on, and gives the output size. `out_len` values have room
+    /// for `channels`.
+    pub(crate) fn check_run(
+        &self,
+        prepared: &Self,
+        args: ConvArgs<'_>,
+        channels: ChannelRange,
+        out_len: usize,
+    ) -> Result<[usize; 2], ShapeError> {
+        let (height, width) = self.check_same_layer(prepared)?;
+        self.check_args(args)?;
+        channels.check(self.out_channels)?;
+        ShapeError::check("out", len_of(&[self.batch, height, width, channels.stride]), out_len)?;
+        Ok([height, width])
     }
 
     /// Checks what does not depend on the maps, and gives the output size.
@@ -202,7 +244,7 @@ pub fn conv2d_into(
         return Ok(());
     }
     if shape.is_depthwise() {
-        depthwise::conv(shape, weights, args, out);
+        depthwise::conv(shape, [out_height, out_width], weights, args, out);
         return Ok(());
     }
     let ConvArgs { input, bias, relu, threads } = args;

@@ -12,7 +12,7 @@ use core::{mem::MaybeUninit, ops::Range};
 
 use crate::{
     Isa,
-    aligned::{AlignedVec, Value, Zeroed},
+    aligned::{AlignedVec, Value, at_least},
     init::Init,
     k_order::{KBlock, KPart},
     linear_units::{LinearRun, Unit},
@@ -247,12 +247,4 @@ pub(super) struct Scratch {
     packed: AlignedVec,
     /// A panel of weights.
     widened: AlignedVec<MaybeUninit<f32>>,
-}
-
-/// The first `len` values of `buffer`, made longer if need be.
-fn at_least<T: Zeroed>(buffer: &mut AlignedVec<T>, len: usize) -> &mut [T] {
-    if buffer.as_slice().len() < len {
-        *buffer = AlignedVec::zeros(len);
-    }
-    &mut buffer.as_mut_slice()[..len]
 }

@@ -83,6 +83,15 @@ pub(super) unsafe fn micro_kernel<V: Vector, const M: usize, const N: usize>(
                     add_outer_product(&mut tile, |i| *column.add(i), panel.next_row());
                 }
             }
+            Left::Vectors { data, first_k, k, .. } => {
+                let data = data.add(first_k * M);
+                let done = V::multiply_vectors(&mut tile, data, k, panel.row, panel.prefetch);
+                panel.skip::<V, N>(done);
+                for k in done..k {
+                    let column = data.add(k / V::LANES * V::LANES * M + k % V::LANES);
+                    add_outer_product(&mut tile, |i| *column.add(i * V::LANES), panel.next_row());
+                }
+            }
             Left::Rows(a) => {
                 for &offset in a.segments {
                     let segment = a.data.add(offset);

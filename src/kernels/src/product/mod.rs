@@ -56,7 +56,7 @@ macro_rules! with_const {
         }
     };
 }
-use with_const;
+pub(crate) use with_const;
 
 /// The left-hand side: row `i` is, for each offset `o` of `segments` in turn, the `segment_len` values from
 /// `data + i * stride + o` on.
@@ -94,6 +94,14 @@ pub(crate) enum Left<'a> {
         data: *const f32,
         k: usize,
     },
+    /// Tiles of rows of `row_len` values, interleaved vector by vector: `[row_len / LANES, rows of the tile, LANES]` each. Read are
+    /// `k` values from `first_k` on, which is a whole number of vectors.
+    Vectors {
+        data: *const f32,
+        row_len: usize,
+        first_k: usize,
+        k: usize,
+    },
 }
 
 impl Left<'_> {
@@ -101,7 +109,7 @@ impl Left<'_> {
     fn k(&self) -> usize {
         match self {
             Self::Rows(rows) => rows.k(),
-            Self::Packed { k, .. } => *k,
+            Self::Packed { k, .. } | Self::Vectors { k, .. } => *k,
         }
     }
 
@@ -111,11 +119,14 @@ impl Left<'_> {
     /// There are such rows.
     #[inline(always)]
     unsafe fn skip_rows(self, count: usize) -> Self {
-        // SAFETY: the caller's promise; a packed tile holds `k` values of each of its rows.
+        // SAFETY: the caller's promise; a packed tile holds all values of each of its rows.
         unsafe {
             match self {
                 Self::Rows(rows) => Self::Rows(rows.skip_rows(count)),
                 Self::Packed { data, k } => Self::Packed { data: data.add(count * k), k },
+                Self::Vectors { data, row_len, first_k, k } => {
+                    Self::Vectors { data: data.add(count * row_len), row_len, first_k, k }
+                }
             }
         }
     }
@@ -173,6 +184,12 @@ fn tiles(m: usize, most: usize) -> impl Iterator<Item = Tiles> {
     runs.into_iter().filter(|run| run.rows * run.count > 0)
 }
 
+/// The tile of [`Left::Vectors`] that row `row` of `m` falls into: its first row, and how many it has.
+pub(crate) fn tile_of_vectors<V: Vector>(m: usize, row: usize) -> (usize, usize) {
+    let run = tiles(m, V::STRIDED_ROWS).take_while(|run| run.first <= row).last();
+    run.map_or((0, 1), |Tiles { first, rows, .. }| (first + (row - first) / rows * rows, rows))
+}
+
 /// `sums[m, width] = init + a[m, K] panel[K, width]`, on the vectors of `isa`; with `prefetch_next`, what follows the
 /// panel in memory is prefetched into L2.
 ///
@@ -208,15 +225,16 @@ impl Kernel for MultiplyPanel<'_> {
     unsafe fn run<V: Vector>(self) {
         let vectors = self.width / V::LANES;
         let most = match self.a {
-            Left::Rows(_) => V::STRIDED_ROWS,
+            Left::Rows(_) | Left::Vectors { .. } => V::STRIDED_ROWS,
             Left::Packed { .. } => ROWS,
         };
+        let prefetch = Prefetch::new(&self);
         for run in tiles(self.m, most) {
             // SAFETY: the rows of the run are some of those that the caller of `multiply_panel` promised.
             unsafe {
                 with_const!(run.rows, M in [1 2 3 4 5 6], with_const!(vectors, N in [1 2 3 4], {
                     if N <= V::PANEL {
-                        self.run_tiles::<V, M, N>(run);
+                        self.run_tiles::<V, M, N>(run, prefetch);
                     }
                 }));
             }
@@ -230,25 +248,47 @@ impl MultiplyPanel<'_> {
     /// # Safety
     /// As [`micro_kernel`], for each of them.
     #[inline(always)]
-    unsafe fn run_tiles<V: Vector, const M: usize, const N: usize>(&self, Tiles { first, count, .. }: Tiles) {
+    unsafe fn run_tiles<V: Vector, const M: usize, const N: usize>(
+        &self,
+        Tiles { first, count, .. }: Tiles,
+        prefetch: Prefetch,
+    ) {
         for row in (first..).step_by(M).take(count) {
             // SAFETY: the caller's promise.
             unsafe {
                 let (a, sums) = (self.a.skip_rows(row), self.sums.skip_rows(row));
-                micro_kernel::<V, M, N>(a, self.panel_for(row), sums);
+                micro_kernel::<V, M, N>(a, prefetch.panel_for(self.panel, row), sums);
             }
+        }
+    }
+}
+
+/// How tiles share the prefetching of the next panel, which follows one of `len` values.
+#[derive(Clone, Copy)]
+struct Prefetch {
+    /// Where the next panel begins.
+    next: *const f32,
+    /// Values for each row.
+    of_a_row: usize,
+    /// Values for each `k` of a tile.
+    step: usize,
+}
+
+impl Prefetch {
+    fn new(panel: &MultiplyPanel<'_>) -> Self {
+        let len = panel.a.k() * panel.width;
+        let tile_count = panel.m.div_ceil(ROWS).max(1);
+        Self {
+            next: panel.panel.wrapping_add(len),
+            of_a_row: len / panel.m.max(1),
+            step: if panel.prefetch_next { panel.width.div_ceil(tile_count) } else { 0 },
         }
     }
 
     /// The panel for the tile whose first row is `row`, with the tile's share of the next panel to prefetch.
     #[inline(always)]
-    fn panel_for(&self, row: usize) -> Panel {
-        let len = self.a.k() * self.width;
-        let tile_count = self.m.div_ceil(ROWS).max(1);
-        Panel {
-            row: self.panel,
-            prefetch: self.panel.wrapping_add(len + row * len / self.m),
-            prefetch_step: if self.prefetch_next { self.width.div_ceil(tile_count) } else { 0 },
-        }
+    fn panel_for(self, panel: *const f32, row: usize) -> Panel {
+        let prefetch = self.next.wrapping_add(row * self.of_a_row);
+        Panel { row: panel, prefetch, prefetch_step: self.step }
     }
 }

@@ -2,26 +2,28 @@
 
 use core::ops::Range;
 
-use super::{FeatureMap, edges::Edges};
+use super::{FeatureMap, cell::Cell, edges::Edges};
 use crate::simd::{Kernel, Vector};
 
 /// One RoI's maxima in a range of channels, bin `b` of them to `out + b * bin_stride`.
-pub(super) struct PoolRoi<'a> {
-    pub(super) map: FeatureMap<'a>,
+pub(super) struct PoolRoi<'a, T> {
+    pub(super) map: FeatureMap<'a, T>,
     pub(super) edges: &'a [Edges],
     pub(super) channels: Range<usize>,
-    pub(super) out: *mut f32,
+    pub(super) out: *mut T,
     pub(super) bin_stride: usize,
+    /// What an empty bin has in each channel.
+    pub(super) empty: T,
 }
 
-impl Kernel for PoolRoi<'_> {
+impl<T: Cell> Kernel for PoolRoi<'_, T> {
     type Output = ();
 
     /// # Safety
     /// Also: the places in `out` are writable.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { map, edges, channels, out, bin_stride } = self;
+        let Self { map, edges, channels, out, bin_stride, empty } = self;
         assert!(channels.start <= channels.end && channels.end <= map.channels);
         let bins = edges.iter().flat_map(|grid| {
             grid.rows.iter().flat_map(|rows| grid.columns.iter().map(move |columns| (rows, columns)))
@@ -32,20 +34,21 @@ impl Kernel for PoolRoi<'_> {
             unsafe {
                 let out = out.add(bin * bin_stride);
                 if rows.is_empty() || columns.is_empty() {
-                    out.write_bytes(0, channels.len());
+                    (0..channels.len()).for_each(|channel| out.add(channel).write(empty));
                 } else {
-                    pool_bin::<V>(map, rows, columns, channels.clone(), out);
+                    T::max_of_bin::<V>(map, rows, columns, channels.clone(), out);
                 }
             }
         }
     }
 }
 
+/// [`Cell::max_of_bin`] of f32.
+///
 /// # Safety
-/// The CPU has the instruction set of `V`; `rows`, `columns` and `channels` are inside `map`; `out` takes as many
-/// values as there are channels.
+/// As there.
 #[inline(always)]
-unsafe fn pool_bin<V: Vector>(
+pub(super) unsafe fn max_of_bin<V: Vector>(
     map: FeatureMap<'_>,
     rows: &Range<usize>,
     columns: &Range<usize>,
@@ -57,16 +60,16 @@ unsafe fn pool_bin<V: Vector>(
     // SAFETY: the caller's promises; every block ends at or before `end`.
     unsafe {
         while c + 8 * V::LANES <= end {
-            max_of_bin::<V, 8>(map, rows, columns, c, out.add(c - start));
+            max_of_vectors::<V, 8>(map, rows, columns, c, out.add(c - start));
             c += 8 * V::LANES;
         }
         while c + V::LANES <= end {
-            max_of_bin::<V, 1>(map, rows, columns, c, out.add(c - start));
+            max_of_vectors::<V, 1>(map, rows, columns, c, out.add(c - start));
             c += V::LANES;
         }
         if c < end && V::LANES <= end - start {
             // The last whole vector, some of whose lanes were done before: the same values again.
-            max_of_bin::<V, 1>(map, rows, columns, end - V::LANES, out.add(end - V::LANES - start));
+            max_of_vectors::<V, 1>(map, rows, columns, end - V::LANES, out.add(end - V::LANES - start));
             c = end;
         }
         while c < end {
@@ -86,9 +89,9 @@ unsafe fn pool_bin<V: Vector>(
 /// Maximum of a bin in the `N` vectors of channels from channel `c` on.
 ///
 /// # Safety
-/// As [`pool_bin`], for channels `c..c + N * V::LANES`.
+/// As [`max_of_bin`], for channels `c..c + N * V::LANES`.
 #[inline(always)]
-unsafe fn max_of_bin<V: Vector, const N: usize>(
+unsafe fn max_of_vectors<V: Vector, const N: usize>(
     map: FeatureMap<'_>,
     rows: &Range<usize>,
     columns: &Range<usize>,

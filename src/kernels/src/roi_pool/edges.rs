@@ -23,7 +23,7 @@ impl Edges {
             .collect()
     }
 
-    pub(super) fn set(grids: &mut [Self], roi: &Roi, map: FeatureMap<'_>) {
+    pub(super) fn set<T>(grids: &mut [Self], roi: &Roi, map: FeatureMap<'_, T>) {
         for Self { rows, columns } in grids {
             set_axis(rows, roi.y1, roi.y2, map.height);
             set_axis(columns, roi.x1, roi.x2, map.width);

@@ -37,6 +37,7 @@
 //! 4. `fused`: a fully connected layer takes in each slab while it is in cache. The pooled tensor, 200 MB for 2000 RoIs
 //!    of VGG16, is never written, and the layer's weights are read once.
 
+mod cell;
 mod direct;
 mod edges;
 mod fused;
@@ -53,6 +54,7 @@ use frcnn_core::{Roi, ShapeError};
 
 use crate::{
     CacheInfo, Isa,
+    aligned::AlignedVec,
     blocking::pooled_values,
     k_order::{SLAB, slabs},
     len_of,
@@ -60,9 +62,10 @@ use crate::{
     sync_ptr::SyncPtr,
     tasks,
 };
+use cell::Cell;
 use direct::PoolRoi;
 use edges::Edges;
-pub use fused::{PooledLayer, Step, roi_pool_linear_into};
+pub use fused::{roi_pool_linear_into, roi_pool_linear_scratch_len};
 pub use reference::{roi_pool_bin, roi_pool_reference};
 use spans::Spans;
 use table::Table;
@@ -72,8 +75,8 @@ const ROIS_PER_CHUNK: usize = 4;
 
 /// A feature map `[H, W, C]` of one image.
 #[derive(Clone, Copy, Debug)]
-pub struct FeatureMap<'a> {
-    data: &'a [f32],
+pub struct FeatureMap<'a, T = f32> {
+    data: &'a [T],
     height: usize,
     width: usize,
     channels: usize,
@@ -86,10 +89,12 @@ impl<'a> FeatureMap<'a> {
         ShapeError::check("data", len_of(&[height, width, channels]), data.len())?;
         Ok(Self { data, height, width, channels })
     }
+}
 
+impl<'a, T> FeatureMap<'a, T> {
     /// The values, `[H, W, C]`.
     #[must_use]
-    pub fn data(&self) -> &'a [f32] {
+    pub fn data(&self) -> &'a [T] {
         self.data
     }
 
@@ -156,6 +161,26 @@ pub fn roi_pool_with(
     threads: usize,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
+    roi_pool_in(isa, map, rois, pooled, threads, None, out)
+}
+
+/// Values that [`roi_pool_into`] allocates, at most, for so many RoIs of a map of so many rows and columns; saturates.
+#[must_use]
+pub fn roi_pool_scratch_len(map: [usize; 2], rois: usize, pooled: &[[usize; 2]], threads: usize) -> usize {
+    len_of(&[table::most_values::<f32>(map, rois, pooled), threads.max(1)])
+}
+
+/// [`roi_pool_with`] with tables in `room`, which begins on a cache line and has [`roi_pool_scratch_len`] values; without it,
+/// in memory of its own, of which it takes no more than these RoIs need.
+fn roi_pool_in(
+    isa: Isa,
+    map: FeatureMap<'_>,
+    rois: &[Roi],
+    pooled: &[[usize; 2]],
+    threads: usize,
+    room: Option<&mut [f32]>,
+    out: &mut [f32],
+) -> Result<(), ShapeError> {
     let roi_len = len_of(&[bin_count(pooled), map.channels]);
     ShapeError::check("out", len_of(&[rois.len(), roi_len]), out.len())?;
     if out.is_empty() {
@@ -165,13 +190,15 @@ pub fn roi_pool_with(
         Some(spans) => {
             let large = out.len() > pooled_values(CacheInfo::detect());
             let out = SyncPtr::new(out);
-            let slabs: Vec<_> = slabs(map.channels).collect();
-            let mut tables: Vec<_> = (0..tasks::task_count(threads)).map(|_| Table::new()).collect();
+            let slabs: Vec<_> = slabs(map.channels, SLAB).collect();
+            let (tasks, len) = (tasks::task_count(threads), table::values(map, &spans));
+            let mut own = AlignedVec::zeros(if room.is_some() { 0 } else { len_of(&[len, tasks]) });
+            let mut tables = Table::all(room.unwrap_or(own.as_mut_slice()), len, tasks);
             tasks::for_each_index(&mut tables, slabs.len(), |table, slab| {
                 let channels = slabs[slab].clone();
                 let bin_stride = map.channels;
                 let data = out.offset(channels.start);
-                let out = Bins { data, roi_stride: roi_len, bin_stride, large };
+                let out = Bins { data, roi_stride: roi_len, bin_stride, large, empty: 0.0 };
                 // SAFETY: `out` has `roi_len` values for each RoI, `C` for each bin, and the slabs' channels differ.
                 unsafe { pool_slab(isa, table, map, rois, Some(&spans), pooled, channels, out) };
             });
@@ -187,7 +214,8 @@ pub fn roi_pool_with(
                     for (roi, out) in rois.zip(out.chunks_exact_mut(roi_len)) {
                         Edges::set(edges, roi, map);
                         let (channels, bin_stride) = (0..map.channels, map.channels);
-                        run_on(isa, PoolRoi { map, edges, channels, out: out.as_mut_ptr(), bin_stride });
+                        let out = out.as_mut_ptr();
+                        run_on(isa, PoolRoi { map, edges, channels, out, bin_stride, empty: 0.0 });
                     }
                 },
             );
@@ -203,25 +231,28 @@ fn bin_count(pooled: &[[usize; 2]]) -> usize {
 
 /// Where pooled channels of some RoIs go.
 #[derive(Clone, Copy)]
-struct Bins {
-    data: SyncPtr,
+struct Bins<T> {
+    data: SyncPtr<T>,
     roi_stride: usize,
     bin_stride: usize,
     /// Whether all of it is more than caches hold.
     large: bool,
+    /// What an empty bin has in each channel.
+    empty: T,
 }
 
-impl Bins {
+impl<T: Cell> Bins<T> {
     /// Whether slabs of bins are written past the caches: whole lines of them.
     fn streams(self) -> bool {
         let aligned = self.data.as_mut_ptr().addr().is_multiple_of(64);
-        self.large && aligned && self.roi_stride.is_multiple_of(SLAB) && self.bin_stride.is_multiple_of(SLAB)
+        let whole = [self.roi_stride, self.bin_stride].iter().all(|stride| stride.is_multiple_of(T::SLAB));
+        self.large && aligned && whole
     }
 
     /// # Safety
     /// There is such a bin.
     #[inline(always)]
-    unsafe fn of(self, roi: usize, bin: usize) -> *mut f32 {
+    unsafe fn of(self, roi: usize, bin: usize) -> *mut T {
         // SAFETY: the caller's promise.
         unsafe { self.data.as_mut_ptr().add(roi * self.roi_stride + bin * self.bin_stride) }
     }
@@ -233,15 +264,15 @@ impl Bins {
 /// `out` has room for the channels of each bin of each RoI, which no one else touches. `spans` are those of `rois` and
 /// `pooled` on `map`.
 #[expect(clippy::too_many_arguments, reason = "a unit of work is its operands and where they lie")]
-unsafe fn pool_slab(
+unsafe fn pool_slab<T: Cell>(
     isa: Isa,
-    table: &mut Table,
-    map: FeatureMap<'_>,
+    table: &mut Table<'_, T>,
+    map: FeatureMap<'_, T>,
     rois: &[Roi],
     spans: Option<&Spans<'_>>,
     pooled: &[[usize; 2]],
     channels: Range<usize>,
-    out: Bins,
+    out: Bins<T>,
 ) {
     if let Some(spans) = spans
         && table.fill(isa, map, channels.start, spans)
@@ -255,7 +286,7 @@ unsafe fn pool_slab(
         Edges::set(&mut edges, roi, map);
         // SAFETY: the caller's promise.
         let roi_out = unsafe { out.of(i, 0) };
-        let (channels, bin_stride) = (channels.clone(), out.bin_stride);
-        run_on(isa, PoolRoi { map, edges: &edges, channels, out: roi_out, bin_stride });
+        let (channels, bin_stride, empty) = (channels.clone(), out.bin_stride, out.empty);
+        run_on(isa, PoolRoi { map, edges: &edges, channels, out: roi_out, bin_stride, empty });
     }
 }

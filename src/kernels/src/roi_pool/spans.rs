@@ -50,14 +50,27 @@ pub(super) struct Spans<'a> {
 pub(super) const SIDES: usize = 16;
 
 impl<'a> Spans<'a> {
-    /// None where looking at every cell costs less than making tables of maxima does, or where those would not stay in
-    /// the cache.
-    pub(super) fn worth_it(map: FeatureMap<'_>, rois: &[Roi], pooled: &'a [[usize; 2]]) -> Option<Self> {
+    /// None where looking at every cell costs less than making tables of maxima does, where those would not stay in
+    /// the cache, or where they would be more than [`most_planes`].
+    pub(super) fn worth_it<T: Copy>(
+        map: FeatureMap<'_, T>,
+        rois: &[Roi],
+        pooled: &'a [[usize; 2]],
+    ) -> Option<Self> {
         let bins = bin_count(pooled);
+        let most = most_planes([map.height, map.width], rois.len(), pooled);
         // Not even a look at RoIs that are too few.
-        if rois.len().saturating_mul(bins) < map.height.saturating_mul(map.width) {
+        if most == 0 {
             return None;
         }
+        let (spans, cells) = Spans::of(map, rois, pooled)?;
+        let table_cells = spans.planes() as f32 * (map.height * map.width) as f32;
+        let table_cost = TABLE_CELL_COST * table_cells + LOOKUP_COST * (rois.len() * bins) as f32;
+        (cells > table_cost && spans.planes() <= most).then_some(spans)
+    }
+
+    /// The bins, and how many cells all of them have; none where a coordinate does not fit.
+    fn of<T: Copy>(map: FeatureMap<'_, T>, rois: &[Roi], pooled: &'a [[usize; 2]]) -> Option<(Self, f32)> {
         let mut edges = Edges::of(pooled);
         let mut spans = Vec::with_capacity(rois.len().saturating_mul(pooled.iter().flatten().sum()));
         let mut windows = [0; SIDES];
@@ -82,17 +95,32 @@ impl<'a> Spans<'a> {
             }
         }
         make_reachable(&mut windows);
-        let spans = Spans { spans, pooled, windows };
-        let table_cells = spans.planes() as f32 * (map.height * map.width) as f32;
-        let max_table_cells = blocking::table_cells(CacheInfo::detect()) as f32;
-        let table_cost = TABLE_CELL_COST * table_cells + LOOKUP_COST * (rois.len() * bins) as f32;
-        (cells > table_cost && table_cells <= max_table_cells).then_some(spans)
+        Some((Spans { spans, pooled, windows }, cells))
     }
 
     /// Kinds of windows.
     pub(super) fn planes(&self) -> usize {
         self.windows.iter().map(|columns| columns.count_ones() as usize).sum()
     }
+}
+
+/// Planes of a table, at most: of the windows that bins can have, and as many as stay in the cache. None where there are fewer bins
+/// than cells.
+///
+/// An RoI may be longer than the map by a part, for convolutions without padding make this smaller than the image is. Bins of one
+/// that reaches farther beyond may ask for more planes; then RoIs are pooled one by one.
+pub(super) fn most_planes(map: [usize; 2], rois: usize, pooled: &[[usize; 2]]) -> usize {
+    let [height, width] = map;
+    let cells = height.saturating_mul(width);
+    if rois.saturating_mul(bin_count(pooled)) < cells {
+        return 0;
+    }
+    let sides = |axis: usize, len: usize| {
+        let longest = len.saturating_add(len / 8 + 2);
+        let of_bins = pooled.iter().map(|grid| longest.div_ceil(grid[axis].max(1)) + 1);
+        of_bins.max().unwrap_or(0).min(len).checked_ilog2().map_or(0, |side| side as usize + 1)
+    };
+    (sides(0, height) * sides(1, width)).min(blocking::table_cells(CacheInfo::detect()) / cells.max(1))
 }
 
 /// What a cell of a table costs to make, in cells looked at by `direct`: two loads and a store.
@@ -131,6 +159,36 @@ mod tests {
             }
         }
         assert_eq!(Span::new(70_000, 70_001), None);
+    }
+
+    /// RoIs of all places and lengths in a map, and by a part beyond it, ask for no more planes than there is room for.
+    #[test]
+    fn there_is_room_for_the_planes_of_rois_in_the_map() {
+        for (height, width, pooled) in [
+            (38, 50, &[[7, 7]][..]),
+            (60, 80, &[[6, 6]]),
+            (20, 30, &[[3, 2]]),
+            (13, 17, &[[1, 1], [3, 3]]),
+            (1, 64, &[[1, 7]]),
+        ] {
+            let map = FeatureMap::<f32> { data: &[], height, width, channels: 0 };
+            let ends = |len: usize| (len + len / 8 + 2) as i32;
+            let mut rois = alloc::vec![];
+            for y1 in (0..height as i32).step_by(3) {
+                for x1 in (0..width as i32).step_by(3) {
+                    for (y2, x2) in (y1..ends(height)).step_by(4).zip((x1..ends(width)).step_by(5)) {
+                        rois.push(Roi { level: 0, x1, y1, x2, y2 });
+                    }
+                }
+            }
+            rois.push(Roi { level: 0, x1: 0, y1: 0, x2: ends(width) - 1, y2: ends(height) - 1 });
+            let (windows, _) = Spans::of(map, &rois, pooled).unwrap();
+            let cells = height * width;
+            let room = most_planes([height, width], rois.len(), pooled);
+            let cached = blocking::table_cells(CacheInfo::detect()) / cells;
+            assert!(windows.planes().min(cached) <= room, "{height} x {width}: {} planes", windows.planes());
+            assert_eq!(most_planes([height, width], 0, pooled), 0);
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! one of half its size. Only the planes that some bin asks for are made: they grow with the logarithm of the bins'
 //! sides, not with the map's.
 //!
+//! A slab of bytes is 64 channels, a cache line as well.
+//!
 //! A NaN loses against any value and a maximum is the same bits in whatever order values come, but for zeros of either
 //! sign: a slab that holds a -0 is left to `direct`.
 
@@ -19,49 +21,63 @@ use alloc::vec::Vec;
 
 use super::{
     Bins, FeatureMap,
-    spans::{SIDES, Span, Spans},
+    cell::{Cell, MAX_SLAB},
+    spans::{self, SIDES, Span, Spans},
 };
 use crate::{
-    Isa,
-    aligned::{AlignedVec, LINE},
-    k_order::SLAB,
-    simd::{Kernel, Loop, Vector, run_on, vectorized},
+    Isa, len_of,
+    simd::{Kernel, Vector, run_on},
 };
 
 /// A slab's planes for one map after another; what they hold does not outlive a slab.
-pub(super) struct Table {
-    data: AlignedVec,
+pub(super) struct Table<'a, T> {
+    data: &'a mut [T],
 }
 
-impl Table {
-    pub(super) fn new() -> Self {
-        Self { data: AlignedVec::zeros(0) }
+/// Values of a table, at most, for so many RoIs of a map of so many rows and columns.
+pub(super) fn most_values<T: Cell>(map: [usize; 2], rois: usize, pooled: &[[usize; 2]]) -> usize {
+    len_of(&[spans::most_planes(map, rois, pooled), plane_len::<T>(map)])
+}
+
+/// Values of a table of these planes.
+pub(super) fn values<T: Cell>(map: FeatureMap<'_, T>, spans: &Spans<'_>) -> usize {
+    len_of(&[spans.planes(), plane_len::<T>([map.height, map.width])])
+}
+
+impl<'a, T: Cell> Table<'a, T> {
+    /// One for each task, of `len` values each, which lie one after the other in `room` and begin on cache lines as it does.
+    pub(super) fn all(mut room: &'a mut [T], len: usize, tasks: usize) -> Vec<Self> {
+        (0..tasks).map(|_| Self { data: room.split_off_mut(..len).unwrap_or_default() }).collect()
     }
 
     /// Makes the planes that `spans` asks for of the slab from channel `first` on. False, and no table, if the slab
-    /// holds a -0.
-    pub(super) fn fill(&mut self, isa: Isa, map: FeatureMap<'_>, first: usize, spans: &Spans<'_>) -> bool {
-        let plane = plane_len(map);
+    /// holds a -0, or if there is no room for it.
+    pub(super) fn fill(&mut self, isa: Isa, map: FeatureMap<'_, T>, first: usize, spans: &Spans<'_>) -> bool {
+        let plane = plane_len::<T>([map.height, map.width]);
         let planes = Planes::new(spans);
-        if self.data.as_slice().len() < spans.planes() * plane {
-            self.data = AlignedVec::zeros(spans.planes() * plane);
+        if self.data.len() < values(map, spans) {
+            return false;
         }
-        let cells = &mut self.data.as_mut_slice()[..map.height * map.width * SLAB];
-        let width = SLAB.min(map.channels - first);
-        for (to, from) in cells.chunks_exact_mut(SLAB).zip(map.data.chunks_exact(map.channels)) {
-            to[..width].copy_from_slice(&from[first..first + width]);
+        let cells = &mut self.data[..map.height * map.width * T::SLAB];
+        let width = T::SLAB.min(map.channels - first);
+        for (to, from) in cells.chunks_exact_mut(T::SLAB).zip(map.data.chunks_exact(map.channels)) {
+            let from = &from[first..first + width];
+            if width == T::SLAB {
+                to.copy_from_slice(&from[..T::SLAB]);
+            } else {
+                to[..width].copy_from_slice(from);
+                to[width..].fill(T::default());
+            }
         }
-        let mut negative_zeros = 0;
-        vectorized(Prepare { cells, negative_zeros: &mut negative_zeros });
-        if negative_zeros > 0 {
+        if !T::prepare(cells) {
             return false;
         }
         for Made { index, source, by: [dy, dx] } in planes.steps() {
-            let (below, from_here) = self.data.as_mut_slice().split_at_mut(index * plane);
+            let (below, from_here) = self.data.split_at_mut(index * plane);
             let source = &below[source * plane..][..plane];
             // Windows that would reach over the edge are never asked for; theirs are made of what follows.
-            let by = (dy * map.width + dx) * SLAB;
-            let len = (map.height * map.width * SLAB).saturating_sub(by);
+            let by = (dy * map.width + dx) * T::SLAB;
+            let len = (map.height * map.width * T::SLAB).saturating_sub(by);
             run_on(isa, Fold { a: &source[..len], b: &source[by..][..len], out: &mut from_here[..len] });
         }
         true
@@ -70,23 +86,23 @@ impl Table {
     /// Pools the RoIs of `spans`; the table was filled for them.
     ///
     /// # Safety
-    /// `out` has room for `width` values, at most [`SLAB`], of each bin.
+    /// `out` has room for `width` values, at most [`Feature::SLAB`](crate::pooled::Feature::SLAB), of each bin.
     pub(super) unsafe fn pool(
         &self,
         isa: Isa,
-        map: FeatureMap<'_>,
+        map: FeatureMap<'_, T>,
         spans: &Spans<'_>,
         width: usize,
-        out: Bins,
+        out: Bins<T>,
     ) {
         let planes = Planes::new(spans);
-        run_on(isa, PoolSpans { data: self.data.as_slice(), map, spans, planes: &planes, width, out });
+        run_on(isa, PoolSpans { data: self.data, map, spans, planes: &planes, width, out });
     }
 }
 
 /// Values in a plane: whole cache lines, an odd number of them so that planes do not meet in the same sets.
-fn plane_len(map: FeatureMap<'_>) -> usize {
-    ((map.height * map.width) | 1) * SLAB.max(LINE)
+fn plane_len<T: Cell>(map: [usize; 2]) -> usize {
+    len_of(&[len_of(&map) | 1, T::SLAB])
 }
 
 /// Where the planes of the windows asked for lie.
@@ -136,65 +152,43 @@ struct Made {
     by: [usize; 2],
 }
 
-/// Replaces what never wins, NaN and infinitely little, by the least maximum; counts -0.
-struct Prepare<'a> {
-    cells: &'a mut [f32],
-    negative_zeros: &'a mut u32,
+/// [`Cell::max_into`].
+struct Fold<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
+    out: &'a mut [T],
 }
 
-impl Loop for Prepare<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let mut negative_zeros = 0;
-        for value in self.cells {
-            negative_zeros |= u32::from(value.to_bits() == (-0.0f32).to_bits());
-            *value = if *value > -f32::MAX { *value } else { -f32::MAX };
-        }
-        *self.negative_zeros = negative_zeros;
-    }
-}
-
-/// `out = max(a, b)`, of one length, a multiple of [`SLAB`].
-struct Fold<'a> {
-    a: &'a [f32],
-    b: &'a [f32],
-    out: &'a mut [f32],
-}
-
-impl Kernel for Fold<'_> {
+impl<T: Cell> Kernel for Fold<'_, T> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { a, b, out } = self;
-        for ((a, b), out) in
-            a.chunks_exact(V::LANES).zip(b.chunks_exact(V::LANES)).zip(out.chunks_exact_mut(V::LANES))
-        {
-            // SAFETY: chunks of as many values as a vector has; the instruction set is the caller's promise.
-            unsafe { V::load(a.as_ptr()).max(V::load(b.as_ptr())).store(out.as_mut_ptr()) };
-        }
+        // SAFETY: the caller's promise.
+        unsafe { T::max_into::<V>(self.a, self.b, self.out) };
     }
 }
 
 /// The arguments of [`Table::pool`].
-struct PoolSpans<'a> {
-    data: &'a [f32],
-    map: FeatureMap<'a>,
+struct PoolSpans<'a, T> {
+    data: &'a [T],
+    map: FeatureMap<'a, T>,
     spans: &'a Spans<'a>,
     planes: &'a Planes,
     width: usize,
-    out: Bins,
+    out: Bins<T>,
 }
 
-impl Kernel for PoolSpans<'_> {
+impl<T: Cell> Kernel for PoolSpans<'_, T> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self { data, map, spans, planes, width, out } = self;
-        let (plane, row_len) = (plane_len(map), map.width * SLAB);
+        let (plane, row_len) = (plane_len::<T>([map.height, map.width]), map.width * T::SLAB);
         let stream = out.streams();
-        assert!(data.len() >= spans.planes() * plane && width <= SLAB);
+        assert!(data.len() >= spans.planes() * plane && width <= T::SLAB);
+        let mut line = [out.empty; MAX_SLAB];
         let roi_spans: usize = spans.pooled.iter().flatten().sum();
         for (i, mut spans_left) in spans.spans.chunks_exact(roi_spans.max(1)).enumerate() {
             let mut bin = 0;
@@ -212,10 +206,11 @@ impl Kernel for PoolSpans<'_> {
                     // SAFETY: the caller's promise, bins being counted through all grids; `Spans` are inside the map,
                     // hence inside a plane, and the planes that they ask for are in `data`, whose length was asserted.
                     unsafe {
+                        let empty = out.empty;
                         let out = out.of(i, bin);
                         bin += 1;
                         let Some(index) = index else {
-                            out.write_bytes(0, width);
+                            (0..width).for_each(|channel| out.add(channel).write(empty));
                             continue;
                         };
                         let plane = data.as_ptr().add(usize::from(index) * plane);
@@ -224,17 +219,12 @@ impl Kernel for PoolSpans<'_> {
                             plane.add(usize::from(row.last) * row_len),
                         );
                         let (left, right) =
-                            (usize::from(column.first) * SLAB, usize::from(column.last) * SLAB);
-                        if width == SLAB {
-                            corners::<V>(
-                                [top.add(left), top.add(right), bottom.add(left), bottom.add(right)],
-                                out,
-                                stream,
-                            );
+                            (usize::from(column.first) * T::SLAB, usize::from(column.last) * T::SLAB);
+                        let cells = [top.add(left), top.add(right), bottom.add(left), bottom.add(right)];
+                        if width == T::SLAB {
+                            T::max_of_four::<V>(cells, out, stream);
                         } else {
-                            let mut line = [0.0; SLAB];
-                            let places = [top.add(left), top.add(right), bottom.add(left), bottom.add(right)];
-                            corners::<V>(places, line.as_mut_ptr(), false);
+                            T::max_of_four::<V>(cells, line.as_mut_ptr(), false);
                             out.copy_from_nonoverlapping(line.as_ptr(), width);
                         }
                     }
@@ -243,22 +233,6 @@ impl Kernel for PoolSpans<'_> {
         }
         if stream {
             V::fence();
-        }
-    }
-}
-
-/// Maximum of four cells of a slab.
-///
-/// # Safety
-/// The CPU has the instruction set of `V`; [`SLAB`] values are readable at each of `cells` and writable at `out`.
-#[inline(always)]
-unsafe fn corners<V: Vector>([a, b, c, d]: [*const f32; 4], out: *mut f32, stream: bool) {
-    for lane in (0..SLAB).step_by(V::LANES) {
-        // SAFETY: the caller's promises; `LANES` divides `SLAB`.
-        unsafe {
-            let load = |cell: *const f32| V::load(cell.add(lane));
-            let max = load(a).max(load(b)).max(load(c).max(load(d)));
-            if stream { max.stream(out.add(lane)) } else { max.store(out.add(lane)) }
         }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) unsafe trait Vector: Copy {
     const PANEL: usize;
     /// Most rows of a product's tile where rows are not packed, up to [`ROWS`](super::product::ROWS).
     const STRIDED_ROWS: usize = crate::product::ROWS;
+    /// Whether products of rows that are interleaved vector by vector are faster than those of rows as they lie.
+    const INTERLEAVED: bool = false;
 
     /// # Safety
     /// The CPU has the instruction set of `Self`; the same goes for every function here.
@@ -145,6 +147,21 @@ pub(crate) unsafe trait Vector: Copy {
     ) -> usize {
         0
     }
+
+    /// [`Vector::multiply_rows`] of rows that are interleaved vector by vector, `[k / LANES, M, LANES]`.
+    ///
+    /// # Safety
+    /// As [`Vector::multiply_rows`].
+    #[inline(always)]
+    unsafe fn multiply_vectors<const M: usize, const N: usize>(
+        _sums: &mut [[Self; N]; M],
+        _a: *const f32,
+        _k: usize,
+        _weights: *const f32,
+        _next: *const f32,
+    ) -> usize {
+        0
+    }
 }
 
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
@@ -245,6 +262,8 @@ pub(crate) struct Width {
     pub(crate) panel: usize,
     /// [`Vector::STRIDED_ROWS`].
     pub(crate) strided_rows: usize,
+    /// [`Vector::INTERLEAVED`].
+    pub(crate) interleaved: bool,
 }
 
 impl Width {
@@ -254,7 +273,12 @@ impl Width {
             type Output = Width;
             #[inline(always)]
             unsafe fn run<V: Vector>(self) -> Width {
-                Width { lanes: V::LANES, panel: V::PANEL * V::LANES, strided_rows: V::STRIDED_ROWS }
+                Width {
+                    lanes: V::LANES,
+                    panel: V::PANEL * V::LANES,
+                    strided_rows: V::STRIDED_ROWS,
+                    interleaved: V::INTERLEAVED,
+                }
             }
         }
         run_on(isa, WidthOf)

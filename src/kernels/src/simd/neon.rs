@@ -21,6 +21,7 @@ unsafe impl Vector for float32x4_t {
     const PANEL: usize = 4;
     // A vector of values for each of six rows would leave two registers for weights, which takes more loads and more waiting.
     const STRIDED_ROWS: usize = 5;
+    const INTERLEAVED: bool = true;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -129,6 +130,24 @@ unsafe impl Vector for float32x4_t {
         let weights = lanes::Weights { data: weights, next };
         // SAFETY: as above.
         unsafe { lanes::multiply_packed::<M>(sums.as_mut_ptr().cast(), a, k, weights) };
+        k
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_vectors<const M: usize, const N: usize>(
+        sums: &mut [[Self; N]; M],
+        a: *const f32,
+        k: usize,
+        weights: *const f32,
+        next: *const f32,
+    ) -> usize {
+        let k = k / lanes::AT_ONCE * lanes::AT_ONCE;
+        if N != 4 || M > Self::STRIDED_ROWS || k == 0 {
+            return 0;
+        }
+        let weights = lanes::Weights { data: weights, next };
+        // SAFETY: as above.
+        unsafe { lanes::multiply_vectors::<M>(sums.as_mut_ptr().cast(), a, k, weights) };
         k
     }
 }

@@ -1,25 +1,29 @@
 //! What one frame asks of a machine: counted from a bundle's contents before anything of it is reserved.
 //!
-//! The counts are upper bounds of what the runtime does, close where networks are as they are published:
-//!
-//! - a layer's weights as the algorithm packs them that wants most of them;
-//! - maps as the runtime keeps them, which hands a tensor's memory on to one of the same length alone;
-//! - what a layer copies of its input, for each thread;
-//! - predictions of all RoIs.
+//! - a layer's weights as its algorithm packs them;
+//! - maps and scratch as the runtime keeps them: see [`frame_bytes`];
+//! - predictions of all RoIs;
+//! - and while a bundle is opened, the weights that are packed already beside those that are not.
 
 use std::collections::HashMap;
 
-use frcnn_bundle::{Contents, Conv, Error, Graph, Layer, Op, Precision, Regions, Shape, nominal_blobs};
-use frcnn_kernels::{Bf16Isa, Cpu, PreparedLinear};
+use frcnn_bundle::{
+    Cascade, Contents, Conv, Error, Gemm, Graph, Layer, Op, Precision, Regions, Rpn, Shape, nominal_blobs,
+};
+use frcnn_kernels::{Bf16Isa, PreparedLinear};
 use serde::Serialize;
 
-use super::{shapes, sum};
-use crate::crops::{HEAD_BATCH, TRUNK_BATCH};
-use crate::head::{CHUNK_BYTES, CHUNK_ROWS, POOLED_ROWS};
-use crate::ops::conv_shape;
+use super::{frame::frame_bytes, outputs, shapes, sum, times};
+use crate::crops::HEAD_BATCH;
+use crate::ops::{ConvPlan, ConvPlans};
 
 /// RoIs for which a bundle is judged when it is opened: what selective search gives of a photo.
 pub const NOMINAL_ROIS: usize = 2000;
+
+/// RoIs for which a bundle is judged when it is opened: those that its RPN proposes at most, or [`NOMINAL_ROIS`].
+pub fn nominal_rois(contents: &Contents) -> usize {
+    contents.rpn.as_ref().map_or(NOMINAL_ROIS, |rpn| rpn.post_nms_top_n as usize)
+}
 
 /// Regions of an R-CNN whose operations count: each is as much work as an image, and who asks for thousands knows it.
 const RCNN_REGIONS: u64 = 128;
@@ -35,32 +39,34 @@ pub struct Demand {
     pub blobs: Vec<[usize; 2]>,
     /// Regions for which it is counted.
     pub rois: usize,
-    /// Layers of both graphs as they are planned: some count twice, and those that read many values once more for each
-    /// eight of them.
+    /// Threads that work on the frame.
+    pub threads: usize,
+    /// Layers of all graphs as they are planned: some count twice, and those that read many values once more for each
+    /// eight of them; those of the RPN once for each of the trunk's maps.
     pub layers: u64,
     /// Bytes of weights, packed.
     pub weight_bytes: u64,
-    /// Bytes of blobs and maps.
-    pub map_bytes: u64,
-    /// Bytes that layers copy for themselves.
-    pub scratch_bytes: u64,
-    /// Bytes of regions and predictions.
+    /// Bytes of blobs, maps and scratch.
+    pub frame_bytes: u64,
+    /// Bytes of anchors, regions and predictions.
     pub roi_bytes: u64,
-    /// All of these bytes.
+    /// Bytes while the bundle is opened: weights as it has them beside those that are packed.
+    pub opening_bytes: u64,
+    /// Bytes in memory at once, at most: those while it is opened, or all others.
     pub memory: u64,
     /// Operations, of which a core does about 1e11 a second: multiply-accumulates, of partly filled vectors all lanes, and
-    /// what other work takes the time of. The trunk's on all blobs, and the head's on at most [`NOMINAL_ROIS`] RoIs; of
-    /// R-CNN those of 128 regions.
+    /// what other work takes the time of. The trunk's on all blobs, and the head's on at most [`NOMINAL_ROIS`] RoIs, or as
+    /// many as the RPN proposes; of R-CNN those of 128 regions.
     pub operations: u64,
 }
 
 impl Demand {
-    /// That of a 4:3 photo at the manifest's scales with [`NOMINAL_ROIS`] RoIs.
+    /// That of a 4:3 photo at the manifest's scales with [`nominal_rois`].
     ///
     /// # Errors
     /// The graphs do not fit such a photo.
     pub fn nominal(contents: &Contents, threads: usize) -> Result<Demand, Error> {
-        Demand::new(contents, &nominal_blobs(contents), NOMINAL_ROIS, threads)
+        Demand::new(contents, &nominal_blobs(contents), nominal_rois(contents), threads)
     }
 
     /// That of an image whose blobs have these rows and columns, and of so many RoIs.
@@ -73,30 +79,42 @@ impl Demand {
         rois: usize,
         threads: usize,
     ) -> Result<Demand, Error> {
-        let trunk = TrunkDemand::new(contents, blobs, threads as u64)?;
-        let head = HeadDemand::new(contents, trunk.map, rois as u64, threads as u64)?;
+        Demand::planned(contents, &ConvPlan::all(contents).iter().collect(), blobs, rois, threads)
+    }
+
+    /// The same of convolutions that are computed as `plans` say.
+    pub(crate) fn planned(
+        contents: &Contents,
+        plans: &ConvPlans,
+        blobs: &[[usize; 2]],
+        rois: usize,
+        threads: usize,
+    ) -> Result<Demand, Error> {
+        let trunk = TrunkDemand::new(contents, blobs)?;
+        let head = HeadDemand::new(contents, trunk.map, rois as u64)?;
         let is_rcnn = matches!(contents.regions, Regions::Warp(_));
-        let regions = rois.min(NOMINAL_ROIS) as u64;
+        let rpn = RpnDemand::new(contents, &trunk.maps)?;
+        let regions = rois.min(NOMINAL_ROIS.max(nominal_rois(contents))) as u64;
         let operations = if is_rcnn {
             let per_region = trunk.operations.saturating_add(head.operations_per_roi);
             times(per_region, regions.min(RCNN_REGIONS))
         } else {
-            trunk.operations.saturating_add(times(head.operations_per_roi, regions))
+            sum([trunk.operations, rpn.operations, times(head.operations_per_roi, regions)].into_iter())
         };
-        let blob_bytes = sum(blobs.iter().map(|&blob| image(blob).bytes()));
-        let map_bytes = sum([blob_bytes, trunk.map_bytes, head.map_bytes].into_iter());
-        let scratch_bytes = trunk.scratch_bytes.max(head.scratch_bytes);
-        let layers = || contents.trunk.layers.iter().chain(&contents.head.layers);
-        let weight_bytes = sum(layers().map(|layer| packed_bytes(contents, &layer.op)));
+        let weights = PackedBytes::of(contents, plans, threads);
+        let frame_bytes = frame_bytes(contents, plans, blobs, rois, threads)?;
+        let roi_bytes = head.roi_bytes.saturating_add(rpn.bytes);
+        let used = sum([weights.packed, frame_bytes, roi_bytes].into_iter());
         Ok(Demand {
             blobs: blobs.to_vec(),
             rois,
-            layers: sum(layers().map(steps)),
-            weight_bytes,
-            map_bytes,
-            scratch_bytes,
-            roi_bytes: head.roi_bytes,
-            memory: sum([weight_bytes, map_bytes, scratch_bytes, head.roi_bytes].into_iter()),
+            threads,
+            layers: sum(contents.layers().map(steps)).saturating_add(rpn.layers),
+            weight_bytes: weights.packed,
+            frame_bytes,
+            roi_bytes,
+            opening_bytes: weights.opening,
+            memory: used.max(weights.opening),
             operations,
         })
     }
@@ -106,87 +124,146 @@ fn image([height, width]: [usize; 2]) -> Shape {
     Shape::Map { height, width, channels: 3 }
 }
 
-/// What the trunk asks for, on all blobs; of R-CNN on one batch of crops, with the operations of one.
+/// What the trunk asks for, on all blobs; of R-CNN on a crop.
 struct TrunkDemand {
-    /// What it gives.
+    /// What it gives first.
     map: Shape,
-    map_bytes: u64,
-    scratch_bytes: u64,
+    /// All that it gives of the last blob.
+    maps: Vec<Shape>,
     operations: u64,
 }
 
 impl TrunkDemand {
-    fn new(contents: &Contents, blobs: &[[usize; 2]], threads: u64) -> Result<TrunkDemand, Error> {
+    fn new(contents: &Contents, blobs: &[[usize; 2]]) -> Result<TrunkDemand, Error> {
         let crop = match contents.regions {
-            Regions::RoiPooling(_) => None,
+            Regions::RoiPooling(_) | Regions::RoiAlign(_) => None,
             Regions::Warp(warp) => Some([[warp.side as usize; 2]]),
         };
-        let (read, batch) = match &crop {
-            None => (blobs, 1),
-            Some(crop) => (&crop[..], TRUNK_BATCH as u64),
-        };
         let trunk = &contents.trunk;
-        let (mut scratch_bytes, mut operations) = (0u64, 0u64);
-        // The tensors of each run, and the maps that the head reads of all of them.
-        let (mut tensors, mut kept) = (vec![], vec![]);
-        let mut map = Shape::Flat { features: 0 };
-        for &blob in read {
+        let (mut maps, mut operations) = (Vec::new(), 0u64);
+        for &blob in crop.as_ref().map_or(blobs, |crop| &crop[..]) {
             let values = shapes(trunk, image(blob))?;
-            let made = trunk.outputs.first().and_then(|&value| values.get(value as usize)).copied();
-            map = made.unwrap_or(map);
-            kept.push(times(map.bytes(), batch));
-            tensors.push(times(tensor_bytes(trunk, &values), batch));
-            scratch_bytes = scratch_bytes.max(graph_scratch(trunk, &values, batch, threads));
+            maps = outputs(trunk, &values);
             operations = operations.saturating_add(graph_operations(trunk, &values));
         }
-        // Tensors of two runs before are still there.
-        tensors.sort_unstable();
-        let map_bytes = sum(tensors.into_iter().rev().take(3).chain(kept));
-        Ok(TrunkDemand { map, map_bytes, scratch_bytes, operations })
+        let map = maps.first().copied().unwrap_or(Shape::Flat { features: 0 });
+        Ok(TrunkDemand { map, maps, operations })
     }
 }
 
-/// What the head asks for, on all RoIs.
+/// What the RPN asks for, on all maps; nothing where there is none.
+#[derive(Default)]
+struct RpnDemand {
+    /// Of anchors and proposals.
+    bytes: u64,
+    operations: u64,
+    /// Those beyond its own: it is planned for each map.
+    layers: u64,
+}
+
+impl RpnDemand {
+    /// To choose an anchor's logit among others takes some ns, and so does an IoU.
+    const OPERATIONS_OF_ANCHOR: u64 = 1000;
+    const OPERATIONS_OF_IOU: u64 = 500;
+
+    fn new(contents: &Contents, maps: &[Shape]) -> Result<RpnDemand, Error> {
+        let Some(rpn) = &contents.rpn else { return Ok(RpnDemand::default()) };
+        let Rpn { graph, pre_nms_top_n, post_nms_top_n, .. } = rpn;
+        let (best, most) = (u64::from(*pre_nms_top_n), u64::from(*post_nms_top_n));
+        let mut demand = RpnDemand::default();
+        let mut largest = 0u64;
+        for &map in maps {
+            let values = shapes(graph, map)?;
+            let anchors = outputs(graph, &values).first().map_or(0, Shape::len) as u64;
+            let best = best.min(anchors);
+            largest = largest.max(anchors);
+            let suppression = product(&[best, best.min(most), Self::OPERATIONS_OF_IOU]);
+            let chosen = times(anchors, Self::OPERATIONS_OF_ANCHOR);
+            let operations = sum([graph_operations(graph, &values), chosen, suppression].into_iter());
+            demand.operations = demand.operations.saturating_add(operations);
+            // A box with its score.
+            demand.bytes = demand.bytes.saturating_add(times(best, 32));
+        }
+        // Places of the anchors of one map; proposals in pixels of the image and of the blob.
+        demand.bytes = sum([demand.bytes, times(largest, 4), times(most, 64)].into_iter());
+        let again = maps.len().saturating_sub(1) as u64;
+        demand.layers = times(sum(graph.layers.iter().map(steps)), again);
+        Ok(demand)
+    }
+}
+
+/// What the head asks for.
 struct HeadDemand {
-    map_bytes: u64,
-    scratch_bytes: u64,
     roi_bytes: u64,
     operations_per_roi: u64,
 }
 
 impl HeadDemand {
     /// `map` is what the trunk gives.
-    fn new(contents: &Contents, map: Shape, rois: u64, threads: u64) -> Result<HeadDemand, Error> {
+    fn new(contents: &Contents, map: Shape, rois: u64) -> Result<HeadDemand, Error> {
         let head = &contents.head;
         let region = contents.region_shape(map);
         let values = shapes(head, region)?;
-        let at_once =
-            (CHUNK_BYTES as u64 / region.bytes().max(1)).clamp(64, CHUNK_ROWS as u64).min(rois.max(1));
-        let tensors = times(tensor_bytes(head, &values), at_once);
-        // What the layers make that pool for themselves.
-        let products = head.layers.iter().zip(values.iter().skip(1));
-        let products = products.filter(|(layer, _)| matches!(layer.op, Op::Gemm(_)));
-        let pooled = sum(products.map(|(_, made)| made.bytes()).take(2));
-        let pooled = times(pooled, rois.min(POOLED_ROWS as u64));
-        // Scores and deltas; a box, an RoI, its index and a candidate.
+        // Scores and deltas; a box, an RoI, its index and a candidate; the judge's scores.
         let classes = contents.manifest.classes.len() as u64;
-        let predictions = times(classes * 5 * 4 + 100, rois);
+        let judged = if contents.cascade.is_some() { classes * 4 + 8 } else { 0 };
+        let predictions = times(classes * 5 * 4 + 100 + judged, rois);
         let features = match contents.regions {
-            Regions::RoiPooling(_) => 0,
+            Regions::RoiPooling(_) | Regions::RoiAlign(_) => 0,
             Regions::Warp(_) => times(region.bytes(), rois.min(HEAD_BATCH as u64)),
         };
         Ok(HeadDemand {
-            map_bytes: tensors.saturating_add(pooled),
-            scratch_bytes: graph_scratch(head, &values, at_once, threads),
             roi_bytes: predictions.saturating_add(features),
-            operations_per_roi: graph_operations(head, &values)
-                .saturating_add(pooling_operations(contents, map)),
+            operations_per_roi: sum([
+                graph_operations(head, &values),
+                pooling_operations(contents, map),
+                judge_operations(contents, map)?,
+            ]
+            .into_iter()),
         })
     }
 }
 
-fn times(a: u64, b: u64) -> u64 {
-    a.saturating_mul(b)
+/// Those of judging an RoI, which is pooled for it. All may stay: nothing is taken off what the head asks for.
+fn judge_operations(contents: &Contents, map: Shape) -> Result<u64, Error> {
+    let Some(Cascade { judge, .. }) = &contents.cascade else { return Ok(0) };
+    let values = shapes(judge, contents.region_shape(map))?;
+    Ok(graph_operations(judge, &values).saturating_add(pooling_operations(contents, map)))
+}
+
+/// Bytes of all weights.
+struct PackedBytes {
+    /// As kernels read them.
+    packed: u64,
+    /// While they are packed, the largest layer first.
+    opening: u64,
+}
+
+impl PackedBytes {
+    fn of(contents: &Contents, plans: &ConvPlans, threads: usize) -> PackedBytes {
+        let all = sum(contents.sections.iter().map(|section| section.bytes));
+        let bytes = |section: u32| contents.sections.get(section as usize).map_or(0, |section| section.bytes);
+        let linears = contents.layers().filter_map(|layer| match &layer.op {
+            Op::Gemm(gemm) => Some((gemm.weight, linear_bytes(contents, gemm))),
+            _ => None,
+        });
+        // Of each layer: bytes as the bundle has them, and packed. Layers may share weights.
+        let mut layers: Vec<(u64, u64)> =
+            plans.weights().map(|(section, packed)| (bytes(section), packed)).collect();
+        let linears: HashMap<u32, u64> = linears.collect();
+        layers.extend(linears.into_iter().map(|(section, packed)| (bytes(section), packed)));
+        layers.sort_unstable();
+        let (mut opening, mut now) = (all, all);
+        while let Some(&(unpacked, packed)) = layers.last() {
+            // As many layers are under way as there are threads.
+            let under_way = layers.iter().rev().take(threads).map(|&(_, packed)| packed);
+            opening = opening.max(now.saturating_add(sum(under_way)));
+            now = now.saturating_add(packed).saturating_sub(unpacked);
+            layers.pop();
+        }
+        // Biases and the like stay as they are.
+        PackedBytes { packed: now, opening }
+    }
 }
 
 fn product(factors: &[u64]) -> u64 {
@@ -196,76 +273,6 @@ fn product(factors: &[u64]) -> u64 {
 /// Channels in whole vectors.
 fn lanes(channels: u64) -> u64 {
     channels.next_multiple_of(LANES)
-}
-
-/// Bytes of all tensors that a run makes: one is used again for a value of the same length once its own has been read
-/// for the last time.
-fn tensor_bytes(graph: &Graph, shapes: &[Shape]) -> u64 {
-    let fused = fused(graph);
-    let is_fused = |value: u32| {
-        value.checked_sub(1).and_then(|maker| fused.get(maker as usize)).is_some_and(|&fused| fused)
-    };
-    let bytes = |value: u32| shapes.get(value as usize).map_or(0, Shape::bytes);
-    let mut idle: HashMap<u64, u64> = HashMap::new();
-    let mut all = bytes(0);
-    for (made, done) in (1..).zip(graph.last_read()) {
-        if !is_fused(made) {
-            match idle.get_mut(&bytes(made)) {
-                Some(free) if *free > 0 => *free -= 1,
-                _ => all = all.saturating_add(bytes(made)),
-            }
-        }
-        for value in done.into_iter().filter(|&value| !is_fused(value)) {
-            *idle.entry(bytes(value)).or_default() += 1;
-        }
-    }
-    all
-}
-
-/// For each layer whether what it gives is never a tensor of its own: it goes into a ReLU, or as 3x3 convolution by
-/// Winograd's algorithm into a 2x2 max pooling.
-fn fused(graph: &Graph) -> Vec<bool> {
-    let mut readers = vec![0u32; graph.layers.len() + 1];
-    for &value in graph.layers.iter().flat_map(|layer| &layer.inputs).chain(&graph.outputs) {
-        if let Some(readers) = readers.get_mut(value as usize) {
-            *readers += 1;
-        }
-    }
-    let mut fused = vec![false; graph.layers.len()];
-    let maker = |value: u32| value.checked_sub(1).map(|maker| maker as usize);
-    for layer in &graph.layers {
-        let Some(before) = layer.inputs.first().copied().and_then(maker) else { continue };
-        let Some(reads) = graph.layers.get(before) else { continue };
-        let once = readers.get(before + 1) == Some(&1);
-        let conv = match (&layer.op, &reads.op) {
-            (Op::Relu, Op::Conv(_) | Op::Gemm(_)) => true,
-            (Op::MaxPool(_), Op::Relu) => {
-                // The ReLU has been found to be its convolution's.
-                let conv = reads.inputs.first().copied().and_then(maker);
-                conv.is_some_and(|conv| {
-                    fused[conv] && graph.layers.get(conv).is_some_and(|l| pools(&layer.op, &l.op))
-                })
-            }
-            (pool @ Op::MaxPool(_), conv) => pools(pool, conv),
-            _ => false,
-        };
-        fused[before] = conv && once;
-    }
-    fused
-}
-
-fn pools(pool: &Op, conv: &Op) -> bool {
-    match (pool, conv) {
-        (Op::MaxPool(pool), Op::Conv(conv)) => {
-            let wide = conv.in_channels.min(conv.out_channels) / conv.group.max(1) >= 32;
-            (pool.kernel, pool.stride, pool.pads) == ([2, 2], [2, 2], [0; 4]) && is_winograd(conv) && wide
-        }
-        _ => false,
-    }
-}
-
-fn is_winograd(conv: &Conv) -> bool {
-    (conv.kernel, conv.stride, conv.dilation) == ([3, 3], [1, 1], [1, 1]) && !is_depthwise(conv)
 }
 
 fn is_depthwise(conv: &Conv) -> bool {
@@ -279,40 +286,17 @@ fn conv_sizes(conv: &Conv) -> [u64; 4] {
     [u64::from(conv.in_channels / group), u64::from(conv.out_channels / group), u64::from(group), kh * kw]
 }
 
-/// Bytes of a layer's weights for its kernel, at most.
-fn packed_bytes(contents: &Contents, op: &Op) -> u64 {
-    match op {
-        Op::Conv(conv) => conv_shape(conv, [1, 0, 0]).max_weight_bytes(Cpu::detect()) as u64,
-        Op::Gemm(gemm) => {
-            let [k, n] = [gemm.in_features, gemm.out_features].map(|features| features as usize);
-            let bytes = PreparedLinear::max_weight_bytes(k, n) as u64;
-            // Weights of 16 bits stay so, but where AMX splits f16 ones into two bf16 values.
-            match contents.sections.get(gemm.weight as usize).map(|section| section.precision) {
-                Some(Precision::Bf16) => bytes / 2,
-                Some(Precision::F16) if Bf16Isa::detect() != Some(Bf16Isa::Amx) => bytes / 2,
-                _ => bytes,
-            }
-        }
-        op => sum(op
-            .sections()
-            .filter_map(|id| contents.sections.get(id as usize))
-            .map(|section| section.bytes)),
+/// Bytes of a fully connected layer's weights for its kernel, at most.
+fn linear_bytes(contents: &Contents, gemm: &Gemm) -> u64 {
+    let [k, n] = [gemm.in_features, gemm.out_features].map(|features| features as usize);
+    let bytes = PreparedLinear::max_weight_bytes(k, n) as u64;
+    // Weights of 16 bits stay so, but where AMX splits f16 ones into two bf16 values.
+    match contents.sections.get(gemm.weight as usize).map(|section| section.precision) {
+        Some(Precision::Bf16) => bytes / 2,
+        Some(Precision::Int8) => bytes / 4,
+        Some(Precision::F16) if Bf16Isa::detect() != Some(Bf16Isa::Amx) => bytes / 2,
+        _ => bytes,
     }
-}
-
-/// Bytes that threads need to run a layer of a graph: patches, copied rows or transformed tiles.
-fn graph_scratch(graph: &Graph, shapes: &[Shape], batch: u64, threads: u64) -> u64 {
-    let bytes = graph.layers.iter().map(|layer| {
-        let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
-        match (&layer.op, input) {
-            (Op::Conv(conv), Some(&Shape::Map { height, width, .. })) => {
-                let shape = conv_shape(conv, [batch as usize, height, width]);
-                shape.max_scratch_bytes(Cpu::detect(), threads as usize) as u64
-            }
-            _ => 0,
-        }
-    });
-    bytes.max().unwrap_or(0)
 }
 
 fn graph_operations(graph: &Graph, shapes: &[Shape]) -> u64 {
@@ -395,12 +379,25 @@ fn steps(layer: &Layer) -> u64 {
 
 /// Pooling one RoI: every cell that it could cover, and every bin.
 fn pooling_operations(contents: &Contents, map: Shape) -> u64 {
-    let Regions::RoiPooling(pooling) = &contents.regions else { return 0 };
     let cells = (map.len() / map.channels().max(1)) as u64;
+    let channels = lanes(map.channels() as u64);
+    let pooling = match &contents.regions {
+        Regions::Warp(_) => return 0,
+        Regions::RoiPooling(pooling) => pooling,
+        Regions::RoiAlign(align) => {
+            let bins = product(&align.pooled.map(u64::from));
+            // Cells of a bin that its points lie between; as many as it has where the points follow its size.
+            let of_bins = match u64::from(align.sampling_ratio) {
+                0 => cells.saturating_add(times(bins, 4)),
+                ratio => product(&[bins, ratio + 1, ratio + 1]),
+            };
+            return times(of_bins, channels);
+        }
+    };
     let levels = pooling.pooled.iter().map(|&[rows, columns]| {
         // Neighbouring bins share their outermost cells.
         let bins = times(u64::from(rows), u64::from(columns));
-        times(cells.saturating_add(times(bins, 4)), lanes(map.channels() as u64))
+        times(cells.saturating_add(times(bins, 4)), channels)
     });
     // Most RoIs are far smaller than the image.
     sum(levels) / 4

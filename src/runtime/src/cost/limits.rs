@@ -11,7 +11,7 @@ use super::Demand;
 /// pixels, and VGG16 as R-CNN, ask for four fifths of them at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Bytes in memory at once: weights as they are laid out, maps, scratch and predictions. Default: 4 GiB.
+    /// Bytes in memory at once: weights as they are laid out, maps, scratch and predictions. Default: 3 GiB.
     pub memory: u64,
     /// Operations, of which a core does about 1e11 a second, see [`Demand::operations`]. Default: 4e12.
     pub operations: u64,
@@ -21,7 +21,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory: 4 << 30, operations: 4_000_000_000_000, layers: 1000 }
+        Limits { memory: 3 << 30, operations: 4_000_000_000_000, layers: 1000 }
     }
 }
 
@@ -47,7 +47,7 @@ impl Limits {
             if needed <= limit {
                 Ok(())
             } else {
-                Err(Excess { what, needed, limit, blobs: demand.blobs.clone() })
+                Err(Excess { what, needed, limit, blobs: demand.blobs.clone(), threads: demand.threads })
             }
         };
         within(Resource::Layers, demand.layers, self.layers)?;
@@ -78,6 +78,8 @@ pub struct Excess {
     pub limit: u64,
     /// Rows and columns of the blobs for which that was counted.
     pub blobs: Vec<[usize; 2]>,
+    /// Threads for which that was counted: each has scratch of its own.
+    pub threads: usize,
 }
 
 impl Excess {
@@ -105,6 +107,9 @@ impl std::fmt::Display for Excess {
             let sizes: Vec<String> = self.blobs.iter().map(|[h, w]| format!("{h} x {w}")).collect();
             write!(f, " on an image scaled to {} pixels", sizes.join(", "))?;
         }
+        if self.what == Resource::Memory {
+            write!(f, " with {} thread{}", self.threads, if self.threads == 1 { "" } else { "s" })?;
+        }
         let (limit, factor) = (amount(self.limit), self.factor());
         write!(f, ", and the limit is {limit}; if you trust it, raise the limits (--max-cost {factor})")
     }
@@ -120,14 +125,15 @@ mod tests {
             memory: 11 << 30,
             operations: 10,
             layers: 3,
+            threads: 4,
             blobs: vec![[600, 800]],
             ..Demand::default()
         };
         assert_eq!(Limits::default().check(&Demand { memory: 1, ..demand.clone() }), Ok(()));
         let excess = Limits::default().check(&demand).unwrap_err();
-        assert_eq!((excess.what, excess.needed, excess.limit), (Resource::Memory, 11 << 30, 4 << 30));
+        assert_eq!((excess.what, excess.needed, excess.limit), (Resource::Memory, 11 << 30, 3 << 30));
         let text = excess.to_string();
-        for word in ["11.00 GiB", "4.00 GiB", "600 x 800", "--max-cost 2.8"] {
+        for word in ["11.00 GiB", "3.00 GiB", "600 x 800 pixels with 4 threads", "--max-cost 3.7"] {
             assert!(text.contains(word), "{text}");
         }
         let layers = Limits { layers: 2, ..Limits::default() }.check(&demand).unwrap_err().to_string();

@@ -1,5 +1,5 @@
-//! Layers that a convolution or a fully connected layer computes while its sums are in registers: the ReLU behind either, and
-//! the 2x2 max pooling behind a convolution.
+//! Layers that a convolution, a fully connected layer or a sum of maps computes while its sums are in registers: the ReLU behind
+//! any of them, and the 2x2 max pooling behind a convolution.
 
 use frcnn_bundle::{Op, Pool};
 
@@ -22,8 +22,11 @@ impl Planner<'_> {
     /// The layer that can apply the ReLU `layer`, or why none can.
     fn applies_relu(&self, layer: usize) -> Result<usize, &'static str> {
         let before = self.uses.maker(layer);
-        let sums = before.filter(|&before| matches!(self.uses.op(before), Some(Op::Conv(_) | Op::Gemm(_))));
-        let operator = sums.ok_or("not behind a convolution or a fully connected layer")?;
+        let has_sums =
+            |&before: &usize| matches!(self.uses.op(before), Some(Op::Conv(_) | Op::Gemm(_) | Op::Add));
+        let operator = before
+            .filter(has_sums)
+            .ok_or("not behind a convolution, a fully connected layer or a sum of maps")?;
         if self.only_reader(operator) == Some(layer) { Ok(operator) } else { Err(READ_BY_OTHERS) }
     }
 

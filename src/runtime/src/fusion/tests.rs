@@ -53,6 +53,17 @@ fn taken(graph: &Graph, outputs: &[u32]) -> Vec<usize> {
 }
 
 #[test]
+fn relu_goes_with_the_sum_that_it_alone_reads() {
+    let block = |last: (Op, Vec<u32>)| {
+        graph(vec![(conv(2), vec![0]), (Op::Add, vec![1, 0]), (Op::Relu, vec![2]), last])
+    };
+    let fusion = Fusion::new(&block((conv(2), vec![3])), &[4], &ByWeights);
+    assert_eq!((fusion.step(2), fusion.epilogue(1).relu), (&Step::Within(1), true));
+    assert_eq!(taken(&block((conv(2), vec![2])), &[4]), [0; 0], "the sum is read as it is, too");
+    assert_eq!(taken(&block((conv(2), vec![3])), &[2, 4]), [0; 0], "asked for");
+}
+
+#[test]
 fn relu_and_pool_go_with_their_convolution() {
     let chain =
         |weight, kernel| graph(vec![(conv(weight), vec![0]), (Op::Relu, vec![1]), (pool(kernel), vec![2])]);

@@ -2,7 +2,7 @@
 
 use frcnn_kernels::{ConvAlgorithm, ConvCandidate};
 
-use super::UnpackedConv;
+use super::ConvPlan;
 use crate::tuning::{Tuned, Tuning, cpu_name};
 
 /// The algorithm that a layer gets, and how long it takes.
@@ -35,10 +35,6 @@ impl Choices {
         self.candidates.get(self.chosen).copied()
     }
 
-    fn bytes(&self) -> u64 {
-        self.get().map_or(0, |choice| choice.candidate.weight_bytes as u64)
-    }
-
     /// The one with fewer weights that costs least time for each byte it spares, and that time.
     fn cheapest_loss(&self) -> Option<(usize, f64)> {
         let now = self.get()?;
@@ -57,33 +53,37 @@ impl Choice {
     }
 }
 
-/// Chooses for all layers: by what `tuning` says if it knows all of them, else by what is expected. Where the weights would
-/// take more than `most_bytes`, layers get algorithms with fewer weights, those first that lose least by it.
+/// Chooses for all layers: by what `tuning` says if it knows all of them, else by what is expected. Where that takes more than
+/// `most_bytes`, by what `memory` says, layers get algorithms with fewer weights, those first that lose least by it.
 ///
 /// # Errors
-/// The bytes that all weights take at least, if those are more than `most_bytes`.
+/// The bytes that it takes at least, if those are more than `most_bytes`.
 pub(crate) fn choose(
-    layers: &mut [UnpackedConv],
+    layers: &mut [ConvPlan],
     tuning: Option<&Tuning>,
     most_bytes: Option<u64>,
+    memory: impl Fn(&[ConvPlan]) -> u64,
 ) -> Result<Tuned, u64> {
     let measured = tuning.map(|tuning| measured(layers, tuning));
     let mut choices: Vec<Choices> = match &measured {
         Some(Ok(measured)) => measured.iter().cloned().map(Choices::new).collect(),
         _ => layers.iter().map(|layer| Choices::new(expected(layer))).collect(),
     };
-    if let Some(most) = most_bytes {
-        let total = |choices: &[Choices]| choices.iter().map(Choices::bytes).fold(0, u64::saturating_add);
-        while total(&choices) > most {
-            let losses = choices.iter().enumerate();
-            let losses = losses.filter_map(|(layer, choices)| Some((layer, choices.cheapest_loss()?)));
-            let least = losses.min_by(|a, b| a.1.1.total_cmp(&b.1.1));
-            let Some((layer, (position, _))) = least else { return Err(total(&choices)) };
-            choices[layer].chosen = position;
+    let mut least = u64::MAX;
+    loop {
+        for (layer, choices) in layers.iter_mut().zip(&choices) {
+            layer.choice = choices.get();
         }
-    }
-    for (layer, choices) in layers.iter_mut().zip(&choices) {
-        layer.choice = choices.get();
+        let Some(most) = most_bytes else { break };
+        let taken = memory(layers);
+        if taken <= most {
+            break;
+        }
+        // Fewer weights may also mean larger maps, where a layer does no pooling then: the last is not always the least.
+        least = least.min(taken);
+        if !spare(&mut choices) {
+            return Err(least);
+        }
     }
     Ok(match measured {
         None => Tuned::No,
@@ -92,12 +92,21 @@ pub(crate) fn choose(
     })
 }
 
-fn expected(layer: &UnpackedConv) -> Vec<Choice> {
+/// Gives the layer that loses least by it an algorithm with fewer weights; whether there is one.
+fn spare(choices: &mut [Choices]) -> bool {
+    let losses = choices.iter().enumerate();
+    let losses = losses.filter_map(|(layer, choices)| Some((layer, choices.cheapest_loss()?)));
+    let Some((layer, (position, _))) = losses.min_by(|a, b| a.1.1.total_cmp(&b.1.1)) else { return false };
+    choices[layer].chosen = position;
+    true
+}
+
+fn expected(layer: &ConvPlan) -> Vec<Choice> {
     layer.candidates().into_iter().map(|candidate| Choice { candidate, ms: None }).collect()
 }
 
 /// The measured times of all layers; of those with one algorithm, nothing.
-fn measured(layers: &[UnpackedConv], tuning: &Tuning) -> Result<Vec<Vec<Choice>>, String> {
+fn measured(layers: &[ConvPlan], tuning: &Tuning) -> Result<Vec<Vec<Choice>>, String> {
     let cpu = cpu_name();
     if tuning.cpu != cpu {
         return Err(format!("it was measured on another CPU, {}, and this is {cpu}", tuning.cpu));
@@ -107,7 +116,7 @@ fn measured(layers: &[UnpackedConv], tuning: &Tuning) -> Result<Vec<Vec<Choice>>
         if choices.len() > 1 {
             let algorithms: Vec<ConvAlgorithm> =
                 choices.iter().map(|choice| choice.candidate.algorithm).collect();
-            let times = tuning.times(layer.name(), &layer.shape_name(), &algorithms)?;
+            let times = tuning.times(&layer.name, &layer.shape_name(), &algorithms)?;
             for (choice, ms) in choices.iter_mut().zip(times) {
                 choice.ms = Some(ms);
             }
@@ -135,7 +144,7 @@ mod tests {
         assert_eq!(choices(&[(9, 100.0), (36, 40.0), (64, 30.0)]).chosen, 2);
         assert_eq!(choices(&[(9, 100.0), (36, 40.0), (64, 39.0)]).chosen, 1);
         assert_eq!(choices(&[(9, 100.0), (36, 120.0), (64, 130.0)]).chosen, 0);
-        assert_eq!(choices(&[]).bytes(), 0);
+        assert!(choices(&[]).get().is_none());
     }
 
     #[test]

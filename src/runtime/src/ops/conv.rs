@@ -1,21 +1,20 @@
 //! `Conv`, with the ReLU and the 2x2 max pooling that follow it taken in, and `Concat` of such.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use frcnn_bundle::{Contents, Conv, Op as LayerOp, Regions, SectionId, Shape, Weights};
+use frcnn_bundle::{Contents, Conv, SectionId, Weights};
 use frcnn_core::ShapeError;
 use frcnn_kernels::{
-    Bf16Conv, Bf16Isa, ChannelRange, ConvAlgorithm, ConvArgs, ConvCandidate, ConvShape, Cpu, FusedLayer,
-    Half, Isa, Map, MapMut, PreparedConv, Products,
+    Bf16Conv, Bf16Isa, ChannelRange, ConvAlgorithm, ConvArgs, ConvShape, ConvWindow, Cpu, FusedLayer, Half,
+    Int8Conv, Map, MapMut, PreparedConv, Products,
 };
 use tract_core::internal::*;
 
-use super::choice::Choice;
-use super::{Resources, nhwc};
-use crate::crops::TRUNK_BATCH;
-use crate::fusion::{Epilogue, Kernels};
-use crate::network::trunk_shapes;
-use crate::tuning::{algorithm_name, shape_name};
+use super::conv_plan::{ConvKey, ConvPlan, Numbers};
+use super::int8::{Int8Parts, NO_SCALES};
+use super::{Resources, nhwc, values};
+use crate::fusion::Epilogue;
 
 /// `[N, H, W, Ci]` to `[N, Ho, Wo, Co]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +37,7 @@ impl ConvOp {
     }
 
     /// Rows and columns of the output.
-    fn output_size(&self, shape: &ConvShape) -> TractResult<(usize, usize)> {
+    pub(super) fn output_size(&self, shape: &ConvShape) -> TractResult<(usize, usize)> {
         let (height, width) = shape.output_size().context("the kernel is larger than the map")?;
         let Some(ceil_mode) = self.epilogue.pool else { return Ok((height, width)) };
         let pool = shape.pool_2x2(ceil_mode).and_then(|pool| pool.output_size());
@@ -51,24 +50,59 @@ impl ConvOp {
         let (height, width) = self.output_size(&layer)?;
         *shape = [1, height, width, layer.out_channels];
         let Prepared::F32(prepared) = self.resources.weights.convs.get(&self.key)? else {
-            bail!("a bf16 layer where only f32 ones run")
+            bail!("a layer where only f32 ones run")
         };
         let bias = self.resources.bias(self.bias);
         let (relu, pool) = (self.epilogue.relu, self.epilogue.pool);
         Ok(FusedLayer::Conv { prepared, shape: layer, bias, relu, pool })
     }
 
-    /// Runs the layer from `input` into its channels of `output`, which are all of them if it takes in a pooling.
-    fn run(&self, input: &Tensor, channels: ChannelRange, output: MapMut) -> TractResult<()> {
-        let shape = &self.shape(nhwc(input.shape())?);
-        let input = match input.try_as_plain_ram()? {
-            plain if input.datum_type() == u16::datum_type() => Map::Bf16(plain.as_slice()?),
-            plain => Map::F32(plain.as_slice()?),
+    /// The layer on a map of `height` rows and `width` columns.
+    pub(super) fn on_map(&self, [height, width]: [usize; 2]) -> ConvShape {
+        self.shape([1, height, width, 0])
+    }
+
+    /// Whether it does the 2x2 max pooling that follows.
+    pub(super) fn pools(&self) -> bool {
+        self.epilogue.pool.is_some()
+    }
+
+    /// What gives a window of the layer's map, before any pooling; see [`PreparedConv::window`].
+    pub(super) fn conv_window(
+        &self,
+        shape: &ConvShape,
+        outputs: [Range<usize>; 2],
+    ) -> TractResult<Option<ConvWindow>> {
+        Ok(match self.resources.weights.convs.get(&self.key)? {
+            Prepared::F32(layer) => layer.window(shape, outputs),
+            Prepared::Bf16(layer) => layer.window(shape, outputs),
+            Prepared::Int8(layer) => layer.window(shape, outputs),
+        })
+    }
+
+    /// Runs the layer by `shape`, from `input` into its channels of `output`, which are all of them if it takes in a pooling.
+    fn run(
+        &self,
+        shape: &ConvShape,
+        input: &Tensor,
+        channels: ChannelRange,
+        output: MapMut,
+    ) -> TractResult<()> {
+        let input = match input.datum_type() == u16::datum_type() {
+            true => Map::Bf16(values(input)?),
+            false => Map::F32(values(input)?),
         };
         let bias = self.resources.bias(self.bias);
         let (relu, threads) = (self.epilogue.relu, self.resources.threads);
         let prepared = self.resources.weights.convs.get(&self.key)?;
-        self.resources.with_scratch(|scratch| {
+        let scratch_len = match prepared {
+            Prepared::F32(layer) => {
+                shape.scratch_len((layer.algorithm(), layer.weights()), Cpu::detect(), threads)
+            }
+            Prepared::Bf16(_) => Bf16Conv::scratch_len(threads),
+            Prepared::Int8(_) => Int8Conv::scratch_len(shape, threads),
+        };
+        self.resources.with_scratch(scratch_len, |scratch| {
             let done = match (prepared, input, output, self.epilogue.pool) {
                 (Prepared::Bf16(layer), input, output, Some(ceil_mode)) => layer.run_max_pooled(
                     shape,
@@ -100,28 +134,40 @@ impl ConvOp {
                         scratch,
                         output,
                     ),
-                _ => bail!("an f32 layer among bf16 maps"),
+                (Prepared::Int8(layer), Map::F32(input), MapMut::F32(output), None) => layer
+                    .run_into_channels(
+                        shape,
+                        ConvArgs { input, bias, relu, threads },
+                        channels,
+                        scratch,
+                        output,
+                    ),
+                _ => bail!("a layer among maps, or with a pooling, that it does not take"),
             };
             Ok(done?)
         })
     }
 
-    /// Makes a map of `channels` channels, in the precision of the output.
+    /// Makes a map of `channels` channels, in the precision of the output, of a layer of `shape`.
     fn make_map(
         &self,
-        input: &Tensor,
+        shape: &ConvShape,
         channels: usize,
         fill: impl FnOnce(MapMut) -> TractResult<()>,
-    ) -> TractResult<TVec<TValue>> {
-        let shape = self.shape(nhwc(input.shape())?);
-        let (height, width) = self.output_size(&shape)?;
-        let (shape, tensors) = ([shape.batch, height, width, channels], &self.resources.tensors);
-        let output = if self.epilogue.bf16 {
-            tensors.make(&shape, |bits| fill(MapMut::Bf16(bits)))
+    ) -> TractResult<TValue> {
+        let (height, width) = self.output_size(shape)?;
+        let shape = [shape.batch, height, width, channels];
+        if self.epilogue.bf16 {
+            self.resources.make(&shape, |bits| fill(MapMut::Bf16(bits)))
         } else {
-            tensors.make(&shape, |values| fill(MapMut::F32(values)))
-        };
-        Ok(tvec!(output?.into_tvalue()))
+            self.resources.make(&shape, |values| fill(MapMut::F32(values)))
+        }
+    }
+
+    /// What the layer gives of `input` by `shape`, which is that of the whole map or of a window.
+    pub(super) fn give(&self, shape: &ConvShape, input: &Tensor) -> TractResult<TValue> {
+        let channels = self.key.shape.out_channels;
+        self.make_map(shape, channels, |output| self.run(shape, input, ChannelRange::all(channels), output))
     }
 
     fn fact(&self, shape: impl Into<ShapeFact>) -> TypedFact {
@@ -159,8 +205,7 @@ impl EvalOp for ConvOp {
 
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
-        let channels = self.key.shape.out_channels;
-        self.make_map(&input, channels, |output| self.run(&input, ChannelRange::all(channels), output))
+        Ok(tvec!(self.give(&self.shape(nhwc(input.shape())?), &input)?))
     }
 }
 
@@ -194,12 +239,20 @@ impl EvalOp for ConcatConvsOp {
     op_out_of_plan!();
 
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let (conv, input) = self.0.first().zip(inputs.first()).context("nothing to concatenate")?;
+        let shapes = self.0.iter().zip(&inputs).map(|(conv, input)| Ok(conv.shape(nhwc(input.shape())?)));
+        Ok(tvec!(self.give(&shapes.collect::<TractResult<Vec<_>>>()?, &inputs)?))
+    }
+}
+
+impl ConcatConvsOp {
+    /// What the layers give of `inputs` by `shapes`, which are those of whole maps or of windows.
+    pub(super) fn give(&self, shapes: &[ConvShape], inputs: &[TValue]) -> TractResult<TValue> {
+        let (conv, shape) = self.0.first().zip(shapes.first()).context("nothing to concatenate")?;
         let stride = self.0.iter().map(|conv| conv.key.shape.out_channels).sum();
-        conv.make_map(input, stride, |mut output| {
+        conv.make_map(shape, stride, |mut output| {
             let mut first = 0;
-            for (conv, input) in self.0.iter().zip(&inputs) {
-                conv.run(input, ChannelRange { first, stride }, output.reborrow())?;
+            for ((conv, shape), input) in self.0.iter().zip(shapes).zip(inputs) {
+                conv.run(shape, input, ChannelRange { first, stride }, output.reborrow())?;
                 first += conv.key.shape.out_channels;
             }
             Ok(())
@@ -225,105 +278,36 @@ impl TypedOp for ConcatConvsOp {
 
 /// Every convolution of a network, packed for this CPU; the plans for all blob sizes share it.
 #[derive(Debug, Default)]
-pub(crate) struct PackedConvs(HashMap<ConvKey, PackedConv>);
-
-/// Layers may share weights and read them with another stride, dilation or number of groups: each is packed by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ConvKey {
-    weight: SectionId,
-    /// Of one map of no size.
-    shape: ConvShape,
-}
-
-impl ConvKey {
-    fn of(conv: &Conv) -> ConvKey {
-        ConvKey { weight: conv.weight, shape: conv_shape(conv, [1, 0, 0]) }
-    }
-}
+pub(crate) struct PackedConvs(HashMap<ConvKey, Prepared>);
 
 /// A convolution whose weights are not packed yet.
 pub(crate) struct UnpackedConv {
-    name: String,
-    key: ConvKey,
-    /// On maps of the size for which it is prepared.
-    shape: ConvShape,
-    /// Whether its weights and this CPU have bf16.
-    bf16: bool,
+    pub(crate) plan: ConvPlan,
     weights: Weights,
-    /// How it is computed; the expected one if nothing else is chosen.
-    pub(super) choice: Option<Choice>,
+    int8: Option<Int8Parts>,
 }
 
 #[derive(Debug)]
-pub(crate) struct PackedConv {
-    key: ConvKey,
-    shape: ConvShape,
-    prepared: Prepared,
-    choice: Option<Choice>,
-}
+pub(crate) struct PackedConv(ConvKey, Prepared);
 
 #[derive(Debug)]
 enum Prepared {
     /// Of f32 or f16 weights, or of bf16 ones on a CPU that cannot multiply them.
     F32(PreparedConv),
     Bf16(Bf16Conv),
+    Int8(Int8Conv),
 }
 
 impl UnpackedConv {
-    /// All convolutions of a network, for maps of the size that they get from a photo of usual shape. `weights` are those of
-    /// each section.
-    pub(crate) fn of_network(contents: &Contents, weights: &[Weights]) -> Vec<UnpackedConv> {
-        let [image, map] = trunk_shapes(contents);
-        // How many maps a layer reads at once.
-        let blobs = match contents.regions {
-            Regions::RoiPooling(_) => 1,
-            Regions::Warp(_) => TRUNK_BATCH,
-        };
-        let graphs = [(&contents.trunk, image, blobs), (&contents.head, contents.region_shape(map), 1)];
-        let can = Bf16Isa::detect().is_some();
-        let mut layers = HashMap::new();
-        for (graph, input, batch) in graphs {
-            let shapes = graph.infer(input).unwrap_or_default();
-            for layer in &graph.layers {
-                let input = layer.inputs.first().and_then(|&value| shapes.get(value as usize));
-                let LayerOp::Conv(conv) = &layer.op else { continue };
-                let weights = weights.get(conv.weight as usize);
-                if let (Some(&Shape::Map { height, width, .. }), Some(weights)) = (input, weights) {
-                    let key = ConvKey::of(conv);
-                    let unpacked = UnpackedConv {
-                        name: layer.name.clone(),
-                        key: key.clone(),
-                        shape: conv_shape(conv, [batch, height, width]),
-                        bf16: can && contents.is_bf16(conv.weight),
-                        weights: weights.clone(),
-                        choice: None,
-                    };
-                    layers.insert(key, unpacked);
-                }
-            }
-        }
-        // In an order that is always the same: of layers that are alike, it decides which gets less memory.
-        let mut layers: Vec<UnpackedConv> = layers.into_values().collect();
-        layers.sort_by(|a, b| (&a.name, a.key.weight).cmp(&(&b.name, b.key.weight)));
-        layers
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its sizes, in words.
-    pub(crate) fn shape_name(&self) -> String {
-        shape_name(&self.shape, self.is_half())
-    }
-
-    /// Whether a weight takes 16 bits.
-    fn is_half(&self) -> bool {
-        !matches!(self.weights, Weights::F32(_))
-    }
-
-    pub(crate) fn shape(&self) -> &ConvShape {
-        &self.shape
+    /// The convolutions of `plans`. `weights` are those of each section.
+    pub(crate) fn all(plans: Vec<ConvPlan>, contents: &Contents, weights: &[Weights]) -> Vec<UnpackedConv> {
+        let unpacked = plans.into_iter().filter_map(|plan| {
+            let section = plan.key.weight;
+            let int8 = Int8Parts::of(contents, weights, section);
+            let weights = weights.get(section as usize)?.clone();
+            Some(UnpackedConv { plan, weights, int8 })
+        });
+        unpacked.collect()
     }
 
     /// The layer by an algorithm, packed on so many threads.
@@ -332,153 +316,63 @@ impl UnpackedConv {
         algorithm: Option<ConvAlgorithm>,
         threads: usize,
     ) -> Result<PreparedConv, ShapeError> {
-        let (cpu, shape) = (Cpu::detect(), &self.shape);
+        let (cpu, shape) = (Cpu::detect(), &self.plan.shape);
         match &self.weights {
             Weights::F32(weights) => PreparedConv::with(cpu, algorithm, shape, weights, threads),
             Weights::Bf16(bits) => PreparedConv::from_half(cpu, algorithm, shape, Half::Bf16, bits, threads),
-            Weights::F16(bits) => PreparedConv::from_half(cpu, algorithm, shape, Half::F16, bits, threads),
+            Weights::F16(bits) => PreparedConv::from_f16(cpu, algorithm, shape, bits, threads),
+            // Never: in no bundle is an int8 layer grouped, nor has one a choice.
+            Weights::Int8(_) => Err(NO_SCALES),
         }
-    }
-
-    /// The algorithms among which there is a choice: none where it runs in bf16.
-    pub(crate) fn candidates(&self) -> Vec<ConvCandidate> {
-        if self.bf16 { Vec::new() } else { ConvCandidate::all(Cpu::detect(), &self.shape, self.is_half()) }
-    }
-
-    /// Bytes of packed weights of those layers whose algorithm is chosen, at most; saturates.
-    pub(crate) fn max_weight_bytes(layers: &[UnpackedConv]) -> u64 {
-        let chosen = layers.iter().filter(|layer| !layer.bf16);
-        let bytes = chosen.map(|layer| layer.shape.max_weight_bytes(Cpu::detect()) as u64);
-        bytes.fold(0, u64::saturating_add)
     }
 
     /// How many weights it has, and what tells it from others of as many.
     pub(super) fn rank(&self) -> (usize, SectionId) {
-        (self.shape.weight_len(), self.key.weight)
+        (self.plan.shape.weight_len(), self.plan.key.weight)
     }
 
-    /// Packs the weights as the layer's algorithm reads them, on the calling thread alone.
+    /// Packs the weights as the layer's plan says, on the calling thread alone.
     pub(super) fn pack(self) -> Result<PackedConv, ShapeError> {
-        let bf16 = match &self.weights {
-            Weights::Bf16(bits) if self.bf16 => Bf16Conv::new(&self.shape, bits, 1)?,
+        let shape = &self.plan.shape;
+        let own = match (&self.weights, &self.int8) {
+            (Weights::Bf16(bits), _) if self.plan.numbers == Numbers::Bf16 => {
+                Bf16Conv::new(shape, bits, 1)?.map(Prepared::Bf16)
+            }
+            (Weights::Int8(values), Some(int8)) => {
+                Int8Conv::new(shape, int8.with(values), 1)?.map(Prepared::Int8)
+            }
             _ => None,
         };
-        let prepared = match bf16 {
-            Some(conv) => Prepared::Bf16(conv),
-            None => Prepared::F32(self.prepare(self.choice.map(|choice| choice.candidate.algorithm), 1)?),
+        let prepared = match own {
+            Some(prepared) => prepared,
+            None => Prepared::F32(self.prepare(self.plan.algorithm(), 1)?),
         };
-        let UnpackedConv { key, shape, choice, .. } = self;
-        Ok(PackedConv { key, shape, prepared, choice })
+        Ok(PackedConv(self.plan.key, prepared))
     }
 }
 
 impl FromIterator<PackedConv> for PackedConvs {
     fn from_iter<I: IntoIterator<Item = PackedConv>>(layers: I) -> PackedConvs {
-        PackedConvs(layers.into_iter().map(|layer| (layer.key.clone(), layer)).collect())
+        PackedConvs(layers.into_iter().map(|PackedConv(key, prepared)| (key, prepared)).collect())
     }
 }
 
 impl PackedConvs {
-    fn layer(&self, conv: &Conv) -> Option<&PackedConv> {
-        self.0.get(&ConvKey::of(conv))
-    }
-
     fn get(&self, key: &ConvKey) -> TractResult<&Prepared> {
-        Ok(&self.0.get(key).context("a layer that is not of this network")?.prepared)
-    }
-
-    /// How a layer is computed, in the field's words.
-    pub(crate) fn algorithm(&self, conv: &Conv) -> Option<&'static str> {
-        Some(match self.layer(conv)?.algorithm() {
-            None => "direct, bf16",
-            Some(ConvAlgorithm::Plain) if is_depthwise(conv) => "depthwise",
-            Some(algorithm) => algorithm_name(algorithm),
-        })
-    }
-
-    /// Why a layer is computed so.
-    pub(crate) fn choice(&self, conv: &Conv) -> Option<Choice> {
-        self.layer(conv)?.choice
+        self.0.get(key).context("a layer that is not of this network")
     }
 
     /// How a layer's products are computed, as [`Products`] says it.
     pub(crate) fn products(&self, conv: &Conv) -> Option<String> {
-        Some(match (self.layer(conv)?.algorithm(), Bf16Isa::detect()) {
-            (None, Some(isa)) => Products::Bf16(isa).to_string(),
-            // The crate `gemm` detects the CPU by itself.
-            (Some(ConvAlgorithm::Plain), _) if !is_depthwise(conv) => "exact f32 (gemm crate)".to_string(),
-            _ => Products::Exact(Isa::detect()).to_string(),
-        })
-    }
-}
-
-fn is_depthwise(conv: &Conv) -> bool {
-    conv.group > 1 && conv.group == conv.in_channels
-}
-
-/// Bytes of a map that is worth keeping out of memory: as large as the L2 of several cores.
-const LARGE_MAP: usize = 8 << 20;
-/// The same where Winograd's algorithm makes the map: strips of it spare memory rather than time.
-const LARGE_WINOGRAD_MAP: usize = 32 << 20;
-/// How many times as much work the second of two convolutions must be: rows of the first are computed twice.
-const SECOND_CONV: usize = 4;
-/// The same after a layer of Winograd's algorithm, whose strips are longer, ...
-const SECOND_WINOGRAD: usize = 2;
-/// ... and the most weights that the second one then has: it reads them for every strip.
-const SECOND_WEIGHTS: usize = 1 << 18;
-
-impl Kernels for PackedConvs {
-    fn pools(&self, conv: &Conv) -> bool {
-        self.layer(conv).is_some_and(|layer| layer.algorithm().is_none_or(ConvAlgorithm::fuses_max_pool))
-    }
-
-    fn rounds(&self, conv: &Conv) -> bool {
-        self.layer(conv).is_some_and(PackedConv::is_bf16)
-    }
-
-    fn starts_strips(&self, conv: &Conv) -> bool {
-        self.layer(conv).is_some_and(|layer| {
-            let map = layer.pixels().saturating_mul(4 * layer.shape.out_channels);
-            match layer.algorithm() {
-                None | Some(ConvAlgorithm::Plain) => false,
-                Some(ConvAlgorithm::Direct) => map >= LARGE_MAP,
-                Some(_) => map >= LARGE_WINOGRAD_MAP,
-            }
-        })
-    }
-
-    fn ends_strips(&self, conv: &Conv, second: &Conv) -> bool {
-        let (Some(first), Some(second)) = (self.layer(conv), self.layer(second)) else { return false };
-        let may_end = !second.is_bf16() && second.shape.stride == [1, 1];
-        let (times, most) = match first.algorithm() {
-            Some(ConvAlgorithm::Direct) => (SECOND_CONV, usize::MAX),
-            _ => (SECOND_WINOGRAD, SECOND_WEIGHTS),
+        let products = match self.0.get(&ConvKey::of(conv))? {
+            Prepared::Int8(layer) => Some(layer.products()),
+            Prepared::Bf16(_) => Bf16Isa::detect().map(Products::Bf16),
+            Prepared::F32(layer) => layer.products(),
         };
-        may_end
-            && second.products() >= first.products().saturating_mul(times)
-            && second.shape.weight_len() <= most
-    }
-}
-
-impl PackedConv {
-    fn is_bf16(&self) -> bool {
-        matches!(self.prepared, Prepared::Bf16(_))
-    }
-
-    /// None of them where it runs in bf16.
-    fn algorithm(&self) -> Option<ConvAlgorithm> {
-        match &self.prepared {
-            Prepared::F32(layer) => Some(layer.algorithm()),
-            Prepared::Bf16(_) => None,
-        }
-    }
-
-    /// Of the output.
-    fn pixels(&self) -> usize {
-        self.shape.output_size().map_or(0, |(height, width)| height.saturating_mul(width))
-    }
-
-    fn products(&self) -> usize {
-        self.pixels().saturating_mul(self.shape.weight_len())
+        Some(match products {
+            Some(products) => products.to_string(),
+            // It detects the CPU by itself.
+            None => "exact f32 (gemm crate)".to_string(),
+        })
     }
 }

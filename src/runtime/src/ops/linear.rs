@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use frcnn_bundle::{Gemm, Graph, Op as LayerOp, SectionId, Weights};
+use frcnn_bundle::{Contents, Gemm, Op as LayerOp, SectionId, Weights};
 use frcnn_core::ShapeError;
 use frcnn_kernels::{F32Products, KOrder, PreparedLinear};
 use tract_core::internal::*;
 
 use super::Resources;
+use super::int8::{Int8Parts, NO_SCALES};
 
 /// `[R, in]` to `[R, out]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,7 @@ pub(crate) struct UnpackedLinear {
     out_features: usize,
     order: KOrder,
     weights: Weights,
+    int8: Option<Int8Parts>,
 }
 
 pub(crate) struct PackedLinear {
@@ -86,16 +88,17 @@ pub(crate) struct PackedLinear {
 }
 
 impl UnpackedLinear {
-    /// The layers of `head`, with the weights of each section. `order` is that in which a layer sums its features.
+    /// The layers of head and judge, with the weights of each section. `order` is that in which a layer sums its features.
     pub(crate) fn all(
-        head: &Graph,
+        contents: &Contents,
         weights: &[Weights],
         order: impl Fn(&Gemm) -> KOrder,
     ) -> Vec<UnpackedLinear> {
         // Layers may share weights.
         let mut all = HashMap::new();
-        for layer in &head.layers {
+        for layer in contents.layers() {
             let LayerOp::Gemm(gemm) = &layer.op else { continue };
+            let int8 = Int8Parts::of(contents, weights, gemm.weight);
             let Some(weights) = weights.get(gemm.weight as usize) else { continue };
             let layer = UnpackedLinear {
                 section: gemm.weight,
@@ -103,6 +106,7 @@ impl UnpackedLinear {
                 out_features: gemm.out_features as usize,
                 order: order(gemm),
                 weights: weights.clone(),
+                int8,
             };
             all.insert(gemm.weight, layer);
         }
@@ -116,7 +120,7 @@ impl UnpackedLinear {
 
     /// Packs the weights, on the calling thread alone.
     pub(super) fn pack(self, products: F32Products) -> Result<PackedLinear, ShapeError> {
-        let UnpackedLinear { section, in_features, out_features, order, weights } = self;
+        let UnpackedLinear { section, in_features, out_features, order, weights, int8 } = self;
         let layer = match &weights {
             Weights::F32(values) => {
                 PreparedLinear::new(values, in_features, out_features, order, products, 1)?
@@ -124,6 +128,10 @@ impl UnpackedLinear {
             Weights::Bf16(bits) => PreparedLinear::from_bf16(bits, in_features, out_features, order, 1)?,
             Weights::F16(bits) => {
                 PreparedLinear::from_f16(bits, in_features, out_features, order, products, 1)?
+            }
+            Weights::Int8(values) => {
+                let int8 = int8.ok_or(NO_SCALES)?;
+                PreparedLinear::from_int8(int8.with(values), in_features, out_features, order, 1)?
             }
         };
         Ok(PackedLinear { section, layer })

@@ -2,37 +2,50 @@
 //!
 //! An operator names its weights and holds none of them, so the plans for different blob sizes share one packed copy.
 
-mod buffers;
+mod average;
+mod binary;
+mod buffer_pool;
 mod choice;
 mod conv;
+mod conv_plan;
+mod int8;
 mod linear;
 mod lrn;
+mod map;
 mod pack;
 mod pointwise;
 mod pool;
 mod ptr_eq;
+mod softmax;
 mod strips;
-mod tensor_pool;
+mod upsample;
+mod windowed;
 
 use std::sync::Arc;
 
 use frcnn_bundle::SectionId;
-use frcnn_kernels::StripScratch;
 use tract_core::internal::*;
 
 use crate::network::Network;
-use buffers::Buffers;
 use ptr_eq::PtrEq;
 
+pub(crate) use average::GlobalAverageOp;
+pub(crate) use binary::{BinaryOp, Combine};
+pub(crate) use buffer_pool::{BufferPool, Shelf, Taken};
 pub(crate) use choice::choose;
 pub(crate) use conv::{ConcatConvsOp, ConvOp, PackedConvs, UnpackedConv, conv_shape};
+pub(crate) use conv_plan::{ConvPlan, ConvPlans};
 pub(crate) use linear::{LinearOp, PackedLinears, UnpackedLinear};
 pub(crate) use lrn::LrnOp;
+pub(crate) use map::{Readers, Recycled, Value, buffer_len, cut, paste, values};
+
 pub(crate) use pack::{PackedWeights, UnpackedWeights};
-pub(crate) use pointwise::pointwise;
-pub(crate) use pool::{PoolKind, PoolOp};
+pub(crate) use pointwise::PointwiseOp;
+pub(crate) use pool::{PoolKind, PoolOp, pool_shape};
+pub(crate) use softmax::SoftmaxOp;
 pub(crate) use strips::{StripLayer, StripsOp};
-pub(crate) use tensor_pool::TensorPool;
+pub(crate) use upsample::UpsampleOp;
+pub(crate) use windowed::{Windowed, windowed};
 
 /// What all operators of a graph work with. Cloning is cheap and gives the same.
 pub(crate) type Resources = PtrEq<ResourcesInner>;
@@ -42,9 +55,10 @@ pub(crate) struct ResourcesInner {
     pub(crate) threads: usize,
     pub(crate) network: Arc<Network>,
     pub(crate) weights: Arc<PackedWeights>,
-    pub(crate) tensors: TensorPool,
-    scratch: Arc<Buffers<Vec<f32>>>,
-    strip_scratch: Arc<Buffers<Vec<StripScratch>>>,
+    pub(crate) buffers: Arc<BufferPool>,
+    /// Of what the operator gives that has these.
+    readers: Readers,
+    recycled: Arc<Recycled>,
 }
 
 impl Resources {
@@ -53,22 +67,57 @@ impl Resources {
             threads,
             network: Arc::new(network),
             weights: Arc::new(weights),
-            tensors: TensorPool::default(),
-            scratch: Arc::default(),
-            strip_scratch: Arc::default(),
+            buffers: Arc::default(),
+            readers: Readers::Kernels,
+            recycled: Arc::default(),
         })
     }
 
-    /// The same with tensors of its own, for a graph whose runs alternate with another's.
-    pub(crate) fn with_own_tensors(&self) -> Resources {
+    /// The same for an operator that gives what these read.
+    pub(crate) fn read_by(&self, readers: Readers) -> Resources {
         PtrEq::from(ResourcesInner {
             threads: self.threads,
             network: self.network.clone(),
             weights: self.weights.clone(),
-            tensors: TensorPool::default(),
-            scratch: self.scratch.clone(),
-            strip_scratch: self.strip_scratch.clone(),
+            buffers: self.buffers.clone(),
+            readers,
+            recycled: self.recycled.clone(),
         })
+    }
+
+    /// The same for a stream, whose tensors it takes from `recycled`.
+    pub(crate) fn of_stream(&self, recycled: Arc<Recycled>) -> Resources {
+        PtrEq::from(ResourcesInner {
+            threads: self.threads,
+            network: self.network.clone(),
+            weights: self.weights.clone(),
+            buffers: self.buffers.clone(),
+            readers: self.readers,
+            recycled,
+        })
+    }
+
+    /// A tensor of `shape`, which `fill` writes; it may hold anything before.
+    pub(crate) fn make<T: Value>(
+        &self,
+        shape: &[usize],
+        fill: impl FnOnce(&mut [T]) -> TractResult<()>,
+    ) -> TractResult<TValue> {
+        map::make((&self.buffers, &self.recycled), self.readers, shape, fill)
+    }
+
+    /// The tensor that is `value` after `change`, in place where nobody else holds `value`.
+    pub(crate) fn rewrite(
+        &self,
+        value: TValue,
+        change: impl FnOnce(&mut [f32]) -> TractResult<()>,
+    ) -> TractResult<TValue> {
+        map::rewrite((&self.buffers, &self.recycled), self.readers, value, change)
+    }
+
+    /// Who reads what the operator gives that has these.
+    pub(crate) fn readers(&self) -> Readers {
+        self.readers
     }
 
     /// The values of a layer's bias.
@@ -83,20 +132,17 @@ impl Resources {
         shape: &[usize],
         kernel: impl FnOnce(&[f32], &mut [f32]) -> TractResult<()>,
     ) -> TractResult<TVec<TValue>> {
-        let input = input.try_as_plain_ram()?;
-        let input = input.as_slice::<f32>()?;
-        let output = self.tensors.make(shape, |output| kernel(input, output))?;
-        Ok(tvec!(output.into_tvalue()))
+        let input = values(input)?;
+        Ok(tvec!(self.make(shape, |output| kernel(input, output))?))
     }
 
-    /// Runs `work` with a buffer that an earlier call may have grown, so that frames do not allocate.
-    pub(crate) fn with_scratch<T>(&self, work: impl FnOnce(&mut Vec<f32>) -> T) -> T {
-        self.scratch.with(work)
-    }
-
-    /// The same with what [`run_strips`](frcnn_kernels::run_strips) asks for.
-    fn with_strip_scratch<T>(&self, work: impl FnOnce(&mut Vec<StripScratch>) -> T) -> T {
-        self.strip_scratch.with(work)
+    /// Runs `work` with a buffer of at least `len` values, which it may let grow.
+    pub(crate) fn with_scratch<T>(
+        &self,
+        len: usize,
+        work: impl FnOnce(&mut Vec<f32>) -> TractResult<T>,
+    ) -> TractResult<T> {
+        work(&mut *self.buffers.take(len, false)?)
     }
 }
 

@@ -2,17 +2,35 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use frcnn_bundle::{Graph, Op};
 use frcnn_core::ShapeError;
-use frcnn_kernels::F32Products;
+use frcnn_kernels::{ConvAlgorithm, F32Products, PreparedLinear, Products};
 
 use super::linear::PackedLinear;
-use super::{PackedConvs, PackedLinears, UnpackedConv, UnpackedLinear, conv::PackedConv};
+use super::{ConvPlans, PackedConvs, PackedLinears, UnpackedConv, UnpackedLinear, conv::PackedConv};
 
 /// Every layer's weights as its kernel reads them.
 #[derive(Debug)]
 pub(crate) struct PackedWeights {
+    /// How the convolutions are computed.
+    pub(crate) plans: ConvPlans,
     pub(crate) convs: PackedConvs,
     pub(crate) linears: PackedLinears,
+}
+
+impl PackedWeights {
+    /// Whether each row that a graph's layers make has the same bits whatever other rows there are. Not so where products are
+    /// bf16x3, which multiplies few rows otherwise, or of the `gemm` crate.
+    pub(crate) fn keeps_rows_apart(&self, graph: &Graph) -> bool {
+        graph.layers.iter().all(|layer| match &layer.op {
+            Op::Gemm(gemm) => {
+                let products = self.linears.get(gemm).map(PreparedLinear::products);
+                !matches!(products, Ok(Products::Bf16x3(_)))
+            }
+            Op::Conv(conv) => self.plans.algorithm(conv) != Some(ConvAlgorithm::Plain),
+            _ => true,
+        })
+    }
 }
 
 /// Every layer's weights as the bundle has them.
@@ -40,6 +58,7 @@ impl UnpackedWeights {
     /// # Errors
     /// A layer's weights do not have its shape, which validation has ruled out.
     pub(crate) fn pack(self, threads: usize, products: F32Products) -> Result<PackedWeights, ShapeError> {
+        let plans = self.convs.iter().map(|conv| &conv.plan).collect();
         let convs = self.convs.into_iter().map(|conv| (conv.rank(), Unpacked::Conv(conv)));
         let linears = self.linears.into_iter().map(|linear| (linear.rank(), Unpacked::Linear(linear)));
         let mut layers: Vec<_> = convs.chain(linears).collect();
@@ -70,13 +89,13 @@ impl UnpackedWeights {
         }
         let packed = packed.into_inner().unwrap_or_else(PoisonError::into_inner)?;
         Ok(PackedWeights {
+            plans,
             convs: packed.convs.into_iter().collect(),
             linears: packed.linears.into_iter().collect(),
         })
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "one for each layer, and moved once")]
 enum Done {
     Conv(PackedConv),
     Linear(PackedLinear),

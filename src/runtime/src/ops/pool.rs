@@ -4,7 +4,7 @@ use frcnn_bundle::Pool;
 use frcnn_kernels::{FusedLayer, PoolShape, average_pool_into, max_pool_into};
 use tract_core::internal::*;
 
-use super::{Resources, nhwc};
+use super::{Resources, nhwc, values};
 
 /// What becomes of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,24 +17,39 @@ pub(crate) enum PoolKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PoolOp {
     kind: PoolKind,
-    /// Kernel, stride.
-    window: [[usize; 2]; 2],
-    pads: [usize; 4],
-    ceil_mode: bool,
+    pool: Pool,
     resources: Resources,
 }
 
 impl PoolOp {
     pub(crate) fn new(pool: &Pool, kind: PoolKind, resources: Resources) -> PoolOp {
-        let window = [pool.kernel, pool.stride].map(|pair| pair.map(|v| v as usize));
-        let pads = pool.pads.map(|p| p as usize);
-        PoolOp { kind, window, pads, ceil_mode: pool.ceil_mode, resources }
+        PoolOp { kind, pool: *pool, resources }
     }
 
-    fn shape(&self, [batch, height, width, channels]: [usize; 4]) -> PoolShape {
-        let [kernel, stride] = self.window;
-        let (pads, ceil_mode) = (self.pads, self.ceil_mode);
-        PoolShape { batch, height, width, channels, kernel, stride, dilation: [1, 1], pads, ceil_mode }
+    pub(super) fn shape(&self, size: [usize; 4]) -> PoolShape {
+        pool_shape(&self.pool, size)
+    }
+
+    /// Whether a window of the map has the bits of the whole: but for means over what a window hangs over the map in ceil mode,
+    /// which count cells otherwise than a window of the map shows them.
+    pub(super) fn has_windows(&self) -> bool {
+        !(self.pool.ceil_mode && self.kind == PoolKind::Average { count_include_pad: true })
+    }
+
+    /// What the layer gives of `input` by `shape`, which is that of the whole map or of a window.
+    pub(super) fn give(&self, shape: &PoolShape, input: &Tensor) -> TractResult<TValue> {
+        let (height, width) = shape.output_size().context("the window is larger than the map")?;
+        let threads = self.resources.threads;
+        let input = values(input)?;
+        self.resources.make(&[shape.batch, height, width, shape.channels], |output| {
+            match self.kind {
+                PoolKind::Max => max_pool_into(shape, input, threads, output)?,
+                PoolKind::Average { count_include_pad } => {
+                    average_pool_into(shape, input, count_include_pad, threads, output)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Max pooling of one map of `shape`, which becomes that of its output.
@@ -45,6 +60,13 @@ impl PoolOp {
         *shape = [1, height, width, pool.channels];
         Ok(FusedLayer::MaxPool(pool))
     }
+}
+
+/// A pooling on maps of a batch size, a height, a width and channels.
+pub(crate) fn pool_shape(pool: &Pool, [batch, height, width, channels]: [usize; 4]) -> PoolShape {
+    let [kernel, stride] = [pool.kernel, pool.stride].map(|pair| pair.map(|v| v as usize));
+    let (pads, ceil_mode) = (pool.pads.map(|p| p as usize), pool.ceil_mode);
+    PoolShape { batch, height, width, channels, kernel, stride, dilation: [1, 1], pads, ceil_mode }
 }
 
 impl Op for PoolOp {
@@ -60,18 +82,7 @@ impl EvalOp for PoolOp {
 
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
-        let shape = self.shape(nhwc(input.shape())?);
-        let (height, width) = shape.output_size().context("the window is larger than the map")?;
-        let threads = self.resources.threads;
-        self.resources.map_tensor(&input, &[shape.batch, height, width, shape.channels], |input, output| {
-            match self.kind {
-                PoolKind::Max => max_pool_into(&shape, input, threads, output)?,
-                PoolKind::Average { count_include_pad } => {
-                    average_pool_into(&shape, input, count_include_pad, threads, output)?;
-                }
-            }
-            Ok(())
-        })
+        Ok(tvec!(self.give(&self.shape(nhwc(input.shape())?), &input)?))
     }
 }
 

@@ -1,3 +1,4 @@
+use frcnn_bundle::Resize;
 use frcnn_kernels::F32Products;
 use proptest::prelude::*;
 
@@ -8,6 +9,12 @@ fn manifest(classes: usize, width_offset: f32) -> Manifest {
     let mut manifest = Manifest::new((0..classes).map(|class| class.to_string()).collect());
     (manifest.box_width_offset, manifest.nms_width_offset) = (width_offset, width_offset);
     manifest
+}
+
+/// Of images whose boxes are decoded in their own pixels.
+fn pixels((width, height): (u32, u32)) -> BoxPixels {
+    let manifest = manifest(2, 1.0);
+    BoxPixels::new(&manifest, [height, width], &manifest.fit(height, width, 600))
 }
 
 fn settings(score_threshold: f32, max_detections: usize) -> Settings {
@@ -44,7 +51,7 @@ fn any_box() -> impl Strategy<Value = BBox> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(frcnn_testkit::cases(2000)))]
 
     #[test]
     fn detections_are_what_they_promise(
@@ -59,7 +66,7 @@ proptest! {
         let (scores, deltas) = values.split_at(12 * 3);
         let output = HeadOutput { cls_prob: scores.to_vec(), bbox_pred: deltas.to_vec() };
         let mut postprocessor = Postprocessor::default();
-        let found = postprocessor.run(&proposals, &index, &output, sides, &manifest(3, offset), &settings(threshold, 100));
+        let found = postprocessor.run(&proposals, &index, &output, &pixels(sides), &manifest(3, offset), &settings(threshold, 100));
         let (right, bottom) = (sides.0.saturating_sub(1) as f32, sides.1.saturating_sub(1) as f32);
         for Detection { score, bbox, class_id, proposal } in &found {
             prop_assert!(score.is_finite() && *score > threshold);
@@ -87,7 +94,7 @@ fn what_is_not_finite_is_counted() {
             &proposals,
             &[0, 1, 2, 3],
             output,
-            (64, 48),
+            &pixels((64, 48)),
             &manifest(2, 1.0),
             &settings(0.05, 100),
         );
@@ -128,7 +135,7 @@ fn thinning_out_changes_nothing() {
             &proposals,
             &index,
             &output,
-            (640, 640),
+            &pixels((640, 640)),
             &manifest,
             &settings(0.0, max),
         );
@@ -149,4 +156,90 @@ fn thinning_out_changes_nothing() {
         let key = |d: &Detection| (d.class_id, d.proposal, d.score.to_bits());
         assert_eq!(found.iter().map(key).collect::<Vec<_>>(), best.iter().map(key).collect::<Vec<_>>());
     }
+}
+
+/// torchvision's rules by their definition: all boxes of all classes in pixels of the blob, one greedy suppression of all with
+/// shifted corners, then back.
+#[test]
+fn torchvisions_rules_by_their_definition() {
+    let mut state = 7u32;
+    let mut random = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    let mut manifest = manifest(4, 0.0);
+    (manifest.resize, manifest.pad_multiple, manifest.max_long_side) = (Resize::Torchvision, 32, 213);
+    (manifest.nms_keeps_equal, manifest.min_box_side) = (true, 3.0);
+    manifest.box_weights = [10.0, 10.0, 5.0, 5.0];
+    let (height, width) = (97u32, 133u32);
+    let fit = manifest.fit(height, width, 150);
+    assert_eq!(fit.image, [150, 205]);
+    let pixels = BoxPixels::new(&manifest, [height, width], &fit);
+    let mut small = 0;
+    for round in 0..20 {
+        let proposals: Vec<BBox> = (0..40)
+            .map(|_| {
+                let (x, y) = (random() * 205.0, random() * 150.0);
+                // Some end beyond the image.
+                BBox::new(x, y, x + 4.0 + random() * 90.0, y + 4.0 + random() * 70.0)
+            })
+            .collect();
+        let index: Vec<u32> = (0..40).collect();
+        let output = HeadOutput {
+            cls_prob: (0..160).map(|_| random()).collect(),
+            bbox_pred: (0..640).map(|_| 4.0 * (random() - 0.5)).collect(),
+        };
+        let settings = Settings { nms_iou: 0.5, ..settings(0.3, 60) };
+        let found = Postprocessor::default().run(&proposals, &index, &output, &pixels, &manifest, &settings);
+
+        let coder = BoxCoder { width_offset: 0.0, weights: manifest.box_weights };
+        let mut all = Vec::new();
+        for (row, proposal) in proposals.iter().enumerate() {
+            for class in 1..4 {
+                let place = row * 4 + class;
+                let deltas = output.bbox_pred[place * 4..][..4].first_chunk::<4>();
+                let bbox = coder.decode(proposal, *deltas.expect("four"));
+                let bbox = BBox::new(
+                    bbox.x1.clamp(0.0, 205.0),
+                    bbox.y1.clamp(0.0, 150.0),
+                    bbox.x2.clamp(0.0, 205.0),
+                    bbox.y2.clamp(0.0, 150.0),
+                );
+                if output.cls_prob[place] > 0.3 {
+                    match bbox.x2 - bbox.x1 >= 3.0 && bbox.y2 - bbox.y1 >= 3.0 {
+                        true => all.push((output.cls_prob[place], class, bbox, row)),
+                        false => small += 1,
+                    }
+                }
+            }
+        }
+        let corners = all.iter().flat_map(|(_, _, b, _)| [b.x1, b.y1, b.x2, b.y2]);
+        let apart = corners.fold(0.0, f32::max) + 1.0;
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut kept: Vec<(f32, usize, BBox, usize)> = Vec::new();
+        for candidate in all {
+            let shifted =
+                |(_, class, bbox, _): &(f32, usize, BBox, usize)| bbox.shifted(*class as f32 * apart);
+            if kept.iter().all(|survivor| shifted(survivor).iou(&shifted(&candidate), 0.0) <= 0.5) {
+                kept.push(candidate);
+            }
+        }
+        kept.truncate(60);
+        assert!(kept.len() > 20, "round {round}");
+        let keys: Vec<(u32, usize, usize)> = kept.iter().map(|k| (k.0.to_bits(), k.1, k.3)).collect();
+        let key = |d: &Detection| (d.score.to_bits(), usize::from(d.class_id), d.proposal as usize);
+        assert_eq!(found.iter().map(key).collect::<Vec<_>>(), keys, "round {round}");
+        for (detection, (_, _, bbox, _)) in found.iter().zip(&kept) {
+            let (right, down) = (133.0 / 205.0, 97.0 / 150.0);
+            for (found, expected) in [
+                (detection.bbox.x1, bbox.x1 * right),
+                (detection.bbox.y1, bbox.y1 * down),
+                (detection.bbox.x2, (bbox.x2 * right).min(133.0)),
+                (detection.bbox.y2, (bbox.y2 * down).min(97.0)),
+            ] {
+                assert_eq!(found, expected);
+            }
+        }
+    }
+    assert!(small > 20, "{small}");
 }

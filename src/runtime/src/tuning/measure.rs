@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{TunedLayer, Tuning, algorithm_name, cpu_name};
 use crate::crops::TRUNK_BATCH;
 use crate::model::in_pool;
-use crate::ops::UnpackedConv;
+use crate::ops::{ConvPlan, UnpackedConv};
 use crate::options::{Options, Settings};
 use crate::{BBox, Detector, Error, Frame};
 
@@ -75,19 +75,21 @@ impl Tuning {
         let expected = Detector::new(bundle.clone(), &plain)?;
         let Settings { threads, .. } = expected.model.settings;
         let (contents, weights) = Arc::unwrap_or_clone(bundle.clone()).into_parts();
-        let mut layers = UnpackedConv::of_network(&contents, &weights);
-        layers.retain(|layer| layer.candidates().len() > 1);
+        let mut plans = ConvPlan::all(&contents);
+        plans.retain(|plan| plan.candidates().len() > 1);
+        let layers = UnpackedConv::all(plans, &contents, &weights);
         let mut caches = Flush::new();
         let mut tuned = Vec::with_capacity(layers.len());
         for (done, layer) in layers.iter().enumerate() {
-            progress(TuneStep { layer: Some(layer.name()), done, layers: layers.len() });
+            progress(TuneStep { layer: Some(&layer.plan.name), done, layers: layers.len() });
             // Layers of one shape take the same time.
-            let times = match tuned.iter().find(|other: &&TunedLayer| other.shape == layer.shape_name()) {
+            let times = match tuned.iter().find(|other: &&TunedLayer| other.shape == layer.plan.shape_name())
+            {
                 Some(same) => same.times.clone(),
                 None => in_pool(expected.model.pool.as_ref(), || times(layer, threads, &mut caches))?,
             };
-            let shape = layer.shape_name();
-            tuned.push(TunedLayer { layer: layer.name().to_string(), shape, times });
+            let shape = layer.plan.shape_name();
+            tuned.push(TunedLayer { layer: layer.plan.name.clone(), shape, times });
         }
         let tuning = Tuning { cpu: cpu_name(), threads: threads as u32, layers: tuned };
 
@@ -104,7 +106,7 @@ impl Tuning {
 
 /// Least milliseconds of a layer by each algorithm, in turns.
 fn times(layer: &UnpackedConv, threads: usize, caches: &mut Flush) -> Result<Vec<(String, f64)>, ShapeError> {
-    let shape = layer.shape();
+    let shape = &layer.plan.shape;
     let input = activations(shape.batch * shape.height * shape.width * shape.in_channels);
     let (height, width) = shape.output_size().unwrap_or((0, 0));
     let mut out = vec![0.0; shape.batch * height * width * shape.out_channels];
@@ -112,7 +114,7 @@ fn times(layer: &UnpackedConv, threads: usize, caches: &mut Flush) -> Result<Vec
     let prepare = |candidate: &ConvCandidate| {
         Ok((candidate.algorithm, layer.prepare(Some(candidate.algorithm), threads)?))
     };
-    let prepared = layer.candidates().iter().map(prepare).collect::<Result<Vec<_>, ShapeError>>()?;
+    let prepared = layer.plan.candidates().iter().map(prepare).collect::<Result<Vec<_>, ShapeError>>()?;
     let mut least = vec![f64::INFINITY; prepared.len()];
     let begun = Instant::now();
     for round in 0..MOST_ROUNDS {

@@ -133,8 +133,10 @@ pub(crate) fn algorithm_name(algorithm: ConvAlgorithm) -> &'static str {
     match algorithm {
         ConvAlgorithm::Plain => "im2row and GEMM",
         ConvAlgorithm::Direct => "direct",
+        ConvAlgorithm::Depthwise => "depthwise",
         ConvAlgorithm::Winograd4Lean => "Winograd F(4x4, 3x3), lean",
         ConvAlgorithm::Winograd4 => "Winograd F(4x4, 3x3)",
+        ConvAlgorithm::Winograd5 => "Winograd F(5x5, 4x4)",
         ConvAlgorithm::Winograd6 => "Winograd F(6x6, 3x3)",
     }
 }

@@ -2,7 +2,8 @@
 
 use frcnn::{Bundle, Contents, Detector, Error, Limits, Manifest, Options};
 use frcnn_bundle::{
-    BundleWriter, Conv, Gemm, Graph, Layer, Op, Origin, Pool, Precision, Regions, RoiPooling, SectionId, Warp,
+    BundleWriter, Cascade, Conv, Gemm, Graph, Layer, Op, Origin, Pool, Regions, RoiPooling, Rpn, SectionId,
+    Warp,
 };
 
 /// A trunk of one's own before a head that is a matrix product for scores and one for boxes.
@@ -10,11 +11,13 @@ pub(crate) struct Builder {
     pub(crate) writer: BundleWriter,
     pub(crate) manifest: Manifest,
     pub(crate) trunk: Vec<Layer>,
-    /// The value that the trunk gives.
-    pub(crate) output: Option<u32>,
+    /// The values that the trunk gives; if there is none, that of its last layer.
+    pub(crate) outputs: Vec<u32>,
     pub(crate) regions: Regions,
     /// A head in place of the usual one.
     pub(crate) head: Option<Graph>,
+    pub(crate) cascade: Option<Cascade>,
+    pub(crate) rpn: Option<Rpn>,
 }
 
 pub(crate) fn layer(op: Op, inputs: &[u32]) -> Layer {
@@ -33,9 +36,11 @@ impl Builder {
             writer: BundleWriter::new(),
             manifest,
             trunk: Vec::new(),
-            output: None,
+            outputs: Vec::new(),
             regions: Regions::RoiPooling(RoiPooling { pooled: vec![[2, 2]], spatial_scale: 0.25 }),
             head: None,
+            cascade: None,
+            rpn: None,
         }
     }
 
@@ -95,23 +100,28 @@ impl Builder {
                 let bins = pooling.pooled.iter().map(|[h, w]| (h * w) as usize).sum::<usize>();
                 (bins, pooling.pooled.len() == 1)
             }
+            Regions::RoiAlign(align) => (align.pooled.iter().map(|&p| p as usize).product(), true),
             Regions::Warp(_) => (1, true),
         };
         let head = match self.head.take() {
             Some(head) => head,
             None => self.usual_head(bins * channels, flatten),
         };
-        let output = self.output.unwrap_or(self.trunk.len() as u32);
+        if self.outputs.is_empty() {
+            self.outputs.push(self.trunk.len() as u32);
+        }
         let contents = Contents {
             blob_means: self.manifest.blob_means(),
             manifest: self.manifest,
-            trunk: Graph { layers: self.trunk, outputs: vec![output] },
+            trunk: Graph { layers: self.trunk, outputs: self.outputs },
             regions: self.regions,
             head,
             sections: vec![],
             factored: vec![],
-            precision: Precision::F32,
             origin: Origin { onnx_sha256: [0; 32], compiler: "a test".to_string() },
+            board: None,
+            cascade: self.cascade,
+            rpn: self.rpn,
         };
         // As a file, so that what is read is what is tested.
         self.writer.finish(contents).and_then(|bundle| Bundle::from_bytes(&bundle.to_bytes()))

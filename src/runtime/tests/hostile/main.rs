@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests")]
 
 mod build;
+mod cascade;
 mod costs;
 mod detections;
 mod graphs;
+mod in_place;

@@ -1,12 +1,12 @@
 //! Makes what a mutation left of a network fit together again: most networks that were changed in one place are refused by
 //! the first check, and nothing behind it would ever be tried.
 
-use frcnn_bundle::{Contents, Graph, Op, Precision, Section, SectionId, Shape, nominal_size};
+use frcnn_bundle::{Contents, Graph, Int8, Op, Precision, Section, SectionId, Shape, nominal_size};
 
 /// Sets channels, features and sections of both graphs to what their inputs want; the last layers of the head to what
-/// the classes want. Stops where a graph cannot be made to fit.
-pub(super) fn fit(contents: &mut Contents) {
-    let mut sections = Sections { list: Vec::new(), precision: contents.precision };
+/// the classes want; weights behind the first layer to `precision`, where they may be of it. Stops where a graph cannot be made to fit.
+pub(super) fn fit(contents: &mut Contents, precision: Precision) {
+    let mut sections = Sections { list: Vec::new(), precision };
     let (height, width) = nominal_size(contents);
     let classes = contents.manifest.classes.len() as u32;
     if height.checked_mul(width).is_none_or(|pixels| pixels > 1 << 22) {
@@ -47,10 +47,15 @@ struct Sections {
 
 impl Sections {
     fn add(&mut self, shape: &[u32], precision: Precision) -> SectionId {
+        let int8 = (precision == Precision::Int8).then(|| {
+            let scales = self.add(&shape[shape.len().saturating_sub(1)..], Precision::F32);
+            Int8 { scales, input_scale: 0.125, input_zero_point: 3 }
+        });
         let values = shape.iter().fold(1u64, |n, &d| n.saturating_mul(d.into()));
         let bytes = values.saturating_mul(precision.bytes());
         let name = format!("s{}", self.list.len());
-        self.list.push(Section { name, shape: shape.to_vec(), precision, offset: 0, bytes, hash: 0 });
+        let shape = shape.to_vec();
+        self.list.push(Section { name, shape, precision, int8, offset: 0, bytes, hash: 0 });
         (self.list.len() - 1) as SectionId
     }
 }

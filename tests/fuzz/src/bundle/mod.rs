@@ -22,7 +22,8 @@ fn fill(contents: Contents, pool: &[u8]) -> Option<Vec<u8>> {
         .iter()
         .map(|section| {
             let len = if section.bytes <= MAX_SECTION { section.bytes as usize } else { 0 };
-            let mut data: Vec<u8> = bytes.by_ref().take(len).collect();
+            // Each section begins where an f32 of the pool does.
+            let mut data: Vec<u8> = bytes.by_ref().take(len.next_multiple_of(4)).collect();
             data.resize(len, 0);
             data
         })

@@ -1,6 +1,8 @@
 //! One change after another to a bundle, its hashes set right after each.
 
-use frcnn_bundle::{ChannelOrder, Contents, Graph, Layer, Op, Pool, Precision, Regions, Scores, Warp};
+use frcnn_bundle::{
+    ChannelOrder, Contents, Graph, Int8, Layer, Op, Pool, Precision, Regions, Resize, Rpn, Scores, Warp,
+};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -29,11 +31,13 @@ pub fn mutate(file: &[u8], seed: u32, bytes: &mut dyn FnMut(Vec<u8>) -> Vec<u8>)
         }
         _ => {
             let mut contents = contents;
+            let often = contents.precision();
+            let precision = if rng.random_range(0..8u32) == 0 { precision(&mut rng) } else { often };
             for _ in 0..rng.random_range(1..4u32) {
                 change(&mut contents, &mut rng);
             }
             if rng.random_range(0..8u32) != 0 {
-                fit(&mut contents);
+                fit(&mut contents, precision);
             }
             fill(contents, pool)
         }
@@ -129,11 +133,12 @@ fn precision(rng: &mut impl Rng) -> Precision {
 }
 
 fn change(contents: &mut Contents, rng: &mut impl Rng) {
-    match rng.random_range(0..12u32) {
-        0 => change_manifest(contents, rng),
-        1 => change_regions(&mut contents.regions, rng),
-        2 => contents.precision = precision(rng),
-        3 => change_section(contents, rng),
+    match (rng.random_range(0..12u32), &mut contents.rpn) {
+        (0, _) => change_manifest(contents, rng),
+        (1, _) => change_regions(&mut contents.regions, rng),
+        (2 | 3, _) => change_section(contents, rng),
+        (4, Some(rpn)) => change_rpn(rpn, rng),
+        (5, Some(rpn)) => change_graph(&mut rpn.graph, rng),
         _ => {
             let graph = if rng.random_range(0..3u32) > 0 { &mut contents.trunk } else { &mut contents.head };
             change_graph(graph, rng);
@@ -144,13 +149,18 @@ fn change(contents: &mut Contents, rng: &mut impl Rng) {
 fn change_section(contents: &mut Contents, rng: &mut impl Rng) {
     let count = contents.sections.len();
     let Some(section) = (count > 0).then(|| rng.random_range(0..count)) else { return };
-    match rng.random_range(0..5u32) {
+    match rng.random_range(0..6u32) {
         0 => {
             contents.sections.remove(section);
         }
         1 => contents.sections.push(contents.sections[section].clone()),
         2 => contents.sections[section].bytes = number(rng).into(),
         3 => contents.sections[section].precision = precision(rng),
+        4 => {
+            let scales = if rng.random() { number(rng) } else { section as u32 };
+            let int8 = Int8 { scales, input_scale: real(rng), input_zero_point: rng.random() };
+            contents.sections[section].int8 = rng.random::<bool>().then_some(int8);
+        }
         _ => {
             let shape = &mut contents.sections[section].shape;
             if let Some(last) = shape.last_mut() {
@@ -162,7 +172,7 @@ fn change_section(contents: &mut Contents, rng: &mut impl Rng) {
 
 fn change_manifest(contents: &mut Contents, rng: &mut impl Rng) {
     let manifest = &mut contents.manifest;
-    match rng.random_range(0..15u32) {
+    match rng.random_range(0..19u32) {
         0 => manifest.classes.push("c".into()),
         1 => {
             manifest.classes.pop();
@@ -183,6 +193,10 @@ fn change_manifest(contents: &mut Contents, rng: &mut impl Rng) {
         11 => manifest.pixel_scale = real(rng),
         12 => manifest.channel_order = ChannelOrder::Rgb,
         13 => manifest.box_weights[rng.random_range(0..4)] = real(rng),
+        14 => manifest.resize = if rng.random() { Resize::Torchvision } else { Resize::Published },
+        15 => manifest.pad_multiple = number(rng),
+        16 => manifest.min_box_side = real(rng),
+        17 => manifest.nms_keeps_equal = rng.random(),
         _ => manifest.max_detections = number(rng),
     }
 }
@@ -204,9 +218,40 @@ fn change_regions(regions: &mut Regions, rng: &mut impl Rng) {
                 }
             }
         },
+        Regions::RoiAlign(align) => match rng.random_range(0..7u32) {
+            0 => align.pooled[rng.random_range(0..2)] = number(rng),
+            1 => align.sampling_ratio = number(rng),
+            2 => align.half_pixel = rng.random(),
+            3 => align.spatial_scales.push(real(rng)),
+            4 => {
+                align.spatial_scales.pop();
+            }
+            5 => align.level_rule.finest_level = number(rng),
+            _ => align.level_rule.canonical_size = real(rng),
+        },
         Regions::Warp(warp) => {
             let field = if rng.random() { &mut warp.side } else { &mut warp.context };
             *field = number(rng);
+        }
+    }
+}
+
+fn change_rpn(rpn: &mut Rpn, rng: &mut impl Rng) {
+    match rng.random_range(0..9u32) {
+        8 => rpn.strides = rng.random::<bool>().then(|| vec![number(rng); rpn.anchors.len()]),
+        0 => rpn.pre_nms_top_n = number(rng),
+        1 => rpn.post_nms_top_n = number(rng),
+        2 => rpn.nms_iou = real(rng),
+        3 => rpn.min_side = real(rng),
+        4 => rpn.score_threshold = real(rng),
+        5 => rpn.box_weights[rng.random_range(0..4)] = real(rng),
+        6 => {
+            rpn.anchors.pop();
+        }
+        _ => {
+            if let Some(anchor) = rpn.anchors.first_mut().and_then(|anchors| anchors.first_mut()) {
+                anchor[rng.random_range(0..4)] = real(rng);
+            }
         }
     }
 }
@@ -219,7 +264,7 @@ fn change_graph(graph: &mut Graph, rng: &mut impl Rng) {
         0 | 1 if layers < 24 => {
             let op = any_op(rng);
             let mut inputs = vec![at as u32];
-            if matches!(op, Op::Add | Op::Mul | Op::Concat) {
+            if matches!(op, Op::Add | Op::Mul | Op::Concat | Op::Upsample) {
                 inputs.push(rng.random_range(0..=at) as u32);
             }
             for layer in &mut graph.layers {
@@ -282,7 +327,7 @@ fn share(graph: &mut Graph, at: usize, rng: &mut impl Rng) {
 }
 
 fn any_op(rng: &mut impl Rng) -> Op {
-    match rng.random_range(0..19u32) {
+    match rng.random_range(0..20u32) {
         0 | 1 => conv(
             rng.random_range(1..9),
             rng.random_range(1..6),
@@ -305,6 +350,7 @@ fn any_op(rng: &mut impl Rng) -> Op {
         15 => Op::Add,
         16 => Op::Mul,
         17 => Op::Flatten,
+        18 => Op::Upsample,
         _ => Op::Softmax,
     }
 }

@@ -9,20 +9,28 @@ use frcnn_bundle::{
 #[must_use]
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     [
-        ("fast", fast(Precision::F32)),
-        ("bf16", fast(Precision::Bf16)),
-        ("f16", fast(Precision::F16)),
-        ("levels", levels()),
-        ("crops", crops()),
-        ("ops", ops()),
-        ("branches", branches()),
+        ("fast", fast(), Precision::F32),
+        ("bf16", fast(), Precision::Bf16),
+        ("f16", fast(), Precision::F16),
+        ("int8", fast(), Precision::Int8),
+        ("levels", levels(), Precision::F32),
+        ("crops", crops(), Precision::F32),
+        ("ops", ops(), Precision::F32),
+        ("branches", branches(), Precision::F32),
     ]
     .into_iter()
-    .map(|(name, mut contents)| {
-        super::fit::fit(&mut contents);
-        (format!("{name}.frcnn"), super::fill(contents, &weights()).expect("a seed has a file"))
+    .map(|(name, mut contents, precision)| {
+        super::fit::fit(&mut contents, precision);
+        let weights = if precision == Precision::Int8 { int8_weights() } else { weights() };
+        (format!("{name}.frcnn"), super::fill(contents, &weights).expect("a seed has a file"))
     })
     .collect()
+}
+
+/// Bytes that are good as int8 of either sign, none of them -128, and as f32 above 0, such as scales.
+fn int8_weights() -> Vec<u8> {
+    let byte = |i: u32| (i * 37 % 255 + 129) as u8;
+    (0..509).flat_map(|i| [byte(3 * i), byte(3 * i + 1), byte(3 * i + 2), 0x3b + (i % 4) as u8]).collect()
 }
 
 /// Small values of either sign, as f32; as bf16 or f16 they are finite too.
@@ -42,8 +50,10 @@ fn contents(regions: Regions, trunk: Graph, head: Graph) -> Contents {
         head,
         sections: Vec::new(),
         factored: Vec::new(),
-        precision: Precision::F32,
         origin: Origin { onnx_sha256: [7; 32], compiler: "fuzz".into() },
+        board: None,
+        cascade: None,
+        rpn: None,
     }
 }
 
@@ -105,7 +115,7 @@ fn head(ops: Vec<Op>) -> Graph {
     Graph { layers, outputs: vec![scores, deltas] }
 }
 
-fn fast(precision: Precision) -> Contents {
+fn fast() -> Contents {
     let trunk = trunk(vec![
         conv(4, 3, 1, 1),
         Op::Relu,
@@ -114,7 +124,7 @@ fn fast(precision: Precision) -> Contents {
         Op::Relu,
     ]);
     let head = head(vec![Op::Flatten, gemm(6), Op::Relu]);
-    Contents { precision, ..contents(pooled(&[[2, 3]], 0.5), trunk, head) }
+    contents(pooled(&[[2, 3]], 0.5), trunk, head)
 }
 
 fn levels() -> Contents {

@@ -36,7 +36,7 @@ fn what_compiles_is_run_and_agrees_with_the_runtime() {
             let bundle = frcnn_compiler::lower_onnx(&path, &manifest).unwrap();
             let detector = Detector::new(bundle, &Options::default()).unwrap();
             let mut session = detector.session();
-            let blobs = [ImageBlob { data: data.clone(), height, width, im_scale: 1.0 }];
+            let blobs = [ImageBlob::new(data.clone(), height, width, 1.0)];
             let projected = session.project(&boxes, &blobs).unwrap();
             let map = session.trunk(&blobs[0]).unwrap();
             let features = session.roi_pool(&[map], &projected.rois).unwrap();

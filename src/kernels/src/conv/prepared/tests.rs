@@ -4,14 +4,15 @@ use frcnn_core::{bf16_from_f32, f16_from_f32, largest_magnitude};
 use proptest::prelude::*;
 
 use super::*;
-use crate::conv::shape_3x3;
+use crate::conv::{check_window, shape_3x3};
 use crate::{CacheInfo, Isa, conv2d_reference, test_random::Random};
 
-const ALGORITHMS: [ConvAlgorithm; 5] = [
+const ALGORITHMS: [ConvAlgorithm; 6] = [
     ConvAlgorithm::Plain,
     ConvAlgorithm::Direct,
     ConvAlgorithm::Winograd4Lean,
     ConvAlgorithm::Winograd4,
+    ConvAlgorithm::Winograd5,
     ConvAlgorithm::Winograd6,
 ];
 
@@ -65,8 +66,10 @@ impl Layer {
         conv2d_reference(&self.shape, &self.weights, sums, &mut exact).unwrap();
         let max = largest_magnitude(&exact) as f32;
         conv2d_reference(&self.shape, &self.weights, args, &mut exact).unwrap();
-        for isa in Isa::available() {
-            for algorithm in ALGORITHMS {
+        // Depthwise layers have but one.
+        let algorithms = if self.shape.is_depthwise() { &ALGORITHMS[..1] } else { &ALGORITHMS };
+        for isa in Isa::tested() {
+            for &algorithm in algorithms {
                 let server = Cpu { isa, caches: CacheInfo::SERVER };
                 let prepared =
                     PreparedConv::with(server, Some(algorithm), &self.shape, &self.weights, 1).unwrap();
@@ -95,6 +98,7 @@ impl Layer {
                 }
                 self.check_pooled(&prepared, args, &found);
                 self.check_channels(&prepared, args, &found);
+                self.check_window(&prepared, args);
             }
         }
     }
@@ -113,6 +117,22 @@ impl Layer {
         let mut out = whole.to_vec();
         let error = prepared.run_into_channels(shape, args, narrow, &mut Vec::new(), &mut out);
         assert_eq!(error.unwrap_err().what, "channels of the output map");
+    }
+
+    /// A window of the map, whole tiles of it, has the bits of the whole map.
+    fn check_window(&self, prepared: &PreparedConv, args: ConvArgs<'_>) {
+        let window = |outputs| {
+            let window = prepared.window(&self.shape, outputs);
+            assert!(window.is_some() || prepared.algorithm() == ConvAlgorithm::Plain);
+            window
+        };
+        let seed = self.bias.first().map_or(0, |value| value.to_bits());
+        check_window(&self.shape, &self.input, seed, window, |shape, input| {
+            let (height, width) = shape.output_size().unwrap();
+            let mut out = vec![f32::NAN; shape.batch * height * width * shape.out_channels];
+            prepared.run(shape, ConvArgs { input, ..args }, &mut Vec::new(), &mut out).unwrap();
+            out
+        });
     }
 
     /// Pooling on the way out gives the bits of pooling afterwards.
@@ -138,7 +158,7 @@ fn in_pool(work: impl FnOnce() + Send) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(frcnn_testkit::cases(CASES)))]
 
     #[test]
     fn every_algorithm_on_every_isa(
@@ -154,6 +174,26 @@ proptest! {
     ) {
         let (in_channels, out_channels) = (group * in_channels, group * out_channels);
         let shape = ConvShape { batch, pads, group, ..shape_3x3(height, width, in_channels, out_channels) };
+        prop_assume!(shape.output_size().is_some());
+        in_pool(|| Layer::realistic(shape, seed).check(bias, relu, threads));
+    }
+
+    /// Windows that Winograd's tiles compute, up to 4 cells a side when they move by one.
+    #[test]
+    fn windows_that_move_by_several_cells(
+        (batch, height, width) in (1usize..3, 1usize..60, 1usize..60),
+        (in_channels, out_channels) in (prop_oneof![Just(3usize), 1usize..20], 1usize..40),
+        (stride, kernel) in prop_oneof![
+            Just((1usize, 4usize)), Just((2, 7)), (2usize..5).prop_flat_map(|s| (Just(s), 2 * s + 1..4 * s + 1)),
+        ],
+        pads in prop::array::uniform4(0usize..4),
+        (bias, relu, threads) in (any::<bool>(), any::<bool>(), 2usize..6),
+        seed in any::<u32>(),
+    ) {
+        let shape = ConvShape {
+            batch, height, width, in_channels, out_channels, pads,
+            kernel: [kernel; 2], stride: [stride; 2], dilation: [1, 1], group: 1,
+        };
         prop_assume!(shape.output_size().is_some());
         in_pool(|| Layer::realistic(shape, seed).check(bias, relu, threads));
     }
@@ -183,6 +223,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(frcnn_testkit::cases(CASES)))]
+
+    /// Whatever algorithm was asked for.
+    #[test]
+    fn depthwise_with_any_window(
+        (batch, height, width) in (1usize..3, 1usize..30, 1usize..30),
+        (group, multiplier) in prop_oneof![(2usize..40, Just(1usize)), (2usize..100, Just(1)), (2usize..9, 2usize..4)],
+        kernel in prop_oneof![Just([3usize, 3]), Just([5, 5]), [1usize..6, 1usize..6]],
+        stride in prop_oneof![Just([1usize, 1]), Just([2, 2]), [1usize..5, 1usize..5]],
+        dilation in prop_oneof![Just([1usize, 1]), [1usize..3, 1usize..3]],
+        pads in prop_oneof![Just([1usize; 4]), prop::array::uniform4(0usize..4)],
+        (bias, relu, threads) in (any::<bool>(), any::<bool>(), 2usize..6),
+        seed in any::<u32>(),
+    ) {
+        let shape = ConvShape {
+            batch, height, width, kernel, stride, dilation, pads, group,
+            in_channels: group,
+            out_channels: group * multiplier,
+        };
+        prop_assume!(shape.output_size().is_some());
+        in_pool(|| Layer::realistic(shape, seed).check(bias, relu, threads));
+    }
+}
+
 /// ReLU leaves nothing of these maps, and the sums it cut off err by some 3e-6 (found by a run of the test above).
 #[test]
 fn maps_that_relu_empties() {
@@ -202,22 +267,29 @@ fn deep_layers_stay_far_below_the_bound() {
 #[test]
 fn many_blocks_of_tiles() {
     // 100 tiles of F(6x6, 3x3) are 9 blocks, enough for two tasks to have their own; 225 of F(4x4, 3x3) are 5, whose
-    // steps they share.
-    let layer = Layer::realistic(shape_3x3(60, 60, 64, 64), 2);
+    // steps they share. With fewer channels small caches alone make as many blocks.
+    let channels = if frcnn_testkit::emulated() { 16 } else { 64 };
+    let layer = Layer::realistic(shape_3x3(60, 60, channels, channels), 2);
     in_pool(|| layer.check(true, true, 2));
 }
 
 #[test]
 fn one_form_runs_on_any_size_of_map() {
-    let small = Layer::realistic(shape_3x3(8, 9, 20, 12), 3);
     for algorithm in ALGORITHMS {
+        let shape = |batch, height, width| match algorithm {
+            ConvAlgorithm::Winograd5 => ConvShape {
+                batch,
+                kernel: [7; 2],
+                stride: [2; 2],
+                ..shape_3x3(2 * height, 2 * width, 20, 12)
+            },
+            _ => ConvShape { batch, ..shape_3x3(height, width, 20, 12) },
+        };
+        let small = Layer::realistic(shape(1, 8, 9), 3);
         let prepared =
             PreparedConv::with(Isa::detect(), Some(algorithm), &small.shape, &small.weights, 1).unwrap();
         assert_eq!(prepared.algorithm(), algorithm);
-        let large = Layer {
-            weights: small.weights.clone(),
-            ..Layer::realistic(ConvShape { batch: 2, ..shape_3x3(21, 17, 20, 12) }, 4)
-        };
+        let large = Layer { weights: small.weights.clone(), ..Layer::realistic(shape(2, 21, 17), 4) };
         let fresh =
             PreparedConv::with(Isa::detect(), Some(algorithm), &large.shape, &large.weights, 1).unwrap();
         let args = large.args(true, true, 1);
@@ -241,7 +313,7 @@ fn another_layer_is_an_error() {
     let shape = shape_3x3(4, 4, 2, 2);
     let weights = [0.0; 36];
     let prepared = PreparedConv::new(&shape, &weights, 1).unwrap();
-    let other = ConvShape { pads: [0; 4], ..shape.clone() };
+    let other = ConvShape { pads: [1, 1, 2, 1], ..shape.clone() };
     let mut out = [0.0; 8];
     let args = ConvArgs { input: &[0.0; 32][..], bias: None, relu: false, threads: 1 };
     let run = prepared.run(&other, args, &mut Vec::new(), &mut out).unwrap_err();
@@ -299,7 +371,7 @@ fn halves_are_multiplied_as_their_values() {
             let round = if half == Half::F16 { f16_from_f32 } else { bf16_from_f32 };
             let bits: Vec<u16> = random.values(shape.weight_len()).into_iter().map(round).collect();
             let widened: Vec<f32> = bits.iter().map(|&bits| half.widen(bits)).collect();
-            for isa in Isa::available() {
+            for isa in Isa::tested() {
                 for algorithm in ALGORITHMS {
                     for caches in [CacheInfo::SERVER, CacheInfo::SMALL[0]] {
                         let cpu = Cpu { isa, caches };

@@ -16,6 +16,7 @@ use core::ops::Range;
 use super::{
     Output, Tile, Tiling, Winograd, odd_lines,
     steps::{Multiply, TransformInput, TransformOutput},
+    strided,
     weights::{Given, Matrices, Weights},
 };
 use crate::{
@@ -40,6 +41,8 @@ struct Block<'a> {
     tiling: &'a Tiling,
     args: ConvArgs<'a>,
     in_channels: ChannelRange,
+    /// How many of them are transformed: zeros behind the layer's are, where a map has them, to whole vectors.
+    transformed: usize,
     /// The output from its first channel on.
     out: SyncPtr,
     /// Values from one cell of the output to the next.
@@ -78,7 +81,7 @@ impl Block<'_> {
     /// All three steps on `tiles`, by the calling thread alone.
     fn run(&self, tiles: Range<usize>) {
         let count = tiles.len();
-        self.transform_input(tiles.start, 0..count);
+        self.transform_input(tiles.start, 0..count, count);
         (0..self.units()).for_each(|unit| self.multiply(count, unit));
         self.transform_output(tiles.start, 0..count);
     }
@@ -89,23 +92,24 @@ impl Block<'_> {
         let (first, count) = (tiles.start, tiles.len());
         let room = |task: usize| Self { room: self.room.offset(task * self.layer.room_len()), ..*self };
         let mut tasks: Vec<Self> = (0..tasks).map(room).collect();
-        tasks::for_each_index(&mut tasks, count, |block, i| block.transform_input(first, i..i + 1));
+        tasks::for_each_index(&mut tasks, count, |block, i| block.transform_input(first, i..i + 1, count));
         tasks::for_each_index(&mut tasks, self.units(), |block, unit| block.multiply(count, unit));
         tasks::for_each_index(&mut tasks, count, |block, i| block.transform_output(first, i..i + 1));
     }
 
-    /// Tiles `first_tile + rows` of the batch into `rows` of V.
-    fn transform_input(&self, first_tile: usize, rows: Range<usize>) {
+    /// Tiles `first_tile + rows` of the batch into `rows` of V, which has `all_rows`.
+    fn transform_input(&self, first_tile: usize, rows: Range<usize>, all_rows: usize) {
         run_on(
             self.layer.cpu.isa,
             TransformInput {
                 tiling: self.tiling,
-                channels: self.layer.in_channels,
+                channels: self.transformed,
                 input: self.args.input,
                 in_channels: self.in_channels,
                 tiles: first_tile + rows.start..first_tile + rows.end,
                 row: rows.start,
                 v: self.v,
+                rows: all_rows,
                 row_len: self.layout.v_row,
                 part_len: self.layout.v_part,
             },
@@ -193,7 +197,7 @@ impl Block<'_> {
             m_row_len: self.layout.m_row,
             prefetch_next,
         };
-        product.run(self.layer.cpu);
+        product.run(self.layer.cpu, self.layer.width.interleaved);
     }
 
     /// `rows` of M into tiles `first_tile + rows` of the batch.
@@ -234,7 +238,16 @@ impl Winograd {
         }
     }
 
-    /// Values of V and M of a block on maps of `size`, and of transformed weights; saturates. Tasks have a block each, as many
+    /// Values of a rearranged map of `computed`, if there is one; saturates.
+    fn map_len(shape: &ConvShape, computed: &ConvShape, width: Width) -> usize {
+        if shape.stride == [1, 1] {
+            return 0;
+        }
+        let cell_len = computed.in_channels.next_multiple_of(width.lanes);
+        len_of(&[computed.batch, computed.height, computed.width, cell_len])
+    }
+
+    /// Values of a rearranged map, of V and M of a block for an output of `size`, and of transformed weights; saturates. Tasks have a block each, as many
     /// of them as there are threads and no more than there are blocks.
     pub(in crate::conv) fn scratch_len(
         (tile, lean): (Tile, bool),
@@ -243,13 +256,16 @@ impl Winograd {
         cpu: Cpu,
         threads: usize,
     ) -> usize {
+        let (computed, width) = (Self::computed(tile, shape, size), Width::of(cpu.isa));
         let tiles = tile_count(tile, shape.batch, size);
-        let channels = shape.group_channels();
+        let channels = computed.group_channels();
         let block = block_tiles(cpu.caches, (tile, lean), channels, tiles);
-        let (v_len, m_len) = Layout::new(channels, Width::of(cpu.isa), block).lens(tile);
+        let (v_len, m_len) = Layout::new(channels, width, block).lens(tile);
         let rooms = if lean { room_len(cpu.caches, tile) } else { 0 };
         let blocks = len_of(&[threads.min(tiles.div_ceil(block.max(1))), v_len.saturating_add(m_len)]);
-        blocks.saturating_add(len_of(&[threads, rooms]))
+        blocks
+            .saturating_add(len_of(&[threads, rooms]))
+            .saturating_add(Self::map_len(shape, &computed, width))
     }
 
     /// Convolves `in_channels` of the input maps into those of the output. The shapes were checked.
@@ -262,9 +278,9 @@ impl Winograd {
         out: &mut Output<'_>,
     ) {
         let channels = out.channels;
-        assert!(in_channels.first + self.in_channels <= in_channels.stride);
-        assert!(channels.first + self.out_channels <= channels.stride);
-        let tiling = Tiling::new(self.tile, shape, out.size, out.pooled);
+        let computed = Self::computed(self.tile, shape, out.size);
+        let map_len = Self::map_len(shape, &computed, self.width);
+        let tiling = Tiling::new(self.tile, &computed, out.size, out.pooled);
         let tiles = tile_count(self.tile, shape.batch, out.size);
         let lean = matches!(self.weights, Weights::Given(_));
         let block_tiles =
@@ -280,15 +296,37 @@ impl Winograd {
         let layout = Layout::new([self.in_channels, self.out_channels], self.width, block_tiles);
         let (v_len, m_len) = layout.lens(self.tile);
         let rooms_len = len_of(&[tasks, self.room_len()]);
-        let scratch = aligned(scratch, rooms_len.saturating_add(len_of(&[buffers, v_len + m_len])));
-        let (rooms, buffers) = scratch.split_at_mut(rooms_len);
+        let buffers_len = len_of(&[buffers, v_len + m_len]);
+        let scratch = aligned(scratch, rooms_len.saturating_add(buffers_len).saturating_add(map_len));
+        let (rooms, scratch) = scratch.split_at_mut(rooms_len);
+        let (buffers, map) = scratch.split_at_mut(buffers_len);
+        let (args, in_channels, transformed) = if map_len == 0 {
+            (args, in_channels, self.in_channels)
+        } else {
+            strided::rearrange(shape, &computed, layout.v_row, args.input, args.threads, map);
+            (ConvArgs { input: &map[..], ..args }, ChannelRange::all(layout.v_row), layout.v_row)
+        };
+        assert!(in_channels.first + transformed <= in_channels.stride);
+        assert!(channels.first + self.out_channels <= channels.stride);
         let rooms = SyncPtr::new(rooms);
-        let (map, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
+        let (to, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
         let block_with = |(task, buffer): (usize, &mut [f32])| {
             let (v, m) = buffer.split_at_mut(v_len);
             let (v, m, tiling) = (SyncPtr::new(v), SyncPtr::new(m), &tiling);
             let room = rooms.offset(task * self.room_len());
-            Block { layer: self, tiling, args, in_channels, out: map, out_stride, v, m, layout, room }
+            Block {
+                layer: self,
+                tiling,
+                args,
+                in_channels,
+                transformed,
+                out: to,
+                out_stride,
+                v,
+                m,
+                layout,
+                room,
+            }
         };
         let buffers = buffers.chunks_exact_mut(v_len + m_len).enumerate();
         let mut block_runs: Vec<Block<'_>> = buffers.map(block_with).collect();
@@ -301,7 +339,7 @@ impl Winograd {
 }
 
 /// Blocks for each task that make it worth while to give every task its own.
-const BLOCKS_FOR_EACH_TASK: usize = 4;
+pub(super) const BLOCKS_FOR_EACH_TASK: usize = 4;
 
 /// Tiles of the output of a batch of maps; saturates far below the largest number.
 pub(in crate::conv) fn tile_count(tile: Tile, batch: usize, size: [usize; 2]) -> usize {
@@ -325,14 +363,17 @@ pub(in crate::conv) fn block_tiles(
     } else {
         // The weights come from farther away for each block: 4 t^2 Ci Co bytes. With this many tiles that is half of
         // what V and M take, written and read: 8 t^2 (Ci + Co) b.
-        len_of(&[ci, co]) / (ci + co).max(1)
+        (len_of(&[ci, co]) / (ci + co).max(1)).max(LEAST_TILES)
     };
     let cached = cached_tiles(caches, tile, [ci, co]);
-    let block = if cached >= 2 * ROWS { cached } else { far.min(MAX_WINOGRAD_VALUES / tile_values) };
+    let block = if cached >= LEAST_TILES { cached } else { far.min(MAX_WINOGRAD_VALUES / tile_values) };
     // Blocks of about one size, in whole tiles of sums, none larger than that.
     let blocks = tiles.div_ceil((block / ROWS).max(1) * ROWS).max(1);
     tiles.div_ceil(blocks).next_multiple_of(ROWS).min(tiles.max(1))
 }
+
+/// Least tiles of a block: with fewer, products are short, and much of their time is what a call of them costs.
+const LEAST_TILES: usize = 4 * ROWS;
 
 /// Tiles whose V and M stay in L2 beside the transformed weights.
 fn cached_tiles(caches: CacheInfo, tile: Tile, [ci, co]: [usize; 2]) -> usize {
@@ -353,9 +394,10 @@ fn room_stride(caches: CacheInfo, tile: Tile) -> usize {
     odd_lines(transformed_rows(caches, tile) * GROUP)
 }
 
-/// Input channels whose weights are transformed at a time: with those of a group they take half of L2.
+/// Input channels whose weights are transformed at a time: with those of a group they take half of L2. Whole vectors where V
+/// is interleaved.
 fn transformed_rows(caches: CacheInfo, tile: Tile) -> usize {
-    (transformed_values(caches) / (tile.products() * GROUP)).clamp(8, 128)
+    (transformed_values(caches) / (tile.products() * GROUP)).clamp(8, 128) / 8 * 8
 }
 
 /// Whether V, M and the weights of a block stay in L2 together.

@@ -32,22 +32,8 @@ impl Transform<3, 8> for Weights {
     unsafe fn apply<V: Vector>([g0, g1, g2]: [V; 3]) -> [V; 8] {
         // SAFETY: the instruction set is the caller's promise.
         unsafe {
-            let even_1 = V::splat(-2.0 / 9.0).mul(g0.add(g2));
-            let odd_1 = V::splat(-2.0 / 9.0).mul(g1);
-            let even_2 = V::splat(1.0 / 90.0).mul_add(g0, V::splat(2.0 / 45.0).mul(g2));
-            let odd_2 = V::splat(1.0 / 45.0).mul(g1);
-            let even_3 = V::splat(32.0 / 45.0).mul_add(g0, V::splat(8.0 / 45.0).mul(g2));
-            let odd_3 = V::splat(16.0 / 45.0).mul(g1);
-            [
-                g0,
-                even_1.add(odd_1),
-                even_1.sub(odd_1),
-                even_2.add(odd_2),
-                even_2.sub(odd_2),
-                even_3.add(odd_3),
-                even_3.sub(odd_3),
-                g2,
-            ]
+            let [p0, p1, p2, p3, p4, p5, p6] = at_points([g0, g1, g2, V::splat(0.0)]);
+            [p0, p1, p2, p3, p4, p5, p6, g2]
         }
     }
 }
@@ -106,7 +92,33 @@ impl Transform<8, 6> for Output {
 /// # Safety
 /// The CPU has the instruction set of `V`.
 #[inline(always)]
-unsafe fn scaled<V: Vector>(up: f32, a: V, down: f32, b: V, rest: V) -> V {
+pub(super) unsafe fn scaled<V: Vector>(up: f32, a: V, down: f32, b: V, rest: V) -> V {
     // SAFETY: the caller's promise.
     unsafe { V::splat(up).mul_add(a, V::splat(down).mul_add(b, rest)) }
+}
+
+/// The polynomial of up to four taps at the seven points that are finite, each times its factor: rows of G.
+///
+/// # Safety
+/// The CPU has the instruction set of `V`.
+#[inline(always)]
+pub(super) unsafe fn at_points<V: Vector>([g0, g1, g2, g3]: [V; 4]) -> [V; 7] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let even_1 = V::splat(-2.0 / 9.0).mul(g0.add(g2));
+        let odd_1 = V::splat(-2.0 / 9.0).mul(g1.add(g3));
+        let even_2 = V::splat(1.0 / 90.0).mul_add(g0, V::splat(2.0 / 45.0).mul(g2));
+        let odd_2 = V::splat(1.0 / 45.0).mul_add(g1, V::splat(4.0 / 45.0).mul(g3));
+        let even_3 = V::splat(32.0 / 45.0).mul_add(g0, V::splat(8.0 / 45.0).mul(g2));
+        let odd_3 = V::splat(16.0 / 45.0).mul_add(g1, V::splat(4.0 / 45.0).mul(g3));
+        [
+            g0,
+            even_1.add(odd_1),
+            even_1.sub(odd_1),
+            even_2.add(odd_2),
+            even_2.sub(odd_2),
+            even_3.add(odd_3),
+            even_3.sub(odd_3),
+        ]
+    }
 }

@@ -1,15 +1,16 @@
-//! Winograd's convolution for 3 x 3 windows that move by one cell; a group is a layer of its own.
+//! Winograd's convolution for 3 x 3 or 4 x 4 windows that move by one cell; a group is a layer of its own. Windows that
+//! move by more become such ones: see `strided`.
 //!
 //! ```text
 //!   tile of the input    V = B^T d B       M[i, j] = V[i, j] U[i, j]        A^T M A        tile of the output
 //!    t x t x Ci      ->  t x t x Ci   ->   t^2 products of matrices    ->   + bias,   ->   m x m x Co
 //!                                         (tiles x Ci) (Ci x Co)            ReLU
-//!   U = G g G^T, see `weights`                                                              t = m + 2
+//!   U = G g G^T, see `weights`                                                              t = m + 2, or m + 3
 //! ```
 //!
-//! t^2 multiplications give m^2 outputs, where the definition takes 9 m^2: 4 times fewer for F(4x4, 3x3), 5.06 times
-//! for F(6x6, 3x3). The matrices are those of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"
-//! (2016); see `f4` and `f6`.
+//! t^2 multiplications give m^2 outputs, where the definition takes 9 m^2, or 16 m^2: 4 times fewer for F(4x4, 3x3), 5.06
+//! times for F(6x6, 3x3), 6.25 times for F(5x5, 4x4). The matrices are those of Lavin and Gray, "Fast Algorithms for
+//! Convolutional Neural Networks" (2016); see `f4`, `f5` and `f6`.
 //!
 //! 1. The transforms are straight-line code on vectors of channels, one axis at a time in registers.
 //! 2. V and M lie as `[t^2, tiles, channels]`, each of the t^2 parts an odd number of cache lines long: the t^2 streams
@@ -20,26 +21,37 @@
 //! 5. Tiles that reach over an edge, and the last few channels, pass through a small square of their own.
 
 mod blocks;
+mod f16;
 mod f4;
+mod f4_sqrt;
+mod f5;
 mod f6;
 mod nested;
 mod steps;
+mod strided;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 use core::ops::Range;
 
+use blocks::BLOCKS_FOR_EACH_TASK;
 pub(super) use blocks::{block_tiles, fits_cache, tile_count};
 
+pub(super) use f16::WinogradF16;
+
 use super::{ChannelRange, ConvAlgorithm, ConvShape};
-use crate::{Cpu, aligned::LINE, packed, simd::Width};
+use crate::{Cpu, Isa, aligned::LINE, packed, simd::Width};
 use weights::{Given, Weights};
 
 /// Which of the algorithms, by the side of its output tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tile {
+    /// F(4x4, 3x3)
     F4,
+    /// F(5x5, 4x4)
+    F5,
+    /// F(6x6, 3x3)
     F6,
 }
 
@@ -48,13 +60,22 @@ impl Tile {
     pub(super) fn out_side(self) -> usize {
         match self {
             Self::F4 => 4,
+            Self::F5 => 5,
             Self::F6 => 6,
+        }
+    }
+
+    /// Rows and columns of windows.
+    pub(super) fn window_side(self) -> usize {
+        match self {
+            Self::F4 | Self::F6 => 3,
+            Self::F5 => 4,
         }
     }
 
     /// Rows and columns of inputs.
     pub(super) fn in_side(self) -> usize {
-        self.out_side() + 2
+        self.out_side() + self.window_side() - 1
     }
 
     /// Products of matrices.
@@ -86,22 +107,28 @@ pub(super) struct Winograd {
 }
 
 impl Winograd {
-    /// Whether the algorithm computes such layers at all.
-    pub(super) fn applies(shape: &ConvShape) -> bool {
-        (shape.kernel, shape.stride, shape.dilation) == ([3, 3], [1, 1], [1, 1])
+    /// Whether tiles of that kind compute such layers.
+    pub(super) fn applies(tile: Tile, shape: &ConvShape) -> bool {
+        strided::window_side(shape) == Some(tile.window_side())
             && shape.in_channels > 0
             && !shape.is_depthwise()
+    }
+
+    /// The layer that is computed for `shape` and an output of `size`: one whose windows move by one cell.
+    pub(super) fn computed(tile: Tile, shape: &ConvShape, size: [usize; 2]) -> ConvShape {
+        strided::unstrided(shape, tile, size)
     }
 
     pub(super) fn algorithm(&self) -> ConvAlgorithm {
         match (self.tile, &self.weights) {
             (Tile::F4, Weights::Given(_)) => ConvAlgorithm::Winograd4Lean,
             (Tile::F4, Weights::Transformed { .. }) => ConvAlgorithm::Winograd4,
+            (Tile::F5, _) => ConvAlgorithm::Winograd5,
             (Tile::F6, _) => ConvAlgorithm::Winograd6,
         }
     }
 
-    /// Group `g` of a layer of `weights`, `[3, 3, Ci / group, Co]`, of the right length. A `lean` one keeps them as they came.
+    /// Group `g` of a layer of `weights`, `[Kh, Kw, Ci / group, Co]`, of the right length, which such tiles compute. A `lean` one keeps them as they came.
     pub(super) fn new(
         cpu: Cpu,
         tile: Tile,
@@ -110,15 +137,20 @@ impl Winograd {
         (g, weights): (usize, packed::Weights<'_>),
         threads: usize,
     ) -> Self {
-        let [in_channels, out_channels] = shape.group_channels();
+        let computed = Self::computed(tile, shape, [0; 2]);
+        let [in_channels, out_channels] = computed.group_channels();
         let given = Given::new(cpu, tile, shape, g, weights);
-        let weights = if lean { Weights::Given(given) } else { given.transformed(cpu, shape, threads) };
+        let weights = if lean { Weights::Given(given) } else { given.transformed(cpu, &computed, threads) };
         Self { cpu, width: Width::of(cpu.isa), tile, in_channels, out_channels, weights }
     }
 
     /// Values of weights that are held of a layer, of all groups; saturates.
     pub(super) fn weight_len(cpu: Cpu, tile: Tile, lean: bool, shape: &ConvShape) -> usize {
-        Weights::len(cpu, tile, lean, shape)
+        Weights::len(cpu, tile, lean, &Self::computed(tile, shape, [0; 2]))
+    }
+
+    pub(super) fn isa(&self) -> Isa {
+        self.cpu.isa
     }
 
     /// Bytes of weights held.

@@ -19,6 +19,13 @@ pub(super) struct Square<P> {
     pub(super) column: usize,
 }
 
+impl Square<*mut f32> {
+    /// The same, to be read.
+    pub(super) fn as_const(self) -> Square<*const f32> {
+        Square { data: self.data.cast_const(), row: self.row, column: self.column }
+    }
+}
+
 /// What is done to each value on its way out: the bias of its channel is added, then ReLU.
 #[derive(Clone, Copy)]
 pub(super) struct Finish<V> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                            transformed once      as they came (lean)
-//!   values in memory         t^2 Ci Co             9 Ci Co, in f32 or in 16 bits
+//!   values in memory         t^2 Ci Co             9 Ci Co (of 4 x 4: 16), in f32 or in 16 bits
 //!   computed for each block  nothing               t^2 Ci Co: some Ci x 64 at a time, which stay in L2
 //! ```
 //!
@@ -10,15 +10,17 @@
 //! the groups of output channels go by, and sums go by once for each part of Ci. Both give the same bits.
 //!
 //! Transformed weights are f32, also where the layer's are of 16 bits: rounded to f16, they would move outputs by up to 4e-3
-//! of the largest, for a tile's outputs are differences of sums that are larger than they.
+//! of the largest, for a tile's outputs are differences of sums that are larger than they. Where the CPU computes in f16 that is
+//! done, with other points: see `f16`.
 
 use core::ops::Range;
 
 use super::{
-    Tile, f4, f6,
+    Tile, Winograd, f4, f5, f6,
     nested::{Square, Transform, transform},
     odd_lines,
     steps::TileBuffer,
+    strided::rearrange_weights,
 };
 use crate::{
     Cpu,
@@ -44,7 +46,7 @@ pub(super) enum Weights {
     Given(Given),
 }
 
-/// `[9, Ci, Co]`, with zeros behind the last channel to whole vectors.
+/// `[taps, Ci, Co]`, with zeros behind the last channel to whole vectors.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
     tile: Tile,
@@ -67,7 +69,7 @@ impl Weights {
     pub(super) fn len(cpu: Cpu, tile: Tile, lean: bool, shape: &ConvShape) -> usize {
         let (width, [ci, co]) = (Width::of(cpu.isa), shape.group_channels());
         let of_a_group = match lean {
-            true => len_of(&[9, packed_len(ci, co, width)]),
+            true => len_of(&[tile.window_side(), tile.window_side(), packed_len(ci, co, width)]),
             false => len_of(&[tile.products(), matrix_stride(shape, width)]),
         };
         len_of(&[shape.group, of_a_group])
@@ -91,7 +93,7 @@ pub(super) struct Matrices {
 }
 
 impl Given {
-    /// Those of group `g` out of `weights`, `[3, 3, Ci / group, Co]`, of the right length.
+    /// Those of group `g` out of `weights`, `[Kh, Kw, Ci / group, Co]`, of the right length.
     pub(super) fn new(
         cpu: Cpu,
         tile: Tile,
@@ -99,9 +101,9 @@ impl Given {
         g: usize,
         weights: packed::Weights<'_>,
     ) -> Self {
-        let [in_channels, out_channels] = shape.group_channels();
+        let [in_channels, out_channels] = Winograd::computed(tile, shape, [0; 2]).group_channels();
         let row = out_channels.next_multiple_of(Width::of(cpu.isa).lanes);
-        let packing = GroupPacking { in_channels, out_channels, row, g, all_channels: shape.out_channels };
+        let packing = GroupPacking { shape, rows: tile.window_side().pow(2) * in_channels, row, g };
         Self { tile, in_channels, row, weights: Packed::new(weights, &packing) }
     }
 
@@ -134,21 +136,28 @@ impl Given {
 }
 
 /// A group's channels of all rows.
-struct GroupPacking {
-    in_channels: usize,
-    out_channels: usize,
+struct GroupPacking<'a> {
+    shape: &'a ConvShape,
+    /// How many, and values in each.
+    rows: usize,
     row: usize,
     g: usize,
-    /// Output channels of all groups.
-    all_channels: usize,
 }
 
-impl Packing for GroupPacking {
+impl Packing for GroupPacking<'_> {
     fn pack<T: Value>(&self, weights: &[T]) -> AlignedVec<T> {
-        let Self { in_channels, out_channels, row, g, all_channels } = *self;
-        let mut packed = AlignedVec::zeros(len_of(&[9, in_channels, row]));
+        let Self { shape, rows, row, g } = *self;
+        let [_, out_channels] = shape.group_channels();
+        let rearranged;
+        let weights = if shape.stride == [1, 1] {
+            weights
+        } else {
+            rearranged = rearrange_weights(shape, weights);
+            rearranged.as_slice()
+        };
+        let mut packed = AlignedVec::zeros(len_of(&[rows, row]));
         let rows = packed.as_mut_slice().chunks_exact_mut(row.max(1));
-        for (to, from) in rows.zip(weights.chunks_exact(all_channels.max(1))) {
+        for (to, from) in rows.zip(weights.chunks_exact(shape.out_channels.max(1))) {
             to[..out_channels].copy_from_slice(&from[g * out_channels..][..out_channels]);
         }
         packed
@@ -169,8 +178,9 @@ impl Kernel for TransformWeights<'_> {
         // SAFETY: the instruction set is the caller's promise; the rest is that of `Given::transform`.
         unsafe {
             match self.given.tile {
-                Tile::F4 => self.transform::<f4::Weights, V, 6>(),
-                Tile::F6 => self.transform::<f6::Weights, V, 8>(),
+                Tile::F4 => self.transform::<f4::Weights, V, 3, 6>(),
+                Tile::F5 => self.transform::<f5::Weights, V, 4, 8>(),
+                Tile::F6 => self.transform::<f6::Weights, V, 3, 8>(),
             }
         }
     }
@@ -180,7 +190,7 @@ impl TransformWeights<'_> {
     /// # Safety
     /// The CPU has the instruction set of `V`, and as [`Given::transform`].
     #[inline(always)]
-    unsafe fn transform<F: Transform<3, T>, V: Vector, const T: usize>(self) {
+    unsafe fn transform<F: Transform<K, T>, V: Vector, const K: usize, const T: usize>(self) {
         let Self { given, part, matrices: Matrices { rows, columns, to, stride } } = self;
         let panel_width = V::PANEL * V::LANES;
         // From one tap to the next.
@@ -191,31 +201,35 @@ impl TransformWeights<'_> {
             for ci in part.clone() {
                 for co in (first..first + width).step_by(V::LANES) {
                     let at = ci * given.row + co;
-                    // SAFETY: nine taps of the weights exist at (ci, co), a whole vector of them, as `Given::transform` saw;
-                    // `buffer` has room for 9. Panels before `first` hold `rows` times their width values of each matrix.
+                    // SAFETY: all taps of the weights exist at (ci, co), a whole vector of them, as `Given::transform` saw;
+                    // `buffer` has room for them. Panels before `first` hold `rows` times their width values of each matrix.
                     unsafe {
                         let from = match &given.weights {
                             Packed::F32(weights) => {
                                 let data = weights.as_slice().as_ptr().add(at);
-                                Square { data, row: 3 * tap, column: tap }
+                                Square { data, row: K * tap, column: tap }
                             }
                             Packed::Half(half, bits) => {
-                                for i in 0..9 {
+                                let square = buffer.square::<V>(K);
+                                for i in 0..K * K {
                                     let from = bits.as_slice().as_ptr().add(at + i * tap);
                                     let values = match half {
                                         Half::F16 => V::widen_f16(from),
                                         Half::Bf16 => V::widen_bf16(from),
                                     };
-                                    values.store(buffer.0.as_mut_ptr().add(i * V::LANES));
+                                    values.store(square.data.add(i * V::LANES));
                                 }
-                                let data = buffer.0.as_ptr();
-                                Square { data, row: 3 * V::LANES, column: V::LANES }
+                                Square {
+                                    data: square.data.cast_const(),
+                                    row: square.row,
+                                    column: square.column,
+                                }
                             }
                         };
                         let before =
                             rows.len() * (first - columns.start) + (ci - rows.start) * width + co - first;
                         let data = to.as_mut_ptr().add(before);
-                        transform::<F, V, 3, T>(from, Square { data, row: T * stride, column: stride }, None);
+                        transform::<F, V, K, T>(from, Square { data, row: T * stride, column: stride }, None);
                     }
                 }
             }

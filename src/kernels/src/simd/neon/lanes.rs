@@ -58,6 +58,13 @@ macro_rules! four_of_rows {
     };
 }
 
+/// The same of rows whose registers one text loads.
+macro_rules! four_of_vectors {
+    ($load:literal; $($value:literal)+) => {
+        concat!($load, "\n", step!($($value 0)+), step!($($value 1)+), step!($($value 2)+), step!($($value 3)+))
+    };
+}
+
 /// The products of `k` values, a multiple of four, by a text for four of them. Said of it: how many rows it has, which
 /// registers it overwrites besides sums and weights, and its operands.
 macro_rules! multiply {
@@ -150,6 +157,46 @@ pub(super) unsafe fn multiply_rows<const M: usize>(
     }
 }
 
+/// The same of rows that are interleaved vector by vector, `[k / 4, M, 4]`: the registers of all rows are one load or two.
+///
+/// # Safety
+/// As [`multiply_rows`].
+#[inline(always)]
+pub(super) unsafe fn multiply_vectors<const M: usize>(
+    sums: *mut float32x4_t,
+    a: *const f32,
+    k: usize,
+    weights: Weights,
+) {
+    // SAFETY: as above.
+    unsafe {
+        match M {
+            1 => multiply!(
+                1 row, sums, k, weights, ["v24"], [a = inout(reg) a => _,],
+                four_of_vectors!("ldr q24, [{a}], #16"; 24)
+            ),
+            2 => multiply!(
+                2 rows, sums, k, weights, ["v24" "v25"], [a = inout(reg) a => _,],
+                four_of_vectors!("ldp q24, q25, [{a}], #32"; 24 25)
+            ),
+            3 => multiply!(
+                3 rows, sums, k, weights, ["v24" "v25" "v26"], [a = inout(reg) a => _,],
+                four_of_vectors!("ld1 {{v24.4s, v25.4s, v26.4s}}, [{a}], #48"; 24 25 26)
+            ),
+            4 => multiply!(
+                4 rows, sums, k, weights, ["v24" "v25" "v26" "v27"], [a = inout(reg) a => _,],
+                four_of_vectors!("ld1 {{v24.4s, v25.4s, v26.4s, v27.4s}}, [{a}], #64"; 24 25 26 27)
+            ),
+            _ => multiply!(
+                5 rows, sums, k, weights, ["v23" "v24" "v25" "v26" "v27"], [a = inout(reg) a => _,],
+                four_of_vectors!(
+                    "ld1 {{v24.4s, v25.4s, v26.4s, v27.4s}}, [{a}], #64\nldr q23, [{a}], #16"; 24 25 26 27 23
+                )
+            ),
+        }
+    }
+}
+
 /// Adds the products of `k` values, a multiple of [`AT_ONCE`], of each of `M` rows, packed as `[k, M]`, to `M * 4` vectors of
 /// sums.
 ///
@@ -237,6 +284,12 @@ mod tests {
                 multiply_packed::<M>(sums.as_mut_ptr().cast(), packed.as_ptr(), k, weights);
                 assert_eq!(values(sums), expected, "{M} packed rows, {k} values");
                 if M < 6 {
+                    let mut vectors: Vec<f32> =
+                        (0..k * M).map(|i| a[i / 4 % M * stride + i / (4 * M) * 4 + i % 4]).collect();
+                    vectors.push(f32::NAN);
+                    let mut sums = [[vdupq_n_f32(1.0); 4]; M];
+                    multiply_vectors::<M>(sums.as_mut_ptr().cast(), vectors.as_ptr(), k, weights);
+                    assert_eq!(values(sums), expected, "{M} rows of vectors, {k} values");
                     let mut sums = [[vdupq_n_f32(1.0); 4]; M];
                     multiply_rows::<M>(sums.as_mut_ptr().cast(), a.as_ptr(), stride, k, weights);
                     assert_eq!(values(sums), expected, "{M} rows, {k} values");

@@ -1,0 +1,129 @@
+//! `--cascade` of `compile` and `sweep`, and what `inspect`, `bench` and `eval` tell of it, on the demo model and scenes that it was
+//! not trained on.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::dataset::voc;
+use crate::fixture::{Fixture, fails, frcnn, stderr, stdout, succeed, text};
+
+fn repository(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    text(&path.canonicalize().unwrap()).to_string()
+}
+
+fn json(output: &std::process::Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+#[test]
+fn a_cascade_is_chosen_by_photos_and_told_of_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (demo, scenes) = (repository("model-export/demo/model.onnx"), repository("benches/paper/scenes"));
+    let path = |name: &str| text(&folder.path().join(name)).to_string();
+    let auto = |name: &str| {
+        let (bundle, report) = (path(&format!("{name}.frcnn")), path(&format!("{name}.json")));
+        let data = ["--cascade", "auto", "--data", &scenes, "--max-drop", "0.3", "--report", &report];
+        let table = stdout(&succeed(&[&["compile", &demo, "-o", &bundle], &data[..]].concat()));
+        let report: Value = serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
+        (bundle, report["cascade"].clone(), table)
+    };
+    let (bundle, report, table) = auto("a");
+    for part in ["chosen_on", "checked_on"] {
+        let part = &report[part];
+        let field = |name: &str| part[name].as_f64().unwrap();
+        assert_eq!(part["photos"], 8);
+        assert!(field("drop") <= 0.15 && (0.2..1.0).contains(&field("dropped")), "{part}");
+        assert!((100.0 * (field("before") - field("after")) - field("drop")).abs() < 1e-9, "{part}");
+    }
+    assert!(report["heads"]["before_ms"].as_f64().unwrap() > 0.0, "{report}");
+    for words in
+        ["Cascade: a judge of rank", "that the threshold was chosen on", "of the regions dropped", "Heads ("]
+    {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    // The same photos give the same bundle; times are not in it.
+    let (again, ..) = auto("b");
+    assert_eq!(fs::read(&bundle).unwrap(), fs::read(again).unwrap());
+
+    let inspected = json(&succeed(&["inspect", &bundle, "--json"]));
+    let (cascade, judge) = (&inspected["cascade"], &report["judge"]);
+    assert_eq!((&cascade["rank"], &cascade["keep"]), (&judge["rank"], &judge["keep"]));
+    assert_eq!(cascade["chosen"]["photos"], 8);
+    let dropped = cascade["chosen"]["dropped"].as_f64().unwrap();
+    assert!((dropped - report["checked_on"]["dropped"].as_f64().unwrap()).abs() < 1e-6, "{cascade}");
+    let table = stdout(&succeed(&["inspect", &bundle]));
+    assert!(table.contains("judge MACs") && table.contains("the threshold was not chosen on"), "{table}");
+    assert!(stdout(&succeed(&["inspect", &bundle, "--plan"])).contains("judge_fc6_L"));
+
+    let bench = ["bench", &bundle, "--size", "120x160", "--rois", "50", "--runs", "1"];
+    let measured = json(&succeed(&[&bench[..], &["--json"]].concat()));
+    let count = |field: &str| measured[field].as_u64().unwrap();
+    assert!(count("dropped") <= count("distinct_rois") && measured["random_boxes"] == true, "{measured}");
+    assert!(stdout(&succeed(&bench)).contains("boxes are random"));
+
+    let scores = json(&succeed(&["eval", &bundle, "--data", &scenes, "--json"]));
+    let cascade = &scores["cascade"];
+    assert_eq!(scores["voc"]["map10"], cascade["after"], "detections are those that were measured");
+    assert!(cascade["before"].as_f64().is_some() && cascade["heads"]["after_ms"].as_f64().is_some());
+    assert!(stdout(&succeed(&["eval", &bundle, "--data", &scenes])).contains("of the regions dropped"));
+}
+
+#[test]
+fn ranks_and_thresholds_are_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (demo, scenes) = (repository("model-export/demo/model.onnx"), repository("benches/paper/scenes"));
+    let [csv, plot] = ["a.csv", "a.svg"].map(|name| text(&folder.path().join(name)).to_string());
+    let sweep = ["sweep", &demo, "--data", &scenes, "--cascade", "8,16", "--keep", "0.01,0.9"];
+    let report = json(&succeed(&[&sweep[..], &["--csv", &csv, "--plot", &plot, "--json"]].concat()));
+    let rows = report["rows"].as_array().unwrap();
+    let settings: Vec<&str> = rows.iter().map(|row| row["setting"].as_str().unwrap()).collect();
+    let all = ["no cascade", "rank=8,keep=0.01", "rank=8,keep=0.9", "rank=16,keep=0.01", "rank=16,keep=0.9"];
+    assert_eq!(settings, all);
+    let dropped = |row: usize| rows[row]["dropped"].as_f64().unwrap();
+    assert!(dropped(0) == 0.0 && dropped(1) < dropped(2) && dropped(3) < dropped(4), "{report}");
+    let recommended = report["recommended"].as_u64().unwrap() as usize;
+    assert!(rows[recommended]["drop"].as_f64().unwrap() <= 0.3, "{report}");
+    let csv = fs::read_to_string(csv).unwrap();
+    assert!(csv.lines().next().unwrap().contains("drop_points,dropped,recommended"), "{csv}");
+    assert_eq!(csv.lines().count(), 6);
+    assert!(fs::read_to_string(plot).unwrap().contains("judge of rank 16"));
+    fails(&frcnn(&sweep[..6]), 2, &["--keep"]);
+    fails(&frcnn(&[&sweep[..4], &["--keep", "0.1"]].concat()), 2, &["--cascade"]);
+    fails(&frcnn(&[&sweep[..], &["--energies", "0.9"]].concat()), 2, &["--energies"]);
+    fails(&frcnn(&[&sweep[..4], &["--cascade", "0", "--keep", "0.1"]].concat()), 1, &["rank 0"]);
+}
+
+#[test]
+fn a_cascade_may_be_given_by_hand_or_refused() {
+    let fixture = Fixture::get();
+    let (bundle, onnx) = (fixture.path("cascade.frcnn"), fixture.path("cascade.onnx"));
+    fixture.compile("cascade.frcnn", &["--cascade", "rank=16,keep=0.02", "--emit-onnx", &onnx]);
+    let inspected = json(&succeed(&["inspect", &bundle, "--json"]));
+    let cascade = &inspected["cascade"];
+    assert_eq!((&cascade["rank"], &cascade["chosen"]), (&16.into(), &Value::Null));
+    // What is emitted is the full network, and compiles to it.
+    fixture.compile("uncascaded.frcnn", &[]);
+    let whole = fixture.path("uncascaded.onnx");
+    fixture.compile("uncascaded.frcnn", &["--emit-onnx", &whole]);
+    assert_eq!(fs::read(&onnx).unwrap(), fs::read(&whole).unwrap());
+    let without = json(&succeed(&["inspect", &fixture.path("uncascaded.frcnn"), "--json"]));
+    assert_eq!(without["cascade"], Value::Null);
+
+    let (model, manifest, out) =
+        (fixture.path("model.onnx"), fixture.path("small.json"), fixture.path("no.frcnn"));
+    let compile = |more: &[&str]| {
+        frcnn(&[&["compile", &model, "-o", &out, "--manifest", &manifest, "--cascade"], more].concat())
+    };
+    fails(&compile(&["auto"]), 2, &["--cascade auto", "--data"]);
+    fails(&compile(&["rank=16"]), 2, &["rank=64,keep=0.02"]);
+    fails(&compile(&["rank=0,keep=0.1"]), 2, &["rank 0"]);
+    fails(&compile(&["rank=100000,keep=0.1"]), 2, &["a judge's rank is 1 to"]);
+    fails(&compile(&["rank=16,keep=1.5"]), 2, &["from 0 to 1"]);
+    let photos = voc(&fixture, "cascade");
+    let output = compile(&["auto", "--data", text(&photos), "--proposals", text(&photos.join("boxes.json"))]);
+    assert!(!output.status.success(), "an untrained network finds nothing: {}", stderr(&output));
+    assert!(!Path::new(&out).exists());
+}

@@ -1,0 +1,205 @@
+//! A bundle with a region proposal network: the commands let it propose by itself, unless they are told otherwise.
+
+use std::fs;
+
+use frcnn::{Detector, Frame};
+use image::RgbImage;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::fixture::{Fixture, fails, frcnn, json_lines, stdout, succeed, text};
+use crate::pyramid::pyramid;
+
+/// Proposals of an image at most, as the bundle says.
+const MOST: u64 = 70;
+
+/// The small network of the runtime's own tests, and photos.
+struct Faster(TempDir);
+
+impl Faster {
+    fn new() -> Faster {
+        let faster = Faster(tempfile::tempdir().unwrap());
+        fs::write(faster.path("faster.frcnn"), pyramid().to_bytes()).unwrap();
+        for (name, size) in [("a.png", (150, 100)), ("b.png", (90, 120))] {
+            photo(size).save(faster.path(name)).unwrap();
+        }
+        faster
+    }
+
+    fn path(&self, name: &str) -> String {
+        text(&self.0.path().join(name)).to_string()
+    }
+
+    fn run(&self, command: &str, more: &[&str]) -> std::process::Output {
+        frcnn(&[&[command, &self.path("faster.frcnn")], more].concat())
+    }
+
+    fn json(&self, command: &str, more: &[&str]) -> Value {
+        let output = succeed(&[&[command, &self.path("faster.frcnn"), "--json"], more].concat());
+        serde_json::from_str(&stdout(&output)).unwrap()
+    }
+}
+
+/// Waves of all colours.
+fn photo((width, height): (u32, u32)) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let wave = |a: f32, b: f32| 127.0 + 60.0 * ((x as f32 * a).sin() + (y as f32 * b).cos());
+        image::Rgb([wave(0.3, 0.11), wave(0.07, 0.23), wave(0.19, 0.4)].map(|v| v as u8))
+    })
+}
+
+#[test]
+fn detect_lets_the_network_propose() {
+    let faster = Faster::new();
+    let (a, b) = (faster.path("a.png"), faster.path("b.png"));
+    let lines = json_lines(&succeed(&["detect", &faster.path("faster.frcnn"), &a, &b, "--json"]));
+    let detector = Detector::open(faster.path("faster.frcnn")).unwrap();
+    let mut session = detector.session();
+    for (line, size) in lines.iter().zip([(150, 100), (90, 120)]) {
+        let pixels = photo(size);
+        let frame = Frame::rgb8(pixels.as_raw(), size.0, size.1).unwrap();
+        let found = session.detect_frame(&frame).unwrap();
+        assert!(!found.is_empty());
+        let scores: Vec<f32> = found.iter().map(|detection| detection.score).collect();
+        let told = line["detections"].as_array().unwrap().iter();
+        let told: Vec<f32> = told.map(|found| found["score"].as_f64().unwrap() as f32).collect();
+        assert_eq!(told, scores);
+        let count = line["proposals"]["count"].as_u64().unwrap();
+        assert_eq!(line["proposals"]["from"], "rpn");
+        assert_eq!(count, session.proposals().len() as u64);
+        assert!((1..=MOST).contains(&count), "{line}");
+        let time = |stage: &str| line["timing_ms"][stage].as_f64().unwrap();
+        assert!(time("rpn") > 0.0 && time("proposals") > 0.0, "{line}");
+    }
+    let said = faster.json("detect", &[&a, "--proposals-from", "rpn"]);
+    assert_eq!(said["detections"], lines[0]["detections"]);
+    let table = stdout(&faster.run("detect", &[&a]));
+    assert!(table.contains("of its RPN"), "{table}");
+}
+
+#[test]
+fn other_boxes_take_the_place_of_the_networks_own() {
+    let faster = Faster::new();
+    let (a, boxes) = (faster.path("a.png"), faster.path("boxes.json"));
+    fs::write(&boxes, "[[10, 10, 60, 60], [0, 0, 90, 80]]").unwrap();
+    let line = faster.json("detect", &[&a, "--proposals", &boxes]);
+    assert_eq!(line["proposals"], serde_json::json!({"count": 2, "from": "file"}));
+    assert_eq!(line["timing_ms"]["rpn"], 0.0);
+    let line = faster.json("detect", &[&a, "--proposals-from", "grid", "--max-proposals", "30"]);
+    assert_eq!(line["proposals"]["from"], "grid");
+    assert!(line["proposals"]["count"].as_u64().unwrap() <= 30);
+
+    fails(&faster.run("detect", &[&a, "--max-proposals", "30"]), 2, &["--max-proposals", "RPN"]);
+    let fixture = Fixture::get();
+    let refused = fixture.detect(&[&a, "--proposals-from", "rpn"]);
+    fails(&refused, 1, &["model.frcnn: is of a fast-rcnn, which has no RPN", "selective-search"]);
+    let usual = json_lines(&fixture.detect(&[&a, "--json"]));
+    assert_eq!(usual[0]["proposals"]["from"], "selective-search");
+}
+
+#[test]
+fn bench_measures_the_stages_of_proposing() {
+    let faster = Faster::new();
+    let a = faster.path("a.png");
+    let report = faster.json("bench", &["--image", &a, "--runs", "3", "--threads", "1"]);
+    let stages = report["stages"].as_object().unwrap();
+    assert_eq!(stages.len(), 8);
+    let p50 = |stage: &str| stages[stage]["p50_ms"].as_f64().unwrap();
+    assert!(p50("rpn") > 0.0 && p50("proposals") > 0.0 && p50("rpn") < p50("total"), "{report}");
+    assert_eq!((&report["boxes_from"], &report["random_boxes"]), (&"rpn".into(), &false.into()));
+    let told = faster.json("detect", &[&a]);
+    assert_eq!(report["rois"], told["proposals"]["count"]);
+    assert_eq!(report["distinct_rois"], report["rois"], "each has a region of its own");
+    let table = stdout(&faster.run("bench", &["--image", &a, "--runs", "1"]));
+    assert!(
+        ["proposed by its RPN", "RPN ", "proposals "].iter().all(|words| table.contains(words)),
+        "{table}"
+    );
+
+    let random = faster.json("bench", &["--image", &a, "--runs", "1", "--rois", "20"]);
+    assert_eq!((&random["boxes_from"], &random["rois"]), (&"random".into(), &20.into()));
+    assert_eq!(random["stages"].as_object().unwrap().len(), 6);
+}
+
+#[test]
+fn inspect_tells_how_it_proposes_and_pools() {
+    let faster = Faster::new();
+    let report = faster.json("inspect", &[]);
+    let rpn = &report["rpn"];
+    assert_eq!(report["method"], "faster-rcnn");
+    assert_eq!((&rpn["pre_nms_top_n"], &rpn["post_nms_top_n"]), (&90.into(), &MOST.into()));
+    let anchors = rpn["anchors"].as_array().unwrap();
+    assert!(anchors.len() == 3 && anchors.iter().all(|of_map| of_map.as_array().unwrap().len() == 3));
+    let table = stdout(&faster.run("inspect", &[]));
+    let words = [
+        "RPN, the first map",
+        "RPN MACs",
+        "the likeliest 90 of each map",
+        "70 at most",
+        "as torchvision does it; padded to multiples of 12",
+        "RoIAlign",
+        "2 x 2 points a bin",
+        "spatial scales 0.25, 0.125",
+        "an equal one is kept",
+    ];
+    for words in words {
+        assert!(table.contains(words), "`{words}` is not in: {table}");
+    }
+    let plan = stdout(&faster.run("inspect", &["--plan"]));
+    assert!(plan.lines().any(|line| line.trim_start().starts_with("rpn")), "{plan}");
+}
+
+#[test]
+fn eval_scores_what_the_network_proposes() {
+    let faster = Faster::new();
+    let root = faster.0.path().join("voc");
+    for folder in ["Annotations", "ImageSets/Main", "JPEGImages"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    fs::write(root.join("ImageSets/Main/test.txt"), "a\nb\n").unwrap();
+    for stem in ["a", "b"] {
+        fs::copy(faster.path(&format!("{stem}.png")), root.join(format!("JPEGImages/{stem}.png"))).unwrap();
+        crate::dataset::annotate(&root, stem, "class 1");
+    }
+    let (a, b) = (faster.path("a.png"), faster.path("b.png"));
+    let found = |more: &[&str]| -> usize {
+        let lines = json_lines(&faster.run("detect", &[&[a.as_str(), &b, "--json"], more].concat()));
+        lines.iter().map(|line| line["detections"].as_array().unwrap().len()).sum()
+    };
+    let score = |more: &[&str]| faster.json("eval", &[&["--data", text(&root)], more].concat());
+    assert_eq!(score(&[])["detections"], found(&[]));
+    let boxes = faster.path("boxes.json");
+    fs::write(&boxes, r#"{"a": [[10, 10, 60, 60]], "b": [[0, 0, 90, 80]]}"#).unwrap();
+    assert_eq!(score(&["--proposals", &boxes])["detections"], found(&["--proposals", &boxes]));
+}
+
+#[test]
+fn compare_has_the_stages_of_proposing() {
+    let faster = Faster::new();
+    let (bundle, a) = (faster.path("faster.frcnn"), faster.path("a.png"));
+    let report = faster.json("compare", &["--against", &bundle, "--image", &a]);
+    let stages = report["images"][0]["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages.iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    let place_of = |name: &str| {
+        let place = names.iter().position(|known| *known == name);
+        place.unwrap_or_else(|| panic!("`{name}` is not in {names:?}"))
+    };
+    for name in ["data", "p2", "p3", "p4", "rpn_logits.2", "rpn_deltas.0", "proposals", "roi_align"] {
+        assert_eq!(stages[place_of(name)]["difference"]["max_abs"], 0.0, "{name}");
+    }
+    for name in ["p2", "rpn_logits.0", "proposals", "roi_align"] {
+        assert_eq!(stages[place_of(name)]["alone"]["max_abs"], 0.0, "{name}");
+    }
+    let proposals = &stages[place_of("proposals")];
+    assert_eq!(report["agrees"], true, "{proposals}");
+
+    // One that proposes other boxes is told apart at the first stage that differs.
+    let mut builder = crate::pyramid::builder();
+    builder.rpn.as_mut().unwrap().box_weights = [2.0; 4];
+    let other = faster.path("other.frcnn");
+    fs::write(&other, builder.finish(crate::pyramid::CHANNELS as usize).unwrap().to_bytes()).unwrap();
+    let differs = faster.run("compare", &["--against", &other, "--image", &a]);
+    fails(&differs, 1, &[]);
+    let table = stdout(&differs);
+    assert!(table.contains("proposals"), "{table}");
+}
