@@ -1,8 +1,5 @@
 //! The assignment of observations to objects that has the largest sum of gains.
 
-use pathfinding::kuhn_munkres::kuhn_munkres;
-use pathfinding::matrix::Matrix;
-
 /// What it gains to assign a column to a row: above 0, and at most 1. Pairs that are not listed cannot be assigned.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pair {
@@ -11,7 +8,7 @@ pub(crate) struct Pair {
     pub(crate) gain: f64,
 }
 
-/// Gains are whole numbers for the solver, so that its sums are exact.
+/// Gains are whole numbers to the solver, so that its sums are exact.
 const UNIT: f64 = 1e9;
 
 /// Pairs of row and column, each of which occurs once at most, with the largest sum of gains.
@@ -35,7 +32,7 @@ pub(crate) fn assign(rows: usize, columns: usize, pairs: &[Pair]) -> Vec<(usize,
     assigned
 }
 
-/// One group by the Hungarian method (Kuhn, 1955; Munkres, 1957).
+/// One group.
 fn solve(pairs: impl Iterator<Item = Pair> + Clone, assigned: &mut Vec<(usize, usize)>) {
     let distinct = |of: fn(&Pair) -> usize| {
         let mut values: Vec<usize> = pairs.clone().map(|pair| of(&pair)).collect();
@@ -47,19 +44,83 @@ fn solve(pairs: impl Iterator<Item = Pair> + Clone, assigned: &mut Vec<(usize, u
     // The solver assigns every row, so the shorter side is its rows; what it assigns at no gain is left alone.
     let turned = rows.len() > columns.len();
     let (short, long) = if turned { (&columns, &rows) } else { (&rows, &columns) };
-    let mut gains = Matrix::new(short.len(), long.len(), 0i64);
+    let mut gains = Gains { columns: long.len(), values: vec![0; short.len() * long.len()] };
     for pair in pairs {
         let (s, l) = if turned { (pair.column, pair.row) } else { (pair.row, pair.column) };
         if let (Ok(s), Ok(l)) = (short.binary_search(&s), long.binary_search(&l)) {
-            gains[(s, l)] = ((pair.gain.clamp(0.0, 1.0) * UNIT) as i64).max(1);
+            gains.values[s * long.len() + l] = ((pair.gain.clamp(0.0, 1.0) * UNIT) as i64).max(1);
         }
     }
-    let (_, chosen) = kuhn_munkres(&gains);
-    for (s, &l) in chosen.iter().enumerate() {
-        if gains[(s, l)] > 0 {
-            let (row, column) = if turned { (long[l], short[s]) } else { (short[s], long[l]) };
-            assigned.push((row, column));
+    for (l, s) in gains.assign().into_iter().enumerate() {
+        let Some(s) = s.filter(|&s| gains.at(s, l) > 0) else { continue };
+        let (row, column) = if turned { (long[l], short[s]) } else { (short[s], long[l]) };
+        assigned.push((row, column));
+    }
+}
+
+/// A matrix with no more rows than columns.
+struct Gains {
+    columns: usize,
+    values: Vec<i64>,
+}
+
+impl Gains {
+    fn at(&self, row: usize, column: usize) -> i64 {
+        self.values[row * self.columns + column]
+    }
+
+    /// The row of each column, so that every row has one and the sum of gains is the largest: the Hungarian method by
+    /// shortest augmenting paths (Jonker and Volgenant, 1987; Crouse, 2016), in O(rows^2 columns).
+    ///
+    /// Each row and column has a price, and no pair costs less (gains less the other way round) than the prices of both. One row
+    /// after another looks for its way to a free column over pairs that cost no more, or the least more, than their prices.
+    fn assign(&self) -> Vec<Option<usize>> {
+        let columns = self.columns;
+        let mut prices = (vec![0i64; self.values.len() / columns.max(1)], vec![0i64; columns]);
+        let mut rows: Vec<Option<usize>> = vec![None; columns];
+        for first in 0..prices.0.len() {
+            // The way to each column: how much more it costs than the prices say, and the column before it.
+            let mut ways = vec![(i64::MAX, None); columns];
+            let mut done = vec![false; columns];
+            let (mut row, mut last, mut cost) = (first, None, 0);
+            let end = loop {
+                let mut next = None;
+                for column in (0..columns).filter(|&column| !done[column]) {
+                    let more = cost - self.at(row, column) - prices.0[row] - prices.1[column];
+                    if more < ways[column].0 {
+                        ways[column] = (more, last);
+                    }
+                    if next.is_none_or(|best: usize| ways[column].0 < ways[best].0) {
+                        next = Some(column);
+                    }
+                }
+                // There are as many columns as rows, so one is left.
+                let Some(column) = next else { return rows };
+                cost = ways[column].0;
+                done[column] = true;
+                last = Some(column);
+                match rows[column] {
+                    Some(owner) => row = owner,
+                    None => break column,
+                }
+            };
+            prices.0[first] += cost;
+            for column in (0..columns).filter(|&column| done[column]) {
+                let change = cost - ways[column].0;
+                prices.1[column] -= change;
+                if let Some(owner) = rows[column] {
+                    prices.0[owner] += change;
+                }
+            }
+            // Each column on the way gets the row of the one before it.
+            let mut column = end;
+            while let Some(before) = ways[column].1 {
+                rows[column] = rows[before];
+                column = before;
+            }
+            rows[column] = Some(first);
         }
+        rows
     }
 }
 
