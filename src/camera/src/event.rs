@@ -209,6 +209,11 @@ pub trait Door: Send + Sync {
     /// The configuration was read again: there are other cameras, or other zones.
     fn cameras(&self, _cameras: &[CameraInfo]) {}
 
+    /// Whether somebody looks at this camera: its next frames are to have their pixels.
+    fn wants_picture(&self, _camera: &str) -> bool {
+        false
+    }
+
     /// Sends what is queued, for at most `limit`.
     fn close(&self, limit: Duration);
 }

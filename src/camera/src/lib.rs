@@ -12,5 +12,12 @@
 
 pub mod config;
 pub mod event;
+pub mod http;
+mod jpeg;
 pub mod metrics;
+pub mod mqtt;
+mod names;
+pub mod snapshots;
 pub mod status;
+#[cfg(test)]
+mod testing;

@@ -311,6 +311,11 @@ impl Status {
         self.outlets.open(doors);
     }
 
+    /// Whether a door wants the pixels of this camera's frames.
+    pub fn wants_picture(&self, camera: &str) -> bool {
+        self.outlets.any(|door| door.wants_picture(camera))
+    }
+
     /// Doors are told of other cameras.
     pub fn tell_cameras(&self, cameras: &[CameraInfo]) {
         self.outlets.each(|door| door.cameras(cameras));
@@ -366,6 +371,13 @@ impl Outlets {
     fn each(&self, action: impl Fn(&dyn Door)) {
         if let Doors::Open(doors) = &*self.doors.read().unwrap_or_else(PoisonError::into_inner) {
             doors.iter().for_each(|door| action(&**door));
+        }
+    }
+
+    fn any(&self, asked: impl Fn(&dyn Door) -> bool) -> bool {
+        match &*self.doors.read().unwrap_or_else(PoisonError::into_inner) {
+            Doors::Open(doors) => doors.iter().any(|door| asked(&**door)),
+            Doors::None | Doors::Waiting(_) => false,
         }
     }
 

@@ -1,0 +1,357 @@
+//! Pictures of objects: each one's best frame, cropped, as a JPEG; kept in a folder of limited size.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use crate::config;
+use crate::event::{CameraEvent, ObjectState, Picture, Snapshot};
+use crate::jpeg;
+use crate::names::slug;
+use crate::status::{Status, Total};
+
+/// Longer sides of snapshots are made this long.
+const LONGEST_SIDE: u32 = 640;
+/// Of the box's sides, on each of its sides; and pixels at least.
+const MARGIN: f32 = 0.25;
+const LEAST_MARGIN: f32 = 16.0;
+/// A frame is better than the best so far if its score is greater by this: else a new JPEG would be made for each of a
+/// slowly rising row of scores.
+const BETTER: f32 = 0.01;
+/// Objects whose pictures are kept at once. More have none.
+const OBJECTS: usize = 1024;
+/// Pictures that wait to be written at most; more are given up, and counted as failed.
+const WAITING: usize = 64;
+
+/// The folder cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("[snapshots] folder {0}: {1}")]
+pub struct Error(String, String);
+
+/// The best pictures of all objects in view, and the folder of those that have gone. All cameras share it.
+pub struct Snapshots {
+    best: Mutex<HashMap<(Arc<str>, u64), Best>>,
+    writer: Option<Writer>,
+    status: Arc<Status>,
+}
+
+struct Best {
+    score: f32,
+    jpeg: Arc<[u8]>,
+}
+
+struct Writer {
+    folder: PathBuf,
+    files: Option<SyncSender<(String, Arc<[u8]>)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Snapshots {
+    /// Makes the folder if there is none.
+    ///
+    /// # Errors
+    /// The folder cannot be made, read or written.
+    pub fn open(config: &config::Snapshots, status: Arc<Status>) -> Result<Snapshots, Error> {
+        let writer = match &config.folder {
+            Some(folder) => {
+                Some(Writer::open(folder, config.max_mb.saturating_mul(1_000_000), status.clone())?)
+            }
+            None => None,
+        };
+        Ok(Snapshots { best: Mutex::default(), writer, status })
+    }
+
+    /// Whether [`see`](Self::see) would take a picture: a frame need have pixels only then.
+    pub fn wants(&self, camera: &Arc<str>, objects: &[ObjectState]) -> bool {
+        let best = lock(&self.best);
+        objects.iter().any(|object| is_better(&best, camera, object))
+    }
+
+    /// Takes pictures of the objects of a frame that are better to be seen than in any before.
+    pub fn see(&self, camera: &Arc<str>, picture: &Picture, objects: &[ObjectState]) {
+        for object in objects {
+            if !is_better(&lock(&self.best), camera, object) {
+                continue;
+            }
+            let area = crop(object.bbox, picture.width, picture.height);
+            // A box that lies outside gives none.
+            let Ok(jpeg) = jpeg::part(picture, area, LONGEST_SIDE) else { continue };
+            let taken = Best { score: object.score, jpeg: jpeg.into() };
+            lock(&self.best).insert((camera.clone(), object.id), taken);
+        }
+    }
+
+    /// The best picture so far of an object in view; it has no file yet.
+    pub fn best(&self, camera: &Arc<str>, id: u64) -> Option<Snapshot> {
+        let best = lock(&self.best);
+        let best = best.get(&(camera.clone(), id))?;
+        Some(Snapshot { jpeg: best.jpeg.clone(), file: None })
+    }
+
+    /// The best picture of an object that has gone; it is written by another thread to the file that is named.
+    pub fn end(&self, camera: &Arc<str>, id: u64, class: &str, first_seen: SystemTime) -> Option<Snapshot> {
+        let best = lock(&self.best).remove(&(camera.clone(), id))?;
+        let file = self.writer.as_ref().and_then(|writer| {
+            let name = file_name(camera, id, class, first_seen);
+            let path = writer.folder.join(&name);
+            match writer.files.as_ref()?.try_send((name, best.jpeg.clone())) {
+                Ok(()) => Some(path),
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                    self.status.add(Total::SnapshotsFailed, 1);
+                    None
+                }
+            }
+        });
+        Some(Snapshot { jpeg: best.jpeg, file })
+    }
+
+    /// A camera is gone, with all its objects.
+    pub fn forget(&self, camera: &str) {
+        lock(&self.best).retain(|(name, _), _| &**name != camera);
+    }
+}
+
+/// Waits until what was taken is written.
+impl Drop for Snapshots {
+    fn drop(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.files = None;
+            if let Some(thread) = writer.thread.take() {
+                // One that panicked writes no more.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn is_better(best: &HashMap<(Arc<str>, u64), Best>, camera: &Arc<str>, object: &ObjectState) -> bool {
+    match best.get(&(camera.clone(), object.id)) {
+        Some(known) => object.score > known.score + BETTER,
+        None => best.len() < OBJECTS,
+    }
+}
+
+/// The box with its margin, within the picture: x, y, width and height.
+fn crop([x1, y1, x2, y2]: [f32; 4], width: u32, height: u32) -> [u32; 4] {
+    let side = |from: f32, to: f32, length: u32| {
+        let margin = (MARGIN * (to - from)).max(LEAST_MARGIN);
+        // Numbers that are not finite become 0 here.
+        let first = (from - margin).floor().clamp(0.0, length as f32) as u32;
+        let end = (to + 1.0 + margin).ceil().clamp(0.0, length as f32) as u32;
+        (first, end.saturating_sub(first))
+    };
+    let ((x, width), (y, height)) = (side(x1, x2, width), side(y1, y2, height));
+    [x, y, width, height]
+}
+
+/// Sorted by name, files are sorted by time.
+fn file_name(camera: &str, id: u64, class: &str, first_seen: SystemTime) -> String {
+    let time = humantime::format_rfc3339_millis(first_seen).to_string().replace(['-', ':'], "");
+    format!("{time}-{}-{}-{id}.jpg", slug(camera), slug(class))
+}
+
+/// Whether [`file_name`] makes such names: no other file is ever removed.
+fn is_ours(name: &str) -> bool {
+    let pattern = b"ddddddddTdddddd.dddZ-";
+    let begins = name.len() > pattern.len()
+        && name.bytes().zip(pattern).all(|(byte, wanted)| match wanted {
+            b'd' => byte.is_ascii_digit(),
+            wanted => byte == *wanted,
+        });
+    begins && name.ends_with(".jpg")
+}
+
+impl Writer {
+    fn open(folder: &Path, most: u64, status: Arc<Status>) -> Result<Writer, Error> {
+        let named = |error: std::io::Error| Error(folder.display().to_string(), error.to_string());
+        fs::create_dir_all(folder).map_err(named)?;
+        let mut kept = Kept { folder: folder.to_owned(), files: BTreeMap::new(), bytes: 0, most };
+        for entry in fs::read_dir(folder).map_err(named)? {
+            let entry = entry.map_err(named)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Ok(data) = entry.metadata()
+                && data.is_file()
+                && is_ours(&name)
+            {
+                kept.add(name, data.len());
+            }
+        }
+        kept.trim(0);
+        // Shows at once what would only show with the first object.
+        tempfile_in(folder).map_err(named)?;
+        let (files, waiting) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new().name("snapshots".into());
+        let thread = thread.spawn(move || write(kept, &waiting, &status)).map_err(named)?;
+        Ok(Writer { folder: folder.to_owned(), files: Some(files), thread: Some(thread) })
+    }
+}
+
+/// Whether the folder can be written.
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    // Staged beside the name and dropped: nothing stays.
+    frcnn_files::Staged::new(&folder.join("probe.jpg"), [&b"-"[..]]).map(drop)
+}
+
+fn write(mut kept: Kept, waiting: &Receiver<(String, Arc<[u8]>)>, status: &Status) {
+    let mut failed = false;
+    while let Ok((name, jpeg)) = waiting.recv() {
+        kept.trim(jpeg.len() as u64);
+        match frcnn_files::write_atomically(&kept.folder.join(&name), &jpeg) {
+            Ok(()) => {
+                kept.add(name, jpeg.len() as u64);
+                status.add(Total::SnapshotsWritten, 1);
+                failed = false;
+            }
+            Err(error) => {
+                status.add(Total::SnapshotsFailed, 1);
+                if !failed {
+                    let detail = format!("{}: {error}", kept.folder.join(&name).display());
+                    status.report(CameraEvent::now(None, "snapshot_failed", detail));
+                }
+                failed = true;
+            }
+        }
+    }
+}
+
+/// What the folder holds of ours, oldest first.
+struct Kept {
+    folder: PathBuf,
+    files: BTreeMap<String, u64>,
+    bytes: u64,
+    most: u64,
+}
+
+impl Kept {
+    fn add(&mut self, name: String, bytes: u64) {
+        self.bytes += bytes;
+        self.bytes -= self.files.insert(name, bytes).unwrap_or(0);
+    }
+
+    /// Removes the oldest until `more` bytes find room.
+    fn trim(&mut self, more: u64) {
+        while self.bytes.saturating_add(more) > self.most
+            && let Some((name, bytes)) = self.files.pop_first()
+        {
+            // One that somebody else has removed is gone, too; one that cannot be removed shows when the next is written.
+            let _ = fs::remove_file(self.folder.join(name));
+            self.bytes -= bytes;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::testing::object;
+
+    fn picture() -> Picture {
+        let pixel = |i: u32| [(i % 160) as u8, (i / 160) as u8, (i % 7) as u8 * 30];
+        Picture { width: 160, height: 120, rgb: (0..160 * 120).flat_map(pixel).collect() }
+    }
+
+    fn at(id: u64, score: f32) -> ObjectState {
+        ObjectState { score, ..object(id, "a/b", &[]) }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_best_frame_is_kept() {
+        let snapshots =
+            Snapshots::open(&config::Snapshots { folder: None, max_mb: 1 }, Status::new(true)).unwrap();
+        let (camera, picture) = (Arc::from("yard"), picture());
+        assert!(snapshots.wants(&camera, &[at(1, 0.5)]));
+        snapshots.see(&camera, &picture, &[at(1, 0.5)]);
+        assert!(!snapshots.wants(&camera, &[at(1, 0.5), at(1, 0.4), at(1, f32::NAN)]));
+        assert!(snapshots.wants(&camera, &[at(1, 0.6)]));
+        let first = snapshots.best(&camera, 1).unwrap().jpeg;
+        let moved = ObjectState { bbox: [80.0, 50.0, 120.0, 90.0], ..at(1, 0.6) };
+        snapshots.see(&camera, &picture, &[moved]);
+        let second = snapshots.end(&camera, 1, "a/b", UNIX_EPOCH).unwrap();
+        assert!(second.jpeg != first && second.file.is_none());
+        // 41 pixels, and 16 at each side.
+        let image = image::load_from_memory(&second.jpeg).unwrap().into_rgb8();
+        assert_eq!(image.dimensions(), (73, 73));
+        assert!(image.get_pixel(36, 36).0[0].abs_diff(100) < 12, "{:?}", image.get_pixel(36, 36));
+        assert!(snapshots.best(&camera, 1).is_none());
+    }
+
+    #[test]
+    fn the_oldest_files_go_and_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("new/folder");
+        let status = Status::new(true);
+        let write = |range: std::ops::Range<u64>| {
+            let config = config::Snapshots { folder: Some(folder.clone()), max_mb: 1 };
+            let snapshots = Snapshots::open(&config, status.clone()).unwrap();
+            let camera = Arc::from("yard");
+            for i in range {
+                let jpeg = Arc::from(vec![7; 300_000]);
+                lock(&snapshots.best).insert((Arc::clone(&camera), i), Best { score: 0.5, jpeg });
+                snapshots.end(&camera, i, "a/b", UNIX_EPOCH + Duration::from_secs(i)).unwrap();
+            }
+        };
+        write(0..1);
+        fs::write(folder.join("mine.jpg"), vec![0; 2_000_000]).unwrap();
+        write(1..5);
+        let names = names(&folder);
+        assert_eq!(names.len(), 4, "{names:?}");
+        assert!(
+            names[0].starts_with("19700101T000002.000Z-yard-a_b-") && names[0].ends_with("-2.jpg"),
+            "{names:?}"
+        );
+        assert_eq!(names[3], "mine.jpg");
+        assert_eq!((status.get(Total::SnapshotsWritten), status.get(Total::SnapshotsFailed)), (5, 0));
+    }
+
+    #[test]
+    fn names_are_no_paths() {
+        let name = file_name("../../x", 7, "<script>/..", UNIX_EPOCH);
+        assert!(is_ours(&name) && !name.contains('/') && !name.contains(".."), "{name}");
+        assert!(!is_ours("photo.jpg") && !is_ours("20261130T120000.000Z-x.png") && !is_ours(""));
+    }
+
+    #[test]
+    fn boxes_that_make_no_sense_give_no_picture() {
+        let snapshots =
+            Snapshots::open(&config::Snapshots { folder: None, max_mb: 1 }, Status::new(true)).unwrap();
+        let camera = Arc::from("yard");
+        for (id, bbox) in [[500.0, 500.0, 600.0, 600.0], [f32::NAN; 4], [-900.0, -900.0, -800.0, -800.0]]
+            .into_iter()
+            .enumerate()
+        {
+            snapshots.see(&camera, &picture(), &[ObjectState { bbox, ..at(id as u64, 0.5) }]);
+            assert!(snapshots.best(&camera, id as u64).is_none(), "{bbox:?}");
+        }
+        let everything = ObjectState { bbox: [-9e9, -9e9, 9e9, 9e9], ..at(9, 0.5) };
+        snapshots.see(&camera, &picture(), &[everything]);
+        assert!(snapshots.best(&camera, 9).is_some());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let config = config::Snapshots { folder: Some(path), max_mb: 1 };
+        assert!(Snapshots::open(&config, Status::new(true)).err().unwrap().to_string().contains("file"));
+    }
+}
