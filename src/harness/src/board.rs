@@ -23,7 +23,7 @@ const THIS: &str = "this";
 const SETS: [(&str, Isa); 4] =
     [("neon", Isa::Neon), ("avx2", Isa::Avx2), ("fma", Isa::Avx2), ("avx512f", Isa::Avx512)];
 /// Features, and what a CPU that has them has as well.
-const NEEDS: [(&str, &str); 8] = [
+const NEEDS: [(&str, &str); 9] = [
     ("fp16", "neon"),
     ("dotprod", "neon"),
     ("i8mm", "neon"),
@@ -32,6 +32,7 @@ const NEEDS: [(&str, &str); 8] = [
     ("avx512vnni", "avx512f"),
     ("avx512bf16", "avx512f"),
     ("amx-bf16", "avx512f"),
+    ("amx-int8", "avx512f"),
 ];
 /// Sizes of a first level of cache that there are.
 const L1D: std::ops::RangeInclusive<usize> = 1 << 12..=1 << 20;

@@ -20,6 +20,7 @@
 extern crate alloc;
 
 mod aligned;
+mod amx;
 mod bf16;
 mod blocking;
 mod cache;

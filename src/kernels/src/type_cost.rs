@@ -21,7 +21,8 @@
 //! | `vpmaddwd`, `vpaddd` (AVX2) | 1.5: two instructions for 16 products, of which one is not on an FMA's port | 1.4 on Zen 4 |
 //! | the same where f32 is AVX-512's | 0.75 | 0.7 |
 //! | `vdpbf16ps` | 2 | 1.5 |
-//! | AMX, which bf16 alone uses | 16 | 5: tiles wait for their loads |
+//! | AMX on bf16 | 16 | 5: tiles wait for their loads |
+//! | AMX on int8 | 32 | 7, as above; on a Xeon of that kind 4 to 7 with quantisation counted in |
 //!
 //! A type without instructions of its own is widened, and takes what f32 does.
 //!
@@ -75,7 +76,8 @@ impl core::ops::AddAssign for TypeCosts {
 type Rates = &'static [(&'static str, f64)];
 const F16: Rates = &[("fp16", F16_RATE)];
 const BF16: Rates = &[("avx512bf16", 1.5), ("amx-bf16", 5.0)];
-const INT8: Rates = &[("dotprod", 3.0), ("i8mm", 5.0), ("avxvnni", 3.0), ("avx512vnni", 3.0)];
+const INT8: Rates =
+    &[("dotprod", 3.0), ("i8mm", 5.0), ("avxvnni", 3.0), ("avx512vnni", 3.0), ("amx-int8", 7.0)];
 
 impl TypeModel {
     /// The instructions that matter beside those of an [`Isa`], by Rust's names.
@@ -158,6 +160,7 @@ fn has(name: &str) -> bool {
         "fp16" => F16Isa::detect().is_some(),
         "amx-bf16" => Bf16Isa::detect() == Some(Bf16Isa::Amx),
         "avx512bf16" => Bf16Isa::detect().is_some(),
+        "amx-int8" => Int8Isa::detect() == Int8Isa::Amx,
         _ => Int8Isa::detect().name() == name,
     }
 }

@@ -1,14 +1,18 @@
 //! What AVX-512 does for bf16: blocks of sums, rounding, and the way from sums to a layer's output.
 
 use core::arch::x86_64::{
-    __m256i, __m512, __m512bh, __m512i, _CMP_LT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_mask_storeu_epi16,
-    _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
-    _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    __m256i, __m512, __m512bh, __m512i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_prefetch,
+    _mm256_mask_storeu_epi16, _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_and_epi32, _mm512_mask_cmp_ps_mask,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::layout::{BLOCK, Columns, GEMV_ROWS, Line, Rows, STEP, Target};
+use super::{
+    layout::{BLOCK, Columns, GEMV_ROWS, Line, Rows, STEP, Target},
+    pack::BF16_MAX,
+};
 
 /// Rows of sums in registers at a time, two vectors of them each.
 const ROWS: usize = 8;
@@ -188,16 +192,29 @@ unsafe fn store_bf16(values: __m512, mask: u16, to: *mut u16) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn store_split(values: __m512, mask: u16, to: *mut u16, lo: Option<usize>) {
+    let Some(lo) = lo else {
+        // SAFETY: the caller's promises.
+        unsafe { store_bf16(values, mask, to) };
+        return;
+    };
+    let (abs, infinity) = (_mm512_abs_ps(values), _mm512_set1_ps(f32::INFINITY));
+    let huge = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(
+        _mm512_cmp_ps_mask::<_CMP_GT_OQ>(abs, _mm512_set1_ps(BF16_MAX)),
+        abs,
+        infinity,
+    );
+    let cut = |values: __m512| {
+        let bits = _mm512_castps_si512(values);
+        _mm512_castsi512_ps(_mm512_mask_and_epi32(bits, huge, bits, _mm512_set1_epi32(!0xffff)))
+    };
     // SAFETY: the caller's promises.
     unsafe {
-        let hi = store_bf16(values, mask, to);
-        if let Some(lo) = lo {
-            let hi = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(hi)));
-            let left = _mm512_sub_ps(values, hi);
-            // An infinite value or NaN leaves none.
-            let finite = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(left), _mm512_set1_ps(f32::INFINITY));
-            store_bf16(_mm512_maskz_mov_ps(finite, left), mask, to.add(lo));
-        }
+        let hi = store_bf16(cut(values), mask, to);
+        let hi = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(hi)));
+        let left = _mm512_sub_ps(values, hi);
+        // An infinite value or NaN leaves none.
+        let finite = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(left), infinity);
+        store_bf16(cut(_mm512_maskz_mov_ps(finite, left)), mask, to.add(lo));
     }
 }
 

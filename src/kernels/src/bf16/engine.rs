@@ -3,12 +3,14 @@
 //! A sum is one chain of additions in the order of `K`: how work is shared among threads changes no bit. GEMV-like products
 //! are summed in the same order, in f32.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::{
     Bf16Isa,
     layout::{BLOCK, Columns, Line, Panel, Rows, STEP, Target},
 };
 #[cfg(target_arch = "x86_64")]
-use super::{amx::Tiles, avx512};
+use crate::amx::Tiles;
 
 /// What computes blocks on this thread: a proof that the CPU can.
 pub(super) enum Engine {

@@ -1,5 +1,7 @@
 //! Which instructions the CPU has for bf16.
 
+use crate::amx::Feature;
+
 /// Instructions that multiply bf16 values and add the products up in f32. Results differ in rounding from one to the
 /// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,7 +16,10 @@ impl Bf16Isa {
     /// Those that this CPU runs, slowest first. None without the feature `std`.
     pub fn available() -> impl Iterator<Item = Self> {
         let avx512 = has_avx512_bf16();
-        let all = [avx512.then_some(Self::Avx512Bf16), (avx512 && has_amx()).then_some(Self::Amx)];
+        let all = [
+            avx512.then_some(Self::Avx512Bf16),
+            (avx512 && Feature::Bf16.is_available()).then_some(Self::Amx),
+        ];
         all.into_iter().flatten()
     }
 
@@ -60,48 +65,6 @@ fn has_avx512_bf16() -> bool {
     }
     #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
     false
-}
-
-/// Whether the CPU has AMX, and the kernel lets this process use it.
-fn has_amx() -> bool {
-    #[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "std"))]
-    {
-        static GRANTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        *GRANTED.get_or_init(|| cpu_has_amx() && request_tiles())
-    }
-    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", feature = "std")))]
-    false
-}
-
-#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "std"))]
-fn cpu_has_amx() -> bool {
-    // CPUID leaf 7 says of AMX in EDX: bit 22 AMX-BF16, bit 24 AMX-TILE.
-    const AMX: u32 = 1 << 22 | 1 << 24;
-    let leaves = core::arch::x86_64::__cpuid(0).eax;
-    leaves >= 7 && core::arch::x86_64::__cpuid_count(7, 0).edx & AMX == AMX
-}
-
-/// Asks Linux for room to save tiles in when it switches threads. It is granted to the process as a whole, and refused
-/// by kernels before 5.16 and inside some sandboxes.
-#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "std"))]
-fn request_tiles() -> bool {
-    const ARCH_PRCTL: i64 = 158;
-    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
-    const XFEATURE_XTILEDATA: i64 = 18;
-    let result: i64;
-    // SAFETY: a system call that takes two numbers and touches no memory of ours; the kernel overwrites RCX and R11.
-    unsafe {
-        core::arch::asm!(
-            "syscall",
-            inlateout("rax") ARCH_PRCTL => result,
-            in("rdi") ARCH_REQ_XCOMP_PERM,
-            in("rsi") XFEATURE_XTILEDATA,
-            out("rcx") _,
-            out("r11") _,
-            options(nostack),
-        );
-    }
-    result == 0
 }
 
 #[cfg(all(test, feature = "std"))]

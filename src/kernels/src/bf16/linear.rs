@@ -356,6 +356,48 @@ mod tests {
     use super::*;
     use crate::{k_order::KOrder, test_random::Random};
 
+    /// A layer of split weights, with ReLU.
+    fn run_split(isa: Bf16Isa, x: &[f32], weights: &[f32], bias: &[f32], rows: usize) -> Vec<f32> {
+        let (k, n) = (x.len() / rows, bias.len());
+        let blocks = KOrder::Natural.blocks(k);
+        let layer = Bf16Weights::pack(isa, weights, n, &blocks, 1);
+        let parts: Vec<_> = blocks.iter().map(|block| KPart { data: x, stride: k, block }).collect();
+        let mut out = alloc::vec![f32::NAN; rows * n];
+        let (init, out_ptr) = (Init::Bias(bias), SyncPtr::new(&mut out));
+        let run = LinearRun { parts: &parts, init, relu: true, out: out_ptr };
+        let unit = Unit { rows: 0..rows, panels: 0..n.div_ceil(PANEL) };
+        // SAFETY: `out` has all rows and channels, and is this function's alone.
+        unsafe { layer.multiply(&run, unit, &mut PackedRows::default()) };
+        out
+    }
+
+    /// Rounded to bf16, f32's largest values are infinite, and times 0 they are NaN.
+    #[test]
+    fn the_largest_values_count_as_what_they_are() {
+        let (k, n) = (100, 33);
+        for isa in Bf16Isa::available() {
+            let many = if isa == Bf16Isa::Amx { GEMV_ROWS + 30 } else { GEMV_ROWS };
+            for rows in [2, many] {
+                let mut random = Random::new(5);
+                let (mut x, mut weights) = (random.values(rows * k), random.values(k * n));
+                for (row, x) in x.chunks_exact_mut(k).enumerate() {
+                    (x[0], x[1], x[2]) = (if row % 2 == 0 { f32::MAX } else { -f32::MAX }, 0.0, 1e-35);
+                }
+                weights[..n].fill(0.0);
+                weights[n..3 * n].fill(f32::MAX);
+                let out = run_split(isa, &x, &weights, &[0.5; 33], rows);
+                for (i, &found) in out.iter().enumerate() {
+                    let (row, channel) = (i / n, i % n);
+                    let products =
+                        (0..k).map(|i| f64::from(x[row * k + i]) * f64::from(weights[i * n + channel]));
+                    let expected = (0.5 + products.sum::<f64>()).max(0.0);
+                    // 3403 or so; halves that are not normal numbers are 0 to AMX.
+                    assert!((f64::from(found) - expected).abs() < 0.1, "{isa:?}: {found} for {expected}");
+                }
+            }
+        }
+    }
+
     /// GEMV-like products of split weights need no AMX: this runs on every CPU with AVX512-BF16.
     #[test]
     fn gemv_is_a_chain_of_fma_with_hi_and_lo_joined() {
@@ -365,19 +407,11 @@ mod tests {
             let hi = bf16_to_f32(bf16_from_f32(value));
             hi + bf16_to_f32(bf16_from_f32(value - hi))
         };
-        let blocks = KOrder::Natural.blocks(k);
         for isa in Bf16Isa::available() {
             for rows in [1, 5, GEMV_ROWS] {
                 let (x, weights) = (random.values(rows * k), random.values(k * n));
                 let bias = random.values(n);
-                let layer = Bf16Weights::pack(isa, &weights, n, &blocks, 1);
-                let parts: Vec<_> = blocks.iter().map(|block| KPart { data: &x, stride: k, block }).collect();
-                let mut out = alloc::vec![f32::NAN; rows * n];
-                let (init, out_ptr) = (Init::Bias(&bias[..]), SyncPtr::new(&mut out));
-                let run = LinearRun { parts: &parts, init, relu: true, out: out_ptr };
-                let unit = Unit { rows: 0..rows, panels: 0..n.div_ceil(PANEL) };
-                // SAFETY: `out` has all rows and channels, and is this test's alone.
-                unsafe { layer.multiply(&run, unit, &mut PackedRows::default()) };
+                let out = run_split(isa, &x, &weights, &bias, rows);
                 for (i, &found) in out.iter().enumerate() {
                     let (row, channel) = (i / n, i % n);
                     let sum = (0..k).fold(bias[channel], |sum, i| {

@@ -12,6 +12,10 @@ use crate::{
     tasks,
 };
 
+/// bf16's largest value. What is larger and finite is split into halves that are cut off and not rounded: rounded they, or
+/// their sum, would be infinite.
+pub(super) const BF16_MAX: f32 = f32::from_bits(0x7f7f_0000);
+
 /// A weight as it comes: a bf16 value, or an f32 one that is split into two of them.
 pub(crate) trait Weight: Copy + Default + Sync {
     const SPLIT: bool;
@@ -34,10 +38,12 @@ impl Weight for f32 {
 
     #[inline(always)]
     fn hi_lo(self) -> [u16; 2] {
-        let hi = bf16_from_f32(self);
+        let huge = self.is_finite() && self.abs() > BF16_MAX;
+        let half = |value: f32| if huge { (value.to_bits() >> 16) as u16 } else { bf16_from_f32(value) };
+        let hi = half(self);
         let remainder = self - bf16_to_f32(hi);
         // An infinite value or NaN leaves none.
-        [hi, if remainder.is_finite() { bf16_from_f32(remainder) } else { 0 }]
+        [hi, if remainder.is_finite() { half(remainder) } else { 0 }]
     }
 }
 
@@ -114,5 +120,27 @@ impl<W: Weight> Loop for PackLine<'_, W> {
                 *pair = [both as u16, (both >> 16) as u16];
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finite_weights_have_finite_halves() {
+        let above = f32::from_bits(BF16_MAX.to_bits() + 1);
+        for value in [0.1, 1e-30, 1e38, BF16_MAX, above, f32::MAX] {
+            for value in [value, -value] {
+                let [hi, lo] = value.hi_lo().map(bf16_to_f32);
+                let joined = hi + lo;
+                assert!(
+                    joined.is_finite() && (joined - value).abs() <= value.abs() / 65536.0,
+                    "{value} as {hi} + {lo}"
+                );
+            }
+        }
+        assert_eq!(f32::INFINITY.hi_lo().map(bf16_to_f32), [f32::INFINITY, 0.0]);
+        assert!(bf16_to_f32(f32::NAN.hi_lo()[0]).is_nan());
     }
 }

@@ -15,7 +15,7 @@ use super::{
     quantization::{NanAs, Quantizer},
     quantized_map::{bytes_mut, cast, cast_mut, quantize_as_rows},
     rows::{RowValue, Source},
-    tile::{Layout, MAX_ROWS, Tile, Work, run_on},
+    tile::{Layout, Tile, Work, run_on},
 };
 use crate::{
     CacheInfo, ChannelRange, ConvArgs, ConvShape, ConvWindow, ShapeError,
@@ -172,6 +172,9 @@ fn f32s(bytes: usize) -> usize {
     bytes.div_ceil(64).saturating_mul(LINE)
 }
 
+/// Output pixels of a chunk, at least, however small the caches.
+const LEAST_CHUNK: usize = 8;
+
 /// What a layer of `K` inputs to a sum keeps in scratch.
 struct Room {
     /// Output pixels that a task computes at a time.
@@ -189,7 +192,7 @@ impl Room {
         // Each task has as many chunks.
         let most = int8_rows_bytes(caches) / len_of(&[k, layout.value_bytes]).max(1);
         let chunks =
-            pixels.div_ceil(most.max(MAX_ROWS)).checked_next_multiple_of(tasks).unwrap_or(usize::MAX);
+            pixels.div_ceil(most.max(LEAST_CHUNK)).checked_next_multiple_of(tasks).unwrap_or(usize::MAX);
         let chunk = pixels.div_ceil(chunks.max(1)).max(1);
         let input = len_of(&[shape.batch, shape.height, shape.width, shape.in_channels]);
         let map_bytes = if shape.is_pointwise() { 0 } else { len_of(&[input, layout.value_bytes]) };

@@ -90,12 +90,17 @@ unsafe impl Tile for DotProd {
     const STEP: usize = 16;
 
     #[inline(always)]
+    unsafe fn new() -> Self {
+        Self
+    }
+
+    #[inline(always)]
     unsafe fn weights(panel: &[i8], _: &mut AlignedVec<u8>) -> *const i8 {
         panel.as_ptr()
     }
 
     #[inline(always)]
-    unsafe fn multiply(m: usize, operands: Operands<i8, i8>) {
+    unsafe fn multiply(&self, m: usize, operands: Operands<i8, i8>) {
         // SAFETY: the caller's promises: the text reads `k` values of each row that it has a pointer to, as many rows of 16
         // weights, and reads and writes 16 sums for each row. It says what it overwrites.
         unsafe {

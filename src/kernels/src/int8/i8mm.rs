@@ -106,12 +106,17 @@ unsafe impl Tile for I8mm {
     const STEP: usize = 8;
 
     #[inline(always)]
+    unsafe fn new() -> Self {
+        Self
+    }
+
+    #[inline(always)]
     unsafe fn weights(panel: &[i8], _: &mut AlignedVec<u8>) -> *const i8 {
         panel.as_ptr()
     }
 
     #[inline(always)]
-    unsafe fn multiply(m: usize, operands: Operands<i8, i8>) {
+    unsafe fn multiply(&self, m: usize, operands: Operands<i8, i8>) {
         const { assert!(Self::ROWS.is_multiple_of(2) && Self::ROWS <= MAX_ROWS) };
         // SAFETY: the caller's promises: the text reads `k` values of each row that it has a pointer to, as many of 16 channels,
         // and reads and writes 16 sums for each row, or for one more, for which there is room. It says what it overwrites.

@@ -1,5 +1,7 @@
 //! Which instructions the CPU has for int8.
 
+use crate::amx::Feature;
+
 /// Instructions that multiply int8 values. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Int8Isa {
@@ -17,6 +19,8 @@ pub enum Int8Isa {
     AvxVnni,
     /// x86-64 with AVX512-VNNI: 64 products an instruction.
     Avx512Vnni,
+    /// x86-64 with AVX512-VNNI and AMX-INT8, on Linux: 16384 products an instruction.
+    Amx,
 }
 
 impl Int8Isa {
@@ -32,6 +36,7 @@ impl Int8Isa {
             Self::Avx2,
             Self::AvxVnni,
             Self::Avx512Vnni,
+            Self::Amx,
         ];
         all.into_iter().filter(|isa| isa.is_available())
     }
@@ -47,13 +52,14 @@ impl Int8Isa {
             Self::Avx512Vnni => {
                 has!("x86_64", is_x86_feature_detected, "avx512f", "avx512bw", "avx512vl", "avx512vnni")
             }
+            Self::Amx => Self::Avx512Vnni.is_available() && Feature::Int8.is_available(),
         }
     }
 
     /// The fastest available.
     ///
-    /// The environment variable `FRCNN_ISA` (read once) picks another one by its name; `avx512` is `avx2` here. A name that is
-    /// unknown or not available changes nothing.
+    /// The environment variable `FRCNN_ISA` (read once) picks another one by its name; here `avx512` is `avx2`, and `avx512bf16`
+    /// is `avx512vnni`. A name that is unknown or not available changes nothing.
     #[must_use]
     pub fn detect() -> Self {
         #[cfg(feature = "std")]
@@ -66,8 +72,13 @@ impl Int8Isa {
     }
 
     fn named(name: Option<&str>) -> Self {
-        // A CPU with AVX-512 and no VNNI.
-        let name = if name == Some("avx512") { Some("avx2") } else { name };
+        let name = match name {
+            // A CPU with AVX-512 and no VNNI.
+            Some("avx512") => Some("avx2"),
+            // One without AMX.
+            Some("avx512bf16") => Some("avx512vnni"),
+            name => name,
+        };
         let by_name = Self::available().find(|isa| Some(isa.name()) == name);
         by_name.or_else(|| Self::available().last()).unwrap_or(Self::Scalar)
     }
@@ -88,6 +99,7 @@ impl Int8Isa {
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avxvnni",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Amx => "amx",
         }
     }
 }

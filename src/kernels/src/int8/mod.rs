@@ -8,13 +8,15 @@
 //! | `quantization` | how numbers become int8 |
 //! | `isa` | which instructions the CPU has |
 //! | `tile` | the loop over `K`, which is what each of them brings |
-//! | `plain`, `x86`, `neon`, `dotprod`, `i8mm` | one after the other |
+//! | `plain`, `x86`, `amx`, `neon`, `dotprod`, `i8mm` | one after the other |
 //! | `rows` (`neon_rows`), `panels` | both sides of a product, as they lie in memory |
 //! | `product` | tiles of sums, and what makes outputs of them |
 //! | `linear` | fully connected layers |
 //! | `quantized_map` | maps, quantised as a whole |
 //! | `conv`, `gather` | convolution: windows as rows of a product |
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod conv;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod dotprod;

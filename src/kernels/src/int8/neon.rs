@@ -121,12 +121,17 @@ unsafe impl Tile for Neon {
     const STEP: usize = 16;
 
     #[inline(always)]
+    unsafe fn new() -> Self {
+        Self
+    }
+
+    #[inline(always)]
     unsafe fn weights(panel: &[i8], _: &mut AlignedVec<u8>) -> *const i8 {
         panel.as_ptr()
     }
 
     #[inline(always)]
-    unsafe fn multiply(m: usize, operands: Operands<i8, i8>) {
+    unsafe fn multiply(&self, m: usize, operands: Operands<i8, i8>) {
         for first in (0..operands.width).step_by(4) {
             let panel = operands.panel.wrapping_add(first * Self::DEPTH);
             let four = Operands { panel, sums: operands.sums.wrapping_add(first), ..operands };

@@ -17,12 +17,17 @@ unsafe impl Tile for Plain {
     const STEP: usize = 4;
 
     #[inline(always)]
+    unsafe fn new() -> Self {
+        Self
+    }
+
+    #[inline(always)]
     unsafe fn weights(panel: &[i8], _: &mut AlignedVec<u8>) -> *const i8 {
         panel.as_ptr()
     }
 
     #[inline(always)]
-    unsafe fn multiply(m: usize, operands: Operands<u8, i8>) {
+    unsafe fn multiply(&self, m: usize, operands: Operands<u8, i8>) {
         let Operands { rows, stride, k, panel, width, sums } = operands;
         for row in 0..m {
             // SAFETY: the caller's promises.

@@ -1,10 +1,10 @@
 //! The product of some rows and a layer's panels.
 
-use core::ops::Range;
+use core::{mem::MaybeUninit, ops::Range};
 
 use super::{
     panels::Panels,
-    tile::{MANY_ROWS, MAX_PANEL, MAX_ROWS, Operands, Tile},
+    tile::{MAX_PANEL, MAX_ROWS, Operands, Tile},
 };
 use crate::aligned::AlignedVec;
 
@@ -47,7 +47,7 @@ impl Product<'_> {
     ) {
         // SAFETY: the caller's promises.
         unsafe {
-            if m < MANY_ROWS {
+            if m < T::MANY_ROWS {
                 self.multiply::<T>(rows, stride, m, panels, room);
             } else {
                 self.multiply::<T::OfManyRows>(rows, stride, m, panels, room);
@@ -68,8 +68,11 @@ impl Product<'_> {
     ) {
         assert!(self.first_k + self.k <= self.panels.k && self.k.is_multiple_of(T::STEP));
         assert!(panels.end <= self.panels.count());
-        let mut sums = [const { Sums([0; MAX_PANEL]) }; MAX_ROWS];
+        let mut sums = [const { MaybeUninit::<Sums>::uninit() }; MAX_ROWS];
+        sums[..T::ROWS].fill(MaybeUninit::new(Sums([0; MAX_PANEL])));
         let sums = sums.as_mut_ptr().cast::<i32>();
+        // SAFETY: the caller's promise.
+        let tile = unsafe { T::new() };
         for index in panels {
             let panel = Panel::new(self, index);
             // SAFETY: the caller's promise.
@@ -84,7 +87,7 @@ impl Product<'_> {
                         self.start(&panel, out.add(i * self.out_stride).cast(), sums);
                     }
                     let rows = rows.add(first * stride);
-                    T::multiply(count, Operands { rows, stride, k: self.k, panel: weights, width, sums });
+                    tile.multiply(count, Operands { rows, stride, k: self.k, panel: weights, width, sums });
                     for i in 0..count {
                         let sums = core::slice::from_raw_parts(sums.add(i * T::PANEL), panel.channels);
                         self.finish(&panel, sums, out.add(i * self.out_stride));

@@ -4,12 +4,9 @@ use super::{Int8Isa, plain::Plain, rows::RowValue};
 use crate::aligned::AlignedVec;
 
 /// Most rows of a tile.
-pub(super) const MAX_ROWS: usize = 8;
+pub(super) const MAX_ROWS: usize = 32;
 /// Most channels of a panel.
 pub(super) const MAX_PANEL: usize = 64;
-
-/// So many rows make up for widening a panel before they are multiplied.
-pub(super) const MANY_ROWS: usize = 24;
 
 /// The inner loop of an instruction set, and how it wants its operands.
 ///
@@ -21,13 +18,15 @@ pub(super) const MANY_ROWS: usize = 24;
 ///
 /// # Safety
 /// `DEPTH` divides `STEP`; `LANES` divides `PANEL`, which is at most [`MAX_PANEL`]; `ROWS` is at most [`MAX_ROWS`].
-pub(super) unsafe trait Tile {
+pub(super) unsafe trait Tile: Sized {
     /// What rows are made of.
     type Value: RowValue;
     /// What weights are read as.
     type Weight: Copy;
-    /// How at least [`MANY_ROWS`] are multiplied: with the same sizes.
+    /// How at least [`Tile::MANY_ROWS`] are multiplied: with panels of the same sizes.
     type OfManyRows: Tile<Value = Self::Value>;
+    /// So many rows make up for what they need beforehand, such as a panel that is widened.
+    const MANY_ROWS: usize = 24;
     /// Rows of a tile, at most.
     const ROWS: usize;
     /// Channels of a panel, at most.
@@ -39,6 +38,12 @@ pub(super) unsafe trait Tile {
     /// `K` is a multiple of it.
     const STEP: usize;
 
+    /// What [`Tile::multiply`] needs that a thread holds for a while.
+    ///
+    /// # Safety
+    /// The CPU has the instructions.
+    unsafe fn new() -> Self;
+
     /// A panel's weights as they are read: where they lie, or in `room`.
     ///
     /// # Safety
@@ -49,7 +54,7 @@ pub(super) unsafe trait Tile {
     ///
     /// # Safety
     /// The CPU has the instructions; operands are as [`Operands`] says.
-    unsafe fn multiply(m: usize, operands: Operands<Self::Value, Self::Weight>);
+    unsafe fn multiply(&self, m: usize, operands: Operands<Self::Value, Self::Weight>);
 }
 
 /// What a tile is computed from.
@@ -65,7 +70,7 @@ pub(super) struct Operands<V, W> {
     pub(super) panel: *const W,
     /// A multiple of [`Tile::LANES`], at most [`Tile::PANEL`].
     pub(super) width: usize,
-    /// Rows of [`Tile::PANEL`] sums, of which the first `width` count; there is room for [`MAX_ROWS`].
+    /// [`Tile::ROWS`] rows of [`Tile::PANEL`] sums, of which the first `width` count.
     pub(super) sums: *mut i32,
 }
 
@@ -105,6 +110,8 @@ pub(super) fn run_on<W: Work>(isa: Int8Isa, work: W) -> W::Output {
         Int8Isa::Avx512Vnni => {
             compiled_for!("avx512f,avx512bw,avx512vl,avx512vnni", super::x86::Avx512Vnni, work: W)
         }
+        #[cfg(target_arch = "x86_64")]
+        Int8Isa::Amx => compiled_for!("avx512f,avx512bw,avx512vl,avx512vnni", super::amx::FewRows, work: W),
         // Part of what nearly every aarch64 target is compiled for: no function of its own.
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         // SAFETY: as the condition says.

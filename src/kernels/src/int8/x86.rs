@@ -258,7 +258,7 @@ const AT_ONCE: usize = 2;
 /// # Safety
 /// As [`Tile::multiply`], for `M` rows and a panel of `N` vectors; rows of sums are `panel_sums` apart.
 #[inline(always)]
-unsafe fn multiply<D: Dot, const M: usize, const N: usize>(
+pub(super) unsafe fn multiply<D: Dot, const M: usize, const N: usize>(
     operands: Operands<D::Value, D::Weight>,
     panel_sums: usize,
 ) {
@@ -305,13 +305,18 @@ macro_rules! tile {
             const STEP: usize = AT_ONCE * <Self as Dot>::DEPTH;
 
             #[inline(always)]
+            unsafe fn new() -> Self {
+                Self
+            }
+
+            #[inline(always)]
             unsafe fn weights(panel: &[i8], room: &mut AlignedVec<u8>) -> *const Self::Weight {
                 // SAFETY: the caller's promise.
                 unsafe { Self::prepare(panel, room) }
             }
 
             #[inline(always)]
-            unsafe fn multiply(m: usize, operands: Operands<Self::Value, Self::Weight>) {
+            unsafe fn multiply(&self, m: usize, operands: Operands<Self::Value, Self::Weight>) {
                 let vectors = operands.width / Self::LANES;
                 // SAFETY: the caller's promises.
                 unsafe {
