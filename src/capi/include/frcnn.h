@@ -27,8 +27,9 @@
  *     frcnn_session_detect(session, &frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count);
  *
  * Structures that begin with `struct_size` may get more fields at their end; a program sets it to the sizeof that it
- * was compiled with, and zeroes the rest as the initializer above does. Nothing else changes while
- * FRCNN_ABI_VERSION stays.
+ * was compiled with, and zeroes the rest as the initializer above does. Functions and values of enumerations may be
+ * added; a program that uses one links against a library that has it. Nothing else changes while FRCNN_ABI_VERSION
+ * stays.
  */
 
 /*
@@ -263,6 +264,14 @@ enum frcnn_pixel_format
    at most 8192 x 8192; the frame's width, height, colour and stride are ignored.
    */
   FRCNN_PIXEL_FORMAT_MJPEG = 8,
+  /*
+   One plane: red, green, blue and a byte that is ignored.
+   */
+  FRCNN_PIXEL_FORMAT_RGBA32 = 9,
+  /*
+   One plane: blue, green, red and a byte that is ignored.
+   */
+  FRCNN_PIXEL_FORMAT_BGRA32 = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -291,10 +300,16 @@ enum frcnn_proposer
    */
   FRCNN_PROPOSER_MOTION = 1,
   /*
-   The model's own: its region proposal network (RPN), if frcnn_model_has_rpn says that it has one; otherwise as
-   FRCNN_PROPOSER_GRID.
+   What suits the model: learned proposals of its own region proposal network (RPN), if frcnn_model_has_rpn says that it
+   has one; otherwise as FRCNN_PROPOSER_SELECTIVE_SEARCH, and in a stream as FRCNN_PROPOSER_GRID, whose boxes stay where
+   they are from frame to frame.
    */
   FRCNN_PROPOSER_MODEL = 2,
+  /*
+   Selective search in its fast mode, on the model's threads: boxes of regions that differ from what is around them, for
+   photos and whatever else is not known beforehand. It takes some tenths of a second of one core.
+   */
+  FRCNN_PROPOSER_SELECTIVE_SEARCH = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -311,8 +326,13 @@ typedef uint32_t frcnn_proposer;
 typedef struct frcnn_model frcnn_model;
 
 /*
- The buffers with which a model works on frames of one size after another. One thread at a time may use it; as many
- threads as there are sessions may work at once.
+ The buffers with which a model works on frames of one size after another. As many threads as there are sessions may work
+ at once.
+
+ Any thread may call any function of a session at any time, but for frcnn_session_free: frames may be submitted on one
+ thread and polled on another, which do not wait for each other. frcnn_session_report and frcnn_stream_reuse tell of the
+ last frame that frcnn_session_detect or frcnn_session_poll gave a result of, on whichever thread; so one thread at a
+ time should fetch results and ask about them.
  */
 typedef struct frcnn_session frcnn_session;
 
@@ -767,7 +787,7 @@ void frcnn_session_free(struct frcnn_session *session);
  Detects objects in a frame, and returns when that is done.
 
  `proposals` are the `proposal_count` boxes to look at; an invalid one (a corner not finite, or x2 < x1, or y2 < y1)
- is passed over. NULL asks the session's proposer, by default the model's own. `detections` takes up to `capacity`
+ is passed over. NULL asks the session's proposer (FRCNN_PROPOSER_MODEL unless another was chosen). `detections` takes up to `capacity`
  detections, best first, and `*count` tells how many were found: if more than `capacity`, the result is
  FRCNN_RESULT_BUFFER_TOO_SMALL. FRCNN_MAX_DETECTIONS are always enough. `detections` may be NULL if `capacity` is 0.
  */
@@ -800,6 +820,16 @@ frcnn_result frcnn_session_poll(struct frcnn_session *session,
                                 struct frcnn_detection *detections,
                                 size_t capacity,
                                 size_t *count);
+
+/*
+ Gives a descriptor to wait on in place of polling, by poll(2), epoll or an event loop: it is readable while a result waits
+ for frcnn_session_poll, and not any more once the last was fetched.
+
+ It is the session's, the same at every call, and closed by frcnn_session_free; it must not be read, written or closed.
+ The first call starts the session's thread.
+ */
+frcnn_result frcnn_session_fd(struct frcnn_session *session,
+                              int *fd);
 
 /*
  Tells about the last frame that frcnn_session_detect or frcnn_session_poll gave a result of.

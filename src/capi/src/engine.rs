@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use frcnn::{BBox, Detections, Detector, Frame, StreamOptions};
+use frcnn_images::camera::Converter;
 
 use crate::frame::Image;
-use crate::pixels::Converter;
 use crate::proposer::{FrcnnProposer, Proposer};
 use crate::result::Failure;
 use crate::slot::{Loaded, Slot};
@@ -81,7 +81,8 @@ impl Engine {
     ) -> Result<Engine, Failure> {
         let loaded = slot.loaded();
         let network = Network::new(&loaded.detector, stream)?;
-        let (converter, proposer) = (Converter::default(), Proposer::new(proposer));
+        let proposer = Proposer::new(proposer, &loaded.detector, stream.is_some());
+        let converter = Converter::default();
         Ok(Engine { slot, loaded, network, stream, converter, proposer })
     }
 
@@ -96,7 +97,7 @@ impl Engine {
         let start = Instant::now();
         self.follow_reload()?;
         *facts = Facts { id: image.id, generation: self.loaded.generation, ..Facts::default() };
-        let frame = self.converter.run(image)?;
+        let frame = self.converter.run(&image.pixels)?;
         facts.size = (frame.width(), frame.height());
         facts.convert = start.elapsed();
 
@@ -112,7 +113,7 @@ impl Engine {
         }
         let proposals = match proposals {
             Some(proposals) => Cow::Borrowed(proposals),
-            None => Cow::Owned(self.proposer.run(&frame)),
+            None => Cow::Owned(self.proposer.run(&frame, &self.loaded.detector)),
         };
         facts.proposals = proposals.len();
         facts.propose = start.elapsed() - facts.convert;

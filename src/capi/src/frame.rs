@@ -1,7 +1,8 @@
 //! Frames as C describes them, checked before any of their bytes are read.
 
+use frcnn_images::camera::{self, Colour, Format};
+
 use crate::result::{Failure, FrcnnResult};
-use crate::scratch;
 use crate::sized::{self, Versioned};
 
 /// How the pixels of a frame lie in memory.
@@ -30,6 +31,10 @@ pub enum FrcnnPixelFormat {
     /// One plane that holds one JPEG of `size` bytes, with or without Huffman tables. Its size in pixels is the JPEG's,
     /// at most 8192 x 8192; the frame's width, height, colour and stride are ignored.
     Mjpeg = 8,
+    /// One plane: red, green, blue and a byte that is ignored.
+    Rgba32 = 9,
+    /// One plane: blue, green, red and a byte that is ignored.
+    Bgra32 = 10,
 }
 
 /// Which red, green and blue the Y, U and V of a frame mean. Ignored for other formats. In 16..235, what is below 16
@@ -85,57 +90,48 @@ unsafe impl Versioned for FrcnnFrame {
     const FIRST_SIZE: usize = size_of::<FrcnnFrame>();
 }
 
-/// A frame whose planes hold what its format and size need.
+/// A checked frame with the caller's number.
 #[derive(Clone, Debug)]
 pub(crate) struct Image<Bytes> {
     pub(crate) id: u64,
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) format: FrcnnPixelFormat,
-    pub(crate) colour: FrcnnColour,
-    /// No longer than needed; empty where the format has none.
-    pub(crate) planes: [Bytes; 3],
-    pub(crate) strides: [usize; 3],
+    pub(crate) pixels: camera::Image<Bytes>,
 }
 
-impl FrcnnPixelFormat {
-    const ALL: [Self; 9] = [
-        Self::Rgb24,
-        Self::Bgr24,
-        Self::Gray8,
-        Self::Yuyv,
-        Self::Uyvy,
-        Self::Nv12,
-        Self::Nv21,
-        Self::I420,
-        Self::Mjpeg,
-    ];
+/// What C calls the formats of `frcnn_images::camera`.
+const FORMATS: [(FrcnnPixelFormat, Format); 11] = [
+    (FrcnnPixelFormat::Rgb24, Format::Rgb24),
+    (FrcnnPixelFormat::Bgr24, Format::Bgr24),
+    (FrcnnPixelFormat::Gray8, Format::Gray8),
+    (FrcnnPixelFormat::Yuyv, Format::Yuyv),
+    (FrcnnPixelFormat::Uyvy, Format::Uyvy),
+    (FrcnnPixelFormat::Nv12, Format::Nv12),
+    (FrcnnPixelFormat::Nv21, Format::Nv21),
+    (FrcnnPixelFormat::I420, Format::I420),
+    (FrcnnPixelFormat::Mjpeg, Format::Mjpeg),
+    (FrcnnPixelFormat::Rgba32, Format::Rgba32),
+    (FrcnnPixelFormat::Bgra32, Format::Bgra32),
+];
 
-    /// Bytes of a row, and rows, of each plane. Not for JPEG.
-    pub(crate) fn planes(self, width: u32, height: u32) -> [Option<(usize, usize)>; 3] {
-        let (width, height) = (width as usize, height as usize);
-        let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
-        let one = |row| [Some((row, height)), None, None];
-        match self {
-            Self::Rgb24 | Self::Bgr24 => one(3 * width),
-            Self::Gray8 => one(width),
-            Self::Yuyv | Self::Uyvy => one(4 * half_width),
-            Self::Nv12 | Self::Nv21 => [Some((width, height)), Some((2 * half_width, half_height)), None],
-            Self::I420 => {
-                let chroma = Some((half_width, half_height));
-                [Some((width, height)), chroma, chroma]
-            }
-            Self::Mjpeg => [None; 3],
-        }
-    }
-}
-
-impl FrcnnColour {
-    const ALL: [Self; 4] = [Self::Bt601Limited, Self::Bt601Full, Self::Bt709Limited, Self::Bt709Full];
-}
+const COLOURS: [(FrcnnColour, Colour); 4] = [
+    (FrcnnColour::Bt601Limited, Colour::Bt601Limited),
+    (FrcnnColour::Bt601Full, Colour::Bt601Full),
+    (FrcnnColour::Bt709Limited, Colour::Bt709Limited),
+    (FrcnnColour::Bt709Full, Colour::Bt709Full),
+];
 
 fn refused(message: String) -> Failure {
     Failure::new(FrcnnResult::Frame, message)
+}
+
+impl From<camera::Error> for Failure {
+    fn from(error: camera::Error) -> Failure {
+        let code = match &error {
+            camera::Error::Jpeg { .. } => FrcnnResult::Decode,
+            camera::Error::Memory(_) => FrcnnResult::Internal,
+            _ => FrcnnResult::Frame,
+        };
+        Failure::new(code, error.to_string())
+    }
 }
 
 /// Checks a caller's frame and gives its planes as slices.
@@ -144,52 +140,28 @@ fn refused(message: String) -> Failure {
 /// `frame` is a structure as `sized::read` wants it, and `size` bytes are readable at each plane's `data` for `'a`.
 pub(crate) unsafe fn view<'a>(frame: *const FrcnnFrame) -> Result<Image<&'a [u8]>, Failure> {
     // SAFETY: says the caller.
-    let mut frame = unsafe { sized::read(frame) }?;
-    let format = FrcnnPixelFormat::ALL.into_iter().find(|f| *f as u32 == frame.format);
-    let format = format.ok_or_else(|| refused(format!("{} is no pixel format", frame.format)))?;
-    let colour = FrcnnColour::ALL.into_iter().find(|c| *c as u32 == frame.colour);
-    let colour = match (colour, format) {
-        (_, FrcnnPixelFormat::Mjpeg) => FrcnnColour::Bt601Full,
-        (Some(colour), _) => colour,
-        (None, _) => return Err(refused(format!("{} is no colour", frame.colour))),
-    };
-
+    let frame = unsafe { sized::read(frame) }?;
     let FrcnnFrame { id, width, height, .. } = frame;
-    let mut image = Image { id, width, height, format, colour, planes: [&[][..]; 3], strides: [0; 3] };
-    if format == FrcnnPixelFormat::Mjpeg {
+    let format = FORMATS.iter().find(|(number, _)| *number as u32 == frame.format);
+    let &(_, format) = format.ok_or_else(|| refused(format!("{} is no pixel format", frame.format)))?;
+    if format == Format::Mjpeg {
         // SAFETY: says the caller.
-        image.planes[0] = unsafe { bytes(&frame.planes[0], 0, frame.planes[0].size) }?;
-        return Ok(image);
+        let jpeg = unsafe { bytes(&frame.planes[0], 0, frame.planes[0].size) }?;
+        return Ok(Image { id, pixels: camera::Image::jpeg(jpeg) });
     }
-    let sides = 1..=frcnn::Frame::MAX_SIDE;
-    if !sides.contains(&width) || !sides.contains(&height) {
-        return Err(refused(format!("{width} x {height} pixels: each side must be 1 to {}", sides.end())));
-    }
+    let colour = COLOURS.iter().find(|(number, _)| *number as u32 == frame.colour);
+    let &(_, colour) = colour.ok_or_else(|| refused(format!("{} is no colour", frame.colour)))?;
+    let (sizes, strides) = (frame.planes.map(|plane| plane.size), frame.planes.map(|plane| plane.stride));
+    let layout = format.layout(width, height, sizes, strides)?;
+    let mut planes = [&[][..]; 3];
     for (i, needs) in format.planes(width, height).into_iter().enumerate() {
-        let Some((row, rows)) = needs else { continue };
-        let plane = &mut frame.planes[i];
-        if rows == 1 && plane.stride > row {
-            // It leads to no other row.
-            plane.stride = row;
+        if needs.is_some() {
+            // SAFETY: what is needed is at most the size that the caller states.
+            planes[i] = unsafe { bytes(&frame.planes[i], i, layout.lens[i]) }?;
         }
-        if plane.stride < row || u32::try_from(plane.stride).is_err() {
-            let stride = plane.stride;
-            return Err(refused(format!(
-                "plane {i}: a stride of {stride} bytes does not fit rows of {row} bytes"
-            )));
-        }
-        let needed = (rows - 1).checked_mul(plane.stride).and_then(|bytes| bytes.checked_add(row));
-        let needed = needed.filter(|&needed| needed <= plane.size).ok_or_else(|| {
-            let (size, stride) = (plane.size, plane.stride);
-            refused(format!(
-                "plane {i}: {size} bytes are too few for {rows} rows of {row} bytes, {stride} apart"
-            ))
-        })?;
-        // SAFETY: `needed` is at most the size that the caller states.
-        image.planes[i] = unsafe { bytes(plane, i, needed) }?;
-        image.strides[i] = plane.stride;
     }
-    Ok(image)
+    let pixels = camera::Image::new(planes, layout.strides, (width, height), format, colour)?;
+    Ok(Image { id, pixels })
 }
 
 /// # Safety
@@ -208,32 +180,55 @@ unsafe fn bytes<'a>(plane: &FrcnnPlane, i: usize, len: usize) -> Result<&'a [u8]
 impl Image<&[u8]> {
     /// Copies the frame into `copy`, whose buffers are used again.
     pub(crate) fn copy_into(&self, copy: &mut Image<Vec<u8>>) -> Result<(), Failure> {
-        let Image { id, width, height, format, colour, planes, strides } = *self;
-        for (copy, plane) in copy.planes.iter_mut().zip(planes) {
-            scratch::copy(copy, plane)?;
-        }
-        (copy.id, copy.width, copy.height, copy.format, copy.colour, copy.strides) =
-            (id, width, height, format, colour, strides);
-        Ok(())
+        copy.id = self.id;
+        Ok(self.pixels.copy_into(&mut copy.pixels)?)
     }
 }
 
 impl Image<Vec<u8>> {
     pub(crate) fn empty() -> Self {
-        Image {
-            id: 0,
-            width: 0,
-            height: 0,
-            format: FrcnnPixelFormat::Mjpeg,
-            colour: FrcnnColour::Bt601Limited,
-            planes: Default::default(),
-            strides: [0; 3],
-        }
+        Image { id: 0, pixels: camera::Image::default() }
     }
 
     pub(crate) fn view(&self) -> Image<&[u8]> {
-        let Image { id, width, height, format, colour, ref planes, strides } = *self;
-        let planes = [&planes[0][..], &planes[1][..], &planes[2][..]];
-        Image { id, width, height, format, colour, planes, strides }
+        Image { id: self.id, pixels: self.pixels.view() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_frame_is_refused() {
+        let pixels = [0u8; 4 * 4 * 4];
+        let plane = FrcnnPlane { data: pixels.as_ptr(), size: pixels.len(), stride: 16 };
+        let frame = FrcnnFrame {
+            struct_size: size_of::<FrcnnFrame>(),
+            id: 7,
+            width: 4,
+            height: 4,
+            format: FrcnnPixelFormat::Bgra32 as u32,
+            colour: 0,
+            planes: [plane; 3],
+        };
+        // SAFETY: the plane has the size that the frame states, or the frame is refused before it is read.
+        let code = |frame: &FrcnnFrame| unsafe { view(frame) }.map(|image| image.id).map_err(|f| f.code);
+        assert_eq!(code(&frame), Ok(7));
+        for (format, _) in FORMATS {
+            assert_eq!(code(&FrcnnFrame { format: format as u32, ..frame }), Ok(7), "{format:?}");
+        }
+        let without = FrcnnPlane { data: std::ptr::null(), ..plane };
+        assert_eq!(code(&FrcnnFrame { planes: [without; 3], ..frame }), Err(FrcnnResult::NullPointer));
+        let short = FrcnnPlane { size: pixels.len() - 1, ..plane };
+        for bad in [
+            FrcnnFrame { format: FORMATS.len() as u32, ..frame },
+            FrcnnFrame { colour: COLOURS.len() as u32, ..frame },
+            FrcnnFrame { width: 5, ..frame },
+            FrcnnFrame { height: 0, ..frame },
+            FrcnnFrame { planes: [short; 3], ..frame },
+        ] {
+            assert_eq!(code(&bad), Err(FrcnnResult::Frame), "{bad:?}");
+        }
     }
 }

@@ -5,8 +5,6 @@
 //! | `result` | result codes, the last error's message, the macro around every entry point |
 //! | `sized` | structures that carry their own size, so that they can grow |
 //! | `frame` | frames as C describes them, checked |
-//! | `pixels`, `chroma` | frames in camera formats turned into what the runtime reads |
-//! | `scratch` | buffers that are used again |
 //! | `proposer` | boxes for callers that bring none |
 //! | `engine` | one frame through all of it, in safe Rust |
 //! | `slot` | a detector that can be exchanged while sessions work |
@@ -21,14 +19,11 @@
 #[macro_use]
 mod result;
 mod about;
-mod chroma;
 mod engine;
 mod frame;
 mod logging;
 mod model;
-mod pixels;
 mod proposer;
-mod scratch;
 mod session;
 mod sized;
 mod slot;

@@ -1,7 +1,7 @@
 //! Boxes for callers that bring none.
 
 use frcnn::{BBox, Detector, Frame};
-use frcnn_proposals::{Grid, Motion, Propose};
+use frcnn_proposals::{Grid, Motion, Propose, SelectiveSearch};
 
 use crate::result::{Failure, FrcnnResult};
 
@@ -18,15 +18,20 @@ pub enum FrcnnProposer {
     /// frames, and again when the whole view changes; in these, and where nothing moves, there is no box, and the
     /// network does not run.
     Motion = 1,
-    /// The model's own: its region proposal network (RPN), if frcnn_model_has_rpn says that it has one; otherwise as
-    /// FRCNN_PROPOSER_GRID.
+    /// What suits the model: learned proposals of its own region proposal network (RPN), if frcnn_model_has_rpn says that it
+    /// has one; otherwise as FRCNN_PROPOSER_SELECTIVE_SEARCH, and in a stream as FRCNN_PROPOSER_GRID, whose boxes stay where
+    /// they are from frame to frame.
     Model = 2,
+    /// Selective search in its fast mode, on the model's threads: boxes of regions that differ from what is around them, for
+    /// photos and whatever else is not known beforehand. It takes some tenths of a second of one core.
+    SelectiveSearch = 3,
 }
 
 impl FrcnnProposer {
     /// What a caller's number means.
     pub(crate) fn checked(number: u32) -> Result<Self, Failure> {
-        let known = [Self::Grid, Self::Motion, Self::Model].into_iter().find(|kind| *kind as u32 == number);
+        let all = [Self::Grid, Self::Motion, Self::Model, Self::SelectiveSearch];
+        let known = all.into_iter().find(|kind| *kind as u32 == number);
         known.ok_or_else(|| Failure::new(FrcnnResult::InvalidArgument, format!("{number} is no proposer")))
     }
 }
@@ -39,10 +44,14 @@ pub(crate) struct Proposer {
 }
 
 impl Proposer {
-    pub(crate) fn new(kind: FrcnnProposer) -> Proposer {
+    pub(crate) fn new(kind: FrcnnProposer, detector: &Detector, in_stream: bool) -> Proposer {
         let by: Box<dyn Propose + Send> = match kind {
-            FrcnnProposer::Grid | FrcnnProposer::Model => Box::new(Grid),
+            FrcnnProposer::Model if in_stream => Box::new(Grid),
+            FrcnnProposer::Grid => Box::new(Grid),
             FrcnnProposer::Motion => Box::new(Motion::new()),
+            FrcnnProposer::Model | FrcnnProposer::SelectiveSearch => {
+                Box::new(SelectiveSearch { threads: detector.threads(), ..SelectiveSearch::default() })
+            }
         };
         Proposer { by, leaves_it_to_the_model: kind == FrcnnProposer::Model }
     }
@@ -52,7 +61,7 @@ impl Proposer {
         self.leaves_it_to_the_model && detector.has_rpn()
     }
 
-    pub(crate) fn run(&mut self, frame: &Frame) -> Vec<BBox> {
-        self.by.propose(frame, MAX_PROPOSALS).boxes
+    pub(crate) fn run(&mut self, frame: &Frame, detector: &Detector) -> Vec<BBox> {
+        detector.install(|| self.by.propose(frame, MAX_PROPOSALS)).boxes
     }
 }

@@ -91,9 +91,10 @@ impl From<frcnn::Error> for Failure {
     }
 }
 
-impl From<frcnn::FrameError> for Failure {
-    fn from(error: frcnn::FrameError) -> Failure {
-        Failure::from(frcnn::Error::from(error))
+impl From<frcnn_files::NoMemory> for Failure {
+    fn from(error: frcnn_files::NoMemory) -> Failure {
+        let bytes = error.bytes;
+        Failure::new(FrcnnResult::Internal, format!("a frame needs {bytes} bytes more than there is memory"))
     }
 }
 

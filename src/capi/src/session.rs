@@ -1,29 +1,42 @@
 //! `frcnn_session`: one thread's way from frames to detections.
 
+use std::ffi::c_int;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use frcnn::{BBox, Detections, StreamOptions};
+use frcnn_files::scratch;
 
 use crate::engine::{Engine, Facts};
 use crate::frame::{FrcnnFrame, view};
 use crate::model::FrcnnModel;
 use crate::proposer::FrcnnProposer;
 use crate::result::{Failure, FrcnnResult};
-use crate::scratch;
 use crate::sized::{self, Versioned};
-use crate::sync::{Arc, Mutex, PoisonError};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::worker::Worker;
 
-/// The buffers with which a model works on frames of one size after another. One thread at a time may use it; as many
-/// threads as there are sessions may work at once.
+/// The buffers with which a model works on frames of one size after another. As many threads as there are sessions may work
+/// at once.
+///
+/// Any thread may call any function of a session at any time, but for frcnn_session_free: frames may be submitted on one
+/// thread and polled on another, which do not wait for each other. frcnn_session_report and frcnn_stream_reuse tell of the
+/// last frame that frcnn_session_detect or frcnn_session_poll gave a result of, on whichever thread; so one thread at a
+/// time should fetch results and ask about them.
 pub struct FrcnnSession {
     engine: Arc<Mutex<Engine>>,
-    /// From the first frame that is submitted.
-    worker: Option<Worker>,
+    /// From the first frame that is submitted, or the first question for the descriptor.
+    worker: OnceLock<Worker>,
+    /// Held by the one who starts it.
+    starts: Mutex<()>,
     /// Of the last frame that was detected or polled.
-    facts: Facts,
-    /// The caller's, as the runtime reads them.
-    boxes: Vec<BBox>,
+    facts: Mutex<Facts>,
+    /// The caller's boxes as the runtime reads them; empty while a call has them.
+    boxes: Mutex<Vec<BBox>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Choices made when a session is made. frcnn_session_options_init sets the defaults.
@@ -170,21 +183,44 @@ impl FrcnnSession {
         stream: Option<StreamOptions>,
     ) -> Result<FrcnnSession, Failure> {
         let engine = Arc::new(Mutex::new(Engine::new(model.slot.clone(), proposer, stream)?));
-        Ok(FrcnnSession { engine, worker: None, facts: Facts::default(), boxes: Vec::new() })
+        Ok(FrcnnSession {
+            engine,
+            worker: OnceLock::new(),
+            starts: Mutex::default(),
+            facts: Mutex::default(),
+            boxes: Mutex::default(),
+        })
     }
 
     /// Of the last frame that was detected or polled.
-    pub(crate) fn facts(&self) -> &Facts {
-        &self.facts
+    pub(crate) fn facts(&self) -> Facts {
+        *lock(&self.facts)
     }
 
-    /// The caller's boxes, or none to have the proposer asked.
+    /// The session's thread, started if need be.
+    fn worker(&self) -> Result<&Worker, Failure> {
+        let _alone = lock(&self.starts);
+        match self.worker.get() {
+            Some(worker) => Ok(worker),
+            None => {
+                let worker = Worker::start(self.engine.clone())?;
+                Ok(self.worker.get_or_init(|| worker))
+            }
+        }
+    }
+
+    /// Calls `work` with the caller's boxes, or with none to have the proposer asked.
     ///
     /// # Safety
     /// `proposals` is NULL or points at `count` boxes.
-    unsafe fn take_boxes(&mut self, proposals: *const FrcnnBox, count: usize) -> Result<bool, Failure> {
+    unsafe fn with_boxes<T>(
+        &self,
+        proposals: *const FrcnnBox,
+        count: usize,
+        work: impl FnOnce(Option<&[BBox]>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         if proposals.is_null() {
-            return if count == 0 { Ok(false) } else { Err(Failure::null("proposals")) };
+            return if count == 0 { work(None) } else { Err(Failure::null("proposals")) };
         }
         if count > isize::MAX as usize / size_of::<FrcnnBox>() {
             return Err(Failure::new(
@@ -192,13 +228,17 @@ impl FrcnnSession {
                 "`proposal_count` is more than memory has",
             ));
         }
-        scratch::empty(&mut self.boxes, count)?;
-        self.boxes.extend((0..count).map(|i| {
+        // Taken, so that a thread that detects keeps no other from submitting.
+        let mut boxes = std::mem::take(&mut *lock(&self.boxes));
+        scratch::empty(&mut boxes, count)?;
+        boxes.extend((0..count).map(|i| {
             // SAFETY: says the caller; not NULL and not too long. Nothing says that it is aligned.
             let b = unsafe { proposals.add(i).read_unaligned() };
             BBox::new(b.x1, b.y1, b.x2, b.y2)
         }));
-        Ok(true)
+        let outcome = work(Some(&boxes));
+        *lock(&self.boxes) = boxes;
+        outcome
     }
 }
 
@@ -293,7 +333,7 @@ pub unsafe extern "C" fn frcnn_session_free(session: *mut FrcnnSession) {
 /// Detects objects in a frame, and returns when that is done.
 ///
 /// `proposals` are the `proposal_count` boxes to look at; an invalid one (a corner not finite, or x2 < x1, or y2 < y1)
-/// is passed over. NULL asks the session's proposer, by default the model's own. `detections` takes up to `capacity`
+/// is passed over. NULL asks the session's proposer (FRCNN_PROPOSER_MODEL unless another was chosen). `detections` takes up to `capacity`
 /// detections, best first, and `*count` tells how many were found: if more than `capacity`, the result is
 /// FRCNN_RESULT_BUFFER_TOO_SMALL. FRCNN_MAX_DETECTIONS are always enough. `detections` may be NULL if `capacity` is 0.
 ///
@@ -313,17 +353,19 @@ pub unsafe extern "C" fn frcnn_session_detect(
         // SAFETY: says the caller.
         let (session, image) = unsafe {
             *count = 0;
-            (&mut *session, view(frame)?)
+            (&*session, view(frame)?)
         };
         if detections.is_null() && capacity > 0 {
             return Err(Failure::null("detections"));
         }
-        // SAFETY: says the caller.
-        let given = unsafe { session.take_boxes(proposals, proposal_count) }?;
-        let found = {
-            let mut engine = session.engine.lock().unwrap_or_else(PoisonError::into_inner);
-            engine.run(&image, given.then_some(&session.boxes[..]), &mut session.facts)?
+        let detect = |boxes: Option<&[BBox]>| {
+            let mut facts = Facts { id: image.id, ..Facts::default() };
+            let found = lock(&session.engine).run(&image, boxes, &mut facts);
+            *lock(&session.facts) = facts;
+            found
         };
+        // SAFETY: says the caller.
+        let found = unsafe { session.with_boxes(proposals, proposal_count, detect) }?;
         // SAFETY: says the caller.
         unsafe { hand_over(&found, detections, capacity, count) }
     })
@@ -344,16 +386,10 @@ pub unsafe extern "C" fn frcnn_session_submit(
 ) -> FrcnnResult {
     guard!(session, frame => {
         // SAFETY: says the caller.
-        let (session, image) = unsafe { (&mut *session, view(frame)?) };
+        let (session, image) = unsafe { (&*session, view(frame)?) };
+        let worker = session.worker()?;
         // SAFETY: says the caller.
-        let given = unsafe { session.take_boxes(proposals, proposal_count) }?;
-        if session.worker.is_none() {
-            session.worker = Some(Worker::start(session.engine.clone())?);
-        }
-        if let Some(worker) = &session.worker {
-            worker.submit(&image, given.then_some(&session.boxes[..]))?;
-        }
-        Ok(())
+        unsafe { session.with_boxes(proposals, proposal_count, |boxes| worker.submit(&image, boxes)) }
     })
 }
 
@@ -376,18 +412,35 @@ pub unsafe extern "C" fn frcnn_session_poll(
         // SAFETY: says the caller.
         let session = unsafe {
             *count = 0;
-            &mut *session
+            &*session
         };
         if detections.is_null() && capacity > 0 {
             return Err(Failure::null("detections"));
         }
-        let Some(worker) = &session.worker else {
+        let Some(worker) = session.worker.get() else {
             return Err(Failure::new(FrcnnResult::Idle, "no frame was submitted"));
         };
         let done = worker.poll(Duration::from_millis(timeout_ms.into()))?;
-        session.facts = done.facts;
+        *lock(&session.facts) = done.facts;
         // SAFETY: says the caller.
         unsafe { hand_over(&done.outcome?, detections, capacity, count) }
+    })
+}
+
+/// Gives a descriptor to wait on in place of polling, by poll(2), epoll or an event loop: it is readable while a result waits
+/// for frcnn_session_poll, and not any more once the last was fetched.
+///
+/// It is the session's, the same at every call, and closed by frcnn_session_free; it must not be read, written or closed.
+/// The first call starts the session's thread.
+///
+/// # Safety
+/// `session` is valid, `fd` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_session_fd(session: *mut FrcnnSession, fd: *mut c_int) -> FrcnnResult {
+    guard!(session, fd => {
+        // SAFETY: says the caller.
+        unsafe { *fd = (*session).worker()?.descriptor()? };
+        Ok(())
     })
 }
 
@@ -402,7 +455,7 @@ pub unsafe extern "C" fn frcnn_session_report(
 ) -> FrcnnResult {
     guard!(session, report => {
         // SAFETY: says the caller.
-        unsafe { sized::write(report, &FrcnnReport::of(&(*session).facts)) }
+        unsafe { sized::write(report, &FrcnnReport::of(&(*session).facts())) }
     })
 }
 
@@ -417,7 +470,7 @@ pub unsafe extern "C" fn frcnn_session_stats(
 ) -> FrcnnResult {
     guard!(session, stats => {
         // SAFETY: says the caller.
-        let counts = unsafe { &*session }.worker.as_ref().map(Worker::counts).unwrap_or_default();
+        let counts = unsafe { &*session }.worker.get().map(Worker::counts).unwrap_or_default();
         let counted = FrcnnStats {
             struct_size: size_of::<FrcnnStats>(),
             submitted: counts.submitted,

@@ -3,19 +3,21 @@
 //! ```text
 //! submit ──► waiting (one frame; a newer one takes its place) ──► engine ──► done (a few results) ──► poll
 //! ```
+//! Any thread may submit and any poll, at once too.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use frcnn::{BBox, Detections};
+use frcnn_files::scratch;
 
 use crate::engine::{Engine, Facts};
 use crate::frame::Image;
 use crate::result::{Failure, FrcnnResult};
-use crate::scratch;
 use crate::sync::{
-    Arc, Builder, Condvar, JoinHandle, Mutex, MutexGuard, PoisonError, wait_timeout_while, wait_while,
+    Arc, Builder, Condvar, Descriptor, JoinHandle, Mutex, MutexGuard, PoisonError, Signal,
+    wait_timeout_while, wait_while,
 };
 
 /// Results kept for a caller that polls seldom; then the oldest is forgotten.
@@ -53,8 +55,30 @@ struct State {
     spare: Option<Job>,
     busy: bool,
     done: VecDeque<Done>,
+    /// On while `done` holds something; from the first question for it.
+    signal: Option<Signal>,
     counts: Counts,
     stop: bool,
+}
+
+impl State {
+    fn push(&mut self, done: Done) {
+        if self.done.len() == RESULTS_KEPT {
+            self.done.pop_front();
+            self.counts.forgotten += 1;
+        } else if let (true, Some(signal)) = (self.done.is_empty(), &self.signal) {
+            signal.turn(true);
+        }
+        self.done.push_back(done);
+    }
+
+    fn pop(&mut self) -> Option<Done> {
+        let done = self.done.pop_front();
+        if let (Some(_), true, Some(signal)) = (&done, self.done.is_empty(), &self.signal) {
+            signal.turn(false);
+        }
+        done
+    }
 }
 
 #[derive(Default)]
@@ -115,11 +139,28 @@ impl Worker {
         let state = self.queue.lock();
         let in_work = |state: &mut State| state.done.is_empty() && (state.busy || state.waiting.is_some());
         let mut state = wait_timeout_while(&self.queue.changed, state, timeout, in_work);
-        match state.done.pop_front() {
+        match state.pop() {
             Some(done) => Ok(done),
             None if in_work(&mut state) => Err(Failure::new(FrcnnResult::NotReady, "no frame is done yet")),
             None => Err(Failure::new(FrcnnResult::Idle, "no frame is in work")),
         }
+    }
+
+    /// What is readable while a poll would give a result at once.
+    pub(crate) fn descriptor(&self) -> Result<Descriptor, Failure> {
+        let mut state = self.queue.lock();
+        if let Some(signal) = &state.signal {
+            return Ok(signal.descriptor());
+        }
+        let signal = Signal::new().map_err(|error| {
+            Failure::new(FrcnnResult::Internal, format!("cannot make a session's descriptor: {error}"))
+        })?;
+        if !state.done.is_empty() {
+            signal.turn(true);
+        }
+        let descriptor = signal.descriptor();
+        state.signal = Some(signal);
+        Ok(descriptor)
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -164,11 +205,7 @@ fn work(queue: &WorkQueue, engine: &Mutex<Engine>) {
             Ok(_) => state.counts.completed += 1,
             Err(_) => state.counts.failed += 1,
         }
-        if state.done.len() == RESULTS_KEPT {
-            state.done.pop_front();
-            state.counts.forgotten += 1;
-        }
-        state.done.push_back(Done { facts, outcome });
+        state.push(Done { facts, outcome });
         state.spare = Some(job);
         queue.changed.notify_all();
     }

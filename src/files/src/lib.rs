@@ -11,6 +11,7 @@
 mod memory;
 mod names;
 mod read;
+pub mod scratch;
 #[cfg(all(feature = "signals", unix))]
 mod signals;
 mod staged;

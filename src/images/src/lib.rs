@@ -5,7 +5,8 @@
 //!                                              └─ neither: named │ PNG: rows               orientation
 //! ```
 //! The content decides, whatever a file is called. What a picture needs is counted before it is reserved. A file that
-//! is cut short is an error, unless [`Options::lenient`] is set.
+//! is cut short is an error, unless [`Options::lenient`] is set. Frames of cameras and video decoders (NV12, YUYV, MJPEG and
+//! others) are `camera`'s, a module of the feature of that name.
 //!
 //! `frcnn` itself reads pixels and no files; this crate stands beside it:
 //! ```no_run
@@ -17,6 +18,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "camera")]
+pub mod camera;
 #[cfg(feature = "png")]
 pub mod command;
 mod error;

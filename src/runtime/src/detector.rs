@@ -179,6 +179,12 @@ impl Detector {
     pub fn threads(&self) -> usize {
         self.model.settings.threads
     }
+
+    /// Runs `work` on the detector's threads, where what it leaves to rayon, such as selective search, takes no others. With
+    /// one thread that is the caller's, and `work` must ask for no more itself.
+    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.model.in_pool(work)
+    }
 }
 
 /// Chooses each convolution's algorithm, within the memory that the options leave.

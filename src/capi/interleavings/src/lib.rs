@@ -15,8 +15,6 @@ mod stand_ins;
 pub use stand_ins::{BBox, Detections};
 use stand_ins::{engine, frame, result, sync};
 
-#[path = "../../src/scratch.rs"]
-mod scratch;
 #[path = "../../src/slot.rs"]
 mod slot;
 #[path = "../../src/worker.rs"]
@@ -107,6 +105,46 @@ fn every_frame_is_polled_or_dropped() {
         assert_eq!(counts.completed + counts.failed, ids.len() as u64);
         assert_eq!(counts.failed, u64::from(ids.contains(&FAILS)));
         ids
+    });
+}
+
+/// One thread submits while another waits on the descriptor and polls: whenever it is readable there is a result, the newest
+/// frame is never missed, and in the end nothing is readable.
+#[test]
+fn submit_and_poll_on_two_threads() {
+    model([vec![2], vec![1, 2]], || {
+        let worker = Arc::new(start(&Slot::new(10, None)));
+        let readable = worker.descriptor().unwrap();
+        let theirs = worker.clone();
+        let submits = loom::thread::spawn(move || {
+            submit(&theirs, 1);
+            submit(&theirs, 2);
+        });
+        let mut ids = Vec::new();
+        while ids.last() != Some(&2) {
+            readable.wait();
+            ids.push(worker.poll(Duration::ZERO).expect("it was readable").facts.id);
+        }
+        submits.join().unwrap();
+        assert!(!readable.is_readable());
+        let counts = worker.counts();
+        assert_eq!((counts.submitted, counts.completed), (2, ids.len() as u64), "{counts:?}");
+        ids
+    });
+}
+
+/// Whoever asks for the descriptor late, perhaps when results wait already, is told of them.
+#[test]
+fn a_descriptor_that_is_asked_for_late_tells_all() {
+    model([true, false], || {
+        let worker = start(&Slot::new(10, None));
+        submit(&worker, 1);
+        let readable = worker.descriptor().unwrap();
+        let at_once = readable.is_readable();
+        readable.wait();
+        assert_eq!(worker.poll(Duration::ZERO).unwrap().facts.id, 1);
+        assert!(!worker.descriptor().unwrap().is_readable());
+        at_once
     });
 }
 

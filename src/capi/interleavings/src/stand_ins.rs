@@ -25,6 +25,39 @@ pub(crate) mod sync {
         guard
     }
 
+    /// Stands for a descriptor: whoever polls it sees whether the signal is on, and can wait until it is.
+    #[derive(Clone)]
+    pub(crate) struct Descriptor(Arc<(Mutex<bool>, Condvar)>);
+
+    impl Descriptor {
+        pub(crate) fn is_readable(&self) -> bool {
+            *self.0.0.lock().unwrap()
+        }
+
+        pub(crate) fn wait(&self) {
+            drop(wait_while(&self.0.1, self.0.0.lock().unwrap(), |on| !*on));
+        }
+    }
+
+    pub(crate) struct Signal(Descriptor);
+
+    impl Signal {
+        pub(crate) fn new() -> std::io::Result<Signal> {
+            Ok(Signal(Descriptor(Arc::new((Mutex::new(false), Condvar::new())))))
+        }
+
+        pub(crate) fn turn(&self, on: bool) {
+            let (state, changed) = &*self.0.0;
+            let before = std::mem::replace(&mut *state.lock().unwrap(), on);
+            assert_ne!(before, on, "a byte too many, or one that is missing");
+            changed.notify_all();
+        }
+
+        pub(crate) fn descriptor(&self) -> Descriptor {
+            self.0.clone()
+        }
+    }
+
     pub(crate) fn wait_timeout_while<'a, T>(
         changed: &Condvar,
         guard: MutexGuard<'a, T>,
@@ -130,6 +163,12 @@ pub(crate) mod result {
     pub(crate) struct Failure {
         pub(crate) code: FrcnnResult,
         pub(crate) message: Cow<'static, str>,
+    }
+
+    impl From<frcnn_files::NoMemory> for Failure {
+        fn from(error: frcnn_files::NoMemory) -> Failure {
+            Failure::new(FrcnnResult::Internal, error.to_string())
+        }
     }
 
     impl Failure {

@@ -66,6 +66,13 @@ static inline void draw(picture *p, uint32_t format) {
                 out[y * row + 2 * x + y_first] = x % 2 ? red_chroma(x, y) : blue_chroma(x, y);
                 break;
             }
+            case FRCNN_PIXEL_FORMAT_RGBA32:
+            case FRCNN_PIXEL_FORMAT_BGRA32:
+                row = 4 * WIDTH;
+                out[y * row + 4 * x + (format == FRCNN_PIXEL_FORMAT_RGBA32 ? 0 : 2)] = in_square(x, y) ? 255 : 0;
+                /* What is no colour is ignored. */
+                out[y * row + 4 * x + 3] = (unsigned char)(x + y);
+                break;
             default:
                 out[y * WIDTH + x] = format == FRCNN_PIXEL_FORMAT_GRAY8 ? 128 : luma(x, y);
                 if (x % 2 == 0 && y % 2 == 0) {

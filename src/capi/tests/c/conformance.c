@@ -10,6 +10,7 @@
 #include "hostile.h"
 
 #include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -85,6 +86,8 @@ static void null_pointers(void) {
     EXPECT(NULL_POINTER, frcnn_session_poll(NULL, 0, found, 4, &count));
     EXPECT(NULL_POINTER, frcnn_session_poll(session, 0, NULL, 4, &count));
     EXPECT(NULL_POINTER, frcnn_session_poll(session, 0, found, 4, NULL));
+    EXPECT(NULL_POINTER, frcnn_session_fd(NULL, &(int){0}));
+    EXPECT(NULL_POINTER, frcnn_session_fd(session, NULL));
     EXPECT(NULL_POINTER, frcnn_session_report(NULL, &report));
     EXPECT(NULL_POINTER, frcnn_session_report(session, NULL));
     EXPECT(NULL_POINTER, frcnn_session_stats(NULL, &stats));
@@ -197,7 +200,8 @@ static void formats(const char *jpeg_path) {
     frcnn_detection found[FRCNN_MAX_DETECTIONS];
     size_t count;
     picture p;
-    for (uint32_t format = FRCNN_PIXEL_FORMAT_RGB24; format < FRCNN_PIXEL_FORMAT_MJPEG; format++) {
+    for (uint32_t format = FRCNN_PIXEL_FORMAT_RGB24; format <= FRCNN_PIXEL_FORMAT_BGRA32; format++) {
+        if (format == FRCNN_PIXEL_FORMAT_MJPEG) continue;
         draw(&p, format);
         EXPECT(OK, frcnn_session_detect(session, &p.frame, BOXES, 3, found, FRCNN_MAX_DETECTIONS, &count));
         if (format == FRCNN_PIXEL_FORMAT_GRAY8) {
@@ -266,17 +270,34 @@ static void detections_and_proposals(void) {
     frcnn_box invalid[2] = {{NAN, 0, 1, 1}, {50, 50, 10, 10}};
     EXPECT(OK, frcnn_session_detect(session, &p.frame, invalid, 2, found, 4, &count));
     CHECK(count == 0);
-    /* NULL asks the built-in proposer: by default the grid, as the model makes no boxes itself. */
+    /* NULL asks the built-in proposer: by default selective search, as the model makes no boxes itself. It finds the square,
+       whose box is exactly that of a region. */
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count));
+    CHECK(count == 1 && found[0].class_id == 1 && found[0].score > 0.9f);
+    frcnn_report report = {.struct_size = sizeof report};
+    EXPECT(OK, frcnn_session_report(session, &report));
+    CHECK(report.proposals >= 1 && report.proposals < 100 && report.model_generation == 1);
+    frcnn_detection by_default = found[0];
+    frcnn_session_free(session);
+
+    frcnn_session_options options;
+    EXPECT(OK, frcnn_session_options_init(&options, sizeof options));
+    CHECK(options.proposer == FRCNN_PROPOSER_MODEL);
+    options.proposer = FRCNN_PROPOSER_SELECTIVE_SEARCH;
+    EXPECT(OK, frcnn_session_new(model, &options, &session));
+    EXPECT(OK, frcnn_session_detect(session, &p.frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count));
+    CHECK(count == 1 && memcmp(&found[0], &by_default, sizeof by_default) == 0);
+    frcnn_session_free(session);
+
+    options.proposer = FRCNN_PROPOSER_GRID;
+    EXPECT(OK, frcnn_session_new(model, &options, &session));
     EXPECT(OK, frcnn_session_detect(session, &p.frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count));
     CHECK(count >= 1 && found[0].class_id == 1);
-    frcnn_report report = {.struct_size = sizeof report};
     EXPECT(OK, frcnn_session_report(session, &report));
     CHECK(report.proposals > 100 && report.model_generation == 1);
     frcnn_session_free(session);
 
     /* A fixed camera: the square appears after the background was learned. */
-    frcnn_session_options options;
-    EXPECT(OK, frcnn_session_options_init(&options, sizeof options));
     options.proposer = FRCNN_PROPOSER_MOTION;
     EXPECT(OK, frcnn_session_new(model, &options, &session));
     picture empty;
@@ -387,6 +408,77 @@ static void submit_and_poll(void) {
         EXPECT(OK, frcnn_session_submit(session, &p.frame, NULL, 0));
     }
     frcnn_session_free(session);
+    frcnn_model_free(model);
+}
+
+static int is_readable(int fd, int timeout_ms) {
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    int ready = poll(&polled, 1, timeout_ms);
+    CHECK(ready == 0 || (ready == 1 && polled.revents == POLLIN));
+    return ready;
+}
+
+enum { SUBMITTED = 200 };
+static void *submit_many(void *session) {
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_RGBA32);
+    for (uint64_t id = 1; id <= SUBMITTED; id++) {
+        p.frame.id = id;
+        EXPECT(OK, frcnn_session_submit(session, &p.frame, BOXES, 3));
+        if (id % 16 == 0) usleep(1000);
+    }
+    return NULL;
+}
+
+/* One thread submits, another waits on the descriptor: what it says is what a poll gives. */
+static void submit_and_poll_on_two_threads(void) {
+    frcnn_model *model = open_model();
+    frcnn_session *session = new_session(model);
+    frcnn_detection found[4];
+    frcnn_report report = {.struct_size = sizeof report};
+    frcnn_stats stats = {.struct_size = sizeof stats};
+    size_t count;
+    int fd = -1, again = -1;
+    EXPECT(OK, frcnn_session_fd(session, &fd));
+    EXPECT(OK, frcnn_session_fd(session, &again));
+    CHECK(fd >= 0 && again == fd && !is_readable(fd, 0));
+    EXPECT(IDLE, frcnn_session_poll(session, 60000, found, 4, &count));
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, submit_many, session) == 0);
+    uint64_t last = 0, polled = 0;
+    while (last != SUBMITTED) {
+        CHECK(is_readable(fd, 60000));
+        EXPECT(OK, frcnn_session_poll(session, 0, found, 4, &count));
+        EXPECT(OK, frcnn_session_report(session, &report));
+        CHECK(count == 1 && is_red_square(&found[0]) && report.frame_id > last);
+        last = report.frame_id;
+        polled++;
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(!is_readable(fd, 0));
+    EXPECT(IDLE, frcnn_session_poll(session, 60000, found, 4, &count));
+    EXPECT(OK, frcnn_session_stats(session, &stats));
+    CHECK(stats.submitted == SUBMITTED && stats.completed == polled + stats.forgotten);
+
+    /* More than are kept: it stays readable, as often as there are results. */
+    picture p;
+    draw(&p, FRCNN_PIXEL_FORMAT_BGRA32);
+    for (uint64_t before = stats.completed; stats.completed < before + 20;) {
+        uint64_t done = stats.completed;
+        EXPECT(OK, frcnn_session_submit(session, &p.frame, BOXES, 3));
+        while (stats.completed == done) {
+            usleep(100);
+            EXPECT(OK, frcnn_session_stats(session, &stats));
+        }
+    }
+    for (int i = 0; i < 16; i++) {
+        CHECK(is_readable(fd, 0));
+        EXPECT(OK, frcnn_session_poll(session, 0, found, 4, &count));
+    }
+    CHECK(!is_readable(fd, 0));
+    frcnn_session_free(session);
+    struct pollfd closed = {.fd = fd, .events = POLLIN};
+    CHECK(poll(&closed, 1, 0) == 1 && closed.revents == POLLNVAL);
     frcnn_model_free(model);
 }
 
@@ -625,6 +717,7 @@ int main(int argc, char **argv) {
     detections_and_proposals();
     what_is_not_finite_is_counted(argv[2]);
     submit_and_poll();
+    submit_and_poll_on_two_threads();
     reload_and_log();
     streams();
     two_threads_with_one_model();

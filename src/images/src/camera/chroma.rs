@@ -6,12 +6,12 @@ use yuv::{
     YuvPlanarImage, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
 };
 
-use crate::frame::{FrcnnColour, FrcnnPixelFormat, Image};
+use super::{Colour, Format, Image};
 
 /// Writes the `width * height` RGB pixels of `image`, which is in one of the Y, U, V formats, to `rgb`.
-pub(crate) fn to_rgb(image: &Image<&[u8]>, rgb: &mut [u8]) -> Result<(), YuvError> {
+pub(super) fn to_rgb(image: &Image<&[u8]>, rgb: &mut [u8]) -> Result<(), YuvError> {
     match image.format {
-        FrcnnPixelFormat::Yuyv | FrcnnPixelFormat::Uyvy => packed_to_rgb(image, rgb),
+        Format::Yuyv | Format::Uyvy => packed_to_rgb(image, rgb),
         _ => planes_to_rgb(image, rgb),
     }
 }
@@ -24,7 +24,7 @@ fn packed_to_rgb(image: &Image<&[u8]>, rgb: &mut [u8]) -> Result<(), YuvError> {
     /// So few that their planes stay in the first-level cache or near it.
     const ROWS: usize = 8;
     let split = match image.format {
-        FrcnnPixelFormat::Yuyv => yuv::yuyv422_to_yuv422,
+        Format::Yuyv => yuv::yuyv422_to_yuv422,
         _ => yuv::uyvy422_to_yuv422,
     };
     let (range, matrix) = standard(image.colour);
@@ -88,12 +88,12 @@ fn planes_to_rgb(image: &Image<&[u8]>, rgb: &mut [u8]) -> Result<(), YuvError> {
     Ok(())
 }
 
-fn standard(colour: FrcnnColour) -> (YuvRange, YuvStandardMatrix) {
+fn standard(colour: Colour) -> (YuvRange, YuvStandardMatrix) {
     match colour {
-        FrcnnColour::Bt601Limited => (YuvRange::Limited, YuvStandardMatrix::Bt601),
-        FrcnnColour::Bt601Full => (YuvRange::Full, YuvStandardMatrix::Bt601),
-        FrcnnColour::Bt709Limited => (YuvRange::Limited, YuvStandardMatrix::Bt709),
-        FrcnnColour::Bt709Full => (YuvRange::Full, YuvStandardMatrix::Bt709),
+        Colour::Bt601Limited => (YuvRange::Limited, YuvStandardMatrix::Bt601),
+        Colour::Bt601Full => (YuvRange::Full, YuvStandardMatrix::Bt601),
+        Colour::Bt709Limited => (YuvRange::Limited, YuvStandardMatrix::Bt709),
+        Colour::Bt709Full => (YuvRange::Full, YuvStandardMatrix::Bt709),
     }
 }
 
@@ -101,14 +101,14 @@ fn standard(colour: FrcnnColour) -> (YuvRange, YuvStandardMatrix) {
 fn convert(image: &Image<&[u8]>, rgb: &mut [u8]) -> Result<(), YuvError> {
     let (range, matrix) = standard(image.colour);
     let Image { width, height, planes: [y_plane, u_plane, v_plane], .. } = *image;
-    // Strides were seen to fit into 32 bits when the frame was checked.
+    // Strides were seen to fit into 32 bits when the image was made.
     let [y_stride, u_stride, v_stride] = image.strides.map(|stride| stride as u32);
     let rgb_stride = width * 3;
     let nv = YuvBiPlanarImage { y_plane, y_stride, uv_plane: u_plane, uv_stride: u_stride, width, height };
     let mode = YuvConversionMode::Balanced;
     match image.format {
-        FrcnnPixelFormat::Nv12 => yuv::yuv_nv12_to_rgb(&nv, rgb, rgb_stride, range, matrix, mode),
-        FrcnnPixelFormat::Nv21 => yuv::yuv_nv21_to_rgb(&nv, rgb, rgb_stride, range, matrix, mode),
+        Format::Nv12 => yuv::yuv_nv12_to_rgb(&nv, rgb, rgb_stride, range, matrix, mode),
+        Format::Nv21 => yuv::yuv_nv21_to_rgb(&nv, rgb, rgb_stride, range, matrix, mode),
         _ => {
             let planes =
                 YuvPlanarImage { y_plane, y_stride, u_plane, u_stride, v_plane, v_stride, width, height };
@@ -116,6 +116,3 @@ fn convert(image: &Image<&[u8]>, rgb: &mut [u8]) -> Result<(), YuvError> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,6 @@
 //! Buffers that are used again from frame to frame, and do not keep the size of the largest frame for ever.
 
-use frcnn_files::{NoMemory, try_reserve, try_resize};
-
-use crate::result::{Failure, FrcnnResult};
+use crate::{NoMemory, try_reserve, try_resize};
 
 /// Less than this is not worth giving back.
 const KEPT: usize = 1 << 20;
@@ -14,38 +12,43 @@ fn is_far_too_large<T>(buffer: &Vec<T>, len: usize) -> bool {
 }
 
 /// Makes `buffer` `len` bytes long; what they hold is not said.
-pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), Failure> {
+///
+/// # Errors
+/// There is no memory for them.
+pub fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), NoMemory> {
     if is_far_too_large(buffer, len) {
         *buffer = Vec::new();
     }
-    try_resize(buffer, len, 0).map_err(no_memory)
+    try_resize(buffer, len, 0)
 }
 
 /// Empties `buffer` and makes room in it for `len` values.
-pub(crate) fn empty<T>(buffer: &mut Vec<T>, len: usize) -> Result<(), Failure> {
+///
+/// # Errors
+/// There is no memory for them.
+pub fn empty<T>(buffer: &mut Vec<T>, len: usize) -> Result<(), NoMemory> {
     buffer.clear();
     if is_far_too_large(buffer, len) {
         *buffer = Vec::new();
     }
-    try_reserve(buffer, len).map_err(no_memory)
+    try_reserve(buffer, len)
 }
 
 /// Gives back what a buffer that another has filled holds beyond its bytes.
-pub(crate) fn trim(buffer: &mut Vec<u8>) {
+pub fn trim(buffer: &mut Vec<u8>) {
     if is_far_too_large(buffer, buffer.len()) {
         buffer.shrink_to_fit();
     }
 }
 
 /// Makes `buffer` a copy of `bytes`.
-pub(crate) fn copy(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Failure> {
+///
+/// # Errors
+/// There is no memory for it.
+pub fn copy(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), NoMemory> {
     resize(buffer, bytes.len())?;
     buffer.copy_from_slice(bytes);
     Ok(())
-}
-
-fn no_memory(NoMemory { bytes }: NoMemory) -> Failure {
-    Failure::new(FrcnnResult::Internal, format!("a frame needs {bytes} bytes more than there is memory"))
 }
 
 #[cfg(test)]
@@ -79,10 +82,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_had_is_an_error() {
-        let failure = resize(&mut Vec::new(), isize::MAX as usize).unwrap_err();
-        assert_eq!(failure.code, FrcnnResult::Internal);
+        let bytes = isize::MAX as usize;
+        assert_eq!(resize(&mut Vec::new(), bytes), Err(NoMemory { bytes }));
         for len in [usize::MAX, isize::MAX as usize / 8] {
-            assert_eq!(empty(&mut Vec::<u64>::new(), len).unwrap_err().code, FrcnnResult::Internal);
+            assert!(empty(&mut Vec::<u64>::new(), len).is_err());
         }
     }
 }
