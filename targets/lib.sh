@@ -18,7 +18,8 @@ field() { # BOARD KEY: a string or a number of its .toml
 }
 
 prepare() { # TRIPLE: sets CC and STRIP, finds Rust's standard library, and says what is missing
-    CC=cc STRIP=strip
+    CC=cc
+    export STRIP=strip # src/capi/install asks for it.
     [ "$1" = $AARCH64 ] && [ "$(uname -m)" != aarch64 ] || return 0
     CC=aarch64-linux-gnu-gcc STRIP=aarch64-linux-gnu-strip
     command -v "$CC" >/dev/null || {

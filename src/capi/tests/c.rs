@@ -1,7 +1,8 @@
 //! The conformance test in C, built as a user builds: with the installed header and library, found by pkg-config.
 //!
 //! It runs as it is, under AddressSanitizer, and under valgrind. `FRCNN_CC` names
-//! the compiler (default `cc`), and `FRCNN_RUNNER` a command that programs are run by, such as `qemu-aarch64-static`.
+//! the compiler (default `cc`), and `FRCNN_RUNNER` a command that programs are run by, such as `qemu-aarch64-static`. The
+//! wrapper for C++ is tested so, too: found by CMake, with the shared library and with the static one.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "../examples/colours/bundle.rs"]
@@ -144,4 +145,77 @@ fn conforms_under_valgrind() {
         "--errors-for-leak-kinds=definite",
     ];
     assert!(installed.run(&valgrind, &program, &["20"]).contains("conform"));
+}
+
+/// The installed folder is moved first: nothing in it may know where it was made.
+#[test]
+fn the_wrapper_for_cpp_conforms() {
+    if emulated() {
+        return skip("cmake", "programs are emulated");
+    }
+    let runs = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
+    if need("cmake", (runs("cmake") && runs("c++") && runs("readelf")).then_some(())).is_none() {
+        return;
+    }
+    let installed = Installed::new();
+    let (moved, build) = (installed.path("moved"), installed.path("build"));
+    std::fs::create_dir(&moved).unwrap();
+    for part in ["include", "lib"] {
+        std::fs::rename(installed.path(part), moved.join(part)).unwrap();
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let configure = |prefix: &Path| {
+        let mut command = Command::new("cmake");
+        command.arg("-S").arg(here.join("tests/cpp")).arg("-B").arg(&build);
+        command.arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display()));
+        command
+    };
+    succeed(&mut configure(&moved));
+    succeed(Command::new("cmake").arg("--build").arg(&build));
+    for kind in ["shared", "static"] {
+        let program = build.join(format!("wrapper_{kind}"));
+        let mut command = Command::new(&program);
+        command.arg(installed.path("colours.frcnn")).arg(here.join("tests/golden/red_square.jpg"));
+        let said = String::from_utf8(succeed(&mut command).stdout).unwrap();
+        assert!(said.contains("the wrapper conforms"), "{kind}: {said}");
+        // One object without a note of its stack would make that of the whole program executable.
+        let headers = succeed(Command::new("readelf").arg("-lW").arg(&program)).stdout;
+        let headers = String::from_utf8(headers).unwrap();
+        let stack = headers.lines().find(|line| line.contains("GNU_STACK")).expect("every program has one");
+        assert!(stack.contains(" RW ") && !stack.contains("RWE"), "{kind}: {stack}");
+    }
+    let needed = succeed(Command::new("readelf").arg("-dW").arg(build.join("wrapper_static"))).stdout;
+    assert!(
+        !String::from_utf8(needed).unwrap().contains("libfrcnn"),
+        "the static one needs the shared library"
+    );
+}
+
+/// What is asked for and not there is refused by its version, by CMake and pkg-config.
+#[test]
+fn packages_know_their_version() {
+    if emulated() {
+        return skip("cmake", "programs are emulated");
+    }
+    let runs = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
+    if need("cmake", (runs("cmake") && runs("pkg-config")).then_some(())).is_none() {
+        return;
+    }
+    let installed = Installed::new();
+    let has = env!("CARGO_PKG_VERSION");
+    for (wanted, fits) in [(has, true), ("0.0.9", false), ("0.99", false), ("1.0", false)] {
+        let project = installed.path(wanted);
+        std::fs::create_dir(&project).unwrap();
+        let text = format!(
+            "cmake_minimum_required(VERSION 3.16)\nproject(p C)\nfind_package(frcnn {wanted} CONFIG REQUIRED)\n"
+        );
+        std::fs::write(project.join("CMakeLists.txt"), text).unwrap();
+        let mut cmake = Command::new("cmake");
+        cmake.arg("-S").arg(&project).arg("-B").arg(project.join("build"));
+        cmake.arg(format!("-DCMAKE_PREFIX_PATH={}", installed.path("").display()));
+        assert_eq!(cmake.output().unwrap().status.success(), fits, "cmake, {wanted}");
+    }
+    let mut command = Command::new("pkg-config");
+    command.env("PKG_CONFIG_PATH", installed.path("lib/pkgconfig")).args(["--modversion", "frcnn"]);
+    assert_eq!(String::from_utf8(succeed(&mut command).stdout).unwrap().trim(), has);
 }
