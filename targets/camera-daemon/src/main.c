@@ -1,7 +1,7 @@
 /*
  * frcnn-camera: frames from a camera or a pipe, detections to stdout and to an MQTT broker.
  *
- * One thread does all the work in one loop: it waits for the source, for signals and for the time to pass. The library
+ * One thread does all the work in one loop: it waits for the source, for results, for signals and for the time to pass. The library
  * has a thread of its own for live frames, libmosquitto one for the network, the metrics one for their port.
  */
 #include "metrics.h"
@@ -19,19 +19,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     STALL_MS = 5000,        /* Without a frame for so long, a camera is taken for dead. */
     RETRY_MS = 1000,        /* Before the first attempt to open it again; doubles … */
     RETRY_MAX_MS = 30000,   /* … up to this. */
     TICK_MS = 500,          /* The loop turns at least so often. */
-    RESULT_TICK_MS = 5,     /* The same while the library has a frame in work. */
     DRAIN_MS = 10000,       /* For the last results at the end. */
     MQTT_DRAIN_SECONDS = 5, /* For the last messages. */
 };
 
-static volatile sig_atomic_t stop_asked, reload_asked;
+/* What the program ends with; the first that came. */
+typedef enum exit_code {
+    EXIT_DONE = 0,   /* Asked to stop, or every frame of a stream that is not live was read. */
+    EXIT_BEGIN = 1,  /* It cannot begin: model, broker's name, metrics port. */
+    EXIT_USAGE = 2,  /* The command line. */
+    EXIT_STREAM = 3, /* The stream was cut, could not be read, or ended although it is live. */
+    EXIT_OUTPUT = 4, /* Standard output cannot be written. */
+    EXIT_BROKER = 5, /* The broker did not take every message. */
+} exit_code;
+
 static atomic_int reloading, reload_result; /* Result: 0 none, 1 done, -1 failed. */
 static char reload_problem[256];
 
@@ -46,6 +56,10 @@ typedef struct daemon {
     int64_t reopen_at;   /* 0 while the source is open. */
     int retry_ms;
     int stalled, ended, busy;
+    int stop_asked, reload_asked;
+    exit_code code;
+    char reason[300]; /* Why it ended. */
+    int signals, results; /* Descriptors: of the signals that came, of results that wait. */
     uint32_t width, height; /* Of the last frame that was looked at. */
     uint64_t diverged;      /* The last model of which it was said that it seems so. */
     int64_t watchdog_at;
@@ -57,16 +71,23 @@ static int64_t now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void on_signal(int number) {
-    if (number == SIGHUP) {
-        reload_asked = 1;
-    } else {
-        stop_asked = 1;
-    }
+/* Ends the loop. What came first counts. */
+static void end(daemon_t *d, exit_code code, const char *reason) {
+    if (d->ended) return;
+    d->ended = 1;
+    d->code = code;
+    snprintf(d->reason, sizeof d->reason, "%s", reason);
+}
+
+static void output_failed(daemon_t *d) {
+    char reason[200];
+    snprintf(reason, sizeof reason, "standard output: %s", strerror(errno));
+    /* A reader that goes has seen enough. */
+    end(d, errno == EPIPE ? EXIT_DONE : EXIT_OUTPUT, reason);
 }
 
 static void event(daemon_t *d, const char *name, const char *detail) {
-    if (report_event(name, detail) == -1) d->ended = 1;
+    if (report_event(name, detail) == -1) output_failed(d);
 }
 
 /* The model is read on a thread of its own; frames go on with the old one. */
@@ -81,7 +102,7 @@ static void *reload(void *model) {
 
 static void start_reload(daemon_t *d) {
     if (atomic_load(&reloading)) return;
-    reload_asked = 0;
+    d->reload_asked = 0;
     pthread_t thread;
     notify("RELOADING=1");
     atomic_store(&reloading, 1);
@@ -138,7 +159,7 @@ static void handle(daemon_t *d, frcnn_result result, size_t count) {
                  (unsigned long long)report.frame_id, (unsigned long long)report.not_finite);
         event(d, "predictions_not_finite", detail);
     }
-    if ((count > 0 || d->options.all) && report_frame(d->model, &report, d->found, count) == -1) d->ended = 1;
+    if ((count > 0 || d->options.all) && report_frame(d->model, &report, d->found, count) == -1) output_failed(d);
 }
 
 /* Fetches what the library has done of the live frames. */
@@ -161,7 +182,7 @@ static void lose_source(daemon_t *d, const char *name, const char *detail) {
     event(d, name, detail);
     d->source->close(d->source);
     if (!d->source->reopens) {
-        d->ended = 1;
+        end(d, EXIT_STREAM, detail);
         return;
     }
     d->reopen_at = now_ms() + d->retry_ms;
@@ -212,16 +233,22 @@ static int read_source(daemon_t *d) {
     switch (d->source->read(d->source, &frame)) {
     case SOURCE_FRAME: take_frame(d, &frame); return 1;
     case SOURCE_NOTHING: break;
+    case SOURCE_MORE: return 1;
     case SOURCE_CORRUPT:
         metrics_add(FRAMES_CORRUPT, 1);
         d->last_frame = now_ms();
         return 1;
     case SOURCE_CUT:
         metrics_add(FRAMES_CUT, 1);
-        event(d, "stream_cut", d->source->problem[0] != '\0' ? d->source->problem : "the stream ended within a frame");
-        d->ended = 1;
+        if (d->source->problem[0] == '\0') snprintf(d->source->problem, sizeof d->source->problem, "the stream ended within a frame");
+        event(d, "stream_cut", d->source->problem);
+        end(d, EXIT_STREAM, d->source->problem);
         return 0;
-    case SOURCE_END: d->ended = 1; return 0;
+    case SOURCE_END:
+        /* A file has an end; what is live has none that nobody asked for. */
+        if (d->options.live) event(d, "stream_ended", "a live stream ended");
+        end(d, d->options.live ? EXIT_STREAM : EXIT_DONE, d->options.live ? "a live stream ended" : "no more frames");
+        return 0;
     case SOURCE_LOST: lose_source(d, "camera_lost", d->source->problem); return 0;
     }
     if (now_ms() - d->last_frame > STALL_MS && !d->stalled) {
@@ -246,26 +273,42 @@ static void watchdog(daemon_t *d) {
     d->watchdog_at = now_ms() + interval;
 }
 
+/* What came since the last look. */
+static void read_signals(daemon_t *d) {
+    struct signalfd_siginfo came;
+    while (read(d->signals, &came, sizeof came) == sizeof came) {
+        if (came.ssi_signo == SIGHUP) {
+            d->reload_asked = 1;
+        } else {
+            d->stop_asked = 1;
+        }
+    }
+}
+
+static void look_at_broker(daemon_t *d) {
+    char detail[600];
+    const char *news = mqtt_news(detail, sizeof detail);
+    if (news != NULL) event(d, news, detail);
+}
+
 static void run(daemon_t *d) {
-    sigset_t all_but_ours, ours;
-    sigemptyset(&ours);
-    sigaddset(&ours, SIGHUP);
-    sigaddset(&ours, SIGTERM);
-    sigaddset(&ours, SIGINT);
-    /* They arrive only while the loop waits, so none is missed between a look at its flag and the wait. */
-    pthread_sigmask(SIG_BLOCK, &ours, &all_but_ours);
     open_source(d);
     int more = 0;
-    while (!d->ended && !stop_asked) {
+    while (!d->ended) {
         int watchdog_ms = notify_watchdog_ms();
-        int ms = more ? 0 : d->busy ? RESULT_TICK_MS : watchdog_ms > 0 && watchdog_ms < TICK_MS ? watchdog_ms : TICK_MS;
-        struct timespec timeout = {ms / 1000, ms % 1000 * 1000000};
-        struct pollfd input = {.fd = d->source->fd, .events = POLLIN};
-        ppoll(&input, 1, &timeout, &all_but_ours);
+        int ms = more ? 0 : watchdog_ms > 0 && watchdog_ms < TICK_MS ? watchdog_ms : TICK_MS;
+        /* Signals are blocked in every thread and come as something to read, however much there is of it elsewhere. */
+        struct pollfd waits[] = {{d->signals, POLLIN, 0}, {d->results, POLLIN, 0}, {d->source->fd, POLLIN, 0}};
+        poll(waits, sizeof waits / sizeof *waits, ms);
+        read_signals(d);
+        if (d->stop_asked) end(d, EXIT_DONE, "asked to");
+        if (d->ended) break;
         watchdog(d);
-        if (reload_asked) start_reload(d);
+        look_at_broker(d);
+        if (d->reload_asked) start_reload(d);
         finish_reload(d);
         if (d->busy) collect(d, 0);
+        if (d->ended) break;
         if (d->reopen_at != 0) {
             if (now_ms() >= d->reopen_at) open_source(d);
             more = 0;
@@ -276,12 +319,16 @@ static void run(daemon_t *d) {
     notify("STOPPING=1");
     int64_t limit = now_ms() + DRAIN_MS;
     while (d->busy && now_ms() < limit) collect(d, 100);
-    char detail[300];
-    snprintf(detail, sizeof detail, "%s; frames: %llu read, %llu completed, %llu dropped, %llu corrupt, %llu cut",
-             stop_asked ? "asked to" : "no more frames", (unsigned long long)metrics_get(FRAMES_READ),
-             (unsigned long long)metrics_get(FRAMES_COMPLETED), (unsigned long long)metrics_get(FRAMES_DROPPED),
-             (unsigned long long)metrics_get(FRAMES_CORRUPT), (unsigned long long)metrics_get(FRAMES_CUT));
-    event(d, "stopped", detail);
+    look_at_broker(d);
+    char detail[600];
+    snprintf(detail, sizeof detail, "%s; frames: %llu read, %llu completed, %llu dropped, %llu corrupt, %llu cut", d->reason,
+             (unsigned long long)metrics_get(FRAMES_READ), (unsigned long long)metrics_get(FRAMES_COMPLETED),
+             (unsigned long long)metrics_get(FRAMES_DROPPED), (unsigned long long)metrics_get(FRAMES_CORRUPT),
+             (unsigned long long)metrics_get(FRAMES_CUT));
+    if (report_event("stopped", detail) == -1 && errno != EPIPE && d->code == EXIT_DONE) {
+        d->code = EXIT_OUTPUT;
+        fprintf(stderr, "frcnn-camera: standard output: %s\n", strerror(errno));
+    }
 }
 
 static void log_to_stderr(uint32_t level, const char *target, const char *message, void *user) {
@@ -318,7 +365,9 @@ static int open_library(daemon_t *d) {
     frcnn_model_options_init(&model_options, sizeof model_options);
     model_options.threads = d->options.threads;
     model_options.score_threshold = d->options.score_threshold;
-    if (frcnn_model_open(d->options.model, &model_options, &d->model) != FRCNN_RESULT_OK || new_session(d) != FRCNN_RESULT_OK) {
+    d->results = -1;
+    if (frcnn_model_open(d->options.model, &model_options, &d->model) != FRCNN_RESULT_OK || new_session(d) != FRCNN_RESULT_OK ||
+        (d->options.live && frcnn_session_fd(d->session, &d->results) != FRCNN_RESULT_OK)) {
         fprintf(stderr, "frcnn-camera: %s\n", frcnn_last_error_message());
         return -1;
     }
@@ -328,34 +377,46 @@ static int open_library(daemon_t *d) {
 int main(int argc, char **argv) {
     static daemon_t d = {.retry_ms = RETRY_MS};
     int answered = options_read(&d.options, argc, argv);
-    if (answered != 0) return answered > 0 ? 0 : 2;
+    if (answered != 0) return answered > 0 ? EXIT_DONE : EXIT_USAGE;
 
-    struct sigaction action = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGHUP, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGPIPE, &ignore, NULL);
+    /* Blocked before there are threads, so in all of them: they come to d.signals. */
+    sigset_t ours;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGHUP);
+    sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &ours, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    d.signals = signalfd(-1, &ours, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (d.signals == -1) {
+        fprintf(stderr, "frcnn-camera: signals: %s\n", strerror(errno));
+        return EXIT_BEGIN;
+    }
 
     char problem[240] = "";
     d.source = source_new(&d.options.source, problem, sizeof problem);
     if (d.source == NULL) {
         fprintf(stderr, "frcnn-camera: %s\n", problem);
-        return 2;
+        return EXIT_USAGE;
     }
-    if (open_library(&d) == -1) return 1;
+    if (open_library(&d) == -1) return EXIT_BEGIN;
     if (d.options.metrics_port >= 0) {
         int port = metrics_serve(d.options.metrics_port);
-        if (port == -1) return 1;
+        if (port == -1) return EXIT_BEGIN;
         fprintf(stderr, "frcnn-camera: metrics on http://127.0.0.1:%d/metrics\n", port);
     }
-    if (d.options.mqtt_host != NULL && mqtt_start(d.options.mqtt_host, d.options.mqtt_port, d.options.topic) == -1) return 1;
+    if (d.options.mqtt_host != NULL && mqtt_start(d.options.mqtt_host, d.options.mqtt_port, d.options.topic) == -1) return EXIT_BEGIN;
     notify("READY=1");
     run(&d);
-    mqtt_stop(MQTT_DRAIN_SECONDS);
+    unsigned lost = mqtt_stop(MQTT_DRAIN_SECONDS);
+    if (lost > 0) {
+        fprintf(stderr, "frcnn-camera: the broker did not take %u messages\n", lost);
+        if (d.code == EXIT_DONE) d.code = EXIT_BROKER;
+    }
     /* A reload may still use the model. */
     while (atomic_load(&reloading) && atomic_load(&reload_result) == 0) poll(NULL, 0, 10);
     d.source->free(d.source);
     frcnn_session_free(d.session);
     frcnn_model_free(d.model);
-    return 0;
+    return d.code;
 }

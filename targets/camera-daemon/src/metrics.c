@@ -2,11 +2,12 @@
 #include "text.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@ static const struct {
     [MQTT_CONNECTED] = {"mqtt_connected", "gauge", "Whether the broker is connected."},
     [MQTT_PUBLISHED] = {"mqtt_published_total", "counter", "Messages that the broker acknowledged."},
     [MQTT_DROPPED] = {"mqtt_dropped_total", "counter", "Messages given up because the queue was full."},
+    [MQTT_FAILED] = {"mqtt_failed_total", "counter", "Failed attempts to reach the broker, and lost connections."},
 };
 
 enum { STAGES = 8, BUCKETS = 12 };
@@ -140,55 +142,112 @@ static void write_all(text *t) {
     pthread_mutex_unlock(&lock);
 }
 
-/* Whoever asks gets the metrics: one page needs no router. */
-static void answer(int client, text *body, text *head) {
-    struct timeval limit = {.tv_sec = 2};
-    setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    char request[4096];
-    size_t have = 0;
-    while (have < sizeof request - 1) {
-        ssize_t got = recv(client, request + have, sizeof request - 1 - have, 0);
-        if (got <= 0) return;
-        have += (size_t)got;
-        request[have] = '\0';
-        if (strstr(request, "\r\n\r\n") != NULL) break;
+/*
+ * Clients, all served by one thread that waits for none of them: whoever asks gets the metrics, one page needs no router.
+ * Who does not ask within 5 seconds is let go, and who came first where more come than there are places.
+ */
+enum { CLIENTS = 64, REQUEST = 2048, PATIENCE_MS = 5000 };
+
+typedef struct client {
+    int fd; /* -1: a free place. */
+    int64_t came;
+    char request[REQUEST];
+    size_t have, sent;
+    text answer; /* Empty until the request is whole. */
+} client;
+
+static client clients[CLIENTS];
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void let_go(client *c) {
+    close(c->fd);
+    text_clear(&c->answer);
+    c->fd = -1;
+}
+
+static void welcome(int fd) {
+    client *place = &clients[0];
+    for (int i = 0; i < CLIENTS && place->fd != -1; i++) {
+        if (clients[i].fd == -1 || clients[i].came < place->came) place = &clients[i];
     }
-    text_clear(body);
-    text_clear(head);
-    write_all(body);
-    text_add(head, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
-             body->size, body->data);
-    for (size_t sent = 0; sent < head->size;) {
-        ssize_t more = send(client, head->data + sent, head->size - sent, MSG_NOSIGNAL);
-        if (more <= 0) return;
-        sent += (size_t)more;
+    if (place->fd != -1) let_go(place);
+    place->fd = fd;
+    place->came = now_ms();
+    place->have = place->sent = 0;
+}
+
+static void compose(client *c) {
+    static text body;
+    text_clear(&body);
+    write_all(&body);
+    text_add(&c->answer, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+             body.size, body.data);
+}
+
+/* Goes on with a client as far as that is possible at once; 0 when there is nothing more to do for it. */
+static int go_on(client *c) {
+    while (c->answer.size == 0) {
+        ssize_t got = recv(c->fd, c->request + c->have, REQUEST - 1 - c->have, 0);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 1;
+        if (got <= 0) return 0;
+        c->have += (size_t)got;
+        c->request[c->have] = '\0';
+        if (strstr(c->request, "\r\n\r\n") != NULL) {
+            compose(c);
+        } else if (c->have == REQUEST - 1) {
+            return 0;
+        }
     }
+    while (c->sent < c->answer.size) {
+        ssize_t more = send(c->fd, c->answer.data + c->sent, c->answer.size - c->sent, MSG_NOSIGNAL);
+        if (more < 0 && (errno == EAGAIN || errno == EINTR)) return 1;
+        if (more <= 0) return 0;
+        c->sent += (size_t)more;
+    }
+    return 0;
 }
 
 static void *serve(void *argument) {
     int listener = (int)(intptr_t)argument;
-    text body = {0}, head = {0};
+    struct pollfd polled[CLIENTS + 1];
+    for (int i = 0; i < CLIENTS; i++) clients[i].fd = -1;
     for (;;) {
-        int client = accept(listener, NULL, NULL);
-        if (client == -1) {
-            /* Out of descriptors, say: not a reason to spin. */
-            sleep(1);
-            continue;
+        int any = 0;
+        polled[CLIENTS] = (struct pollfd){.fd = listener, .events = POLLIN};
+        for (int i = 0; i < CLIENTS; i++) {
+            polled[i] = (struct pollfd){.fd = clients[i].fd, .events = clients[i].answer.size > 0 ? POLLOUT : POLLIN};
+            any |= clients[i].fd != -1;
         }
-        answer(client, &body, &head);
-        close(client);
+        if (poll(polled, CLIENTS + 1, any ? 1000 : -1) == -1) continue;
+        for (int i = 0; i < CLIENTS; i++) {
+            client *c = &clients[i];
+            if (c->fd == -1) continue;
+            if ((polled[i].revents != 0 && !go_on(c)) || now_ms() - c->came > PATIENCE_MS) let_go(c);
+        }
+        if (polled[CLIENTS].revents == 0) continue;
+        int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd != -1) {
+            welcome(fd);
+        } else if (errno == EMFILE || errno == ENFILE) {
+            /* Out of descriptors: not a reason to spin. */
+            sleep(1);
+        }
     }
     return NULL;
 }
 
 int metrics_serve(int port) {
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     pthread_t thread;
-    if (listener == -1 || bind(listener, (struct sockaddr *)&address, size) == -1 || listen(listener, 8) == -1 ||
+    if (listener == -1 || bind(listener, (struct sockaddr *)&address, size) == -1 || listen(listener, SOMAXCONN) == -1 ||
         getsockname(listener, (struct sockaddr *)&address, &size) == -1 ||
         pthread_create(&thread, NULL, serve, (void *)(intptr_t)listener) != 0) {
         fprintf(stderr, "frcnn-camera: cannot serve metrics on port %d: %m\n", port);

@@ -29,6 +29,7 @@ typedef enum metric {
     MQTT_CONNECTED,
     MQTT_PUBLISHED, /* Acknowledged by the broker. */
     MQTT_DROPPED,   /* The queue was full. */
+    MQTT_FAILED,    /* Connections that did not come about, or broke. */
     METRICS
 } metric;
 

@@ -6,6 +6,7 @@
 
 #include "metrics.h"
 
+#include <errno.h>
 #include <mosquitto.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -22,6 +23,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char *queue[MQTT_QUEUE];
 static unsigned first, waiting, in_flight;
 static int connected;
+static const char *news; /* What mqtt_news gives next. */
+static int was_told;     /* That it is not there. */
+static char broker[300], reason[200];
 static int online_id; /* Used by libmosquitto's thread alone. */
 
 /* Hands over as much as may be in flight. libmosquitto may call back from within publish, so without the lock. */
@@ -49,28 +53,41 @@ static void pump(void) {
     }
 }
 
+static void failed(const char *why) {
+    metrics_add(MQTT_FAILED, 1);
+    metrics_set(MQTT_CONNECTED, 0);
+    pthread_mutex_lock(&lock);
+    /* Told once an outage. */
+    if (connected || !was_told) {
+        news = connected ? "mqtt_lost" : "mqtt_unreachable";
+        was_told = 1;
+        snprintf(reason, sizeof reason, ": %s", why);
+    }
+    connected = 0;
+    pthread_mutex_unlock(&lock);
+}
+
 static void on_connect(struct mosquitto *m, void *user, int code) {
     (void)user;
     if (code != 0) {
-        fprintf(stderr, "frcnn-camera: the broker refuses: %s\n", mosquitto_connack_string(code));
+        failed(mosquitto_connack_string(code));
         return;
     }
     mosquitto_publish(m, &online_id, availability, 6, "online", 1, true);
     pthread_mutex_lock(&lock);
     connected = 1;
+    was_told = 0;
+    news = "mqtt_connected";
+    reason[0] = '\0';
     pthread_mutex_unlock(&lock);
     metrics_set(MQTT_CONNECTED, 1);
     pump();
 }
 
+/* Also when there was no connection yet: the broker refused it, or did not answer. */
 static void on_disconnect(struct mosquitto *m, void *user, int code) {
     (void)m, (void)user;
-    pthread_mutex_lock(&lock);
-    int was = connected;
-    connected = 0;
-    pthread_mutex_unlock(&lock);
-    metrics_set(MQTT_CONNECTED, 0);
-    if (was && code != 0) fprintf(stderr, "frcnn-camera: the broker is away: %s\n", mosquitto_strerror(code));
+    if (code != 0) failed(code == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(code));
 }
 
 /* Acknowledged. "online" is, too, but was not counted as in flight. */
@@ -91,6 +108,7 @@ static void on_publish(struct mosquitto *m, void *user, int id) {
 int mqtt_start(const char *host, int port, const char *prefix) {
     snprintf(availability, sizeof availability, "%s/availability", prefix);
     snprintf(detections, sizeof detections, "%s/detections", prefix);
+    snprintf(broker, sizeof broker, strchr(host, ':') != NULL ? "[%s]:%d" : "%s:%d", host, port);
     mosquitto_lib_init();
     char name[64], machine[40] = "";
     gethostname(machine, sizeof machine - 1);
@@ -105,13 +123,28 @@ int mqtt_start(const char *host, int port, const char *prefix) {
     mosquitto_publish_callback_set(client, on_publish);
     mosquitto_will_set(client, availability, 7, "offline", 1, true);
     mosquitto_reconnect_delay_set(client, 1, 30, true);
-    /* Gives MOSQ_ERR_SUCCESS only for arguments that make sense; the thread connects, now or later. */
+    /* The thread tries again where the first attempt fails at once. */
     int result = mosquitto_connect_async(client, host, port, 20);
-    if (result == MOSQ_ERR_INVAL || mosquitto_loop_start(client) != MOSQ_ERR_SUCCESS) {
-        fprintf(stderr, "frcnn-camera: MQTT: %s:%d: %s\n", host, port, mosquitto_strerror(result));
+    if (result == MOSQ_ERR_INVAL) {
+        fprintf(stderr, "frcnn-camera: MQTT: %s: %s\n", broker, mosquitto_strerror(result));
+        return -1;
+    }
+    if (result != MOSQ_ERR_SUCCESS) failed(result == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(result));
+    result = mosquitto_loop_start(client);
+    if (result != MOSQ_ERR_SUCCESS) {
+        fprintf(stderr, "frcnn-camera: MQTT: %s\n", mosquitto_strerror(result));
         return -1;
     }
     return 0;
+}
+
+const char *mqtt_news(char *detail, size_t size) {
+    pthread_mutex_lock(&lock);
+    const char *event = news;
+    news = NULL;
+    if (event != NULL) snprintf(detail, size, "%s%s", broker, reason);
+    pthread_mutex_unlock(&lock);
+    return event;
 }
 
 void mqtt_publish(const char *message) {
@@ -137,8 +170,8 @@ void mqtt_publish(const char *message) {
     pump();
 }
 
-void mqtt_stop(int seconds) {
-    if (client == NULL) return;
+unsigned mqtt_stop(int seconds) {
+    if (client == NULL) return 0;
     for (int i = 0; i < 20 * seconds; i++) {
         pthread_mutex_lock(&lock);
         int done = !connected || waiting + in_flight == 0;
@@ -146,6 +179,9 @@ void mqtt_stop(int seconds) {
         if (done) break;
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     }
+    pthread_mutex_lock(&lock);
+    unsigned lost = waiting + in_flight;
+    pthread_mutex_unlock(&lock);
     mosquitto_publish(client, NULL, availability, 7, "offline", 1, true);
     mosquitto_disconnect(client);
     mosquitto_loop_stop(client, false);
@@ -156,8 +192,9 @@ void mqtt_stop(int seconds) {
         free(queue[first]);
         first = (first + 1) % MQTT_QUEUE;
         waiting--;
-        metrics_add(MQTT_DROPPED, 1);
     }
+    metrics_add(MQTT_DROPPED, lost);
+    return lost;
 }
 
 #else
@@ -170,6 +207,14 @@ int mqtt_start(const char *host, int port, const char *prefix) {
 
 void mqtt_publish(const char *message) { (void)message; }
 
-void mqtt_stop(int seconds) { (void)seconds; }
+const char *mqtt_news(char *detail, size_t size) {
+    (void)detail, (void)size;
+    return NULL;
+}
+
+unsigned mqtt_stop(int seconds) {
+    (void)seconds;
+    return 0;
+}
 
 #endif

@@ -13,7 +13,7 @@ static const char HELP[] =
     "\n"
     "  -m, --model FILE         a bundle that `frcnn compile` wrote; read again at SIGHUP\n"
     "  -i, --input DEVICE       /dev/videoN; - for standard input [default: -]\n"
-    "  -f, --format FORMAT      rgb24 bgr24 gray8 yuyv uyvy nv12 nv21 i420 mjpeg\n"
+    "  -f, --format FORMAT      rgb24 bgr24 gray8 yuyv uyvy nv12 nv21 i420 mjpeg rgba bgra\n"
     "  -s, --size WxH           of raw frames; of a camera, as near as it has\n"
     "      --stride LAYOUT      rows of raw frames on standard input: packed, as ffmpeg writes them; gstreamer, which\n"
     "                           pads them to 4 bytes; or the BYTES from row to row [default: packed]\n"
@@ -27,11 +27,15 @@ static const char HELP[] =
     "      --score-threshold S  only detections with a greater score [default: the bundle's]\n"
     "      --threads N          threads that work on one frame [default: the physical cores]\n"
     "      --all                print a line for frames without detections, too\n"
-    "      --mqtt HOST[:PORT]   publish to a broker as well [port: 1883]\n"
+    "      --mqtt HOST[:PORT]   publish to a broker as well; of IPv6 ADDRESS or [ADDRESS]:PORT [port: 1883]\n"
     "      --topic PREFIX       of the MQTT topics [default: frcnn-camera]\n"
     "      --metrics PORT       Prometheus metrics on http://127.0.0.1:PORT/metrics; 0 for a free port\n"
     "  -h, --help\n"
     "  -V, --version\n"
+    "\n"
+    "Exit codes: 0 asked to stop, or every frame of a stream that is not --live was read; 1 it cannot begin; 2 the command line;\n"
+    "3 the stream was cut, could not be read, or ended although it is --live; 4 standard output cannot be written; 5 the broker\n"
+    "did not take every message.\n"
     "\n"
     "Examples:\n"
     "  frcnn-camera -m cells.frcnn -i /dev/video0 -s 640x480 --metrics 9477\n"
@@ -60,6 +64,30 @@ static int number(const char *what, const char *text, long low, long high, long 
     return -1;
 }
 
+int options_broker(char *text, const char **host, int *port) {
+    char *end = text[0] == '[' ? strchr(text, ']') : NULL, *colon = strchr(end != NULL ? end : text, ':');
+    /* An address of IPv6 has more colons than one, and the last of them says nothing of a port. */
+    if (end == NULL && colon != NULL && strchr(colon + 1, ':') != NULL) colon = NULL;
+    long value = *port;
+    if (colon != NULL && number("--mqtt", colon + 1, 1, 65535, &value)) return -1;
+    if (colon != NULL) *colon = '\0';
+    *host = text;
+    if (text[0] == '[') {
+        if (end == NULL || end[1] != '\0') {
+            fprintf(stderr, "frcnn-camera: --mqtt: `%s` is not like [::1] or [::1]:1883\n", text);
+            return -1;
+        }
+        *end = '\0';
+        *host = text + 1;
+    }
+    if (**host == '\0') {
+        fputs("frcnn-camera: --mqtt: the host is missing\n", stderr);
+        return -1;
+    }
+    *port = (int)value;
+    return 0;
+}
+
 int options_read(options *o, int argc, char **argv) {
     enum { COLOUR = 256, STRIDE, LIVE, PROPOSER, TOLERANCE, NO_REUSE, SCORE, THREADS, ALL, MQTT, TOPIC, METRICS_PORT };
     static const struct option LONG[] = {
@@ -84,7 +112,7 @@ int options_read(options *o, int argc, char **argv) {
         {NULL, 0, NULL, 0},
     };
     /* In the order of the library's numbers. */
-    static const char *const FORMATS[] = {"rgb24", "bgr24", "gray8", "yuyv", "uyvy", "nv12", "nv21", "i420", "mjpeg", NULL};
+    static const char *const FORMATS[] = {"rgb24", "bgr24", "gray8", "yuyv", "uyvy", "nv12", "nv21", "i420", "mjpeg", "rgba", "bgra", NULL};
     static const char *const COLOURS[] = {"bt601", "bt601-full", "bt709", "bt709-full", NULL};
     static const char *const PROPOSERS[] = {"grid", "motion", "model", NULL};
 
@@ -153,16 +181,9 @@ int options_read(options *o, int argc, char **argv) {
             o->threads = (uint32_t)value;
             break;
         case ALL: o->all = 1; break;
-        case MQTT: {
-            char *colon = strrchr(optarg, ':');
-            if (colon != NULL) {
-                if (number("--mqtt", colon + 1, 1, 65535, &value)) return -1;
-                *colon = '\0';
-                o->mqtt_port = (int)value;
-            }
-            o->mqtt_host = optarg;
+        case MQTT:
+            if (options_broker(optarg, &o->mqtt_host, &o->mqtt_port)) return -1;
             break;
-        }
         case TOPIC: o->topic = optarg; break;
         case METRICS_PORT:
             if (number("--metrics", optarg, 0, 65535, &value)) return -1;

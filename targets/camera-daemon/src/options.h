@@ -21,6 +21,10 @@ typedef struct options {
     int metrics_port; /* -1: none. */
 } options;
 
+/* Takes HOST, HOST:PORT, an IPv6 address, [ADDRESS] or [ADDRESS]:PORT apart, within `text`. 0, or -1 after a message on
+   stderr. */
+int options_broker(char *text, const char **host, int *port);
+
 /* 0 to go on, 1 when --help or --version was answered, -1 after a message on stderr. */
 int options_read(options *o, int argc, char **argv);
 

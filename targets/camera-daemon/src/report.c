@@ -2,6 +2,7 @@
 #include "mqtt.h"
 #include "text.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -18,7 +19,10 @@ static void start_line(void) {
 static int end_line(void) {
     text_add(&line, "}");
     mqtt_publish(line.data);
-    return puts(line.data) == EOF || fflush(stdout) == EOF ? -1 : 0;
+    errno = 0;
+    if (puts(line.data) != EOF && fflush(stdout) != EOF) return 0;
+    if (errno == 0) errno = EIO;
+    return -1;
 }
 
 int report_frame(const frcnn_model *model, const frcnn_report *r, const frcnn_detection *found, size_t count) {
@@ -32,7 +36,14 @@ int report_frame(const frcnn_model *model, const frcnn_report *r, const frcnn_de
         text_add(&line, "%s{\"class\":", i > 0 ? "," : "");
         text_add_json(&line, name);
         const frcnn_box *b = &found[i].bbox;
-        text_add(&line, ",\"score\":%.6f,\"box\":[%.3f,%.3f,%.3f,%.3f]}", found[i].score, b->x1, b->y1, b->x2, b->y2);
+        const float corners[4] = {b->x1, b->y1, b->x2, b->y2};
+        text_add(&line, ",\"score\":");
+        text_add_number(&line, found[i].score, 6);
+        for (int corner = 0; corner < 4; corner++) {
+            text_add(&line, corner == 0 ? ",\"box\":[" : ",");
+            text_add_number(&line, corners[corner], 3);
+        }
+        text_add(&line, "]}");
     }
     text_add(&line, "]");
     return end_line();

@@ -4,7 +4,7 @@
 
 #include <frcnn.h>
 
-/* A frame's detections. -1 when nobody reads stdout any more. */
+/* A frame's detections. -1 with errno when standard output does not take them: its reader is gone, the disk is full. */
 int report_frame(const frcnn_model *model, const frcnn_report *report, const frcnn_detection *found, size_t count);
 
 /* Something that happened to the daemon: `event` is a word, `detail` a sentence. Also on stderr. */

@@ -29,6 +29,8 @@ size_t raw_row(const source_options *options) {
     switch (options->format) {
     case FRCNN_PIXEL_FORMAT_RGB24:
     case FRCNN_PIXEL_FORMAT_BGR24: return 3 * w;
+    case FRCNN_PIXEL_FORMAT_RGBA32:
+    case FRCNN_PIXEL_FORMAT_BGRA32: return 4 * w;
     case FRCNN_PIXEL_FORMAT_YUYV:
     case FRCNN_PIXEL_FORMAT_UYVY: return 4 * ((w + 1) / 2);
     default: return w;

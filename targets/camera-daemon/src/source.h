@@ -15,17 +15,20 @@
 typedef enum source_event {
     SOURCE_FRAME,   /* A whole frame; good until the next call of release. */
     SOURCE_NOTHING, /* No frame yet: wait for the descriptor. */
+    SOURCE_MORE,    /* No frame yet, but more to read at once: so that nobody waits for a frame that may never come. */
     SOURCE_CORRUPT, /* Part of a frame was lost; go on. */
     SOURCE_CUT,     /* The stream ended in the middle of a frame. */
     SOURCE_END,     /* The stream ended. */
     SOURCE_LOST,    /* The camera is gone or does not answer; `problem` says why. Close, wait, open again. */
 } source_event;
 
+enum { SOURCE_BYTES = 4 << 20 };
+
 typedef struct source source;
 struct source {
     /* 0, or -1 with `problem` set. */
     int (*open)(source *s);
-    /* Never blocks. */
+    /* Never blocks, and reads no more than SOURCE_BYTES beyond a frame before it returns. */
     source_event (*read)(source *s, frcnn_frame *frame);
     /* Gives the memory of the last frame back. */
     void (*release)(source *s);

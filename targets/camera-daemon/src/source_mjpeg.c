@@ -179,7 +179,7 @@ static int mjpeg_open(source *s) {
 
 static source_event mjpeg_read(source *s, frcnn_frame *frame) {
     mjpeg *m = (mjpeg *)s;
-    for (;;) {
+    for (size_t bytes = 0;;) {
         if (!m->in_image && pass_gap(m)) return SOURCE_CORRUPT;
         progress p = m->in_image ? follow(m) : MORE;
         make_room(m);
@@ -203,10 +203,12 @@ static source_event mjpeg_read(source *s, frcnn_frame *frame) {
             m->start = m->end;
             return cut ? SOURCE_CUT : SOURCE_END;
         }
+        if (bytes >= SOURCE_BYTES) return SOURCE_MORE;
         size_t room = ROOM - m->end;
         ssize_t got = read(m->pipe, m->bytes + m->end, room < CHUNK ? room : CHUNK);
         if (got > 0) {
             m->end += (size_t)got;
+            bytes += (size_t)got;
         } else if (got == 0) {
             m->ended = 1;
         } else if (errno == EAGAIN) {

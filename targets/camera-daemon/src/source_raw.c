@@ -70,9 +70,12 @@ static int raw_open(source *s) {
 
 static source_event raw_read(source *s, frcnn_frame *frame) {
     raw *r = (raw *)s;
-    while (r->have < r->size) {
-        ssize_t got = read(r->pipe, r->bytes + r->have, r->size - r->have);
+    for (size_t bytes = 0; r->have < r->size;) {
+        if (bytes >= SOURCE_BYTES) return SOURCE_MORE;
+        size_t wanted = r->size - r->have;
+        ssize_t got = read(r->pipe, r->bytes + r->have, wanted < SOURCE_BYTES ? wanted : SOURCE_BYTES);
         if (got > 0) {
+            bytes += (size_t)got;
             r->have += (size_t)got;
             r->total += (uint64_t)got;
         } else if (got == 0) {

@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -87,10 +88,15 @@ NV12_INPUT = ["-f", "nv12", "-s", f"{WIDTH}x{HEIGHT}"]
 class Camera:
     """A running frcnn-camera, its lines collected as they come."""
 
-    def __init__(self, *arguments, env=None, model=None):
+    def __init__(self, *arguments, env=None, model=None, stdin=subprocess.PIPE, before=None):
         command = [*ARGUMENTS.runner.split(), ARGUMENTS.program, "-m", model or ARGUMENTS.model, *arguments]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            preexec_fn=before,
         )
         self.lines, self.errors = [], []
         self.readers = [threading.Thread(target=self.collect), threading.Thread(target=self.collect_errors)]
@@ -122,16 +128,19 @@ class Camera:
         except (BrokenPipeError, ValueError):
             pass
 
-    def end(self, limit=120):
-        """Closes the pipe and waits for the daemon to finish."""
-        try:
-            self.process.stdin.close()
-        except BrokenPipeError:
-            pass
-        code = self.process.wait(limit)
+    def end(self, limit=120, code=None):
+        """Closes the pipe and waits for the daemon to finish; a stream that was cut, or live and ended, is a failure (3)."""
+        if self.process.stdin is not None:
+            try:
+                self.process.stdin.close()
+            except BrokenPipeError:
+                pass
+        came = self.process.wait(limit)
         for reader in self.readers:
             reader.join()
-        assert code == 0, f"exit code {code}: {''.join(self.errors)}"
+        if code is None:
+            code = 3 if self.events("stream_cut") or self.events("stream_ended") else 0
+        assert came in (code if isinstance(code, tuple) else (code,)), f"exit code {came}, not {code}: {''.join(self.errors)}"
         return self
 
     def frames(self):
@@ -152,9 +161,13 @@ class Camera:
         detail = self.events("stopped")[0]["detail"]
         return {word: int(number) for number, word in (part.split() for part in detail.split("frames: ")[1].split(", "))}
 
+    def metrics_port(self):
+        """Of one that has started: it takes signals by then."""
+        self.wait_for(lambda: any("metrics on" in line for line in self.errors))
+        return int(next(line for line in self.errors if "metrics on" in line).rsplit(":", 1)[1].split("/")[0])
+
     def metric(self, name):
-        port = next(line for line in self.errors if "metrics on" in line).rsplit(":", 1)[1].split("/")[0]
-        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+        page = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port()}/metrics", timeout=10).read().decode()
         return float(next(line for line in page.splitlines() if line.startswith(f"frcnn_camera_{name} ")).split()[1])
 
 
@@ -394,14 +407,17 @@ def test_hostile_jpeg_streams_end_soon():
 def test_truncated_pipe():
     camera = Camera(*NV12_INPUT, "--all")
     camera.feed(video(1, NV12)[:-1000])
-    counts = camera.end().counts()
+    counts = camera.end(code=3).counts()
+    assert len(camera.events("stream_cut")) == 1 and "within a frame" in camera.events("stopped")[0]["detail"], camera.lines
     assert counts["read"] == counts["completed"] == RATE - 1 and counts["cut"] == 1, counts
 
 
 def test_live_frames_are_dropped_rather_than_queued():
     camera = Camera(*NV12_INPUT, "--live", "--all")
     camera.feed(video(8, NV12))
-    counts = camera.end().counts()
+    # What is live does not end unasked: systemd starts it again.
+    counts = camera.end(code=3).counts()
+    assert len(camera.events("stream_ended")) == 1 and "a live stream ended" in camera.events("stopped")[0]["detail"], camera.lines
     assert counts["read"] == 8 * RATE and counts["completed"] + counts["dropped"] == 8 * RATE, counts
     ids = [f["frame"] for f in camera.frames()]
     assert ids == sorted(ids) and ids[-1] == 8 * RATE, "the newest frame is never dropped"
@@ -433,6 +449,137 @@ def test_signals_and_metrics():
     feeder.join()
     counts = camera.end().counts()
     assert counts["read"] == counts["completed"] + counts["dropped"] + counts["corrupt"], counts
+
+
+def on_one_core():
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def test_signals_are_seen_while_input_is_always_readable():
+    """A storm under each source, on one core: the model is read again, and the daemon ends when it is asked to."""
+    images = video(1, MJPEG)
+    for name, arguments, endless in (
+        ("raw file", NV12_INPUT, None),
+        ("raw file, live", [*NV12_INPUT, "--live"], None),
+        ("raw pipe", NV12_INPUT, ["cat", "/dev/zero"]),
+        ("JPEGs that never come", ["-f", "mjpeg"], None),
+        ("JPEGs", ["-f", "mjpeg"], images),
+        ("JPEGs, live", ["-f", "mjpeg", "--live"], images),
+        ("one frame of a gigabyte", ["-f", "gray8", "-s", "32768x32768"], None),
+    ):
+        feeder = subprocess.Popen(endless, stdout=subprocess.PIPE) if isinstance(endless, list) else None
+        stdin = feeder.stdout if feeder else subprocess.PIPE if endless else open("/dev/zero", "rb")
+        camera = Camera(*arguments, "--threads", "1", "--metrics", "0", stdin=stdin, before=on_one_core)
+        camera.metrics_port()
+        if feeder:
+            feeder.stdout.close()
+        stop = threading.Event()
+        if isinstance(endless, bytes):
+
+            def pour():
+                try:
+                    while not stop.is_set():
+                        camera.feed(endless)
+                except (BrokenPipeError, ValueError):
+                    pass
+
+            threading.Thread(target=pour, daemon=True).start()
+        try:
+            for _ in range(2):
+                seen = len(camera.events("model_reloaded"))
+                end = time.monotonic() + 0.2
+                while time.monotonic() < end:
+                    os.kill(camera.process.pid, signal.SIGHUP)
+                    time.sleep(0.001)
+                camera.wait_for(lambda: len(camera.events("model_reloaded")) > seen, 30)
+            os.kill(camera.process.pid, signal.SIGTERM)
+            start = time.monotonic()
+            camera.process.wait(10 if not ARGUMENTS.runner else 60)
+            print(f"    {name}: {time.monotonic() - start:.2f} s", end="")
+        finally:
+            stop.set()
+            camera.process.kill() if camera.process.poll() is None else None
+            feeder.kill() if feeder else None
+        camera.end(code=0)
+        assert camera.events("stopped")[0]["detail"].startswith("asked to"), (name, camera.lines[-1])
+
+
+def test_output_that_cannot_be_written_is_an_error():
+    data = video(1, NV12)
+    command = [*ARGUMENTS.runner.split(), ARGUMENTS.program, "-m", ARGUMENTS.model, *NV12_INPUT, "--all"]
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(command, input=data, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert ended.returncode == 4 and b"No space left on device" in ended.stderr, (ended.returncode, ended.stderr)
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(command, input=data, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    # A reader that goes has seen enough.
+    assert ended.returncode == 0 and b"standard output" in ended.stderr, (ended.returncode, ended.stderr)
+
+
+def test_metrics_in_spite_of_clients_that_say_nothing():
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    camera = Camera(*NV12_INPUT, "--metrics", "0")
+    port = camera.metrics_port()
+    idle = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(1000)]
+    slow = socket.create_connection(("127.0.0.1", port), 10)
+    worst = 0
+    for byte in b"GET /metrics HT":
+        try:
+            slow.send(bytes([byte]))
+        except OSError:
+            pass
+        start = time.monotonic()
+        assert camera.metric("up") == 1
+        worst = max(worst, time.monotonic() - start)
+        time.sleep(0.1)
+    print(f"    {worst * 1000:.0f} ms at worst", end="")
+    assert worst < 2, worst
+    # Those that came and said nothing are let go.
+    camera.wait_for(lambda: len(os.listdir(f"/proc/{camera.process.pid}/fd")) < 30, 20)
+    for client in (*idle, slow):
+        client.close()
+    camera.end()
+
+
+def test_a_broker_that_is_not_there_is_reported():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        camera = Camera(*NV12_INPUT, "--mqtt", f"127.0.0.1:{port}", "--topic", "yard", "--metrics", "0")
+        if camera.process.poll() is not None or any("without libmosquitto" in line for line in camera.errors):
+            raise Skip("frcnn-camera is built without libmosquitto")
+        start = time.monotonic()
+        camera.wait_for(lambda: camera.events("mqtt_unreachable"), 20)
+        assert f"127.0.0.1:{port}" in camera.events("mqtt_unreachable")[0]["detail"]
+        print(f"    after {time.monotonic() - start:.1f} s", end="")
+        camera.wait_for(lambda: camera.metric("mqtt_failed_total") >= 1)
+        assert camera.metric("mqtt_connected") == 0 and len(camera.events("mqtt_unreachable")) == 1
+        camera.feed(video(1, NV12))
+        # No line reached it.
+        camera.end(code=(0, 5))
+        assert "not take" in camera.errors[-1] or camera.process.returncode == 0, camera.errors[-1]
+
+
+def test_a_broker_on_ipv6():
+    need("mosquitto", "mosquitto", "mosquitto_sub")
+    try:
+        socket.socket(socket.AF_INET6).bind(("::1", 0))
+    except OSError as error:
+        raise Skip(f"no IPv6 on this machine: {error}")
+    with tempfile.TemporaryDirectory() as folder:
+        broker = Broker(folder, "::1")
+        try:
+            camera = Camera(*NV12_INPUT, "--mqtt", f"[::1]:{broker.port}", "--topic", "yard", "--metrics", "0")
+            if camera.process.poll() is not None or any("without libmosquitto" in line for line in camera.errors):
+                raise Skip("frcnn-camera is built without libmosquitto")
+            camera.wait_for(lambda: camera.metric("mqtt_connected") == 1, 20)
+            camera.feed(video(1, NV12))
+            camera.end(code=0)
+        finally:
+            broker.kill()
 
 
 def test_a_camera_that_is_not_there_is_reported_and_retried():
@@ -474,13 +621,14 @@ def test_systemd_is_told():
 class Broker:
     """mosquitto on a loopback port."""
 
-    def __init__(self, folder):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+    def __init__(self, folder, address="127.0.0.1"):
+        self.address = address
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.bind((address, 0))
             self.port = probe.getsockname()[1]
         self.config = folder + "/mosquitto.conf"
         with open(self.config, "w") as file:
-            file.write(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+            file.write(f"listener {self.port} {address}\nallow_anonymous true\n")
         self.start()
 
     def start(self):
@@ -488,7 +636,7 @@ class Broker:
         self.process = subprocess.Popen([program, "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(200):
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection((self.address, self.port), 1).close()
                 return
             except OSError:
                 time.sleep(0.05)

@@ -6,6 +6,7 @@
 #include "source_v4l2.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/videodev2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,6 +256,7 @@ static void stream(source *(*make)(int), const unsigned char *bytes, size_t size
             said[count++] = event == SOURCE_CUT ? 'T' : 'E';
             break;
         } else {
+            if (event == SOURCE_MORE) continue;
             CHECK(event == SOURCE_NOTHING && open);
             size_t more = size - written < piece ? size - written : piece;
             if (more > 0) CHECK(write(ends[1], bytes + written, more) == (ssize_t)more);
@@ -416,7 +418,7 @@ static counts run_through(const unsigned char *bytes, size_t size) {
             s->release(s);
         } else if (event == SOURCE_CORRUPT) {
             c.corrupt++;
-        } else {
+        } else if (event != SOURCE_MORE) {
             CHECK(event == SOURCE_END || event == SOURCE_CUT);
             c.cut = event == SOURCE_CUT;
             break;
@@ -544,6 +546,26 @@ static void hostile_streams(void) {
     free(to);
 }
 
+/* What never has a frame and never ends keeps nobody from looking at signals: a call comes back after some megabytes. */
+static void endless_streams(void) {
+    int zeros = open("/dev/zero", O_RDONLY);
+    CHECK(zeros != -1);
+    frcnn_frame frame;
+    source *s = source_mjpeg_new(zeros);
+    CHECK(s != NULL && s->open(s) == 0);
+    for (int i = 0; i < 20; i++) CHECK(s->read(s, &frame) == SOURCE_MORE);
+    s->free(s);
+    /* 256 MiB in a frame, in as many pieces as that takes. */
+    source_options options = {.width = 16384, .height = 16384, .format = FRCNN_PIXEL_FORMAT_GRAY8, .format_given = 1};
+    s = source_raw_new(&options, zeros);
+    CHECK(s != NULL && s->open(s) == 0);
+    int pieces = 1;
+    for (source_event event; (event = s->read(s, &frame)) != SOURCE_FRAME; pieces++) CHECK(event == SOURCE_MORE && pieces < 1000);
+    CHECK(pieces == (256 << 20) / SOURCE_BYTES);
+    s->free(s);
+    close(zeros);
+}
+
 int main(void) {
     a_camera();
     colours_of_a_camera();
@@ -552,6 +574,7 @@ int main(void) {
     layouts();
     images_in_a_row();
     hostile_streams();
+    endless_streams();
     puts("sources conform");
     return 0;
 }
