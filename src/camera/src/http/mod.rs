@@ -18,7 +18,6 @@ mod page;
 mod recent;
 mod view;
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -79,7 +78,8 @@ struct Shared {
     access: Access,
     pages: Pages,
     metrics_only: bool,
-    views: RwLock<BTreeMap<Arc<str>, Arc<View>>>,
+    /// In the order of the file.
+    views: RwLock<Vec<Arc<View>>>,
     recent: Mutex<Recent>,
     stop: Notify,
 }
@@ -354,18 +354,25 @@ impl Shared {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn views(&self) -> Vec<Arc<View>> {
+        self.views.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn view(&self, camera: &str) -> Option<Arc<View>> {
-        self.views.read().unwrap_or_else(PoisonError::into_inner).get(camera).cloned()
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        views.iter().find(|view| &*view.info.name == camera).cloned()
     }
 
     fn set_cameras(&self, cameras: &[CameraInfo]) {
         let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
-        let mut known = std::mem::take(&mut *views);
-        for camera in cameras {
-            let same = known.remove(&camera.name).filter(|view| view.info == *camera);
-            let view = same.unwrap_or_else(|| Arc::new(View::new(camera.clone())));
-            views.insert(camera.name.clone(), view);
-        }
+        let known = std::mem::take(&mut *views);
+        *views = cameras
+            .iter()
+            .map(|camera| {
+                let same = known.iter().find(|view| view.info == *camera);
+                same.cloned().unwrap_or_else(|| Arc::new(View::new(camera.clone())))
+            })
+            .collect();
     }
 
     fn health(&self) -> Answer {
@@ -401,14 +408,10 @@ impl Shared {
                 "zones": view.info.zones.iter().map(zone).collect::<Vec<_>>(),
             })
         };
-        let views: Vec<Arc<View>> = {
-            let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-            views.values().cloned().collect()
-        };
         let recent = self.recent();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "cameras": views.iter().map(of).collect::<Vec<_>>(),
+            "cameras": self.views().iter().map(of).collect::<Vec<_>>(),
             "objects": recent.objects(),
             "events": recent.events(),
             "mqtt": self.status.get(Total::MqttConnected) > 0,

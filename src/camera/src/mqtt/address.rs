@@ -102,8 +102,8 @@ impl Address {
             let text = percent_decode_str(text).decode_utf8();
             text.map(|text| text.into_owned()).map_err(|_| "what %XX stands for is not UTF-8".to_owned())
         };
-        if uri.query().is_some() {
-            return Err(format!("`{text}`: nothing may follow the `?`"));
+        if text.contains(['?', '#']) {
+            return Err(format!("`{text}`: a prefix of topics is without ? and #"));
         }
         let prefix = decode(uri.path().trim_matches('/'))?;
         let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
@@ -214,6 +214,7 @@ mod tests {
             ("mqtt://broker/a+b", "prefix"),
             ("mqtt://broker/%ff", "UTF-8"),
             ("mqtt://broker/yard?x=1", "?"),
+            ("mqtt://broker/#", "#"),
             ("bro ker", "host"),
         ] {
             let problem = Address::parse(text).unwrap_err();

@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use crate::wait_for;
 
+/// The end of a topic that subscribers are tried by.
+const PROBE: &str = "probe/of/a/subscriber";
+
 pub(crate) struct Broker {
     program: PathBuf,
     folder: tempfile::TempDir,
@@ -49,7 +52,8 @@ impl Drop for Subscriber {
 
 impl Subscriber {
     pub(crate) fn all(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
+        let got = self.got.lock().unwrap();
+        got.iter().filter(|got| !got.topic.ends_with(PROBE)).cloned().collect()
     }
 
     /// The last message of a topic, if there was one.
@@ -130,6 +134,12 @@ impl Broker {
                     payload: hex.chunks(2).map(byte).collect(),
                 });
             }
+        });
+        // It has subscribed when it gets what is published now.
+        let probe = topic.replace('#', PROBE);
+        wait_for("a subscription", 15, || {
+            self.publish(&probe, "x", &[]);
+            got.lock().unwrap().iter().any(|got| got.topic == probe)
         });
         Subscriber { process, got }
     }

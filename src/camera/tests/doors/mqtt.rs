@@ -165,8 +165,9 @@ fn passwords_tls_and_ipv6() {
         let stranger = rcgen::generate_simple_self_signed(["::1".into()]).unwrap();
         fs::write(folder.join("stranger.pem"), stranger.cert.pem()).unwrap();
         fs::write(folder.join("password"), "swordfish 1\n").unwrap();
-        let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(folder.join("users"));
-        let made = { made }.args(["owner", "swordfish 1"]).output().unwrap();
+        let mut make = Command::new("mosquitto_passwd");
+        make.args(["-b", "-c"]).arg(folder.join("users")).args(["owner", "swordfish 1"]);
+        let made = make.output().unwrap();
         assert!(made.status.success(), "{made:?}");
         let place = folder.display();
         format!(
@@ -270,8 +271,11 @@ fn a_connection_that_is_cut() {
         }
     }
     wait_for("the cut is seen", 10, || daemon.reports.has(&["mqtt_lost"]));
-    subscriber.wait("yard/availability", "offline");
-    subscriber.wait("yard/availability", "online");
+    wait_for("the broker tells both", 10, || {
+        let told = subscriber.all().into_iter().filter(|got| got.topic == "yard/availability");
+        let told: Vec<String> = told.map(|got| got.text()).collect();
+        told.ends_with(&["offline".into(), "online".into()])
+    });
     wait_for("all are acknowledged", 15, || daemon.status.get(Total::MqttPublished) == 400);
     let mut numbers = frames(&subscriber, "yard/front/detections");
     // A line may arrive twice.

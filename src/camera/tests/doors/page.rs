@@ -116,7 +116,7 @@ fn the_page_shows_cameras_objects_and_zones() {
         "camera_lost",
         "Connection refused",
         "porch",
-        "Waiting for a picture",
+        "The camera is lost",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

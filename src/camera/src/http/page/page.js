@@ -268,6 +268,11 @@ function showCameras(states) {
     }
     cameras.get(state.name).update(state);
   }
+  // In the order of the file.
+  states.forEach(({ name }, i) => {
+    const node = cameras.get(name).node;
+    if (place.children[i] !== node) place.insertBefore(node, place.children[i]);
+  });
   const names = new Set(states.map(state => state.name));
   for (const [name, camera] of cameras) {
     if (names.has(name)) continue;
