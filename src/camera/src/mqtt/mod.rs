@@ -15,6 +15,7 @@ mod tls;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -55,7 +56,7 @@ pub fn connect(
     status: Arc<Status>,
 ) -> Result<Box<dyn Door>, Error> {
     let address = Address::parse(&config.url).map_err(|problem| Error(format!("url: {problem}")))?;
-    let password = password(config.password_file.as_deref())?;
+    let password = password(std::env::var_os("FRCNN_MQTT_PASSWORD"), config.password_file.as_deref())?;
     let topics = Topics::new(address.prefix.as_deref().unwrap_or(DEFAULT_PREFIX));
     let options = options(&address, password, config, &topics)?;
     let shared = Arc::new(Shared {
@@ -77,8 +78,8 @@ pub fn connect(
 }
 
 /// The environment's, or the first line of a file.
-fn password(file: Option<&Path>) -> Result<Option<String>, Error> {
-    if let Some(password) = std::env::var_os("FRCNN_MQTT_PASSWORD") {
+fn password(environment: Option<OsString>, file: Option<&Path>) -> Result<Option<String>, Error> {
+    if let Some(password) = environment {
         let password =
             password.into_string().map_err(|_| Error("FRCNN_MQTT_PASSWORD: is not UTF-8".to_owned()))?;
         return Ok(Some(password));
@@ -261,4 +262,20 @@ impl Drop for Publisher {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environments_password_stands_before_the_files() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "of the file \nmore\n").unwrap();
+        let (environment, file) = (Some("of the environment".into()), Some(file.path()));
+        assert_eq!(password(environment, file).unwrap().unwrap(), "of the environment");
+        assert_eq!(password(None, file).unwrap().unwrap(), "of the file ");
+        assert_eq!(password(None, None), Ok(None));
+    }
 }
