@@ -5,7 +5,8 @@
 //! /healthz                 200 `ok`, or 503 where a camera is stalled or lost; needs no key
 //! /                        the page
 //! /api/state               JSON: cameras, objects, events
-//! /api/frames/CAMERA       ?after=NUMBER: the next frame, its boxes and picture together (`Shown::together`)
+//! /api/frames              ?CAMERA=NUMBER&CAMERA=...: the next frames of cameras after those, as soon as there is one:
+//!                          boxes and picture together (`Shown::append_to`). One request for all, since browsers have six
 //! /cameras/CAMERA.jpg      the newest picture
 //! /objects/CAMERA/ID.jpg   an object's
 //! ```
@@ -36,8 +37,8 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::{interval, sleep};
 
-use self::access::{Access, Verdict};
-use self::connections::Connections;
+use self::access::{Access, Verdict, decoded};
+use self::connections::{Connections, IDLE};
 use self::page::Pages;
 use self::recent::Recent;
 use self::view::View;
@@ -194,7 +195,7 @@ async fn accept(listener: tokio::net::TcpListener, shared: &Arc<Shared>) {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = sweep.tick() => {
-                connections.sweep();
+                connections.sweep(IDLE);
                 continue;
             }
         };
@@ -321,19 +322,23 @@ async fn dispatch(shared: &Shared, request: &Request<Incoming>) -> Answer {
         _ if shared.metrics_only => not_found(),
         [""] => answer(StatusCode::OK, HTML, shared.pages.main.clone()),
         ["api", "state"] => answer(StatusCode::OK, JSON, shared.state().to_string()),
-        ["api", "frames", camera] => {
-            let query = request.uri().query().unwrap_or_default();
-            let seen = query.split('&').find_map(|pair| pair.strip_prefix("after=")?.parse().ok());
-            let Some(view) = shared.view(camera) else { return not_found() };
-            match view.show(seen).await {
-                Some(shown) => answer(StatusCode::OK, "application/octet-stream", shown.together()),
-                None => answer(StatusCode::NO_CONTENT, TEXT, ""),
+        ["api", "frames"] => {
+            let asked = shared.asked(request.uri().query().unwrap_or_default());
+            if asked.is_empty() {
+                return not_found();
             }
+            let shown = view::show(&asked).await;
+            if shown.is_empty() {
+                return answer(StatusCode::NO_CONTENT, TEXT, "");
+            }
+            let mut body = Vec::new();
+            shown.iter().for_each(|shown| shown.append_to(&mut body));
+            answer(StatusCode::OK, "application/octet-stream", body)
         }
         ["cameras", file] => {
             let view = file.strip_suffix(".jpg").and_then(|camera| shared.view(camera));
             let Some(view) = view else { return not_found() };
-            match view.show(None).await {
+            match view::show(&[(view, None)]).await.pop() {
                 Some(shown) => answer(StatusCode::OK, JPEG, shown.jpeg),
                 None => answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "There is no picture yet.\n"),
             }
@@ -361,6 +366,16 @@ impl Shared {
     fn view(&self, camera: &str) -> Option<Arc<View>> {
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
         views.iter().find(|view| &*view.info.name == camera).cloned()
+    }
+
+    /// The cameras that a query names, each once, and the frames that were seen of them.
+    fn asked(&self, query: &str) -> Vec<(Arc<View>, Option<u64>)> {
+        let pairs: Vec<(&str, &str)> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        let seen = |view: Arc<View>| {
+            let (_, number) = pairs.iter().find(|(name, _)| *decoded(name) == *view.info.name)?;
+            Some((view, number.parse().ok()))
+        };
+        self.views().into_iter().filter_map(seen).collect()
     }
 
     fn set_cameras(&self, cameras: &[CameraInfo]) {

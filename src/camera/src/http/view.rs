@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -32,16 +34,15 @@ pub(super) struct View {
 }
 
 struct Encoded {
-    /// Of the frame.
-    number: u64,
-    jpeg: Bytes,
+    shown: Option<Shown>,
     /// Not before then is another made.
     next: Instant,
 }
 
 /// A frame and its picture.
+#[derive(Clone)]
 pub(super) struct Shown {
-    pub(super) frame: Arc<FrameResult>,
+    frame: Arc<FrameResult>,
     pub(super) jpeg: Bytes,
 }
 
@@ -53,7 +54,7 @@ impl View {
             frame: watch::Sender::new(None),
             begun: now,
             looked_at: AtomicU64::new(0),
-            encoded: Mutex::new(Encoded { number: 0, jpeg: Bytes::new(), next: now }),
+            encoded: Mutex::new(Encoded { shown: None, next: now }),
         }
     }
 
@@ -75,33 +76,35 @@ impl View {
         self.looked_at.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The newest picture, of another frame than `seen`; none where none comes in ten seconds.
-    pub(super) async fn show(&self, seen: Option<u64>) -> Option<Shown> {
+    /// Whether there is another frame than `seen`.
+    fn has_news(&self, seen: Option<u64>) -> bool {
+        self.frame.borrow().as_ref().is_some_and(|frame| Some(frame.number) != seen)
+    }
+
+    /// Until there is another frame than `seen`.
+    async fn news(&self, seen: Option<u64>) {
+        let mut frames = self.frame.subscribe();
+        // The sender lives as long as this.
+        let _ = frames.wait_for(|frame| frame.as_ref().is_some_and(|frame| Some(frame.number) != seen)).await;
+    }
+
+    /// Makes a JPEG of the newest frame where there is none yet, but not too soon after the one before.
+    async fn newest(&self) -> Option<Shown> {
+        // Several who look wait for one picture.
+        let mut encoded = self.encoded.lock().await;
+        let number = self.frame.borrow().as_ref().map(|frame| frame.number);
+        if let Some(shown) = encoded.shown.as_ref().filter(|shown| Some(shown.frame.number) == number) {
+            return Some(shown.clone());
+        }
+        sleep_until(encoded.next).await;
         self.look();
-        let waiting = async {
-            let mut frames = self.frame.subscribe();
-            let news =
-                |frame: &Option<Arc<FrameResult>>| frame.as_ref().is_some_and(|f| Some(f.number) != seen);
-            // Several who look wait for one picture.
-            frames.wait_for(news).await.ok()?;
-            let mut encoded = self.encoded.lock().await;
-            let current = frames.borrow_and_update().clone()?;
-            if current.number != encoded.number {
-                sleep_until(encoded.next).await;
-                self.look();
-                let frame = frames.borrow_and_update().clone()?;
-                let picture = frame.picture.clone()?;
-                let made = tokio::task::spawn_blocking(move || jpeg::whole(&picture, LONGEST_SIDE)).await;
-                *encoded = Encoded {
-                    number: frame.number,
-                    jpeg: made.ok()?.ok()?.into(),
-                    next: Instant::now() + APART,
-                };
-                return Some(Shown { frame, jpeg: encoded.jpeg.clone() });
-            }
-            Some(Shown { frame: current, jpeg: encoded.jpeg.clone() })
-        };
-        timeout(PATIENCE, waiting).await.ok().flatten()
+        let frame = self.frame.borrow().clone()?;
+        let picture = frame.picture.clone()?;
+        let jpeg =
+            tokio::task::spawn_blocking(move || jpeg::whole(&picture, LONGEST_SIDE)).await.ok()?.ok()?;
+        let shown = Shown { frame, jpeg: jpeg.into() };
+        *encoded = Encoded { shown: Some(shown.clone()), next: Instant::now() + APART };
+        Some(shown)
     }
 
     /// What the last frame says, for those who do not look at the picture.
@@ -110,17 +113,33 @@ impl View {
     }
 }
 
+/// The newest pictures of those cameras that have other frames than those seen, as soon as one has; none where none has
+/// for a while. All of them: a camera whose pictures take long to make is not left behind by the others.
+pub(super) async fn show(asked: &[(Arc<View>, Option<u64>)]) -> Vec<Shown> {
+    asked.iter().for_each(|(view, _)| view.look());
+    let mut news: FuturesUnordered<_> = asked.iter().map(|(view, seen)| view.news(*seen)).collect();
+    if timeout(PATIENCE, news.next()).await.is_err() {
+        return Vec::new();
+    }
+    let shown = asked.iter().filter(|(view, seen)| view.has_news(*seen)).map(|(view, _)| view.newest());
+    shown.collect::<FuturesUnordered<_>>().filter_map(async |shown| shown).collect().await
+}
+
 impl Shown {
-    /// Length of the JSON (four bytes, the lowest first), the JSON, the JPEG: boxes are those of this very picture.
-    pub(super) fn together(&self) -> Vec<u8> {
+    /// Appends what the frame says, as JSON, and its picture, as JPEG: before each its length (four bytes, the lowest
+    /// first). The boxes are those of this very picture.
+    pub(super) fn append_to(&self, body: &mut Vec<u8>) {
         let json = serde_json::to_vec(&FrameView::of(&self.frame)).unwrap_or_default();
-        let length = u32::try_from(json.len()).unwrap_or(0).to_le_bytes();
-        [&length, &json[..], &self.jpeg].concat()
+        for part in [&json[..], &self.jpeg] {
+            body.extend(u32::try_from(part.len()).unwrap_or(0).to_le_bytes());
+            body.extend(part);
+        }
     }
 }
 
 #[derive(Serialize)]
 struct FrameView<'a> {
+    camera: &'a str,
     number: u64,
     time: f64,
     width: u32,
@@ -152,6 +171,7 @@ impl FrameView<'_> {
             zones: &object.zones,
         });
         FrameView {
+            camera: &frame.camera,
             number: frame.number,
             time: seconds(frame.captured),
             width: frame.width,

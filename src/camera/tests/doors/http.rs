@@ -75,6 +75,22 @@ fn request(address: SocketAddr, line: &str, headers: &[&str]) -> Reply {
     Reply { status, head, body: bytes[end + 4..].to_vec() }
 }
 
+/// What an answer of `/api/frames` holds.
+fn shown(reply: &Reply) -> Vec<(Value, Vec<u8>)> {
+    let (mut rest, mut shown) = (&reply.body[..], Vec::new());
+    let part = |rest: &mut &[u8]| {
+        let length = u32::from_le_bytes(rest[..4].try_into().unwrap()) as usize;
+        let part = rest[4..4 + length].to_vec();
+        *rest = &rest[4 + length..];
+        part
+    };
+    while !rest.is_empty() {
+        let what = serde_json::from_slice(&part(&mut rest)).unwrap();
+        shown.push((what, part(&mut rest)));
+    }
+    shown
+}
+
 fn pictured(number: u64) -> FrameResult {
     let picture = scene();
     let seen = frame("front", number, vec![object(4, "person", &["porch"])]);
@@ -168,20 +184,19 @@ fn pictures_are_made_for_those_who_look() {
     let site = Site::new(&config());
     assert!(!site.server.wants_picture("front"));
     let address = site.server.address();
-    let asked = thread::spawn(move || get(address, "/api/frames/front", &[]));
+    let asked = thread::spawn(move || get(address, "/api/frames?front=&back=", &[]));
     wait_for("a picture is wanted", 5, || site.server.wants_picture("front"));
     assert!(!site.server.wants_picture("back"));
     site.server.send(&Message::Frame(Arc::new(pictured(41))));
     let reply = asked.join().unwrap();
-    let length = u32::from_le_bytes(reply.body[..4].try_into().unwrap()) as usize;
-    let what: Value = serde_json::from_slice(&reply.body[4..4 + length]).unwrap();
+    let [(what, jpeg)] = &shown(&reply)[..] else { panic!("one picture") };
     assert_eq!((&what["number"], &what["objects"][0]["id"]), (&41.into(), &4.into()));
-    let picture = image::load_from_memory(&reply.body[4 + length..]).unwrap();
+    let picture = image::load_from_memory(jpeg).unwrap();
     assert_eq!((&what["width"], &what["height"]), (&picture.width().into(), &picture.height().into()));
     let picture = site.get("/cameras/front.jpg");
     assert_eq!((picture.status, picture.header("content-type")), (200, "image/jpeg"));
     // The same bytes: it was made once.
-    assert_eq!(picture.body, reply.body[4 + length..]);
+    assert_eq!(picture.body, *jpeg);
     wait_for("nobody looks any more", 8, || !site.server.wants_picture("front"));
 }
 
@@ -193,10 +208,8 @@ fn pictures_come_at_a_bounded_rate() {
     let look = move || {
         let (mut seen, mut times) = (0, Vec::new());
         while times.len() < 8 {
-            let reply = get(address, &format!("/api/frames/front?after={seen}"), &[]);
-            let length = u32::from_le_bytes(reply.body[..4].try_into().unwrap()) as usize;
-            let what: Value = serde_json::from_slice(&reply.body[4..4 + length]).unwrap();
-            let number = what["number"].as_u64().unwrap();
+            let reply = get(address, &format!("/api/frames?front={seen}"), &[]);
+            let number = shown(&reply)[0].0["number"].as_u64().unwrap();
             assert!(number > seen, "{number} after {seen}");
             seen = number;
             times.push(Instant::now());
@@ -216,6 +229,46 @@ fn pictures_come_at_a_bounded_rate() {
         // The first and the last may have waited a little less than the others.
         assert!(time > Duration::from_millis(600), "eight pictures in {time:?}");
     }
+}
+
+/// One camera that is fast keeps no other from being shown, and one that is silent holds nothing up.
+#[test]
+fn cameras_are_shown_together() {
+    let (status, names) = (Status::new(true), ["fast", "slow", "silent"]);
+    let server = Server::start(&config(), &names.map(|name| camera(name, &[], &[])), status).unwrap();
+    let (address, first) = (server.address(), pictured(1));
+    let looker = thread::spawn(move || {
+        let mut seen = std::collections::BTreeMap::from([("fast".to_owned(), 0), ("slow".to_owned(), 0)]);
+        let begun = Instant::now();
+        while seen["slow"] < 3 || seen["fast"] < 20 {
+            let query = format!("/api/frames?fast={}&slow={}&silent=", seen["fast"], seen["slow"]);
+            for (what, _) in shown(&get(address, &query, &[])) {
+                let known = seen.get_mut(what["camera"].as_str().unwrap()).unwrap();
+                let number = what["number"].as_u64().unwrap();
+                assert!(number > *known);
+                *known = number;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{seen:?}");
+        }
+    });
+    for number in 1.. {
+        if looker.is_finished() {
+            break;
+        }
+        let send = |name: &str, number| {
+            server.send(&Message::Frame(Arc::new(FrameResult {
+                camera: name.into(),
+                number,
+                ..first.clone()
+            })));
+        };
+        send("fast", number);
+        if number % 20 == 1 {
+            send("slow", 1 + number / 20);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    looker.join().unwrap();
 }
 
 #[test]

@@ -286,6 +286,28 @@ fn a_connection_that_is_cut() {
     assert_eq!(daemon.status.get(Total::MqttFailed), 1);
 }
 
+/// A broker that starts again and remembers nothing is told all that it is to keep.
+#[test]
+fn a_broker_that_forgets() {
+    let Some(mut broker) = Broker::open() else { return };
+    let found = config::Mqtt { discovery: true, ..config(&broker.url()) };
+    let daemon = Daemon::new(&found, &[camera("front", &["person"], &[])]).connected();
+    daemon.door.send(&Message::Frame(Arc::new(frame("front", 1, vec![object(1, "person", &[])]))));
+    wait_for("published", 10, || daemon.status.get(Total::MqttPublished) == 1);
+    broker.stop();
+    wait_for("gone", 10, || daemon.status.get(Total::MqttConnected) == 0);
+    broker.start();
+    let daemon = daemon.connected();
+    let subscriber = broker.subscribe("#");
+    subscriber.wait("yard/front/objects/person", "1");
+    subscriber.wait("yard/front/state", "running");
+    subscriber.wait("yard/availability", "online");
+    let count = "homeassistant/sensor/frcnn-yard/front-count-person/config";
+    wait_for("discovery", 10, || subscriber.last(count).is_some());
+    assert!(subscriber.last("yard/front/detections").is_none());
+    daemon.door.close(Duration::from_secs(5));
+}
+
 /// A machine that does not answer holds nothing up, and closing does not wait for it.
 #[test]
 fn a_broker_that_says_nothing() {

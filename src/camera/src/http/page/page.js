@@ -27,8 +27,8 @@ const span = seconds => {
   return `${Math.floor(whole / 3600)} h ${Math.floor(whole % 3600 / 60)} min`;
 };
 
-async function get(address) {
-  const answer = await fetch(address, { cache: "no-store" });
+async function get(address, signal) {
+  const answer = await fetch(address, { cache: "no-store", signal });
   // The key has changed.
   if (answer.status === 401) location.reload();
   return answer;
@@ -49,9 +49,12 @@ class Camera {
     this.corners = null;
     this.whole = false;
     this.visible = false;
-    this.gone = false;
     $("h2", this.node).textContent = name;
-    new IntersectionObserver(entries => { this.visible = entries[entries.length - 1].isIntersecting; }).observe(this.node);
+    new IntersectionObserver(entries => {
+      this.visible = entries[entries.length - 1].isIntersecting;
+      // The question that waits does not ask for this one.
+      if (this.visible) question.abort();
+    }).observe(this.node);
     const on = (selector, event, action) => $(selector, this.node).addEventListener(event, action);
     on(".show-boxes", "change", () => this.draw());
     on(".show-zones", "change", () => this.draw());
@@ -63,7 +66,6 @@ class Camera {
     on(".copy", "click", () => this.copy());
     on(".zone-name", "input", () => this.tell());
     this.stage.addEventListener("click", event => this.click(event));
-    this.watch();
   }
 
   update(state) {
@@ -85,23 +87,8 @@ class Camera {
     }
   }
 
-  // Fetches picture after picture while somebody can see them.
-  async watch() {
-    while (!this.gone) {
-      if (!this.visible || document.hidden) { await pause(200); continue; }
-      try {
-        const after = this.seen === null ? "" : `?after=${this.seen}`;
-        const answer = await get(`/api/frames/${path(this.name)}${after}`);
-        if (answer.status === 200) await this.show(await answer.arrayBuffer());
-        else if (answer.status !== 204) await pause(1000);
-      } catch { await pause(1000); }
-    }
-  }
-
-  async show(bytes) {
-    const length = new DataView(bytes).getUint32(0, true);
-    const frame = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
-    const address = URL.createObjectURL(new Blob([new Uint8Array(bytes, 4 + length)], { type: "image/jpeg" }));
+  async show(frame, jpeg) {
+    const address = URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" }));
     const before = this.image.src;
     this.image.src = address;
     await this.image.decode().catch(() => {});
@@ -257,6 +244,43 @@ function centre(points) {
 
 const cameras = new Map();
 const objects = new Map();
+let question = new AbortController();
+
+// Asks for the next pictures of the cameras that can be seen, all in one question: browsers have few connections.
+async function watch() {
+  for (;;) {
+    const visible = document.hidden ? [] : [...cameras.values()].filter(camera => camera.visible);
+    if (visible.length === 0) {
+      await pause(200);
+      continue;
+    }
+    question = new AbortController();
+    try {
+      const asked = visible.map(camera => `${path(camera.name)}=${camera.seen ?? ""}`).join("&");
+      const answer = await get(`/api/frames?${asked}`, question.signal);
+      if (answer.status === 200) await Promise.all(pictures(await answer.arrayBuffer()));
+      else if (answer.status !== 204) await pause(1000);
+    } catch (error) {
+      if (error.name !== "AbortError") await pause(1000);
+    }
+  }
+}
+
+// Shows what an answer holds: JSON and JPEG in turn, each behind its length.
+function pictures(bytes) {
+  const view = new DataView(bytes), shown = [];
+  let place = 0;
+  const part = () => {
+    const length = view.getUint32(place, true), from = place + 4;
+    place = from + length;
+    return new Uint8Array(bytes, from, length);
+  };
+  while (place < bytes.byteLength) {
+    const frame = JSON.parse(new TextDecoder().decode(part()));
+    shown.push(cameras.get(frame.camera)?.show(frame, part()));
+  }
+  return shown;
+}
 
 function showCameras(states) {
   const place = $("#cameras");
@@ -276,7 +300,6 @@ function showCameras(states) {
   const names = new Set(states.map(state => state.name));
   for (const [name, camera] of cameras) {
     if (names.has(name)) continue;
-    camera.gone = true;
     camera.node.remove();
     cameras.delete(name);
   }
@@ -361,3 +384,4 @@ async function run() {
   }
 }
 run();
+watch();
