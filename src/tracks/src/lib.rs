@@ -37,6 +37,7 @@
 
 mod assign;
 mod filter;
+mod jitter;
 mod object;
 mod observation;
 mod options;
@@ -46,6 +47,7 @@ mod rules;
 mod stillness;
 mod track;
 mod tracker;
+mod view;
 mod votes;
 
 pub use object::{Change, Event, Object};

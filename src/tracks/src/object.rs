@@ -17,7 +17,7 @@ pub struct Object {
     /// Of its last observation.
     pub score: f32,
     /// Where it is, smoothed over its observations; where it is expected while it is not seen. Image pixels, the corners
-    /// belong to it; it may reach out of the image.
+    /// belong to it; it may reach out of the image where [`Options::frame_size`](crate::Options::frame_size) does not say how large that is.
     pub bbox: BBox,
     /// Whether the last frame showed it.
     pub seen: bool,

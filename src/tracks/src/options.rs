@@ -17,7 +17,7 @@ pub struct Options {
     pub high_score: f32,
     /// One with at least this score may continue an object: 0.1. Lower ones are passed over.
     pub low_score: f32,
-    /// An object has started when it has been seen for so long, and three times: 0.2 s.
+    /// An object has started when it has been seen for so long, and three times more than missed: 0.25 s.
     pub confirm_after: Duration,
     /// A moving object that was not seen for so long, nor in two frames, has ended: 2 s.
     pub lost_after: Duration,
@@ -27,6 +27,9 @@ pub struct Options {
     pub gone_after: Duration,
     /// A stationary object that was not seen for so long is looked at again: 0.5 s.
     pub look_again_every: Duration,
+    /// Width and height of the frames, pixels. With it an object that leaves the view ends at once, and one that the border cuts
+    /// off is followed by the sides that are seen; without, the first takes as long as any that is lost: `None`.
+    pub frame_size: Option<[u32; 2]>,
     /// At most so many objects at once, 1 to [`MAX_OBJECTS`]: 256.
     pub max_objects: usize,
     /// At most so many points of an object's path are kept, 2 to [`MAX_PATH`]: 100. A longer path keeps every other point.
@@ -40,11 +43,12 @@ impl Default for Options {
         Options {
             high_score: 0.5,
             low_score: 0.1,
-            confirm_after: Duration::from_millis(200),
+            confirm_after: Duration::from_millis(250),
             lost_after: Duration::from_secs(2),
             still_after: Duration::from_secs(3),
             gone_after: Duration::from_secs(5),
             look_again_every: Duration::from_millis(500),
+            frame_size: None,
             max_objects: 256,
             max_path: 100,
             rules: Rules::default(),

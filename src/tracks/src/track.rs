@@ -11,13 +11,23 @@ use crate::options::Options;
 use crate::path::{Path, PathPoint};
 use crate::rules::{Zones, foot};
 use crate::stillness::Stillness;
+use crate::view::View;
 use crate::votes::Votes;
 
-/// An object has been seen so often before it starts.
+/// An observation that is more surprising than this is another's: see [`BoxFilter::surprise`].
+const MOST_SURPRISE: f64 = 24.0;
+
+/// One of a low score has to be nearer.
+const MOST_SURPRISE_LOW: f64 = 12.0;
+
+/// An object has been seen so often more than missed before it starts.
 const LEAST_SIGHTINGS: u32 = 3;
 
 /// So many frames must have missed an object before it ends, however much time there is between them.
 const LEAST_MISSES: u32 = 2;
+
+/// A second in which an object is seen makes up for so many in which it was not.
+const PAID_BACK: f64 = 2.0;
 
 /// The time of a frame, as it was given, and on a clock that never goes back.
 #[derive(Clone, Copy, Debug)]
@@ -36,18 +46,25 @@ pub(crate) struct Track {
     /// Where it was seen last.
     place: PathPoint,
     stillness: Stillness,
+    /// Whether it is expected outside of the frame.
+    left: bool,
+    /// Frames that showed it, less those that did not while it had not started.
     sightings: u32,
     first: Duration,
     /// On the tracker's clock.
     last: Duration,
+    /// For how long it was not seen, in seconds, less what it has been seen since: who is seen once in a while, as where there
+    /// are false observations, is not there.
+    owed: f64,
+    step: f64,
     /// Frames in a row that looked for it in vain, and when the first of them was.
     misses: u32,
     missing_since: Duration,
 }
 
 impl Track {
-    pub(crate) fn new(observation: &Observation, now: Now, options: &Options) -> Track {
-        let filter = BoxFilter::new(&observation.bbox);
+    pub(crate) fn new(observation: &Observation, now: Now, jitter: f64, options: &Options) -> Track {
+        let filter = BoxFilter::new(&observation.bbox, jitter);
         let stillness = Stillness::new(centre(&observation.bbox), now.clock);
         let mut votes = Votes::default();
         votes.cast(observation.class, observation.score);
@@ -72,9 +89,12 @@ impl Track {
             path: Path::new(options.max_path),
             place: place(&observation.bbox, now),
             stillness,
+            left: false,
             sightings: 1,
             first: now.clock,
             last: now.clock,
+            owed: 0.0,
+            step: 0.0,
             misses: 0,
             missing_since: now.clock,
         };
@@ -91,26 +111,28 @@ impl Track {
         clock.saturating_sub(self.last)
     }
 
-    pub(crate) fn predict(&mut self, seconds: f64) {
-        self.filter.predict(seconds);
-        self.object.bbox = self.filter.bbox();
+    pub(crate) fn predict(&mut self, seconds: f64, jitter: f64, view: View) {
+        self.step = seconds;
+        self.filter.predict(seconds, self.object.seen, jitter);
+        let bbox = self.filter.bbox();
+        self.object.bbox = view.seen(bbox);
+        self.left = !self.object.stationary && view.has_left(&bbox, self.filter.velocity());
     }
 
     /// The box in `seconds` from the last frame.
-    pub(crate) fn expected(&self, seconds: f64) -> BBox {
-        self.filter.at(seconds)
+    pub(crate) fn expected(&self, seconds: f64, view: View) -> BBox {
+        view.seen(self.filter.at(seconds))
     }
 
     /// How much it gains to take `observation` for this object: 0 for nothing, up to 1.
-    pub(crate) fn gain(&self, observation: &Observation) -> f64 {
-        // The less is known of where it is, the farther off it may be: both boxes grow (Yang et al., C-BIoU, WACV 2023).
-        let reach = (2.0 * self.filter.uncertainty()).min(0.5 * self.filter.size()) as f32;
-        let grown = |b: &BBox| BBox::new(b.x1 - reach, b.y1 - reach, b.x2 + reach, b.y2 + reach);
-        let overlap = f64::from(grown(&self.object.bbox).iou(&grown(&observation.bbox), 1.0));
-        if overlap < 0.2 {
+    pub(crate) fn gain(&self, observation: &Observation, high: bool, jitter: f64, view: View) -> f64 {
+        if self.left {
             return 0.0;
         }
-        if observation.class == self.object.class { overlap } else { 0.5 * overlap }
+        let surprise = self.filter.surprise(&observation.bbox, view.cuts(&observation.bbox), jitter);
+        let most = if high { MOST_SURPRISE } else { MOST_SURPRISE_LOW };
+        let gain = (1.0 - surprise / most).max(0.0);
+        if observation.class == self.object.class { gain } else { 0.5 * gain }
     }
 
     /// Takes in what another class's detector says of the same thing; before `see`.
@@ -118,8 +140,15 @@ impl Track {
         self.votes.cast(observation.class, observation.score);
     }
 
-    pub(crate) fn see(&mut self, observation: &Observation, now: Now, options: &Options) {
-        self.filter.update(&observation.bbox);
+    pub(crate) fn see(
+        &mut self,
+        observation: &Observation,
+        now: Now,
+        jitter: f64,
+        options: &Options,
+    ) -> Option<f64> {
+        let view = View::new(options.frame_size);
+        let error = self.filter.update(&observation.bbox, view.cuts(&observation.bbox), jitter);
         self.votes.cast(observation.class, observation.score);
         let class = self.votes.winner().unwrap_or(observation.class);
         let object = &mut self.object;
@@ -131,14 +160,16 @@ impl Track {
         }
         object.class = class;
         object.score = observation.score;
-        object.bbox = self.filter.bbox();
+        object.bbox = view.seen(self.filter.bbox());
         object.seen = true;
         object.last_seen = now.captured;
         self.sightings = self.sightings.saturating_add(1);
         self.last = now.clock;
+        self.owed = (self.owed - PAID_BACK * self.step).max(0.0);
         self.misses = 0;
-        self.stillness.visit(centre(&object.bbox), self.filter.size(), now.clock, options.still_after);
+        self.stillness.visit(self.filter.centre(), self.filter.size(), now.clock, options.still_after);
         self.leave_a_trace(now, options);
+        error
     }
 
     fn leave_a_trace(&mut self, now: Now, options: &Options) {
@@ -150,6 +181,10 @@ impl Track {
     /// A frame does not show it; `looked` whether the detector looked at its place.
     pub(crate) fn miss(&mut self, now: Now, looked: bool) {
         self.object.seen = false;
+        self.owed += self.step;
+        if !self.has_started() {
+            self.sightings = self.sightings.saturating_sub(1);
+        }
         if looked || !self.object.stationary {
             if self.misses == 0 {
                 self.missing_since = now.clock;
@@ -160,22 +195,30 @@ impl Track {
 
     /// Whether it is there no more.
     pub(crate) fn is_over(&self, now: Now, options: &Options) -> bool {
+        if self.left {
+            return true;
+        }
+        if !self.has_started() {
+            return self.sightings == 0
+                || self.misses >= LEAST_MISSES && self.unseen(now.clock) >= options.confirm_after;
+        }
         if self.misses < LEAST_MISSES {
             return false;
         }
-        if !self.has_started() {
-            return self.unseen(now.clock) >= options.confirm_after;
-        }
         match self.object.stationary {
             true => now.clock.saturating_sub(self.missing_since) >= options.gone_after,
-            false => self.unseen(now.clock) >= options.lost_after,
+            // Of what was seen for a moment nobody knows where it goes.
+            false => {
+                let seen = self.last.saturating_sub(self.first).max(options.confirm_after);
+                self.owed >= options.lost_after.min(seen).as_secs_f64()
+            }
         }
     }
 
     pub(crate) fn may_start(&self, options: &Options) -> bool {
         !self.has_started()
             && self.object.seen
-            && self.sightings >= LEAST_SIGHTINGS
+            && self.sightings >= LEAST_SIGHTINGS as f64 as u32
             && self.last.saturating_sub(self.first) >= options.confirm_after
     }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 use frcnn_core::BBox;
 
 use crate::assign::{Pair, assign};
+use crate::jitter::Jitter;
 use crate::object::{Change, Event, Object};
 use crate::observation::{Looked, Observation};
 use crate::options::{Options, OptionsError};
 use crate::rules::{PassedOver, Rules};
 use crate::track::{Now, Track};
+use crate::view::View;
 
 /// Of a frame with more observations than this, those with the highest scores are taken.
 pub const MAX_OBSERVATIONS: usize = 1024;
@@ -54,6 +56,7 @@ pub struct Tracker {
     last_id: u64,
     /// When the last object of a class started that was not quiet.
     loud: BTreeMap<u32, Duration>,
+    jitter: Jitter,
     counts: Counts,
 }
 
@@ -70,6 +73,7 @@ impl Tracker {
             now: None,
             last_id: 0,
             loud: BTreeMap::new(),
+            jitter: Jitter::default(),
             counts: Counts::default(),
         })
     }
@@ -118,7 +122,8 @@ impl Tracker {
                 }
         };
         let seconds = ahead.as_secs_f64().min(LONGEST_STEP);
-        self.tracks.iter().filter(due).map(|track| track.expected(seconds)).collect()
+        let view = View::new(self.options.frame_size);
+        self.tracks.iter().filter(due).map(|track| track.expected(seconds, view)).collect()
     }
 
     /// Takes in what a frame, captured at `time` since any epoch, showed, and tells what has happened.
@@ -128,14 +133,15 @@ impl Tracker {
     pub fn update(&mut self, time: Duration, observations: &[Observation], looked: Looked<'_>) -> Vec<Event> {
         let (now, seconds) = self.step(time);
         let observations = self.sift(observations);
+        let view = View::new(self.options.frame_size);
         for track in &mut self.tracks {
-            track.predict(seconds);
+            track.predict(seconds, self.jitter.share(), view);
         }
         let mut owners = vec![None; observations.len()];
         let is_high: Vec<bool> = observations.iter().map(|o| o.score >= self.threshold(o.class)).collect();
-        self.round(&observations, &mut owners, |i| is_high[i], Track::has_started);
-        self.round(&observations, &mut owners, |i| !is_high[i], Track::has_started);
-        self.round(&observations, &mut owners, |i| is_high[i], |track| !track.has_started());
+        self.round(&observations, &mut owners, |i| is_high[i], true, Track::has_started);
+        self.round(&observations, &mut owners, |i| !is_high[i], false, Track::has_started);
+        self.round(&observations, &mut owners, |i| is_high[i], true, |track| !track.has_started());
         self.see(&observations, &owners, now, looked);
         let mut events = Vec::new();
         self.change(now, &mut events);
@@ -198,15 +204,17 @@ impl Tracker {
         observations: &[Observation],
         owners: &mut [Option<usize>],
         takes: impl Fn(usize) -> bool,
+        high: bool,
         of: impl Fn(&Track) -> bool,
     ) {
         let mut taken = vec![false; self.tracks.len()];
         owners.iter().flatten().for_each(|&row| taken[row] = true);
         let open: Vec<usize> = (0..observations.len()).filter(|&i| owners[i].is_none() && takes(i)).collect();
+        let view = View::new(self.options.frame_size);
         let mut pairs = Vec::new();
         for (row, track) in self.tracks.iter().enumerate().filter(|(row, track)| !taken[*row] && of(track)) {
             for &column in &open {
-                let gain = track.gain(&observations[column]);
+                let gain = track.gain(&observations[column], high, self.jitter.share(), view);
                 if gain > 0.0 {
                     pairs.push(Pair { row, column, gain });
                 }
@@ -233,7 +241,13 @@ impl Tracker {
         }
         for (track, shown) in self.tracks.iter_mut().zip(shown) {
             match shown {
-                Some(observation) => track.see(observation, now, &self.options),
+                Some(observation) => {
+                    if let Some(error) = track.see(observation, now, self.jitter.share(), &self.options)
+                        && track.has_started()
+                    {
+                        self.jitter.learn(error);
+                    }
+                }
                 None => track.miss(now, looked.at(&track.object.bbox)),
             }
         }
@@ -289,7 +303,7 @@ impl Tracker {
                 continue;
             }
             if self.tracks.len() < self.options.max_objects {
-                self.tracks.push(Track::new(observation, now, &self.options));
+                self.tracks.push(Track::new(observation, now, self.jitter.share(), &self.options));
             } else {
                 self.counts.too_many += 1;
             }

@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = (Duration, Vec<Observation>, Option<Vec<BBox>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn nothing_panics_and_events_make_sense(steps in prop::collection::vec(step(), 1..30), most in 1usize..12, corner in number()) {
         let square = |side: f32| Polygon::new(vec![[0.0, 0.0], [side, 0.0], [side, side], [0.0, side]]);
