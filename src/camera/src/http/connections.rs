@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 /// Open at once at most: one more closes the one that has waited longest.
 pub(super) const MOST: usize = 128;
 /// A connection that asks for nothing for so long, or does not read its answer, is closed.
-pub(super) const IDLE: Duration = Duration::from_secs(20);
+pub(super) const IDLE: Duration = Duration::from_secs(15);
 
 /// Those that are open.
 #[derive(Debug, Default)]
