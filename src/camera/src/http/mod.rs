@@ -20,7 +20,7 @@ mod recent;
 mod view;
 
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -34,6 +34,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::time::{interval, sleep};
 
@@ -103,8 +105,11 @@ impl Server {
         })?;
         let mut access = Access::new(listen, config.key_file.as_deref()).map_err(Error)?;
         let taken = |error: std::io::Error| Error(format!("listen: {listen}: {error}"));
-        let listener = TcpListener::bind(listen).map_err(taken)?;
-        listener.set_nonblocking(true).map_err(taken)?;
+        // One thread makes JPEGs: more would take cores from the detector.
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+        let runtime = runtime.map_err(taken)?;
+        let listener = bind(&runtime, listen).map_err(taken)?;
         let address = listener.local_addr().map_err(taken)?;
         access.set_port(address.port());
         let shared = Arc::new(Shared {
@@ -120,7 +125,7 @@ impl Server {
         let thread = std::thread::Builder::new().name("http".into());
         let thread = {
             let shared = shared.clone();
-            thread.spawn(move || run(listener, &shared)).map_err(taken)?
+            thread.spawn(move || run(runtime, listener, &shared)).map_err(taken)?
         };
         Ok(Server { address, shared, thread: Mutex::new(Some(thread)) })
     }
@@ -168,27 +173,27 @@ impl Drop for Server {
     }
 }
 
-fn run(listener: TcpListener, shared: &Arc<Shared>) {
-    // One thread makes JPEGs: more would take cores from the detector.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
-    let served = runtime.and_then(|runtime| {
-        let served = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::select! {
-                () = accept(listener, shared) => {}
-                () = shared.stop.notified() => {}
-            }
-            Ok(())
-        });
-        runtime.shutdown_background();
-        served
-    });
-    if let Err(error) = served {
-        eprint_line(&format!("frcnn-camera: [http] cannot serve: {error}"));
-    }
+/// Many may knock at once, and wait for the thread.
+fn bind(runtime: &Runtime, listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let _within = runtime.enter();
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Those of a daemon that has just ended may linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(1024)
 }
 
-async fn accept(listener: tokio::net::TcpListener, shared: &Arc<Shared>) {
+fn run(runtime: Runtime, listener: TcpListener, shared: &Arc<Shared>) {
+    runtime.block_on(async {
+        tokio::select! {
+            () = accept(listener, shared) => {}
+            () = shared.stop.notified() => {}
+        }
+    });
+    runtime.shutdown_background();
+}
+
+async fn accept(listener: TcpListener, shared: &Arc<Shared>) {
     let connections = Arc::new(Connections::default());
     let mut sweep = interval(Duration::from_secs(1));
     loop {
@@ -227,6 +232,8 @@ async fn accept(listener: tokio::net::TcpListener, shared: &Arc<Shared>) {
                 () = ticket.closed() => {}
             }
         });
+        // In a flood, each is heard once before it may have to go for the next.
+        tokio::task::yield_now().await;
     }
 }
 

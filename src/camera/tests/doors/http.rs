@@ -382,6 +382,40 @@ fn idle_and_slow_clients_hold_nobody_up() {
     wait_for("all are let go", 10, || descriptors() < 200);
 }
 
+/// Thousands of connections a second, of which some say half a request and some a whole one whose answer they do not read.
+#[test]
+fn a_flood_of_connections_holds_nobody_up() {
+    let site = Site::new(&config());
+    let (address, stop) = (site.server.address(), Arc::new(AtomicBool::new(false)));
+    let flood = |says: &'static [u8]| {
+        let stop = stop.clone();
+        thread::spawn(move || {
+            let mut kept = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                // It may have been closed again.
+                let _ = stream.write_all(says);
+                kept.push(stream);
+                if kept.len() > 100 {
+                    kept.clear();
+                }
+            }
+        })
+    };
+    let floods = [&b""[..], b"GET /m", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"].map(flood);
+    let mut times = Vec::new();
+    for _ in 0..60 {
+        let begun = Instant::now();
+        assert_eq!(site.get("/metrics").status, 200);
+        times.push(begun.elapsed());
+        thread::sleep(Duration::from_millis(20));
+    }
+    stop.store(true, Ordering::Relaxed);
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
+    times.sort();
+    assert!(times[30] < Duration::from_millis(500), "{times:?}");
+}
+
 #[test]
 fn garbage_is_no_request() {
     let site = Site::new(&config());
