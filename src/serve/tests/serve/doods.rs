@@ -1,0 +1,50 @@
+//! DOODS' interface.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use crate::fixture::{Service, scene};
+
+#[test]
+fn pictures_in_base64() {
+    let service = Service::start(&[]);
+    let detectors = service.get("/detectors").json();
+    let labels = ["box", "cross", "disc", "ring", "star", "triangle"];
+    assert_eq!(detectors["detectors"][0]["name"], "default");
+    assert_eq!(detectors["detectors"][0]["labels"], json!(labels));
+
+    let data = STANDARD.encode(scene());
+    let ask = |value: serde_json::Value| service.post("/detect", "", value.to_string().as_bytes());
+    let answer = ask(json!({ "detector_name": "default", "data": data, "detect": { "*": 50 }, "id": "7" }));
+    let value = answer.json();
+    assert_eq!((answer.status, &value["id"]), (200, &"7".into()));
+    let found = value["detections"].as_array().unwrap();
+    assert!(found.len() > 3, "{value}");
+    for one in found {
+        let edge = |name: &str| one[name].as_f64().unwrap();
+        assert!(
+            (50.0..=100.0).contains(&edge("confidence")) && labels.contains(&one["label"].as_str().unwrap())
+        );
+        let (top, left, bottom, right) = (edge("top"), edge("left"), edge("bottom"), edge("right"));
+        assert!(
+            0.0 <= top && top < bottom && bottom <= 1.0 && 0.0 <= left && left < right && right <= 1.0,
+            "{one}"
+        );
+    }
+    let discs = ask(json!({ "data": data, "detect": { "disc": 50 } })).json();
+    let discs = discs["detections"].as_array().unwrap().len();
+    assert_eq!(discs, found.iter().filter(|one| one["label"] == "disc").count());
+    for (value, word) in [
+        (json!({ "data": "***" }), "base64"),
+        (json!({ "data": STANDARD.encode("no picture") }), "image"),
+        (json!({ "data": data, "detector_name": "other" }), "default"),
+        (json!({ "data": 7 }), "not a request"),
+        (json!([]), "not a request"),
+    ] {
+        let answer = ask(value);
+        let error = answer.json()["error"].as_str().unwrap().to_string();
+        assert!(answer.status == 400 && error.contains(word), "{word}: {error}");
+    }
+    assert_eq!(service.get("/detect").status, 405);
+}
