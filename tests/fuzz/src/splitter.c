@@ -22,7 +22,7 @@ size_t fuzz_split(const uint8_t *bytes, size_t size) {
             if (plane->size < 4 || plane->data[0] != 0xff || plane->data[1] != 0xd8) abort();
             sum += plane->size;
             s->release(s);
-        } else if (event != SOURCE_CORRUPT) {
+        } else if (event != SOURCE_CORRUPT && event != SOURCE_MORE) {
             break;
         }
         /* Each takes up bytes of the stream. */
