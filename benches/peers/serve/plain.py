@@ -14,4 +14,5 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.send_header("Content-Length", str(len(reply))); self.end_headers(); self.wfile.write(reply)
     def log_message(self, *_): pass
 
+http.server.ThreadingHTTPServer.request_queue_size = 128  # 5 clients could connect at once
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()

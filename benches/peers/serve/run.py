@@ -33,15 +33,19 @@ def ask(connection, path, body, head):
 
 
 def load(path, body, head, clients, seconds):
-    """Latencies of requests that some clients send, each the next when it has its answer."""
-    times, end = [], time.perf_counter() + seconds
+    """Latencies of requests that some clients send, each the next when it has its answer; and how long all took."""
+    times, broken, end = [], [], time.perf_counter() + seconds
 
     def client():
         connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=120)
         while time.perf_counter() < end:
             begun = time.perf_counter()
-            ask(connection, path, body, head)
-            times.append(time.perf_counter() - begun)
+            try:
+                ask(connection, path, body, head)
+                times.append(time.perf_counter() - begun)
+            except OSError as error:
+                broken.append(error)
+                connection.close()
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     begun = time.perf_counter()
@@ -49,7 +53,9 @@ def load(path, body, head, clients, seconds):
         thread.start()
     for thread in threads:
         thread.join()
-    return sorted(times), time.perf_counter() - begun
+    if broken:
+        print(f"{len(broken)} connections broke: {broken[0]}", file=sys.stderr)
+    return times, time.perf_counter() - begun
 
 
 def peak(process):

@@ -28,7 +28,7 @@ use crate::key::Key;
 /// Connections at once; more wait until one closes.
 const CONNECTIONS: usize = 512;
 /// How long a request's head may take, and how long a connection may be idle.
-const HEAD_TIME: Duration = Duration::from_secs(20);
+const HEAD_TIME: Duration = Duration::from_secs(75);
 /// Bytes of the longest head.
 const HEAD_BYTES: usize = 64 << 10;
 
