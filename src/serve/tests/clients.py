@@ -21,6 +21,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -55,8 +56,8 @@ def jpeg(image):
 
 
 class Service:
-    def __init__(self, program, bundle, more):
-        command = [program, bundle, "--listen", "127.0.0.1:0", "--zmq", "tcp://127.0.0.1:0", "--dialect", "deepstack",
+    def __init__(self, program, bundle, more, zmq="tcp://127.0.0.1:0"):
+        command = [program, bundle, "--listen", "127.0.0.1:0", "--zmq", zmq, "--dialect", "deepstack",
                    "--max-wait-ms", "100000", "--queue", "128", *more]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         atexit.register(self.process.kill)
@@ -264,6 +265,21 @@ def storm(service, pictures, count, problems, threads=AT_ONCE):
     return collections.Counter(done)
 
 
+def over_ipc(arguments, pictures, problems):
+    """A socket in the file system: one that a killed service has left is replaced, and one that ends takes it away."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/socket"
+        for end in [signal.SIGKILL, signal.SIGTERM]:
+            service = Service(arguments.program, arguments.bundle, arguments.more, f"ipc://{path}")
+            for one in pictures:
+                if Clients(service, 0).frigate(one)[1] != one.answers["frigate"]:
+                    problems.append("another answer over ipc")
+            service.process.send_signal(end)
+            service.process.wait(timeout=60)
+            if os.path.exists(path) != (end == signal.SIGKILL):
+                problems.append(f"{path} after {end.name}: {os.listdir(folder)}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", required=True)
@@ -315,6 +331,7 @@ def main():
     code = service.process.wait(timeout=60)
     if code != 0:
         problems.append(f"exit code {code} after SIGTERM")
+    over_ipc(arguments, pictures, problems)
     for problem in problems[:20]:
         print("problem:", problem[:400])
     for line in [line for line in service.said if "panicked" in line][:20]:
