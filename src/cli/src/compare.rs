@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use frcnn::{Detector, Options};
 use frcnn_compiler::compile;
 use frcnn_core::Printable;
-use frcnn_eval::{Measure, Precision, TensorFile, Tolerances};
+use frcnn_eval::{Measure, TensorFile, Tolerances};
 use frcnn_harness::compare::{self, Comparison, Names};
 use frcnn_harness::page::comparison;
 use serde::Serialize;
@@ -158,15 +158,15 @@ fn with_files(
                 ));
             }
             let other = TensorFile::open(against)?;
-            let tolerances = tolerances(args, Rounded::of(&file).coarser(Rounded::of(&other)), &[]);
+            let tolerances = tolerances(args, &[&file, &other], &[]);
             let (first, second) = (reference.display().to_string(), against.display().to_string());
             let names = Names { reference: &first, found: &second };
-            compare::files(detector, [&file, &other], photo.as_ref(), &tolerances, names)?
+            compare::files(Some(detector), [&file, &other], photo.as_ref(), &tolerances, names)?
         }
         None => {
             let (first, second) = (reference.display().to_string(), name(&args.model));
             let names = Names { reference: &first, found: &second };
-            let tolerances = tolerances(args, Rounded::of(&file), &[detector]);
+            let tolerances = tolerances(args, &[&file], &[detector]);
             compare::with_reference(detector, &file, photo.as_ref(), &tolerances, names)?
         }
     };
@@ -194,7 +194,7 @@ fn with_detector(
         (file, _) => BoxSource::open(file.as_deref(), images.len())?,
     };
     let (reference, found) = (name(&args.model), name(against));
-    let tolerances = tolerances(args, Rounded::NOT, &[first, second]);
+    let tolerances = tolerances(args, &[], &[first, second]);
     let compare = |image: &ImageFile| {
         let photo = decode::rgb8(&image.path)?;
         let boxes = proposals.of(image, &photo)?;
@@ -222,44 +222,10 @@ fn open(path: &Path, args: &Args) -> Result<Detector, Error> {
     Detector::new(compiled.bundle, &options).map_err(|error| Error::file(path, error))
 }
 
-/// How coarsely references were computed, and then stored.
-#[derive(Clone, Copy)]
-struct Rounded {
-    computed: Precision,
-    stored: Precision,
-}
-
-impl Rounded {
-    const NOT: Rounded = Rounded { computed: Precision::F32, stored: Precision::F32 };
-
-    fn of(file: &TensorFile) -> Rounded {
-        let tf32 = file.metadata.get("tf32").map(String::as_str);
-        Rounded {
-            computed: Precision::of_reference(&file.dtype, tf32),
-            stored: Precision::of_reference(&file.dtype, None),
-        }
-    }
-
-    fn coarser(self, other: Rounded) -> Rounded {
-        Rounded { computed: self.computed.coarser(other.computed), stored: self.stored.coarser(other.stored) }
-    }
-}
-
 /// What the rounding of references and of the layers of `detectors` explains, unless the arguments say what is allowed.
-fn tolerances(args: &Args, Rounded { computed, stored }: Rounded, detectors: &[&Detector]) -> Tolerances {
-    let mut tolerances = Tolerances::of(computed, stored);
-    for detector in detectors {
-        for (stage, layers) in detector.stage_precisions() {
-            let layers = layers.into_iter().map(|precision| match precision {
-                frcnn_bundle::Precision::F32 => Precision::F32,
-                frcnn_bundle::Precision::F16 => Precision::F16,
-                frcnn_bundle::Precision::Bf16 => Precision::Bf16,
-                frcnn_bundle::Precision::Int8 => Precision::Int8,
-            });
-            tolerances = tolerances.with_layers(&stage, &layers.collect::<Vec<_>>());
-        }
-    }
-    args.tolerance.iter().fold(tolerances, |tolerances, (stage, share)| match stage {
+fn tolerances(args: &Args, files: &[&TensorFile], detectors: &[&Detector]) -> Tolerances {
+    let explained = compare::explained(files, detectors);
+    args.tolerance.iter().fold(explained, |tolerances, (stage, share)| match stage {
         Some(stage) => tolerances.with_stage(stage, *share),
         None => tolerances.with_all(*share),
     })

@@ -21,7 +21,6 @@ mod data;
 #[cfg(feature = "compile")]
 mod described;
 mod detect;
-mod draw;
 mod error;
 #[cfg(feature = "compile")]
 mod eval;

@@ -2,7 +2,7 @@
 
 use frcnn::{BBox, Detector};
 use frcnn_eval::{
-    Drift, Found, Pair, StageResult, Tensor, TensorFile, Tolerances, difference, explain, pair,
+    Drift, Found, Pair, Precision, StageResult, Tensor, TensorFile, Tolerances, difference, explain, pair,
 };
 use image::RgbImage;
 use serde::Serialize;
@@ -68,6 +68,30 @@ pub struct Names<'a> {
     pub found: &'a str,
 }
 
+/// The differences that rounding explains: that of references, as their types and metadata tell it, and that of the layers of
+/// `detectors`.
+pub fn explained(references: &[&TensorFile], detectors: &[&Detector]) -> Tolerances {
+    let coarsest = |of: &dyn Fn(&TensorFile) -> Precision| {
+        references.iter().fold(Precision::F32, |coarsest, file| coarsest.coarser(of(file)))
+    };
+    let tf32 = |file: &TensorFile| file.metadata.get("tf32").cloned();
+    let computed = coarsest(&|file| Precision::of_reference(&file.dtype, tf32(file).as_deref()));
+    let stored = coarsest(&|file| Precision::of_reference(&file.dtype, None));
+    let mut tolerances = Tolerances::of(computed, stored);
+    for detector in detectors {
+        for (stage, layers) in detector.stage_precisions() {
+            let layers = layers.into_iter().map(|precision| match precision {
+                frcnn_bundle::Precision::F32 => Precision::F32,
+                frcnn_bundle::Precision::F16 => Precision::F16,
+                frcnn_bundle::Precision::Bf16 => Precision::Bf16,
+                frcnn_bundle::Precision::Int8 => Precision::Int8,
+            });
+            tolerances = tolerances.with_layers(&stage, &layers.collect::<Vec<_>>());
+        }
+    }
+    tolerances
+}
+
 /// A detector against a reference file, on the file's own RoIs.
 ///
 /// With the `photo` that the reference was made from, `data` is compared, too; without, the reference's `data` is where
@@ -113,12 +137,13 @@ pub fn detectors(
     against(second, &reference, Some(photo), tolerances, sides)
 }
 
-/// Two reference files; `detector` runs nothing, but its manifest makes detections of predictions.
+/// Two reference files; `detector` runs nothing, but its manifest makes detections of predictions. Without one, stages alone are
+/// compared.
 ///
 /// # Errors
 /// A file's metadata or RoIs make no sense.
 pub fn files(
-    detector: &Detector,
+    detector: Option<&Detector>,
     [first, second]: [&TensorFile; 2],
     photo: Option<&RgbImage>,
     tolerances: &Tolerances,
@@ -128,7 +153,7 @@ pub fn files(
     let read =
         |file, name: &str| Stages::of_file(file).map_err(|problem| Error::file(name.as_ref(), problem));
     let (mut reference, found) = (read(first, names.reference)?, read(second, names.found)?);
-    if let Some(photo) = photo {
+    if let (Some(photo), Some(detector)) = (photo, detector) {
         reference.of_photo(detector, photo);
     }
     let found: Vec<(String, Tensor)> =
@@ -198,7 +223,7 @@ fn against(
         let inputs = Inputs { pooled: Some(features), ..Inputs::default() };
         alone.extend(computed(detector, &mut session, &inputs, reference)?);
     }
-    Ok(Side { chained, alone }.compare(detector, reference, photo, tolerances, sides))
+    Ok(Side { chained, alone }.compare(Some(detector), reference, photo, tolerances, sides))
 }
 
 /// What the other side has.
@@ -212,7 +237,7 @@ struct Side {
 impl Side {
     fn compare(
         self,
-        detector: &Detector,
+        detector: Option<&Detector>,
         reference: &Stages,
         photo: Option<&RgbImage>,
         tolerances: &Tolerances,
@@ -249,8 +274,8 @@ impl Side {
         for problem in &not_compared {
             verdict += &format!(" Not compared: {problem}.");
         }
-        let detections = self.detections(detector, reference);
-        let picture = photo.cloned().or_else(|| reference_picture(detector, reference));
+        let detections = detector.and_then(|detector| self.detections(detector, reference));
+        let picture = photo.cloned().or_else(|| reference_picture(detector?, reference));
         Comparison { sides, stages, not_compared, detections, verdict, picture, size: reference.size }
     }
 

@@ -17,6 +17,7 @@
 mod board;
 mod error;
 mod ladder;
+mod photo;
 mod pooled;
 mod proposed;
 mod provenance;
@@ -34,5 +35,7 @@ pub mod sweep;
 pub use board::Board;
 pub use error::Error;
 pub use ladder::{Ladder, Rung, worthwhile};
+pub use photo::{MAX_PROPOSALS, selective_search};
 pub use provenance::Provenance;
 pub use run::{Finished, Loaded, Shard, run};
+pub use stages::{ReferenceTensors, stages};

@@ -43,7 +43,9 @@ impl Provenance {
         // The order of a detector's, the rest behind.
         let order = ["device", "library", "tf32", "precision", "onnx_sha256"];
         facts.sort_by_key(|(key, _)| order.iter().position(|known| known == key).unwrap_or(order.len()));
-        facts.push(("file sha256".to_string(), file.sha256.clone()));
+        if !file.sha256.is_empty() {
+            facts.push(("file sha256".to_string(), file.sha256.clone()));
+        }
         Provenance { name, facts }
     }
 

@@ -8,14 +8,16 @@
 //! Of networks with several maps these are `p2` and so on, of those with an RPN there are `rpn_logits.L` and `rpn_deltas.L` of each
 //! map, counted from 0, and `proposals` [N,4] in network pixels, and RoIAlign's is `roi_align` [R,C,P,P].
 
+use std::collections::BTreeMap;
+
 use frcnn::{BBox, Detector, FeatureMap, Frame, HeadOutput, ImageBlob, RpnOutput, Session};
 use frcnn_bundle::{NetworkInput, Resize};
 use frcnn_eval::{Found, Tensor, TensorFile};
 use image::RgbImage;
 
-use crate::Error;
 use crate::pooled::{Pooled, pooled_stage};
 use crate::proposed::{proposals_of, proposed};
+use crate::{Error, Provenance};
 
 /// Named tensors in the order of the network.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +140,32 @@ fn order<'a>(names: &[&'a str]) -> Vec<&'a str> {
     let mut names = names.to_vec();
     names.sort_by_key(|name| place(name));
     names
+}
+
+/// What a reference file of one image has.
+#[derive(Clone, Debug)]
+pub struct ReferenceTensors {
+    /// By name, in the network's order.
+    pub tensors: Vec<(String, Tensor)>,
+    /// `im_scale`, and the facts of [`Provenance`](crate::Provenance).
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Every stage that a detector computes of a photo, by the names and in the layouts of reference files. `boxes` are in pixels of
+/// the photo, corners inclusive; without, the network's own RPN proposes.
+///
+/// # Errors
+/// The detector cannot run the photo, its manifest has several scales, or it has no RPN and there are no boxes.
+pub fn stages(
+    detector: &Detector,
+    photo: &RgbImage,
+    boxes: Option<&[BBox]>,
+) -> Result<ReferenceTensors, Error> {
+    let Stages { tensors, scale, .. } = of_photo(detector, detector, photo, boxes)?;
+    let mut metadata: BTreeMap<String, String> =
+        Provenance::of_detector("", detector).facts.into_iter().collect();
+    metadata.insert("im_scale".to_string(), scale[0].to_string());
+    Ok(ReferenceTensors { tensors, metadata })
 }
 
 /// What a detector computes of a photo and boxes, or its own proposals; its `data` is as `other` reads it, which may have been

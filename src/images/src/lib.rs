@@ -22,7 +22,10 @@
 pub mod camera;
 #[cfg(feature = "png")]
 pub mod command;
+#[cfg(feature = "draw")]
+pub mod draw;
 mod error;
+mod folder;
 mod format;
 pub mod jpeg;
 mod orientation;
@@ -32,6 +35,7 @@ mod picture;
 mod png;
 
 pub use error::Error;
+pub use folder::{Folder, no_images};
 pub use format::{EXTENSIONS, SUPPORTED, found};
 #[cfg(feature = "png")]
 pub use picture::{Options, Picture, decode, open};

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use frcnn::{Detection, Detector};
 use frcnn_core::Printable;
+use frcnn_images::draw::draw;
 use image::{ImageFormat, RgbImage};
 
 use crate::console;
-use crate::draw::draw;
 use crate::error::Error;
 use crate::files;
 use crate::inputs::images::ImageFile;

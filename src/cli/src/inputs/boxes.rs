@@ -5,15 +5,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use frcnn::{BBox, Frame, Propose, SelectiveSearch};
+use frcnn::BBox;
+use frcnn_harness::selective_search;
 use image::RgbImage;
 
 use super::images::ImageFile;
 use super::proposals::ProposalFile;
 use crate::error::Error;
-
-/// As many as `frcnn detect` takes.
-const MAX_PROPOSALS: usize = 2000;
 
 /// Bytes of boxes that are kept: those of 16,000 photos.
 const MAX_KEPT_BYTES: usize = 512 << 20;
@@ -69,11 +67,7 @@ impl BoxSource {
                 if let Some(known) = kept().and_then(|kept| kept.boxes.get(&image.path).cloned()) {
                     return Ok(Some(known.into()));
                 }
-                let frame = Frame::rgb8(pixels.as_raw(), pixels.width(), pixels.height());
-                let frame = frame.map_err(|error| Error::file(&image.path, error))?;
-                // One thread: images run side by side.
-                let mut source = SelectiveSearch { threads: 1, ..SelectiveSearch::default() };
-                let boxes = source.propose(&frame, MAX_PROPOSALS).boxes;
+                let boxes = selective_search(pixels).map_err(|error| Error::file(&image.path, error))?;
                 if let Some(mut kept) = kept() {
                     kept.insert(&image.path, &boxes);
                 }

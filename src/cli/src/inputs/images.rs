@@ -1,11 +1,10 @@
 //! Which images were meant: files as given, folders by their images.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use frcnn_core::Printable;
+use frcnn_images::{Folder, no_images};
 
 use crate::console;
 use crate::error::Error;
@@ -53,31 +52,14 @@ pub(crate) fn list(paths: &[PathBuf]) -> Inputs {
 }
 
 fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(folder).and_then(|entries| {
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>()
-    });
-    let mut found = entries.map_err(|error| Error::file(folder, error))?;
-    found.retain(|path| path.extension().is_some_and(is_image) && !path.is_dir());
-    // To open a pipe is to wait for its writer. A link that leads nowhere stays, and is reported when it is opened.
-    found.retain(|path| {
-        let special = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
-        if special {
-            console::warning(format_args!("{}: passed over, is no regular file", Printable(path.display())));
-        }
-        !special
-    });
-    found.sort();
-    if found.is_empty() {
-        let called = frcnn_images::EXTENSIONS.map(|extension| format!(".{extension}")).join(", ");
-        let problem =
-            format!("the folder has no file called {called}; one that is called otherwise can be named");
-        return Err(Error::file(folder, problem));
+    let Folder { images, special } = Folder::read(folder).map_err(|error| Error::file(folder, error))?;
+    for path in special {
+        console::warning(format_args!("{}: passed over, is no regular file", Printable(path.display())));
     }
-    Ok(found)
-}
-
-fn is_image(extension: &OsStr) -> bool {
-    frcnn_images::EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+    if images.is_empty() {
+        return Err(Error::file(folder, no_images()));
+    }
+    Ok(images)
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::measure::{ClassRecall, Coverage, IOUS, Point};
 use crate::console;
-use crate::draw::plot::{Curve, plot};
 use crate::error::Error;
 use crate::files;
 use crate::inputs::images::ImageFile;
@@ -16,6 +15,7 @@ use crate::inputs::progress_bar;
 use crate::inputs::proposals::ProposalFile;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
+use frcnn_images::draw::plot::{Curve, plot};
 
 /// Measure how well boxes cover the objects of a data set
 ///

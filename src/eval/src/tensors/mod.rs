@@ -54,7 +54,7 @@ pub struct TensorFile {
     tensors: HashMap<String, Tensor>,
     /// Such as device, library versions, the model's hash.
     pub metadata: BTreeMap<String, String>,
-    /// Of the file, in hexadecimal.
+    /// Of the file, in hexadecimal; empty of tensors that are in no file.
     pub sha256: String,
     /// The widest rounding of its tensors: `F32`, `F16` or `BF16`.
     pub dtype: String,
@@ -92,6 +92,16 @@ impl TensorFile {
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(TensorFile { tensors, metadata, sha256, dtype: dtype.to_string() })
+    }
+
+    /// Tensors that are in memory. `dtype` is the widest rounding of their values: `F32`, `F16` or `BF16`.
+    pub fn new(
+        tensors: impl IntoIterator<Item = (String, Tensor)>,
+        metadata: BTreeMap<String, String>,
+        dtype: &str,
+    ) -> TensorFile {
+        let (tensors, sha256) = (tensors.into_iter().collect(), String::new());
+        TensorFile { tensors, metadata, sha256, dtype: dtype.to_string() }
     }
 
     /// A tensor, if the file has it.

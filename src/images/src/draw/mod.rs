@@ -16,11 +16,10 @@
 mod colour;
 mod font;
 mod label;
-#[cfg(feature = "compile")]
-pub(crate) mod plot;
+pub mod plot;
 mod rect;
 
-use frcnn::Detection;
+use frcnn_core::Detection;
 use image::RgbImage;
 
 use font::Font;
@@ -28,7 +27,7 @@ use label::Label;
 use rect::Rect;
 
 /// Draws `detections`, best first, with the names that `class_name` gives their classes.
-pub(crate) fn draw<'a>(image: &mut RgbImage, detections: &[Detection], class_name: impl Fn(u16) -> &'a str) {
+pub fn draw<'a>(image: &mut RgbImage, detections: &[Detection], class_name: impl Fn(u16) -> &'a str) {
     let (width, height) = image.dimensions();
     let thickness = line_width(width.min(height));
     let font = Font::for_image(width.min(height));
@@ -56,7 +55,7 @@ fn line_width(short_side: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use frcnn::BBox;
+    use frcnn_core::BBox;
     use image::Rgb;
 
     fn found(class_id: u16, score: f32, bbox: BBox) -> Detection {

@@ -33,7 +33,6 @@ impl Label {
     }
 
     /// A label with its left upper corner there, cut nowhere.
-    #[cfg(feature = "compile")]
     pub(super) fn at(text: &str, left: i32, top: i32, font: Font) -> Label {
         let width = text.chars().count() as i32 * font.advance() + 2 * margin(font);
         let rect = Rect { left, top, right: left + width, bottom: top + font.height() };

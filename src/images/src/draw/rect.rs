@@ -1,6 +1,6 @@
 //! Rectangles of whole pixels.
 
-use frcnn::BBox;
+use frcnn_core::BBox;
 use image::{Rgb, RgbImage};
 
 /// Pixels `left..right` x `top..bottom`; empty where the ends cross.

@@ -23,15 +23,15 @@ const PAPER: Rgb<u8> = Rgb([255; 3]);
 const LINE: Rgb<u8> = Rgb([215; 3]);
 
 /// One line of the plot.
-pub(crate) struct Curve {
+pub struct Curve {
     /// For the legend.
-    pub(crate) name: String,
+    pub name: String,
     /// Counts of at least 1, ascending, each with a share in 0..=1.
-    pub(crate) points: Vec<(f64, f64)>,
+    pub points: Vec<(f64, f64)>,
 }
 
 /// The file's bytes.
-pub(crate) fn plot(counted: &str, curves: &[Curve]) -> ImageResult<Vec<u8>> {
+pub fn plot(counted: &str, curves: &[Curve]) -> ImageResult<Vec<u8>> {
     let mut image = RgbImage::from_pixel(WIDTH as u32, HEIGHT as u32, PAPER);
     let font = Font::for_image(HEIGHT as u32 - 200);
     let counts = || curves.iter().flat_map(|curve| &curve.points).map(|&(count, _)| count.max(1.0));
