@@ -9,6 +9,7 @@ algorithms are deterministic, on a CPU as on CUDA.
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import sys
@@ -18,11 +19,20 @@ import torch
 import torchvision
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from export import ExportError, load
 
-MEANS_BGR = [102.9801, 115.9465, 122.7717]
+
+def stages():
+    """What sees a module's stages: a part of the Python package that stands alone, so that the package need not be built."""
+    path = Path(__file__).resolve().parents[2] / "src/python/python/frcnn/_reference.py"
+    spec = importlib.util.spec_from_file_location("frcnn_reference", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+STAGES = stages()
 
 
 def reference(module, onnx, image, output, boxes=None, device="cpu"):
@@ -30,23 +40,16 @@ def reference(module, onnx, image, output, boxes=None, device="cpu"):
 
     `boxes` are x1, y1, x2, y2 in pixels of the photo; without, a grid of them.
     """
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
     manifest = json.loads(Path(onnx).with_name("manifest.json").read_text())
     with Image.open(image) as photo:
         pixels = ImageOps.exif_transpose(photo).convert("RGB")
-    data, scale = blob(pixels, manifest)
-    if boxes is None:
-        boxes = grid(*pixels.size)
-    boxes = torch.as_tensor(boxes, dtype=torch.float64).reshape(-1, 4)
-    rois = torch.cat([torch.zeros(len(boxes), 1, dtype=torch.float64), boxes * scale], 1).float()
+    data, scale = STAGES.blob(pixels, manifest)
+    rois = STAGES.rois_of(STAGES.grid(*pixels.size) if boxes is None else boxes, scale)
 
     module = module.eval().to(device)
     data, rois = data.to(device), rois.to(device)
-    stages = run(module, data, rois)
-    tensors = {"data": data, "rois": rois, **stages}
+    with STAGES.exact():
+        tensors = {"data": data, "rois": rois, **STAGES.run(module, data, rois)}
     tensors = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {
         "im_scale": repr(scale),
@@ -62,93 +65,6 @@ def reference(module, onnx, image, output, boxes=None, device="cpu"):
     save_file(tensors, partial, metadata)
     os.replace(partial, output)
     return tensors
-
-
-def blob(pixels, manifest):
-    """`data` [1, 3, H, W] in the network's own channel order and scale, and network pixels per pixel."""
-    order, top = manifest.get("channel_order", "bgr"), manifest.get("pixel_scale", 255)
-    means = manifest.get("pixel_means")
-    if means is None:
-        bgr = manifest.get("pixel_means_bgr", MEANS_BGR)
-        means = [mean * top / 255 for mean in (bgr if order == "bgr" else bgr[::-1])]
-    width, height = pixels.size
-    raw = torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8).view(height, width, 3)
-    channels = raw.permute(2, 0, 1).double()
-    if order == "bgr":
-        channels = channels.flip(0)
-    column = lambda values: torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
-    channels = (channels * (top / 255) - column(means)) / column(manifest.get("pixel_stds", [1, 1, 1]))
-
-    scales = manifest.get("scales", [600])
-    if len(scales) != 1:
-        raise ExportError("stages are compared at one scale; the manifest has several")
-    short, long, limit = min(width, height), max(width, height), manifest.get("max_long_side", 1000)
-    scale = scales[0] / short
-    if round(scale * long) > limit:
-        scale = limit / long
-    size = [max(round(side * scale), 1) for side in (height, width)]
-    data = channels.unsqueeze(0)
-    if size != [height, width]:
-        # The scale and not the size decides where a pixel lies, as in OpenCV called with fx = fy = scale.
-        data = torch._C._nn.upsample_bilinear2d(data, size, False, scale, scale)
-    return data.float(), scale
-
-
-def grid(width, height):
-    """Boxes of three sizes all over the photo."""
-    boxes = []
-    for parts in (1, 2, 4):
-        w, h = width / parts, height / parts
-        for row in range(parts):
-            for column in range(parts):
-                boxes.append([column * w, row * h, (column + 1) * w - 1, (row + 1) * h - 1])
-    return boxes
-
-
-class Watch(TorchDispatchMode):
-    """Sees every operator that the module calls: the pooling, whether it is a module or a function, and what is behind it."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = self.pool5 = None
-        # Outputs of fully connected layers behind the pooling, in order, and each after its ReLU.
-        self.linear, self.relu = [], {}
-        # Outputs of softmax layers, each with what it reads.
-        self.softmax = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        name = str(func)
-        if name.startswith("torchvision.roi_pool"):
-            if self.pool5 is not None:
-                raise ExportError("the module pools several times; only Fast R-CNN's one pooling can be compared here")
-            self.conv, self.pool5 = args[0], made[0]
-        elif self.pool5 is not None and name.startswith(("aten.addmm.", "aten.linear.", "aten.mm.")):
-            self.linear.append(made)
-        elif name.startswith("aten.relu"):
-            self.relu[id(args[0])] = (args[0], made)
-        elif name.startswith(("aten._softmax.", "aten.softmax.")):
-            self.softmax.append((args[0], made))
-        return made
-
-
-def run(module, data, rois):
-    """The stages behind `data` and `rois`."""
-    watch = Watch()
-    with torch.no_grad(), watch:
-        scores, deltas = module(data, rois)
-    if watch.pool5 is None:
-        raise ExportError("the module did not call torchvision's roi_pool")
-    before = [read for read, made in watch.softmax if made is scores]
-    cls_score = before[0] if before else scores
-    stages = {"conv": watch.conv, "pool5": watch.pool5}
-    hidden = [one for one in watch.linear if one is not cls_score and one is not deltas]
-    for number, layer in enumerate(hidden, 6):
-        stages[f"fc{number}"] = watch.relu[id(layer)][1] if id(layer) in watch.relu else layer
-    stages["cls_score"] = cls_score
-    stages["cls_prob"] = scores if before else torch.softmax(scores, 1)
-    stages["bbox_pred"] = deltas
-    return stages
 
 
 def main():

@@ -1,0 +1,96 @@
+"""Images and boxes as the extension module reads them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    Image = Union[str, "os.PathLike[str]", npt.NDArray[np.uint8], PIL.Image.Image]
+
+Channels = Literal["rgb", "bgr"]
+
+
+def look(image: Image | None, channels: str, boxes: npt.ArrayLike | None) -> tuple[dict[str, Any], list[Any]]:
+    """Arguments of an operation that looks at an image and at boxes, and their arrays."""
+    arrays: list[Any] = []
+    arguments: dict[str, Any] = {"image": None, "boxes": None}
+    if image is not None:
+        read, order = readable(image, channels)
+        if isinstance(read, str):
+            arguments["image"] = {"path": read}
+        else:
+            arguments["image"] = {"array": (len(arrays), order)}
+            arrays.append(read)
+    if boxes is not None:
+        arguments["boxes"] = len(arrays)
+        arrays.append(boxes_of(boxes))
+    return arguments, arrays
+
+
+def readable(image: Image, channels: str) -> tuple[Any, str]:
+    """A path, or an array of uint8 whose rows are contiguous, and the order of its channels. Arrays are copied only where their
+    rows are not: views such as `array[100:400, 50:90]` are taken as they lie."""
+    if isinstance(image, (str, os.PathLike)):
+        # A file's channels have names of their own.
+        return os.fspath(image), "rgb"
+    pil = sys.modules.get("PIL.Image")
+    if pil is not None and isinstance(image, pil.Image):
+        return np.asarray(image.convert("RGB")), "rgb"
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise TypeError(
+            f"an image is a path, a PIL image or an array of uint8, not {_described(image, array)}; of floats in 0..1 it is "
+            f"(array * 255).round().astype(numpy.uint8)"
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    return (array if _rows_are_contiguous(array) else np.ascontiguousarray(array)), channels
+
+
+def _described(image: object, array: npt.NDArray[Any]) -> str:
+    if array.ndim == 0:
+        return f"a {type(image).__name__}"
+    return f"one of {array.dtype}"
+
+
+def _rows_are_contiguous(array: npt.NDArray[np.uint8]) -> bool:
+    pixel = 1
+    if array.ndim == 3:
+        pixel = array.shape[2]
+        if array.strides[2] != 1:
+            return False
+    elif array.ndim != 2:
+        return True  # which is refused by its shape
+    return array.strides[1] == pixel and array.strides[0] >= array.shape[1] * pixel
+
+
+def boxes_of(boxes: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """`[N, 4]` float32, contiguous; a tensor of torch's on any device is brought here."""
+    array = np.ascontiguousarray(host(boxes), dtype=np.float32)
+    if array.size == 0:
+        array = array.reshape(0, 4)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"boxes have shape [N, 4] (x1, y1, x2, y2), not {list(array.shape)}")
+    return array
+
+
+def host(values: Any) -> Any:
+    """Values that NumPy reads: a tensor of torch's without its gradient, and on the CPU."""
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        values = values.detach().cpu()
+        if str(values.dtype) == "torch.bfloat16":
+            values = values.float()
+        return values.numpy()
+    return values
+
+
+def array_of(data: bytearray, shape: Any) -> npt.NDArray[np.float32]:
+    """The array of the extension module's bytes, which are not copied."""
+    return np.frombuffer(data, np.float32).reshape(shape)

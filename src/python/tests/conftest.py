@@ -1,0 +1,68 @@
+"""What the tests share: the demo model as a bundle, and its picture. They run in an environment in which the wheel is installed."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import frcnn
+
+ROOT = Path(__file__).resolve().parents[3]
+DEMO = ROOT / "model-export/demo"
+sys.path.insert(0, str(ROOT / "tests/kit"))
+
+
+def pytest_configure(config):
+    assert not Path(frcnn.__file__).is_relative_to(ROOT / "src"), "these tests are for the wheel that is installed, not for its source"
+
+
+@pytest.fixture(scope="session")
+def command():
+    """The command `frcnn`, whose results are the same."""
+    path = Path(os.environ.get("FRCNN", ROOT / "target/release/frcnn"))
+    assert path.is_file(), f"no {path}: cargo build --release first"
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    path = tmp_path_factory.mktemp("demo") / "demo.frcnn"
+    frcnn.compile(DEMO / "model.onnx", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def detector(bundle):
+    return frcnn.Detector(bundle)
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory):
+    """As a PNG, which all decoders read alike."""
+    path = tmp_path_factory.mktemp("scene") / "scene.png"
+    with Image.open(DEMO / "scene.jpg") as photo:
+        photo.convert("RGB").save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pixels(scene):
+    """`[480, 640, 3]` red, green, blue."""
+    with Image.open(scene) as photo:
+        return np.asarray(photo)
+
+
+@pytest.fixture(scope="session")
+def boxes(pixels):
+    return frcnn.propose(pixels)
+
+
+def same(a, b):
+    """Whether two detections are the same to the last bit, and there are any."""
+    assert len(a) > 3
+    for one, other in [(a.boxes, b.boxes), (a.scores, b.scores), (a.labels, b.labels)]:
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,127 @@
+"""Proposals, streams, data sets, types."""
+
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, same
+from PIL import Image
+
+import frcnn
+
+
+def test_proposals_are_boxes_in_the_image_for_any_number_of_threads(pixels, boxes, scene):
+    assert boxes.dtype == np.float32 and boxes.shape[1] == 4 and 100 < len(boxes) <= 2000
+    assert (boxes >= 0).all() and (boxes[:, 2] < 640).all() and (boxes[:, 3] < 480).all()
+    np.testing.assert_array_equal(frcnn.propose(pixels, threads=1), boxes)
+    np.testing.assert_array_equal(frcnn.propose(scene), boxes)
+    np.testing.assert_array_equal(frcnn.propose(pixels, max_proposals=20), boxes[:20])
+    assert len(frcnn.propose(pixels, "grid")) > 10
+    with pytest.raises(frcnn.OptionError, match="'rpn'"):
+        frcnn.propose(pixels, "rpn")
+
+
+def test_a_stream_keeps_what_has_not_changed(detector, pixels, boxes):
+    stream = detector.stream(tolerance=0)
+    assert stream.composite is None
+    same(stream.detect(pixels, boxes), detector.detect(pixels, boxes))
+    assert stream.reuse["trunk_share"] == 1
+    same(stream.detect(pixels, boxes), detector.detect(pixels, boxes))
+    assert stream.reuse["cells_changed"] == 0 == stream.reuse["trunk_share"]
+    # A shape goes elsewhere.
+    moved = pixels.copy()
+    moved[300:420, 500:620] = pixels[100:220, 100:220]
+    same(stream.detect(moved, boxes), detector.detect(moved, boxes))
+    assert 0 < stream.reuse["trunk_share"] < 1 and stream.reuse["rois_reused"] > 0
+    np.testing.assert_array_equal(stream.composite, moved)
+    assert stream.detect(moved[:, :, ::-1], channels="bgr").proposals_from == "motion"
+    with pytest.raises(frcnn.OptionError, match="tolerance"):
+        frcnn.Stream(detector, tolerance=-1)
+
+
+@pytest.fixture(scope="module")
+def dataset(detector, pixels, tmp_path_factory):
+    """VOC's folder with one picture, on which the truth is what the detector is sure of."""
+    root = tmp_path_factory.mktemp("voc")
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (root / folder).mkdir(parents=True)
+    Image.fromarray(pixels).save(root / "JPEGImages/a.png")
+    found = detector.detect(pixels)
+    objects = ""
+    for name, score, box, _ in found:
+        if score > 0.7:
+            corners = "".join(f"<{side}>{v + 1}</{side}>" for side, v in zip(("xmin", "ymin", "xmax", "ymax"), box))
+            objects += f"<object><name>{name}</name><difficult>0</difficult><bndbox>{corners}</bndbox></object>"
+    size = "<size><width>640</width><height>480</height><depth>3</depth></size>"
+    (root / "Annotations/a.xml").write_text(f"<annotation><filename>a.png</filename>{size}{objects}</annotation>")
+    (root / "ImageSets/Main/test.txt").write_text("a\n")
+    return root
+
+
+def test_scores_are_the_command_s(command, bundle, detector, dataset, tmp_path):
+    scores = frcnn.evaluate(bundle, dataset)
+    done = subprocess.run([command, "eval", bundle, "--data", dataset, "--json"], capture_output=True, check=True)
+    assert json.loads(done.stdout) == dict(scores)
+    assert scores.map == pytest.approx(1.0) and scores.ap == pytest.approx(1.0)
+    page = scores.html(tmp_path / "page.html")
+    assert "<svg" in page and (tmp_path / "page.html").read_text() == page
+    assert dict(frcnn.evaluate(detector, dataset, iou=0.9))["voc"]["iou"] == 0.9
+    with pytest.raises(frcnn.Error, match="val"):
+        frcnn.evaluate(bundle, dataset, "val")
+
+
+def test_types_are_checked():
+    package = Path(frcnn.__file__).parent
+    assert (package / "py.typed").exists() and (package / "_frcnn.pyi").exists()
+    # torch is not here.
+    files = [str(path) for path in sorted(package.glob("*.py")) if path.name not in ("torch.py", "_reference.py")]
+    checked = [sys.executable, "-m", "mypy", "--strict", "--ignore-missing-imports", *files]
+    done = subprocess.run(checked, capture_output=True, text=True, cwd=package.parent)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_is_called_wrongly_is_an_error_and_nothing_worse():
+    """Nobody but the package calls the extension module; what others may do with it is bounded all the same."""
+    from frcnn._frcnn import call
+
+    for arguments in [(), ("detect",), (3, "{}"), ("detect", None), ("propose", "{}", object()), ("propose", "{}", memoryview(b"a")[::-1])]:
+        with pytest.raises(Exception, match="."):
+            call(*arguments)
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    arguments = '{"image": {"array": [0, "rgb"]}, "method": "grid", "max_proposals": 9, "threads": 1}'
+    assert call("propose", arguments, pixels)[-1] is not None
+    for wrong in (pixels[::-1], pixels.astype(np.float32), pixels[:, ::2], np.zeros(3, np.uint8), np.uint8(3), "text", b"bytes"):
+        try:
+            assert call("propose", arguments, wrong)[-1] is None
+        except (TypeError, BufferError):
+            pass
+    assert call("propose", arguments)[-1] is None
+    for operation, text in [("nothing", "{}"), ("detect", "{"), ("detect", "[]"), ("release", "-1"), ("stream_composite", "99999")]:
+        assert call(operation, text)[-1] is None
+    assert call("release", "99999") == ("null",)
+
+
+def test_what_is_not_used_any_more_is_let_go(bundle, pixels, boxes):
+    """Detectors that are made and dropped: their memory does not add up."""
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    frcnn.Detector(bundle).detect(pixels, boxes[:20])
+    gc.collect()
+    before = resident()
+    for _ in range(30):
+        frcnn.Detector(bundle).detect(pixels, boxes[:20])
+    gc.collect()
+    assert resident() - before < 60 << 20, f"{(resident() - before) >> 20} MiB more"
+
+
+def test_the_version_is_the_workspace_s():
+    from importlib.metadata import version
+
+    line = next(line for line in (ROOT / "Cargo.toml").read_text().splitlines() if line.startswith("version = "))
+    assert f'version = "{frcnn.__version__}"' == line and version("frcnn") == frcnn.__version__
