@@ -85,10 +85,10 @@ class Comparison(dict[str, Any]):
         for stage in self["stages"]:
             difference = stage["difference"]
             of = "norm" if stage["measure"] == "norm" else "relative"
-            # A difference that is not a number is null in JSON.
-            beyond = "" if difference[of] is not None and difference[of] <= stage["tolerance"] else "  beyond"
+            # A number that is not finite is a text in JSON.
+            beyond = "" if float(difference[of]) <= stage["tolerance"] else "  beyond"
             numbers = (difference["relative"], difference["norm"], stage["tolerance"])
-            shown = " ".join(f"{'nan' if one is None else format(one, '.2e'):>10}" for one in numbers)
+            shown = " ".join(f"{float(one):>10.2e}" for one in numbers)
             lines.append(f"{stage['stage']:<14} {shown}{beyond}")
         if self["detections"]:
             found = self["detections"]
@@ -121,7 +121,7 @@ def compare(
     tolerance: the largest relative error, of all stages or by name; default: what the rounding of both sides explains.
     """
     sides = (_side(a), _side(b))
-    arguments, arrays = look(image, channels, boxes)
+    arguments, arrays = look(image, channels, boxes, must=False)
     tolerances: list[tuple[str | None, float]] = []
     if isinstance(tolerance, Mapping):
         tolerances = [(stage, float(share)) for stage, share in tolerance.items()]

@@ -24,7 +24,7 @@ class Report(dict[str, Any]):
 
     def __str__(self) -> str:
         agreement, lines = self["agreement"], []
-        lines.append(f"reads {self['input']['assumed']}")
+        lines.append(self["input"]["assumed"])
         for layer in self["factored"]:
             before, after = layer["parameters_before"], layer["parameters_after"]
             lines.append(f"{layer['layer']} factored to rank {layer['rank']}: {before} parameters become {after}")

@@ -61,7 +61,7 @@ class Detector:
         self.has_rpn: bool = about["has_rpn"]
         """Whether the network proposes boxes by itself."""
         self.method: str = about["method"]
-        """Such as Fast R-CNN."""
+        """fast-rcnn, faster-rcnn, sppnet or rcnn."""
 
     def __repr__(self) -> str:
         return f"frcnn.Detector({self._path!r}, threads={self.threads})"

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 Channels = Literal["rgb", "bgr"]
 
 
-def look(image: Image | None, channels: str, boxes: npt.ArrayLike | None) -> tuple[dict[str, Any], list[Any]]:
-    """Arguments of an operation that looks at an image and at boxes, and their arrays."""
+def look(
+    image: Image | None, channels: str, boxes: npt.ArrayLike | None, *, must: bool = True
+) -> tuple[dict[str, Any], list[Any]]:
+    """Arguments of an operation that looks at an image, which there must be or not, and at boxes, and their arrays."""
     arrays: list[Any] = []
     arguments: dict[str, Any] = {"image": None, "boxes": None}
-    if image is not None:
+    if image is not None or must:
         read, order = readable(image, channels)
         if isinstance(read, str):
             arguments["image"] = {"path": read}
@@ -34,7 +36,7 @@ def look(image: Image | None, channels: str, boxes: npt.ArrayLike | None) -> tup
     return arguments, arrays
 
 
-def readable(image: Image, channels: str) -> tuple[Any, str]:
+def readable(image: Image | None, channels: str) -> tuple[Any, str]:
     """A path, or an array of uint8 whose rows are contiguous, and the order of its channels. Arrays are copied only where their
     rows are not: views such as `array[100:400, 50:90]` are taken as they lie."""
     if isinstance(image, (str, os.PathLike)):
