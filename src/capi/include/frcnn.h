@@ -116,6 +116,39 @@ typedef int32_t frcnn_result;
 #endif // __cplusplus
 
 /*
+ What has happened to an object.
+ */
+enum frcnn_change
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   It has been seen long enough to be one. It counts as moving until it has stopped.
+   */
+  FRCNN_CHANGE_STARTED = 0,
+  /*
+   It was stationary, and has left its place.
+   */
+  FRCNN_CHANGE_MOVED = 1,
+  /*
+   It has become stationary.
+   */
+  FRCNN_CHANGE_STOPPED = 2,
+  /*
+   It is there no more.
+   */
+  FRCNN_CHANGE_ENDED = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum frcnn_change frcnn_change;
+#else
+typedef uint32_t frcnn_change;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
  Which red, green and blue the Y, U and V of a frame mean. Ignored for other formats. In 16..235, what is below 16
  means no colour and may be taken for 16.
  */
@@ -335,6 +368,11 @@ typedef struct frcnn_model frcnn_model;
  time should fetch results and ask about them.
  */
 typedef struct frcnn_session frcnn_session;
+
+/*
+ Follows the objects in front of one camera. One thread at a time may use it.
+ */
+typedef struct frcnn_tracker frcnn_tracker;
 
 /*
  Takes one message: its level (a frcnn_log_level), the part of the library that it comes from, and its text, both in
@@ -669,6 +707,241 @@ typedef struct frcnn_reuse {
   float tolerance;
 } frcnn_reuse;
 
+/*
+ Choices made when a tracker is made. frcnn_tracker_options_init sets the defaults.
+ */
+typedef struct frcnn_tracker_options {
+  /*
+   sizeof(frcnn_tracker_options).
+   */
+  size_t struct_size;
+  /*
+   A detection with at least this score may begin an object, where its class has no threshold of its own: 0.5.
+   */
+  float high_score;
+  /*
+   One with at least this score may continue an object: 0.1. Lower ones are passed over. The model should give them:
+   frcnn_model_options.score_threshold.
+   */
+  float low_score;
+  /*
+   An object has started when it has been seen for so long, and three times more than missed: 250.
+   */
+  uint32_t confirm_after_ms;
+  /*
+   A moving object that was not seen for so long has ended: 2000.
+   */
+  uint32_t lost_after_ms;
+  /*
+   An object that has kept its place for so long is stationary: 3000.
+   */
+  uint32_t still_after_ms;
+  /*
+   A stationary object that was not found at its place for so long has ended: 5000.
+   */
+  uint32_t gone_after_ms;
+  /*
+   A stationary object that was not seen for so long is due in frcnn_tracker_look_again: 500.
+   */
+  uint32_t look_again_every_ms;
+  /*
+   At most so many objects at once, up to 4096: 256.
+   */
+  uint32_t max_objects;
+  /*
+   At most so many points of an object's path are kept, 2 to 65536: 100.
+   */
+  uint32_t max_path;
+  /*
+   Columns of the frames, by which it is known when an object leaves the view; 0 if they are not known.
+   */
+  uint32_t width;
+  /*
+   Rows of them; 0 with `width`.
+   */
+  uint32_t height;
+  /*
+   Must be 0.
+   */
+  uint32_t reserved;
+} frcnn_tracker_options;
+
+/*
+ A point of the image, in pixels. Never changes within an ABI version.
+ */
+typedef struct frcnn_point {
+  /*
+   From the left.
+   */
+  float x;
+  /*
+   From the top.
+   */
+  float y;
+} frcnn_point;
+
+/*
+ What holds for a class.
+ */
+typedef struct frcnn_class_rule {
+  /*
+   sizeof(frcnn_class_rule).
+   */
+  size_t struct_size;
+  /*
+   The least score of a detection that begins an object, or -INFINITY for the tracker's high_score.
+   */
+  float threshold;
+  /*
+   A detection narrower than this, in pixels, is passed over.
+   */
+  float min_width;
+  /*
+   One less high than this is, too.
+   */
+  float min_height;
+  /*
+   After an object of the class has started, others that start within this time give no events.
+   */
+  uint32_t cool_down_ms;
+} frcnn_class_rule;
+
+/*
+ An object that lasts. Times are those that were given to frcnn_tracker_update. Never changes within an ABI version.
+ */
+typedef struct frcnn_object {
+  /*
+   From 1, in the order in which objects start; never given twice by one tracker.
+   */
+  uint64_t id;
+  /*
+   Bit i: it is in the zone that frcnn_tracker_add_zone called i.
+   */
+  uint64_t zones;
+  /*
+   The time of its first frame.
+   */
+  uint64_t first_seen_ns;
+  /*
+   The time of the last frame that showed it.
+   */
+  uint64_t last_seen_ns;
+  /*
+   The time of the frame with its best score.
+   */
+  uint64_t best_ns;
+  /*
+   The class that most of its detections had, weighted by score.
+   */
+  uint32_t class_id;
+  /*
+   Of its last detection.
+   */
+  float score;
+  /*
+   The highest score of its class.
+   */
+  float best_score;
+  /*
+   Where it is, smoothed; where it is expected, while it is not seen.
+   */
+  struct frcnn_box bbox;
+  /*
+   The detected box that had the best score.
+   */
+  struct frcnn_box best_box;
+  /*
+   1 if the last frame showed it, else 0.
+   */
+  uint32_t seen;
+  /*
+   1 if it stands still, else 0.
+   */
+  uint32_t stationary;
+  /*
+   1 if it started within the cool-down of its class and gives no events, else 0.
+   */
+  uint32_t quiet;
+} frcnn_object;
+
+/*
+ Something that has happened.
+ */
+typedef struct frcnn_event {
+  /*
+   sizeof(frcnn_event).
+   */
+  size_t struct_size;
+  /*
+   The time of the frame by which it was known.
+   */
+  uint64_t time_ns;
+  /*
+   A frcnn_change.
+   */
+  uint32_t change;
+  /*
+   0.
+   */
+  uint32_t reserved;
+  /*
+   To what, as it was then.
+   */
+  struct frcnn_object object;
+} frcnn_event;
+
+/*
+ Where an object was: the centre of the lower edge of its box. Never changes within an ABI version.
+ */
+typedef struct frcnn_path_point {
+  /*
+   The time of the frame.
+   */
+  uint64_t time_ns;
+  /*
+   From the left, pixels.
+   */
+  float x;
+  /*
+   From the top.
+   */
+  float y;
+} frcnn_path_point;
+
+/*
+ What a tracker did not follow, since it was made.
+ */
+typedef struct frcnn_track_counts {
+  /*
+   sizeof(frcnn_track_counts).
+   */
+  size_t struct_size;
+  /*
+   Detections that are none: a score or corner that is not finite, or corners out of order.
+   */
+  uint64_t refused;
+  /*
+   Detections in a mask.
+   */
+  uint64_t masked;
+  /*
+   Detections below the smallest size of their class.
+   */
+  uint64_t small;
+  /*
+   Detections beyond the 1024 best of a frame, and those that would have begun one object too many.
+   */
+  uint64_t too_many;
+  /*
+   Frames that were captured before the one that came before them; they count as captured with it.
+   */
+  uint64_t out_of_order;
+  /*
+   Events given up because 65536 newer ones had not been fetched.
+   */
+  uint64_t events_lost;
+} frcnn_track_counts;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -867,6 +1140,107 @@ frcnn_result frcnn_stream_new(const struct frcnn_model *model,
  */
 frcnn_result frcnn_stream_reuse(const struct frcnn_session *stream,
                                 struct frcnn_reuse *reuse);
+
+/*
+ Sets every field of `options` to its default. `struct_size` is sizeof(frcnn_tracker_options).
+ */
+frcnn_result frcnn_tracker_options_init(struct frcnn_tracker_options *options, size_t struct_size);
+
+/*
+ Makes a tracker for the frames of one camera. `options` may be NULL for the defaults. `*tracker`, to be freed by
+ frcnn_tracker_free, is NULL unless the result is FRCNN_RESULT_OK.
+ */
+frcnn_result frcnn_tracker_new(const struct frcnn_tracker_options *options,
+                               struct frcnn_tracker **tracker);
+
+/*
+ Frees a tracker; NULL is passed over.
+ */
+void frcnn_tracker_free(struct frcnn_tracker *tracker);
+
+/*
+ Adds a zone, a closed polygon of 3 to 256 points in pixels: an object is in it while the centre of the lower edge of its
+ box is. It counts for the `class_count` classes at `classes`; for all if there are none. `*zone` is its number, from 0 to 63.
+ */
+frcnn_result frcnn_tracker_add_zone(struct frcnn_tracker *tracker,
+                                    const struct frcnn_point *points,
+                                    size_t point_count,
+                                    const uint32_t *classes,
+                                    size_t class_count,
+                                    uint32_t *zone);
+
+/*
+ Adds a mask, a polygon as of frcnn_tracker_add_zone: a detection is passed over if the centre of its lower edge is in it. There
+ are at most 64.
+ */
+frcnn_result frcnn_tracker_add_mask(struct frcnn_tracker *tracker,
+                                    const struct frcnn_point *points,
+                                    size_t point_count);
+
+/*
+ Sets what holds for a class from the next frame on. Class 0, the background, stands for all classes that have no rule of
+ their own.
+ */
+frcnn_result frcnn_tracker_set_class_rule(struct frcnn_tracker *tracker,
+                                          uint32_t class_id,
+                                          const struct frcnn_class_rule *rule);
+
+/*
+ Tells where to look in the frame captured at `time_ns`, beside other proposals: at the places of objects that the last
+ frame did not show. Give these boxes, with those of a motion model, to frcnn_session_detect: what stands still is no longer
+ proposed by what moves. `*count` tells how many there are; if more than `capacity`, the result is
+ FRCNN_RESULT_BUFFER_TOO_SMALL. There are never more than max_objects.
+ */
+frcnn_result frcnn_tracker_look_again(const struct frcnn_tracker *tracker,
+                                      uint64_t time_ns,
+                                      struct frcnn_box *boxes,
+                                      size_t capacity,
+                                      size_t *count);
+
+/*
+ Takes in what a frame showed that was captured at `time_ns`, nanoseconds since any epoch. Detections that make no sense
+ are passed over and counted.
+
+ `looked` are the `looked_count` boxes that the detector was asked about, proposals and those of
+ frcnn_tracker_look_again: a stationary object is missed only where it looked. NULL: it looked all over the frame, as a
+ model that proposes by itself does.
+ */
+frcnn_result frcnn_tracker_update(struct frcnn_tracker *tracker,
+                                  uint64_t time_ns,
+                                  const struct frcnn_detection *detections,
+                                  size_t count,
+                                  const struct frcnn_box *looked,
+                                  size_t looked_count);
+
+/*
+ Ends all objects: the camera is gone, or the program ends. Their events can be fetched as others.
+ */
+frcnn_result frcnn_tracker_finish(struct frcnn_tracker *tracker);
+
+/*
+ Tells which objects there are after the last frame, those that started first before others. `*count` tells how many; if
+ more than `capacity`, the result is FRCNN_RESULT_BUFFER_TOO_SMALL. There are never more than max_objects.
+ */
+frcnn_result frcnn_tracker_objects(const struct frcnn_tracker *tracker,
+                                   struct frcnn_object *objects,
+                                   size_t capacity,
+                                   size_t *count);
+
+/*
+ Fetches the oldest event that was not fetched; FRCNN_RESULT_IDLE if there is none. `path` takes up to `capacity` points of the
+ way that the object has gone, the oldest first, and `*path_count` tells how many there are, max_path and one at most. If they do not
+ fit, the result is FRCNN_RESULT_BUFFER_TOO_SMALL and the event stays to be fetched. `path` and `path_count` may both be NULL.
+ */
+frcnn_result frcnn_tracker_next_event(struct frcnn_tracker *tracker,
+                                      struct frcnn_event *event,
+                                      struct frcnn_path_point *path,
+                                      size_t capacity,
+                                      size_t *path_count);
+
+/*
+ Counts what was not followed.
+ */
+frcnn_result frcnn_tracker_counts(const struct frcnn_tracker *tracker, struct frcnn_track_counts *counts);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -10,7 +10,7 @@
 //! | `slot` | a detector that can be exchanged while sessions work |
 //! | `worker` | submit and poll: the thread behind a session |
 //! | `sync` | the locks of `slot` and `worker`, which a test exchanges for loom's |
-//! | `about`, `logging`, `model`, `session`, `stream` | the entry points |
+//! | `about`, `logging`, `model`, `session`, `stream`, `tracker` | the entry points |
 //!
 //! `unsafe` stands where C's pointers become references, and nowhere else.
 #![allow(unsafe_code, reason = "this crate is the border to C; each block says why it is sound")]
@@ -29,6 +29,7 @@ mod sized;
 mod slot;
 mod stream;
 mod sync;
+mod tracker;
 mod worker;
 
 pub use about::*;
@@ -39,3 +40,4 @@ pub use proposer::FrcnnProposer;
 pub use result::*;
 pub use session::*;
 pub use stream::*;
+pub use tracker::*;

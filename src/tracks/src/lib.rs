@@ -57,3 +57,8 @@ pub use path::PathPoint;
 pub use polygon::{MAX_POINTS, Polygon, PolygonError};
 pub use rules::{ClassRule, MAX_MASKS, MAX_ZONES, Rules, Zone, Zones};
 pub use tracker::{Counts, MAX_OBSERVATIONS, Tracker};
+
+/// The example of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -8,6 +8,7 @@
  */
 #include "check.h"
 #include "hostile.h"
+#include "tracker.h"
 
 #include <math.h>
 #include <poll.h>
@@ -720,6 +721,8 @@ int main(int argc, char **argv) {
     submit_and_poll_on_two_threads();
     reload_and_log();
     streams();
+    objects_that_last();
+    trackers_refuse();
     two_threads_with_one_model();
     many_frames(atol(argv[4]), 0, argc > 5);
     many_frames(atol(argv[4]), 1, argc > 5);
