@@ -38,7 +38,7 @@ static inline void objects_that_last(void) {
     for (uint64_t tick = 0; tick < 250; tick++) {
         frcnn_detection found[3] = {disc_at(tick < 30 ? 10 + 4 * (float)tick : 126)};
         found[1] = disc_at(NAN);
-        found[2] = (frcnn_detection){.class_id = 1, .score = 0.9f, .bbox = {625, 450, 632, 470}};
+        found[2] = (frcnn_detection){.class_id = 1, .score = 0.9f, .bbox = {625, 440, 632, 460}};
         frcnn_box looked[4];
         size_t again;
         EXPECT(OK, frcnn_tracker_look_again(tracker, tick * TICK, looked, 4, &again));
