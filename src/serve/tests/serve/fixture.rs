@@ -10,7 +10,6 @@ use std::time::Duration;
 use frcnn::{Detector, Frame, SelectiveSearch};
 use image::RgbImage;
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// What no answer takes longer than.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,18 +20,16 @@ fn demo() -> PathBuf {
 
 /// The demo model, compiled once for all tests.
 pub(crate) fn bundle() -> &'static Path {
-    static FOLDER: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("shapes.frcnn");
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shapes.frcnn");
         let manifest = frcnn_compiler::load_manifest(&demo().join("manifest.json")).unwrap();
         let options = frcnn_compiler::Options::default();
         let compiled =
             frcnn_compiler::compile(&demo().join("model.onnx"), &manifest, &options, &mut |_| {}).unwrap();
         compiled.bundle.write(&path).unwrap();
-        (folder, path)
-    });
-    path
+        path
+    })
 }
 
 /// The demo scene as a JPEG.
