@@ -12,8 +12,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use serde::Deserialize;
+pub use frcnn_images::camera::{Colour, Format};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// A file of this length at most is read.
 const MOST: u64 = 1 << 20;
@@ -108,13 +111,15 @@ pub struct Camera {
     /// `-` for standard input, a FIFO or file of raw frames or JPEGs (with `format`), or what ffmpeg or GStreamer reads: a URL, a
     /// video file, a `/dev/videoN`.
     pub input: String,
-    /// Of raw frames; what a camera is asked for.
+    /// Of raw frames and JPEGs; what a camera is asked for.
+    #[serde(default, deserialize_with = "by_name")]
     pub format: Option<Format>,
     /// Of raw frames; what a camera is asked for, or what other inputs are scaled to.
     pub size: Option<Size>,
     /// Of raw frames.
     pub stride: Option<Stride>,
     /// What Y, U and V of raw frames mean; by default BT.601 in limited range.
+    #[serde(default, deserialize_with = "by_name")]
     pub colour: Option<Colour>,
     /// Frames are dropped rather than that they wait; by default so, but for files and standard input.
     pub live: Option<bool>,
@@ -140,11 +145,19 @@ pub struct Camera {
     /// Least scores by class.
     #[serde(default)]
     pub thresholds: BTreeMap<String, f32>,
-    /// Least areas by class, in square pixels.
+    /// Least width and height by class, in pixels.
     #[serde(default)]
-    pub smallest: BTreeMap<String, f32>,
-    /// Seconds for which an object that ended is not started anew at its place.
+    pub smallest: BTreeMap<String, [f32; 2]>,
+    /// After an object has started, others of its class that start within so many seconds are followed, but not told of.
     pub cool_down: Option<f32>,
+}
+
+/// What has a name.
+fn by_name<'de, D: Deserializer<'de>, T: FromStr<Err = String>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    name.parse().map(Some).map_err(D::Error::custom)
 }
 
 fn yes() -> bool {
@@ -210,70 +223,6 @@ impl Polygon {
     }
 }
 
-/// How frames lie in the bytes of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Red, green, blue.
-    Rgb24,
-    /// Blue, green, red.
-    Bgr24,
-    /// Grey.
-    Gray8,
-    /// Y U Y V.
-    Yuyv,
-    /// U Y V Y.
-    Uyvy,
-    /// Y; U and V side by side.
-    Nv12,
-    /// Y; V and U side by side.
-    Nv21,
-    /// Y; U; V.
-    I420,
-    /// One JPEG after another.
-    Mjpeg,
-}
-
-impl Format {
-    /// With their names.
-    pub const ALL: [(&'static str, Format); 9] = [
-        ("rgb24", Format::Rgb24),
-        ("bgr24", Format::Bgr24),
-        ("gray8", Format::Gray8),
-        ("yuyv", Format::Yuyv),
-        ("uyvy", Format::Uyvy),
-        ("nv12", Format::Nv12),
-        ("nv21", Format::Nv21),
-        ("i420", Format::I420),
-        ("mjpeg", Format::Mjpeg),
-    ];
-}
-
-/// What Y, U and V mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Colour {
-    /// BT.601, limited range.
-    #[default]
-    Bt601,
-    /// BT.601, full range.
-    Bt601Full,
-    /// BT.709, limited range.
-    Bt709,
-    /// BT.709, full range.
-    Bt709Full,
-}
-
-impl Colour {
-    /// With their names.
-    pub const ALL: [(&'static str, Colour); 4] = [
-        ("bt601", Colour::Bt601),
-        ("bt601-full", Colour::Bt601Full),
-        ("bt709", Colour::Bt709),
-        ("bt709-full", Colour::Bt709Full),
-    ];
-}
-
 /// Where boxes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -313,7 +262,7 @@ pub struct Size {
     pub height: u32,
 }
 
-impl std::str::FromStr for Size {
+impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Size, String> {
@@ -354,7 +303,7 @@ enum StrideText {
     Word(String),
 }
 
-impl std::str::FromStr for Stride {
+impl FromStr for Stride {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Stride, String> {
@@ -442,7 +391,10 @@ impl Config {
         }
         let mut names = BTreeSet::new();
         for (i, camera) in self.cameras.iter().enumerate() {
-            let here = |problem: &str| Error(format!("[[camera]] {}, `{}`: {problem}", i + 1, camera.name));
+            let here = |problem: &str| match self.from_file {
+                true => Error(format!("[[camera]] {}, `{}`: {problem}", i + 1, camera.name)),
+                false => Error(problem.into()),
+            };
             if !is_name(&camera.name) {
                 return Err(here("name: must be letters, digits, `-` and `_`"));
             }
@@ -450,6 +402,7 @@ impl Config {
                 return Err(here("name: another camera has it, too"));
             }
             camera.check().map_err(|problem| here(&problem))?;
+            crate::source::check(camera).map_err(|problem| here(&problem))?;
         }
         if self.cameras.iter().filter(|camera| camera.input == "-").count() > 1 {
             return refuse("[[camera]] input: only one camera can read standard input".into());
@@ -489,9 +442,9 @@ impl Camera {
                 return Err(format!("thresholds: `{class}`: is not a number"));
             }
         }
-        for (class, area) in &self.smallest {
-            if !(area.is_finite() && *area >= 0.0) {
-                return Err(format!("smallest: `{class}`: must be at least 0"));
+        for (class, sides) in &self.smallest {
+            if !sides.iter().all(|side| side.is_finite() && *side >= 0.0) {
+                return Err(format!("smallest: `{class}`: width and height must be at least 0"));
             }
         }
         if matches!(self.cool_down, Some(seconds) if !(0.0..=86_400.0).contains(&seconds)) {

@@ -10,14 +10,32 @@
 //! threads. The main thread waits for signals and for time to pass.
 #![forbid(unsafe_code)]
 
+mod camera;
 pub mod config;
+mod doors;
+mod engine;
 pub mod event;
 pub mod http;
 mod jpeg;
+mod logging;
 pub mod metrics;
+mod model;
 pub mod mqtt;
 mod names;
+mod notify;
+mod options;
+mod reload;
+mod run;
+mod shared;
+mod signals;
 pub mod snapshots;
+mod source;
 pub mod status;
+mod stdout;
 #[cfg(test)]
 mod testing;
+mod tracking;
+mod turns;
+mod worker;
+
+pub use run::main;

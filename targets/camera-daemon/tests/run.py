@@ -738,20 +738,9 @@ def test_soak():
     camera.end()
 
 
-def main():
-    global ARGUMENTS
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--diverged", required=True, metavar="FILE", help="the model whose boxes are not finite")
-    parser.add_argument("--demo", required=True, metavar="FILE", help="the demo model, compiled")
-    parser.add_argument("--runner", default="", help="a command to run it by, such as qemu-aarch64-static")
-    parser.add_argument("--soak", type=float, default=10, metavar="SECONDS")
-    parser.add_argument("--only", default="", metavar="NAME", help="tests whose names hold NAME")
-    parser.add_argument("--save", default="", metavar="FILE", help="detections of the last of the tests --only runs, to compare machines")
-    ARGUMENTS = parser.parse_args()
+def run_tests(module, only):
     passed = failed = skipped = 0
-    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_") and ARGUMENTS.only in n]:
+    for name, test in [(n, t) for n, t in module.items() if n.startswith("test_") and only in n]:
         print(name, end="", flush=True)
         start = time.monotonic()
         try:
@@ -766,6 +755,21 @@ def main():
             print(f"  FAILED: {type(error).__name__}: {error}")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
+
+
+def main():
+    global ARGUMENTS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--diverged", required=True, metavar="FILE", help="the model whose boxes are not finite")
+    parser.add_argument("--demo", required=True, metavar="FILE", help="the demo model, compiled")
+    parser.add_argument("--runner", default="", help="a command to run it by, such as qemu-aarch64-static")
+    parser.add_argument("--soak", type=float, default=10, metavar="SECONDS")
+    parser.add_argument("--only", default="", metavar="NAME", help="tests whose names hold NAME")
+    parser.add_argument("--save", default="", metavar="FILE", help="detections of the last of the tests --only runs, to compare machines")
+    ARGUMENTS = parser.parse_args()
+    return run_tests(globals(), ARGUMENTS.only)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,399 @@
+#!/usr/bin/env python3
+"""What frcnn-camera does with several cameras, with programs that read them for it, with signals and with failing outputs.
+
+    src/camera/tests/run.py --program target/release/frcnn-camera --model colours.frcnn [--only NAME]
+
+What one camera on a pipe gives is held by targets/camera-daemon/tests/run.py, which this takes its videos from. The model is
+examples/colours' (cargo run -p frcnn-capi --example colours). Tests that need ffmpeg are skipped by name where there is none, and
+fail if FRCNN_REQUIRE names it (tests/kit).
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SPEC = importlib.util.spec_from_file_location("pipes", os.path.join(HERE, "../../../targets/camera-daemon/tests/run.py"))
+pipes = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(pipes)
+WIDTH, HEIGHT, RATE, NV12, NV12_INPUT = pipes.WIDTH, pipes.HEIGHT, pipes.RATE, pipes.NV12, pipes.NV12_INPUT
+FRAME = WIDTH * HEIGHT * 3 // 2
+
+
+class Daemon(pipes.Camera):
+    """A running frcnn-camera; its standard input and output may be anything."""
+
+    def __init__(self, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=None, model=True, before=()):
+        command = [*before, *ARGUMENTS.runner.split(), ARGUMENTS.program]
+        if model:
+            command += ["-m", ARGUMENTS.model]
+        self.process = subprocess.Popen(
+            [*command, *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}
+        )
+        self.lines, self.errors, self.readers = [], [], [threading.Thread(target=self.collect_errors)]
+        if stdout == subprocess.PIPE:
+            self.readers.append(threading.Thread(target=self.collect))
+        for reader in self.readers:
+            reader.start()
+
+    def code(self, limit=60):
+        """Closes its standard input, waits for its end and gives its exit code."""
+        if self.process.stdin:
+            try:
+                self.process.stdin.close()
+            except BrokenPipeError:
+                pass
+        try:
+            code = self.process.wait(limit)
+        finally:
+            self.process.kill()
+        for reader in self.readers:
+            reader.join()
+        return code
+
+    def feed_quietly(self, data):
+        """Until nobody reads any more."""
+        try:
+            while True:
+                self.feed(data)
+        except (BrokenPipeError, ValueError):
+            pass
+
+    def of(self, camera):
+        return [line for line in self.lines if line.get("camera") == camera]
+
+
+class Folder(tempfile.TemporaryDirectory):
+    """A folder with a configuration, FIFOs and programs that stand in for ffmpeg."""
+
+    def __enter__(self):
+        self.path = super().__enter__()
+        self.threads, self.stop = [], threading.Event()
+        return self
+
+    def __exit__(self, *error):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        return super().__exit__(*error)
+
+    def write(self, name, text):
+        path = f"{self.path}/{name}"
+        with open(path + ".new", "wb" if isinstance(text, bytes) else "w") as file:
+            file.write(text)
+        os.rename(path + ".new", path)
+        return path
+
+    def config(self, *cameras, more=""):
+        text = f"[model]\npath = {json.dumps(os.path.abspath(ARGUMENTS.model))}\n{more}\n"
+        return self.write("cameras.toml", text + "\n".join(f"[[camera]]\n{camera}" for camera in cameras))
+
+    def fifo(self, name, data, rate):
+        """A camera that gives frames of `data` at a rate, over and over."""
+        path = f"{self.path}/{name}.fifo"
+        os.mkfifo(path)
+        thread = threading.Thread(target=self.play, args=(path, data, rate))
+        self.threads.append(thread)
+        thread.start()
+        return f'name = "{name}"\ninput = "{path}"\nformat = "nv12"\nsize = "{WIDTH}x{HEIGHT}"\nlive = true\n'
+
+    def play(self, path, data, rate):
+        # Open at both ends: it can be opened before the daemon is there, and again when it is gone.
+        fifo = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        start, i = time.monotonic(), 0
+        while not self.stop.is_set():
+            at, i = i % (len(data) // FRAME) * FRAME, i + 1
+            left = memoryview(data)[at : at + FRAME]
+            while left and not self.stop.is_set():
+                try:
+                    left = left[os.write(fifo, left) :]
+                except BlockingIOError:
+                    time.sleep(0.005)
+            time.sleep(max(0, start + i / rate - time.monotonic()))
+        os.close(fifo)
+
+    def fake(self, script):
+        """A program `ffmpeg` in a folder of its own; gives the environment that finds it. It knows which start it is."""
+        os.makedirs(f"{self.path}/bin", exist_ok=True)
+        header = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{RATE}:1 C420jpeg\n"
+        self.write("starts", "")
+        program = self.write(
+            "bin/ffmpeg",
+            f"""#!{sys.executable} -S
+import os, sys, time
+log = open({self.path + "/starts"!r}, "a+")
+log.write("%f\\n" % time.time())
+log.flush()
+log.seek(0)
+start = len(log.readlines())
+out = sys.stdout.buffer
+def frames(count, pause=0.04):
+    for i in range(count):
+        out.write(b"FRAME\\n" + bytes([i % 200 + 20]) * {FRAME})
+        out.flush()
+        time.sleep(pause)
+def header():
+    out.write({header!r}.encode())
+{script}
+""",
+        )
+        os.chmod(program, 0o755)
+        return {"PATH": f"{self.path}/bin:{os.environ['PATH']}"}
+
+    def starts(self):
+        with open(f"{self.path}/starts") as file:
+            return [float(line) for line in file]
+
+
+def test_exit_codes():
+    """A stream that is cut, or a live one that ends, is no success; a file that was read to its end is."""
+    data = pipes.video(1, NV12)
+    with Folder() as folder:
+        whole, cut = folder.write("whole", data), folder.write("cut", data[:-1000])
+        for path, code, event in ((whole, 0, None), (cut, 3, "stream_cut")):
+            for name in ("-", path):
+                with open(path, "rb") as file:
+                    daemon = Daemon(*NV12_INPUT, "-i", name, "--all", stdin=file)
+                    assert daemon.code() == code, (path, daemon.errors)
+                assert bool(event and daemon.events(event)) == bool(event), daemon.lines[-2:]
+                assert daemon.counts()["completed"] == len(data) // FRAME - (code == 3)
+        for flags, sent, code, event in (
+            ([], data, 0, None),
+            ([], data[:-1], 3, "stream_cut"),
+            (["--live"], data, 3, "stream_ended"),
+            (["--live"], data[:-1], 3, "stream_cut"),
+        ):
+            daemon = Daemon(*NV12_INPUT, *flags)
+            daemon.feed(sent)
+            assert daemon.code() == code, (flags, daemon.errors)
+            assert not event or daemon.events(event), daemon.lines
+        for arguments, code, word in (
+            (["-f", "nv12"], 2, "--size"),
+            (["--config", f"{folder.path}/none.toml"], 2, "none.toml"),
+            (["-m", f"{folder.path}/none.frcnn", *NV12_INPUT], 1, "none.frcnn"),
+            (["-m", whole, *NV12_INPUT], 1, "whole"),
+        ):
+            daemon = Daemon(*arguments, model="-m" not in arguments and "--config" not in arguments)
+            assert daemon.code() == code and word in "".join(daemon.errors), (arguments, daemon.errors)
+
+
+def storm(daemon):
+    """Signals by the hundred, one by one and all at once; each is seen though there is always something to read."""
+    daemon.wait_for(lambda: len(daemon.frames()) > 2)
+    for _ in range(300):
+        os.kill(daemon.process.pid, signal.SIGHUP)
+    daemon.wait_for(lambda: daemon.events("model_reloaded"))
+    for _ in range(20):
+        os.kill(daemon.process.pid, signal.SIGHUP)
+        time.sleep(0.01)
+    reloads = len(daemon.events("model_reloaded"))
+    daemon.wait_for(lambda: len(daemon.events("model_reloaded")) > reloads)
+    seen = len(daemon.frames())
+    daemon.wait_for(lambda: len(daemon.frames()) > seen + 2)
+    frame = max(line["ms"] for line in daemon.frames()[-5:]) / 1000
+    asked = time.monotonic()
+    os.kill(daemon.process.pid, signal.SIGTERM)
+    code = daemon.process.wait(30)
+    took = time.monotonic() - asked
+    daemon.code()
+    stopped = daemon.events("stopped")[0]["detail"]
+    assert code == 0 and stopped.startswith("asked to"), (code, stopped)
+    # The frame in work is finished; the rest is the time that a busy machine takes to end a process.
+    assert took < 2 + 3 * frame, (took, frame)
+    counts = daemon.counts()
+    assert counts["read"] == counts["completed"] + counts["dropped"] + counts["corrupt"], counts
+    return took
+
+
+def test_signals_are_seen_while_a_child_always_has_frames():
+    """One thread, on one core."""
+    one_core = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+    with Folder() as folder:
+        env = folder.fake("header()\nframes(10**9, 0)")
+        daemon = Daemon("-i", "rtsp://camera/", "--threads", "1", "--proposer", "grid", "--all", before=one_core, env=env)
+        print(f"    ended within {storm(daemon):.2f} s", end="")
+
+
+def test_eight_cameras_take_turns():
+    """One of them is a recording that is read as fast as it goes; the others get their share all the same."""
+    data = pipes.video(4, NV12)
+    with Folder() as folder:
+        recording = f'name = "recording"\ninput = "{folder.write("film", data * 100)}"\nformat = "nv12"\nsize = "{WIDTH}x{HEIGHT}"\n'
+        cameras = [folder.fifo(f"camera{i}", data, RATE) for i in range(7)]
+        more = 'proposer = "grid"\nobjects = false\n'
+        config = folder.config(recording + more, *(camera + more for camera in cameras))
+        daemon = Daemon("--config", config, "--all", model=False)
+        try:
+            names = ["recording", *(f"camera{i}" for i in range(7))]
+            daemon.wait_for(lambda: all(len(daemon.of(name)) >= 5 for name in names), 120)
+            before = [len(daemon.of(name)) for name in names]
+            time.sleep(4)
+            frames = [len(daemon.of(name)) - b for name, b in zip(names, before)]
+            print(f"    {' '.join(map(str, frames))} frames", end="")
+            assert min(frames) >= max(frames) - 1 - max(frames) // 20, frames
+            threads = len(os.listdir(f"/proc/{daemon.process.pid}/task"))
+            # One for each camera, a pool, and a few of the daemon's.
+            assert threads <= 8 + (os.cpu_count() or 1) + 6, threads
+        finally:
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            assert daemon.code() == 0, daemon.errors
+        for name in names:
+            numbers = [line["frame"] for line in daemon.of(name) if "frame" in line]
+            assert numbers == sorted(set(numbers)), name
+        recorded = [line["frame"] for line in daemon.of("recording") if "frame" in line]
+        assert recorded == list(range(1, len(recorded) + 1)), "a recording loses no frame"
+
+
+def test_a_program_that_dies_or_hangs_is_started_again():
+    """After 1, 2, 4 seconds; what it said is told, without passwords."""
+    with Folder() as folder:
+        env = folder.fake(
+            """
+if start == 1: header(); frames(5); sys.stderr.write("rtsp://me:secret@camera/: 401\\n"); sys.exit(1)
+if start == 2: header(); frames(3); out.write(b"FRAME\\n" + b"x" * 100); out.flush(); sys.exit(0)
+if start == 3: out.write(b"garbage\\n" * 1000); out.flush(); time.sleep(0.1); sys.exit(0)
+header()
+frames(10)
+time.sleep(100)
+"""
+        )
+        daemon = Daemon("-i", "rtsp://me:secret@camera/", "--all", "--proposer", "grid", env=env)
+        try:
+            daemon.wait_for(lambda: daemon.events("camera_stalled"), 40)
+            starts = folder.starts()
+            pauses = [b - a for a, b in zip(starts, starts[1:])]
+            assert all(least <= pause < least + 2 for least, pause in zip((1.2, 2.1, 4), pauses)), pauses
+            lost = [line["detail"] for line in daemon.events("camera_lost")]
+            assert len(lost) == 3 and "exit status: 1: rtsp://***@camera/: 401" in lost[0], lost
+            assert "within a frame" in lost[1] and "YUV4MPEG2" in lost[2], lost
+            assert "secret" not in "".join(daemon.errors) + json.dumps(daemon.lines)
+            assert len(daemon.frames()) == 5 + 3 + 10
+        finally:
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            assert daemon.code() == 0, daemon.errors
+        # No child is left behind.
+        left = subprocess.run(["pgrep", "-f", f"{folder.path}/bin/ffmpeg"], stdout=subprocess.PIPE).stdout
+        assert not left, left
+
+
+def film(seconds, scene, path, rate=RATE):
+    pipes.need("ffmpeg", "ffmpeg")
+    command = ["ffmpeg", "-v", "error", "-y", "-filter_complex", scene, "-t", str(seconds), "-r", str(rate)]
+    subprocess.run([*command, "-c:v", "mpeg4", "-q:v", "2", "-g", "50", path], check=True)
+    return path
+
+
+def ground(width=WIDTH, height=HEIGHT):
+    return pipes.ground(width, height)
+
+
+def test_a_video_file_is_read_by_ffmpeg():
+    with Folder() as folder:
+        scene = f"{ground()}[g];color=red:size=64x64:rate={RATE}[s];[g][s]overlay=enable='gte(t,0.5)':x='120*(1+sin(t*2))':y='80*(1+cos(t*2))'"
+        path = film(2, scene, folder.path + "/film.mkv")
+        daemon = Daemon("-i", path)
+        assert daemon.code() == 0, daemon.errors
+        counts = daemon.counts()
+        assert counts["read"] == counts["completed"] == 2 * RATE, counts
+        assert sum(bool(line["detections"]) for line in daemon.frames()) > RATE
+        # Times are those of the film.
+        times = [line["time"] for line in daemon.frames()]
+        numbers = [line["frame"] for line in daemon.frames()]
+        assert abs((times[-1] - times[0]) - (numbers[-1] - numbers[0]) / RATE) < 0.01, (times, numbers)
+        with open(path, "rb") as file:
+            half = folder.write("half.mkv", file.read()[: os.path.getsize(path) // 2])
+        daemon = Daemon("-i", half)
+        assert daemon.code() == 3 and daemon.events("stream_cut"), (daemon.errors, daemon.lines[-2:])
+
+
+def test_what_stands_still_for_minutes_is_one_object():
+    """A square comes, stands for two minutes, and goes: three events, and a zone."""
+    with Folder() as folder:
+        at = "if(lt(t,3),-64+t*60,if(lt(t,123),116,116+(t-123)*60))"
+        scene = f"{ground()}[g];color=red:size=64x64:rate=10[s];[g][s]overlay=x='{at}':y=90"
+        path = film(130, scene, folder.path + "/film.mkv", rate=10)
+        zone = '[{ name = "middle", polygon = [[0.3, 0.2], [0.7, 0.2], [0.7, 0.9], [0.3, 0.9]] }]'
+        config = folder.config(f'name = "yard"\ninput = "{path}"\nzones = {zone}\n')
+        daemon = Daemon("--config", config, model=False)
+        assert daemon.code(300) == 0, daemon.errors
+        told = [(line["event"], line.get("id")) for line in daemon.of("yard")]
+        kinds = [event for event, _ in told]
+        assert kinds[0] == "object_started" and kinds[-1] == "object_ended", told
+        assert kinds.count("object_stopped") == 1 and kinds.count("object_moved") <= 1 and len(kinds) <= 4, told
+        assert {id for _, id in told} == {1}, told
+        stopped, ended = daemon.events("object_stopped")[0], daemon.events("object_ended")[0]
+        assert stopped["zones"] == ["middle"] and stopped["class"] == "red", stopped
+        assert pipes.overlap(stopped["box"], [116, 90, 179, 153]) > 0.5, stopped
+        assert 120 < ended["time"] - ended["first_seen"] < 130, ended
+        assert not daemon.frames()
+        print(f"    {' '.join(kinds)}", end="")
+
+
+def test_a_file_is_read_again_without_losing_cameras():
+    data = pipes.video(2, NV12)
+    with Folder() as folder:
+        [a, b, c] = [folder.fifo(name, data, 10) for name in "abc"]
+        config = folder.config(a, b)
+        daemon = Daemon("--config", config, "--all", model=False)
+        try:
+            daemon.wait_for(lambda: len(daemon.of("a")) > 5 and len(daemon.of("b")) > 5)
+            # b goes, c comes, a gets other settings.
+            folder.config(a + "tolerance = 3\n" + 'zones = [{ name = "z", polygon = [[0, 0], [1, 0], [1, 1]] }]\n', c)
+            os.kill(daemon.process.pid, signal.SIGHUP)
+            daemon.wait_for(lambda: daemon.events("model_reloaded") and len(daemon.of("c")) > 5)
+            of_b = len(daemon.of("b"))
+            folder.write("cameras.toml", "[model]\npath = 1\n")
+            os.kill(daemon.process.pid, signal.SIGHUP)
+            daemon.wait_for(lambda: daemon.events("config_kept"))
+            assert "cameras.toml" in daemon.events("config_kept")[0]["detail"]
+            folder.config(a + 'thresholds = { "purple" = 0.5 }\n', c)
+            os.kill(daemon.process.pid, signal.SIGHUP)
+            daemon.wait_for(lambda: len(daemon.events("config_kept")) == 2)
+            assert "purple" in daemon.events("config_kept")[1]["detail"] and "red" in daemon.events("config_kept")[1]["detail"]
+            seen = len(daemon.of("a"))
+            daemon.wait_for(lambda: len(daemon.of("a")) > seen + 5)
+            assert len(daemon.of("b")) == of_b, "b is gone"
+        finally:
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            assert daemon.code() == 0, daemon.errors
+        assert not daemon.events("camera_lost") and not daemon.events("camera_stalled"), daemon.lines
+        numbers = [line["frame"] for line in daemon.of("a") if "frame" in line]
+        assert numbers == sorted(set(numbers)) and numbers[0] == 1, "a is the same stream all along"
+
+
+def test_errors_of_a_file_name_the_place():
+    with Folder() as folder:
+        for camera, word in (
+            ('name = "a"\ninput = "-"\n', "--format and --size"),
+            ('name = "a"\ninput = "rtsp://x/"\nthreshold = 1\n', "threshold"),
+            ('name = "a"\ninput = "rtsp://x/"\nsize = "big"\n', "big"),
+            ('name = "a"\ninput = "rtsp://x/"\nmasks = [[[0, 0], [1, 1]]]\n', "masks"),
+        ):
+            daemon = Daemon("--config", folder.config(camera), model=False)
+            assert daemon.code() == 2 and word in "".join(daemon.errors), (camera, daemon.errors)
+
+
+def main():
+    global ARGUMENTS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--runner", default="", help="a command to run it by, such as qemu-aarch64-static")
+    parser.add_argument("--only", default="", metavar="NAME", help="tests whose names hold NAME")
+    ARGUMENTS = parser.parse_args()
+    pipes.ARGUMENTS = ARGUMENTS
+    return pipes.run_tests(globals(), ARGUMENTS.only)
+
+
+if __name__ == "__main__":
+    # A thread that still reads must not keep a failed run alive.
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)
