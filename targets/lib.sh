@@ -3,7 +3,7 @@
 # All that is built for a board and tested as one. One selection and one profile wherever cargo is called: another one
 # would mean other features of shared crates, and building tract anew.
 CARGO_FLAGS=(--profile board --locked --no-default-features -p frcnn-core -p frcnn-kernels -p frcnn-bundle
-    -p frcnn-proposals -p frcnn -p frcnn-capi -p frcnn-cli)
+    -p frcnn-proposals -p frcnn -p frcnn-capi -p frcnn-cli -p frcnn-camera)
 AARCH64=aarch64-unknown-linux-gnu
 QEMU=(qemu-aarch64-static -L /usr/aarch64-linux-gnu)
 

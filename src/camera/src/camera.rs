@@ -172,12 +172,12 @@ impl Reading {
     fn read(&mut self, source: &mut Source) -> Why {
         self.status.set(Count::Up, 1);
         let opened = Opened { at: Instant::now(), captured: SystemTime::now() };
-        let mut last = opened.at;
+        let (mut last, kind) = (opened.at, source.kind);
         let mut allowed = if source.child.is_some() { FIRST } else { STALL };
         loop {
             match source.next() {
                 Ok(Step::Frame(image, time)) => {
-                    let time = time.filter(|_| !self.live);
+                    let time = time.filter(|_| kind == Kind::File && !self.live);
                     if self.put(&image, &opened, time) == Put::Closed {
                         return Why::Closed;
                     }

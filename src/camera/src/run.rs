@@ -341,16 +341,11 @@ impl Daemon {
         self.cameras.iter().for_each(|camera| camera.reader.stop());
         let limit = Instant::now() + DRAIN;
         let died = matches!(end, End::WorkerDied);
-        let mut asked_again = None;
         let mut output = None;
         while !died {
             match self.notes.recv_timeout(limit.saturating_duration_since(Instant::now())) {
                 Ok(Note::WorkerDone) => {
                     self.worker.join();
-                    break;
-                }
-                Ok(Note::Signal(signal)) if signal != SIGHUP => {
-                    asked_again = Some(signal);
                     break;
                 }
                 Ok(Note::OutputFailed(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -379,9 +374,6 @@ impl Daemon {
             (End::WorkerDied, None) => ("a fault inside frcnn".into(), code::CANNOT_START),
         };
         self.report("stopped", format!("{why}; frames: {}", self.counts()));
-        if let Some(signal) = asked_again {
-            return 128 + signal as u8;
-        }
         let given_up = self.shared.status.get(Total::MqttDropped);
         self.shared.status.close(CLOSE);
         let given_up = self.shared.status.get(Total::MqttDropped) - given_up;

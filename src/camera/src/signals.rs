@@ -15,7 +15,12 @@ pub(crate) fn listen(notes: Sender<Note>) -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut asked = false;
         for signal in signals.forever() {
+            // Whoever asks twice does not wait for what is blocked, such as a pipe that nobody reads.
+            if signal != SIGHUP && std::mem::replace(&mut asked, true) {
+                std::process::exit(128 + signal);
+            }
             if notes.send(Note::Signal(signal)).is_err() {
                 return;
             }

@@ -104,7 +104,7 @@ fn is_url(input: &str) -> bool {
 }
 
 fn is_device(input: &str) -> bool {
-    input.starts_with("/dev/")
+    input.starts_with("/dev/video") || input.starts_with("/dev/v4l/")
 }
 
 /// Whether frames are to be dropped rather than that they wait, if nobody says.
