@@ -233,6 +233,11 @@ impl Engine {
         };
         let mut proposals = by.propose(frame, MAX_PROPOSALS).boxes;
         if let (Boxes::Motion(_), Some(tracking)) = (&self.boxes, &self.tracking) {
+            // The network runs anyway: what stands still is looked at where it is known to be, and not only where parts of it are
+            // still told from the background.
+            if !proposals.is_empty() {
+                proposals.extend(tracking.places().map(|place| place.clip(frame.width(), frame.height())));
+            }
             proposals.extend(
                 tracking.look_again(time).iter().map(|place| place.clip(frame.width(), frame.height())),
             );

@@ -61,6 +61,11 @@ impl Tracking {
         self.tracker.look_again(time)
     }
 
+    /// Where objects stand still.
+    pub(crate) fn places(&self) -> impl Iterator<Item = BBox> {
+        self.tracker.objects().filter(|object| object.stationary).map(|object| object.bbox)
+    }
+
     /// Takes in what a frame showed.
     pub(crate) fn update(
         &mut self,
