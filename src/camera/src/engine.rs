@@ -19,6 +19,8 @@ use crate::turns::Waiting;
 
 /// Boxes per frame at most, as the published detectors had.
 const MAX_PROPOSALS: usize = 2000;
+/// Overlap from which a place that is to be looked at again is that of an object that stands still.
+const SAME_PLACE: f32 = 0.4;
 
 /// The network with the buffers of one camera.
 enum Network {
@@ -162,7 +164,12 @@ impl Engine {
             };
             let detector = (&self.loaded.detector, self.loaded.generation);
             events = tracking.update(&self.camera, detector, size, now, &observations, looked);
-            tracking.identify(&mut seen, &observations);
+            let proposal = |detection: &frcnn::Detection| match looked {
+                Looked::At(boxes) => boxes.get(detection.proposal as usize).copied(),
+                Looked::Everywhere => None,
+            };
+            let from: Vec<BBox> = detections.iter().map_while(proposal).collect();
+            tracking.identify(&mut seen, &observations, &from);
         }
         // Weaker ones are there for the tracker alone.
         if let Some(threshold) = self.model.score_threshold {
@@ -231,16 +238,18 @@ impl Engine {
             (Boxes::Grid(grid), _) => grid,
             (Boxes::Motion(motion), _) => motion,
         };
-        let mut proposals = by.propose(frame, MAX_PROPOSALS).boxes;
+        let (mut proposals, mut again) = (by.propose(frame, MAX_PROPOSALS).boxes, Vec::new());
         if let (Boxes::Motion(_), Some(tracking)) = (&self.boxes, &self.tracking) {
-            // The network runs anyway: what stands still is looked at where it is known to be, and not only where parts of it are
-            // still told from the background.
-            if !proposals.is_empty() {
-                proposals.extend(tracking.places().map(|place| place.clip(frame.width(), frame.height())));
+            again = tracking.look_again(time);
+            // Where the network runs anyway, what stands still is looked at as a whole, and not only where parts of it are still told
+            // from the background.
+            if !proposals.is_empty() || !again.is_empty() {
+                let places = tracking.places();
+                let is_place = |place: &BBox| places.iter().any(|one| one.iou(place, 1.0) >= SAME_PLACE);
+                let others = again.iter().filter(|place| !is_place(place));
+                let clip = |place: &BBox| place.clip(frame.width(), frame.height());
+                proposals.extend(places.iter().chain(others).map(clip));
             }
-            proposals.extend(
-                tracking.look_again(time).iter().map(|place| place.clip(frame.width(), frame.height())),
-            );
         }
         facts.proposals = proposals.len();
         facts.propose = start.elapsed().saturating_sub(facts.convert);
@@ -262,6 +271,8 @@ impl Engine {
             };
         }
         facts.total = start.elapsed();
+        // Behind the proposals, whose positions count.
+        proposals.extend(again);
         let looked = matches!(self.boxes, Boxes::Motion(_)).then_some(proposals);
         Ok((detections, looked))
     }

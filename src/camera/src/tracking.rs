@@ -1,6 +1,6 @@
 //! Detections as objects that last: what `frcnn-tracks` needs of a camera's settings, and what is told of what it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -37,6 +37,8 @@ pub(crate) struct Tracking {
     /// Frame's size and model's generation that the rules are made for.
     rules_of: Option<((u32, u32), u64)>,
     last: Moment,
+    /// The proposals that objects were last found from.
+    found_from: HashMap<u64, BBox>,
 }
 
 impl Tracking {
@@ -47,7 +49,8 @@ impl Tracking {
         }
         let tracker = Tracker::new(options).map_err(|error| error.to_string())?;
         let last = Moment { time: Duration::ZERO, captured: SystemTime::UNIX_EPOCH };
-        Ok(Tracking { tracker, zones: names(camera), rules_of: None, last })
+        let zones = names(camera);
+        Ok(Tracking { tracker, zones, rules_of: None, last, found_from: HashMap::new() })
     }
 
     /// Zones, masks and thresholds may be others; objects stay.
@@ -61,9 +64,11 @@ impl Tracking {
         self.tracker.look_again(time)
     }
 
-    /// Where objects stand still.
-    pub(crate) fn places(&self) -> impl Iterator<Item = BBox> {
-        self.tracker.objects().filter(|object| object.stationary).map(|object| object.bbox)
+    /// Where to look at objects that stand still: at the boxes that they were found from. So they are found in the same place, and
+    /// do not creep away with each look.
+    pub(crate) fn places(&self) -> Vec<BBox> {
+        let stationary = self.tracker.objects().filter(|object| object.stationary);
+        stationary.map(|object| *self.found_from.get(&object.id).unwrap_or(&object.bbox)).collect()
     }
 
     /// Takes in what a frame showed.
@@ -94,8 +99,8 @@ impl Tracking {
         self.tracker.finish()
     }
 
-    /// The detection's object, where the frame shows one.
-    pub(crate) fn identify(&self, seen: &mut [Seen], found: &[Observation]) {
+    /// The detection's object, where the frame shows one. `from` are the proposals that detections were found from.
+    pub(crate) fn identify(&mut self, seen: &mut [Seen], found: &[Observation], from: &[BBox]) {
         for object in self.tracker.objects().filter(|object| object.seen && !object.quiet) {
             let overlap = |observation: &Observation| observation.bbox.iou(&object.bbox, 1.0);
             let sights = found.iter().enumerate().filter(|(i, observation)| {
@@ -106,8 +111,13 @@ impl Tracking {
                 && overlap(observation) >= SAME
             {
                 seen[i].id = Some(object.id);
+                if let Some(proposal) = from.get(i) {
+                    self.found_from.insert(object.id, *proposal);
+                }
             }
         }
+        let followed: Vec<u64> = self.tracker.objects().map(|object| object.id).collect();
+        self.found_from.retain(|id, _| followed.contains(id));
     }
 
     /// Those that are told of.
