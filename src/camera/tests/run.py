@@ -315,24 +315,22 @@ def test_a_video_file_is_read_by_ffmpeg():
 
 
 def test_what_stands_still_for_minutes_is_one_object():
-    """A square comes, stands for two minutes, and goes: three events, and a zone."""
+    """A square comes and stands for two minutes: three events, and a zone."""
     with Folder() as folder:
-        at = "if(lt(t,3),-64+t*60,if(lt(t,123),116,116+(t-123)*60))"
+        at = "if(lt(t,3),-64+t*60,116)"
         scene = f"{ground()}[g];color=red:size=64x64:rate=10[s];[g][s]overlay=x='{at}':y=90"
-        path = film(130, scene, folder.path + "/film.mkv", rate=10)
+        path = film(124, scene, folder.path + "/film.mkv", rate=10)
         zone = '[{ name = "middle", polygon = [[0.3, 0.2], [0.7, 0.2], [0.7, 0.9], [0.3, 0.9]] }]'
         config = folder.config(f'name = "yard"\ninput = "{path}"\nzones = {zone}\n')
         daemon = Daemon("--config", config, model=False)
         assert daemon.code(300) == 0, daemon.errors
         told = [(line["event"], line.get("id")) for line in daemon.of("yard")]
         kinds = [event for event, _ in told]
-        assert kinds[0] == "object_started" and kinds[-1] == "object_ended", told
-        assert kinds.count("object_stopped") == 1 and kinds.count("object_moved") <= 1 and len(kinds) <= 4, told
-        assert {id for _, id in told} == {1}, told
+        assert kinds == ["object_started", "object_stopped", "object_ended"] and {id for _, id in told} == {1}, told
         stopped, ended = daemon.events("object_stopped")[0], daemon.events("object_ended")[0]
         assert stopped["zones"] == ["middle"] and stopped["class"] == "red", stopped
         assert pipes.overlap(stopped["box"], [116, 90, 179, 153]) > 0.5, stopped
-        assert 120 < ended["time"] - ended["first_seen"] < 130, ended
+        assert 120 < ended["time"] - ended["first_seen"] < 124, ended
         assert not daemon.frames()
         print(f"    {' '.join(kinds)}", end="")
 
