@@ -32,17 +32,26 @@ fn readmes_files_are_valid() {
     }
 }
 
-/// README's table names tests that there are.
+fn rows(table: &str) -> Vec<&str> {
+    table.lines().filter(|line| line.starts_with("| ")).skip(1).collect()
+}
+
+/// The tables of README.md and doors.md name tests that there are.
 #[test]
-fn every_row_of_the_table_has_its_test() {
-    let readme = std::fs::read_to_string(here("README.md")).unwrap();
-    let table = readme.split("## What it does when").nth(1).unwrap().split("\n## ").next().unwrap();
+fn every_row_of_the_tables_has_its_test() {
+    let table = |file: &str, title: &str| {
+        let text = std::fs::read_to_string(here(file)).unwrap();
+        text.split(title).nth(1).unwrap().split("\n## ").next().unwrap().to_owned()
+    };
+    let readmes = table("README.md", "## What it does when");
+    let doors = table("doors.md", "## What they do when");
     let folders = [
         "src",
         "src/source",
         "src/mqtt",
         "src/http",
         "tests",
+        "tests/doors",
         "../../targets/camera-daemon/tests",
         "../tracks/src",
         "../tracks/tests",
@@ -54,9 +63,9 @@ fn every_row_of_the_table_has_its_test() {
             texts += &std::fs::read_to_string(entry.path()).unwrap_or_default();
         }
     }
-    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    assert!(rows.len() > 15);
-    for row in rows {
+    let (readmes, doors) = (rows(&readmes), rows(&doors));
+    assert!(readmes.len() > 15 && doors.len() > 8);
+    for row in [readmes, doors].concat() {
         let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "no test: {row}");
         for test in tests {
