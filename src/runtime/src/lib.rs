@@ -103,6 +103,7 @@ pub use frcnn_bundle::{Bundle, Contents, DetectionMethod, MAX_DETECTIONS, Manife
 pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi};
 pub use frcnn_kernels::{AlignedRoi, F32Products};
 pub use frcnn_proposals::{Grid, Mode, Motion, Notice, ProposalMethod, Proposals, Propose, SelectiveSearch};
+pub use frcnn_tracks as tracks;
 pub use head::{HeadOutput, NamedTensor};
 pub use options::Options;
 pub use planned::PlannedLayer;
