@@ -250,7 +250,7 @@ int metrics_serve(int port) {
     if (listener == -1 || bind(listener, (struct sockaddr *)&address, size) == -1 || listen(listener, SOMAXCONN) == -1 ||
         getsockname(listener, (struct sockaddr *)&address, &size) == -1 ||
         pthread_create(&thread, NULL, serve, (void *)(intptr_t)listener) != 0) {
-        fprintf(stderr, "frcnn-camera: cannot serve metrics on port %d: %m\n", port);
+        fprintf(stderr, "frcnn-camera-mini: cannot serve metrics on port %d: %m\n", port);
         return -1;
     }
     pthread_detach(thread);

@@ -112,10 +112,10 @@ int mqtt_start(const char *host, int port, const char *prefix) {
     mosquitto_lib_init();
     char name[64], machine[40] = "";
     gethostname(machine, sizeof machine - 1);
-    snprintf(name, sizeof name, "frcnn-camera-%.30s-%ld", machine, (long)getpid());
+    snprintf(name, sizeof name, "frcnn-camera-mini-%.30s-%ld", machine, (long)getpid());
     client = mosquitto_new(name, true, NULL);
     if (client == NULL) {
-        fprintf(stderr, "frcnn-camera: MQTT: %m\n");
+        fprintf(stderr, "frcnn-camera-mini: MQTT: %m\n");
         return -1;
     }
     mosquitto_connect_callback_set(client, on_connect);
@@ -126,13 +126,13 @@ int mqtt_start(const char *host, int port, const char *prefix) {
     /* The thread tries again where the first attempt fails at once. */
     int result = mosquitto_connect_async(client, host, port, 20);
     if (result == MOSQ_ERR_INVAL) {
-        fprintf(stderr, "frcnn-camera: MQTT: %s: %s\n", broker, mosquitto_strerror(result));
+        fprintf(stderr, "frcnn-camera-mini: MQTT: %s: %s\n", broker, mosquitto_strerror(result));
         return -1;
     }
     if (result != MOSQ_ERR_SUCCESS) failed(result == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(result));
     result = mosquitto_loop_start(client);
     if (result != MOSQ_ERR_SUCCESS) {
-        fprintf(stderr, "frcnn-camera: MQTT: %s\n", mosquitto_strerror(result));
+        fprintf(stderr, "frcnn-camera-mini: MQTT: %s\n", mosquitto_strerror(result));
         return -1;
     }
     return 0;
@@ -201,7 +201,7 @@ unsigned mqtt_stop(int seconds) {
 
 int mqtt_start(const char *host, int port, const char *prefix) {
     (void)host, (void)port, (void)prefix;
-    fputs("frcnn-camera: built without libmosquitto, so without --mqtt\n", stderr);
+    fputs("frcnn-camera-mini: built without libmosquitto, so without --mqtt\n", stderr);
     return -1;
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char HELP[] =
-    "Usage: frcnn-camera --model FILE.frcnn [OPTION]...\n"
+    "Usage: frcnn-camera-mini --model FILE.frcnn [OPTION]...\n"
     "\n"
     "Finds objects in a camera's frames; prints a JSON line for each frame that has some.\n"
     "\n"
@@ -38,10 +38,10 @@ static const char HELP[] =
     "did not take every message.\n"
     "\n"
     "Examples:\n"
-    "  frcnn-camera -m cells.frcnn -i /dev/video0 -s 640x480 --metrics 9477\n"
-    "  ffmpeg -i street.mp4 -f rawvideo -pix_fmt nv12 - | frcnn-camera -m street.frcnn -f nv12 -s 1280x720\n"
-    "  gst-launch-1.0 -q videotestsrc ! video/x-raw,format=RGB,width=854,height=480 ! fdsink | frcnn-camera -m street.frcnn -f rgb24 -s 854x480 --stride gstreamer\n"
-    "  ffmpeg -i rtsp://camera/ -c:v mjpeg -f mjpeg - | frcnn-camera -m street.frcnn -f mjpeg --live --mqtt localhost\n";
+    "  frcnn-camera-mini -m cells.frcnn -i /dev/video0 -s 640x480 --metrics 9477\n"
+    "  ffmpeg -i street.mp4 -f rawvideo -pix_fmt nv12 - | frcnn-camera-mini -m street.frcnn -f nv12 -s 1280x720\n"
+    "  gst-launch-1.0 -q videotestsrc ! video/x-raw,format=RGB,width=854,height=480 ! fdsink | frcnn-camera-mini -m street.frcnn -f rgb24 -s 854x480 --stride gstreamer\n"
+    "  ffmpeg -i rtsp://camera/ -c:v mjpeg -f mjpeg - | frcnn-camera-mini -m street.frcnn -f mjpeg --live --mqtt localhost\n";
 
 static int named(const char *what, const char *name, const char *const names[], uint32_t *value) {
     for (uint32_t i = 0; names[i] != NULL; i++) {
@@ -50,7 +50,7 @@ static int named(const char *what, const char *name, const char *const names[], 
             return 0;
         }
     }
-    fprintf(stderr, "frcnn-camera: %s: `%s` is none of", what, name);
+    fprintf(stderr, "frcnn-camera-mini: %s: `%s` is none of", what, name);
     for (uint32_t i = 0; names[i] != NULL; i++) fprintf(stderr, " %s", names[i]);
     fputs("\n", stderr);
     return -1;
@@ -60,7 +60,7 @@ static int number(const char *what, const char *text, long low, long high, long 
     char *end;
     *value = strtol(text, &end, 10);
     if (*text != '\0' && *end == '\0' && *value >= low && *value <= high) return 0;
-    fprintf(stderr, "frcnn-camera: %s: `%s` is not a number from %ld to %ld\n", what, text, low, high);
+    fprintf(stderr, "frcnn-camera-mini: %s: `%s` is not a number from %ld to %ld\n", what, text, low, high);
     return -1;
 }
 
@@ -74,14 +74,14 @@ int options_broker(char *text, const char **host, int *port) {
     *host = text;
     if (text[0] == '[') {
         if (end == NULL || end[1] != '\0') {
-            fprintf(stderr, "frcnn-camera: --mqtt: `%s` is not like [::1] or [::1]:1883\n", text);
+            fprintf(stderr, "frcnn-camera-mini: --mqtt: `%s` is not like [::1] or [::1]:1883\n", text);
             return -1;
         }
         *end = '\0';
         *host = text + 1;
     }
     if (**host == '\0') {
-        fputs("frcnn-camera: --mqtt: the host is missing\n", stderr);
+        fputs("frcnn-camera-mini: --mqtt: the host is missing\n", stderr);
         return -1;
     }
     *port = (int)value;
@@ -132,7 +132,7 @@ int options_read(options *o, int argc, char **argv) {
             int used = 0;
             if (sscanf(optarg, "%ux%u%n", &width, &height, &used) != 2 || optarg[used] != '\0' || width < 1 ||
                 height < 1 || width > 32768 || height > 32768) {
-                fprintf(stderr, "frcnn-camera: --size: `%s` is not like 640x480\n", optarg);
+                fprintf(stderr, "frcnn-camera-mini: --size: `%s` is not like 640x480\n", optarg);
                 return -1;
             }
             o->source.width = width;
@@ -163,7 +163,7 @@ int options_read(options *o, int argc, char **argv) {
         case TOLERANCE:
             o->tolerance = strtof(optarg, &end);
             if (*optarg == '\0' || *end != '\0' || !(o->tolerance >= 0 && o->tolerance <= 255)) {
-                fprintf(stderr, "frcnn-camera: --tolerance: `%s` is not a number from 0 to 255\n", optarg);
+                fprintf(stderr, "frcnn-camera-mini: --tolerance: `%s` is not a number from 0 to 255\n", optarg);
                 return -1;
             }
             break;
@@ -172,7 +172,7 @@ int options_read(options *o, int argc, char **argv) {
             o->score_threshold = strtof(optarg, &end);
             // Its range depends on the model, and is checked with it.
             if (*optarg == '\0' || *end != '\0' || !isfinite(o->score_threshold)) {
-                fprintf(stderr, "frcnn-camera: --score-threshold: `%s` is not a number\n", optarg);
+                fprintf(stderr, "frcnn-camera-mini: --score-threshold: `%s` is not a number\n", optarg);
                 return -1;
             }
             break;
@@ -190,24 +190,24 @@ int options_read(options *o, int argc, char **argv) {
             o->metrics_port = (int)value;
             break;
         case 'h': fputs(HELP, stdout); return 1;
-        case 'V': printf("frcnn-camera, frcnn %s\n", frcnn_version()); return 1;
-        default: fputs("Try frcnn-camera --help.\n", stderr); return -1;
+        case 'V': printf("frcnn-camera-mini, frcnn %s\n", frcnn_version()); return 1;
+        default: fputs("Try frcnn-camera-mini --help.\n", stderr); return -1;
         }
     }
     if (optind < argc) {
-        fprintf(stderr, "frcnn-camera: what is `%s`? Try frcnn-camera --help.\n", argv[optind]);
+        fprintf(stderr, "frcnn-camera-mini: what is `%s`? Try frcnn-camera-mini --help.\n", argv[optind]);
         return -1;
     }
     if (o->model == NULL) {
-        fputs("frcnn-camera: --model is missing. Try frcnn-camera --help.\n", stderr);
+        fputs("frcnn-camera-mini: --model is missing. Try frcnn-camera-mini --help.\n", stderr);
         return -1;
     }
     if (o->source.layout != LAYOUT_UNSAID && (o->source.device != NULL || o->source.format == FRCNN_PIXEL_FORMAT_MJPEG)) {
-        fputs("frcnn-camera: --stride is for raw frames on standard input\n", stderr);
+        fputs("frcnn-camera-mini: --stride is for raw frames on standard input\n", stderr);
         return -1;
     }
     if (o->whole && o->tolerance >= 0) {
-        fputs("frcnn-camera: --tolerance does not go with --no-reuse\n", stderr);
+        fputs("frcnn-camera-mini: --tolerance does not go with --no-reuse\n", stderr);
         return -1;
     }
     if (o->source.device != NULL) o->live = 1;

@@ -50,7 +50,7 @@ int report_frame(const frcnn_model *model, const frcnn_report *r, const frcnn_de
 }
 
 int report_event(const char *event, const char *detail) {
-    fprintf(stderr, "frcnn-camera: %s: %s\n", event, detail);
+    fprintf(stderr, "frcnn-camera-mini: %s: %s\n", event, detail);
     start_line();
     text_add(&line, ",\"event\":");
     text_add_json(&line, event);

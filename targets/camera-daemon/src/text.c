@@ -11,7 +11,7 @@ static void make_room(text *t, size_t more) {
     size_t room = (t->size + more + 1) * 2;
     char *data = realloc(t->data, room);
     if (data == NULL) {
-        fputs("frcnn-camera: out of memory\n", stderr);
+        fputs("frcnn-camera-mini: out of memory\n", stderr);
         abort();
     }
     t->data = data;
