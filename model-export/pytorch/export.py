@@ -1,14 +1,17 @@
-"""A trained PyTorch module as what `frcnn compile` takes: one ONNX file with a standard MaxRoiPool node, and manifest.json.
+"""A trained PyTorch module as what `frcnn compile` takes: one ONNX file with a standard MaxRoiPool or RoiAlign nodes, and manifest.json.
 
     python export.py package.module:factory --weights trained.pt --classes cat,dog -o model.onnx
 
 The module is called as `module(data, rois)`: data [1, 3, H, W] and rois [R, 5] (batch index, x1, y1, x2, y2 in pixels of data).
-It pools with `torchvision.ops.roi_pool` (or RoIPool) and returns scores [R, K+1], of a softmax or before it, and box deltas
-[R, 4(K+1)]; class 0 is the background. What `manifest` leaves out is torchvision's convention for the image (RGB in 0..1, the
-means and deviations of ImageNet) and the published one for the rest; everything is printed, since no ONNX file says it.
+It pools with `torchvision.ops.roi_pool`, `roi_align` or MultiScaleRoIAlign and returns scores [R, K+1], of a softmax or before it,
+and box deltas [R, 4(K+1)]; class 0 is the background. With an RPN it returns two lists more: of each map the logits [1, A, H, W] and
+the deltas [1, 4A, H, W], of which the manifest's `rpn` has the anchors and rules. What `manifest` leaves out is torchvision's
+convention for the image (RGB in 0..1, the means and deviations of ImageNet) and the published one for the rest; everything is
+printed, since no ONNX file says it.
 
 A Faster R-CNN of torchvision, or one with a backbone of your own, is exported as it is, by torchvision's exporter; manifest.json
-then has the classes' names alone. See detector.py.
+then has the classes' names alone. With --as parts, or --as fast-rcnn, its networks are exported, and manifest.json has the numbers
+that stand between them. See detector.py.
 
 Otherwise both of PyTorch's exporters work: TorchScript's (`dynamo=False`), which every torch from 2.4 on has, and dynamo, whose way to
 take a translation of our own, which roi_pool needs, begins with torch 2.6.
@@ -45,26 +48,40 @@ class ExportError(Exception):
     """What keeps a module from being exported, and what to do."""
 
 
-def export(module, classes, path, manifest=None, exporter="auto"):
+def export(module, classes, path, manifest=None, exporter="auto", form="whole"):
     """Writes `path` and manifest.json beside it; gives the manifest.
 
-    `classes` are the K names without the background. `manifest` has fields of manifest.json, such as scales or box_weights.
+    `classes` are the K names without the background. `manifest` has fields of manifest.json, such as scales or box_weights. `form` is
+    one of detector.FORMS, for torchvision's detectors.
     """
     path = Path(path)
     if exporter not in EXPORTERS:
         raise ExportError(f"exporter {exporter!r} is none of {', '.join(EXPORTERS)}")
+    if form not in detector.FORMS:
+        raise ExportError(f"form {form!r} is none of {', '.join(detector.FORMS)}")
     if path.name == "manifest.json" or not path.parent.is_dir():
         raise ExportError(f"{path}: name an .onnx file in a folder that exists")
     classes = list(classes)
     if not classes or BACKGROUND in classes:
         raise ExportError(f"classes are the names of the objects, without {BACKGROUND}")
     module = module.eval()
-    if detector.is_detector(module):
+    names = {"classes": [BACKGROUND, *classes]}
+    if not detector.is_detector(module):
+        if form != "whole":
+            raise ExportError(f"{form!r} is for torchvision's detectors; any other module says by what it returns which parts it has")
+        manifest = {**names, **IMAGE, **(manifest or {})}
+        write = parts(module, classes, exporter, manifest)
+    elif form == "whole":
+        manifest = {**names, **(manifest or {})}
         write = whole(module, classes, exporter)
-        manifest = {"classes": [BACKGROUND, *classes], **(manifest or {})}
     else:
-        write = parts(module, classes, exporter)
-        manifest = {"classes": [BACKGROUND, *classes], **IMAGE, **(manifest or {})}
+        problem = detector.problem(module, classes, form)
+        if problem:
+            raise ExportError(problem)
+        check_mode(module)
+        proposes = form == "parts"
+        manifest = {**names, **detector.numbers(module, proposes), **(manifest or {})}
+        write = parts(detector.Parts(module, proposes).eval(), classes, exporter, manifest)
     # Beside its place and renamed: no half-written model, and no old one lost.
     handle, written = tempfile.mkstemp(suffix=".onnx", dir=path.parent)
     os.close(handle)
@@ -84,17 +101,31 @@ def export(module, classes, path, manifest=None, exporter="auto"):
     return manifest
 
 
-def parts(module, classes, exporter):
+def parts(module, classes, exporter, manifest):
     """Checks a module that is called with data and rois; gives what writes it to a path."""
     parameter = next(iter(module.parameters()), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     inputs = example(device)
-    outputs = check(module, inputs, len(classes) + 1)
+    outputs = check(module, inputs, len(classes) + 1, manifest)
+    if len(outputs) > 2:
+        module = Flat(module).eval()
     if exporter == "auto":
         # TorchScript's is the same on every torch; one that has dropped it has no parameter of its any more.
         exporter = "torchscript" if can("torchscript") else "dynamo"
     by = {"torchscript": by_torchscript, "dynamo": by_dynamo}[exporter]
     return lambda path: by(module, inputs, outputs, path)
+
+
+class Flat(torch.nn.Module):
+    """A module whose outputs have no lists among them."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, data, rois):
+        scores, deltas, rpn_logits, rpn_deltas = self.module(data, rois)
+        return (scores, deltas, *rpn_logits, *rpn_deltas)
 
 
 def whole(module, classes, exporter):
@@ -103,7 +134,7 @@ def whole(module, classes, exporter):
         raise ExportError("torch's dynamo exporter cannot convert a Faster R-CNN; use --exporter torchscript")
     check_mode(module)
     check_finite(module)
-    problem = detector.problem(module, classes)
+    problem = detector.problem(module, classes, "whole")
     if problem:
         raise ExportError(problem)
     return lambda path: detector.write(module, path, torchscript())
@@ -117,15 +148,19 @@ def example(device):
     return data.to(device), rois.to(device)
 
 
-def check(module, inputs, scores):
+def check(module, inputs, scores, manifest):
     """Runs the module once and gives its outputs' names."""
     check_mode(module)
     with torch.no_grad():
         made = module(*inputs)
-    if not (isinstance(made, (tuple, list)) and len(made) == 2 and all(torch.is_tensor(one) for one in made)):
-        raise ExportError("module(data, rois) must return two tensors: scores [R, K+1] and box deltas [R, 4(K+1)]")
+    is_pair = isinstance(made, (tuple, list)) and len(made) in (2, 4) and all(torch.is_tensor(one) for one in made[:2])
+    if not is_pair or not all(isinstance(one, (tuple, list)) for one in made[2:]):
+        raise ExportError(
+            "module(data, rois) must return two tensors: scores [R, K+1] and box deltas [R, 4(K+1)]; with an RPN also two "
+            "lists, of each map its logits [1, A, H, W] and deltas [1, 4A, H, W]"
+        )
     rois = len(inputs[1])
-    shapes = [tuple(one.shape) for one in made]
+    shapes = [tuple(one.shape) for one in made[:2]]
     if shapes != [(rois, scores), (rois, 4 * scores)]:
         raise ExportError(
             f"for {scores - 1} classes and the background module(data, rois) must return [R, {scores}] and "
@@ -134,7 +169,27 @@ def check(module, inputs, scores):
     check_finite(module)
     sums = made[0].double().sum(1)
     is_softmax = bool((made[0] >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all())
-    return ["cls_prob" if is_softmax else "cls_score", "bbox_pred"]
+    return ["cls_prob" if is_softmax else "cls_score", "bbox_pred", *check_rpn(made[2:], manifest.get("rpn"))]
+
+
+def check_rpn(made, rules):
+    """The names of an RPN's outputs, if there is one."""
+    if not made:
+        if rules is not None:
+            raise ExportError("the manifest has an `rpn`, and module(data, rois) returns nothing of one")
+        return []
+    if rules is None or "anchors" not in rules:
+        raise ExportError("module(data, rois) returns an RPN's maps: the manifest needs `rpn`, its anchors and rules")
+    logits, deltas = made
+    anchors = [len(of_map) for of_map in rules["anchors"]]
+    found = [[one.shape[1] for one in maps if torch.is_tensor(one) and one.dim() == 4] for maps in (logits, deltas)]
+    if found != [anchors, [4 * count for count in anchors]]:
+        raise ExportError(
+            f"the manifest has {anchors} anchors a cell of each map: the RPN must return as many logits and four times as many "
+            f"deltas, and returns {found[0]} and {found[1]}"
+        )
+    levels = range(len(anchors))
+    return [f"rpn_{what}.{level}" for what in ("logits", "deltas") for level in levels]
 
 
 def check_mode(module):
@@ -164,10 +219,11 @@ def torchscript():
 
 def by_torchscript(module, inputs, outputs, path):
     """torchvision registers MaxRoiPool for its roi_pool with this exporter."""
-    free = {"data": {2: "H", 3: "W"}, "rois": {0: "R"}, **{name: {0: "R"} for name in outputs}}
+    of_output = lambda name: {2: "h" + name[4:], 3: "w" + name[4:]} if name.startswith("rpn_") else {0: "R"}
+    free = {"data": {2: "H", 3: "W"}, "rois": {0: "R"}, **{name: of_output(name) for name in outputs}}
     with warnings.catch_warnings():
-        # It says that it is the older one.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # It says that it is the older one; and which Python values become constants, of which `frcnn compile` tells where one should not.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
             inputs,
@@ -245,13 +301,14 @@ def main():
     parser.add_argument("--weights", help="its state dict, as torch.save wrote it")
     parser.add_argument("--classes", required=True, help="names of the objects, with commas between them")
     parser.add_argument("--manifest", help="a JSON file of manifest fields that differ from the defaults")
+    parser.add_argument("--as", dest="form", choices=detector.FORMS, default="whole", help="how much of a torchvision detector")
     parser.add_argument("--exporter", choices=EXPORTERS, default="auto", help="which of torch's exporters")
     parser.add_argument("-o", "--output", required=True, help="the .onnx file; manifest.json goes beside it")
     args = parser.parse_args()
     try:
         fields = json.loads(Path(args.manifest).read_text()) if args.manifest else None
         module = load(args.factory, args.weights)
-        manifest = export(module, args.classes.split(","), args.output, fields, args.exporter)
+        manifest = export(module, args.classes.split(","), args.output, fields, args.exporter, args.form)
     except (ExportError, OSError, ValueError) as error:
         sys.exit(f"export.py: {error}")
     print(args.output)
