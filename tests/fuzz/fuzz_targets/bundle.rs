@@ -24,13 +24,20 @@ fuzz_target!(
     |file: &[u8]| {
         let Ok(bundle) = Bundle::from_bytes(file) else { return };
         OPENED.fetch_add(1, Ordering::Relaxed);
-        let classes = bundle.contents().manifest.classes.len();
+        let manifest = bundle.contents().manifest.clone();
         let options = Options { threads: Some(1), limits: LIMITS, ..Options::default() };
         let Ok(detector) = Detector::new(bundle, &options) else { return };
         let detections = PICTURE.with(|pixels| detector.detect(&contract::frame(pixels), &contract::PROPOSALS));
         if let Ok(detections) = detections {
             DETECTED.fetch_add(1, Ordering::Relaxed);
-            contract::hold(&detections, classes, contract::PROPOSALS.len());
+            contract::hold(&detections, &manifest, contract::PROPOSALS.len());
+        }
+        if detector.has_rpn() {
+            let mut session = detector.session();
+            let detections = PICTURE.with(|pixels| session.detect_frame(&contract::frame(pixels)));
+            if let Ok(detections) = detections {
+                contract::hold(&detections, &manifest, session.proposals().len());
+            }
         }
     }
 );

@@ -17,7 +17,8 @@ thread_local! {
 }
 
 fn manifest() -> Manifest {
-    let classes = common::graph::CLASSES as usize;
+    // The background is one more.
+    let classes = common::graph::CLASSES as usize + 1;
     let mut manifest = Manifest::new((0..classes).map(|i| format!("class{i}")).collect());
     manifest.scales = vec![32];
     manifest.max_long_side = 64;
@@ -26,7 +27,12 @@ fn manifest() -> Manifest {
 
 fuzz_target!(
     init: {
-        seed(|| common::good().map(|(name, model)| (format!("{name}.onnx"), model().encode_to_vec())).collect());
+        seed(|| {
+            let detector = common::detector::text(&common::detector::Numbers::default());
+            let detector = common::nodes::model(&detector, &["boxes", "labels", "scores"]);
+            let good = common::good().map(|(name, model)| (format!("{name}.onnx"), model().encode_to_vec()));
+            good.chain([("detector.onnx".to_string(), detector.encode_to_vec())]).collect()
+        });
         // What tract panics on is to be caught and named.
         caught_panics_are_no_findings();
     },

@@ -1,6 +1,7 @@
 //! What holds of the detections of every bundle, frame and list of proposals.
 
 use frcnn::{BBox, Detections, Frame};
+use frcnn_bundle::{Manifest, Resize};
 
 /// Boxes of every kind that the documentation of `frcnn` speaks of, for an image of 24 x 18 pixels.
 pub const PROPOSALS: [BBox; 10] = [
@@ -29,16 +30,21 @@ pub fn frame(pixels: &[u8]) -> Frame<'_> {
 }
 
 /// Every detection is of an object's class and of one of the proposals, has a finite score, and its box is finite, not
-/// inverted and inside the image.
-pub fn hold(detections: &Detections, classes: usize, proposals: usize) {
+/// inverted and inside the image, whose border is where the manifest's [`Resize`] has it.
+pub fn hold(detections: &Detections, manifest: &Manifest, proposals: usize) {
+    let classes = manifest.classes.len();
+    let [right, bottom] = match manifest.resize {
+        Resize::Published => [23.0, 17.0],
+        Resize::Torchvision | Resize::Detectron2 => [24.0, 18.0],
+    };
     for (i, d) in detections.iter().enumerate() {
         let BBox { x1, y1, x2, y2 } = d.bbox;
         assert!(d.score.is_finite(), "score of {d:?}");
         assert!((1..classes).contains(&usize::from(d.class_id)), "class of {d:?}");
         assert!((d.proposal as usize) < proposals, "proposal of {d:?}");
         // NaN fails every comparison.
-        assert!(0.0 <= x1 && x1 <= x2 && x2 <= 23.0, "columns of {d:?}");
-        assert!(0.0 <= y1 && y1 <= y2 && y2 <= 17.0, "rows of {d:?}");
+        assert!(0.0 <= x1 && x1 <= x2 && x2 <= right, "columns of {d:?}");
+        assert!(0.0 <= y1 && y1 <= y2 && y2 <= bottom, "rows of {d:?}");
         assert!(i == 0 || detections[i - 1].score >= d.score, "order of {d:?}");
     }
 }

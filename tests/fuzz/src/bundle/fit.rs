@@ -3,7 +3,7 @@
 
 use frcnn_bundle::{Contents, Graph, Int8, Op, Precision, Section, SectionId, Shape, nominal_size};
 
-/// Sets channels, features and sections of both graphs to what their inputs want; the last layers of the head to what
+/// Sets channels, features and sections of all graphs to what their inputs want; the last layers of the head to what
 /// the classes want; weights behind the first layer to `precision`, where they may be of it. Stops where a graph cannot be made to fit.
 pub(super) fn fit(contents: &mut Contents, precision: Precision) {
     let mut sections = Sections { list: Vec::new(), precision };
@@ -16,6 +16,10 @@ pub(super) fn fit(contents: &mut Contents, precision: Precision) {
     else {
         return;
     };
+    let rpn = contents.rpn.as_mut().map(|rpn| fit_graph(&mut rpn.graph, map, &mut sections).is_some());
+    if rpn == Some(false) {
+        return;
+    }
     let region = contents.region_shape(map);
     let outputs = contents.head.outputs.clone();
     for (value, features) in outputs.into_iter().zip([classes, classes.saturating_mul(4)]) {

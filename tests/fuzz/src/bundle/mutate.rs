@@ -193,7 +193,10 @@ fn change_manifest(contents: &mut Contents, rng: &mut impl Rng) {
         11 => manifest.pixel_scale = real(rng),
         12 => manifest.channel_order = ChannelOrder::Rgb,
         13 => manifest.box_weights[rng.random_range(0..4)] = real(rng),
-        14 => manifest.resize = if rng.random() { Resize::Torchvision } else { Resize::Published },
+        14 => {
+            let rules = [Resize::Published, Resize::Torchvision, Resize::Detectron2];
+            manifest.resize = rules[rng.random_range(0..rules.len())];
+        }
         15 => manifest.pad_multiple = number(rng),
         16 => manifest.min_box_side = real(rng),
         17 => manifest.nms_keeps_equal = rng.random(),

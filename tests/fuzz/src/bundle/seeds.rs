@@ -1,8 +1,8 @@
 //! One small bundle per kind of network: together they hold every operator.
 
 use frcnn_bundle::{
-    Affine, Contents, Conv, Gemm, Graph, Layer, Manifest, Op, Origin, Pool, Precision, Regions, RoiPooling,
-    Scores, Warp,
+    Affine, Contents, Conv, Gemm, Graph, Layer, LevelRule, Manifest, Op, Origin, Pool, Precision, Regions,
+    Resize, RoiAlign, RoiPooling, Rpn, Scores, Warp,
 };
 
 /// Files of small bundles, each valid.
@@ -17,6 +17,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         ("crops", crops(), Precision::F32),
         ("ops", ops(), Precision::F32),
         ("branches", branches(), Precision::F32),
+        ("pyramid", pyramid(), Precision::F32),
     ]
     .into_iter()
     .map(|(name, mut contents, precision)| {
@@ -185,4 +186,53 @@ fn branches() -> Contents {
     let layers = layers.map(|(i, (op, inputs))| Layer { name: format!("l{i}"), op, inputs }).collect();
     let trunk = Graph { layers, outputs: vec![9] };
     contents(pooled(&[[2, 2]], 0.5), trunk, head(vec![Op::Flatten]))
+}
+
+/// Two maps that regions are sampled from, one more that the RPN alone reads, and the RPN.
+fn pyramid() -> Contents {
+    let graph = |layers: Vec<(Op, Vec<u32>)>, outputs: Vec<u32>| {
+        let layers = layers.into_iter().enumerate();
+        let layers = layers.map(|(i, (op, inputs))| Layer { name: format!("l{i}"), op, inputs });
+        Graph { layers: layers.collect(), outputs }
+    };
+    let trunk = vec![
+        (conv(4, 3, 4, 1), vec![0]),
+        (Op::Relu, vec![1]),
+        (conv(6, 3, 2, 1), vec![2]),
+        (conv(5, 1, 1, 0), vec![3]),
+        (conv(5, 1, 1, 0), vec![2]),
+        (Op::Upsample, vec![4, 5]),
+        (Op::Add, vec![5, 6]),
+        (conv(5, 3, 1, 1), vec![7]),
+        (Op::MaxPool(pool(1, 2, 0, false)), vec![4]),
+    ];
+    let rpn = vec![
+        (conv(5, 3, 1, 1), vec![0]),
+        (Op::Relu, vec![1]),
+        (conv(2, 1, 1, 0), vec![2]),
+        (conv(8, 1, 1, 0), vec![2]),
+    ];
+    let align = RoiAlign {
+        pooled: [2, 3],
+        sampling_ratio: 0,
+        half_pixel: true,
+        spatial_scales: vec![0.25, 0.125],
+        level_rule: LevelRule { canonical_size: 12.0, canonical_level: 3, finest_level: 2 },
+    };
+    let head = head(vec![Op::Flatten, gemm(6), Op::Relu]);
+    let mut contents = contents(Regions::RoiAlign(align), graph(trunk, vec![8, 4, 9]), head);
+    (contents.manifest.resize, contents.manifest.pad_multiple) = (Resize::Detectron2, 4);
+    let square = |side: f32| vec![[-side, -side, side, side], [-side, -1.0, side, 1.0]];
+    contents.rpn = Some(Rpn {
+        graph: graph(rpn, vec![3, 4]),
+        anchors: [2.0, 4.0, 8.0].map(square).to_vec(),
+        strides: None,
+        box_weights: [1.0; 4],
+        pre_nms_top_n: 9,
+        post_nms_top_n: 12,
+        nms_iou: 0.7,
+        min_side: 1e-3,
+        score_threshold: 0.0,
+    });
+    contents
 }
