@@ -38,9 +38,9 @@ impl Model {
             });
         }
         std::fs::metadata(path).map_err(|error| Error::file(path, error))?;
-        let manifest = frcnn_compiler::load_manifest(&path.with_file_name("manifest.json"))?;
-        let network = Compiled::read(path, &manifest, device)?;
-        let rpn = network.contents().rpn.clone();
+        let description = frcnn_compiler::Description::load(&path.with_file_name("manifest.json"))?;
+        let network = Compiled::read(path, &description, device)?;
+        let (manifest, rpn) = (network.contents().manifest.clone(), network.contents().rpn.clone());
         let network = AnyNetwork::Compiled(Box::new(network));
         Ok(Model { network, manifest, rpn, proposals: BoxSource::default(), boxes: None })
     }

@@ -6,9 +6,10 @@
 use std::path::Path;
 
 use frcnn_bundle::{
-    Bundle, Contents, Conv, Graph, Manifest, Op, Pool, Regions, Resize, RoiAlign, RoiPooling, SectionId,
+    Bundle, Contents, Conv, Graph, Op, Pool, Regions, Resize, RoiAlign, RoiPooling, SectionId,
     Shape,
 };
+use frcnn_compiler::Description;
 use tch::{Device, Kind, Tensor};
 
 use super::run::{Rois, channels_last, lrn};
@@ -33,10 +34,15 @@ enum Pooling {
 }
 
 impl Compiled {
-    /// Reads the file `onnx`.
-    pub(crate) fn read(onnx: &Path, manifest: &Manifest, device: Device) -> Result<Compiled, Error> {
-        let bundle = frcnn_compiler::lower_onnx(onnx, manifest)?;
+    /// Reads the file `onnx`, of which the rest is said beside it.
+    pub(crate) fn read(
+        onnx: &Path,
+        description: impl Into<Description>,
+        device: Device,
+    ) -> Result<Compiled, Error> {
+        let bundle = frcnn_compiler::lower_onnx(onnx, description)?;
         let contents = bundle.contents().clone();
+        let manifest = &contents.manifest;
         if contents.trunk.outputs.len() > 1 {
             return Err(Error::file(
                 onnx,

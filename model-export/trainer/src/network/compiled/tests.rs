@@ -1,7 +1,7 @@
 use super::*;
 use crate::tensors::values;
 use frcnn::{BBox, Detector, ImageBlob, Options};
-use frcnn_bundle::ChannelOrder;
+use frcnn_bundle::{ChannelOrder, Manifest};
 use frcnn_core::relative_difference;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -37,12 +37,20 @@ fn what_compiles_is_run_and_agrees_with_the_runtime() {
             let detector = Detector::new(bundle, &Options::default()).unwrap();
             let mut session = detector.session();
             let blobs = [ImageBlob::new(data.clone(), height, width, 1.0)];
-            let projected = session.project(&boxes, &blobs).unwrap();
             let map = session.trunk(&blobs[0]).unwrap();
-            let features = session.roi_pool(&[map], &projected.rois).unwrap();
+            let (features, index) = match detector.contents().regions {
+                Regions::RoiAlign(_) => {
+                    let aligned = session.align_rois(&boxes).unwrap();
+                    (session.roi_align(&[map], &aligned.rois).unwrap(), aligned.index)
+                }
+                _ => {
+                    let projected = session.project(&boxes, &blobs).unwrap();
+                    (session.roi_pool(&[map], &projected.rois).unwrap(), projected.index)
+                }
+            };
             let output = session.head(&features).unwrap();
             let of_box = |values: &[f32], columns: usize| -> Vec<f32> {
-                let rows = projected.index.iter().map(|&row| row as usize * columns);
+                let rows = index.iter().map(|&row| row as usize * columns);
                 rows.flat_map(|start| values[start..start + columns].to_vec()).collect()
             };
 
