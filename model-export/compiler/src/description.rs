@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use frcnn_bundle::{Manifest, ManifestError, Scores};
+use frcnn_bundle::{Contents, Manifest, ManifestError, Scores};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Problem};
@@ -124,6 +124,18 @@ impl Description {
         overlaid()
             .map_err(|error| Problem::Outputs(format!("the manifest does not go with the model: {error}")))
     }
+}
+
+/// The `manifest.json` of a network that was emitted: its manifest, and the rules of its RPN as `rpn`.
+///
+/// # Errors
+/// It cannot be written as JSON; none that a bundle can hold is such.
+pub fn description_of(contents: &Contents) -> Result<String, serde_json::Error> {
+    let mut fields = serde_json::to_value(&contents.manifest)?;
+    if let (Some(fields), Some(rpn)) = (fields.as_object_mut(), &contents.rpn) {
+        fields.insert(RPN.to_string(), serde_json::to_value(Rules::of(rpn))?);
+    }
+    Ok(serde_json::to_string_pretty(&fields)? + "\n")
 }
 
 /// Numbers names that stand for no class, of which there are several; tells whether it did.

@@ -86,7 +86,7 @@ use torchvision::Detector;
 
 pub use calibrate::{CalibratedInput, Calibration, Calibrator};
 pub use compiled::Compiled;
-pub use description::Description;
+pub use description::{Description, description_of};
 pub use emit::{EmitError, emit_onnx};
 pub use error::{Error, Problem};
 pub use frcnn_bundle::Precision;

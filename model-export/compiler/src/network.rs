@@ -177,8 +177,15 @@ fn order_outputs(head: &mut Lowered) -> Result<(bool, usize), Problem> {
     };
     let (scores, boxes) = (a.min(b), a.max(b));
     if boxes != 4 * scores {
+        let hint = if boxes == 4 * (scores - scores.min(1)) {
+            "; where the background is the last class and has no box, as in detectron2, put its score and four zeros first: see `background_first` of model-export/pytorch"
+        } else if scores == 4 {
+            "; where all classes share one box, give it once for each of them"
+        } else {
+            ""
+        };
         return Err(Problem::Outputs(format!(
-            "they are {a} and {b} wide; a Fast R-CNN gives K+1 class scores and 4(K+1) box deltas"
+            "they are {a} and {b} wide; a Fast R-CNN gives K+1 class scores and 4(K+1) box deltas{hint}"
         )));
     }
     let scores_first = a == scores;

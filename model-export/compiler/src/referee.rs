@@ -29,7 +29,7 @@ pub(crate) use parts::{OwnedSplit, SplitModel};
 /// magnitude; a mistake in lowering lies far above it.
 const ALLOWED: f64 = 1e-3;
 /// Where the trunk takes it: small, so that checking VGG16 takes seconds, and odd, so that strides and
-/// ceil modes leave a remainder.
+/// ceil modes leave a remainder, unless blobs are padded to multiples.
 const CHECK_SIZE: [usize; 2] = [197, 259];
 const CHECK_ROIS: usize = 16;
 /// An R-CNN's network takes a second for each at VGG16's size.
@@ -54,7 +54,9 @@ pub(crate) struct SampleRun {
 impl SampleRun {
     pub(crate) fn run(bundle: &Arc<Bundle>, fixed_rois: Option<usize>) -> Result<SampleRun, Problem> {
         let contents = bundle.contents();
-        let [height, width] = CHECK_SIZE;
+        // Layers may rely on sides that are padded so: detectron2's pyramids double the size of a map.
+        let multiple = (contents.manifest.pad_multiple as usize).max(1);
+        let [height, width] = CHECK_SIZE.map(|side| side.next_multiple_of(multiple));
         let fits = contents.trunk.infer(Shape::Map { height, width, channels: 3 }).is_ok();
         let (height, width) = if fits { (height, width) } else { nominal_size(contents) };
         let count = match contents.regions {

@@ -1,5 +1,5 @@
-//! `MultiScaleRoIAlign`: which maps regions are sampled from, which of them a region belongs to, and where it all comes
-//! together again.
+//! torchvision's `MultiScaleRoIAlign` and detectron2's `ROIPooler`: which maps regions are sampled from, which of them a region
+//! belongs to, and where it all comes together again.
 
 use frcnn_bundle::{LevelRule, RoiAlign};
 use tract_onnx::pb::NodeProto;
@@ -11,8 +11,14 @@ use crate::view::{View, axis, input, not_understood, output};
 
 /// Of an export that pools one map, and so has no rule.
 const RULE: LevelRule = LevelRule { canonical_size: 224.0, canonical_level: 4, finest_level: 4 };
-/// What torchvision adds before it rounds down.
+/// What torchvision adds to a level before it rounds down.
 const EPSILON: f32 = 1e-6;
+/// What detectron2 adds before it takes the logarithm, where in f32 it changes nothing near a level's bounds. A region whose side is
+/// a millionth smaller than one gets the level above it on the device, as with torchvision.
+const EPSILON_IN_LOG: f32 = 1e-8;
+
+/// Nodes that may change a tensor's type and shape and nothing else, one behind the other.
+const MOST_BETWEEN: usize = 16;
 
 /// How an export pools regions.
 pub(crate) struct Pooling<'a> {
@@ -61,6 +67,8 @@ pub(crate) fn pooling<'a>(view: &View<'a>, nodes: &[&'a NodeProto]) -> Result<Po
 struct Level<'a> {
     node: &'a NodeProto,
     number: i64,
+    /// Finds the places of its regions.
+    places: &'a NodeProto,
     /// The level of each region.
     levels: &'a str,
     /// The regions of all levels.
@@ -70,15 +78,19 @@ struct Level<'a> {
 impl<'a> Level<'a> {
     fn of(view: &View<'a>, node: &'a NodeProto) -> Result<Level<'a>, Problem> {
         let rois = all_columns(view, input(node, 1));
-        let chosen = view.made_by(rois, &["Gather"], "the regions of one level")?;
-        let places = view.behind(input(chosen, 1), &["Squeeze", "Split", "Transpose", "Reshape", "Cast"]);
+        let chosen = view.made_by(rois, &["Gather", "GatherND"], "the regions of one level")?;
+        let places = view.behind(input(chosen, 1), &PLACES);
         let places = view.made_by(places, &["NonZero"], "the regions of one level")?;
         let equal = view.made_by(input(places, 0), &["Equal"], "the regions of one level")?;
         let number = view.whole(input(equal, 1));
         let number = number.ok_or_else(|| not_understood(equal, "it does not compare with a level"))?;
-        Ok(Level { node, number, levels: input(equal, 0), rois: input(chosen, 0) })
+        Ok(Level { node, number, places, levels: input(equal, 0), rois: input(chosen, 0) })
     }
 }
+
+/// What stands between `NonZero` and who reads the places that it finds.
+const PLACES: [&str; 8] =
+    ["Squeeze", "Unsqueeze", "Split", "Slice", "Transpose", "Reshape", "Expand", "Cast"];
 
 /// Regions before their last four columns were taken.
 fn all_columns<'a>(view: &View<'a>, value: &'a str) -> &'a str {
@@ -99,24 +111,28 @@ fn all_columns<'a>(view: &View<'a>, value: &'a str) -> &'a str {
 
 /// What `value` is called behind casts.
 fn forward<'a>(view: &View<'a>, mut value: &'a str) -> &'a str {
-    while let [node] = view.readers(value)
-        && ["Cast", "Identity"].contains(&&*node.op_type)
-    {
-        value = output(node);
+    for _ in 0..MOST_BETWEEN {
+        match view.readers(value) {
+            [node] if ["Cast", "Identity"].contains(&&*node.op_type) => value = output(node),
+            _ => break,
+        }
     }
     value
 }
 
-/// Where regions of all levels stand in their order again: behind one `ScatterElements` for each.
+/// Where regions of all levels stand in their order again: behind one `ScatterElements`, or `ScatterND`, for each.
 fn merged<'a>(view: &View<'a>, levels: &[Level<'a>]) -> Result<&'a str, Problem> {
     let mut made: Option<&str> = None;
     for level in levels {
-        let pooled = forward(view, output(level.node));
-        let scatter = view.readers(pooled).iter().find(|node| node.op_type == "ScatterElements");
-        let scatter = scatter
+        let scatter = scattered(view, output(level.node));
+        let (scatter, pooled) = scatter
             .ok_or_else(|| not_understood(level.node, "its regions are not put in their order again"))?;
+        let places = view.maker(view.behind(input(scatter, 1), &PLACES));
+        let adds = Attributes(scatter).string("reduction")?.is_some_and(|reduction| reduction != "none");
         if axis(scatter) != 0
+            || adds
             || input(scatter, 2) != pooled
+            || places.is_none_or(|places| !std::ptr::eq(places, level.places))
             || made.is_some_and(|made| made != input(scatter, 0))
         {
             return Err(not_understood(scatter, "it does not add one level's regions to those before"));
@@ -124,6 +140,25 @@ fn merged<'a>(view: &View<'a>, levels: &[Level<'a>]) -> Result<&'a str, Problem>
         made = Some(output(scatter));
     }
     Ok(made.unwrap_or_default())
+}
+
+/// The node that puts `pooled`, or what it is called behind casts and shapes, among others; with the name that it reads.
+fn scattered<'a>(view: &View<'a>, pooled: &'a str) -> Option<(&'a NodeProto, &'a str)> {
+    let mut value = pooled;
+    for _ in 0..MOST_BETWEEN {
+        let readers = view.readers(value);
+        let scatter = readers.iter().find(|node| ["ScatterElements", "ScatterND"].contains(&&*node.op_type));
+        if let Some(scatter) = scatter {
+            return Some((scatter, value));
+        }
+        // `index_put_` writes out which shape its values have.
+        let [node] = readers else { return None };
+        if !["Cast", "Identity", "Reshape"].contains(&&*node.op_type) || input(node, 0) != value {
+            return None;
+        }
+        value = output(node);
+    }
+    None
 }
 
 fn align(nodes: &[&NodeProto], level_rule: LevelRule) -> Result<RoiAlign, Problem> {
@@ -171,7 +206,8 @@ fn one(node: &NodeProto, level_rule: LevelRule) -> Result<RoiAlign, Problem> {
     })
 }
 
-/// `floor(k + log2(sqrt(area) / size) + 1e-6)` within two bounds, less the lower one; and how many levels that are.
+/// `floor(k + log2(sqrt(area) / size) + 1e-6)`, or detectron2's `floor(k + log2(sqrt(area) / size + 1e-8))`, within two bounds, less
+/// the lower one; and how many levels that are.
 fn rule<'a>(view: &View<'a>, levels: &'a str) -> Result<(LevelRule, usize), Problem> {
     let unexpected =
         |node: &'a NodeProto| not_understood(node, "the rule of a region's level was expected there");
@@ -193,17 +229,25 @@ fn rule<'a>(view: &View<'a>, levels: &'a str) -> Result<(LevelRule, usize), Prob
         return Err(unexpected(less));
     }
     let floor = view.made_by(input(clip, 0), &["Floor"], "the rule of a region's level")?;
-    let (epsilon, value, added) = step(input(floor, 0), "Add")?;
-    if (added - EPSILON).abs() > 1e-9 {
-        return Err(unexpected(epsilon));
+    let (mut canonical, mut value, mut level) = step(input(floor, 0), "Add")?;
+    let is_torchvisions = (level - EPSILON).abs() <= 1e-9;
+    if is_torchvisions {
+        (canonical, value, level) = step(value, "Add")?;
     }
-    let (canonical, value, level) = step(value, "Add")?;
     let (binary, value, ln2) = step(value, "Div")?;
     if (ln2 - std::f32::consts::LN_2).abs() > 1e-6 {
         return Err(unexpected(binary));
     }
     let log = view.made_by(value, &["Log"], "the rule of a region's level")?;
-    let (_, value, size) = step(input(log, 0), "Div")?;
+    let mut value = input(log, 0);
+    if !is_torchvisions {
+        let (epsilon, side, added) = step(value, "Add")?;
+        if !(0.0..=EPSILON_IN_LOG).contains(&added) {
+            return Err(unexpected(epsilon));
+        }
+        value = side;
+    }
+    let (_, value, size) = step(value, "Div")?;
     view.made_by(value, &["Sqrt"], "the side of a region's square")?;
     if level.fract() != 0.0 || !(0.0..=64.0).contains(&level) {
         return Err(unexpected(canonical));

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use common::onnxruntime::Input;
 use frcnn_bundle::{Bundle, Contents, Manifest, Op};
 use frcnn_compiler::arch::{Arch, new_model};
-use frcnn_compiler::{Compiled, Options, Precision, Svd, compile, emit_onnx, onnx_writer};
+use frcnn_compiler::{
+    Compiled, Description, Options, Precision, Svd, compile, description_of, emit_onnx, onnx_writer,
+};
 use frcnn_core::{largest_difference, relative_difference};
 use frcnn_onnx::pb::ModelProto;
 
@@ -37,16 +39,49 @@ fn again(bundle: &Bundle) -> Arc<Bundle> {
 
 /// Models that compile and are written: `same_upper` pads by an amount that depends on the image.
 fn good() -> impl Iterator<Item = common::Case> {
-    common::good().filter(|(name, _)| !["same_upper", "roi_align"].contains(name))
+    common::good().filter(|(name, _)| *name != "same_upper")
 }
 
+/// All of a bundle but names, and the ONNX file that it was made of.
+fn unnamed(bundle: &Bundle) -> Contents {
+    let mut contents = bundle.contents().clone();
+    contents.origin.onnx_sha256 = [0; 32];
+    contents.manifest.name.clear();
+    let Contents { trunk, head, rpn, sections, .. } = &mut contents;
+    let graphs = [trunk, head].into_iter().chain(rpn.as_mut().map(|rpn| &mut rpn.graph));
+    graphs.flat_map(|graph| &mut graph.layers).for_each(|layer| layer.name.clear());
+    sections.iter_mut().for_each(|section| section.name.clear());
+    contents
+}
+
+/// Of what torchvision exported whole come the parts, and a manifest that says the rest.
 #[test]
-fn roi_align_is_refused_with_the_reason() {
+fn a_whole_detector_is_emitted_in_parts() {
     let folder = tempfile::tempdir().unwrap();
-    let model = common::heads::roi_align();
-    let bundle = compile_in(folder.path(), "model", &model, &Options::default()).bundle;
-    let error = emit_onnx(&bundle).unwrap_err().to_string();
-    assert!(error.contains("RoIAlign is not written as ONNX"), "{error}");
+    let [whole, parts, json] =
+        ["whole.onnx", "parts.onnx", "manifest.json"].map(|name| folder.path().join(name));
+    let text = common::detector::text(&common::detector::Numbers::default());
+    let model = common::nodes::model(&text, &["boxes", "labels", "scores"]);
+    std::fs::write(&whole, prost::Message::encode_to_vec(&model)).unwrap();
+    let compiled = |path: &Path, description: Description| {
+        compile(path, description, &Options::default(), &mut |_| {})
+            .unwrap_or_else(|error| panic!("{error}"))
+            .bundle
+    };
+    let first = compiled(&whole, Description::default());
+    let emitted = emit_onnx(&first).unwrap();
+    let graph = emitted.graph.as_ref().unwrap();
+    let outputs: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
+    let of_rpn = (0..3).flat_map(|map| [format!("rpn_logits.{map}"), format!("rpn_deltas.{map}")]);
+    let expected: Vec<String> =
+        ["cls_prob", "bbox_pred"].map(str::to_string).into_iter().chain(of_rpn).collect();
+    assert_eq!(outputs, expected);
+    assert_eq!(graph.node.iter().filter(|node| node.op_type == "RoiAlign").count(), 2);
+    onnx_writer::write(&emitted, &parts).unwrap();
+    std::fs::write(&json, description_of(first.contents()).unwrap()).unwrap();
+    let second = compiled(&parts, Description::load(&json).unwrap());
+    assert_eq!(unnamed(&first), unnamed(&second));
+    assert!(bits(&first) == bits(&second), "the weights differ");
 }
 
 fn bits(bundle: &Bundle) -> Vec<u32> {

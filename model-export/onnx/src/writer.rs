@@ -76,9 +76,12 @@ impl OnnxWriter {
         inputs: &[&str],
         attributes: impl IntoIterator<Item = AttributeProto>,
     ) {
-        if op_type == "HardSwish" {
-            self.opset = self.opset.max(14);
-        }
+        self.opset = self.opset.max(match op_type {
+            "HardSwish" => 14,
+            // From where it says in which place points lie.
+            "RoiAlign" => 16,
+            _ => OPSET,
+        });
         self.graph.node.push(NodeProto {
             op_type: op_type.to_owned(),
             name: name.to_owned(),

@@ -1,6 +1,6 @@
 //! How an image becomes a blob: its size, and where the image lies in it.
 
-use frcnn_core::{blob_size, floor_size, im_scale, min_scale};
+use frcnn_core::{blob_size, floor_size, im_scale, min_scale, shortest_edge_size};
 
 use crate::Manifest;
 use crate::manifest::Resize;
@@ -37,11 +37,17 @@ impl Manifest {
             }
             Resize::Torchvision => {
                 let scale = min_scale(height, width, short, self.max_long_side);
-                let image = floor_size(height, width, scale);
-                let ratio = |to: usize, from: u32| to as f64 / f64::from(from.max(1));
-                self.padded(image, [ratio(image[0], height), ratio(image[1], width)])
+                self.resized([height, width], floor_size(height, width, scale))
+            }
+            Resize::Detectron2 => {
+                self.resized([height, width], shortest_edge_size(height, width, short, self.max_long_side))
             }
         }
+    }
+
+    /// Each axis has a scale of its own.
+    fn resized(&self, from: [u32; 2], image: [usize; 2]) -> BlobFit {
+        self.padded(image, [0, 1].map(|axis| image[axis] as f64 / f64::from(from[axis].max(1))))
     }
 
     /// A resized image of that size, with zeros up to the next multiples.
@@ -71,6 +77,11 @@ mod tests {
         // 1333 / 900 is less than 800 / 300.
         let fit = manifest.fit(300, 900, 800);
         assert_eq!((fit.image, fit.blob), ([444, 1333], [448, 1344]));
+        manifest.resize = Resize::Detectron2;
+        let fit = manifest.fit(480, 640, 800);
+        assert_eq!((fit.image, fit.blob), ([800, 1067], [800, 1088]));
+        assert_eq!(fit.scale, [800.0 / 480.0, 1067.0 / 640.0]);
+        manifest.resize = Resize::Torchvision;
         // No side is less than a pixel.
         assert_eq!(manifest.fit(1, 20_000, 800).image, [1, 1333]);
         assert_eq!(manifest.fit(0, 0, 800).blob, [32, 32]);

@@ -100,8 +100,12 @@ pub enum Resize {
     Published,
     /// The same scale, but sides are rounded down, and what comes of that are two scales, one down and one to the right: those
     /// that pixels are sampled by, and boxes go there and back by. Detections are decoded, clipped to continuous borders and
-    /// suppressed in pixels of the blob.
+    /// suppressed in pixels of the blob. The scale is computed in f64, as by torchvision in PyTorch; its exported files do so in
+    /// f32, and a side of some images is a pixel longer or shorter there.
     Torchvision,
+    /// As torchvision's, but sides are rounded to the nearest, half up: `ResizeShortestEdge`. Where an image is larger than its
+    /// blob, detectron2 (Pillow) averages the pixels that come together; here they are sampled, as everywhere else.
+    Detectron2,
 }
 
 impl Resize {
@@ -110,6 +114,7 @@ impl Resize {
         match self {
             Resize::Published => "published",
             Resize::Torchvision => "torchvision",
+            Resize::Detectron2 => "detectron2",
         }
     }
 }
@@ -357,7 +362,7 @@ mod tests {
             (r#"{"classes": ["b", "c"], "nms_iou": 0}"#, "nms_iou"),
             (r#"{"classes": ["b", "c"], "score_threshold": 1.5}"#, "score_threshold"),
             (r#"{"classes": ["b", "c"], "max_detections": 100000}"#, "max_detections"),
-            (r#"{"classes": ["b", "c"], "resize": "detectron2"}"#, "detectron2"),
+            (r#"{"classes": ["b", "c"], "resize": "opencv"}"#, "opencv"),
             (r#"{"classes": ["b", "c"], "pad_multiple": 0}"#, "pad_multiple"),
             (r#"{"classes": ["b", "c"], "pad_multiple": 1025}"#, "pad_multiple"),
             (r#"{"classes": ["b", "c"], "min_box_side": -1}"#, "min_box_side"),

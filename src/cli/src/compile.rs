@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use frcnn_compiler::{
     AssumedInput, CompileReport, Compiled, Description, Drift, Options, Precision, Svd, compile,
-    compile_rcnn, emit_onnx, load_rcnn_manifest, onnx_writer, uniform,
+    compile_rcnn, description_of, emit_onnx, load_rcnn_manifest, onnx_writer, uniform,
 };
 use frcnn_core::Printable;
 use frcnn_files::Staged;
@@ -141,7 +141,7 @@ pub(crate) struct Args {
     /// Also write the compiled network, factored layers included, as ONNX for other runtimes
     ///
     /// With int8 layers it has QuantizeLinear and DequantizeLinear nodes, which `frcnn compile` does not read: compile the original
-    /// again.
+    /// again. With an RPN its anchors and rules go beside it, into FILE.manifest.json.
     #[arg(long, value_name = "FILE.onnx")]
     emit_onnx: Option<PathBuf>,
     /// Also write the report as JSON
@@ -223,8 +223,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     });
     let read = [Some(&args.model), Some(&manifest_path), args.svm.as_ref(), args.check.as_ref()];
     let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
-    let written = [Some(&args.output), args.emit_onnx.as_ref(), args.report.as_ref(), picture.as_ref()];
-    let written: Vec<&Path> = written.into_iter().flatten().map(PathBuf::as_path).collect();
+    let beside = args.emit_onnx.as_ref().map(|path| path.with_extension("manifest.json"));
+    let written = [&args.emit_onnx, &args.report, &picture, &beside].map(Option::as_ref);
+    let written = [Some(&args.output)].into_iter().chain(written);
+    let written: Vec<&Path> = written.flatten().map(PathBuf::as_path).collect();
     files::check_outputs(&written, &read)?;
     check_precision(args)?;
     check_unused(args)?;
@@ -261,6 +263,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     };
     let report = Report { report, found_again, auto, exacter, cascade };
 
+    let description = beside.filter(|_| bundle.contents().rpn.is_some());
+
     // All are written before the first takes its place: a full disk leaves every older file as it was.
     let bundle_file =
         Staged::new(&args.output, bundle.pieces()).map_err(|error| Error::file(&args.output, error))?;
@@ -268,6 +272,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if let Some(path) = &args.emit_onnx {
         let model = emit_onnx(&bundle).map_err(|error| Error::file(path, error))?;
         staged.push((path, onnx_writer::stage(&model, path)?));
+    }
+    if let Some(path) = &description {
+        // Of an RPN no ONNX file says the rules, nor a torchvision file's own manifest.json.
+        let json = description_of(bundle.contents()).map_err(|error| Error::file(path, error))?;
+        staged.push((path, files::stage(path, json.as_bytes())?));
     }
     if let Some(path) = &args.report {
         let json = serde_json::to_string_pretty(&report).map_err(|error| Error::file(path, error))? + "\n";
@@ -283,7 +292,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if args.quiet {
         return Ok(());
     }
-    let emitted = args.emit_onnx.iter().map(|path| format!("{}\n", Printable(path.display())));
+    let emitted = args.emit_onnx.iter().chain(&description);
+    let emitted = emitted.map(|path| format!("{}\n", Printable(path.display())));
     let chosen = chosen.map_or(String::new(), |sweep| crate::sweep::text(&sweep) + "\n");
     console::result(&(chosen + &text(&report, &args.output) + &emitted.collect::<String>() + &checked))
 }
@@ -531,12 +541,14 @@ fn text(report: &Report, output: &Path) -> String {
         before(report),
         agreement.rois
     );
-    text += &tables::pairs(&[
-        ("conv", units::difference(agreement.conv)),
-        ("cls_prob", units::difference(agreement.cls_prob)),
-        ("bbox_pred", units::difference(agreement.bbox_pred)),
-    ]);
-    text += &agreement.rpn.map_or(String::new(), |rpn| tables::pairs(&[("rpn", units::difference(rpn))]));
+    let stages = [
+        ("conv", Some(agreement.conv)),
+        ("rpn", agreement.rpn),
+        ("cls_prob", Some(agreement.cls_prob)),
+        ("bbox_pred", Some(agreement.bbox_pred)),
+    ];
+    let stages = stages.into_iter().filter_map(|(stage, error)| Some((stage, units::difference(error?))));
+    text += &tables::pairs(&stages.collect::<Vec<_>>());
     let rounding = format!("rounding to {}", report.precision.name());
     for (step, drift) in [("factoring", &report.drift), (&rounding, &report.rounding)] {
         text += &drift.as_ref().map_or(String::new(), |drift| changes(step, drift));

@@ -403,6 +403,7 @@ fn resizing(manifest: &Manifest) -> String {
     let rule = match manifest.resize {
         Resize::Published => "sides rounded to the nearest, one scale",
         Resize::Torchvision => "sides rounded down, a scale for each axis, as torchvision does it",
+        Resize::Detectron2 => "sides rounded to the nearest, a scale for each axis, as detectron2 does it",
     };
     match manifest.pad_multiple {
         0 | 1 => rule.to_string(),

@@ -47,7 +47,7 @@ pub use nms::{keep_best, nms, nms_shifted};
 pub use printable::{Printable, PrintableJson, PrintableLines, is_unprintable};
 pub use roi::{NO_ROI, Roi, project_rois, window_rois};
 pub use roi_levels::RoiLevels;
-pub use scale::{blob_size, floor_size, im_scale, min_scale, nearest_level};
+pub use scale::{blob_size, floor_size, im_scale, min_scale, nearest_level, shortest_edge_size};
 pub use shape_error::ShapeError;
 pub use window::{Seen, Window};
 

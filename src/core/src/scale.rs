@@ -52,6 +52,21 @@ pub fn floor_size(height: u32, width: u32, scale: f64) -> [usize; 2] {
     [height, width].map(|pixels| ((f64::from(pixels) * scale) as usize).max(1))
 }
 
+/// `[height, width]` in network pixels of an image as detectron2's `ResizeShortestEdge` resizes it: the short side becomes
+/// `short_side`, unless the long one would be more than `long_side`; sides are rounded to the nearest, half up, at least 1.
+#[must_use]
+pub fn shortest_edge_size(height: u32, width: u32, short_side: u32, long_side: u32) -> [usize; 2] {
+    let (short, long) = (f64::from(height.min(width)).max(1.0), f64::from(height.max(width)).max(1.0));
+    let scale = f64::from(short_side) / short;
+    let (mut sides, limit) = ([f64::from(short_side), scale * long], f64::from(long_side));
+    if sides[0].max(sides[1]) > limit {
+        let less = limit / sides[0].max(sides[1]);
+        sides = sides.map(|side| side * less);
+    }
+    let [short, long] = sides.map(|side| ((side + 0.5) as usize).max(1));
+    if height < width { [short, long] } else { [long, short] }
+}
+
 /// The index in `im_scales` at which the scaled area of `bbox` is nearest 224 x 224; the first of equals.
 ///
 /// 0 when `im_scales` is empty or the area is NaN.
@@ -106,6 +121,19 @@ mod tests {
         assert_eq!(floor_size(300, 900, 1333.0 / 900.0), [444, 1333]);
         assert_eq!(floor_size(5, 1, 0.39), [1, 1]);
         assert_eq!((min_scale(0, 7, 800, 1333), floor_size(0, 7, 0.0)), (0.0, [1, 1]));
+    }
+
+    #[test]
+    fn the_shortest_edge_and_the_nearest_pixel() {
+        // 640 * 800 / 480 = 1066.67, and half a pixel goes up.
+        assert_eq!(shortest_edge_size(480, 640, 800, 1333), [800, 1067]);
+        assert_eq!(shortest_edge_size(640, 480, 800, 1333), [1067, 800]);
+        assert_eq!(shortest_edge_size(2, 3, 3, 100), [3, 5]);
+        // 2400 becomes 1333, and 800 with it 444.33.
+        assert_eq!(shortest_edge_size(300, 900, 800, 1333), [444, 1333]);
+        assert_eq!(shortest_edge_size(500, 500, 800, 600), [600, 600]);
+        assert_eq!(shortest_edge_size(1, 5000, 800, 1000), [1, 1000]);
+        assert_eq!(shortest_edge_size(0, 0, 800, 1333), [800, 800]);
     }
 
     #[test]

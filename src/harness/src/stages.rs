@@ -73,7 +73,7 @@ impl Stages {
     pub(crate) fn of_photo(&mut self, detector: &Detector, photo: &RgbImage) {
         let (manifest, (width, height)) = (detector.manifest(), photo.dimensions());
         self.size = (width, height);
-        if manifest.resize == Resize::Torchvision || manifest.pad_multiple > 1 {
+        if manifest.resize != Resize::Published || manifest.pad_multiple > 1 {
             let fit = manifest.fit(height, width, manifest.scales.first().copied().unwrap_or(1));
             (self.scale, self.image) = (fit.scale, Some(fit.image));
         }

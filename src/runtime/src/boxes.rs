@@ -3,7 +3,7 @@
 use frcnn_bundle::{BlobFit, Manifest, Resize};
 use frcnn_core::BBox;
 
-/// Those of an image, or of its blob as torchvision's detectors have it.
+/// Those of an image, or of its blob as the detectors of torchvision and detectron2 have it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct BoxPixels {
     /// Rows and columns.
@@ -19,7 +19,7 @@ impl BoxPixels {
     pub(crate) fn new(manifest: &Manifest, image: [u32; 2], fit: &BlobFit) -> BoxPixels {
         match manifest.resize {
             Resize::Published => BoxPixels { size: image, in_blob: false, image },
-            Resize::Torchvision => {
+            Resize::Torchvision | Resize::Detectron2 => {
                 BoxPixels { size: fit.image.map(|side| side as u32), in_blob: true, image }
             }
         }

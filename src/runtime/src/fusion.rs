@@ -9,6 +9,9 @@
 //! Conv ─ Relu ─┐               each branch writes its channels of the one map               concat
 //! Conv ─ Relu ─┴─ Concat
 //!
+//! Upsample ─┐                  cells are added where they lie                          upsample
+//! Conv ─────┴─ Add
+//!
 //! Conv ─ LRN ─ MaxPool         row tiling: a large map between them is made and used        strips
 //! Conv ─ Conv                  a strip of rows at a time
 //!
@@ -24,6 +27,7 @@ mod epilogues;
 mod strips;
 #[cfg(test)]
 mod tests;
+mod upsample;
 mod uses;
 
 use frcnn_bundle::{Conv, Graph};
@@ -51,6 +55,8 @@ pub(crate) enum Step {
     Strips(Vec<usize>),
     /// As these convolutions, which write into the one map that the layer, a concatenation, gives.
     Concat(Vec<usize>),
+    /// As a sum of a map and of what this layer, an upsampling, reads.
+    AddUpsampled(usize),
     /// As part of the operator of this layer.
     Within(usize),
 }
@@ -88,6 +94,7 @@ impl Fusion {
         };
         // Each pass builds on those before it: a pooling follows a ReLU that the convolution has taken in; branches and
         // strips are of convolutions with their epilogues; and a map's precision depends on who makes it in the end.
+        (0..layers).for_each(|layer| planner.fuse_upsample(layer));
         (0..layers).for_each(|layer| planner.fuse_relu(layer));
         (0..layers).for_each(|layer| planner.fuse_pool(layer));
         (0..layers).for_each(|layer| planner.fuse_concat(layer));

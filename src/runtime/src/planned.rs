@@ -54,7 +54,7 @@ pub(crate) fn planned(
             _ => "tract",
         };
         let mut by = match fusion.step(position) {
-            Step::Own => algorithm.to_string(),
+            Step::Own | Step::AddUpsampled(_) => algorithm.to_string(),
             Step::Strips(_) => format!("{algorithm}, in strips of rows"),
             Step::Concat(_) => "nothing: its inputs are written side by side".to_string(),
             Step::Within(maker) if matches!(layer.op, Op::Conv(_)) => {

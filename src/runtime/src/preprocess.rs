@@ -148,7 +148,7 @@ fn tap(position: usize, fit: &BlobFit, axis: usize, len: usize) -> LinearTap {
     LinearTap::at(
         match fit.resize {
             Resize::Published => centre / fit.scale[axis] - 0.5,
-            Resize::Torchvision => {
+            Resize::Torchvision | Resize::Detectron2 => {
                 let step = len as f32 / fit.image[axis].max(1) as f32;
                 // One rounding, as of a fused multiply-add: in f64 the product is exact.
                 f64::from((f64::from(step) * centre - 0.5) as f32)

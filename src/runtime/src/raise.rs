@@ -10,8 +10,8 @@ use tract_core::ops::nn::{leaky_relu, sigmoid};
 
 use crate::fusion::{Fusion, Step};
 use crate::ops::{
-    BinaryOp, Combine, ConcatConvsOp, ConvOp, GlobalAverageOp, LinearOp, LrnOp, PointwiseOp, PoolKind,
-    PoolOp, Readers, Resources, SoftmaxOp, StripLayer, StripsOp, UpsampleOp,
+    AddUpsampledOp, BinaryOp, Combine, ConcatConvsOp, ConvOp, GlobalAverageOp, LinearOp, LrnOp, PointwiseOp,
+    PoolKind, PoolOp, Readers, Resources, SoftmaxOp, StripLayer, StripsOp, UpsampleOp,
 };
 
 /// Who reads what each operator of `graph` gives, by the operator's layer; and last, who reads the graph's input. The values
@@ -100,6 +100,12 @@ impl<'a> Raiser<'a> {
             // of a concatenation, and nobody else asks for the outlet.
             Step::Within(_) => Ok(input),
             Step::Strips(layers) => self.strips(name, position, layers, input),
+            Step::AddUpsampled(upsample) => {
+                // The upsampling's outlet is that of the map that it reads.
+                let is_second = layer.inputs.last() == Some(&(*upsample as u32 + 1));
+                let op = AddUpsampledOp { is_second, resources: self.resources(position) };
+                self.node(name, op, &inputs)
+            }
             Step::Concat(branches) => self.concat_convs(name, branches, values),
         }
     }

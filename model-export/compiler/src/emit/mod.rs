@@ -7,6 +7,9 @@
 //! Gemm   [in, out]             ──►   Gemm [out, in], transB; columns of (y, x, c) become columns of (c, y, x)
 //! Affine x * scale + shift     ──►   BatchNormalization of mean 0, variance 1 and epsilon 0
 //! RoI pooling                  ──►   MaxRoiPool; of several levels each, Flatten and Concat
+//! RoIAlign of a pyramid        ──►   RoiAlign for each map, on the RoIs of its level
+//! RPN                          ──►   its layers on each map, with the same weights: rpn_logits.N, rpn_deltas.N
+//! Upsample                     ──►   Resize to the size of the map that it is added to
 //! int8 weights and input       ──►   DequantizeLinear; QuantizeLinear, DequantizeLinear (QDQ)
 //! ```
 //!
@@ -17,6 +20,9 @@
 
 mod names;
 mod order;
+mod regions;
+
+use std::collections::HashMap;
 
 use frcnn_bundle::{
     Bundle, Conv, Gemm, Graph, Layer, NetworkInput, Op, Pool, Regions, RoiPooling, SectionId, Shape, Weights,
@@ -49,7 +55,10 @@ pub struct EmitError {
 ///
 /// `data` is that of the ONNX file that the bundle was made of, so that the same manifest goes with both: where the device's
 /// blob is another, the first nodes bring channel order, scale and means from one to the other. The operator set is 13, or
-/// 14 where a layer needs it.
+/// 14 or 16 where a layer needs it.
+///
+/// With an RPN there are the outputs `rpn_logits.N` and `rpn_deltas.N` of each of the trunk's maps, and [`description_of`] says what
+/// becomes of them.
 ///
 /// # Errors
 /// A row that was flattened from a map is joined, normalised by a softmax or given out before a fully connected layer
@@ -58,33 +67,38 @@ pub struct EmitError {
 pub fn emit_onnx(bundle: &Bundle) -> Result<ModelProto, EmitError> {
     let contents = bundle.contents();
     let refused = |problem: &str| Err(EmitError { layer: DATA.to_string(), problem: problem.to_string() });
-    let pooling = match &contents.regions {
-        Regions::RoiPooling(pooling) => pooling,
-        Regions::RoiAlign(_) => return refused("a network with RoIAlign is not written as ONNX yet"),
-        Regions::Warp(_) => {
-            return refused(
-                "it is a region that R-CNN cuts out of the image, for which ONNX has no operator",
-            );
-        }
-    };
-    if contents.rpn.is_some() {
-        return refused("a network with an RPN is not written as ONNX yet");
+    if let Regions::Warp(_) = &contents.regions {
+        return refused("it is a region that R-CNN cuts out of the image, for which ONNX has no operator");
     }
     let scores = contents.manifest.classes.len() as i64;
-    let mut onnx = OnnxWriter::new("fast_rcnn");
+    let mut onnx = OnnxWriter::new(if contents.rpn.is_some() { "faster_rcnn" } else { "fast_rcnn" });
     onnx.input(DATA, &[Dim::Size(1), Dim::Size(3), Dim::Symbol("H"), Dim::Symbol("W")]);
     onnx.input(ROIS, &[Dim::Symbol("R"), Dim::Size(5)]);
-    let mut emitter =
-        Emitter { bundle, onnx, names: Names::reserving(&[DATA, ROIS, OUTPUTS[0], OUTPUTS[1]]) };
+    let mut reserved = vec![DATA.to_string(), ROIS.to_string()];
+    reserved.extend(OUTPUTS.map(str::to_string));
+    if contents.rpn.is_some() {
+        reserved.extend((0..contents.trunk.outputs.len()).flat_map(rpn_outputs));
+    }
+    let reserved: Vec<&str> = reserved.iter().map(String::as_str).collect();
+    let mut emitter = Emitter { bundle, onnx, names: Names::reserving(&reserved), position: 0, shared: None };
 
     let (height, width) = nominal_size(contents);
     let image = Value { name: emitter.blob(&contents.network_input()), order: Order::AsOnDevice };
     let trunk = &contents.trunk;
     let (values, shapes) = emitter.graph(trunk, image, Shape::Map { height, width, channels: 3 }, &[])?;
-    let map = trunk.outputs.first().map_or(0, |&value| value as usize);
-    let map_name = values.get(map).map_or(DATA, |value| &value.name).to_string();
-    let map = shapes.get(map).copied().unwrap_or(Shape::Flat { features: 0 });
-    let pool5 = emitter.roi_pooling(pooling, &map_name, map.channels());
+    let given = |&value: &u32| Some((values.get(value as usize)?.name.clone(), *shapes.get(value as usize)?));
+    let maps: Vec<(String, Shape)> = trunk.outputs.iter().filter_map(given).collect();
+    let nothing = (DATA.to_string(), Shape::Flat { features: 0 });
+    let (first, map) = maps.first().cloned().unwrap_or(nothing);
+    let pool5 = match &contents.regions {
+        Regions::RoiAlign(align) => {
+            let pooled = maps.iter().take(contents.pooled_maps()).map(|(name, _)| name.clone());
+            emitter.roi_align(align, &pooled.collect::<Vec<_>>(), map.channels())
+        }
+        Regions::RoiPooling(pooling) => emitter.roi_pooling(pooling, &first, map.channels()),
+        // Refused above.
+        Regions::Warp(_) => Value { name: first, order: Order::AsOnDevice },
+    };
     let (head, regions) = (&contents.head, contents.region_shape(map));
     let (values, _) = emitter.graph(head, pool5, regions, &OUTPUTS)?;
     for ((&value, name), columns) in head.outputs.iter().zip(OUTPUTS).zip([scores, 4 * scores]) {
@@ -93,7 +107,15 @@ pub fn emit_onnx(bundle: &Bundle) -> Result<ModelProto, EmitError> {
         }
         emitter.onnx.output(name, &[Dim::Symbol("R"), Dim::Size(columns)]);
     }
+    if let Some(rpn) = &contents.rpn {
+        emitter.rpn(rpn, &maps)?;
+    }
     Ok(emitter.onnx.finish())
+}
+
+/// Names of what an RPN gives of the trunk's map at `level`.
+fn rpn_outputs(level: usize) -> [String; 2] {
+    [format!("rpn_logits.{level}"), format!("rpn_deltas.{level}")]
 }
 
 /// A value that is already computed in the model.
@@ -106,6 +128,10 @@ struct Emitter<'a> {
     bundle: &'a Bundle,
     onnx: OnnxWriter,
     names: Names,
+    /// The layer at hand, in its graph.
+    position: usize,
+    /// Constants of an RPN's layers, by layer and part, which are the same on all maps.
+    shared: Option<HashMap<(usize, String), String>>,
 }
 
 impl Emitter<'_> {
@@ -187,7 +213,8 @@ impl Emitter<'_> {
             problem,
         })?;
         let mut values = vec![input];
-        for layer in &graph.layers {
+        for (position, layer) in graph.layers.iter().enumerate() {
+            self.position = position;
             let given = graph.outputs.iter().position(|&output| output as usize == values.len());
             let name = match given.and_then(|position| outputs.get(position)) {
                 Some(&output) => output.to_string(),
@@ -208,6 +235,9 @@ impl Emitter<'_> {
     }
 
     fn layer(&mut self, layer: &Layer, name: &str, read: &[&Value]) {
+        if let (Op::Upsample, [small, large]) = (&layer.op, read) {
+            return self.upsample(name, &small.name, &large.name);
+        }
         let mut inputs: Vec<String> = read.iter().map(|value| value.name.clone()).collect();
         let order = read.first().map_or(&Order::AsOnDevice, |value| &value.order);
         let mut attributes = Vec::new();
@@ -285,7 +315,7 @@ impl Emitter<'_> {
                 attributes.push(attr::int("axis", 1));
                 "Softmax"
             }
-            // Only networks with RoIAlign have pyramids, and those were refused.
+            // Of two maps, as every one: see above.
             Op::Upsample => "Resize",
         };
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
@@ -369,9 +399,16 @@ impl Emitter<'_> {
     }
 
     fn constant(&mut self, layer: &str, part: &str, dims: &[usize], values: &[f32]) -> String {
+        let key = (self.position, part.to_string());
+        if let Some(name) = self.shared.as_ref().and_then(|shared| shared.get(&key)) {
+            return name.clone();
+        }
         let name = self.names.unique(&format!("{layer}.{part}"));
         let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
         self.onnx.initializer(tensor::f32(&name, &dims, values));
+        if let Some(shared) = &mut self.shared {
+            shared.insert(key, name.clone());
+        }
         name
     }
 }

@@ -37,6 +37,31 @@ fn ones() -> [f32; 4] {
 }
 
 impl Rules {
+    /// Those of an RPN.
+    pub(crate) fn of(rpn: &Rpn) -> Rules {
+        let Rpn {
+            graph: _,
+            anchors,
+            strides,
+            box_weights,
+            pre_nms_top_n,
+            post_nms_top_n,
+            nms_iou,
+            min_side,
+            score_threshold,
+        } = rpn.clone();
+        Rules {
+            anchors,
+            box_weights,
+            pre_nms_top_n,
+            post_nms_top_n,
+            nms_iou,
+            min_side,
+            score_threshold,
+            strides,
+        }
+    }
+
     /// The RPN whose head is `graph`.
     pub(crate) fn with(&self, graph: Graph) -> Rpn {
         let Rules {

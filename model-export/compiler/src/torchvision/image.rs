@@ -1,4 +1,7 @@
 //! `GeneralizedRCNNTransform`: how the export makes the blob of an image.
+//!
+//! A bundle does as the model in PyTorch does, which computes the scale in f64. Files compute it in f32 (`torch.onnx.export` traces), by
+//! which a side of some images is a pixel longer or shorter when such a file is run as it is.
 
 use std::collections::HashSet;
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use frcnn::{BBox, Detector, ImageBlob};
-use frcnn_bundle::Bundle;
+use frcnn_bundle::{Bundle, Regions};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -55,12 +55,20 @@ impl Input {
         let detector = Detector::new(bundle.clone(), &frcnn::Options::default()).unwrap();
         let mut session = detector.session();
         let map = session.trunk(&self.blob).unwrap();
-        let projected = session.project(&self.boxes, std::slice::from_ref(&self.blob)).unwrap();
-        let pooled = session.roi_pool(&[map], &projected.rois).unwrap();
+        let (pooled, index) = match bundle.contents().regions {
+            Regions::RoiAlign(_) => {
+                let aligned = session.align_rois(&self.boxes).unwrap();
+                (session.roi_align(&[map], &aligned.rois).unwrap(), aligned.index)
+            }
+            _ => {
+                let projected = session.project(&self.boxes, std::slice::from_ref(&self.blob)).unwrap();
+                (session.roi_pool(&[map], &projected.rois).unwrap(), projected.index)
+            }
+        };
         let output = session.head(&pooled).unwrap();
         [(output.cls_prob, 4), (output.bbox_pred, 16)].map(|(rows, columns)| {
             let row = |&roi: &u32| &rows[roi as usize * columns..][..columns];
-            projected.index.iter().flat_map(row).copied().collect()
+            index.iter().flat_map(row).copied().collect()
         })
     }
 

@@ -4,6 +4,8 @@ use std::fs;
 
 use frcnn::{Detector, Frame};
 use image::RgbImage;
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -202,4 +204,97 @@ fn compare_has_the_stages_of_proposing() {
     fails(&differs, 1, &[]);
     let table = stdout(&differs);
     assert!(table.contains("proposals"), "{table}");
+}
+
+/// Channels first, as reference files have maps.
+fn planes(values: &[f32], channels: usize) -> Vec<f32> {
+    (0..channels).flat_map(|c| values.iter().skip(c).step_by(channels)).copied().collect()
+}
+
+/// A reference file of the network's own stages on a photo, of which `spoil` changes one value.
+fn write_reference(faster: &Faster, path: &str, spoil: &str) {
+    let size = (150, 100);
+    let pixels = photo(size);
+    let frame = Frame::rgb8(pixels.as_raw(), size.0, size.1).unwrap();
+    let detector = Detector::open(faster.path("faster.frcnn")).unwrap();
+    let mut session = detector.session();
+    let blob = session.preprocess(&frame).unwrap().remove(0);
+    let data = detector.contents().network_input().of_blob(&blob.data);
+    let mut tensors = vec![("data".to_string(), vec![1, 3, blob.height, blob.width], planes(&data, 3))];
+    let maps = session.maps(&blob).unwrap();
+    let of_map = |name: String, map: &frcnn::FeatureMap| {
+        let channels = map.channels();
+        (name, vec![1, channels, map.height(), map.width()], planes(map.data().unwrap(), channels))
+    };
+    let mut outputs = Vec::new();
+    for (number, map) in maps.iter().enumerate() {
+        tensors.push(of_map(format!("p{}", number + 2), map));
+        outputs.push(session.rpn(map).unwrap());
+        let output = &outputs[number];
+        tensors.push(of_map(format!("rpn_logits.{number}"), &output.logits));
+        tensors.push(of_map(format!("rpn_deltas.{number}"), &output.deltas));
+    }
+    let boxes = session.filter_proposals(&outputs, &blob).unwrap().boxes;
+    let count = boxes.len();
+    let corners = boxes.iter().flat_map(|b| [b.x1, b.y1, b.x2, b.y2]).collect();
+    tensors.push(("proposals".to_string(), vec![count, 4], corners));
+    let rois = boxes.iter().flat_map(|b| [0.0, b.x1, b.y1, b.x2, b.y2]).collect();
+    tensors.push(("rois".to_string(), vec![count, 5], rois));
+    let aligned = session.align_rois(&boxes).unwrap();
+    let features = session.roi_align(&maps, &aligned.rois).unwrap();
+    let channels = crate::pyramid::CHANNELS as usize;
+    let each = features.len() / aligned.rois.len();
+    let of_box = |&roi: &u32| features[roi as usize * each..][..each].to_vec();
+    let ordered: Vec<Vec<f32>> = aligned.index.iter().map(of_box).collect();
+    let planar = ordered.iter().flat_map(|region| planes(region, channels)).collect();
+    let side = (each / channels).isqrt();
+    tensors.push(("roi_align".to_string(), vec![count, channels, side, side], planar));
+    let output = session.head(&ordered.concat()).unwrap();
+    for (name, values) in [("cls_prob", output.cls_prob), ("bbox_pred", output.bbox_pred)] {
+        tensors.push((name.to_string(), vec![count, values.len() / count], values));
+    }
+    if let Some((.., values)) = tensors.iter_mut().find(|(name, ..)| name == spoil) {
+        values[7] += 0.5;
+    }
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(.., values)| values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    fs::write(path, serialize(views, None).unwrap()).unwrap();
+}
+
+/// A reference file, such as PyTorch's, may have every stage of proposing.
+#[test]
+fn compare_holds_a_reference_against_each_stage_of_proposing() {
+    let faster = Faster::new();
+    let (a, reference) = (faster.path("a.png"), faster.path("stages.safetensors"));
+    write_reference(&faster, &reference, "");
+    let report = faster.json("compare", &["--reference", &reference, "--image", &a]);
+    assert_eq!(report["agrees"], true, "{report}");
+    let stages = report["images"][0]["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages.iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    let rpn =
+        ["rpn_logits.0", "rpn_logits.1", "rpn_logits.2", "rpn_deltas.0", "rpn_deltas.1", "rpn_deltas.2"];
+    let expected =
+        [&["data", "p2", "p3", "p4"], &rpn[..], &["proposals", "roi_align", "cls_prob", "bbox_pred"]];
+    assert_eq!(names, expected.concat());
+    // Each stage behind the reference's own one, too.
+    assert!(stages[1..].iter().all(|stage| stage["alone"]["max_abs"] == 0.0), "{report}");
+    // Where the reference begins, without the photo.
+    assert_eq!(faster.json("compare", &["--reference", &reference])["agrees"], true);
+
+    for spoiled in ["p3", "rpn_deltas.1", "proposals", "roi_align"] {
+        write_reference(&faster, &reference, spoiled);
+        let output = faster.run("compare", &["--reference", &reference, "--image", &a, "--json"]);
+        fails(&output, 1, &[]);
+        let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let stages = report["images"][0]["stages"].as_array().unwrap();
+        let wrong: Vec<&str> = stages
+            .iter()
+            .filter(|stage| stage["difference"]["max_abs"].as_f64().unwrap() > 0.1)
+            .map(|stage| stage["stage"].as_str().unwrap())
+            .collect();
+        assert_eq!(wrong, [spoiled], "{report}");
+    }
 }

@@ -208,6 +208,10 @@ impl<'a> GraphRun<'a> {
             let branches = match fusion.step(layer) {
                 Step::Within(_) => continue,
                 Step::Own | Step::Strips(_) => vec![inputs],
+                Step::AddUpsampled(upsample) => {
+                    let upsample = graph.layers.get(*upsample).map(|layer| &layer.inputs);
+                    [inputs].into_iter().chain(upsample).collect()
+                }
                 Step::Concat(branches) => branches
                     .iter()
                     .filter_map(|&branch| graph.layers.get(branch))

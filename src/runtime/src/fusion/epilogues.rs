@@ -3,7 +3,7 @@
 
 use frcnn_bundle::{Op, Pool};
 
-use super::{Planner, READ_BY_OTHERS};
+use super::{Planner, READ_BY_OTHERS, Step};
 
 impl Planner<'_> {
     pub(super) fn fuse_relu(&mut self, layer: usize) {
@@ -24,8 +24,10 @@ impl Planner<'_> {
         let before = self.uses.maker(layer);
         let has_sums =
             |&before: &usize| matches!(self.uses.op(before), Some(Op::Conv(_) | Op::Gemm(_) | Op::Add));
+        let is_plain = |&before: &usize| !matches!(self.steps[before], Step::AddUpsampled(_));
         let operator = before
             .filter(has_sums)
+            .filter(is_plain)
             .ok_or("not behind a convolution, a fully connected layer or a sum of maps")?;
         if self.only_reader(operator) == Some(layer) { Ok(operator) } else { Err(READ_BY_OTHERS) }
     }

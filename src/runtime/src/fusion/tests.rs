@@ -64,6 +64,28 @@ fn relu_goes_with_the_sum_that_it_alone_reads() {
 }
 
 #[test]
+fn what_is_upsampled_is_added_where_the_map_lies() {
+    // A coarse map, a fine one, and the sum of both in the size of the fine one.
+    let way_down = |sum: Vec<u32>, last: (Op, Vec<u32>)| {
+        graph(vec![(conv(2), vec![0]), (conv(3), vec![0]), (Op::Upsample, vec![1, 2]), (Op::Add, sum), last])
+    };
+    for sum in [vec![2, 3], vec![3, 2]] {
+        let fusion = Fusion::new(&way_down(sum, (conv(2), vec![4])), &[5], &ByWeights);
+        assert_eq!((fusion.step(2), fusion.step(3)), (&Step::Within(3), &Step::AddUpsampled(2)));
+    }
+    let with_relu = Fusion::new(&way_down(vec![2, 3], (Op::Relu, vec![4])), &[5], &ByWeights);
+    assert_eq!((with_relu.step(3), with_relu.step(4)), (&Step::AddUpsampled(2), &Step::Own));
+    let plain = way_down(vec![2, 3], (conv(2), vec![4]));
+    assert_eq!(taken(&plain, &[3, 5]), [0; 0], "asked for");
+    assert_eq!(taken(&way_down(vec![1, 3], (conv(2), vec![4])), &[5]), [0; 0], "added to another map");
+    assert_eq!(
+        taken(&way_down(vec![2, 3], (conv(2), vec![3])), &[4, 5]),
+        [0; 0],
+        "read by another layer, too"
+    );
+}
+
+#[test]
 fn relu_and_pool_go_with_their_convolution() {
     let chain =
         |weight, kernel| graph(vec![(conv(weight), vec![0]), (Op::Relu, vec![1]), (pool(kernel), vec![2])]);

@@ -44,7 +44,7 @@ pub(crate) use pointwise::PointwiseOp;
 pub(crate) use pool::{PoolKind, PoolOp, pool_shape};
 pub(crate) use softmax::SoftmaxOp;
 pub(crate) use strips::{StripLayer, StripsOp};
-pub(crate) use upsample::UpsampleOp;
+pub(crate) use upsample::{AddUpsampledOp, UpsampleOp};
 pub(crate) use windowed::{Windowed, windowed};
 
 /// What all operators of a graph work with. Cloning is cheap and gives the same.

@@ -1,6 +1,7 @@
-//! `Upsample`: a map in the size of another, each cell from the nearest one above and to the left.
+//! `Upsample`: a map in the size of another, each cell from the nearest one above and to the left; and the sum that it is mostly
+//! made for.
 
-use frcnn_kernels::upsample_into;
+use frcnn_kernels::{add_upsampled_in_place, upsample_into};
 use tract_core::internal::*;
 
 use super::{Resources, nhwc, values};
@@ -46,5 +47,50 @@ impl TypedOp for UpsampleOp {
             bail!("expected [N, H, W, C] tensors")
         };
         Ok(tvec!(f32::fact([batch, height, width, channels].map(Clone::clone))))
+    }
+}
+
+/// A map, and a smaller one that is added to it as [`UpsampleOp`] would make it: `[N, H, W, C]` and `[N, h, w, C]` to `[N, H, W, C]`.
+/// Written over the map where nobody else reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AddUpsampledOp {
+    /// Whether the smaller map comes second.
+    pub(crate) is_second: bool,
+    pub(crate) resources: Resources,
+}
+
+impl Op for AddUpsampledOp {
+    fn name(&self) -> StaticName {
+        "FrcnnAddUpsampled".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for AddUpsampledOp {
+    op_out_of_plan!();
+
+    fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let (a, b) = args_2!(inputs);
+        let (map, from) = if self.is_second { (a, b) } else { (b, a) };
+        let [batch, height, width, channels] = nhwc(map.shape())?;
+        let [_, from_height, from_width, _] = nhwc(from.shape())?;
+        let made = self.resources.rewrite(map, |map| {
+            let (values, threads) = (values(&from)?, self.resources.threads);
+            let from_size = [from_height, from_width];
+            add_upsampled_in_place(values, from_size, [batch, channels], [height, width], threads, map)?;
+            Ok(())
+        });
+        Ok(tvec!(made?))
+    }
+}
+
+impl TypedOp for AddUpsampledOp {
+    as_op!();
+
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let [a, b] = inputs else { bail!("expected two maps") };
+        let map = if self.is_second { a } else { b };
+        Ok(tvec!(f32::fact(map.shape.to_tvec())))
     }
 }

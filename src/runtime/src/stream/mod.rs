@@ -142,8 +142,8 @@ fn not_yet(contents: &Contents) -> Option<&'static str> {
     match contents.regions {
         Regions::RoiAlign(_) => Some("RoIAlign"),
         _ if contents.rpn.is_some() => Some("learned proposals"),
-        _ if manifest.resize == Resize::Torchvision || manifest.pad_multiple > 1 => {
-            Some("torchvision's resizing")
+        _ if manifest.resize != Resize::Published || manifest.pad_multiple > 1 => {
+            Some("the resizing of torchvision or detectron2")
         }
         Regions::RoiPooling(_) | Regions::Warp(_) => None,
     }
@@ -153,8 +153,8 @@ impl Detector {
     /// The working state for the frames of one fixed camera.
     ///
     /// # Errors
-    /// The tolerance is negative or not finite, or the bundle has RoIAlign, an RPN or torchvision's resizing, of which a stream
-    /// cannot keep anything yet.
+    /// The tolerance is negative or not finite, or the bundle has RoIAlign, an RPN or the resizing of torchvision or detectron2,
+    /// of which a stream cannot keep anything yet.
     pub fn stream(&self, options: StreamOptions) -> Result<Stream, Error> {
         options.tolerance.check()?;
         if let Some(what) = not_yet(self.contents()) {
