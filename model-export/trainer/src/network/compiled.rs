@@ -6,8 +6,7 @@
 use std::path::Path;
 
 use frcnn_bundle::{
-    Bundle, Contents, Conv, Graph, Op, Pool, Regions, Resize, RoiAlign, RoiPooling, SectionId,
-    Shape,
+    Bundle, Contents, Conv, Graph, Op, Pool, Regions, Resize, RoiAlign, RoiPooling, SectionId, Shape,
 };
 use frcnn_compiler::Description;
 use tch::{Device, Kind, Tensor};
