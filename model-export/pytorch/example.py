@@ -71,6 +71,7 @@ class C4(nn.Module):
         "box_width_offset": 0,
         "nms_width_offset": 0,
         "nms_keeps_equal": True,
+        "min_box_side": 1e-30,
         "box_weights": [10, 10, 5, 5],
         "rpn": {
             "anchors": [[[-45, -23, 45, 23], [-32, -32, 32, 32], [-23, -45, 23, 45]]],

@@ -191,7 +191,7 @@ fn manifest(sizes: &[f32], strides: &[u32], pad_multiple: u32) -> Value {
         "channel_order": "bgr", "pixel_scale": 255, "pixel_means": [103.53, 116.28, 123.675], "pixel_stds": [1, 1, 1],
         "scales": [200], "max_long_side": 333, "resize": "detectron2", "pad_multiple": pad_multiple,
         "box_width_offset": 0, "nms_width_offset": 0, "nms_keeps_equal": true, "box_weights": [10, 10, 5, 5],
-        "score_threshold": 0.15, "nms_iou": 0.5, "max_detections": 100,
+        "score_threshold": 0.15, "nms_iou": 0.5, "max_detections": 100, "min_box_side": 1e-30,
     });
     if !sizes.is_empty() {
         manifest["rpn"] = serde_json::json!({
@@ -318,8 +318,10 @@ found = []
 for number in range(1, scores.shape[1]):
     likely = scores[:, number] > manifest["score_threshold"]
     of_class = decoded(boxes[likely], deltas[likely, 4 * number : 4 * number + 4].astype(np.float64), manifest["box_weights"])
-    for place in suppressed(of_class, scores[likely, number], manifest["nms_iou"]):
-        found.append([number, float(scores[likely, number][place]), *of_class[place].tolist()])
+    whole = ((of_class[:, 2:] - of_class[:, :2]) > 0).all(1)
+    of_class, likely = of_class[whole], scores[likely, number][whole]
+    for place in suppressed(of_class, likely, manifest["nms_iou"]):
+        found.append([number, float(likely[place]), *of_class[place].tolist()])
 found.sort(key=lambda one: -one[1])
 answer = {"found": found[: manifest["max_detections"]], "boxes": boxes.tolist()}
 json.dump({**answer, "cls_prob": scores.tolist(), "bbox_pred": deltas.tolist()}, open(f"{folder}/answer.json", "w"))
