@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,13 +75,14 @@ def test_scores_are_the_command_s(command, bundle, detector, dataset, tmp_path):
         frcnn.evaluate(bundle, dataset, "val")
 
 
-def test_types_are_checked():
+def test_types_are_checked(tmp_path):
     package = Path(frcnn.__file__).parent
     assert (package / "py.typed").exists() and (package / "_frcnn.pyi").exists()
-    # torch is not here.
-    files = [str(path) for path in sorted(package.glob("*.py")) if path.name not in ("torch.py", "_reference.py")]
-    checked = [sys.executable, "-m", "mypy", "--strict", "--ignore-missing-imports", *files]
-    done = subprocess.run(checked, capture_output=True, text=True, cwd=package.parent)
+    # A copy: mypy takes what stands beside a file that it is given for more of the program. torch is not here.
+    without = shutil.ignore_patterns("torch.py", "_reference.py", "*.so", "__pycache__")
+    shutil.copytree(package, tmp_path / "frcnn", ignore=without)
+    checked = [sys.executable, "-m", "mypy", "--strict", "--ignore-missing-imports", "--no-incremental", "frcnn"]
+    done = subprocess.run(checked, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
 
 
