@@ -43,7 +43,7 @@ struct Facts {
 /// Where boxes come from.
 enum Boxes {
     Grid(Grid),
-    Motion(Motion),
+    Motion(Box<Motion>),
     /// The network's own.
     Rpn,
 }
@@ -236,7 +236,7 @@ impl Engine {
             // Never made: a stream has no such network.
             (Boxes::Rpn, Network::Stream(_)) => return Err("the model proposes no boxes".into()),
             (Boxes::Grid(grid), _) => grid,
-            (Boxes::Motion(motion), _) => motion,
+            (Boxes::Motion(motion), _) => &mut **motion,
         };
         let (mut proposals, mut again) = (by.propose(frame, MAX_PROPOSALS).boxes, Vec::new());
         if let (Boxes::Motion(_), Some(tracking)) = (&self.boxes, &self.tracking) {
@@ -375,7 +375,7 @@ fn is_rpn(camera: &Camera, detector: &Detector) -> bool {
 fn boxes(camera: &Camera, detector: &Detector) -> Boxes {
     match camera.proposer {
         _ if is_rpn(camera, detector) => Boxes::Rpn,
-        None | Some(Proposer::Motion) => Boxes::Motion(Motion::new()),
+        None | Some(Proposer::Motion) => Boxes::Motion(Box::new(Motion::new())),
         Some(Proposer::Grid | Proposer::Model) => Boxes::Grid(Grid),
     }
 }

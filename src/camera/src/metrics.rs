@@ -81,7 +81,7 @@ impl Status {
             page.about(name, kind, help);
             page.line(format_args!("{name} {}", self.get(total)));
         }
-        let gauges: [(&str, &str, &str, fn(&CameraStatus) -> f64); 3] = [
+        let gauges: [Gauge; 3] = [
             ("frames_per_second", "gauge", "Frames looked at.", |camera| camera.frame_rate()),
             (
                 "trunks_total",
@@ -111,6 +111,9 @@ impl Status {
         page.text
     }
 }
+
+/// Name, kind, help and value.
+type Gauge = (&'static str, &'static str, &'static str, fn(&CameraStatus) -> f64);
 
 /// Prometheus has words for what is not finite, which no reader of ours needs.
 fn finite(value: f64) -> f64 {

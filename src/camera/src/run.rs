@@ -340,13 +340,13 @@ impl Daemon {
         }
         self.cameras.iter().for_each(|camera| camera.reader.stop());
         let limit = Instant::now() + DRAIN;
-        let died = matches!(end, End::WorkerDied);
+        let mut died = matches!(end, End::WorkerDied);
         let mut output = None;
         while !died {
             match self.notes.recv_timeout(limit.saturating_duration_since(Instant::now())) {
                 Ok(Note::WorkerDone) => {
                     self.worker.join();
-                    break;
+                    died = true;
                 }
                 Ok(Note::OutputFailed(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
                     output = Some(error)
