@@ -107,7 +107,10 @@ pub(crate) fn compare(call: &Call) -> Result<Reply, Failure> {
             let detector = detector.map(held::<Detector>).transpose()?;
             of_tensors([&first, &second], detector.as_deref(), on, names)?
         }
-        (Some(first), None) => with_reference(&first, &held::<Detector>(sides.1)?, on, names)?,
+        (Some(first), None) => {
+            let detector = held::<Detector>(sides.1)?;
+            with_reference(&first, &detector, on, names)?
+        }
         (None, Some(_)) => {
             let problem =
                 "a detector is compared with reference tensors that come first, or with another detector";
