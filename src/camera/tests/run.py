@@ -193,7 +193,9 @@ def storm(daemon):
     for _ in range(20):
         os.kill(daemon.process.pid, signal.SIGHUP)
         time.sleep(0.01)
+    # All of these may have been answered by now; one more is answered, too.
     reloads = len(daemon.events("model_reloaded"))
+    os.kill(daemon.process.pid, signal.SIGHUP)
     daemon.wait_for(lambda: len(daemon.events("model_reloaded")) > reloads)
     seen = len(daemon.frames())
     daemon.wait_for(lambda: len(daemon.frames()) > seen + 2)
@@ -237,8 +239,9 @@ def test_eight_cameras_take_turns():
             time.sleep(4)
             frames = [len(daemon.of(name)) - b for name, b in zip(names, before)]
             print(f"    {' '.join(map(str, frames))} frames", end="")
-            # Those that feed the others may be late on a busy machine.
-            assert min(frames) >= 0.6 * max(frames), frames
+            # No camera gets more than it gives: the recording has what they leave. Those that feed them may be late on a busy
+            # machine.
+            assert min(frames) >= 0.6 * min(max(frames), 4 * RATE), frames
             threads = len(os.listdir(f"/proc/{daemon.process.pid}/task"))
             # One for each camera, a pool, and a few of the daemon's.
             assert threads <= 8 + (os.cpu_count() or 1) + 6, threads

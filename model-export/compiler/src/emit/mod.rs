@@ -57,8 +57,8 @@ pub struct EmitError {
 /// blob is another, the first nodes bring channel order, scale and means from one to the other. The operator set is 13, or
 /// 14 or 16 where a layer needs it.
 ///
-/// With an RPN there are the outputs `rpn_logits.N` and `rpn_deltas.N` of each of the trunk's maps, and [`description_of`] says what
-/// becomes of them.
+/// With an RPN there are the outputs `rpn_logits.N` and `rpn_deltas.N` of each of the trunk's maps, and
+/// [`description_of`](crate::description_of) says what becomes of them.
 ///
 /// # Errors
 /// A row that was flattened from a map is joined, normalised by a softmax or given out before a fully connected layer
