@@ -149,9 +149,10 @@ fn frames_may_come_at_any_time() {
     }
 }
 
-/// A hundred that cross each other's ways: each frame takes less than a millisecond, and few are taken for another.
+/// A hundred that cross each other's ways: few are taken for another. What a frame takes is printed, and has its bar of a
+/// millisecond in `benches/tracking`.
 #[test]
-fn a_hundred_objects_take_less_than_a_millisecond() {
+fn a_hundred_objects() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let ways: Vec<Way> = (0..100)
         .map(|i| {
@@ -174,6 +175,5 @@ fn a_hundred_objects_take_less_than_a_millisecond() {
     }
     took.sort();
     println!("100 objects: median {:?}, 99 % {:?}", took[100], took[198]);
-    assert!(took[100] < Duration::from_millis(1), "{:?}", took[100]);
     assert!(started.len() >= 95 && started.len() <= 115, "{} objects of 100", started.len());
 }

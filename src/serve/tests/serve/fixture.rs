@@ -189,7 +189,10 @@ impl Answer {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
-            assert_eq!(stream.read(&mut byte).unwrap(), 1, "cut off in {:?}", String::from_utf8_lossy(&head));
+            // A read with a timeout is interrupted where a machine is paused; this one goes on.
+            if let Err(error) = stream.read_exact(&mut byte) {
+                panic!("{error} after {:?}", String::from_utf8_lossy(&head));
+            }
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap().to_lowercase();
