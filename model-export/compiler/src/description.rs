@@ -40,6 +40,10 @@ impl From<&Description> for Description {
     }
 }
 
+fn json(error: serde_json::Error) -> ManifestError {
+    ManifestError::Json(error.to_string())
+}
+
 impl Description {
     /// Reads and checks a `manifest.json`.
     ///
@@ -55,7 +59,7 @@ impl Description {
         text(&bytes)
             .map_err(|problem| ManifestError::Value(problem.to_string()))
             .and_then(|text| Description::of_json(text, scores))
-            .map_err(|source| Error::Manifest { path: path.to_path_buf(), source })
+            .map_err(|error| Error::Manifest { path: path.to_path_buf(), error })
     }
 
     fn of_json(text: &str, scores: Scores) -> Result<Description, ManifestError> {
@@ -65,10 +69,11 @@ impl Description {
             let manifest = Some(Manifest::from_json_with(text, scores)?);
             return Ok(Description { manifest, ..Description::default() });
         };
-        let rules = said.remove(RPN).map(serde_json::from_value).transpose()?;
+        let rules = said.remove(RPN).map(serde_json::from_value).transpose();
+        let rules = rules.map_err(json)?;
         let renamed = said.get_mut("classes").is_some_and(tell_apart);
         let manifest = if rules.is_some() || renamed {
-            Manifest::from_json_with(&serde_json::to_string(&said)?, scores)?
+            Manifest::from_json_with(&serde_json::to_string(&said).map_err(json)?, scores)?
         } else {
             Manifest::from_json_with(text, scores)?
         };
@@ -83,7 +88,7 @@ impl Description {
         let background = std::iter::once("__background__".to_string());
         let classes: Vec<String> = background.chain(classes).collect();
         let said = Map::from_iter([("classes".to_string(), Value::from(classes))]);
-        Description::of_json(&serde_json::to_string(&said)?, Scores::default())
+        Description::of_json(&serde_json::to_string(&said).map_err(json)?, Scores::default())
     }
 
     /// The classes, the background first, if they are said.
@@ -115,11 +120,11 @@ impl Description {
             return Ok(read);
         }
         let overlaid = || -> Result<Manifest, ManifestError> {
-            let mut fields = serde_json::to_value(&read)?;
+            let mut fields = serde_json::to_value(&read).map_err(json)?;
             if let Some(fields) = fields.as_object_mut() {
                 fields.extend(self.said.clone());
             }
-            Manifest::from_json(&serde_json::to_string(&fields)?)
+            Manifest::from_json(&serde_json::to_string(&fields).map_err(json)?)
         };
         overlaid()
             .map_err(|error| Problem::Outputs(format!("the manifest does not go with the model: {error}")))

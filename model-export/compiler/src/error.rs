@@ -13,22 +13,23 @@ const SUPPORTED: &str = "Conv, MaxPool, AveragePool, GlobalAveragePool, ReduceMe
 
 /// Why a model was not compiled. The text names the file, what is wrong with it and what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read a file.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {error}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// The manifest has a mistake.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {error}", path = path.display())]
     Manifest {
         /// The manifest.
         path: PathBuf,
         /// The mistake.
-        source: ManifestError,
+        error: ManifestError,
     },
     /// A choice of ranks that cannot be read.
     #[error("`{0}` is not LAYER=RANK; ranks are given like fc6=256,fc7=64")]
@@ -55,6 +56,7 @@ fn shortened(problem: &Problem) -> String {
 
 /// What keeps a model from being compiled.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// Not a protobuf, or cut short.
     #[error("not an ONNX model, or truncated: {0}")]
@@ -281,7 +283,7 @@ pub enum Problem {
     Bundle(#[from] frcnn_bundle::Error),
     /// The compiled network does not run.
     #[error("the compiled network does not run: {0}")]
-    Runtime(#[from] frcnn::Error),
+    Runtime(frcnn::Error),
     /// tract-onnx, the referee, does not run the model.
     #[error("tract-onnx cannot run the {part} to check the result: {message}")]
     Referee {
@@ -303,4 +305,10 @@ pub enum Problem {
         /// What rounding explains.
         allowed: f64,
     },
+}
+
+impl From<frcnn::Error> for Problem {
+    fn from(error: frcnn::Error) -> Problem {
+        Problem::Runtime(error)
+    }
 }

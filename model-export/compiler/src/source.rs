@@ -41,7 +41,7 @@ impl ModelFile {
 
 /// The bytes of a file of at most `limit`.
 pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    frcnn_files::read_at_most(path, limit).map_err(|source| Error::Read { path: path.to_path_buf(), source })
+    frcnn_files::read_at_most(path, limit).map_err(|error| Error::Read { path: path.to_path_buf(), error })
 }
 
 /// Reads and checks a `manifest.json`.
@@ -62,7 +62,7 @@ pub fn load_rcnn_manifest(path: &Path) -> Result<Manifest, Error> {
         return Ok(manifest);
     }
     let problem = "`scores` must be margins: an R-CNN scores with linear SVMs".to_string();
-    Err(Error::Manifest { path: path.to_path_buf(), source: ManifestError::Value(problem) })
+    Err(Error::Manifest { path: path.to_path_buf(), error: ManifestError::Value(problem) })
 }
 
 fn load(path: &Path, scores: Scores) -> Result<Manifest, Error> {

@@ -24,10 +24,11 @@ pub struct Blob {
 
 /// Why there are no weights to be had.
 #[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
 pub enum Error {
     /// Protobuf is against it.
     #[error("not a .caffemodel, or damaged: {0}")]
-    Decode(#[from] prost::DecodeError),
+    Decode(prost::DecodeError),
     /// The file can be read, but holds nothing.
     #[error("has no layer with weights: a prototxt, or a file from before 2013?")]
     Empty,
@@ -51,7 +52,7 @@ pub enum Error {
 /// # Errors
 /// Not such a file; no weights in it; values that do not fit their shape or are not finite; two layers of one name.
 pub fn read(bytes: &[u8]) -> Result<Vec<Blob>, Error> {
-    let net = NetParameter::decode(bytes)?;
+    let net = NetParameter::decode(bytes).map_err(Error::Decode)?;
     let new = net.layer.into_iter().map(|layer| (layer.name, layer.blobs));
     let old = net.layers.into_iter().map(|layer| (layer.name, layer.blobs));
     let mut names = BTreeSet::new();

@@ -197,6 +197,7 @@ pub mod attr {
 
 /// Why a model could not be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WriteError {
     /// The file system refused.
     #[error("cannot write {}: {error}", path.display())]
@@ -214,6 +215,15 @@ pub enum WriteError {
         /// The encoded size.
         bytes: usize,
     },
+}
+
+impl WriteError {
+    /// The file that was to be written.
+    pub fn path(&self) -> &Path {
+        match self {
+            WriteError::Io { path, .. } | WriteError::TooLarge { path, .. } => path,
+        }
+    }
 }
 
 /// Writes the model to `path`.

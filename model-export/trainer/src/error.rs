@@ -31,7 +31,7 @@ pub(crate) enum Error {
     Training(String),
     /// libtorch refused: out of memory, say.
     #[error("libtorch: {0}")]
-    Torch(#[from] tch::TchError),
+    Torch(tch::TchError),
     /// Ctrl-C, after a checkpoint was written.
     #[error("interrupted")]
     Interrupted,
@@ -40,11 +40,17 @@ pub(crate) enum Error {
     Closed,
 }
 
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Error {
+        Error::Torch(error)
+    }
+}
+
 impl From<WriteError> for Error {
     fn from(error: WriteError) -> Error {
         match &error {
             WriteError::Io { path, error } => Error::file(path, error),
-            WriteError::TooLarge { path, .. } => Error::file(path, &error),
+            _ => Error::file(error.path(), &error),
         }
     }
 }

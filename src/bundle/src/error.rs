@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 /// Why a bundle could not be read or written. Each variant is one check.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read or write the file.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {error}", path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// Shorter than the fixed part at its start.
     #[error("not a bundle: {0} bytes are fewer than the 64 that every bundle starts with")]
@@ -54,7 +55,7 @@ pub enum Error {
     ContentsHash,
     /// The contents record cannot be decoded.
     #[error("damaged bundle: the contents record cannot be decoded: {0}")]
-    Contents(postcard::Error),
+    Contents(String),
     /// A weight section lies where it must not, or its bytes do not have the stated hash.
     #[error("damaged bundle: section `{name}` {problem}")]
     Section {
@@ -92,6 +93,13 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl Error {
+    /// For `map_err` on what postcard returns.
+    pub(crate) fn contents(error: postcard::Error) -> Error {
+        Error::Contents(error.to_string())
+    }
 }
 
 /// What to do about a bundle of a version that is not read.

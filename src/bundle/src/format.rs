@@ -40,7 +40,7 @@ impl Bundle {
     /// Reads and validates a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Bundle, Error> {
         let path = path.as_ref();
-        let failed = |source| Error::Io { path: path.to_path_buf(), source };
+        let failed = |error| Error::Io { path: path.to_path_buf(), error };
         let (file, len) = frcnn_files::open_regular(path).map_err(failed)?;
         let len = usize::try_from(len).map_err(|error| failed(io::Error::other(error)))?;
         read(file, len).map_err(|refusal| match refusal {
@@ -127,7 +127,7 @@ impl Bundle {
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         frcnn_files::write_pieces(path, self.pieces())
-            .map_err(|source| Error::Io { path: path.to_path_buf(), source })
+            .map_err(|error| Error::Io { path: path.to_path_buf(), error })
     }
 
     /// The file in pieces that follow one another, for `frcnn_files::Staged`.
@@ -282,9 +282,9 @@ fn decode(version: u32, record: &[u8]) -> Result<Contents, Error> {
         5 => old::decode_5(record),
         _ => postcard::take_from_bytes::<Contents>(record),
     };
-    let (contents, rest) = decoded.map_err(Error::Contents)?;
+    let (contents, rest) = decoded.map_err(Error::contents)?;
     if !rest.is_empty() {
-        return Err(Error::Contents(postcard::Error::DeserializeBadEncoding));
+        return Err(Error::contents(postcard::Error::DeserializeBadEncoding));
     }
     Ok(contents)
 }
@@ -375,7 +375,7 @@ impl BundleWriter {
                 section.offset = start as u64;
                 end = start + section.bytes as usize;
             }
-            let next = postcard::to_stdvec(&contents).map_err(Error::Contents)?;
+            let next = postcard::to_stdvec(&contents).map_err(Error::contents)?;
             let settled = next.len() == record.len();
             record = next;
             if settled {

@@ -156,11 +156,12 @@ impl Scores {
 pub const PIXEL_MEANS_BGR: [f32; 3] = [102.9801, 115.9465, 122.7717];
 
 /// Why a `manifest.json` was refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ManifestError {
     /// Not JSON, a missing `classes`, an unknown field, or a value of the wrong type.
     #[error("{0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// A value outside its range.
     #[error("{0}")]
     Value(String),

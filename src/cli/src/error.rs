@@ -46,7 +46,7 @@ impl From<WriteError> for Error {
     fn from(error: WriteError) -> Error {
         match &error {
             WriteError::Io { path, error } => Error::file(path, error),
-            WriteError::TooLarge { path, .. } => Error::file(path, &error),
+            _ => Error::file(error.path(), &error),
         }
     }
 }

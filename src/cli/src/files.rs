@@ -13,7 +13,7 @@ use crate::error::Error;
 /// Opens and validates a bundle.
 pub(crate) fn open_bundle(path: &Path) -> Result<Bundle, Error> {
     Bundle::open(path).map_err(|error| match error {
-        frcnn_bundle::Error::Io { path, source } => Error::File { path, problem: source.to_string() },
+        frcnn_bundle::Error::Io { path, error } => Error::File { path, problem: error.to_string() },
         frcnn_bundle::Error::TooShort(_) | frcnn_bundle::Error::Magic => {
             Error::file(path, format!("{error}; `frcnn compile` makes one from an ONNX file"))
         }

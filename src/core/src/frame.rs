@@ -131,6 +131,7 @@ impl<'a> Frame<'a> {
 
 /// A frame's size, stride and data do not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FrameError {
     /// A side is 0 or longer than [`Frame::MAX_SIDE`].
     Size {

@@ -67,7 +67,13 @@ pub fn keep_best<const N: usize>(candidates: &mut [Detection], max: usize) -> De
     candidates.sort_unstable_by(|a, b| {
         by_score(a, b).then(a.class_id.cmp(&b.class_id)).then(a.proposal.cmp(&b.proposal))
     });
-    candidates.iter().take_while(|d| !d.score.is_nan()).take(max.min(N)).copied().collect()
+    let mut best = Detections::new();
+    for &candidate in candidates.iter().take_while(|d| !d.score.is_nan()).take(max) {
+        if best.push(candidate).is_err() {
+            break;
+        }
+    }
+    best
 }
 
 /// Descending, NaN last.

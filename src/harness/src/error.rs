@@ -6,6 +6,7 @@ use frcnn_core::Printable;
 
 /// Why a run ended early; the text names the file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Something is wrong with one file, or with what was made of it.
     #[error("{path}: {problem}", path = Printable(path.display()))]

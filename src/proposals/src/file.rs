@@ -27,7 +27,7 @@ pub struct BoxFile {
 pub enum BoxFileError {
     /// The file's header, or its length.
     #[error("not a safetensors file, or damaged: {0}")]
-    Damaged(#[from] SafeTensorError),
+    Damaged(SafeTensorError),
     /// No tensor has that name.
     #[error("has no boxes for `{0}` (keys are image stems)")]
     Absent(String),
@@ -59,7 +59,7 @@ impl BoxFile {
     /// # Errors
     /// [`BoxFileError::Damaged`].
     pub fn parse(bytes: Vec<u8>) -> Result<BoxFile, BoxFileError> {
-        let (header_len, header) = SafeTensors::read_metadata(&bytes)?;
+        let (header_len, header) = SafeTensors::read_metadata(&bytes).map_err(BoxFileError::Damaged)?;
         // Before the header stands its length.
         Ok(BoxFile { header, bytes, data_start: header_len + size_of::<u64>() })
     }

@@ -21,25 +21,32 @@
 //! # Ok::<(), frcnn_core::FrameError>(())
 //! ```
 //!
-//! With the feature `file`, [`BoxFile`] reads the boxes of a data set that were made before.
+//! Features: `selective-search` and `motion`, both on by default; with `file`, `BoxFile` reads the boxes of a data set that
+//! were made before.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "file")]
 mod file;
 mod grid;
+#[cfg(feature = "motion")]
 mod motion;
 mod propose;
+#[cfg(feature = "selective-search")]
 mod selective_search;
+#[cfg(feature = "selective-search")]
 mod tasks;
 
 #[cfg(feature = "file")]
 pub use file::{BoxFile, BoxFileError};
 pub use grid::{Grid, grid};
+#[cfg(feature = "motion")]
 pub use motion::Motion;
 pub use propose::{Notice, ProposalMethod, Proposals, Propose};
+#[cfg(feature = "selective-search")]
 pub use selective_search::{Mode, SelectiveSearch};
 
 /// The steps of [`SelectiveSearch`], to measure and to look inside.
+#[cfg(feature = "selective-search")]
 pub mod stages {
     pub use crate::selective_search::bins::Bins;
     pub use crate::selective_search::colour::{ColourSpace, Planes};

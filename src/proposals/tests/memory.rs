@@ -1,4 +1,5 @@
 //! Peak memory. One test in a process of its own: others that ran beside it would count.
+#![cfg(feature = "selective-search")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
 use frcnn_core::Frame;

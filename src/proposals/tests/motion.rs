@@ -1,4 +1,5 @@
 //! Motion on sequences that are rendered here: objects with known boxes, noise, changing light.
+#![cfg(feature = "motion")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
 use frcnn_core::{BBox, Frame, PixelFormat};

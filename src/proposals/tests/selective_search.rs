@@ -1,4 +1,5 @@
 //! Selective search on images of any kind and size.
+#![cfg(feature = "selective-search")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
 use frcnn_core::{BBox, Frame, PixelFormat};

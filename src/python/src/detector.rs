@@ -222,7 +222,7 @@ impl Detector {
 /// The path is named once, whatever the error names.
 fn not_opened(path: &Path, error: frcnn_bundle::Error) -> Failure {
     match error {
-        frcnn_bundle::Error::Io { source, .. } => Failure::file(Kind::Bundle, path, source),
+        frcnn_bundle::Error::Io { error, .. } => Failure::file(Kind::Bundle, path, error),
         frcnn_bundle::Error::TooShort(_) | frcnn_bundle::Error::Magic => {
             let problem = format!("{error}; `frcnn compile` makes one from an ONNX file");
             Failure::file(Kind::Bundle, path, problem)

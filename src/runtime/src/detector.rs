@@ -40,9 +40,18 @@ impl Detector {
     /// # Errors
     /// The file cannot be read or is not a valid bundle.
     pub fn open(path: impl AsRef<Path>) -> Result<Detector, Error> {
-        // A file that is no tuning is nothing to fail for: `frcnn` tells of it.
-        let tuning = Tuning::beside(path.as_ref()).unwrap_or_default();
-        let options = Options { tuning, ..Options::default() };
+        Detector::open_with(path, Options::default())
+    }
+
+    /// The same with other [`Options`]. The [`Tuning`] beside the file is used if they have none.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not a valid bundle; as [`new`](Detector::new).
+    pub fn open_with(path: impl AsRef<Path>, mut options: Options) -> Result<Detector, Error> {
+        if options.tuning.is_none() {
+            // A file that is no tuning is nothing to fail for: `frcnn` tells of it.
+            options.tuning = Tuning::beside(path.as_ref()).unwrap_or_default();
+        }
         Detector::new(Bundle::open(path)?, &options)
     }
 

@@ -4,14 +4,17 @@ use frcnn_files::NoMemory;
 use tract_core::prelude::TractError;
 
 /// What can go wrong between a bundle and its detections.
+///
+/// The text tells everything, causes included, so that [`source`](std::error::Error::source) has nothing to add and is `None`.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The bundle cannot be read or is not valid.
     #[error(transparent)]
     Bundle(#[from] frcnn_bundle::Error),
     /// A frame's size, stride and data do not fit together.
     #[error("frame: {0}")]
-    Frame(#[from] frcnn_core::FrameError),
+    Frame(frcnn_core::FrameError),
     /// An option is out of range.
     #[error("option: {0}")]
     Options(String),
@@ -51,13 +54,37 @@ pub enum Error {
     #[error("cannot start threads: {0}")]
     Threads(String),
     /// tract refused to plan or run a graph.
-    #[error("{stage}: {}", chain(&**source))]
+    #[error("{stage}: {problem}")]
     Graph {
         /// `trunk` or `head`.
         stage: &'static str,
         /// What tract said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        problem: String,
     },
+}
+
+/// What an [`Error`] is about, for a program that acts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The operating system did not read the bundle's file.
+    Io,
+    /// The file is no bundle, damaged, of a version that is not read, or holds no network that could run.
+    Bundle,
+    /// A frame, or a tensor handed to a stage, has not the size that it must have.
+    Input,
+    /// An option is out of range.
+    Options,
+    /// The bundle asks for more than the limits allow.
+    Limit,
+    /// There is no memory left.
+    Memory,
+    /// The network has no such stage.
+    Unsupported,
+    /// The system gave no threads.
+    Threads,
+    /// A fault in this crate.
+    Internal,
 }
 
 /// An error and all that led to it: `Evaluating #1: the window is larger than the map`.
@@ -75,7 +102,28 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+impl From<frcnn_core::FrameError> for Error {
+    fn from(error: frcnn_core::FrameError) -> Error {
+        Error::Frame(error)
+    }
+}
+
 impl Error {
+    /// What it is about.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Bundle(frcnn_bundle::Error::Io { .. }) => ErrorKind::Io,
+            Error::Bundle(_) => ErrorKind::Bundle,
+            Error::Frame(_) | Error::Shape(_) | Error::BlobSize { .. } => ErrorKind::Input,
+            Error::Options(_) => ErrorKind::Options,
+            Error::Limit(_) => ErrorKind::Limit,
+            Error::Memory { .. } => ErrorKind::Memory,
+            Error::Stage { .. } => ErrorKind::Unsupported,
+            Error::Threads(_) => ErrorKind::Threads,
+            Error::Graph { .. } => ErrorKind::Internal,
+        }
+    }
+
     /// For `map_err` on what tract returns.
     pub(crate) fn graph(stage: &'static str) -> impl Fn(TractError) -> Error {
         Error::making(stage, "a tensor")
@@ -85,7 +133,10 @@ impl Error {
     pub(crate) fn making(stage: &'static str, what: &'static str) -> impl Fn(TractError) -> Error {
         move |source| match source.downcast_ref::<NoMemory>() {
             Some(&NoMemory { bytes }) => Error::Memory { what, bytes },
-            None => Error::Graph { stage, source: source.into() },
+            None => {
+                let error: Box<dyn std::error::Error + Send + Sync> = source.into();
+                Error::Graph { stage, problem: chain(&*error) }
+            }
         }
     }
 

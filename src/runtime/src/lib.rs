@@ -58,6 +58,11 @@
 //! not finite, or with `x2 < x1` or `y2 < y1`, is passed over: it yields no detection. A proposal partly
 //! or wholly outside the image is pooled where it meets the feature map (bins that do not are 0), and
 //! what it detects is clipped to the image.
+//!
+//! # Features
+//!
+//! `selective-search`, `motion` and `tracks`, all on by default. Without them, boxes are the caller's, those of a [`Grid`] or those of the
+//! network itself.
 #![forbid(unsafe_code)]
 
 // Tests of this crate share what makes bundles with those that see it from outside.
@@ -94,15 +99,35 @@ mod stream;
 mod trunk;
 mod tuning;
 
+/// What a bundle holds: its manifest, graphs and weights.
+pub use frcnn_bundle as bundle;
+
+/// CPUs, and what layers take on them: what [`LayerTypes`] is made of.
+pub mod cpu {
+    pub use frcnn_core::{Seen, Window};
+    pub use frcnn_kernels::{
+        CacheInfo, ConvAlgorithm, ConvShape, ConvWeights, Cpu, Isa, PoolShape, SharedCache, TypeCosts,
+        TypeModel,
+    };
+}
+
 pub use cost::{
     Demand, Excess, LayerCost, LayerTypes, Limits, NOMINAL_ROIS, NetworkCost, Resource, nominal_rois,
 };
 pub use detector::Detector;
-pub use error::Error;
-pub use frcnn_bundle::{Bundle, Contents, DetectionMethod, MAX_DETECTIONS, Manifest};
-pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi};
+pub use error::{Error, ErrorKind};
+pub use frcnn_bundle::{
+    Bundle, Contents, DetectionMethod, Error as BundleError, MAX_DETECTIONS, Manifest, ManifestError,
+    Precision, Scores,
+};
+pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi, RoiLevels, ShapeError};
 pub use frcnn_kernels::{AlignedRoi, F32Products};
-pub use frcnn_proposals::{Grid, Mode, Motion, Notice, ProposalMethod, Proposals, Propose, SelectiveSearch};
+#[cfg(feature = "motion")]
+pub use frcnn_proposals::Motion;
+pub use frcnn_proposals::{Grid, Notice, ProposalMethod, Proposals, Propose};
+#[cfg(feature = "selective-search")]
+pub use frcnn_proposals::{Mode, SelectiveSearch};
+#[cfg(feature = "tracks")]
 pub use frcnn_tracks as tracks;
 pub use head::{HeadOutput, NamedTensor};
 pub use options::Options;
@@ -115,6 +140,20 @@ pub use session::{GraphInput, Session, Timings};
 pub use stream::{ExpectedReuse, Reuse, Stream, StreamOptions, Tolerance};
 pub use trunk::FeatureMap;
 pub use tuning::{TuneReport, TuneStep, Tuned, TunedLayer, Tuning};
+
+/// What threads may share and hand over.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Detector>();
+    shared::<Bundle>();
+    shared::<Detections>();
+    shared::<Error>();
+    shared::<FeatureMap>();
+    shared::<Frame<'static>>();
+    shared::<Options>();
+    shared::<Session>();
+    shared::<Stream>();
+};
 
 /// The detections of one image, best first.
 pub type Detections = frcnn_core::Detections<MAX_DETECTIONS>;

@@ -6,6 +6,8 @@ use crate::cost::Limits;
 use crate::{Error, MAX_DETECTIONS, Manifest, Tuning};
 
 /// Choices made when a [`Detector`](crate::Detector) is opened. What is `None` keeps the manifest's value.
+///
+/// Versions to come may have more fields, so a literal ends with `..Options::default()`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// Threads that work on one frame. Default: the physical cores that the process may use. Results are
@@ -40,6 +42,63 @@ pub(crate) struct Settings {
     pub(crate) max_detections: usize,
     pub(crate) f32_products: F32Products,
     pub(crate) limits: Limits,
+}
+
+/// Choices one after another: `Options::new().with_threads(2).with_score_threshold(0.5)`. Ranges are those of the fields.
+impl Options {
+    /// The manifest's values, and default limits.
+    #[must_use]
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// With as many [`threads`](Options::threads).
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Options {
+        Options { threads: Some(threads), ..self }
+    }
+
+    /// With this [`score_threshold`](Options::score_threshold).
+    #[must_use]
+    pub fn with_score_threshold(self, score: f32) -> Options {
+        Options { score_threshold: Some(score), ..self }
+    }
+
+    /// With this [`nms_iou`](Options::nms_iou).
+    #[must_use]
+    pub fn with_nms_iou(self, iou: f32) -> Options {
+        Options { nms_iou: Some(iou), ..self }
+    }
+
+    /// With at most as many detections per image: [`max_detections`](Options::max_detections).
+    #[must_use]
+    pub fn with_max_detections(self, count: usize) -> Options {
+        Options { max_detections: Some(count), ..self }
+    }
+
+    /// With these [`f32_products`](Options::f32_products).
+    #[must_use]
+    pub fn with_f32_products(self, products: F32Products) -> Options {
+        Options { f32_products: products, ..self }
+    }
+
+    /// With at most as many bytes of [`memory`](Options::memory).
+    #[must_use]
+    pub fn with_memory(self, bytes: u64) -> Options {
+        Options { memory: Some(bytes), ..self }
+    }
+
+    /// With this [`tuning`](Options::tuning).
+    #[must_use]
+    pub fn with_tuning(self, tuning: Tuning) -> Options {
+        Options { tuning: Some(tuning), ..self }
+    }
+
+    /// With these [`limits`](Options::limits).
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Options {
+        Options { limits, ..self }
+    }
 }
 
 impl Options {

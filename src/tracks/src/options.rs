@@ -58,6 +58,7 @@ impl Default for Options {
 
 /// Why a tracker cannot be made with these options.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OptionsError {
     /// A score is not a number.
     #[error("{0} is not a finite number")]

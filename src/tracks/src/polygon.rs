@@ -11,6 +11,7 @@ pub struct Polygon {
 
 /// Why points make no polygon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PolygonError {
     /// Too few or too many.
     #[error("a polygon has 3 to {MAX_POINTS} points, and this one has {0}")]

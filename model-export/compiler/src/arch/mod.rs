@@ -82,6 +82,7 @@ impl FromStr for Arch {
 
 /// Why there is no such network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ArchError {
     /// No network has this name.
     #[error("unknown architecture {name:?}: expected one of {}", Arch::ALL.map(Arch::name).join(", "))]

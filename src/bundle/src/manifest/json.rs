@@ -34,7 +34,7 @@ struct Said {
 
 /// `scores` is meant where the text does not say.
 pub(super) fn read(text: &str, scores: Scores) -> Result<Manifest, ManifestError> {
-    let said: Said = serde_json::from_str(text)?;
+    let said: Said = serde_json::from_str(text).map_err(|error| ManifestError::Json(error.to_string()))?;
     let default = Manifest::new(said.classes);
     let scores = said.scores.unwrap_or(scores);
     let (order, scale) = (said.channel_order.unwrap_or_default(), said.pixel_scale.unwrap_or(255.0));

@@ -49,7 +49,13 @@ pub enum Error {
     },
     /// The system has no memory for it.
     #[error("a frame needs {} bytes more than there is memory", .0.bytes)]
-    Memory(#[from] NoMemory),
+    Memory(NoMemory),
+}
+
+impl From<NoMemory> for Error {
+    fn from(error: NoMemory) -> Error {
+        Error::Memory(error)
+    }
 }
 
 impl From<FrameError> for Error {
