@@ -15,7 +15,7 @@ use frcnn_harness::auto::AutoReport;
 use frcnn_harness::cascade::CascadeReport;
 use frcnn_harness::quantize::{FoundAgain, Quantized};
 use frcnn_harness::sweep::{self, Subject, Sweep};
-use frcnn_harness::{Board, worthwhile};
+use frcnn_harness::{Board, MAX_DROP, worthwhile};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -254,8 +254,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let (Compiled { bundle, report, .. }, cascade) = match args.cascade {
         Some(choice) => {
             let (spinner, data) = (spinner(args), args.data.as_deref().map(|data| (data, &args.part)));
-            let result =
-                cascade::run(compiled, choice, data, args.max_drop.unwrap_or(parse::MAX_DROP), &spinner);
+            let result = cascade::run(compiled, choice, data, args.max_drop.unwrap_or(MAX_DROP), &spinner);
             spinner.finish_and_clear();
             result?
         }
@@ -315,14 +314,8 @@ fn rounded(args: &Args, compiled: Compiled) -> Result<Rounded, Error> {
                 Some(board) => board.clone(),
                 None => Board::find("this").map_err(Error::Usage)?,
             };
-            let chosen = auto::run(
-                &compiled,
-                &board,
-                data,
-                &args.part,
-                args.max_drop.unwrap_or(parse::MAX_DROP),
-                &spinner,
-            );
+            let chosen =
+                auto::run(&compiled, &board, data, &args.part, args.max_drop.unwrap_or(MAX_DROP), &spinner);
             chosen.map(|(compiled, auto)| Rounded {
                 compiled,
                 found_again: None,
@@ -415,7 +408,7 @@ fn choose(args: &Args, description: &Description) -> Result<(Sweep, Compiled), E
     };
     // How many settings will be tried is not known before.
     let spinner = spinner(args);
-    let result = sweep::choose(&subject, args.max_drop.unwrap_or(parse::MAX_DROP), &mut |step| {
+    let result = sweep::choose(&subject, args.max_drop.unwrap_or(MAX_DROP), &mut |step| {
         crate::sweep::advance(&spinner, step);
         Ok(())
     });

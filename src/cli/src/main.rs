@@ -34,6 +34,8 @@ mod parse;
 mod products;
 mod proposals;
 #[cfg(feature = "compile")]
+mod runs;
+#[cfg(feature = "compile")]
 mod sweep;
 mod tables;
 mod tune;

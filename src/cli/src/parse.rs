@@ -1,8 +1,5 @@
 //! Values of options that several commands have.
 
-/// Points of mAP that may be lost where nobody says it.
-pub(crate) const MAX_DROP: f64 = 0.3;
-
 /// Points of mAP, 0 to 100.
 pub(crate) fn points(text: &str) -> Result<f64, String> {
     let points = text.parse().map_err(|_| "not a number")?;

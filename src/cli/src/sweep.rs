@@ -68,7 +68,7 @@ pub(crate) struct Args {
     )]
     keep: Vec<f32>,
     /// Points of mAP that the recommended setting may lose
-    #[arg(long, value_name = "POINTS", default_value_t = parse::MAX_DROP, value_parser = parse::points)]
+    #[arg(long, value_name = "POINTS", default_value_t = frcnn_harness::MAX_DROP, value_parser = parse::points)]
     max_drop: f64,
     /// Classes, pixel means, scales, thresholds and box conventions [default: manifest.json beside the model]
     #[arg(long, value_name = "FILE")]

@@ -49,7 +49,7 @@ pub use error::{Error, Problem};
 pub use id::Id;
 pub use matching::{Drift, Found, Pair, pair};
 pub use region::Region;
-pub use run_file::{RunDetection, RunFile, RunHeader, RunImage, merge};
+pub use run_file::{RunDetection, RunFile, RunHeader, RunImage, RunLine, merge};
 pub use tensors::difference::{Difference, ShapeMismatch, UlpHistogram, Worst, difference};
 pub use tensors::verdict::{Measure, Precision, StageResult, Tolerances, explain};
 pub use tensors::{Tensor, TensorFile};

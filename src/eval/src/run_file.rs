@@ -1,7 +1,8 @@
 //! The detections of a run over a data set, written as they are found.
 //!
 //! A file of lines: what was run, then one line per image. A run that was interrupted goes on behind the last whole
-//! line; runs over shards of a data set are merged by reading all their files.
+//! line; runs over shards of the images are merged by reading all their files. What a line says is the caller's: it is a [`RunLine`],
+//! of a data set a [`RunImage`].
 //!
 //! ```text
 //! {"frcnn_run":1,"classes":["RBC","WBC"],"settings":{"bundle":"6f…","split":"test"}}
@@ -13,6 +14,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{Dataset, Detection, Error, Problem, Region, limits};
@@ -51,7 +53,16 @@ impl RunHeader {
     }
 }
 
-/// What was found in one image.
+/// What was found in one image, as one line of a run's file.
+pub trait RunLine: Serialize + DeserializeOwned {
+    /// Which of the run's images it is of; two lines of one run with the same key are of the same image.
+    fn key(&self) -> String;
+
+    /// Whether another line of the image has found the same.
+    fn agrees(&self, other: &Self) -> bool;
+}
+
+/// What was found in one image of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunImage {
     /// Its stem.
@@ -69,6 +80,16 @@ pub struct RunDetection {
     pub score: f32,
     /// x1, y1, x2, y2 in pixels, corners inclusive.
     pub r#box: [f32; 4],
+}
+
+impl RunLine for RunImage {
+    fn key(&self) -> String {
+        self.image.clone()
+    }
+
+    fn agrees(&self, other: &RunImage) -> bool {
+        self == other
+    }
 }
 
 impl RunImage {
@@ -102,11 +123,11 @@ pub struct RunFile {
 }
 
 impl RunFile {
-    /// Starts a file, or opens one that an earlier run with the same `header` left and gives its images.
+    /// Starts a file, or opens one that an earlier run with the same `header` left and gives its lines.
     ///
     /// # Errors
     /// The file is of another run, or cannot be read or written.
-    pub fn open(path: &Path, header: &RunHeader) -> Result<(RunFile, Vec<RunImage>), Error> {
+    pub fn open<L: RunLine>(path: &Path, header: &RunHeader) -> Result<(RunFile, Vec<L>), Error> {
         let io = |error| Error::new(path, error);
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
         // Two runs that write at once would cut each other's lines. Some file systems know no locks.
@@ -115,15 +136,15 @@ impl RunFile {
             return Err(Error::new(path, Problem::Run(problem)));
         }
         let bytes = frcnn_files::read_at_most(path, limits::TEXT).map_err(io)?;
-        let (images, keep) = if bytes.is_empty() {
+        let (lines, keep) = if bytes.is_empty() {
             (Vec::new(), 0)
         } else {
-            let Contents { header: found, images, whole } = parse(path, &bytes)?;
+            let Contents { header: found, lines, whole } = parse(path, &bytes)?;
             if let Some(difference) = header.difference(&found) {
                 let problem = format!("is of another run: {difference}; remove it or name another file");
                 return Err(Error::new(path, Problem::Run(problem)));
             }
-            (images, whole)
+            (lines, whole)
         };
         // A line that was cut short by whatever ended the run.
         file.set_len(keep as u64).map_err(io)?;
@@ -131,15 +152,15 @@ impl RunFile {
         if keep == 0 {
             run.line(header)?;
         }
-        Ok((run, images))
+        Ok((run, lines))
     }
 
     /// Adds an image; it is in the file when this returns.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn add(&mut self, image: &RunImage) -> Result<(), Error> {
-        self.line(image)
+    pub fn add(&mut self, line: &impl RunLine) -> Result<(), Error> {
+        self.line(line)
     }
 
     fn line(&mut self, value: &impl Serialize) -> Result<(), Error> {
@@ -153,59 +174,56 @@ impl RunFile {
 ///
 /// # Errors
 /// A file cannot be read, is of another run than the first, or has other detections for an image.
-pub fn merge(paths: &[PathBuf]) -> Result<(RunHeader, Vec<RunImage>), Error> {
+pub fn merge<L: RunLine>(paths: &[PathBuf]) -> Result<(RunHeader, Vec<L>), Error> {
     let mut merged: Option<RunHeader> = None;
-    let mut images: Vec<RunImage> = Vec::new();
+    let mut lines: Vec<L> = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
     for path in paths {
         let bytes = frcnn_files::read_at_most(path, limits::TEXT).map_err(|error| Error::new(path, error))?;
-        let contents = parse(path, &bytes)?;
+        let contents = parse::<L>(path, &bytes)?;
         let header = merged.get_or_insert_with(|| contents.header.clone());
         if let Some(difference) = header.difference(&contents.header) {
             let problem = format!("is of another run than the first file: {difference}");
             return Err(Error::new(path, Problem::Run(problem)));
         }
-        for image in contents.images {
-            match seen.get(&image.image).and_then(|&position| images.get(position)) {
-                Some(before) if *before == image => {}
+        for line in contents.lines {
+            let key = line.key();
+            match seen.get(&key).and_then(|&position| lines.get(position)) {
+                Some(before) if before.agrees(&line) => {}
                 Some(_) => {
-                    let problem = format!("has other detections for `{}` than a file before it", image.image);
+                    let problem = format!("has other detections for `{key}` than a file before it");
                     return Err(Error::new(path, Problem::Run(problem)));
                 }
                 None => {
-                    seen.insert(image.image.clone(), images.len());
-                    images.push(image);
+                    seen.insert(key, lines.len());
+                    lines.push(line);
                 }
             }
         }
     }
     let nothing = || Error::new(Path::new(""), Problem::Run("there are no files to merge".to_string()));
-    Ok((merged.ok_or_else(nothing)?, images))
+    Ok((merged.ok_or_else(nothing)?, lines))
 }
 
-struct Contents {
+struct Contents<L> {
     header: RunHeader,
-    images: Vec<RunImage>,
+    lines: Vec<L>,
     /// Bytes up to the end of the last whole line.
     whole: usize,
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, Error> {
+fn parse<L: RunLine>(path: &Path, bytes: &[u8]) -> Result<Contents<L>, Error> {
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |position| position + 1);
     let mut lines = bytes.get(..whole).unwrap_or_default().split_inclusive(|&byte| byte == b'\n').enumerate();
-    let no_run = || {
-        Error::syntax(
-            path,
-            "not a file of `frcnn eval --run`, or cut in its first line; remove it to begin anew",
-        )
-    };
+    let no_run =
+        || Error::syntax(path, "not a file of `--run`, or cut in its first line; remove it to begin anew");
     let (_, first) = lines.next().ok_or_else(no_run)?;
     let header: RunHeader = serde_json::from_slice(first).map_err(|_| no_run())?;
     if header.frcnn_run != VERSION {
         return Err(Error::syntax(path, format_args!("format {}, not {VERSION}", header.frcnn_run)));
     }
-    let image = |(index, line)| serde_json::from_slice(line).map_err(|error| Error::line(path, index, error));
-    Ok(Contents { header, images: lines.map(image).collect::<Result<_, Error>>()?, whole })
+    let line = |(index, line)| serde_json::from_slice(line).map_err(|error| Error::line(path, index, error));
+    Ok(Contents { header, lines: lines.map(line).collect::<Result<_, Error>>()?, whole })
 }
 
 #[cfg(test)]
@@ -217,6 +235,10 @@ mod tests {
         RunHeader::new(vec!["cat".into()], [("split".to_string(), split.to_string())].into())
     }
 
+    fn open(path: &Path, split: &str) -> Result<(RunFile, Vec<RunImage>), Error> {
+        RunFile::open(path, &header(split))
+    }
+
     fn image(stem: &str, score: f32) -> RunImage {
         let detections = vec![RunDetection { class: "cat".into(), score, r#box: [1.0, 2.0, 3.5, 4.1] }];
         RunImage { image: stem.into(), detections }
@@ -226,7 +248,7 @@ mod tests {
     fn a_run_goes_on_behind_the_last_whole_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.jsonl");
-        let (mut run, before) = RunFile::open(&path, &header("test")).unwrap();
+        let (mut run, before) = open(&path, "test").unwrap();
         assert!(before.is_empty());
         run.add(&image("a", 0.1)).unwrap();
         run.add(&image("b", 0.2)).unwrap();
@@ -234,7 +256,7 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         for cut in 0..bytes.len() {
             fs::write(&path, &bytes[..cut]).unwrap();
-            let opened = RunFile::open(&path, &header("test"));
+            let opened = open(&path, "test");
             let lines = bytes[..cut].iter().filter(|&&byte| byte == b'\n').count();
             if cut > 0 && lines == 0 {
                 assert!(opened.unwrap_err().to_string().contains("run.jsonl: not a file of"));
@@ -254,26 +276,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = ["1", "2", "3", "4"].map(|name| folder.path().join(name));
         let write = |path: &Path, split: &str, images: &[RunImage]| {
-            let (mut run, _) = RunFile::open(path, &header(split)).unwrap();
+            let (mut run, _) = open(path, split).unwrap();
             images.iter().for_each(|image| run.add(image).unwrap());
         };
         write(&paths[0], "test", &[image("a", 0.1)]);
         write(&paths[1], "test", &[image("b", 0.2), image("a", 0.1)]);
         write(&paths[2], "test", &[image("a", 0.3)]);
         write(&paths[3], "val", &[]);
-        let (_, images) = merge(&paths[..2]).unwrap();
+        let (_, images) = merge::<RunImage>(&paths[..2]).unwrap();
         assert_eq!(images, [image("a", 0.1), image("b", 0.2)]);
-        let error = merge(&paths[..3]).unwrap_err().to_string();
+        let error = merge::<RunImage>(&paths[..3]).unwrap_err().to_string();
         assert!(error.contains("other detections for `a`"), "{error}");
-        let error = merge(&[paths[0].clone(), paths[3].clone()]).unwrap_err().to_string();
+        let error = merge::<RunImage>(&[paths[0].clone(), paths[3].clone()]).unwrap_err().to_string();
         assert!(error.contains("split `test` and `val`"), "{error}");
-        let error = RunFile::open(&paths[3], &header("test")).unwrap_err().to_string();
+        let error = open(&paths[3], "test").unwrap_err().to_string();
         assert!(error.contains("is of another run"), "{error}");
-        let held = RunFile::open(&paths[0], &header("test")).unwrap();
-        let error = RunFile::open(&paths[0], &header("test")).unwrap_err().to_string();
+        let held = open(&paths[0], "test").unwrap();
+        let error = open(&paths[0], "test").unwrap_err().to_string();
         assert!(error.contains("another command is writing it"), "{error}");
         drop(held);
-        assert!(RunFile::open(&paths[0], &header("test")).is_ok());
-        assert!(merge(&[]).is_err());
+        assert!(open(&paths[0], "test").is_ok());
+        assert!(merge::<RunImage>(&[]).is_err());
     }
 }

@@ -35,7 +35,10 @@ pub mod sweep;
 pub use board::Board;
 pub use error::Error;
 pub use ladder::{Ladder, Rung, worthwhile};
-pub use photo::{MAX_PROPOSALS, selective_search};
+pub use photo::{KeptBoxes, MAX_PROPOSALS, selective_search};
 pub use provenance::Provenance;
 pub use run::{Finished, Loaded, Shard, run};
+
+/// Points of mAP that what is chosen by photos may lose where nobody says it.
+pub const MAX_DROP: f64 = 0.3;
 pub use stages::{ReferenceTensors, stages};

@@ -2,10 +2,12 @@
 
 #[cfg(feature = "compile")]
 mod check;
+#[cfg(feature = "compile")]
+mod parts;
 mod pictures;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -34,12 +36,20 @@ use report::{ImageReport, Looked};
 /// inclusive, counted from 0 in the image as it is shown (EXIF orientation applied). An image that fails is reported by
 /// name and the rest go on; the exit code is then 1.
 #[derive(Debug, clap::Args)]
+#[cfg_attr(
+    feature = "compile",
+    command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)
+)]
 #[command(after_help = "Examples:
   frcnn detect model.frcnn photo.jpg --out drawn
   frcnn detect model.frcnn photos/ --proposals boxes.safetensors --json > found.jsonl
   frcnn detect model.frcnn photo.jpg --proposals boxes.json --score-threshold 0.5
   frcnn detect model.frcnn frames/ --proposals-from motion --json
   frcnn detect faster.frcnn photo.jpg --proposals-from rpn
+
+  On a cluster, each job a part (targets/cluster of the source); any machine puts them together:
+  frcnn detect model.frcnn photos/ --shard 1/8 --run part1.jsonl
+  frcnn detect merge part*.jsonl > found.jsonl
 
 Proposals:
   boxes.safetensors  one tensor [N, 4] of uint16, int32, int64 or float32 per image, named by the image's stem
@@ -52,9 +62,19 @@ Proposals:
   grid               the same coarse boxes whatever the image shows: objects smaller than a tenth of it are
                      often missed, and the boxes found fit less well")]
 pub(crate) struct Args {
+    #[cfg(feature = "compile")]
+    #[command(subcommand)]
+    merge: Option<parts::Merge>,
+    #[command(flatten)]
+    detect: DetectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct DetectArgs {
     /// A bundle that `frcnn compile` wrote
-    #[arg(value_name = "BUNDLE")]
-    bundle: PathBuf,
+    // An `Option` for `merge`, whose arguments are its own: what `detect` requires is absent there.
+    #[arg(value_name = "BUNDLE", required = true)]
+    bundle: Option<PathBuf>,
     /// JPEG or PNG files, whatever they are called; of a folder, those called .jpg, .jpeg, .jpe, .jfif or .png
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
@@ -85,6 +105,9 @@ pub(crate) struct Args {
     /// IoU from which a better detection of a class suppresses another [default: the bundle's]
     #[arg(long, value_name = "IOU")]
     nms_iou: Option<f32>,
+    #[cfg(feature = "compile")]
+    #[command(flatten)]
+    part: parts::PartArgs,
     #[command(flatten)]
     products: ProductArgs,
     #[command(flatten)]
@@ -116,7 +139,7 @@ enum ProposalSource {
 }
 
 impl ProposalSource {
-    fn open(args: &Args, detector: &Detector, images: usize) -> Result<ProposalSource, Error> {
+    fn open(args: &DetectArgs, detector: &Detector, images: usize) -> Result<ProposalSource, Error> {
         if let Some(path) = &args.proposals {
             return Ok(ProposalSource::File(ProposalFile::open(path, images)?));
         }
@@ -131,7 +154,7 @@ impl ProposalSource {
                     "is of a {}, which has no RPN (region proposal network): --proposals-from selective-search, motion or grid",
                     detector.contents().method().name()
                 );
-                return Err(Error::file(&args.bundle, problem));
+                return Err(Error::file(args.bundle()?, problem));
             }
             ProposalsFrom::Rpn if args.max_proposals.is_some() => {
                 let problem = "--max-proposals is not for an RPN, which makes as many as its bundle says";
@@ -148,30 +171,66 @@ impl ProposalSource {
     }
 }
 
+impl DetectArgs {
+    fn bundle(&self) -> Result<&Path, Error> {
+        self.bundle.as_deref().ok_or_else(|| Error::Usage("name a BUNDLE".to_string()))
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    #[cfg(feature = "compile")]
+    if let Some(merge) = &args.merge {
+        return merge.run();
+    }
+    detect(&args.detect)
+}
+
+fn detect(args: &DetectArgs) -> Result<(), Error> {
     args.photos.apply();
     let detector = open_detector(args)?;
     let Inputs { images, unreadable } = images::list(&args.images);
     let total = images.len() + unreadable.len();
     let source = ProposalSource::open(args, &detector, total)?;
+    let (todo, found) = open_found(args, &detector, &images)?;
     let pictures = args.out.as_deref().map(|folder| Pictures::plan(folder, &images)).transpose()?;
 
     unreadable.iter().for_each(console::error);
-    let mut worker = Worker { session: detector.session(), detector, source, pictures, json: args.json };
-    let progress = progress_bar(images.len());
-    let failed = worker.detect_all(&images, &progress);
+    let mut worker = Worker { session: detector.session(), detector, source, pictures, found };
+    let progress = progress_bar(todo.len());
+    let failed = worker.detect_all(&images, &todo, &progress);
     progress.finish_and_clear();
-    match failed? + unreadable.len() {
+    let failed = failed?;
+    #[cfg(feature = "compile")]
+    if let Reports::Kept(part) = worker.found {
+        part.close(failed)?;
+    }
+    let tried = todo.len() + unreadable.len();
+    match failed + unreadable.len() {
         0 => Ok(()),
         1 if total == 1 => Err(Error::Reported),
         failed => {
-            console::error(format_args!("{failed} of {total} images failed"));
+            console::error(format_args!("{failed} of {tried} images failed"));
             Err(Error::Reported)
         }
     }
 }
 
-fn open_detector(args: &Args) -> Result<Detector, Error> {
+/// Which images to look at, by their positions, and where to tell of them.
+fn open_found(
+    args: &DetectArgs,
+    detector: &Detector,
+    images: &[ImageFile],
+) -> Result<(Vec<usize>, Reports), Error> {
+    #[cfg(feature = "compile")]
+    if let Some(mut part) = parts::Part::open(args, detector, images)? {
+        return Ok((std::mem::take(&mut part.todo), Reports::Kept(part)));
+    }
+    #[cfg(not(feature = "compile"))]
+    let _ = detector;
+    Ok(((0..images.len()).collect(), if args.json { Reports::Json } else { Reports::Text }))
+}
+
+fn open_detector(args: &DetectArgs) -> Result<Detector, Error> {
     let options = Options {
         threads: args.threads,
         score_threshold: args.score_threshold,
@@ -182,7 +241,7 @@ fn open_detector(args: &Args) -> Result<Detector, Error> {
         memory: args.cost.memory(),
         ..Options::default()
     };
-    files::open_detector(&args.bundle, &options)
+    files::open_detector(args.bundle()?, &options)
 }
 
 /// What stays the same from image to image.
@@ -191,18 +250,35 @@ struct Worker {
     session: Session,
     source: ProposalSource,
     pictures: Option<Pictures>,
-    json: bool,
+    found: Reports,
+}
+
+/// Where detections go.
+enum Reports {
+    Text,
+    Json,
+    #[cfg(feature = "compile")]
+    Kept(parts::Part),
 }
 
 impl Worker {
-    /// Reports on every image and gives the number of those that failed.
-    fn detect_all(&mut self, images: &[ImageFile], progress: &ProgressBar) -> Result<usize, Error> {
+    /// Reports on the images at `todo` and gives the number of those that failed.
+    fn detect_all(
+        &mut self,
+        images: &[ImageFile],
+        todo: &[usize],
+        progress: &ProgressBar,
+    ) -> Result<usize, Error> {
         let mut failed = 0;
-        for (position, image) in images.iter().enumerate() {
+        for &position in todo {
+            let Some(image) = images.get(position) else { continue };
             progress.set_message(Printable(image.path.display()).to_string());
             match self.detect(position, image, progress) {
                 Ok(()) => {}
                 Err(Error::Closed) => return Err(Error::Closed),
+                // Nothing more can be kept.
+                #[cfg(feature = "compile")]
+                Err(error @ Error::Eval(_)) => return Err(error),
                 Err(error) => {
                     progress.suspend(|| console::error(error));
                     failed += 1;
@@ -272,9 +348,11 @@ impl Worker {
             &looked,
             &self.session,
         );
-        progress.suspend(|| match self.json {
-            true => console::json(&report),
-            false => console::result(&report.text(picture)),
+        progress.suspend(|| match &mut self.found {
+            Reports::Json => console::json(&report),
+            Reports::Text => console::result(&report.text(picture)),
+            #[cfg(feature = "compile")]
+            Reports::Kept(part) => part.add(position, report),
         })
     }
 }

@@ -1,11 +1,12 @@
 //! What was found in one image, as a line of JSON or as a table.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
 use frcnn::{Detection, Detector, Proposals, Session};
 use frcnn_core::Printable;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::inputs::images::ImageFile;
 use crate::tables::Column::{Numbers, Words};
@@ -13,8 +14,11 @@ use crate::tables::table;
 use crate::units::{self, milliseconds};
 
 /// One image's detections; its fields in this order are the line that `--json` writes.
-#[derive(Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ImageReport<'a> {
+    /// Which of the command's images it is, in a run's file; what is printed does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<usize>,
     /// The path.
     image: String,
     width: u32,
@@ -54,22 +58,22 @@ impl Looked {
 /// The network's own.
 const RPN: &str = "rpn";
 
-#[derive(Serialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct ProposalsReport {
     count: usize,
     from: String,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Found<'a> {
-    class: &'a str,
+    class: Cow<'a, str>,
     class_id: u16,
     score: f32,
     /// x1, y1, x2, y2 in pixels, corners inclusive.
     r#box: [f32; 4],
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct TimingMs {
     decode: f64,
     /// 0 where a file has them; of an RPN, from its logits and deltas on.
@@ -95,12 +99,13 @@ impl<'a> ImageReport<'a> {
     ) -> ImageReport<'a> {
         let timings = session.timings();
         let detections = detections.iter().map(|found| Found {
-            class: detector.class_name(found.class_id),
+            class: detector.class_name(found.class_id).into(),
             class_id: found.class_id,
             score: found.score,
             r#box: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
         });
         ImageReport {
+            position: None,
             image: image.path.display().to_string(),
             width,
             height,
@@ -118,6 +123,14 @@ impl<'a> ImageReport<'a> {
                 postprocess: milliseconds(timings.postprocess),
             },
         }
+    }
+
+    /// As a run's file has it.
+    #[cfg(feature = "compile")]
+    pub(super) fn kept_at(self, position: usize) -> ImageReport<'static> {
+        let owned = |found: Found<'_>| Found { class: found.class.into_owned().into(), ..found };
+        let detections = self.detections.into_iter().map(owned).collect();
+        ImageReport { position: Some(position), detections, ..self }
     }
 
     /// For people; `picture` is where the detections were drawn.
@@ -154,6 +167,30 @@ impl<'a> ImageReport<'a> {
     }
 }
 
+#[cfg(feature = "compile")]
+impl ImageReport<'_> {
+    pub(super) fn position(&self) -> Option<usize> {
+        self.position
+    }
+
+    pub(super) fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// Whether all but the times is the same.
+    pub(super) fn finds_the_same(&self, other: &ImageReport<'_>) -> bool {
+        let whole = |report: &ImageReport<'_>| (report.width, report.height, report.not_finite);
+        self.proposals == other.proposals
+            && self.detections == other.detections
+            && whole(self) == whole(other)
+    }
+
+    /// As `--json` prints it.
+    pub(super) fn as_printed(&self) -> ImageReport<'_> {
+        ImageReport { position: None, ..self.clone() }
+    }
+}
+
 impl TimingMs {
     /// From decoded pixels to detections.
     fn detect(&self) -> f64 {
@@ -178,6 +215,7 @@ mod tests {
             postprocess: 0.125,
         };
         ImageReport {
+            position: None,
             image: "a/b.jpg".to_string(),
             width: 640,
             height: 480,
@@ -189,7 +227,7 @@ mod tests {
     }
 
     fn cat() -> Found<'static> {
-        Found { class: "cat", class_id: 8, score: 0.875, r#box: [1.0, 2.5, 30.0, 40.0] }
+        Found { class: "cat".into(), class_id: 8, score: 0.875, r#box: [1.0, 2.5, 30.0, 40.0] }
     }
 
     #[test]

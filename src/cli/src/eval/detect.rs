@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use frcnn::{Detector, Options};
-use frcnn_bundle::Cascade;
 use frcnn_core::Printable;
 use frcnn_eval::{Dataset, Detection, Problem, RunFile, RunHeader, RunImage};
 use frcnn_harness::cascade::{HeadTimes, Measured, Photos, measure_bundle};
@@ -17,6 +16,7 @@ use crate::console;
 use crate::data::Loader;
 use crate::error::Error;
 use crate::files;
+use crate::runs;
 use crate::units;
 
 /// None if only a part was to be run.
@@ -34,7 +34,8 @@ pub(super) fn detect(args: &EvalArgs, bundle: &Path) -> Result<Option<(Dataset, 
     let data = scoring.data()?;
     let proposals = scoring.part.proposals_for(detector.contents(), data, dataset.images.len())?;
 
-    let opened = args.run.as_deref().map(|path| RunFile::open(path, &header(args, &detector, &dataset)));
+    let opened =
+        args.run.as_deref().map(|path| RunFile::open::<RunImage>(path, &header(args, &detector, &dataset)));
     let (mut file, mut found) =
         opened.transpose()?.map_or((None, Vec::new()), |(file, found)| (Some(file), found));
     let done = by_stem(&found);
@@ -150,19 +151,8 @@ fn by_stem(images: &[RunImage]) -> HashMap<&str, &RunImage> {
 
 /// What must agree for detections to be of one run.
 fn header(args: &EvalArgs, detector: &Detector, dataset: &Dataset) -> RunHeader {
-    let contents = detector.contents();
-    let weights = contents.sections.iter().fold(0, |hash: u128, section| hash.rotate_left(1) ^ section.hash);
-    let manifest = serde_json::to_string(&contents.manifest).unwrap_or_default();
-    let mut settings: std::collections::BTreeMap<String, String> =
-        args.scoring.part.settings().map(|(key, value)| (key.to_string(), value)).into();
-    settings.insert("weights".to_string(), format!("{weights:032x}"));
-    settings.insert("manifest".to_string(), manifest);
-    settings.insert("number of images".to_string(), dataset.images.len().to_string());
-    // Weights do not tell what it drops.
-    if let Some(Cascade { keep, rank, .. }) = &contents.cascade {
-        settings.insert("cascade".to_string(), format!("rank={rank},keep={keep}"));
-    }
-    RunHeader::new(contents.manifest.classes.iter().skip(1).cloned().collect(), settings)
+    let [split, images, proposals] = args.scoring.part.settings();
+    runs::header(detector, [split, images, proposals, ("number of images", dataset.images.len().to_string())])
 }
 
 fn workers() -> usize {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use frcnn_core::Printable;
 use frcnn_eval::formats::{self, Corners, Kind};
-use frcnn_eval::{Dataset, Detection, Problem, coco, merge, voc};
+use frcnn_eval::{Dataset, Detection, Problem, RunImage, coco, merge, voc};
 use frcnn_harness::Shard;
 use frcnn_harness::cascade::{HeadTimes, Measured};
 use frcnn_harness::page::{Evaluation, evaluation};
@@ -197,7 +197,7 @@ fn evaluate(args: &EvalArgs) -> Result<(), Error> {
 fn merge_parts(args: &MergeArgs) -> Result<(), Error> {
     let scoring = &args.scoring;
     scoring.check_outputs(&args.parts.iter().map(PathBuf::as_path).collect::<Vec<&Path>>())?;
-    let (header, images) = merge(&args.parts)?;
+    let (header, images) = merge::<RunImage>(&args.parts)?;
     let classes = [&[String::new()], header.classes.as_slice()].concat();
     let dataset = scoring.part.open(scoring.data()?, Some(&classes))?;
     let first = args.parts.first().map(PathBuf::as_path).unwrap_or(Path::new(""));

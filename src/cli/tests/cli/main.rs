@@ -19,6 +19,7 @@ mod files;
 mod fixture;
 mod input;
 mod int8;
+mod parts;
 mod photos;
 mod pictures;
 mod predecessors;
