@@ -1,8 +1,6 @@
 //! What a file says of its int8 weights is looked through before anything is multiplied.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::sync::Arc;
-
 use frcnn_bundle::{Bundle, BundleWriter, Contents, Error, Int8, Precision, Section};
 use frcnn_fuzz::bundle::{put_together, seeds};
 
@@ -117,7 +115,7 @@ fn too_many_products_are_refused() {
             writer.add(section.name.clone(), &shape, bundle.weights_as_f32(id).into_owned());
         }
         let scales = writer.add("scales", &[1], vec![1.0]);
-        writer.add_int8("long", &[products, 1], Arc::new(vec![1; products]), Int8 { scales, ..INT8 });
+        writer.add_int8("long", &[products, 1], vec![1; products].into(), Int8 { scales, ..INT8 });
         let made = writer.finish(bundle.contents().clone());
         assert_eq!(made.is_err(), refused, "{products}");
         if let Err(error) = made {

@@ -58,6 +58,9 @@ fn shortened(problem: &Problem) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
+    /// No program can be made of the network.
+    #[error("{0}")]
+    Program(String),
     /// Not a protobuf, or cut short.
     #[error("not an ONNX model, or truncated: {0}")]
     NotOnnx(String),

@@ -23,6 +23,7 @@
 //! | what is asked for, and a checked network made smaller by it | `options`, `compiled` |
 //! | a cascade's judge, read off the weights | `judge` |
 //! | a bundle as ONNX again | `emit` |
+//! | a bundle as the source of a program: a crate, or C | `program` |
 //! | the published architectures, untrained | [`arch`], [`onnx_writer`] |
 //!
 //! The same input gives the same bytes: nothing of the time, the machine or a path goes into a bundle.
@@ -55,6 +56,7 @@ mod onnx;
 mod options;
 mod precision;
 mod prepare;
+mod program;
 mod rcnn;
 mod referee;
 mod report;
@@ -94,6 +96,7 @@ pub use frcnn_onnx::writer as onnx_writer;
 pub use graph_inputs::evenly;
 pub use options::{Options, Svd};
 pub use precision::{Precisions, fits_int8, uniform};
+pub use program::{Program, ProgramKind, ProgramOptions, emit_program};
 pub use report::{Agreement, AssumedInput, CompileReport, Drift, FactoredLayer, Int8Report, StoredLayer};
 pub use rpn::Rules;
 pub use source::{load_manifest, load_rcnn_manifest};

@@ -1,7 +1,6 @@
 //! Stores the weights of each layer in a precision of its own.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use frcnn_bundle::{
     Bundle, BundleWriter, Contents, Int8, Layer, MAX_INT8_PRODUCTS, Op, Precision, Section, SectionId,
@@ -95,7 +94,7 @@ pub(crate) fn assign(
                 input_zero_point: input.zero_point,
             };
             scales.push((format!("{name}.scales"), weights.scales));
-            writer.add_int8(name, &shape, Arc::new(weights.values), int8);
+            writer.add_int8(name, &shape, weights.values.into(), int8);
             continue;
         }
         let (total, weights) = (values.len(), Weights::rounded(&values, precision));

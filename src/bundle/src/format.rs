@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{Contents, Error, Int8, Section, SectionId, Weights, int8, old};
+use crate::source::{InPlace, Source};
+use crate::{Contents, Error, Int8, Section, SectionId, Values, Weights, int8, old};
 
 /// Version of the format that this crate writes; it also reads formats 2 to 5.
 pub const FORMAT_VERSION: u32 = 6;
@@ -51,11 +51,14 @@ impl Bundle {
 
     /// Validates a bundle that is in memory already; its weights are copied once.
     pub fn from_bytes(bytes: &[u8]) -> Result<Bundle, Error> {
-        read(bytes, bytes.len()).map_err(|refusal| match refusal {
-            // What is there was counted before.
-            Refusal::Io(_) => Error::TooShort(bytes.len()),
-            Refusal::Invalid(error) => error,
-        })
+        read(bytes, bytes.len()).map_err(|refusal| refusal.of_memory(bytes.len()))
+    }
+
+    /// The same for a bundle that stays as long as the program, such as `include_bytes!` gives: its weights are used where
+    /// they lie. Those that are not aligned as their type must be are copied once; none is if the first byte's address is a
+    /// multiple of 4.
+    pub fn from_static(bytes: &'static [u8]) -> Result<Bundle, Error> {
+        read(InPlace(bytes), bytes.len()).map_err(|refusal| refusal.of_memory(bytes.len()))
     }
 
     /// Everything but the weights.
@@ -207,6 +210,17 @@ enum Refusal {
     Invalid(Error),
 }
 
+impl Refusal {
+    /// Of `len` bytes in memory.
+    fn of_memory(self, len: usize) -> Error {
+        match self {
+            // What is there was counted before.
+            Refusal::Io(_) => Error::TooShort(len),
+            Refusal::Invalid(error) => error,
+        }
+    }
+}
+
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Refusal {
         Refusal::Io(error)
@@ -220,7 +234,7 @@ impl From<Error> for Refusal {
 }
 
 /// Reads and validates a whole file of `len` bytes. One that is no bundle is found out from its first bytes.
-fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
+fn read(mut file: impl Source, len: usize) -> Result<Bundle, Refusal> {
     let mut head = Vec::with_capacity(PRELUDE);
     file.by_ref().take(PRELUDE as u64).read_to_end(&mut head)?;
     let prelude = Prelude::parse(&head, len)?;
@@ -258,7 +272,7 @@ fn read(mut file: impl Read, len: usize) -> Result<Bundle, Refusal> {
         let gap = &mut [0; ALIGN][..start - end];
         file.read_exact(gap)?;
         zeros(gap, end)?;
-        let data = Weights::read(&mut file, section.precision, bytes)?;
+        let data = file.weights(section.precision, bytes)?;
         if xxh3_128(data.bytes()) != section.hash {
             return Err(problem("does not match its hash").into());
         }
@@ -316,7 +330,7 @@ impl BundleWriter {
 
     /// Adds a tensor of weights and gives the id by which layers refer to it.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize], data: Vec<f32>) -> SectionId {
-        self.add_weights(name, shape, Weights::F32(Arc::new(data)))
+        self.add_weights(name, shape, Weights::F32(data.into()))
     }
 
     /// Adds a tensor of weights of any precision but int8.
@@ -329,7 +343,7 @@ impl BundleWriter {
         &mut self,
         name: impl Into<String>,
         shape: &[usize],
-        weights: Arc<Vec<i8>>,
+        weights: Values<i8>,
         int8: Int8,
     ) -> SectionId {
         self.add_section(name.into(), shape, Weights::Int8(weights), Some(int8))

@@ -24,8 +24,9 @@
 //! | … | … | weight sections, each of f32, bf16, f16 or int8, each starting at a multiple of 64, zeros between |
 //!
 //! The sections' offsets are in the contents record. Because they are aligned within the file, the
-//! weights can be used in place wherever the file itself is aligned. [`Bundle`] reads each section into memory of its own,
-//! so that who has laid its weights out in another way can let go of it.
+//! weights can be used in place wherever the file itself is aligned: [`Bundle::from_static`] does so with one that is part
+//! of the program. [`Bundle::open`] reads each section into memory of its own, so that who has laid its weights out in
+//! another way can let go of it.
 //! The hashes find damage; they are no defence against somebody who means harm, which is why shapes and
 //! references are checked as well.
 //!
@@ -68,8 +69,10 @@ mod nominal;
 mod old;
 mod rewrite;
 mod rpn;
+mod source;
 mod storage;
 mod validate;
+mod values;
 
 pub use align::{LevelRule, RoiAlign};
 pub use blob::BlobFit;
@@ -89,6 +92,7 @@ pub use rewrite::Rewrite;
 pub use rpn::{MAX_ANCHORS, MAX_PROPOSALS, Rpn};
 pub use storage::Weights;
 pub use validate::MAX_DETECTIONS;
+pub use values::Values;
 
 /// The examples of README.md.
 #[cfg(doctest)]

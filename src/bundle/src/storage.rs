@@ -2,34 +2,43 @@
 
 use std::borrow::Cow;
 use std::io::{self, Read};
-use std::sync::Arc;
 
 use frcnn_core::{bf16_from_f32, bf16_to_f32, f16_from_f32, f16_to_f32};
 use frcnn_files::try_resize;
 
-use crate::Precision;
+use crate::{Precision, Values};
 
-/// The weights of one section. Clones share them, and the last one to go frees them.
+/// The weights of one section.
 #[derive(Clone)]
 pub enum Weights {
     /// Single precision.
-    F32(Arc<Vec<f32>>),
+    F32(Values<f32>),
     /// bf16, as bits.
-    Bf16(Arc<Vec<u16>>),
+    Bf16(Values<u16>),
     /// f16, as bits.
-    F16(Arc<Vec<u16>>),
+    F16(Values<u16>),
     /// int8, of which the section's [`Int8`](crate::Int8) makes real numbers.
-    Int8(Arc<Vec<i8>>),
+    Int8(Values<i8>),
 }
 
 impl Weights {
     /// Reads the next `bytes` bytes, a whole number of values.
     pub(crate) fn read(file: &mut impl Read, precision: Precision, bytes: usize) -> io::Result<Weights> {
         Ok(match precision {
-            Precision::F32 => Weights::F32(Arc::new(read_values(file, bytes / size_of::<f32>())?)),
-            Precision::Bf16 => Weights::Bf16(Arc::new(read_values(file, bytes / size_of::<u16>())?)),
-            Precision::F16 => Weights::F16(Arc::new(read_values(file, bytes / size_of::<u16>())?)),
-            Precision::Int8 => Weights::Int8(Arc::new(read_values(file, bytes)?)),
+            Precision::F32 => Weights::F32(read_values(file, bytes / size_of::<f32>())?.into()),
+            Precision::Bf16 => Weights::Bf16(read_values(file, bytes / size_of::<u16>())?.into()),
+            Precision::F16 => Weights::F16(read_values(file, bytes / size_of::<u16>())?.into()),
+            Precision::Int8 => Weights::Int8(read_values(file, bytes)?.into()),
+        })
+    }
+
+    /// The values that lie in `bytes`, where they are aligned as such values must be.
+    pub(crate) fn in_place(bytes: &'static [u8], precision: Precision) -> Option<Weights> {
+        Some(match precision {
+            Precision::F32 => Weights::F32(Values::in_place(bytes)?),
+            Precision::Bf16 => Weights::Bf16(Values::in_place(bytes)?),
+            Precision::F16 => Weights::F16(Values::in_place(bytes)?),
+            Precision::Int8 => Weights::Int8(Values::in_place(bytes)?),
         })
     }
 
@@ -37,12 +46,12 @@ impl Weights {
     /// largest. As int8 they are whole numbers, to be multiplied by a scale.
     pub fn rounded(values: &[f32], precision: Precision) -> Weights {
         match precision {
-            Precision::F32 => Weights::F32(Arc::new(values.to_vec())),
-            Precision::Bf16 => Weights::Bf16(Arc::new(values.iter().map(|&v| bf16_from_f32(v)).collect())),
-            Precision::F16 => Weights::F16(Arc::new(values.iter().map(|&v| f16_from_f32(v)).collect())),
+            Precision::F32 => Weights::F32(values.to_vec().into()),
+            Precision::Bf16 => Weights::Bf16(values.iter().map(|&v| bf16_from_f32(v)).collect()),
+            Precision::F16 => Weights::F16(values.iter().map(|&v| f16_from_f32(v)).collect()),
             Precision::Int8 => {
                 let whole = |v: &f32| v.round_ties_even().clamp(-127.0, 127.0) as i8;
-                Weights::Int8(Arc::new(values.iter().map(whole).collect()))
+                Weights::Int8(values.iter().map(whole).collect())
             }
         }
     }

@@ -230,9 +230,7 @@ pub unsafe extern "C" fn frcnn_model_open_bytes(
     guard!(bytes, model => {
         // SAFETY: says the caller.
         unsafe { *model = std::ptr::null_mut() };
-        if isize::try_from(size).is_err() {
-            return Err(Failure::new(FrcnnResult::InvalidArgument, "`size` is more than memory has"));
-        }
+        check_size(size)?;
         // SAFETY: says the caller; not NULL and not too long.
         let (bytes, options) = unsafe { (std::slice::from_raw_parts(bytes, size), self::options(options)?) };
         let bundle = Bundle::from_bytes(bytes).map_err(frcnn::Error::from)?;
@@ -243,10 +241,44 @@ pub unsafe extern "C" fn frcnn_model_open_bytes(
     })
 }
 
+/// The same for a bundle that is part of the program, as `frcnn compile --emit c` makes one: its bytes are borrowed and must
+/// stay where and as they are until the program ends, also after frcnn_model_free. Weights are read where they lie, at an
+/// address that is a multiple of 4; elsewhere they are copied. Biases are used there; weights of convolutions and fully
+/// connected layers are packed for this CPU, so that one packed copy of them is in memory.
+///
+/// # Safety
+/// `size` bytes are readable at `bytes` and never change; `options` is NULL or valid, `model` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn frcnn_model_open_static(
+    bytes: *const u8,
+    size: usize,
+    options: *const FrcnnModelOptions,
+    model: *mut *mut FrcnnModel,
+) -> FrcnnResult {
+    guard!(bytes, model => {
+        // SAFETY: says the caller.
+        unsafe { *model = std::ptr::null_mut() };
+        check_size(size)?;
+        // SAFETY: says the caller, for as long as the program runs; not NULL and not too long.
+        let (bytes, options): (&'static [u8], _) =
+            unsafe { (std::slice::from_raw_parts(bytes, size), self::options(options)?) };
+        let bundle = Bundle::from_static(bytes).map_err(frcnn::Error::from)?;
+        let detector = make(bundle, &options)?;
+        // SAFETY: says the caller.
+        unsafe { *model = boxed(detector, None, options) };
+        Ok(())
+    })
+}
+
+fn check_size(size: usize) -> Result<(), Failure> {
+    let too_large = |_| Failure::new(FrcnnResult::InvalidArgument, "`size` is more than memory has");
+    isize::try_from(size).map(|_| ()).map_err(too_large)
+}
+
 /// Frees a model; NULL is passed over. Its sessions go on.
 ///
 /// # Safety
-/// `model` is NULL or from frcnn_model_open or frcnn_model_open_bytes, and is not used any more.
+/// `model` is NULL or from a function of this library that opens one, and is not used any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn frcnn_model_free(model: *mut FrcnnModel) {
     // The result says only that a NULL was passed over.

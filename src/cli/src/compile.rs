@@ -1,23 +1,25 @@
 //! `frcnn compile`: a trained ONNX becomes a bundle.
 
+mod emit;
+mod report;
+
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use frcnn_compiler::{
-    AssumedInput, CompileReport, Compiled, Description, Drift, Options, Precision, Svd, compile,
-    compile_rcnn, description_of, emit_onnx, load_rcnn_manifest, onnx_writer, uniform,
+    Compiled, Description, Options, Precision, Svd, compile, compile_rcnn, description_of, emit_onnx,
+    load_rcnn_manifest, onnx_writer, uniform,
 };
 use frcnn_core::Printable;
 use frcnn_files::Staged;
 use frcnn_harness::auto::AutoReport;
-use frcnn_harness::cascade::CascadeReport;
 use frcnn_harness::quantize::{FoundAgain, Quantized};
 use frcnn_harness::sweep::{self, Subject, Sweep};
 use frcnn_harness::{Board, MAX_DROP, worthwhile};
 use indicatif::ProgressBar;
-use serde::Serialize;
 
 use crate::auto;
 use crate::calibrate;
@@ -30,8 +32,8 @@ use crate::error::Error;
 use crate::files;
 use crate::inputs::decode::PhotoArgs;
 use crate::parse;
-use crate::tables::{self, FactoredRow};
 use crate::units;
+use report::Report;
 
 /// Compile a trained Fast R-CNN, SPPnet or R-CNN from ONNX into a .frcnn bundle
 ///
@@ -60,6 +62,8 @@ use crate::units;
   frcnn compile model.onnx -o model.frcnn --cascade rank=64,keep=0.02
   frcnn compile classifier.onnx --method rcnn --svm svm.safetensors -o rcnn.frcnn
   frcnn compile model.onnx -o small.frcnn --svd auto --data VOC2007 --split val --max-drop 0.3
+  frcnn compile model.onnx --emit crate cells/ && cd cells && cargo test
+  frcnn compile model.onnx --svd-energy 0.9 --emit c cells/ -o cells.frcnn
 
 --svd auto keeps less and less of the energy of the hidden fully connected layers, runs each
 network over the data set, and takes the smallest that loses at most --max-drop points of mAP
@@ -73,14 +77,31 @@ gains and loses. To factor as well, let --svd auto find the ranks first and name
 The safetensors file of --svm has svm.weight [K, D] and svm.bias [K] for K classes, and may have
 bbox.weight [4K, D5] and bbox.bias [4K], not normalised. They read what the classifier's last
 fully connected layer reads, and the map that is flattened before the first; metadata `features`
-and `bbox_features` name other values of the ONNX file.")]
+and `bbox_features` name other values of the ONNX file.
+
+--emit crate makes a crate with `enum Class`, constants and `Detector::detect`; --emit c a header,
+an assembler file and a test. A class `traffic light` becomes Class::TrafficLight, or
+CELLS_CLASS_TRAFFIC_LIGHT in a folder cells/. What is no letter or digit of ASCII separates words;
+a name without any is its number; `2wheeler` is Class2wheeler, `self` ClassSelf; of two that become
+the same name the second has its number behind it. The files say the whole rule.")]
 pub(crate) struct Args {
     /// Trained network with inputs `data` and `rois` and MaxRoiPool, or a classifier with the input `data`
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// The bundle to write
-    #[arg(short, long, value_name = "OUT.frcnn")]
-    output: PathBuf,
+    /// The bundle to write; may be left out with --emit
+    #[arg(short, long, value_name = "OUT.frcnn", required_unless_present = "emit")]
+    output: Option<PathBuf>,
+    /// Write the network as part of a program into the folder DIR: `crate`, for Rust, or `c`; may be given for both
+    ///
+    /// The program opens no file: weights, classes and thresholds are in it. DIR gives it its name; it is made, or is empty, or has
+    /// files that --emit wrote before, which are replaced. A test that comes with it holds what the network gives against what it gave
+    /// here.
+    #[arg(long, num_args = 2, value_names = ["KIND", "DIR"], action = clap::ArgAction::Append)]
+    emit: Vec<OsString>,
+    /// The folder of the crate frcnn that an emitted crate depends on [default: src/runtime of the work tree that this command was
+    /// built from; if that is gone, none: the release of the same version]
+    #[arg(long, value_name = "DIR", requires = "emit")]
+    frcnn_path: Option<PathBuf>,
     /// Classes, pixel means, scales, thresholds and box conventions [default: manifest.json beside the model]
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -217,15 +238,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     args.photos.apply();
     let manifest_path = described::manifest_of(&args.model, args.manifest.as_ref());
     fs::metadata(&args.model).map_err(|error| Error::file(&args.model, error))?;
-    let picture = args.check.as_ref().map(|_| match &args.check_out {
-        Some(path) => path.clone(),
-        None => args.output.with_extension("check.png"),
-    });
+    let emits = emit::Emit::all(args)?;
+    let picture = match (&args.check, &args.check_out, &args.output) {
+        (None, _, _) => None,
+        (Some(_), Some(path), _) => Some(path.clone()),
+        (Some(_), None, Some(output)) => Some(output.with_extension("check.png")),
+        (Some(_), None, None) => {
+            return Err(Error::Usage("--check without -o: name the picture with --check-out".to_string()));
+        }
+    };
     let read = [Some(&args.model), Some(&manifest_path), args.svm.as_ref(), args.check.as_ref()];
     let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
     let beside = args.emit_onnx.as_ref().map(|path| path.with_extension("manifest.json"));
     let written = [&args.emit_onnx, &args.report, &picture, &beside].map(Option::as_ref);
-    let written = [Some(&args.output)].into_iter().chain(written);
+    let written = [args.output.as_ref()].into_iter().chain(written);
     let written: Vec<&Path> = written.flatten().map(PathBuf::as_path).collect();
     files::check_outputs(&written, &read)?;
     check_precision(args)?;
@@ -261,13 +287,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         None => (compiled, None),
     };
     let report = Report { report, found_again, auto, exacter, cascade };
+    let told = report::text(&report);
 
     let description = beside.filter(|_| bundle.contents().rpn.is_some());
 
     // All are written before the first takes its place: a full disk leaves every older file as it was.
-    let bundle_file =
-        Staged::new(&args.output, bundle.pieces()).map_err(|error| Error::file(&args.output, error))?;
-    let mut staged = vec![(&args.output, bundle_file)];
+    let mut staged = Vec::new();
+    if let Some(path) = &args.output {
+        let file = Staged::new(path, bundle.pieces()).map_err(|error| Error::file(path, error))?;
+        staged.push((path, file));
+    }
     if let Some(path) = &args.emit_onnx {
         let model = emit_onnx(&bundle).map_err(|error| Error::file(path, error))?;
         staged.push((path, onnx_writer::stage(&model, path)?));
@@ -281,8 +310,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let json = serde_json::to_string_pretty(&report).map_err(|error| Error::file(path, error))? + "\n";
         staged.push((path, files::stage(path, json.as_bytes())?));
     }
+    let folders = emits.iter().map(|emit| emit.stage(&bundle, &told)).collect::<Result<Vec<_>, Error>>()?;
     for (path, staged) in staged {
         staged.commit().map_err(|error| Error::file(path, error))?;
+    }
+    for (emit, folder) in emits.iter().zip(folders) {
+        folder.commit().map_err(|error| Error::file(emit.dir(), error))?;
     }
     let checked = match check {
         Some(check) => "\n".to_string() + &check.run(bundle)?,
@@ -291,10 +324,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if args.quiet {
         return Ok(());
     }
+    let written = args.output.iter().map(PathBuf::as_path).chain(emits.iter().map(emit::Emit::dir));
+    let bytes = units::bytes(report.report.file_bytes);
+    let written = written.map(|path| format!("{}  {bytes}\n", Printable(path.display())));
     let emitted = args.emit_onnx.iter().chain(&description);
     let emitted = emitted.map(|path| format!("{}\n", Printable(path.display())));
     let chosen = chosen.map_or(String::new(), |sweep| crate::sweep::text(&sweep) + "\n");
-    console::result(&(chosen + &text(&report, &args.output) + &emitted.collect::<String>() + &checked))
+    let files: String = written.chain(emitted).collect();
+    console::result(&(chosen + &told + "\n" + &files + &checked))
 }
 
 /// A network that was compiled as `--precision` asks for, and what there is to say of it.
@@ -354,7 +391,7 @@ fn rounded(args: &Args, compiled: Compiled) -> Result<Rounded, Error> {
         && rounded.compiled.report.precision != Precision::F32
     {
         let named = rounded.compiled.for_board(board);
-        rounded.compiled = named.map_err(|problem| Error::file(&args.output, problem))?;
+        rounded.compiled = named.map_err(|problem| Error::file(&args.model, problem))?;
     }
     Ok(rounded)
 }
@@ -488,112 +525,4 @@ fn before_choosing(args: &Args) -> Precision {
         PrecisionChoice::All(_) if args.board.is_some() => Precision::F32,
         PrecisionChoice::All(precision) => precision,
     }
-}
-
-/// What `--report` writes.
-#[derive(Serialize)]
-struct Report {
-    #[serde(flatten)]
-    report: CompileReport,
-    /// What int8 still finds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    found_again: Option<FoundAgain>,
-    /// How `--precision auto` chose.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    auto: Option<AutoReport>,
-    /// Layers that keep an exacter type, for theirs gains no time on the board.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    exacter: Vec<String>,
-    /// What the cascade drops.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cascade: Option<CascadeReport>,
-}
-
-fn text(report: &Report, output: &Path) -> String {
-    let Report { report, found_again, auto, exacter, cascade } = report;
-    let mut text = tables::network(&report.cost);
-    if !report.factored.is_empty() {
-        text += "\n";
-        text += &tables::factored(report.factored.iter().map(|layer| FactoredRow {
-            layer: &layer.layer,
-            rank: layer.rank as u64,
-            energy: layer.energy,
-            relative_error: layer.relative_error,
-            parameters_before: layer.parameters_before,
-            parameters_after: layer.parameters_after,
-        }));
-    }
-    for reason in &report.not_factored {
-        text += &format!("\n Not factored: {}\n", Printable(reason));
-    }
-    text += &format!("\n{}", input(&report.input));
-    let agreement = &report.agreement;
-    let [height, width] = agreement.blob;
-    text += &format!(
-        "\nAgreement with the ONNX file{}: blob of {height} x {width}, {} RoIs, largest difference relative to the stage's largest value\n\n",
-        before(report),
-        agreement.rois
-    );
-    let stages = [
-        ("conv", Some(agreement.conv)),
-        ("rpn", agreement.rpn),
-        ("cls_prob", Some(agreement.cls_prob)),
-        ("bbox_pred", Some(agreement.bbox_pred)),
-    ];
-    let stages = stages.into_iter().filter_map(|(stage, error)| Some((stage, units::difference(error?))));
-    text += &tables::pairs(&stages.collect::<Vec<_>>());
-    let rounding = format!("rounding to {}", report.precision.name());
-    for (step, drift) in [("factoring", &report.drift), (&rounding, &report.rounding)] {
-        text += &drift.as_ref().map_or(String::new(), |drift| changes(step, drift));
-    }
-    if let (Some(int8), Some(found_again)) = (&report.int8, found_again) {
-        text += &calibrate::text(int8, found_again);
-    }
-    if !exacter.is_empty() {
-        text += &format!(
-            "\nExacter than asked for, as a coarser type gains no time there: {}\n",
-            Printable(exacter.join(", "))
-        );
-    }
-    text += &auto.as_ref().map_or(String::new(), auto::text);
-    text += &cascade.as_ref().map_or(String::new(), cascade::text);
-    text + &format!("\n{}  {}\n", Printable(output.display()), units::bytes(report.file_bytes))
-}
-
-/// What the network is taken to read, and where that went.
-fn input(input: &AssumedInput) -> String {
-    let mut text = format!("Assumed: {}\n", input.assumed);
-    if !input.in_graph.is_empty() {
-        text +=
-            &format!("         and what the graph does to the image first: {}\n", input.in_graph.join(", "));
-    }
-    if !input.folded_into.is_empty() {
-        text += &format!("         folded into {}\n", input.folded_into.join(", "));
-    }
-    if !input.added.is_empty() {
-        text += &format!(
-            "         no convolution alone reads the image, so a 1 x 1 convolution brings it there: {}\n",
-            input.added.join(", ")
-        );
-    }
-    text
-}
-
-/// What was done after the comparison.
-fn before(report: &CompileReport) -> String {
-    let to = report.precision.name();
-    match (report.drift.is_some(), report.precision != Precision::F32) {
-        (false, false) => String::new(),
-        (true, false) => " before factoring".to_string(),
-        (false, true) => format!(" before rounding to {to}"),
-        (true, true) => format!(" before factoring and rounding to {to}"),
-    }
-}
-
-fn changes(step: &str, drift: &Drift) -> String {
-    format!("\nDrift that {step} alone causes, largest change\n\n")
-        + &tables::pairs(&[
-            ("cls_prob", units::difference(drift.cls_prob)),
-            ("bbox_pred", units::difference(drift.bbox_pred)),
-        ])
 }

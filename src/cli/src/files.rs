@@ -65,10 +65,7 @@ pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, Error> {
 /// Finds out before hours of work that a file could not be written, or would replace an input.
 #[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
 pub(crate) fn check_output(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return Err(Error::file(path, format!("the folder {} does not exist", Printable(folder.display()))));
-    }
+    check_folder_of(path)?;
     if path.is_dir() {
         return Err(Error::file(path, "is a folder; name a file"));
     }
@@ -78,6 +75,16 @@ pub(crate) fn check_output(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
         return Err(Error::file(path, "is read as well; name another file to write"));
     }
     Ok(())
+}
+
+/// Whether there is a folder for what is to be made at `path`.
+#[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
+pub(crate) fn check_folder_of(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::file(path, format!("the folder {} does not exist", Printable(folder.display()))))
 }
 
 /// The same for several outputs, none of which may be another's.

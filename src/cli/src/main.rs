@@ -62,7 +62,7 @@ enum Command {
     #[cfg(feature = "compile")]
     Compare(compare::Args),
     #[cfg(feature = "compile")]
-    Compile(compile::Args),
+    Compile(Box<compile::Args>),
     Detect(detect::Args),
     #[cfg(feature = "compile")]
     Eval(Box<eval::Args>),

@@ -15,6 +15,7 @@ pub mod scratch;
 #[cfg(all(feature = "signals", unix))]
 mod signals;
 mod staged;
+mod staged_folder;
 
 pub use memory::{NoMemory, try_reserve, try_resize};
 pub use names::{MAX_NAME, NotAName, check_name};
@@ -22,6 +23,7 @@ pub use read::{open_regular, read_at_most, read_exactly};
 #[cfg(all(feature = "signals", unix))]
 pub use signals::{clean_up_on_signals, on_signals};
 pub use staged::{Staged, lock_folder_of, remove_temporaries, write_atomically, write_pieces};
+pub use staged_folder::StagedFolder;
 
 /// The examples of README.md.
 #[cfg(doctest)]

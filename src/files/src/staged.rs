@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Temporary files that this process has not renamed or removed yet.
+/// Temporary files and folders that this process has not renamed or removed yet.
 static TEMPORARIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Set of what no other thread may change meanwhile. A thread that panicked has left it whole.
-fn temporaries() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+pub(crate) fn temporaries() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -109,19 +109,16 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if let Contents::Temporary(temporary) = &self.contents {
             let mut temporaries = temporaries();
-            // Whoever removed it before did what was to be done.
-            let _ = fs::remove_file(temporary);
+            remove(temporary);
             temporaries.remove(temporary);
         }
     }
 }
 
-/// Removes every temporary file of this process and makes none ever after: for a process that a signal ends.
+/// Removes every temporary file and folder of this process and makes none ever after: for a process that a signal ends.
 pub fn remove_temporaries() {
     let temporaries = temporaries();
-    for temporary in temporaries.iter() {
-        let _ = fs::remove_file(temporary);
-    }
+    temporaries.iter().for_each(|temporary| remove(temporary));
     // Never unlocked, so that a thread that is about to write waits for the end.
     std::mem::forget(temporaries);
 }
@@ -139,7 +136,7 @@ pub fn lock_folder_of(path: &Path) -> Option<File> {
 }
 
 /// Where a link leads.
-fn target(path: &Path) -> PathBuf {
+pub(crate) fn target(path: &Path) -> PathBuf {
     if let Ok(link) = fs::read_link(path) {
         // One that leads nowhere yet makes its target.
         return fs::canonicalize(path).unwrap_or_else(|_| folder_of(path).join(link));
@@ -153,6 +150,11 @@ fn folder_of(path: &Path) -> &Path {
 
 /// A new file in the same folder, with the permissions that the umask gives.
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    make_beside(path, |temporary| OpenOptions::new().write(true).create_new(true).open(temporary))
+}
+
+/// What `make` makes in the same folder, which it must not find there, and its path.
+pub(crate) fn make_beside<T>(path: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(T, PathBuf)> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     // Locked while it is made, so that a signal finds it in the set or not on disk.
     let mut temporaries = temporaries();
@@ -160,16 +162,24 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!(".frcnn-{}-{number}.partial", std::process::id());
         let temporary = folder_of(path).join(name);
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-            Ok(file) => {
+        match make(&temporary) {
+            Ok(made) => {
                 temporaries.insert(temporary.clone());
-                return Ok((file, temporary));
+                return Ok((made, temporary));
             }
             // Left by a process that was killed and had the same number.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Removes a temporary file or folder. Whoever removed it before did what was to be done.
+pub(crate) fn remove(temporary: &Path) {
+    let _ = match temporary.is_dir() {
+        true => fs::remove_dir_all(temporary),
+        false => fs::remove_file(temporary),
+    };
 }
 
 #[cfg(test)]

@@ -55,12 +55,22 @@ impl Detector {
         Detector::new(Bundle::open(path)?, &options)
     }
 
-    /// The same for a bundle in memory, such as `include_bytes!` gives; the bytes are copied.
+    /// The same for a bundle in memory; the bytes are copied.
     ///
     /// # Errors
     /// The bytes are not a valid bundle.
     pub fn from_bytes(bytes: &[u8]) -> Result<Detector, Error> {
         Detector::new(Bundle::from_bytes(bytes)?, &Options::default())
+    }
+
+    /// The same for a bundle in the program, such as `include_bytes!` gives, see [`Bundle::from_static`]: weights are read
+    /// where they lie. Biases stay there; those of convolutions and fully connected layers are packed for this CPU, as
+    /// everywhere, so that one packed copy of them is in memory.
+    ///
+    /// # Errors
+    /// The bytes are not a valid bundle.
+    pub fn from_static(bytes: &'static [u8]) -> Result<Detector, Error> {
+        Detector::new(Bundle::from_static(bytes)?, &Options::default())
     }
 
     /// Makes a bundle ready to run.

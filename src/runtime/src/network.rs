@@ -1,16 +1,15 @@
 //! A network as its plans see it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use frcnn_bundle::{Contents, Op, SectionId, Shape, Weights, nominal_size};
+use frcnn_bundle::{Contents, Op, SectionId, Shape, Values, Weights, nominal_size};
 
 /// The graphs, and those weights that layers read where they lie. All others are packed: see
 /// [`PackedWeights`](crate::ops::PackedWeights).
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) contents: Contents,
-    values: HashMap<SectionId, Arc<Vec<f32>>>,
+    values: HashMap<SectionId, Values<f32>>,
 }
 
 impl Network {

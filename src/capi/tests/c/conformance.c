@@ -64,6 +64,8 @@ static void null_pointers(void) {
     EXPECT(NULL_POINTER, frcnn_model_open(bundle_path, NULL, NULL));
     EXPECT(NULL_POINTER, frcnn_model_open_bytes(NULL, 1, NULL, &(frcnn_model *){NULL}));
     EXPECT(NULL_POINTER, frcnn_model_open_bytes((const uint8_t *)"", 0, NULL, NULL));
+    EXPECT(NULL_POINTER, frcnn_model_open_static(NULL, 1, NULL, &(frcnn_model *){NULL}));
+    EXPECT(NULL_POINTER, frcnn_model_open_static((const uint8_t *)"", 0, NULL, NULL));
     EXPECT(NULL_POINTER, frcnn_model_reload(NULL, bundle_path));
     EXPECT(NULL_POINTER, frcnn_model_generation(NULL, &generation));
     EXPECT(NULL_POINTER, frcnn_model_generation(model, NULL));

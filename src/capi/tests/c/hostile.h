@@ -26,7 +26,10 @@ static inline void hostile_openings(const char *bundle_path) {
     EXPECT(INVALID_ARGUMENT, frcnn_model_open_bytes((const uint8_t *)"x", SIZE_MAX, NULL, &model));
     EXPECT(BUNDLE, frcnn_model_open_bytes((const uint8_t *)"", 0, NULL, &model));
 
-    static uint8_t bytes[1 << 18];
+    EXPECT(INVALID_ARGUMENT, frcnn_model_open_static((const uint8_t *)"x", SIZE_MAX, NULL, &model));
+
+    /* Not changed once it is read: a model may use it where it lies. */
+    static _Alignas(64) uint8_t bytes[1 << 18];
     FILE *file = fopen(bundle_path, "rb");
     CHECK(file != NULL);
     size_t size = fread(bytes, 1, sizeof bytes, file);
@@ -35,7 +38,15 @@ static inline void hostile_openings(const char *bundle_path) {
     for (size_t part = 0; part < size; part += part < 256 ? 1 : 1021) {
         EXPECT(BUNDLE, frcnn_model_open_bytes(bytes, part, NULL, &model));
         CHECK(model == NULL);
+        EXPECT(BUNDLE, frcnn_model_open_static(bytes, part, NULL, &model));
+        CHECK(model == NULL);
     }
+    size_t classes = 0;
+    EXPECT(OK, frcnn_model_open_static(bytes, size, NULL, &model));
+    EXPECT(OK, frcnn_model_class_count(model, &classes));
+    CHECK(classes == 4);
+    EXPECT(INVALID_ARGUMENT, frcnn_model_reload(model, NULL));
+    frcnn_model_free(model);
     static const float WRONG[] = {NAN, INFINITY, 1e30f, -0.0f - 1e-30f};
     for (size_t i = 0; i < 10; i++) {
         frcnn_model_options options;

@@ -12,6 +12,7 @@ mod build;
 mod cascade;
 mod compare;
 mod dataset;
+mod emit;
 mod eval;
 mod faster;
 #[cfg(target_os = "linux")]

@@ -1,8 +1,6 @@
 //! What an int8 layer has beside its weights.
 
-use std::sync::Arc;
-
-use frcnn_bundle::{Contents, SectionId, Weights};
+use frcnn_bundle::{Contents, SectionId, Values, Weights};
 use frcnn_core::ShapeError;
 use frcnn_kernels::{Int8Weights, Quantization};
 
@@ -12,7 +10,7 @@ pub(super) const NO_SCALES: ShapeError = ShapeError { what: "scales of int8 weig
 /// What makes real numbers of a layer's weights, and whole ones of what it reads.
 #[derive(Clone, Debug)]
 pub(super) struct Int8Parts {
-    scales: Arc<Vec<f32>>,
+    scales: Values<f32>,
     input: Quantization,
 }
 
