@@ -9,8 +9,8 @@
  *
  * A model is opened once and may be used by any number of threads; each thread makes a session of its own. Every
  * function that returns a frcnn_result checks its pointers, and frcnn_last_error_message() says what was wrong. No
- * function keeps a pointer that it was given, but for the callback of frcnn_log_set_callback. Nothing here writes to
- * stdout; to stderr, only a fault of the library itself does.
+ * function keeps a pointer that it was given, but for the callback of frcnn_log_set_callback and the bytes of
+ * frcnn_model_open_static. Nothing here writes to stdout; to stderr, only a fault of the library itself does.
  *
  *     frcnn_model *model;
  *     frcnn_session *session;
@@ -998,6 +998,17 @@ frcnn_result frcnn_model_open_bytes(const uint8_t *bytes,
                                     size_t size,
                                     const struct frcnn_model_options *options,
                                     struct frcnn_model **model);
+
+/*
+ The same for a bundle that is part of the program, as `frcnn compile --emit c` makes one: its bytes are borrowed and must
+ stay where and as they are until the program ends, also after frcnn_model_free. Weights are read where they lie, at an
+ address that is a multiple of 4; elsewhere they are copied. Biases are used there; weights of convolutions and fully
+ connected layers are packed for this CPU, so that one packed copy of them is in memory.
+ */
+frcnn_result frcnn_model_open_static(const uint8_t *bytes,
+                                     size_t size,
+                                     const struct frcnn_model_options *options,
+                                     struct frcnn_model **model);
 
 /*
  Frees a model; NULL is passed over. Its sessions go on.

@@ -77,34 +77,35 @@ fn root() -> PathBuf {
 
 #[test]
 fn the_same_input_gives_the_same_bytes() {
+    const CRATE: [&str; 6] = [
+        "Cargo.toml",
+        "README.md",
+        "src/lib.rs",
+        "src/model.frcnn",
+        "tests/reference.bin",
+        "tests/self_test.rs",
+    ];
+    const C: [&str; 5] = ["README.md", "cells_model.S", "cells_model.frcnn", "cells_model.h", "cells_test.c"];
     let model = Model::new(&["rbc", "wbc"]);
-    fs::create_dir(model.path("again")).unwrap();
-    for (kind, names) in [
-        (
-            "crate",
-            &[
-                "Cargo.toml",
-                "README.md",
-                "src/lib.rs",
-                "src/model.frcnn",
-                "tests/reference.bin",
-                "tests/self_test.rs",
-            ][..],
-        ),
-        ("c", &["README.md", "cells_model.S", "cells_model.frcnn", "cells_model.h", "cells_test.c"]),
-    ] {
-        let first = files(&model.emit(kind, "cells"));
-        assert_eq!(first.keys().map(|name| text(name)).collect::<Vec<_>>(), names);
-        // Elsewhere, and once more in the same place, beside files of the user's.
-        assert!(files(&model.emit(kind, "again/cells")) == first, "{kind}");
-        fs::write(model.path("cells/Cargo.lock"), "own").unwrap();
-        assert_eq!(files(&model.emit(kind, "cells")).remove(Path::new("Cargo.lock")).unwrap(), b"own");
-        fs::remove_file(model.path("cells/Cargo.lock")).unwrap();
-        assert!(files(&model.path("cells")) == first, "{kind}");
-        for folder in ["cells", "again/cells"] {
-            fs::remove_dir_all(model.path(folder)).unwrap();
+    let emit = |within: &str| {
+        let [rust, c] = ["rust", "c"].map(|kind| model.path(within).join(kind));
+        for folder in [&rust, &c] {
+            fs::create_dir_all(folder).unwrap();
         }
-    }
+        let [rust, c] = [rust, c].map(|folder| folder.join("cells"));
+        model.compile(&["--emit", "crate", text(&rust), "--emit", "c", text(&c)]);
+        [files(&rust), files(&c)]
+    };
+    let first = emit("here");
+    assert_eq!(first[0].keys().map(|name| text(name)).collect::<Vec<_>>(), CRATE);
+    assert_eq!(first[1].keys().map(|name| text(name)).collect::<Vec<_>>(), C);
+    assert!(emit("elsewhere") == first);
+    // Once more in the same place, beside a file of the user's and in place of one that was changed.
+    fs::write(model.path("here/rust/cells/Cargo.lock"), "own").unwrap();
+    fs::write(model.path("here/rust/cells/src/lib.rs"), "changed").unwrap();
+    let mut again = emit("here");
+    assert_eq!(again[0].remove(Path::new("Cargo.lock")).unwrap(), b"own");
+    assert!(again == first);
 }
 
 #[test]
@@ -154,19 +155,20 @@ fn what_is_not_ours_stays_and_what_fails_leaves_nothing() {
     fails(&compile(&["--emit", "crate", text(&dir.join("Cargo.toml"))]), 1, &["is a file"]);
     fails(&compile(&["--emit", "crate", text(&folder.join("absent/x"))]), 1, &["does not exist"]);
     fails(&compile(&["--emit", "java", text(&folder.join("x"))]), 2, &["crate", "`c`"]);
-    fails(&compile(&[]), 2, &["--output", "--emit"]);
-    let twice = ["--emit", "c", text(&folder.join("x")), "--emit", "crate", text(&folder.join("./x"))];
+    fails(&compile(&[]), 2, &["--output"]);
+    let (new, same) = (folder.join("x"), folder.join("./x"));
+    let new = text(&new);
+    let twice = ["--emit", "c", new, "--emit", "crate", text(&same)];
     fails(&compile(&twice), 1, &["written twice"]);
-    let absent = ["--emit", "crate", text(&folder.join("x")), "--frcnn-path", text(&folder)];
+    let absent = ["--emit", "crate", new, "--frcnn-path", text(&folder)];
     fails(&compile(&absent), 1, &["has no Cargo.toml", "src/runtime"]);
-    fails(&compile(&["--emit", "c", text(&folder.join("x")), "--check", "p.jpg"]), 2, &["--check-out"]);
+    fails(&compile(&["--emit", "c", new, "--check", "p.jpg"]), 2, &["--check-out"]);
     // A model that does not compile, and a report that cannot be written.
     fs::write(folder.join("no.onnx"), "no").unwrap();
     fs::write(folder.join("manifest.json"), r#"{"classes": ["b", "c"]}"#).unwrap();
-    let broken =
-        frcnn(&["compile", text(&folder.join("no.onnx")), "--emit", "crate", text(&folder.join("x"))]);
+    let broken = frcnn(&["compile", text(&folder.join("no.onnx")), "--emit", "crate", new]);
     fails(&broken, 1, &["not an ONNX model"]);
-    let full = ["--emit", "crate", text(&folder.join("x")), "--report", "/dev/full"];
+    let full = ["--emit", "crate", new, "--report", "/dev/full"];
     let names =
         |folder: &Path| fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
     if Path::new("/dev/full").exists() {
