@@ -9,7 +9,8 @@ use crate::{Error, Weights};
 ///
 /// A weight is its int8 value times the scale of its output channel. The layer makes u8 of each value `x` that it reads,
 /// `round(x / input_scale) + input_zero_point`, ties to even and from 0 to 255, adds up products of whole numbers, and
-/// multiplies the sum by both scales. ONNX has the same in `QuantizeLinear` and `DequantizeLinear`.
+/// multiplies the sum by both scales. ONNX has the same in `QuantizeLinear` and `DequantizeLinear`. An output that is made of
+/// an `x` that is NaN or infinite is NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Int8 {
     /// `[Co]`, f32: the scale of each output channel, above 0.

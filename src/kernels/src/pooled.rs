@@ -68,6 +68,13 @@ impl PooledLayer<'_> {
     }
 }
 
+/// Makes NaN of all outputs of some RoIs.
+pub(crate) fn fill_with_nan(layers: &mut [PooledLayer<'_>], rois: impl Iterator<Item = usize>) {
+    for roi in rois {
+        layers.iter_mut().for_each(|layer| layer.rows(roi..roi + 1).fill(f32::NAN));
+    }
+}
+
 /// Checks layers of so many RoIs and bins, and gives the channels that all of them read; `None` without layers.
 pub(crate) fn check_layers(
     layers: &[PooledLayer<'_>],

@@ -3,6 +3,7 @@
 //! 1. The input map is quantised once, into scratch; that of a 1x1 layer chunk by chunk, and its pixels are rows as they lie.
 //! 2. For a chunk of output pixels windows are gathered as rows, with the zero point for padding.
 //! 3. The rows of a chunk stay in L2 while they meet panel after panel.
+//! 4. If the input has a value that is not finite, the outputs that it is part of become NaN.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -10,9 +11,10 @@ use core::ops::Range;
 use super::{
     Int8Isa, Int8Weights,
     gather::gather,
+    not_finite::spread_not_finite,
     panels::Panels,
     product::{End, Product},
-    quantization::{NanAs, Quantizer},
+    quantization::Quantizer,
     quantized_map::{bytes_mut, cast, cast_mut, quantize_as_rows},
     rows::{RowValue, Source},
     tile::{Layout, Tile, Work, run_on},
@@ -148,21 +150,26 @@ impl Int8Conv {
         let buffers = |_| Buffers {
             rows: scratch.split_off_mut(..rows_len).unwrap_or_default(),
             panel: AlignedVec::default(),
+            finite: true,
         };
         let mut buffers: Vec<Buffers<'_>> = (0..tasks).map(buffers).collect();
 
         let run = Run { conv: self, shape, size: [height, width], args, channels };
+        let mut finite = true;
         if !shape.is_pointwise() {
             let value_bytes = self.panels.layout.value_bytes;
             let bytes = &mut bytes_mut(map)[..args.input.len() * value_bytes];
             let (isa, input) = (self.panels.isa, self.panels.input);
-            quantize_as_rows(isa, input, args.input, bytes, value_bytes, args.threads);
+            finite = quantize_as_rows(isa, input, args.input, bytes, value_bytes, args.threads);
         }
-        let (map, out) = (&*map, SyncPtr::new(out));
+        let (map, shared_out) = (&*map, SyncPtr::new(out));
         tasks::for_each_index(&mut buffers, pixels.div_ceil(chunk), |buffers, i| {
             let (first, count) = (i * chunk, chunk.min(pixels - i * chunk));
-            run_on(self.panels.isa, Chunk { run: &run, map, first, count, buffers, out });
+            run_on(self.panels.isa, Chunk { run: &run, map, first, count, buffers, out: shared_out });
         });
+        if !finite || buffers.iter().any(|buffers| !buffers.finite) {
+            spread_not_finite(shape, [height, width], args.input, channels, out);
+        }
         Ok(())
     }
 }
@@ -216,6 +223,8 @@ struct Buffers<'a> {
     rows: &'a mut [f32],
     /// A panel of weights.
     panel: AlignedVec<u8>,
+    /// Whether all values that were quantised for rows are.
+    finite: bool,
 }
 
 /// Some output pixels, counted through `[N, Ho, Wo]`.
@@ -234,10 +243,10 @@ impl Work for Chunk<'_, '_> {
 
     #[inline(always)]
     unsafe fn run<T: Tile>(self) {
-        let Self { run, map, first, count, buffers: Buffers { rows, panel }, out } = self;
+        let Self { run, map, first, count, buffers: Buffers { rows, panel, finite }, out } = self;
         let Run { conv, shape, size, args, channels } = run;
         let (panels, k) = (&conv.panels, conv.panels.k);
-        let quantizer = Quantizer::new(panels.input, NanAs::Zero);
+        let quantizer = Quantizer::new(panels.input);
         let rows = &mut cast_mut::<T::Value>(bytes_mut(rows))[..count * k];
         let window = shape.kernel[0] * shape.kernel[1] * shape.in_channels;
         if window < k {
@@ -247,12 +256,12 @@ impl Work for Chunk<'_, '_> {
         if shape.is_pointwise() {
             let input = &args.input[first * window..][..count * window];
             if window == k {
-                f32::convert(quantizer, input, rows);
+                *finite &= f32::convert(quantizer, input, rows);
             } else {
                 let pixels = input.chunks_exact(window.max(1));
                 pixels
                     .zip(rows.chunks_exact_mut(k))
-                    .for_each(|(from, to)| f32::convert(quantizer, from, &mut to[..window]));
+                    .for_each(|(from, to)| *finite &= f32::convert(quantizer, from, &mut to[..window]));
             }
         } else if k > 0 {
             let zero = T::Value::of(u32::from(quantizer.zero_point));

@@ -7,7 +7,7 @@
 //!       sums += rows[tile, K] panel[K, width]
 //! ```
 //!
-//! Between groups the sums lie, as `i32`, where the output will be.
+//! Between groups the sums lie, as `i32`, where the output will be. A row with a value that is not finite becomes NaN at the end.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -16,7 +16,7 @@ use super::{
     Int8Isa, Int8Weights, Quantization,
     panels::Panels,
     product::{End, Product},
-    quantization::{NanAs, Quantizer},
+    quantization::Quantizer,
     rows::{RowValue, Source},
     tile::{Layout, Tile, Work, run_on},
 };
@@ -84,7 +84,7 @@ impl Int8Linear {
     }
 
     /// Adds the products of `parts`, which follow one another in `K`. What the sums start from is there already unless they are
-    /// the `first`; they become the output at the `end`, and are `i32` until then. Lengths were checked.
+    /// the `first`; they become the output at the `end`, and are `i32` until then. f32 are given in one call. Lengths were checked.
     pub(crate) fn accumulate<S: Source>(
         &self,
         parts: &[KPart<'_, S>],
@@ -134,6 +134,8 @@ struct Scratch {
     rows: AlignedVec<u8>,
     /// A panel of weights.
     panel: AlignedVec<u8>,
+    /// Rows of the unit that have a value that is not finite.
+    not_finite: Vec<usize>,
 }
 
 /// A unit of work of a layer.
@@ -153,14 +155,17 @@ impl<S: Source> Work for UnitOf<'_, S> {
     #[inline(always)]
     unsafe fn run<T: Tile>(self) {
         let Self { linear, parts, first, end, unit: Unit { rows, panels }, scratch, out } = self;
-        let quantizer = Quantizer::new(linear.panels.input, NanAs::Zero);
+        let quantizer = Quantizer::new(linear.panels.input);
         let out_stride = linear.panels.out_channels;
+        scratch.not_finite.clear();
         for group in linear.groups(parts, rows.len()) {
             let edges = linear.edges(&parts[group.clone()]);
             let k = edges.len();
             let values = values_of::<T::Value>(&mut scratch.rows, rows.len() * k);
             for (row, values) in rows.clone().zip(values.chunks_exact_mut(k.max(1))) {
-                linear.pack_row(&parts[group.clone()], row, quantizer, values);
+                if !linear.pack_row(&parts[group.clone()], row, quantizer, values) {
+                    scratch.not_finite.push(row);
+                }
             }
             let product = Product {
                 panels: &linear.panels,
@@ -174,6 +179,14 @@ impl<S: Source> Work for UnitOf<'_, S> {
             // SAFETY: the CPU has the instructions, says the caller; `values` are `k` of each row; `accumulate` has seen that
             // `out` has all rows, and units have different rows or panels.
             unsafe { product.run::<T>(values.as_ptr(), k, rows.len(), panels.clone(), &mut scratch.panel) };
+        }
+        for &row in &scratch.not_finite {
+            let channels = linear.panels.channels(panels.clone());
+            // SAFETY: as above: the row's channels of these panels are this unit's.
+            unsafe {
+                let out = out.as_mut_ptr().add(row * out_stride + channels.start);
+                core::slice::from_raw_parts_mut(out, channels.len()).fill(f32::NAN);
+            }
         }
     }
 }
@@ -195,7 +208,7 @@ impl Int8Linear {
         self.edges[position]..self.edges[position + parts.len()]
     }
 
-    /// Writes what a row has of some parts, each in whole steps.
+    /// Writes what a row has of some parts, each in whole steps, and says whether all of it is finite.
     #[inline(always)]
     fn pack_row<S: Source, V: RowValue>(
         &self,
@@ -203,17 +216,19 @@ impl Int8Linear {
         row: usize,
         quantizer: Quantizer,
         mut to: &mut [V],
-    ) {
+    ) -> bool {
+        let mut finite = true;
         for part in parts {
             for segment in &part.block.segments {
                 let from = &part.data[row * part.stride + segment..][..part.block.segment_len];
                 let to = to.split_off_mut(..from.len()).unwrap_or_default();
-                S::convert(quantizer, from, to);
+                finite &= S::convert(quantizer, from, to);
             }
             let rest = part.block.len().next_multiple_of(self.panels.layout.step) - part.block.len();
             // Their weights are 0.
             to.split_off_mut(..rest).unwrap_or_default().fill(V::of(0));
         }
+        finite
     }
 }
 

@@ -1,7 +1,8 @@
 //! Layers of int8 weights on inputs quantised to `u8`.
 //!
 //! Sums are exact integers: on every instruction set, with any number of threads and whatever blocks, an output has the same
-//! bits. See [`Quantization`] for what an input becomes, and `panels` for what a sum becomes.
+//! bits. See [`Quantization`] for what an input becomes, and `panels` for what a sum becomes. Quantising also finds what is not
+//! finite; outputs that are made of it are NaN, which they become when all else is done.
 //!
 //! | module | |
 //! |---|---|
@@ -14,6 +15,7 @@
 //! | `linear` | fully connected layers |
 //! | `quantized_map` | maps, quantised as a whole |
 //! | `conv`, `gather` | convolution: windows as rows of a product |
+//! | `not_finite` | the outputs of a convolution that are NaN |
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -29,6 +31,7 @@ mod linear;
 mod neon;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon_rows;
+mod not_finite;
 mod panels;
 mod plain;
 mod product;
@@ -45,6 +48,5 @@ pub use conv::Int8Conv;
 pub use isa::Int8Isa;
 pub(crate) use linear::{BYTE_SLAB, Int8Linear};
 pub(crate) use product::End;
-pub(crate) use quantization::NanAs;
 pub use quantization::{INT8_MAX_K, Int8Weights, Quantization};
 pub(crate) use quantized_map::{bytes_mut, quantize_into};

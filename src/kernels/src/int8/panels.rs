@@ -8,6 +8,7 @@
 //! holds on the way, for they wrap around, and end where they belong.
 
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 use super::{Int8Isa, Int8Weights, Quantization, tile::Layout};
 use crate::{aligned::AlignedVec, sync_ptr::SyncPtr, tasks};
@@ -85,6 +86,12 @@ impl Panels {
     /// Channels of a panel, with those that fill its last vector.
     pub(super) fn width(&self, panel: usize) -> usize {
         self.layout.panel.min(self.starts.len() - panel * self.layout.panel)
+    }
+
+    /// The channels of some panels.
+    pub(super) fn channels(&self, panels: Range<usize>) -> Range<usize> {
+        let first = |panel: usize| (panel * self.layout.panel).min(self.out_channels);
+        first(panels.start)..first(panels.end)
     }
 
     /// A panel from value `k` of each channel on.

@@ -5,7 +5,7 @@ use frcnn_core::ShapeError;
 /// How a layer's input becomes `u8`: `q = clamp(round(x / scale) + zero_point, 0, 255)`.
 ///
 /// The quotient is computed as `x * (1 / scale)`, in f32, and rounded to the nearest integer, of two to the even one. NaN
-/// becomes `zero_point`, as 0 does.
+/// becomes 0; but no layer shows what it makes of that: an output is NaN if a value that it is made of is NaN or infinite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantization {
     /// From one `q` to the next, in the input's unit. Finite and above 0, as is one divided by it.
@@ -18,7 +18,7 @@ impl Quantization {
     /// What `value` becomes.
     #[must_use]
     pub fn quantize(self, value: f32) -> u8 {
-        Quantizer::new(self, NanAs::Zero).level(value) as u8
+        Quantizer::new(self).level(value) as u8
     }
 
     pub(crate) fn check(self) -> Result<(), ShapeError> {
@@ -59,13 +59,19 @@ impl Int8Weights<'_> {
     }
 }
 
-/// What NaN is quantised as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NanAs {
-    /// The zero point: the rule.
-    Zero,
-    /// 0: less than any number, for maxima that skip NaN.
-    Least,
+/// Whether no value is NaN or infinite.
+#[inline(always)]
+pub(super) fn all_finite(values: &[f32]) -> bool {
+    values.iter().fold(0, |largest, &value| size_bits(value).max(largest)) < INFINITE
+}
+
+/// The bits of infinity.
+pub(super) const INFINITE: u32 = f32::INFINITY.to_bits();
+
+/// Bits that are greater of a greater value, whatever its sign, and greatest of NaN.
+#[inline(always)]
+pub(super) fn size_bits(value: f32) -> u32 {
+    value.to_bits() & (u32::MAX >> 1)
 }
 
 /// [`Quantization`] as a loop needs it.
@@ -74,12 +80,11 @@ pub(crate) struct Quantizer {
     /// One divided by the scale.
     pub(super) inverse: f32,
     pub(super) zero_point: u8,
-    pub(super) nan: NanAs,
 }
 
 impl Quantizer {
-    pub(crate) fn new(quantization: Quantization, nan: NanAs) -> Self {
-        Self { inverse: 1.0 / quantization.scale, zero_point: quantization.zero_point, nan }
+    pub(crate) fn new(quantization: Quantization) -> Self {
+        Self { inverse: 1.0 / quantization.scale, zero_point: quantization.zero_point }
     }
 
     /// The `q` of `value`, in the lowest eight bits.
@@ -91,7 +96,6 @@ impl Quantizer {
         const ROUND: f32 = 12_582_912.0;
         let (least, most) = (-f32::from(self.zero_point), 255.0 - f32::from(self.zero_point));
         let steps = value * self.inverse;
-        let steps = if self.nan == NanAs::Zero && steps.is_nan() { 0.0 } else { steps };
         // Neither is `f32::max`: what is not greater, NaN among it, is `least`.
         let steps = if steps > least { steps } else { least };
         let steps = if steps < most { steps } else { most };
@@ -122,12 +126,23 @@ mod tests {
             (1e30, 255),
             (f32::INFINITY, 255),
             (f32::NEG_INFINITY, 0),
-            (f32::NAN, 3),
+            (f32::NAN, 0),
         ] {
             assert_eq!(half.quantize(value), expected, "{value}");
         }
-        let least = Quantizer::new(half, NanAs::Least);
-        assert_eq!([f32::NAN, 0.0, 126.0].map(|value| least.level(value) as u8), [0, 3, 255]);
+    }
+
+    #[test]
+    fn what_is_finite() {
+        let finite = [0.0, -0.0, f32::MAX, f32::MIN, f32::from_bits(1), 1.0];
+        assert!(all_finite(&finite) && all_finite(&[]));
+        for odd in [f32::NAN, -f32::NAN, f32::from_bits(INFINITE + 1), f32::INFINITY, f32::NEG_INFINITY] {
+            for place in 0..finite.len() {
+                let mut values = finite;
+                values[place] = odd;
+                assert!(!all_finite(&values), "{odd} at {place}");
+            }
+        }
     }
 
     #[test]

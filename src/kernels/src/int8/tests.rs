@@ -24,12 +24,24 @@ impl Layer {
         let zero_point = (random.values(1)[0] * 140.0 + 120.0).clamp(0.0, 255.0) as u8;
         let input = Quantization { scale: 0.007, zero_point };
         let mut x = random.values(x);
-        // What is out of range, infinite or no number, if there is room.
-        let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, -0.0];
+        // What is out of range, if there is room.
+        let odd = [f32::MAX, 1e30, -1e30, f32::MIN, -0.0, f32::from_bits(1)];
         x.iter_mut().step_by(97).zip(odd.into_iter().cycle()).for_each(|(x, odd)| *x = odd);
         let values = random.values(weights).iter().map(|value| (value * 127.9) as i8).collect();
         let scales = random.values(channels).iter().map(|value| (value + 1.1) / 90.0).collect();
         Self { input, x, values, scales, bias: random.values(channels) }
+    }
+
+    /// With `count` values in some places that are not finite.
+    fn with_not_finite(mut self, random: &mut Random, count: usize) -> Self {
+        let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(u32::MAX)];
+        for (place, odd) in random.values(count).into_iter().zip(odd.into_iter().cycle()) {
+            let place = ((place + 1.0) / 2.0 * self.x.len() as f32) as usize;
+            if let Some(x) = self.x.get_mut(place) {
+                *x = odd;
+            }
+        }
+        self
     }
 
     fn weights(&self) -> Int8Weights<'_> {
@@ -65,6 +77,9 @@ fn linear_reference(layer: &Layer, [rows, k, n]: [usize; 3], bias: bool, relu: b
     let zero = i64::from(layer.input.zero_point);
     let out = (0..rows * n).map(|i| {
         let (row, channel) = (i / n, i % n);
+        if layer.x[row * k..][..k].iter().any(|x| !x.is_finite()) {
+            return f32::NAN;
+        }
         let products = (0..k).map(|k_| {
             let q = i64::from(layer.input.quantize(layer.x[row * k + k_]));
             (q - zero) * i64::from(layer.values[k_ * n + channel])
@@ -97,10 +112,11 @@ proptest! {
         channels in prop_oneof![0usize..40, 60usize..140],
         n in prop_oneof![0usize..20, 20usize..150],
         seed in any::<u32>(),
+        not_finite in prop_oneof![Just(0usize), 0usize..12],
         (natural, relu, bias) in any::<(bool, bool, bool)>(),
     ) {
-        let k = bins * channels;
-        let layer = Layer::new(&mut Random::new(seed), rows * k, k * n, n);
+        let (k, random) = (bins * channels, &mut Random::new(seed));
+        let layer = Layer::new(random, rows * k, k * n, n).with_not_finite(random, not_finite);
         let order = if natural { KOrder::Natural } else { KOrder::ChannelSlabs { bins, channels } };
         in_pool(|| check_linear(&layer, [rows, k, n], order, bias, relu));
     }
@@ -196,7 +212,8 @@ fn shape(size: [usize; 3], channels: [usize; 2], kernel: [usize; 2], pads: [usiz
     ConvShape { batch, height, width, in_channels, out_channels, kernel, stride, dilation, pads, group: 1 }
 }
 
-/// A convolution as the definition reads: padding is 0, which is the zero point.
+/// A convolution as the definition reads: padding is 0, which is the zero point. A window with a value that is not finite gives
+/// NaN.
 fn conv_reference(layer: &Layer, shape: &ConvShape, bias: bool, relu: bool) -> Vec<f32> {
     let (height, width) = shape.output_size().unwrap();
     let (ci, co, [kh, kw]) = (shape.in_channels, shape.out_channels, shape.kernel);
@@ -211,7 +228,7 @@ fn conv_reference(layer: &Layer, shape: &ConvShape, bias: bool, relu: bool) -> V
             (0..width).flat_map(move |x| (0..co).map(move |channel| (image, y, x, channel)))
         })
     }) {
-        let mut sum = 0;
+        let (mut sum, mut finite) = (0, true);
         for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
             let from = |at: usize, axis: usize, k: usize, len: usize| {
                 let at = (at * shape.stride[axis] + k * shape.dilation[axis]).checked_sub(shape.pads[axis]);
@@ -222,10 +239,12 @@ fn conv_reference(layer: &Layer, shape: &ConvShape, bias: bool, relu: bool) -> V
             };
             for c in 0..ci {
                 let weight = layer.values[((ky * kw + kx) * ci + c) * co + channel];
-                sum += q[((image * shape.height + y) * shape.width + x) * ci + c] * i64::from(weight);
+                let at = ((image * shape.height + y) * shape.width + x) * ci + c;
+                sum += q[at] * i64::from(weight);
+                finite &= layer.x[at].is_finite();
             }
         }
-        out.push(layer.finish(sum, channel, bias, relu));
+        out.push(if finite { layer.finish(sum, channel, bias, relu) } else { f32::NAN });
     }
     out
 }
@@ -291,12 +310,14 @@ proptest! {
         dilation in prop_oneof![Just([1usize, 1]), [1usize..3, 1usize..3]],
         pads in prop_oneof![Just([0usize; 4]), Just([1usize; 4]), prop::array::uniform4(0usize..6)],
         (bias, relu, threads) in (any::<bool>(), any::<bool>(), 1usize..6),
+        not_finite in prop_oneof![Just(0usize), 0usize..6],
         seed in any::<u32>(),
     ) {
         let shape = ConvShape { stride, dilation, ..shape(size, [in_channels, out_channels], kernel, pads) };
         prop_assume!(shape.output_size().is_some());
         let x = shape.batch * shape.height * shape.width * in_channels;
-        let layer = Layer::new(&mut Random::new(seed), x, shape.weight_len(), out_channels);
+        let random = &mut Random::new(seed);
+        let layer = Layer::new(random, x, shape.weight_len(), out_channels).with_not_finite(random, not_finite);
         in_pool(|| check_conv(&layer, &shape, bias, relu, threads));
     }
 }

@@ -12,9 +12,9 @@ use super::{AlignedRoi, Axes, Places, RoiAlign, ScaledMap, check, for_each_roi, 
 use crate::{
     Isa, PooledIn, PooledLayer, Quantization, Step,
     aligned::{LINE, aligned},
-    int8::{NanAs, bytes_mut, quantize_into},
+    int8::{bytes_mut, quantize_into},
     len_of,
-    pooled::{Feature, Features, Slabs, check_layers, whole_lines},
+    pooled::{Feature, Features, Slabs, check_layers, fill_with_nan, whole_lines},
     sync_ptr::SyncPtr,
     tasks,
 };
@@ -131,13 +131,20 @@ impl Job<'_> {
         let tasks = tasks::task_count(features.threads);
         let (slab_len, roi_len) = (features.slabs::<u8>().len, features.bins * u8::SLAB);
         let (means, room) = room.split_at_mut(tasks * roi_len);
-        let mut states: Vec<_> =
-            means.chunks_exact_mut(roi_len.max(1)).map(|means| (Axes::default(), means)).collect();
+        // Of RoIs with a mean that is not finite a task notes the numbers.
+        let mut states: Vec<_> = means
+            .chunks_exact_mut(roi_len.max(1))
+            .map(|means| (Axes::default(), means, Vec::new()))
+            .collect();
         features.multiply_by_slabs(layers, bytes_mut(room), after, |slabs, room| {
             let room = SyncPtr::new(room);
-            for_each_roi(&mut states, rois, |(axes, means), i| {
+            for_each_roi(&mut states, rois, |(axes, means, not_finite), i| {
                 let bins = axes.set(maps, &rois[i], align);
                 for (slab, channels) in slabs.iter().enumerate() {
+                    if channels.len() < u8::SLAB {
+                        // Nothing of the slab before is taken for this one's.
+                        means.fill(0.0);
+                    }
                     let data = SyncPtr::new(means);
                     // Channels one after the other, in room for those of a whole slab.
                     let (bin_stride, slab_stride) = (u8::SLAB, f32::SLAB);
@@ -147,10 +154,14 @@ impl Job<'_> {
                     let to = room.offset(slab * slab_len + i * roi_len);
                     // SAFETY: each slab of the group has a line for each bin of each RoI, and no other task has this RoI.
                     let to = unsafe { core::slice::from_raw_parts_mut(to.as_mut_ptr(), roi_len) };
-                    quantize_into(input, NanAs::Zero, means, to, 1);
+                    if !quantize_into(input, means, to, 1) {
+                        not_finite.push(i);
+                    }
                 }
             });
         });
+        let not_finite = states.into_iter().flat_map(|(_, _, not_finite)| not_finite);
+        fill_with_nan(layers, not_finite.map(|i| features.first_row + i));
     }
 }
 

@@ -23,6 +23,17 @@ impl Edges {
             .collect()
     }
 
+    /// The cells that all bins cover together, row after row, as they are counted in a map of that width.
+    pub(super) fn cells(&self, width: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let hull = |bins: &[Range<usize>]| match bins {
+            [first, .., last] => first.start..last.end,
+            [only] => only.clone(),
+            [] => 0..0,
+        };
+        let (rows, columns) = (hull(&self.rows), hull(&self.columns));
+        rows.map(move |y| y * width + columns.start..y * width + columns.end)
+    }
+
     pub(super) fn set<T>(grids: &mut [Self], roi: &Roi, map: FeatureMap<'_, T>) {
         for Self { rows, columns } in grids {
             set_axis(rows, roi.y1, roi.y2, map.height);

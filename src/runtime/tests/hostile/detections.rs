@@ -1,7 +1,7 @@
 //! What comes out of networks that give what is no number, and of boxes that are none.
 
 use frcnn::{BBox, Frame};
-use frcnn_bundle::{Gemm, Op, Scores};
+use frcnn_bundle::{Affine, Conv, Gemm, Int8, Op, Precision, Scores, Weights};
 
 use crate::build::{Builder, open};
 
@@ -92,7 +92,7 @@ fn what_is_left_out_is_counted() {
     // Values that overflow on the way: a product of them is infinite, and infinities less each other are no number.
     let mut builder = constant([0.0, 1.0], [0.0; 4], 1.0);
     let scale = builder.writer.add("scale", &[4], vec![1e38; 4]);
-    let affine = Op::Affine(frcnn_bundle::Affine { channels: 4, scale, shift: scale });
+    let affine = Op::Affine(Affine { channels: 4, scale, shift: scale });
     builder.then(affine.clone()).then(affine);
     let head = builder.head.as_mut().unwrap();
     let weight =
@@ -108,4 +108,58 @@ fn what_is_left_out_is_counted() {
     let mut session = detector.session();
     assert_eq!(session.detect(&frame, &boxes).unwrap().len(), 0);
     assert_eq!(session.not_finite(), 2);
+}
+
+/// What is not finite in front of an int8 layer is so behind it, as of f32 and f16 layers: in a trunk's map and in a head's scores.
+#[test]
+fn no_precision_hides_what_is_not_finite() {
+    let pixels = [77; (SIDE * SIDE * 3) as usize];
+    let frame = Frame::rgb8(&pixels, SIDE, SIDE).unwrap();
+    let boxes = [BBox::new(1.0, 1.0, 20.0, 20.0), BBox::new(30.0, 30.0, 49.0, 49.0)];
+    for precision in [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8] {
+        for in_trunk in [false, true] {
+            let mut builder = constant([0.0, 1.0], [0.0; 4], 1.0);
+            // 1e38 times 1e38 is infinite.
+            let scale = builder.writer.add("scale", &[4], vec![1e38; 4]);
+            let affine = Op::Affine(Affine { channels: 4, scale, shift: scale });
+            builder.then(affine.clone()).then(affine);
+            let mut weights = |shape: &[usize]| match precision {
+                Precision::Int8 => {
+                    let channels = shape[shape.len() - 1];
+                    let scales = builder.writer.add("scales", &[channels], vec![0.1; channels]);
+                    let int8 = Int8 { scales, input_scale: 0.05, input_zero_point: 3 };
+                    let values = vec![10; shape.iter().product()];
+                    builder.writer.add_int8("w", shape, values.into(), int8)
+                }
+                precision => {
+                    let values = vec![1.0; shape.iter().product()];
+                    builder.writer.add_weights("w", shape, Weights::rounded(&values, precision))
+                }
+            };
+            if in_trunk {
+                let weight = weights(&[3, 3, 4, 4]);
+                let conv = Conv { weight, ..builder.conv([4, 4], 3, 1) };
+                builder.then(Op::Conv(conv));
+            } else {
+                let weight = weights(&[16, 2]);
+                for layer in &mut builder.head.as_mut().unwrap().layers {
+                    if let Op::Gemm(gemm) = &mut layer.op
+                        && gemm.out_features == 2
+                    {
+                        gemm.weight = weight;
+                    }
+                }
+            }
+            let detector = open(builder.finish(4).unwrap()).unwrap();
+            let mut session = detector.session();
+            if in_trunk {
+                let blob = session.preprocess(&frame).unwrap().remove(0);
+                let map = session.trunk(&blob).unwrap();
+                assert!(map.data().unwrap().iter().all(|value| !value.is_finite()), "{precision:?}");
+            } else {
+                assert_eq!(session.detect(&frame, &boxes).unwrap().len(), 0, "{precision:?}");
+                assert_eq!(session.not_finite(), 2, "{precision:?}");
+            }
+        }
+    }
 }

@@ -46,5 +46,6 @@ pub(crate) fn check_window(
     let seen = crop(&input, [height, width, in_channels], &window.inputs);
     let found = run(&window.shape, &seen);
     let expected = crop(&whole, [out_height, out_width, out_channels], &window.outputs);
-    assert!(found == expected, "{window:?} of {shape:?}");
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    assert!(bits(&found) == bits(&expected), "{window:?} of {shape:?}");
 }
