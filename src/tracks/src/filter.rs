@@ -53,7 +53,7 @@ mod noise {
     pub(super) const SPEED: f64 = 0.5;
     /// What growth changes by in a second.
     pub(super) const GROWTH: f64 = 0.1;
-    /// The velocity of what stood still and was not seen.
+    /// The velocity of what stood still: it may have started.
     pub(super) const STARTS: f64 = 0.5;
     /// Boxes of half hidden objects are off by this beyond a detector's jitter.
     pub(super) const LOOSE: f64 = 0.12;
@@ -79,6 +79,9 @@ struct Rest {
     observations: f64,
 }
 
+/// Where something has gone that left its place longer ago than this, in seconds, nobody knows.
+const LONGEST_UNWATCHED: f64 = 1.0;
+
 /// A place is the mean of so many observations at most, so that it follows light and shadow.
 const MEAN_OF: f64 = 100.0;
 
@@ -96,15 +99,22 @@ impl BoxFilter {
     }
 
     /// Goes on by `dt` seconds. `seen` tells whether it was seen before them: what stands still and is not seen stays where it
-    /// is, and is no less known.
-    pub(crate) fn predict(&mut self, dt: f64, seen: bool, jitter: f64) {
+    /// is, or has started within the `unwatched` seconds since anybody looked.
+    pub(crate) fn predict(&mut self, dt: f64, seen: bool, unwatched: f64, jitter: f64) {
         let size = self.size();
         let square = |share: f64| (share * size).powi(2);
         if let Some(rest) = self.rest
             && !seen
         {
             self.axes = rest.mean.map(|value| Axis::new(value, square(jitter), square(noise::STARTS)));
+            for axis in &mut self.axes[..2] {
+                axis.predict(unwatched.min(LONGEST_UNWATCHED), 0.0);
+            }
             return;
+        }
+        if self.rest.is_some() {
+            // Of what stands still the place is the mean; the filter is there to see it start.
+            self.axes[..2].iter_mut().for_each(|axis| axis.p[2] = axis.p[2].max(square(noise::STARTS)));
         }
         let [speed, growth] = [noise::SPEED, noise::GROWTH].map(square);
         for (axis, q) in self.axes.iter_mut().zip([speed, speed, growth, growth]) {
@@ -173,10 +183,15 @@ impl BoxFilter {
         self.axes.iter().zip(self.uncut(bbox, cuts)).map(of).sum()
     }
 
-    /// Tells whether the object stands still.
+    /// Tells whether the object stands still. Of one that has started to move the velocity is as little known as a new one's.
     pub(crate) fn set_still(&mut self, still: bool) {
-        if still != self.rest.is_some() {
-            self.rest = still.then(|| Rest { mean: self.axes.map(|axis| axis.value), observations: 1.0 });
+        if still == self.rest.is_some() {
+            return;
+        }
+        self.rest = still.then(|| Rest { mean: self.axes.map(|axis| axis.value), observations: 1.0 });
+        if !still {
+            let first = (noise::FIRST_SPEED * self.size()).powi(2);
+            self.axes[..2].iter_mut().for_each(|axis| axis.p[2] = axis.p[2].max(first));
         }
     }
 
@@ -234,13 +249,13 @@ mod tests {
         let mut now = 0.0;
         for dt in [0.04, 0.04, 0.2, 0.04, 0.1, 0.04, 0.04, 0.3, 0.04, 0.04, 0.1, 0.1] {
             now += dt;
-            filter.predict(dt, true, JITTER);
+            filter.predict(dt, true, 0.0, JITTER);
             filter.update(&at(now), WHOLE, JITTER);
         }
         let next = at(now + 1.0);
         let known = filter.surprise(&filter.bbox(), WHOLE, JITTER);
         assert!(filter.at(1.0).iou(&next, 1.0) > 0.85, "{:?} {next:?}", filter.at(1.0));
-        filter.predict(1.0, true, JITTER);
+        filter.predict(1.0, true, 0.0, JITTER);
         assert!(filter.bbox().iou(&next, 1.0) > 0.85, "{:?} {next:?}", filter.bbox());
         assert!(filter.surprise(&filter.bbox(), WHOLE, JITTER) > known + 1.0);
         assert!(filter.surprise(&at(now), WHOLE, JITTER) > filter.surprise(&next, WHOLE, JITTER));
@@ -252,8 +267,8 @@ mod tests {
         let bbox = BBox::new(0.0, 0.0, 19.0, 39.0);
         let mut slow = BoxFilter::new(&bbox, JITTER);
         let mut fast = slow.clone();
-        (0..10).for_each(|_| slow.predict(0.1, true, JITTER));
-        (0..100).for_each(|_| fast.predict(0.01, true, JITTER));
+        (0..10).for_each(|_| slow.predict(0.1, true, 0.0, JITTER));
+        (0..100).for_each(|_| fast.predict(0.01, true, 0.0, JITTER));
         let [slow, fast] = [slow, fast].map(|filter| filter.surprise(&bbox, WHOLE, JITTER));
         assert!((slow / fast - 1.0).abs() < 0.05, "{slow} {fast}");
     }
@@ -265,7 +280,7 @@ mod tests {
         let mut filter = BoxFilter::new(&whole(0.0), JITTER);
         for frame in 1..18 {
             let bbox = whole(0.1 * f64::from(frame));
-            filter.predict(0.1, true, JITTER);
+            filter.predict(0.1, true, 0.0, JITTER);
             filter.update(&bbox.clip(640, 480), [[bbox.x1 < 0.0, false], [false; 2]], JITTER);
         }
         let (at, truth) = (filter.bbox(), whole(1.7));
@@ -279,15 +294,21 @@ mod tests {
         let mut filter = BoxFilter::new(&at(1), JITTER);
         filter.set_still(true);
         for i in 0..90 {
-            filter.predict(0.1, true, JITTER);
+            filter.predict(0.1, true, 0.0, JITTER);
             filter.update(&at(i), WHOLE, JITTER);
         }
         let place = filter.bbox();
         assert!((place.x1 - 54.0).abs() < 0.5, "{place:?}");
         for _ in 0..1000 {
-            filter.predict(1.0, false, JITTER);
+            filter.predict(1.0, false, 0.04, JITTER);
         }
         assert_eq!((filter.bbox(), filter.at(5.0)), (place, place));
         assert!(filter.surprise(&at(1), WHOLE, JITTER) < 1.0);
+        // One of its size away: it has not jumped, but may have gone there since anybody looked.
+        let BBox { x1, y1, x2, y2 } = at(1);
+        let away = BBox::new(x1 + 40.0, y1, x2 + 40.0, y2);
+        assert!(filter.surprise(&away, WHOLE, JITTER) > 25.0);
+        filter.predict(0.1, false, 0.6, JITTER);
+        assert!(filter.surprise(&away, WHOLE, JITTER) < 15.0);
     }
 }

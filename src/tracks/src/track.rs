@@ -57,6 +57,8 @@ pub(crate) struct Track {
     /// are false observations, is not there.
     owed: f64,
     step: f64,
+    /// Seconds since a detector looked at its place.
+    unwatched: f64,
     /// Frames in a row that looked for it in vain, and when the first of them was.
     misses: u32,
     missing_since: Duration,
@@ -95,6 +97,7 @@ impl Track {
             last: now.clock,
             owed: 0.0,
             step: 0.0,
+            unwatched: 0.0,
             misses: 0,
             missing_since: now.clock,
         };
@@ -113,7 +116,8 @@ impl Track {
 
     pub(crate) fn predict(&mut self, seconds: f64, jitter: f64, view: View) {
         self.step = seconds;
-        self.filter.predict(seconds, self.object.seen, jitter);
+        self.unwatched += seconds;
+        self.filter.predict(seconds, self.object.seen, self.unwatched, jitter);
         let bbox = self.filter.bbox();
         self.object.bbox = view.seen(bbox);
         self.left = !self.object.stationary && view.has_left(&bbox, self.filter.velocity());
@@ -165,6 +169,7 @@ impl Track {
         object.last_seen = now.captured;
         self.sightings = self.sightings.saturating_add(1);
         self.last = now.clock;
+        self.unwatched = 0.0;
         self.owed = (self.owed - PAID_BACK * self.step).max(0.0);
         self.misses = 0;
         self.stillness.visit(self.filter.centre(), self.filter.size(), now.clock, options.still_after);
@@ -184,6 +189,9 @@ impl Track {
         self.owed += self.step;
         if !self.has_started() {
             self.sightings = self.sightings.saturating_sub(1);
+        }
+        if looked {
+            self.unwatched = 0.0;
         }
         if looked || !self.object.stationary {
             if self.misses == 0 {

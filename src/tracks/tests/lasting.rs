@@ -64,6 +64,41 @@ fn an_object_that_stands_for_minutes_is_one_object() {
     }
 }
 
+/// However fast it drives off after minutes, and however seldom frames come: up to its own size from frame to frame at twice its size
+/// a second, and up to half of that at four times.
+#[test]
+fn who_leaves_after_minutes_is_who_came() {
+    for fps in [2, 4, 10, 25] {
+        for sizes_a_second in [0.5, 1.0, 2.0, 4.0] {
+            if sizes_a_second == 4.0 && fps < 10 {
+                continue;
+            }
+            for offset in 0..4 {
+                let mut tracker = Tracker::new(Options::default()).unwrap();
+                let mut events = Vec::new();
+                // Between two looks, wherever these are.
+                let starts = 60.0 + offset as f32 * 0.13;
+                for frame in 0..75 * fps {
+                    let t = frame as f32 / fps as f32;
+                    let x = 100.0 + 41.0 * sizes_a_second * (t - starts).max(0.0);
+                    let mut proposals = tracker.look_again(ms(frame, fps));
+                    if t < 9.0 || t > starts {
+                        proposals.push(at(x, 100.0).bbox);
+                    }
+                    let truth = at(x, 100.0);
+                    let found = t < 66.0 && proposals.iter().any(|b| b.iou(&truth.bbox, 1.0) > 0.5);
+                    let found = if found { vec![truth] } else { vec![] };
+                    events.extend(tracker.update(ms(frame, fps), &found, Looked::At(&proposals)));
+                }
+                let told: Vec<_> = events.iter().map(|event| (event.change, event.object.id)).collect();
+                let due = [Change::Started, Change::Stopped, Change::Moved, Change::Ended]
+                    .map(|change| (change, 1));
+                assert_eq!(told, due, "{sizes_a_second} sizes a second at {fps}, {offset}");
+            }
+        }
+    }
+}
+
 /// What was carried off while nothing moved there is ended after a stated time, and not before.
 #[test]
 fn an_object_that_is_gone_from_its_place_has_ended() {
