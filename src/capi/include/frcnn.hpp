@@ -1,5 +1,5 @@
 /*
- * libfrcnn for C++17, in this header alone: models and sessions that free themselves, vectors in place of arrays, and a
+ * libfrcnn for C++17, in this header alone: models, sessions and trackers that free themselves, vectors in place of arrays, and a
  * frcnn::Error, with the text of frcnn_last_error_message(), in place of result codes. frcnn.h says what everything means.
  *
  *     frcnn::Model model("cells.frcnn");
@@ -28,6 +28,10 @@ using Detection = frcnn_detection;
 using Report = frcnn_report;
 using Stats = frcnn_stats;
 using Reuse = frcnn_reuse;
+using Point = frcnn_point;
+using PathPoint = frcnn_path_point;
+using Object = frcnn_object;
+using TrackCounts = frcnn_track_counts;
 
 /* A call that came to something else than FRCNN_RESULT_OK. */
 class Error : public std::runtime_error {
@@ -54,6 +58,23 @@ struct SessionOptions : frcnn_session_options {
 };
 struct StreamOptions : frcnn_stream_options {
     StreamOptions() : frcnn_stream_options() { check(frcnn_stream_options_init(this, sizeof(frcnn_stream_options))); }
+};
+struct TrackerOptions : frcnn_tracker_options {
+    TrackerOptions() : frcnn_tracker_options() { check(frcnn_tracker_options_init(this, sizeof(frcnn_tracker_options))); }
+};
+
+/* What holds for a class that nothing was said of: the tracker's high_score, any size, no cool-down. */
+struct ClassRule : frcnn_class_rule {
+    ClassRule() : frcnn_class_rule() {
+        struct_size = sizeof(frcnn_class_rule);
+        threshold = -std::numeric_limits<float>::infinity();
+    }
+};
+
+/* Something that has happened to an object, and the way that the object has gone, the oldest point first. */
+struct Event : frcnn_event {
+    Event() : frcnn_event() { struct_size = sizeof(frcnn_event); }
+    std::vector<PathPoint> path;
 };
 
 /* A frame that refers to the caller's bytes. */
@@ -250,6 +271,102 @@ private:
         void operator()(frcnn_session *session) const noexcept { frcnn_session_free(session); }
     };
     std::unique_ptr<frcnn_session, Free> session_;
+};
+
+/* frcnn_tracker: ids and events over the detections of one camera's frames. One thread at a time may use it. It can be moved, and
+   not copied. Times are those of capture, since any epoch; one before it counts as the epoch. */
+class Tracker {
+public:
+    explicit Tracker(const TrackerOptions &options = TrackerOptions()) {
+        frcnn_tracker *made = nullptr;
+        check(frcnn_tracker_new(&options, &made));
+        tracker_.reset(made);
+    }
+
+    /* For these classes, or for all if there are none. Gives the zone's number, a bit of Object::zones. */
+    std::uint32_t add_zone(const std::vector<Point> &polygon, const std::vector<std::uint32_t> &classes = {}) {
+        std::uint32_t zone = 0;
+        check(frcnn_tracker_add_zone(get(), polygon.data(), polygon.size(), classes.data(), classes.size(), &zone));
+        return zone;
+    }
+
+    void add_mask(const std::vector<Point> &polygon) { check(frcnn_tracker_add_mask(get(), polygon.data(), polygon.size())); }
+
+    /* Class 0 stands for all that have no rule of their own. */
+    void set_class_rule(std::uint32_t class_id, const ClassRule &rule) {
+        check(frcnn_tracker_set_class_rule(get(), class_id, &rule));
+    }
+
+    /* Where to look in the frame of this time, beside other proposals. */
+    std::vector<Box> look_again(std::chrono::nanoseconds time) const {
+        return all<Box>([&](Box *boxes, std::size_t capacity, std::size_t *count) {
+            return frcnn_tracker_look_again(get(), since_epoch(time), boxes, capacity, count);
+        });
+    }
+
+    /* What a frame showed. Without `looked` the detector looked all over it, as a model that proposes by itself does. */
+    void update(std::chrono::nanoseconds time, const std::vector<Detection> &found) {
+        check(frcnn_tracker_update(get(), since_epoch(time), found.data(), found.size(), nullptr, 0));
+    }
+    void update(std::chrono::nanoseconds time, const std::vector<Detection> &found, const std::vector<Box> &looked) {
+        /* NULL would be all over the frame, where no box at all was meant. */
+        static const Box none{};
+        const Box *boxes = looked.empty() ? &none : looked.data();
+        check(frcnn_tracker_update(get(), since_epoch(time), found.data(), found.size(), boxes, looked.size()));
+    }
+
+    /* Ends all objects; their events can be fetched as others. */
+    void finish() { check(frcnn_tracker_finish(get())); }
+
+    /* The objects after the last frame, those that started first before others. */
+    std::vector<Object> objects() const {
+        return all<Object>([&](Object *objects, std::size_t capacity, std::size_t *count) {
+            return frcnn_tracker_objects(get(), objects, capacity, count);
+        });
+    }
+
+    /* Fetches the oldest event that was not fetched; false if there is none. */
+    bool next_event(Event &event) {
+        frcnn_result result = FRCNN_RESULT_OK;
+        event.path = all<PathPoint>([&](PathPoint *path, std::size_t capacity, std::size_t *count) {
+            result = frcnn_tracker_next_event(get(), &event, path, capacity, count);
+            if (result != FRCNN_RESULT_IDLE) return result;
+            *count = 0;
+            return FRCNN_RESULT_OK;
+        });
+        return result == FRCNN_RESULT_OK;
+    }
+
+    TrackCounts counts() const {
+        TrackCounts counts{};
+        counts.struct_size = sizeof counts;
+        check(frcnn_tracker_counts(get(), &counts));
+        return counts;
+    }
+
+    frcnn_tracker *get() const noexcept { return tracker_.get(); }
+
+private:
+    static std::uint64_t since_epoch(std::chrono::nanoseconds time) noexcept {
+        return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
+    }
+
+    /* All values of a call that says how many there are. */
+    template <typename Value, typename Call> static std::vector<Value> all(Call call) {
+        std::vector<Value> values(16);
+        for (;;) {
+            std::size_t count = 0;
+            const frcnn_result result = call(values.data(), values.size(), &count);
+            if (result != FRCNN_RESULT_BUFFER_TOO_SMALL) check(result);
+            values.resize(count);
+            if (result == FRCNN_RESULT_OK) return values;
+        }
+    }
+
+    struct Free {
+        void operator()(frcnn_tracker *tracker) const noexcept { frcnn_tracker_free(tracker); }
+    };
+    std::unique_ptr<frcnn_tracker, Free> tracker_;
 };
 
 } /* namespace frcnn */

@@ -137,6 +137,85 @@ void streams(const std::string &path) {
     CHECK(is_red_square(stream.detect(frame, BOXES)) && stream.reuse().cells_changed == 0);
 }
 
+frcnn::Detection disc_at(float x) {
+    frcnn::Detection disc{};
+    disc.class_id = 1;
+    disc.score = 0.9f;
+    disc.bbox = {x, 20, x + 19, 39};
+    return disc;
+}
+
+// Drives for 3 s, stands for 10 in which only look_again proposes it, and is taken away.
+void objects_that_last() {
+    const std::chrono::milliseconds tick(100);
+    frcnn::TrackerOptions options;
+    CHECK(options.high_score == 0.5f && options.max_path == 100);
+    options.width = 640;
+    options.height = 480;
+    frcnn::Tracker tracker(options);
+    CHECK(tracker.add_zone({{50, 0}, {640, 0}, {640, 480}, {50, 480}}, {1, 7}) == 0);
+    tracker.add_mask({{600, 440}, {640, 440}, {640, 480}});
+    frcnn::ClassRule rule;
+    rule.min_width = 5;
+    tracker.set_class_rule(0, rule);
+    std::vector<std::uint32_t> changes;
+    std::size_t places = 0;
+    frcnn::Event event;
+    for (int i = 0; i < 250; i++) {
+        const auto time = i * tick;
+        std::vector<frcnn::Box> looked = tracker.look_again(time);
+        places += looked.size();
+        std::vector<frcnn::Detection> found;
+        if (i < 60 || (i < 130 && !looked.empty())) found.push_back(disc_at(i < 30 ? 10 + 4.0f * static_cast<float>(i) : 126));
+        if (i < 60) looked.push_back(found[0].bbox);
+        tracker.update(time, found, looked);
+        while (tracker.next_event(event)) {
+            CHECK(event.object.id == 1 && event.object.class_id == 1 && !event.path.empty());
+            changes.push_back(event.change);
+        }
+        CHECK(event.path.empty());
+        const std::vector<frcnn::Object> objects = tracker.objects();
+        if (i == 100) CHECK(objects.size() == 1 && objects[0].stationary == 1 && objects[0].zones == 1);
+    }
+    CHECK((changes == std::vector<std::uint32_t>{FRCNN_CHANGE_STARTED, FRCNN_CHANGE_STOPPED, FRCNN_CHANGE_ENDED}));
+    CHECK(places > 10 && tracker.objects().empty());
+    CHECK(tracker.counts().refused == 0 && tracker.counts().masked == 0);
+}
+
+void trackers() {
+    frcnn::TrackerOptions options;
+    options.high_score = 2;
+    options.max_objects = 0;
+    CHECK(std::string(thrown([&] { frcnn::Tracker tracker(options); }).what()).find("max_objects") != std::string::npos);
+    frcnn::Tracker first;
+    CHECK(thrown([&] { first.add_zone({{0, 0}, {9, 9}}); }).result() == FRCNN_RESULT_INVALID_ARGUMENT);
+    CHECK(thrown([&] { first.set_class_rule(65536, frcnn::ClassRule()); }).result() == FRCNN_RESULT_INVALID_ARGUMENT);
+    frcnn::Tracker second = std::move(first);
+    CHECK(thrown([&] { first.finish(); }).result() == FRCNN_RESULT_NULL_POINTER);
+    frcnn::Event event;
+    CHECK(thrown([&] { first.next_event(event); }).result() == FRCNN_RESULT_NULL_POINTER && !second.next_event(event));
+    // More objects, and longer paths, than there is room for at first; a clock that starts before its epoch.
+    std::vector<frcnn::Detection> many(40);
+    for (int i = -2; i < 60; i++) {
+        for (std::size_t k = 0; k < many.size(); k++) {
+            many[k] = disc_at(static_cast<float>(50 * k));
+            many[k].bbox.y1 += 10.0f * static_cast<float>(i + 2);
+            many[k].bbox.y2 += 10.0f * static_cast<float>(i + 2);
+        }
+        second.update(std::chrono::milliseconds(100 * i), many);
+    }
+    CHECK(second.objects().size() == many.size() && second.counts().out_of_order == 0);
+    second.update(std::chrono::milliseconds(6000), {}, {});
+    CHECK(second.look_again(std::chrono::milliseconds(6100)).size() == many.size());
+    second.finish();
+    std::size_t started = 0, ended = 0;
+    while (second.next_event(event)) {
+        started += event.change == FRCNN_CHANGE_STARTED;
+        ended += event.change == FRCNN_CHANGE_ENDED && event.path.size() > 16;
+    }
+    CHECK(started == many.size() && ended == many.size() && second.objects().empty());
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -146,6 +225,8 @@ int main(int argc, char **argv) {
     sessions(argv[1], argv[2]);
     threads(argv[1]);
     streams(argv[1]);
+    objects_that_last();
+    trackers();
     std::cout << "the wrapper conforms\n";
     return 0;
 }
