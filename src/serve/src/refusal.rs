@@ -2,7 +2,7 @@
 
 /// Why a request gets no detections. The text is for whoever asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// What was sent cannot be answered: no picture, a field out of range.
     #[error("{0}")]
     Bad(String),

@@ -18,6 +18,8 @@ use crate::{http, say, zmq};
 
 /// How long requests may take that were there when the service was told to end.
 const LAST_ANSWERS: Duration = Duration::from_secs(20);
+/// So long after that signal all goes on: what was sent before it is in sockets that nobody has looked at yet.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 /// How many times the largest request all requests together may hold.
 const BODIES: usize = 8;
 
@@ -105,6 +107,7 @@ async fn serve(args: &Args, key: Option<Key>, house: &Arc<House>, base: &Loaded)
         _ = interrupt.recv() => {}
     }
     say("ending: what was asked is still answered");
+    tokio::time::sleep(LAST_LOOK).await;
     let _ = end.send(true);
     let last = async {
         let _ = http.await;

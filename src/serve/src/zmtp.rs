@@ -12,10 +12,9 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
-use super::Stream;
 use crate::refusal::Refusal;
 
 /// How long the greetings may take, and the rest of a message whose first byte is there.
@@ -33,9 +32,14 @@ const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
 
+/// Bytes in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 /// Why a connection is cut off.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Its other end is gone.
     #[error(transparent)]
     Gone(#[from] io::Error),
@@ -48,13 +52,13 @@ pub(crate) enum Fault {
 }
 
 /// A client's connection, after the greetings.
-pub(crate) struct Connection {
+pub struct Connection {
     stream: BufReader<Box<dyn Stream>>,
 }
 
 /// The way back to who asked, through the devices between: `[[route frame]..]`.
 #[derive(Debug, Default)]
-pub(crate) struct Route(Vec<Vec<u8>>);
+pub struct Route(Vec<Vec<u8>>);
 
 struct Head {
     flags: u8,
@@ -62,16 +66,25 @@ struct Head {
 }
 
 /// How many bytes a message's frames may have, and who must know of them.
-pub(crate) trait Allowance: Send {
+pub trait Allowance: Send {
     /// Whether frame `index` may have `length` bytes; `first` is the first frame, once it is there.
+    ///
+    /// # Errors
+    /// It may not.
     fn frame(&mut self, index: usize, length: u64, first: Option<&[u8]>) -> Result<(), Refusal>;
     /// So many bytes of all frames are there.
+    ///
+    /// # Errors
+    /// They are too many at this moment.
     fn arrived(&mut self, bytes: usize) -> Result<(), Refusal>;
 }
 
 impl Connection {
     /// Greets: afterwards messages can be received.
-    pub(crate) async fn greet(stream: Box<dyn Stream>) -> Result<Connection, Fault> {
+    ///
+    /// # Errors
+    /// The other end is gone, or is no REQ socket of ZMTP 3 without encryption.
+    pub async fn greet(stream: Box<dyn Stream>) -> Result<Connection, Fault> {
         let mut connection = Connection { stream: BufReader::with_capacity(CHUNK, stream) };
         timeout(TIME, connection.handshake()).await.unwrap_or(Err(Fault::Garbage("no greeting in time")))?;
         Ok(connection)
@@ -113,10 +126,10 @@ impl Connection {
     }
 
     /// The next message: its route, and what is asked, at least one frame.
-    pub(crate) async fn receive(
-        &mut self,
-        allowed: &mut dyn Allowance,
-    ) -> Result<(Route, Vec<Vec<u8>>), Fault> {
+    ///
+    /// # Errors
+    /// The other end is gone, sends garbage, or more than it may.
+    pub async fn receive(&mut self, allowed: &mut dyn Allowance) -> Result<(Route, Vec<Vec<u8>>), Fault> {
         loop {
             if self.stream.fill_buf().await?.is_empty() {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -171,7 +184,10 @@ impl Connection {
     }
 
     /// Sends a reply.
-    pub(crate) async fn reply(&mut self, Route(route): Route, frame: &[u8]) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The other end is gone, or does not read it in time.
+    pub async fn reply(&mut self, Route(route): Route, frame: &[u8]) -> Result<(), Fault> {
         let mut bytes = Vec::new();
         for part in &route {
             push(&mut bytes, MORE, part);
@@ -183,7 +199,7 @@ impl Connection {
     }
 
     /// Ends when the other end is gone; never, once it has sent something more.
-    pub(crate) async fn gone(&mut self) {
+    pub async fn gone(&mut self) {
         let more = matches!(self.stream.fill_buf().await, Ok(bytes) if !bytes.is_empty());
         if more {
             std::future::pending::<()>().await;

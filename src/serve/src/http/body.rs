@@ -9,10 +9,8 @@ use crate::budget::Held;
 use crate::door::House;
 use crate::refusal::Refusal;
 
-/// How long a body may take to arrive.
+/// How long a body may take to arrive. What is refused is still read for so long, as its sender reads why when all is sent.
 const BODY_TIME: Duration = Duration::from_secs(30);
-/// How long what is refused is still read, so that its sender gets to read why.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// Reads a body.
 ///
@@ -38,7 +36,7 @@ pub(crate) async fn read(
     if let Err(refusal) = outcome {
         drop(bytes);
         drop(held);
-        let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut body, house.max_body * 2)).await;
+        let _ = tokio::time::timeout(BODY_TIME, drain(&mut body, house.max_body * 2)).await;
         return Err(refusal);
     }
     Ok((bytes, held))

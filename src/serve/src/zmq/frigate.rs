@@ -6,12 +6,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::Stream;
-use super::wire::{Allowance, Connection, Fault};
 use crate::budget::Held;
 use crate::detect::{Found, Input, Values};
 use crate::door::{Door, House};
 use crate::refusal::Refusal;
+use crate::zmtp::{Allowance, Connection, Fault, Stream};
 
 /// Rows of a reply.
 const ROWS: usize = 20;

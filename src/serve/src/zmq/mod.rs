@@ -1,7 +1,6 @@
 //! Frigate's `zmq` detector: a REP socket that its REQ sockets connect to.
 
 mod frigate;
-mod wire;
 
 use std::fmt;
 use std::io;
@@ -11,12 +10,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::door::House;
+use crate::zmtp::Stream;
 
 /// Connections at once; one more is closed.
 const CONNECTIONS: usize = 128;
@@ -139,11 +138,6 @@ impl Listener {
         }
     }
 }
-
-/// Bytes in both directions.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 fn remove_left_behind(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use frcnn::{Detector, Frame, SelectiveSearch};
 use image::RgbImage;
@@ -130,14 +130,17 @@ impl Service {
 
     /// Waits until nobody waits, and no request holds memory.
     pub(crate) fn settle(&self) {
-        let still = || ["frcnn_serve_held_bytes", "frcnn_serve_waiting"].map(|name| self.metric(name));
-        for _ in 0..200 {
-            if still() == [0.0; 2] {
-                return;
-            }
+        self.wait_for("frcnn_serve_held_bytes", |bytes| bytes == 0.0);
+        self.wait_for("frcnn_serve_waiting", |requests| requests == 0.0);
+    }
+
+    /// Waits until a metric's value is as it should be.
+    pub(crate) fn wait_for(&self, name: &str, holds: impl Fn(f64) -> bool) {
+        let begun = Instant::now();
+        while !holds(self.metric(name)) {
+            assert!(begun.elapsed() < PATIENCE, "{name} is {}", self.metric(name));
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("held and waiting: {:?}", still());
     }
 
     /// Bytes that the process has in memory.

@@ -1,7 +1,6 @@
 //! Limits, cut connections, and the end.
 
 use std::io::Write;
-use std::time::Duration;
 
 use crate::fixture::{Answer, Service, bundle, form, post, scene, small_scene};
 
@@ -133,12 +132,7 @@ fn who_has_asked_before_the_end_is_answered() {
     for stream in &mut streams {
         stream.write_all(&request).unwrap();
     }
-    for _ in 0..200 {
-        if service.metric("frcnn_serve_waiting") == 2.0 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    // However far they have come.
     assert_eq!(service.end(), Some(0));
     for stream in &mut streams {
         let answer = Answer::read(stream);
