@@ -1,9 +1,11 @@
 # What the scripts in targets/ share. Sourced in the root of the repository.
 
-# All that is built for a board and tested as one. One selection and one profile wherever cargo is called: another one
-# would mean other features of shared crates, and building tract anew.
-CARGO_FLAGS=(--profile board --locked --no-default-features -p frcnn-core -p frcnn-kernels -p frcnn-bundle
+# All that is tested for a board, as one. One selection and one profile wherever cargo is called: another one would mean
+# other features of shared crates, and building tract anew.
+TESTED=(--profile board --locked --no-default-features -p frcnn-core -p frcnn-kernels -p frcnn-bundle
     -p frcnn-proposals -p frcnn -p frcnn-capi -p frcnn-cli -p frcnn-camera)
+# All that is built. The service's tests take the compiler, which no board has.
+CARGO_FLAGS=("${TESTED[@]}" -p frcnn-serve)
 AARCH64=aarch64-unknown-linux-gnu
 QEMU=(qemu-aarch64-static -L /usr/aarch64-linux-gnu)
 

@@ -36,7 +36,7 @@ fn rows(table: &str) -> Vec<&str> {
     table.lines().filter(|line| line.starts_with("| ")).skip(1).collect()
 }
 
-/// The tables of README.md and doors.md name tests that there are.
+/// The tables of README.md, of doors.md and of the small program in C name tests that there are.
 #[test]
 fn every_row_of_the_tables_has_its_test() {
     let table = |file: &str, title: &str| {
@@ -45,6 +45,7 @@ fn every_row_of_the_tables_has_its_test() {
     };
     let readmes = table("README.md", "## What it does when");
     let doors = table("doors.md", "## What they do when");
+    let mini = table("../../targets/camera-daemon/README.md", "## What it does when");
     let folders = [
         "src",
         "src/source",
@@ -63,15 +64,15 @@ fn every_row_of_the_tables_has_its_test() {
             texts += &std::fs::read_to_string(entry.path()).unwrap_or_default();
         }
     }
-    let (readmes, doors) = (rows(&readmes), rows(&doors));
-    assert!(readmes.len() > 15 && doors.len() > 8);
-    for row in [readmes, doors].concat() {
+    let (readmes, doors, mini) = (rows(&readmes), rows(&doors), rows(&mini));
+    assert!(readmes.len() > 15 && doors.len() > 8 && mini.len() > 12);
+    for row in [readmes, doors, mini].concat() {
         let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "no test: {row}");
         for test in tests {
-            let found =
-                texts.contains(&format!("def test_{test}(")) || texts.contains(&format!("fn {test}("));
-            assert!(found, "there is no test `{test}`");
+            let forms =
+                [format!("def test_{test}("), format!("fn {test}("), format!("static void {test}(void)")];
+            assert!(forms.iter().any(|form| texts.contains(form)), "there is no test `{test}`");
         }
     }
 }

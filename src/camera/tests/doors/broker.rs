@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +14,18 @@ use crate::wait_for;
 
 /// The end of a topic that subscribers are tried by.
 const PROBE: &str = "probe/of/a/subscriber";
+
+/// One that nobody has. It is not of the ports that connections take by themselves: one of those could have it, or be its own other
+/// end, until mosquitto listens.
+fn free_address(ip: &str) -> SocketAddr {
+    let next =
+        || 10_000 + (37 * (std::process::id() % 10_000) + NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % 22_000;
+    let ports = std::iter::repeat_with(next).take(1000);
+    let mut free = ports.filter_map(|port| TcpListener::bind((ip, port as u16)).ok());
+    free.next().expect("a free port").local_addr().unwrap()
+}
+
+static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Broker {
     program: PathBuf,
@@ -63,7 +76,7 @@ impl Subscriber {
 
     pub(crate) fn wait(&self, topic: &str, text: &str) {
         let is = || self.last(topic).is_some_and(|got| got.text() == text);
-        wait_for(&format!("{topic} = {text}"), 15, is);
+        wait_for(&format!("{topic} = {text}"), is);
     }
 }
 
@@ -73,7 +86,7 @@ impl Broker {
         let program = frcnn_testkit::program("mosquitto", "mosquitto")?;
         frcnn_testkit::program("mosquitto", "mosquitto_sub")?;
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
+        let address = free_address(ip);
         // Not as `mosquitto`, who may not read the folder.
         let config = format!("user root\nlistener {} {ip}\n{}\n", address.port(), more(folder.path()));
         fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
@@ -105,7 +118,7 @@ impl Broker {
         let mut command = Command::new(&self.program);
         command.arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap());
-        wait_for("mosquitto listens", 15, || TcpStream::connect(self.address).is_ok());
+        wait_for("mosquitto listens", || TcpStream::connect(self.address).is_ok());
     }
 
     pub(crate) fn stop(&mut self) {
@@ -137,7 +150,7 @@ impl Broker {
         });
         // It has subscribed when it gets what is published now.
         let probe = topic.replace('#', PROBE);
-        wait_for("a subscription", 15, || {
+        wait_for("a subscription", || {
             self.publish(&probe, "x", &[]);
             got.lock().unwrap().iter().any(|got| got.topic == probe)
         });

@@ -100,9 +100,9 @@ impl Browser {
     pub(crate) fn wait(&mut self, expression: &str) {
         let begun = Instant::now();
         while self.worth(&format!("Boolean({expression})")) != true {
-            if begun.elapsed() > Duration::from_secs(30) {
+            if begun.elapsed() > crate::PATIENCE {
                 let text = self.worth("document.body.innerText");
-                panic!("not within 30 s: {expression}; {:?}; {text}", self.errors);
+                panic!("never: {expression}; {:?}; {text}", self.errors);
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -15,11 +15,14 @@ use frcnn_camera::event::{
     ZoneInfo,
 };
 
-/// Until it holds; a failure after so many seconds.
-fn wait_for(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
+/// After so long nothing will come any more, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Until it holds.
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(seconds), "not within {seconds} s: {what}");
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -14,7 +14,7 @@ use frcnn_camera::status::{State, Status, Total};
 use serde_json::Value;
 
 use crate::broker::{Broker, Cable, Subscriber};
-use crate::{Kept, camera, change, frame, object, wait_for};
+use crate::{Kept, PATIENCE, camera, change, frame, object, wait_for};
 
 fn config(url: &str) -> config::Mqtt {
     config::Mqtt { url: url.into(), ..config::Mqtt::default() }
@@ -39,7 +39,7 @@ impl Daemon {
     }
 
     fn connected(self) -> Daemon {
-        wait_for("connected", 15, || self.status.get(Total::MqttConnected) == 1);
+        wait_for("connected", || self.status.get(Total::MqttConnected) == 1);
         self
     }
 }
@@ -71,23 +71,29 @@ fn lines_states_counts_and_snapshots() {
     subscriber.wait("yard/front/objects/person/porch", "1");
     subscriber.wait("yard/front/objects/a%2Fb <x>", "1");
     subscriber.wait("yard/back/state", "lost");
-    wait_for("all lines", 10, || daemon.status.get(Total::MqttPublished) == 4);
-    assert_eq!(frames(&subscriber, "yard/front/detections"), [7]);
-    let last = |topic: &str| subscriber.last(topic).unwrap();
-    assert!(last("yard/front/events").text().contains("object_started"));
-    assert!(last("yard/back/events").text().contains("camera_lost"));
-    assert!(last("yard/events").text().contains("model_reloaded"));
-    assert_eq!(last("yard/front/snapshot").payload, jpeg);
+    wait_for("all lines", || daemon.status.get(Total::MqttPublished) == 4);
+    // The broker has them; the subscriber gets them.
+    wait_for("the frame", || frames(&subscriber, "yard/front/detections") == [7]);
+    for (topic, event) in [
+        ("yard/front/events", "object_started"),
+        ("yard/back/events", "camera_lost"),
+        ("yard/events", "model_reloaded"),
+    ] {
+        wait_for(event, || subscriber.last(topic).is_some_and(|got| got.text().contains(event)));
+    }
+    wait_for("the snapshot", || {
+        subscriber.last("yard/front/snapshot").is_some_and(|got| got.payload == jpeg)
+    });
     assert!(subscriber.all().iter().all(|got| !got.topic.starts_with("homeassistant/")));
 
     // Whoever comes later gets what the broker keeps, and no lines.
     let later = broker.subscribe("yard/#");
     later.wait("yard/front/objects/person/porch", "1");
-    wait_for("the snapshot", 30, || later.last("yard/front/snapshot").is_some_and(|got| got.kept));
+    wait_for("the snapshot", || later.last("yard/front/snapshot").is_some_and(|got| got.kept));
     assert!(later.last("yard/front/detections").is_none());
 
     daemon.door.send(&Message::Frame(Arc::new(frame("front", 8, Vec::new()))));
-    daemon.door.close(Duration::from_secs(5));
+    daemon.door.close(PATIENCE);
     subscriber.wait("yard/availability", "offline");
     assert_eq!(frames(&subscriber, "yard/front/detections"), [7, 8]);
     assert_eq!((daemon.status.get(Total::MqttConnected), daemon.status.get(Total::MqttDropped)), (0, 0));
@@ -102,7 +108,7 @@ fn one_camera_of_the_command_line_has_the_old_topics() {
     // Sent before there is a connection, and closed at once: it is not lost.
     daemon.door.send(&Message::Frame(Arc::new(frame("camera", 1, vec![object(1, "person", &[])]))));
     daemon.door.send(&Message::Camera(Arc::new(CameraEvent::now(Some("camera".into()), "stream_cut", "x"))));
-    daemon.door.close(Duration::from_secs(10));
+    daemon.door.close(PATIENCE);
     subscriber.wait("yard/availability", "offline");
     subscriber.wait("yard/objects/person", "1");
     assert_eq!(frames(&subscriber, "yard/detections"), [1]);
@@ -126,7 +132,7 @@ fn home_assistant_finds_what_there_is_and_nothing_else() {
     let entity =
         |component: &str, id: &str| format!("homeassistant/{component}/frcnn-yard/front-{id}/config");
     let porch = entity("binary_sensor", "occupancy-person-porch");
-    wait_for("its entities", 10, || {
+    wait_for("its entities", || {
         let topics = [porch.clone(), entity("sensor", "count-person"), entity("image", "snapshot")];
         topics.iter().all(|topic| subscriber.last(topic).is_some_and(|got| !got.payload.is_empty()))
     });
@@ -137,12 +143,12 @@ fn home_assistant_finds_what_there_is_and_nothing_else() {
     subscriber.wait(what["availability"][1]["topic"].as_str().unwrap(), "running");
     // They are kept for a Home Assistant that starts later.
     let later = broker.subscribe("homeassistant/#");
-    wait_for("kept", 10, || later.last(&porch).is_some_and(|got| got.kept));
+    wait_for("kept", || later.last(&porch).is_some_and(|got| got.kept));
     // A Home Assistant that has started is told again.
     let count = |topic: &str| subscriber.all().iter().filter(|got| got.topic == topic).count();
     let (before, state) = (count(&porch), count("yard/front/objects/person/porch"));
     broker.publish("homeassistant/status", "online", &[]);
-    wait_for("told again", 10, || count(&porch) > before && count("yard/front/objects/person/porch") > state);
+    wait_for("told again", || count(&porch) > before && count("yard/front/objects/person/porch") > state);
     // A reload without one zone, and with another.
     daemon.door.cameras(&[camera("front", &["person"], &["gate", "street"])]);
     subscriber.wait(&porch, "");
@@ -152,7 +158,7 @@ fn home_assistant_finds_what_there_is_and_nothing_else() {
     daemon.door.cameras(&[]);
     subscriber.wait(&entity("sensor", "state"), "");
     assert_eq!(subscriber.last(neighbour).unwrap().text(), "{}");
-    daemon.door.close(Duration::from_secs(5));
+    daemon.door.close(PATIENCE);
 }
 
 /// A user and a password; then TLS besides, on IPv6, with certificates of our own.
@@ -189,13 +195,13 @@ fn passwords_tls_and_ipv6() {
     let right =
         Daemon::new(&with(&url, "tls.pem", Some(&password)), &[camera("front", &[], &[])]).connected();
     right.door.send(&Message::Frame(Arc::new(frame("front", 1, Vec::new()))));
-    right.door.close(Duration::from_secs(5));
+    right.door.close(PATIENCE);
     subscriber.wait("yard/availability", "offline");
     assert_eq!(frames(&subscriber, "yard/front/detections"), [1]);
 
     let refused = |config: &config::Mqtt, parts: &[&str]| {
         let daemon = Daemon::new(config, &[]);
-        wait_for(&format!("{parts:?}"), 10, || daemon.reports.has(parts));
+        wait_for(&format!("{parts:?}"), || daemon.reports.has(parts));
         assert!(daemon.status.get(Total::MqttFailed) >= 1 && daemon.status.get(Total::MqttConnected) == 0);
         assert!(daemon.reports.has(&["mqtt_unreachable", "mqtts://[::1]:"]));
     };
@@ -230,7 +236,7 @@ fn what_cannot_work_is_refused_with_the_key() {
 fn a_broker_that_comes_late() {
     let Some(mut broker) = Broker::new("127.0.0.1", |_| "allow_anonymous true".into()) else { return };
     let daemon = Daemon::new(&config(&broker.url()), &[camera("front", &[], &[])]);
-    wait_for("reported", 20, || daemon.reports.has(&["mqtt_unreachable", "mqtt://127.0.0.1:", "refused"]));
+    wait_for("reported", || daemon.reports.has(&["mqtt_unreachable", "mqtt://127.0.0.1:", "refused"]));
     assert!(daemon.status.get(Total::MqttFailed) >= 1);
     let more = 300;
     for number in 1..=(QUEUE + more) as u64 {
@@ -241,13 +247,11 @@ fn a_broker_that_comes_late() {
     let subscriber = broker.subscribe("yard/#");
     let daemon = daemon.connected();
     assert!(daemon.reports.has(&["mqtt_connected"]));
-    wait_for("all that waited", 20, || daemon.status.get(Total::MqttPublished) == QUEUE as u64);
+    wait_for("all that waited", || daemon.status.get(Total::MqttPublished) == QUEUE as u64);
     let expected: Vec<u64> = (more as u64 + 1..=(more + QUEUE) as u64).collect();
     let first = expected.len() - 900;
     // The subscriber may have come after the first.
-    wait_for("they arrive", 10, || {
-        frames(&subscriber, "yard/front/detections").ends_with(&expected[first..])
-    });
+    wait_for("they arrive", || frames(&subscriber, "yard/front/detections").ends_with(&expected[first..]));
     assert_eq!(daemon.status.get(Total::MqttDropped), more as u64);
 }
 
@@ -264,22 +268,24 @@ fn a_connection_that_is_cut() {
     for number in 1..=400 {
         daemon.door.send(&Message::Frame(Arc::new(frame("front", number, vec![object(1, "a", &[])]))));
         if number == 200 {
-            wait_for("some are sent", 10, || daemon.status.get(Total::MqttPublished) > 50);
+            wait_for("some are sent", || daemon.status.get(Total::MqttPublished) > 50);
             cable.cut();
         }
     }
-    wait_for("the cut is seen", 10, || daemon.reports.has(&["mqtt_lost"]));
-    wait_for("the broker tells both", 10, || {
+    wait_for("the cut is seen", || daemon.reports.has(&["mqtt_lost"]));
+    wait_for("the broker tells both", || {
         let told = subscriber.all().into_iter().filter(|got| got.topic == "yard/availability");
         let told: Vec<String> = told.map(|got| got.text()).collect();
         told.ends_with(&["offline".into(), "online".into()])
     });
-    wait_for("all are acknowledged", 15, || daemon.status.get(Total::MqttPublished) == 400);
-    let mut numbers = frames(&subscriber, "yard/front/detections");
-    // A line may arrive twice.
-    numbers.sort_unstable();
-    numbers.dedup();
-    assert_eq!(numbers, (1..=400).collect::<Vec<u64>>());
+    wait_for("all are acknowledged", || daemon.status.get(Total::MqttPublished) == 400);
+    wait_for("all arrive", || {
+        let mut numbers = frames(&subscriber, "yard/front/detections");
+        // A line may arrive twice.
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers == (1..=400).collect::<Vec<u64>>()
+    });
     assert_eq!(daemon.status.get(Total::MqttDropped), 0);
     assert_eq!(daemon.status.get(Total::MqttFailed), 1);
 }
@@ -291,9 +297,9 @@ fn a_broker_that_forgets() {
     let found = config::Mqtt { discovery: true, ..config(&broker.url()) };
     let daemon = Daemon::new(&found, &[camera("front", &["person"], &[])]).connected();
     daemon.door.send(&Message::Frame(Arc::new(frame("front", 1, vec![object(1, "person", &[])]))));
-    wait_for("published", 10, || daemon.status.get(Total::MqttPublished) == 1);
+    wait_for("published", || daemon.status.get(Total::MqttPublished) == 1);
     broker.stop();
-    wait_for("gone", 10, || daemon.status.get(Total::MqttConnected) == 0);
+    wait_for("gone", || daemon.status.get(Total::MqttConnected) == 0);
     broker.start();
     let daemon = daemon.connected();
     let subscriber = broker.subscribe("#");
@@ -301,9 +307,9 @@ fn a_broker_that_forgets() {
     subscriber.wait("yard/front/state", "running");
     subscriber.wait("yard/availability", "online");
     let count = "homeassistant/sensor/frcnn-yard/front-count-person/config";
-    wait_for("discovery", 10, || subscriber.last(count).is_some());
+    wait_for("discovery", || subscriber.last(count).is_some());
     assert!(subscriber.last("yard/front/detections").is_none());
-    daemon.door.close(Duration::from_secs(5));
+    daemon.door.close(PATIENCE);
 }
 
 /// A machine that does not answer holds nothing up, and closing does not wait for it.
