@@ -224,13 +224,14 @@ impl Reading {
             self.report("frame_failed", error.to_string());
             return Put::Waits;
         }
+        let timed = self.live || time.is_some();
         // A recording has a time of its own.
         let (captured, time) = match time {
             Some(time) => (opened.captured + time, opened.at.duration_since(self.epoch) + time),
             None => (SystemTime::now(), self.epoch.elapsed()),
         };
         let number = self.number + 1;
-        let waiting = Waiting { image: copy, number, captured, time };
+        let waiting = Waiting { image: copy, number, captured, time, timed };
         let put = self.turns.put(self.lane, waiting, || self.status.add(Count::FramesRead, 1));
         if put != Put::Closed {
             self.number = number;

@@ -13,7 +13,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
+use frcnn::MotionOptions;
 pub use frcnn_images::camera::{Colour, Format};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -128,6 +130,9 @@ pub struct Camera {
     pub reader: Reader,
     /// Where boxes come from; by default the model where it proposes, else motion.
     pub proposer: Option<Proposer>,
+    /// How soon what the camera sees is background, where boxes come from motion.
+    #[serde(default)]
+    pub motion: Motion,
     /// Grey levels by which a cell of 8 x 8 pixels may differ; by default the camera's noise, which is learned.
     pub tolerance: Option<f32>,
     /// Compute what has changed, and not every frame as a whole.
@@ -178,6 +183,7 @@ impl Camera {
             live: None,
             reader: Reader::default(),
             proposer: None,
+            motion: Motion::default(),
             tolerance: None,
             reuse: true,
             objects: true,
@@ -239,6 +245,36 @@ impl Proposer {
     /// With their names.
     pub const ALL: [(&'static str, Proposer); 3] =
         [("grid", Proposer::Grid), ("motion", Proposer::Motion), ("model", Proposer::Model)];
+}
+
+/// How soon what a camera sees is background, in seconds; recordings of raw frames, which have no times, count as 25 frames a
+/// second.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Motion {
+    /// Time constant with which the background follows slow changes, such as the light's.
+    pub follows: f32,
+    /// What stops is background after about so long; as an object it is then looked at at its place.
+    pub absorbs: f32,
+}
+
+impl Default for Motion {
+    fn default() -> Motion {
+        let MotionOptions { follows, absorbs } = MotionOptions::default();
+        Motion { follows: follows.as_secs_f32(), absorbs: absorbs.as_secs_f32() }
+    }
+}
+
+impl Motion {
+    fn is_valid(&self) -> bool {
+        [self.follows, self.absorbs].iter().all(|seconds| (0.1..=86_400.0).contains(seconds))
+    }
+
+    pub(crate) fn options(&self) -> MotionOptions {
+        // It was checked when the file was read.
+        let time = |seconds: f32| Duration::try_from_secs_f32(seconds).unwrap_or_default();
+        MotionOptions { follows: time(self.follows), absorbs: time(self.absorbs) }
+    }
 }
 
 /// What reads inputs that are neither raw frames nor JPEGs.
@@ -447,6 +483,9 @@ impl Camera {
                 return Err(format!("smallest: `{class}`: width and height must be at least 0"));
             }
         }
+        if !self.motion.is_valid() {
+            return Err("motion: follows and absorbs must be from 0.1 to 86400 seconds".into());
+        }
         if matches!(self.cool_down, Some(seconds) if !(0.0..=86_400.0).contains(&seconds)) {
             return Err("cool_down: must be from 0 to 86400 seconds".into());
         }
@@ -514,6 +553,9 @@ mod tests {
             ("tolerance = -1", &["yard", "tolerance"]),
             ("tolerance = nan", &["yard", "tolerance"]),
             ("tolerance = 1\nreuse = false", &["tolerance", "reuse"]),
+            ("motion = { absorbs = 0 }", &["yard", "motion"]),
+            ("motion = { follows = nan }", &["yard", "motion"]),
+            ("motion = { frames = 9 }", &["line 6", "frames"]),
             ("masks = [[[0, 0], [1, 1]]]", &["yard", "masks", "2 corners"]),
             ("zones = [{ name = \"a b\", polygon = [[0, 0], [1, 1], [0, 1]] }]", &["zones", "a b"]),
             (

@@ -106,6 +106,9 @@ impl Engine {
                 self.network = network;
             }
         }
+        if let Boxes::Motion(motion) = &mut self.boxes {
+            motion.set_options(camera.motion.options());
+        }
         self.camera = camera.clone();
         self.model = model.clone();
         match (&mut self.tracking, camera.objects) {
@@ -150,7 +153,7 @@ impl Engine {
         let mut facts = Facts { convert: start.elapsed(), ..Facts::default() };
         let size = (frame.width(), frame.height());
         let now = Moment { time: waiting.time, captured: waiting.captured };
-        let (detections, looked) = self.run(frame, now.time, &mut facts, start)?;
+        let (detections, looked) = self.run(frame, waiting, &mut facts, start)?;
         self.count(&facts, detections.len());
         self.tell_changes(&facts, size, waiting.number, shared);
 
@@ -220,7 +223,7 @@ impl Engine {
     fn run(
         &mut self,
         frame: &Frame,
-        time: Duration,
+        waiting: &Waiting,
         facts: &mut Facts,
         start: Instant,
     ) -> Result<(Detections, Option<Vec<BBox>>), String> {
@@ -238,17 +241,22 @@ impl Engine {
             (Boxes::Grid(grid), _) => grid,
             (Boxes::Motion(motion), _) => &mut **motion,
         };
-        let (mut proposals, mut again) = (by.propose(frame, MAX_PROPOSALS).boxes, Vec::new());
+        let proposed = match waiting.timed {
+            true => by.propose_at(frame, waiting.time, MAX_PROPOSALS),
+            false => by.propose(frame, MAX_PROPOSALS),
+        };
+        let (mut proposals, mut again) = (proposed.boxes, Vec::new());
         if let (Boxes::Motion(_), Some(tracking)) = (&self.boxes, &self.tracking) {
-            again = tracking.look_again(time);
+            again = tracking.look_again(waiting.time);
+            let around = tracking.look_around(waiting.time);
             // Where the network runs anyway, what stands still is looked at as a whole, and not only where parts of it are still told
             // from the background.
-            if !proposals.is_empty() || !again.is_empty() {
+            if !proposals.is_empty() || !again.is_empty() || !around.is_empty() {
                 let places = tracking.places();
                 let is_place = |place: &BBox| places.iter().any(|one| one.iou(place, 1.0) >= SAME_PLACE);
                 let others = again.iter().filter(|place| !is_place(place));
                 let clip = |place: &BBox| place.clip(frame.width(), frame.height());
-                proposals.extend(places.iter().chain(others).map(clip));
+                proposals.extend(places.iter().chain(others).chain(&around).map(clip));
             }
         }
         facts.proposals = proposals.len();
@@ -375,7 +383,7 @@ fn is_rpn(camera: &Camera, detector: &Detector) -> bool {
 fn boxes(camera: &Camera, detector: &Detector) -> Boxes {
     match camera.proposer {
         _ if is_rpn(camera, detector) => Boxes::Rpn,
-        None | Some(Proposer::Motion) => Boxes::Motion(Box::new(Motion::new())),
+        None | Some(Proposer::Motion) => Boxes::Motion(Box::new(Motion::with(camera.motion.options()))),
         Some(Proposer::Grid | Proposer::Model) => Boxes::Grid(Grid),
     }
 }

@@ -64,6 +64,11 @@ impl Tracking {
         self.tracker.look_again(time)
     }
 
+    /// Places around those of objects that stood still, and are not there any more.
+    pub(crate) fn look_around(&self, time: Duration) -> Vec<BBox> {
+        self.tracker.look_around(time)
+    }
+
     /// Where to look at objects that stand still: at the boxes that they were found from. So they are found in the same place, and
     /// do not creep away with each look.
     pub(crate) fn places(&self) -> Vec<BBox> {

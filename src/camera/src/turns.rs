@@ -19,6 +19,8 @@ pub(crate) struct Waiting {
     pub(crate) captured: SystemTime,
     /// On a clock of the camera that only goes forward.
     pub(crate) time: Duration,
+    /// Whether that is when it was captured: a recording whose frames have no times is read as fast as it goes.
+    pub(crate) timed: bool,
 }
 
 /// A lane's number; never given twice.
@@ -225,7 +227,13 @@ mod tests {
     use std::sync::Arc;
 
     fn frame(number: u64) -> Waiting {
-        Waiting { image: Image::default(), number, captured: SystemTime::UNIX_EPOCH, time: Duration::ZERO }
+        Waiting {
+            image: Image::default(),
+            number,
+            captured: SystemTime::UNIX_EPOCH,
+            time: Duration::ZERO,
+            timed: true,
+        }
     }
 
     fn next(turns: &Turns) -> Option<(LaneId, u64)> {

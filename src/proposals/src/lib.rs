@@ -40,7 +40,7 @@ mod tasks;
 pub use file::{BoxFile, BoxFileError};
 pub use grid::{Grid, grid};
 #[cfg(feature = "motion")]
-pub use motion::Motion;
+pub use motion::{Motion, MotionOptions};
 pub use propose::{Notice, ProposalMethod, Proposals, Propose};
 #[cfg(feature = "selective-search")]
 pub use selective_search::{Mode, SelectiveSearch};

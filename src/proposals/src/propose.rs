@@ -13,6 +13,12 @@ pub trait Propose: Send {
     ///
     /// Corners are inclusive whole pixels inside the frame, and no two boxes are equal.
     fn propose(&mut self, frame: &Frame, max: usize) -> Proposals;
+
+    /// The same of a frame that was captured at `time` since any epoch, for sources that learn from one frame to the next.
+    fn propose_at(&mut self, frame: &Frame, time: Duration, max: usize) -> Proposals {
+        let _ = time;
+        self.propose(frame, max)
+    }
 }
 
 /// The boxes of one frame.

@@ -2,8 +2,10 @@
 #![cfg(feature = "motion")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
+use std::time::Duration;
+
 use frcnn_core::{BBox, Frame, PixelFormat};
-use frcnn_proposals::{Motion, Notice, Proposals, Propose};
+use frcnn_proposals::{Motion, MotionOptions, Notice, Proposals, Propose};
 
 /// Cells are 2 x 2 pixels.
 const WIDTH: i32 = 400;
@@ -201,6 +203,47 @@ fn what_stays_becomes_background() {
     let frame = Frame::rgb8(&pixels, WIDTH as u32, HEIGHT as u32).unwrap();
     let gone = (0..1500).position(|_| motion.propose(&frame, 1).boxes.is_empty()).unwrap();
     assert!((100..1500).contains(&gone), "after {gone} frames");
+}
+
+/// Seconds until what has stopped is background, at a rate of frames; they are late by up to half of what lies between them.
+fn absorbed_after(options: MotionOptions, fps: f32) -> f32 {
+    let mut motion = Motion::with(options);
+    let [still, parked] = [None, Some([200, 100, 80, 80])]
+        .map(|object| Scene { object, noise: 3, ..Scene::default() }.render());
+    let at = |frame: u32| (frame as f32 + if frame % 2 == 1 { 0.5 } else { 0.0 }) / fps;
+    let mut look = |pixels: &[u8], frame| {
+        let frame_of = Frame::rgb8(pixels, WIDTH as u32, HEIGHT as u32).unwrap();
+        motion.propose_at(&frame_of, Duration::from_secs_f32(at(frame)), 1).boxes.is_empty()
+    };
+    let learned = LEARNED + 10;
+    assert!((0..learned).all(|frame| look(&still, frame)) && !look(&parked, learned));
+    let absorbed = (learned + 1..learned + 1500).find(|&frame| look(&parked, frame)).unwrap();
+    at(absorbed) - at(learned)
+}
+
+#[test]
+fn rates_are_in_seconds() {
+    for absorbs in [4.0, 9.0] {
+        let options = MotionOptions { absorbs: Duration::from_secs_f32(absorbs), ..MotionOptions::default() };
+        let times = [2.0, 5.0, 12.5, 25.0, 50.0].map(|fps| absorbed_after(options, fps));
+        assert!(
+            times.iter().all(|time| (0.75 * absorbs..1.25 * absorbs).contains(time)),
+            "{times:?} of {absorbs}"
+        );
+    }
+}
+
+/// A clock that goes back, one that stands and one that jumps by a day: the view is known as before.
+#[test]
+fn a_clock_that_jumps_blinds_nobody() {
+    let mut motion = learned(&Scene::default());
+    let parked = Scene { object: Some([200, 100, 80, 80]), ..Scene::default() };
+    let pixels = parked.render();
+    let frame = Frame::rgb8(&pixels, WIDTH as u32, HEIGHT as u32).unwrap();
+    for seconds in [100, 100, 50, 86_450, 86_450] {
+        let proposals = motion.propose_at(&frame, Duration::from_secs(seconds), 2000);
+        assert!(best(&proposals, parked.truth()) > 0.85, "at {seconds}: {proposals:?}");
+    }
 }
 
 #[test]

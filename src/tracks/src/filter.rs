@@ -79,8 +79,8 @@ struct Rest {
     observations: f64,
 }
 
-/// Where something has gone that left its place longer ago than this, in seconds, nobody knows.
-const LONGEST_UNWATCHED: f64 = 1.0;
+/// What stood still and was not seen for longer than this, in seconds, has left or is hidden, and is no less known for that.
+const LONGEST_START: f64 = 0.5;
 
 /// A place is the mean of so many observations at most, so that it follows light and shadow.
 const MEAN_OF: f64 = 100.0;
@@ -99,8 +99,8 @@ impl BoxFilter {
     }
 
     /// Goes on by `dt` seconds. `seen` tells whether it was seen before them: what stands still and is not seen stays where it
-    /// is, or has started within the `unwatched` seconds since anybody looked.
-    pub(crate) fn predict(&mut self, dt: f64, seen: bool, unwatched: f64, jitter: f64) {
+    /// is, or has started within the `unseen` seconds since it was seen.
+    pub(crate) fn predict(&mut self, dt: f64, seen: bool, unseen: f64, jitter: f64) {
         let size = self.size();
         let square = |share: f64| (share * size).powi(2);
         if let Some(rest) = self.rest
@@ -108,7 +108,7 @@ impl BoxFilter {
         {
             self.axes = rest.mean.map(|value| Axis::new(value, square(jitter), square(noise::STARTS)));
             for axis in &mut self.axes[..2] {
-                axis.predict(unwatched.min(LONGEST_UNWATCHED), 0.0);
+                axis.predict(unseen.min(LONGEST_START), 0.0);
             }
             return;
         }
@@ -304,7 +304,7 @@ mod tests {
         }
         assert_eq!((filter.bbox(), filter.at(5.0)), (place, place));
         assert!(filter.surprise(&at(1), WHOLE, JITTER) < 1.0);
-        // One of its size away: it has not jumped, but may have gone there since anybody looked.
+        // One of its size away: it has not jumped, but may have gone there since it was seen.
         let BBox { x1, y1, x2, y2 } = at(1);
         let away = BBox::new(x1 + 40.0, y1, x2 + 40.0, y2);
         assert!(filter.surprise(&away, WHOLE, JITTER) > 25.0);

@@ -26,6 +26,9 @@ const LEAST_SIGHTINGS: u32 = 3;
 /// So many frames must have missed an object before it ends, however much time there is between them.
 const LEAST_MISSES: u32 = 2;
 
+/// Steps of so many to its size are looked at around the place of what stood still.
+const STEPS: i32 = 4;
+
 /// A second in which an object is seen makes up for so many in which it was not.
 const PAID_BACK: f64 = 2.0;
 
@@ -57,8 +60,8 @@ pub(crate) struct Track {
     /// are false observations, is not there.
     owed: f64,
     step: f64,
-    /// Seconds since a detector looked at its place.
-    unwatched: f64,
+    /// Seconds since it was seen.
+    unseen: f64,
     /// Frames in a row that looked for it in vain, and when the first of them was.
     misses: u32,
     missing_since: Duration,
@@ -97,7 +100,7 @@ impl Track {
             last: now.clock,
             owed: 0.0,
             step: 0.0,
-            unwatched: 0.0,
+            unseen: 0.0,
             misses: 0,
             missing_since: now.clock,
         };
@@ -116,8 +119,8 @@ impl Track {
 
     pub(crate) fn predict(&mut self, seconds: f64, jitter: f64, view: View) {
         self.step = seconds;
-        self.unwatched += seconds;
-        self.filter.predict(seconds, self.object.seen, self.unwatched, jitter);
+        self.unseen += seconds;
+        self.filter.predict(seconds, self.object.seen, self.unseen, jitter);
         let bbox = self.filter.bbox();
         self.object.bbox = view.seen(bbox);
         self.left = !self.object.stationary && view.has_left(&bbox, self.filter.velocity());
@@ -126,6 +129,23 @@ impl Track {
     /// The box in `seconds` from the last frame.
     pub(crate) fn expected(&self, seconds: f64, view: View) -> BBox {
         view.seen(self.filter.at(seconds))
+    }
+
+    /// Whether it stood still and was not found at its place, for no longer than `time`.
+    pub(crate) fn is_missed_within(&self, time: Duration, clock: Duration) -> bool {
+        self.object.stationary && self.misses > 0 && clock.saturating_sub(self.missing_since) < time
+    }
+
+    /// Boxes of its size around its place, up to its size away.
+    pub(crate) fn around(&self, view: View) -> impl Iterator<Item = BBox> {
+        let BBox { x1, y1, x2, y2 } = self.filter.bbox();
+        let step = [(x2 - x1 + 1.0) / STEPS as f32, (y2 - y1 + 1.0) / STEPS as f32];
+        let steps = (-STEPS..=STEPS).flat_map(|i| (-STEPS..=STEPS).map(move |j| (i, j)));
+        let near = steps.filter(|(i, j)| (1..=STEPS * STEPS).contains(&(i * i + j * j)));
+        near.map(move |(i, j)| {
+            let [dx, dy] = [i as f32 * step[0], j as f32 * step[1]];
+            view.seen(BBox::new(x1 + dx, y1 + dy, x2 + dx, y2 + dy))
+        })
     }
 
     /// How much it gains to take `observation` for this object: 0 for nothing, up to 1.
@@ -169,7 +189,7 @@ impl Track {
         object.last_seen = now.captured;
         self.sightings = self.sightings.saturating_add(1);
         self.last = now.clock;
-        self.unwatched = 0.0;
+        self.unseen = 0.0;
         self.owed = (self.owed - PAID_BACK * self.step).max(0.0);
         self.misses = 0;
         self.stillness.visit(self.filter.centre(), self.filter.size(), now.clock, options.still_after);
@@ -189,9 +209,6 @@ impl Track {
         self.owed += self.step;
         if !self.has_started() {
             self.sightings = self.sightings.saturating_sub(1);
-        }
-        if looked {
-            self.unwatched = 0.0;
         }
         if looked || !self.object.stationary {
             if self.misses == 0 {

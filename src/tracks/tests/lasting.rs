@@ -99,6 +99,33 @@ fn who_leaves_after_minutes_is_who_came() {
     }
 }
 
+/// What starts and the ground that it uncovers are one moving region at first, whose boxes do not fit.
+#[test]
+fn who_leaves_unseen_by_the_motion_model_is_who_came() {
+    for (across, down) in [(0.6, 0.0), (-1.0, 0.0), (0.5, 0.5), (0.0, -0.8)] {
+        let mut tracker = Tracker::new(Options::default()).unwrap();
+        let mut told = Vec::new();
+        for frame in 0..300 {
+            let t = frame as f32 / 10.0;
+            let gone = 41.0 * (t - 20.0).max(0.0);
+            let truth = at(500.0 + across * gone, 500.0 + down * gone);
+            let mut proposals = tracker.look_again(ms(frame, 10));
+            proposals.extend(tracker.look_around(ms(frame, 10)));
+            assert!(t >= 20.0 || proposals.len() <= 1, "{proposals:?}");
+            if t < 9.0 || (21.5..25.0).contains(&t) {
+                proposals.push(truth.bbox);
+            }
+            // A detector of tight boxes.
+            let found = t < 25.0 && proposals.iter().any(|b| b.iou(&truth.bbox, 1.0) > 0.6);
+            let found = if found { vec![truth] } else { vec![] };
+            let events = tracker.update(ms(frame, 10), &found, Looked::At(&proposals));
+            told.extend(events.iter().map(|event| (event.change, event.object.id)));
+        }
+        let due = [Change::Started, Change::Stopped, Change::Moved, Change::Ended].map(|change| (change, 1));
+        assert_eq!(told, due, "{across} {down}");
+    }
+}
+
 /// What was carried off while nothing moved there is ended after a stated time, and not before.
 #[test]
 fn an_object_that_is_gone_from_its_place_has_ended() {

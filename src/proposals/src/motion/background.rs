@@ -2,14 +2,14 @@
 
 use crate::Notice;
 
-/// Frames after which the background is known well enough.
+/// Frames after which the background is known well enough, however far apart they are.
 const LEARNED: u32 = 10;
-/// Share of a new frame in the running means.
-const RATE: f32 = 1.0 / 32.0;
-/// The same where there is foreground: what stops becomes background in time.
-const RATE_OF_FOREGROUND: f32 = 1.0 / 256.0;
-/// The same for the spread: leaves that begin to stir become background, and one passer-by blinds no cell.
-const SPREAD_RATE_OF_FOREGROUND: f32 = 1.0 / 2048.0;
+/// A new frame's share in the running means is no more than this, however long after the last it comes: a mean of fewer frames is
+/// as noisy as they are.
+const MOST: f32 = 1.0 / 8.0;
+/// The time constant of the spread where there is foreground, in that of the mean: leaves that begin to stir become background, and
+/// one passer-by blinds no cell.
+const SPREAD_IS_SLOWER: f32 = 8.0;
 /// Foreground departs from the mean by this many times the spread: about five standard deviations of Gaussian noise.
 const SPREADS: f32 = 4.0;
 /// And by at least this many grey levels: cameras compress, lamps flicker.
@@ -20,6 +20,18 @@ const CHANGED: f32 = 0.5;
 const SPREAD_AT_FIRST: f32 = 2.0;
 /// Grey levels into which departures that all cells share are sorted.
 const SHIFT_BINS: usize = 511;
+
+/// Time constants of the running means, in seconds: where nothing moves, and where there is foreground.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) background: f32,
+    pub(super) foreground: f32,
+}
+
+/// A new frame's share in a running mean of this time constant, `seconds` after the last frame.
+fn share(seconds: f32, constant: f32) -> f32 {
+    -(-seconds / constant).exp_m1()
+}
 
 /// Running mean and spread of each cell, and where the last frame departs from them.
 #[derive(Debug, Default)]
@@ -34,8 +46,8 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Finds the foreground of a frame, then learns from the frame.
-    pub(super) fn compare(&mut self, colours: &[[f32; 3]]) -> Option<Notice> {
+    /// Finds the foreground of a frame that was captured `seconds` after the last one, then learns from the frame.
+    pub(super) fn compare(&mut self, colours: &[[f32; 3]], seconds: f32, times: Times) -> Option<Notice> {
         if self.mean.len() != colours.len() {
             self.start(colours);
             return Some(Notice::Learning);
@@ -54,7 +66,7 @@ impl Background {
             self.start(colours);
             return Some(Notice::SceneChanged);
         }
-        self.learn(colours, shift);
+        self.learn(colours, shift, seconds, times);
         if self.age < LEARNED { Some(Notice::Learning) } else { None }
     }
 
@@ -65,15 +77,17 @@ impl Background {
         self.age = 1;
     }
 
-    fn learn(&mut self, colours: &[[f32; 3]], shift: [f32; 3]) {
+    fn learn(&mut self, colours: &[[f32; 3]], shift: [f32; 3], seconds: f32, times: Times) {
         self.age = self.age.saturating_add(1);
         // At first the plain mean of all frames: it settles soonest.
-        let rate = RATE.max(1.0 / self.age as f32);
+        let still = share(seconds, times.background).min(MOST).max(1.0 / self.age as f32);
+        let moving = share(seconds, times.foreground).min(MOST);
+        let moving_spread = share(seconds, SPREAD_IS_SLOWER * times.foreground).min(MOST);
         let cells = self.mean.iter_mut().zip(&mut self.spread).zip(&self.foreground).zip(colours);
         for (((mean, spread), &foreground), colour) in cells {
             let (rate, spread_rate) = match foreground && self.age > LEARNED {
-                true => (RATE_OF_FOREGROUND, SPREAD_RATE_OF_FOREGROUND),
-                false => (rate, rate),
+                true => (moving, moving_spread),
+                false => (still, still),
             };
             *spread += spread_rate * (departure(mean, colour, shift) - *spread);
             for ((mean, value), shift) in mean.iter_mut().zip(colour).zip(shift) {
