@@ -64,7 +64,7 @@ impl Tracking {
         self.tracker.look_again(time)
     }
 
-    /// Places around those of objects that stood still, and are not there any more.
+    /// Places around objects that stood still until lately, and were not found where they are expected.
     pub(crate) fn look_around(&self, time: Duration) -> Vec<BBox> {
         self.tracker.look_around(time)
     }

@@ -65,6 +65,9 @@ pub(crate) struct Track {
     /// Frames in a row that looked for it in vain, and when the first of them was.
     misses: u32,
     missing_since: Duration,
+    /// Whether it ever stood still, and when it was last known to.
+    has_rested: bool,
+    rested: Duration,
 }
 
 impl Track {
@@ -103,6 +106,8 @@ impl Track {
             unseen: 0.0,
             misses: 0,
             missing_since: now.clock,
+            has_rested: false,
+            rested: now.clock,
         };
         track.leave_a_trace(now, options);
         track
@@ -131,14 +136,15 @@ impl Track {
         view.seen(self.filter.at(seconds))
     }
 
-    /// Whether it stood still and was not found at its place, for no longer than `time`.
-    pub(crate) fn is_missed_within(&self, time: Duration, clock: Duration) -> bool {
-        self.object.stationary && self.misses > 0 && clock.saturating_sub(self.missing_since) < time
+    /// Whether the last frame did not show it, and it stood still until less than `time` ago, or was not missed for longer.
+    pub(crate) fn may_have_started(&self, time: Duration, clock: Duration) -> bool {
+        let since = if self.object.stationary { self.missing_since } else { self.rested };
+        self.misses > 0 && self.has_rested && clock.saturating_sub(since) < time
     }
 
-    /// Boxes of its size around its place, up to its size away.
-    pub(crate) fn around(&self, view: View) -> impl Iterator<Item = BBox> {
-        let BBox { x1, y1, x2, y2 } = self.filter.bbox();
+    /// Boxes of its size around where it is expected in `seconds`, up to its size away.
+    pub(crate) fn around(&self, seconds: f64, view: View) -> impl Iterator<Item = BBox> {
+        let BBox { x1, y1, x2, y2 } = self.filter.at(seconds);
         let step = [(x2 - x1 + 1.0) / STEPS as f32, (y2 - y1 + 1.0) / STEPS as f32];
         let steps = (-STEPS..=STEPS).flat_map(|i| (-STEPS..=STEPS).map(move |j| (i, j)));
         let near = steps.filter(|(i, j)| (1..=STEPS * STEPS).contains(&(i * i + j * j)));
@@ -253,6 +259,8 @@ impl Track {
         if still == self.object.stationary {
             return None;
         }
+        self.has_rested = true;
+        self.rested = self.last;
         self.object.stationary = still;
         self.filter.set_still(still);
         Some(if still { Change::Stopped } else { Change::Moved })

@@ -126,17 +126,19 @@ impl Tracker {
         self.tracks.iter().filter(due).map(|track| track.expected(seconds, view)).collect()
     }
 
-    /// Where else to look in the frame captured at `time`: around the places of stationary objects that the last frame did not show
-    /// there, for [`Options::lost_after`]. One that starts hides the ground that it has just left, which moves as well, so that no
-    /// proposal of a motion model fits it; these do, up to its own size away.
+    /// Where else to look in the frame captured at `time`: around objects that stood still until lately and that the last frame did not
+    /// show, for [`Options::lost_after`]. What starts uncovers ground, which moves as well, so that no proposal of a motion model fits
+    /// it; these do, up to its own size away.
     #[must_use]
     pub fn look_around(&self, time: Duration) -> Vec<BBox> {
         let Some(now) = self.now else { return Vec::new() };
-        let clock = now.clock.saturating_add(time.saturating_sub(now.captured));
+        let ahead = time.saturating_sub(now.captured);
+        let clock = now.clock.saturating_add(ahead);
+        let seconds = ahead.as_secs_f64().min(LONGEST_STEP);
         let view = View::new(self.options.frame_size);
         let missed =
-            |track: &&Track| track.has_started() && track.is_missed_within(self.options.lost_after, clock);
-        self.tracks.iter().filter(missed).flat_map(|track| track.around(view)).collect()
+            |track: &&Track| track.has_started() && track.may_have_started(self.options.lost_after, clock);
+        self.tracks.iter().filter(missed).flat_map(|track| track.around(seconds, view)).collect()
     }
 
     /// Takes in what a frame, captured at `time` since any epoch, showed, and tells what has happened.

@@ -1,5 +1,6 @@
 //! What a ZeroMQ client sends, as the service's REP socket hears it: at once, in pieces, and sent again.
 #![no_main]
+#![allow(clippy::unwrap_used, reason = "a failure here is a finding")]
 
 use std::io;
 use std::pin::Pin;

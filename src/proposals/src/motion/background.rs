@@ -28,9 +28,10 @@ pub(super) struct Times {
     pub(super) foreground: f32,
 }
 
-/// A new frame's share in a running mean of this time constant, `seconds` after the last frame.
+/// A new frame's share in a running mean of this time constant, `seconds` after the last frame: the implicit Euler step, whose
+/// few operations are the same on every machine.
 fn share(seconds: f32, constant: f32) -> f32 {
-    -(-seconds / constant).exp_m1()
+    seconds / (constant + seconds)
 }
 
 /// Running mean and spread of each cell, and where the last frame departs from them.

@@ -24,25 +24,26 @@ use regions::Finder;
 const UNTIMED: Duration = Duration::from_millis(40);
 /// What was not looked at for longer is nobody's to learn: a frame after a gap counts as one after so long.
 const LONGEST: Duration = Duration::from_secs(1);
-/// Time constants that what has stopped takes until it is background, whatever its colour: by then its departure is below
-/// [`SPREADS`](background) times the spread, to which it has been added all along.
-const UNTIL_ABSORBED: f32 = 0.85;
+/// Time constants that what has stopped takes until it is background, whatever its colour: ln 3. Its departure has fallen to a third by
+/// then, and [`SPREADS`](background) times the spread, an eighth of what it has lost so far, has risen to that.
+const UNTIL_ABSORBED: f32 = 1.1;
 /// The shortest time constant, in seconds.
 const SHORTEST: f32 = 1e-3;
 
 /// How soon a [`Motion`] takes what it sees for background. Times are of capture, so no choice depends on the rate of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MotionOptions {
-    /// Time constant of the background where nothing moves, by which it follows the light: 1.3 s. A frame counts for an eighth at
+    /// Time constant of the background where nothing moves, by which it follows the light: 3.2 s. A frame counts for an eighth at
     /// most, so that it is longer where frames are more than a tenth of it apart.
     pub follows: Duration,
-    /// What stops is background after about so long, and so is the place that something has left: 9 s.
+    /// What stops is background after about so long, and so is the place that something has left: 28 s. What passes slowly leaves a
+    /// trail of what it covered for more than a twentieth of that, which is taken for a part of it.
     pub absorbs: Duration,
 }
 
 impl Default for MotionOptions {
     fn default() -> MotionOptions {
-        MotionOptions { follows: Duration::from_millis(1300), absorbs: Duration::from_secs(9) }
+        MotionOptions { follows: Duration::from_millis(3200), absorbs: Duration::from_secs(28) }
     }
 }
 
