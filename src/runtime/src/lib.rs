@@ -122,11 +122,11 @@ pub use frcnn_bundle::{
 };
 pub use frcnn_core::{BBox, Detection, Frame, FrameError, NO_ROI, PixelFormat, Roi, RoiLevels, ShapeError};
 pub use frcnn_kernels::{AlignedRoi, F32Products};
-#[cfg(feature = "motion")]
-pub use frcnn_proposals::{Motion, MotionOptions};
 pub use frcnn_proposals::{Grid, Notice, ProposalMethod, Proposals, Propose};
 #[cfg(feature = "selective-search")]
 pub use frcnn_proposals::{Mode, SelectiveSearch};
+#[cfg(feature = "motion")]
+pub use frcnn_proposals::{Motion, MotionOptions};
 #[cfg(feature = "tracks")]
 pub use frcnn_tracks as tracks;
 pub use head::{HeadOutput, NamedTensor};
