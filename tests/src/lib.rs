@@ -9,6 +9,11 @@
     reason = "test support: a failure here is a test's failure"
 )]
 
+/// The example of the repository's README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub mod matching;
 pub mod tensors;
 pub mod trunks;

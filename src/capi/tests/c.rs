@@ -219,3 +219,73 @@ fn packages_know_their_version() {
     command.env("PKG_CONFIG_PATH", installed.path("lib/pkgconfig")).args(["--modversion", "frcnn"]);
     assert_eq!(String::from_utf8(succeed(&mut command).stdout).unwrap().trim(), has);
 }
+
+/// The example in the first comment of a header: its lines that stand four columns in.
+fn example(header: &str) -> String {
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("include").join(header)).unwrap();
+    let comment = text.split("/*").nth(1).unwrap().split("*/").next().unwrap();
+    let lines: Vec<&str> = comment.lines().filter_map(|line| line.strip_prefix(" *     ")).collect();
+    assert!(lines.len() >= 4, "{header} shows no example");
+    lines.join("\n")
+}
+
+/// What the headers show, put into a program, and the example file: compiled as a reader would, and run.
+#[test]
+fn documented_programs_run() {
+    if !compiles() {
+        return;
+    }
+    let installed = Installed::new();
+    std::fs::rename(installed.path("colours.frcnn"), installed.path("cells.frcnn")).unwrap();
+    let flags = |command: &mut Command| {
+        let output = succeed(command.env("PKG_CONFIG_PATH", installed.path("lib/pkgconfig")));
+        String::from_utf8(output.stdout).unwrap().split_whitespace().map(String::from).collect::<Vec<_>>()
+    };
+    let pkg_config = flags(Command::new("pkg-config").args(["--cflags", "--libs", "frcnn"]));
+    let c = format!(
+        "#include <stdio.h>\n#include <frcnn.h>\nint main(void) {{\nstatic uint8_t pixels[640 * 480 * 3];\n{}\n\
+         printf(\"%zu found\\n\", count);\nreturn 0;\n}}\n",
+        example("frcnn.h")
+    );
+    let cpp = format!(
+        "#include <iostream>\n#include <frcnn.hpp>\nint main() {{\nstatic std::uint8_t pixels[640 * 480 * 3];\n\
+         const std::size_t size = sizeof pixels;\n{}\nstd::cout << \"found\\n\";\n}}\n",
+        example("frcnn.hpp")
+    );
+    std::fs::write(installed.path("shown.c"), c).unwrap();
+    std::fs::write(installed.path("shown.cpp"), cpp).unwrap();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let square = here.join("tests/golden/red_square.jpg");
+    let photo = [installed.path("cells.frcnn"), square];
+    let cases: [(PathBuf, &str, &[PathBuf], &str); 3] = [
+        (installed.path("shown.c"), "-std=c11", &[], "found"),
+        (installed.path("shown.cpp"), "-std=c++17", &[], "found"),
+        (here.join("examples/photo.c"), "-std=c11", &photo, "red "),
+    ];
+    for (source, standard, arguments, expected) in cases {
+        let compiler = match source.extension().and_then(|e| e.to_str()) {
+            Some("cpp") if compiler() == "cc" => "c++".to_string(),
+            // No name of another compiler's is known.
+            Some("cpp") => continue,
+            _ => compiler(),
+        };
+        let program = installed.path("shown");
+        let mut command = Command::new(compiler);
+        command
+            .args([standard, "-Wall", "-Wextra", "-Werror"])
+            .arg(&source)
+            .arg("-o")
+            .arg(&program)
+            .args(&pkg_config);
+        succeed(&mut command);
+        let runner = std::env::var("FRCNN_RUNNER").unwrap_or_default();
+        let mut words: Vec<&str> = runner.split_whitespace().collect();
+        words.push(program.to_str().unwrap());
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(arguments).current_dir(installed.path(""));
+        let output = succeed(command.env("LD_LIBRARY_PATH", installed.path("lib")));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains(expected), "{}: {said}", source.display());
+    }
+}
