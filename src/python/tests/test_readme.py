@@ -1,4 +1,5 @@
-"""README's snippets, one after the other as a reader runs them. Its first block is run by `ci`, which installs the wheel by it."""
+"""README's snippets, one after the other as a reader runs them. Its first block is run by `ci`, which installs the
+wheel by it; the root's README by `tests/pages`."""
 
 import re
 import shutil
@@ -21,7 +22,6 @@ def test_each_snippet_runs(tmp_path, monkeypatch):
     shutil.copy(DEMO / "scene.jpg", "photos/1.jpg")
     shutil.copy(ROOT / "tests/reference/demo.safetensors", "gpu.safetensors")
     names = {"frames": lambda: [frcnn.Detector("model.frcnn").detect("photo.jpg", []).drawn()] * 2}
-    snippets += re.findall(r"^```python\n(import frcnn\n.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     for snippet in snippets:
         if "frcnn.torch" in snippet:
             continue  # `test-torch` runs those
