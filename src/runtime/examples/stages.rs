@@ -48,7 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn tell(name: &str, shape: &[usize], values: &[f32]) {
-    let least = values.iter().copied().reduce(f32::min).unwrap_or_default();
-    let most = values.iter().copied().reduce(f32::max).unwrap_or_default();
+    // In an order in which NaN has a place: it shows.
+    let least = values.iter().copied().min_by(f32::total_cmp).unwrap_or_default();
+    let most = values.iter().copied().max_by(f32::total_cmp).unwrap_or_default();
     println!("{name}: {shape:?}, from {least} to {most}");
 }
