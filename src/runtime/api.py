@@ -198,7 +198,8 @@ class Interface:
         if name in ("generic", "primitive"):
             return inner
         if name == "borrowed_ref":
-            return f"&{'mut ' if inner['is_mutable'] else ''}{of()}"
+            lifetime = f"{inner['lifetime']} " if inner["lifetime"] else ""
+            return f"&{lifetime}{'mut ' if inner['is_mutable'] else ''}{of()}"
         if name == "raw_pointer":
             return f"*{'mut' if inner['is_mutable'] else 'const'} {of()}"
         if name == "slice":
@@ -238,6 +239,8 @@ class Interface:
                 words.append(self.type(crate, each["type"], path))
             elif "const" in each:
                 words.append(each["const"]["expr"])
+            elif "lifetime" in each:
+                words.append(each["lifetime"])
         for each in args.get("angle_bracketed", {}).get("constraints", []):
             if "equality" in each["binding"] and "type" in each["binding"]["equality"]:
                 words.append(f"{each['name']} = {self.type(crate, each['binding']['equality']['type'], path)}")
