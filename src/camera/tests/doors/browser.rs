@@ -108,19 +108,18 @@ impl Browser {
         }
     }
 
-    /// A click at a place of an element: shares of its width and height.
+    /// A click at a place of an element: shares of its width and height. What is clicked is looked up and clicked in one step, as pictures
+    /// that come meanwhile move what is below them.
     pub(crate) fn click(&mut self, selector: &str, x: f64, y: f64) {
-        let area = format!(
+        let clicked = self.worth(&format!(
             "(() => {{ const e = document.querySelector({}); e.scrollIntoView({{ block: 'center' }}); \
-             const r = e.getBoundingClientRect(); return [r.left, r.top, r.width, r.height]; }})()",
+             const r = e.getBoundingClientRect(), clientX = r.left + {x} * r.width, clientY = r.top + {y} * r.height; \
+             const at = document.elementFromPoint(clientX, clientY); \
+             at?.dispatchEvent(new MouseEvent('click', {{ clientX, clientY, bubbles: true, cancelable: true }})); \
+             return at !== null; }})()",
             json!(selector)
-        );
-        let area: Vec<f64> = serde_json::from_value(self.worth(&area)).unwrap();
-        let (x, y) = (area[0] + x * area[2], area[1] + y * area[3]);
-        for kind in ["mousePressed", "mouseReleased"] {
-            let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
-            self.ask("Input.dispatchMouseEvent", &event);
-        }
+        ));
+        assert_eq!(clicked, true, "{selector} is not in view");
     }
 
     /// Writes a PNG.
