@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use frcnn_compiler::{CompileReport, Compiled, Description, Options, Precision, Svd, uniform};
+use frcnn_compiler::{CompileReport, Compiled, Description, Options, Precision, Precisions, Svd, uniform};
 use frcnn_files::Staged;
+use frcnn_harness::auto::AutoReport;
+use frcnn_harness::cascade::CascadeReport;
 use frcnn_harness::quantize::{FoundAgain, Photos, Quantized, quantize};
-use frcnn_harness::{Loaded, selective_search};
+use frcnn_harness::{Board, MAX_DROP, worthwhile};
 use frcnn_images::{Folder, no_images};
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, Reply};
+use crate::choices::{Choices, Photographs};
+use crate::dataset::load;
 use crate::error::{Failure, Kind};
-use crate::picture::of_file;
 
 /// What the command's `--report` has.
 #[derive(Serialize)]
@@ -21,6 +24,15 @@ struct Report {
     /// What int8 still finds.
     #[serde(skip_serializing_if = "Option::is_none")]
     found_again: Option<FoundAgain>,
+    /// How `auto` chose precisions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto: Option<AutoReport>,
+    /// Layers that keep an exacter type, for theirs gains no time on the board.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exacter: Vec<String>,
+    /// What the cascade drops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cascade: Option<CascadeReport>,
 }
 
 /// What is asked for.
@@ -37,11 +49,53 @@ struct Wishes {
     precision: String,
     /// Photos, or folders of them.
     calibrate: Vec<PathBuf>,
+    /// The name of a board, or a file that describes one.
+    board: Option<String>,
+    cascade: Option<Cascade>,
+    /// The data set to choose by.
+    data: Option<PathBuf>,
+    split: String,
+    /// Points of mAP.
+    max_drop: Option<f64>,
 }
 
+/// A cascade, as it is asked for.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Cascade {
+    ByHand {
+        rank: usize,
+        keep: f32,
+    },
+    /// `auto`
+    Auto(Auto),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Auto {
+    Auto,
+}
+
+/// What weights are to be stored as.
+#[derive(Clone, Copy, PartialEq)]
+enum Stored {
+    Auto,
+    All(Precision),
+}
+
+/// The word for what is to be chosen.
+const AUTO: &str = "auto";
+
 impl Wishes {
+    fn svd_is_auto(&self) -> bool {
+        self.ranks.as_deref() == Some(AUTO)
+    }
+
+    /// Where it is not to be chosen.
     fn svd(&self) -> Result<Svd, Failure> {
         match (&self.ranks, self.energy) {
+            (Some(_), _) if self.svd_is_auto() => Ok(Svd::None),
             (Some(ranks), _) => Ok(Svd::parse_ranks(ranks)?),
             (None, Some(energy)) if energy > 0.0 && energy <= 1.0 => Ok(Svd::Energy(energy)),
             (None, Some(energy)) => {
@@ -52,50 +106,155 @@ impl Wishes {
         }
     }
 
-    fn precision(&self) -> Result<Precision, Failure> {
+    fn stored(&self) -> Result<Stored, Failure> {
+        if self.precision == AUTO {
+            return Ok(Stored::Auto);
+        }
         let known = Precision::ALL.into_iter().find(|known| known.name() == self.precision);
-        known.ok_or_else(|| {
+        known.map(Stored::All).ok_or_else(|| {
             let names = Precision::ALL.map(Precision::name).join(", ");
-            Failure::new(Kind::Option, format_args!("precision is {:?}; there are {names}", self.precision))
+            Failure::new(
+                Kind::Option,
+                format_args!("precision is {:?}; there are {names}, {AUTO}", self.precision),
+            )
         })
+    }
+
+    fn board(&self) -> Result<Option<Board>, Failure> {
+        let found = self.board.as_deref().map(Board::find).transpose();
+        found.map_err(|problem| Failure::new(Kind::Option, problem))
     }
 }
 
-/// Writes the bundle; the report.
+/// Writes the bundle; the report, and doubts about the data set.
 pub(crate) fn compile(call: &Call) -> Result<Reply, Failure> {
     Reply::of(&run(&call.arguments()?)?)
 }
 
-fn run(wishes: &Wishes) -> Result<Report, Failure> {
-    let (svd, precision) = (wishes.svd()?, wishes.precision()?);
-    check(wishes, precision)?;
-    let Wishes { onnx, out, manifest, classes, calibrate, .. } = wishes;
-    let is_int8 = precision == Precision::Int8;
+fn run(wishes: &Wishes) -> Result<(Report, Vec<String>), Failure> {
+    let (svd, stored, board) = (wishes.svd()?, wishes.stored()?, wishes.board()?);
+    check(wishes, stored)?;
+    let Wishes { onnx, out, manifest, classes, data, split, .. } = wishes;
     let description = describe(onnx, manifest.as_deref(), classes.as_deref())?;
-    // int8 is made of what the layers read, which is known in f32.
-    let options = Options { svd, precision: if is_int8 { Precision::F32 } else { precision } };
-    let compiled = frcnn_compiler::compile(onnx, &description, &options, &mut |_| {})?;
-    let (Compiled { bundle, report, .. }, found_again) = if is_int8 {
-        let Quantized { compiled, found_again } = int8(&compiled, calibrate)?;
-        (compiled, Some(found_again))
-    } else {
-        (compiled, None)
+    let photographs = data.as_deref().map(|data| Photographs::new(data, split));
+    let choices = photographs
+        .as_ref()
+        .map(|photographs| Choices { photographs, max_drop: wishes.max_drop.unwrap_or(MAX_DROP) });
+    // int8 is made of what the layers read, which is known in f32; so is what gains time on a board.
+    let precision = match stored {
+        Stored::All(precision) if precision != Precision::Int8 && board.is_none() => precision,
+        _ => Precision::F32,
+    };
+    let compiled = match &choices {
+        Some(choices) if wishes.svd_is_auto() => choices.svd(onnx, &description, precision)?,
+        _ => frcnn_compiler::compile(onnx, &description, &Options { svd, precision }, &mut |_| {})?,
+    };
+    let Rounded { compiled, found_again, auto, exacter } = rounded(wishes, compiled, stored, board, choices)?;
+    let (Compiled { bundle, report, .. }, cascade) = match (wishes.cascade, &choices) {
+        (None, _) => (compiled, None),
+        (Some(Cascade::Auto(Auto::Auto)), Some(choices)) => choices.cascade(&compiled)?,
+        (Some(Cascade::Auto(Auto::Auto)), None) => return Err(no_data("cascade")),
+        (Some(Cascade::ByHand { rank, keep }), choices) => {
+            let refused = |problem| Failure::new(Kind::Option, format_args!("cascade: {problem}"));
+            let by_hand = compiled.with_cascades(&[rank], keep).map_err(refused)?.pop().unwrap_or(compiled);
+            match choices {
+                Some(choices) => choices.measured(&by_hand)?,
+                None => (by_hand, None),
+            }
+        }
     };
     let refused = |error: std::io::Error| Failure::file(Kind::Compile, out, error);
     Staged::new(out, bundle.pieces()).and_then(Staged::commit).map_err(refused)?;
-    Ok(Report { report, found_again })
+    let doubts = photographs.map(Photographs::doubts).unwrap_or_default();
+    Ok((Report { report, found_again, auto, exacter, cascade }, doubts))
+}
+
+/// What `precision` asks for, done.
+struct Rounded {
+    compiled: Compiled,
+    found_again: Option<FoundAgain>,
+    auto: Option<AutoReport>,
+    exacter: Vec<String>,
+}
+
+fn rounded(
+    wishes: &Wishes,
+    compiled: Compiled,
+    stored: Stored,
+    board: Option<Board>,
+    choices: Option<Choices>,
+) -> Result<Rounded, Failure> {
+    let mut rounded = Rounded { compiled, found_again: None, auto: None, exacter: Vec::new() };
+    let exact = &rounded.compiled;
+    let worthwhile_on = |precision| match &board {
+        Some(board) => worthwhile(&exact.bundle, board, precision),
+        None => Ok((uniform(exact.bundle.contents(), precision), Vec::new())),
+    };
+    let refused = |problem| Failure::file(Kind::Compile, &wishes.onnx, problem);
+    match (stored, choices) {
+        (Stored::Auto, Some(choices)) => {
+            let (compiled, auto) = choices.precisions(exact, board.as_ref())?;
+            rounded = Rounded { compiled, auto: Some(auto), ..rounded };
+        }
+        (Stored::Auto, None) => return Err(no_data("precision")),
+        (Stored::All(Precision::Int8), _) => {
+            let (precisions, exacter) = worthwhile_on(Precision::Int8)?;
+            let Quantized { compiled, found_again } = int8(exact, &precisions, &wishes.calibrate)?;
+            rounded = Rounded { compiled, found_again: Some(found_again), exacter, auto: None };
+        }
+        (Stored::All(precision), _) if board.is_some() => {
+            let (precisions, exacter) = worthwhile_on(precision)?;
+            let compiled = exact.with_halves(&precisions).map_err(refused)?;
+            rounded = Rounded { compiled, exacter, ..rounded };
+        }
+        (Stored::All(_), _) => {}
+    }
+    let named = rounded.auto.as_ref().map(|auto| auto.board.clone()).or(board.map(|board| board.name));
+    if let Some(board) = named
+        && rounded.compiled.report.precision != Precision::F32
+    {
+        rounded.compiled = rounded.compiled.for_board(&board).map_err(refused)?;
+    }
+    Ok(rounded)
+}
+
+fn no_data(what: &str) -> Failure {
+    Failure::new(Kind::Option, format_args!("{what} auto: name the data set to choose on as data"))
 }
 
 /// Before minutes of work.
-fn check(wishes: &Wishes, precision: Precision) -> Result<(), Failure> {
+fn check(wishes: &Wishes, stored: Stored) -> Result<(), Failure> {
     let Wishes { onnx, out, calibrate, .. } = wishes;
     let wrong = |problem: &str| Err(Failure::new(Kind::Option, problem));
-    match (precision == Precision::Int8, calibrate.is_empty()) {
+    match (stored == Stored::All(Precision::Int8), calibrate.is_empty()) {
         (true, true) => {
             return wrong("precision int8: give photos like those that the network is for as calibrate");
         }
         (false, false) => return wrong("calibrate is for precision int8"),
         _ => {}
+    }
+    let choosing = [
+        ("svd", wishes.svd_is_auto()),
+        ("precision", stored == Stored::Auto),
+        ("cascade", matches!(wishes.cascade, Some(Cascade::Auto(_)))),
+    ];
+    let chosen = choosing.into_iter().find(|&(_, chooses)| chooses).map(|(what, _)| what);
+    match (chosen, &wishes.data, wishes.max_drop) {
+        (Some(what), None, _) => return Err(no_data(what)),
+        (None, Some(_), _) if wishes.cascade.is_none() => {
+            return wrong("data is for svd auto, precision auto and cascade");
+        }
+        (None, _, Some(_)) => return wrong("max_drop is for svd auto, precision auto and cascade auto"),
+        (_, _, Some(points)) if !(0.0..=100.0).contains(&points) => {
+            return wrong("max_drop is a number of points of mAP: 0 to 100");
+        }
+        _ => {}
+    }
+    if wishes.svd_is_auto() && stored == Stored::Auto {
+        return wrong("svd auto and precision auto: let svd auto find the ranks first, and name them as svd");
+    }
+    if wishes.board.is_some() && stored == Stored::All(Precision::F32) {
+        return wrong("board is for precision auto, int8, f16 and bf16");
     }
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let problem = if !folder.is_dir() {
@@ -128,7 +287,7 @@ fn describe(
     }
 }
 
-fn int8(exact: &Compiled, photos: &[PathBuf]) -> Result<Quantized, Failure> {
+fn int8(exact: &Compiled, precisions: &Precisions, photos: &[PathBuf]) -> Result<Quantized, Failure> {
     let mut files = Vec::new();
     for path in photos {
         if !path.is_dir() {
@@ -143,17 +302,7 @@ fn int8(exact: &Compiled, photos: &[PathBuf]) -> Result<Quantized, Failure> {
         files.extend(images);
     }
     let has_rpn = exact.bundle.contents().rpn.is_some();
-    let load = |photo: usize| load(&files[photo], has_rpn);
+    let load = |photo: usize| load(&files[photo], has_rpn, None);
     let photos = Photos { count: files.len(), load: &load };
-    Ok(quantize(exact, &uniform(exact.bundle.contents(), Precision::Int8), &photos, &mut |_| {})?)
-}
-
-/// A photo with its boxes, unless the network proposes by itself.
-pub(crate) fn load(path: &Path, has_rpn: bool) -> Result<Loaded, frcnn_harness::Error> {
-    let pixels = of_file(path).map_err(|failure| frcnn_harness::Error::Stage(failure.text))?;
-    let boxes = match has_rpn {
-        true => None,
-        false => Some(selective_search(&pixels).map_err(frcnn::Error::from)?),
-    };
-    Ok(Loaded { pixels, boxes })
+    Ok(quantize(exact, precisions, &photos, &mut |_| {})?)
 }

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use frcnn_core::Printable;
-use frcnn_eval::{Coco, Dataset, Detection, Location, Voc, coco, voc};
+use frcnn_eval::{Coco, Dataset, Detection, Voc, coco, voc};
 use frcnn_harness::{Finished, page, run};
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, Reply};
-use crate::compile::load;
+use crate::dataset::{self, load};
 use crate::detector::Detector;
 use crate::error::{Failure, Kind};
 use crate::held::{held, hold};
@@ -55,12 +54,12 @@ pub(crate) fn evaluate(call: &Call) -> Result<Reply, Failure> {
     let Arguments { detector, data, split, workers, iou } = call.arguments()?;
     let detector = held::<Detector>(detector)?;
     detector.check_process()?;
-    let (evaluated, warnings) = evaluated(&detector, data, &split, workers, iou)?;
+    let (evaluated, doubts) = evaluated(&detector, data, &split, workers, iou)?;
     let Evaluation { dataset, detections, voc, coco, .. } = &evaluated;
     let (images, objects) = (dataset.images.len(), dataset.truths.len());
     let report = Report { images, objects, detections: detections.len(), voc, coco };
     let report = serde_json::to_value(&report).map_err(|error| Failure::new(Kind::Any, error))?;
-    Reply::of(&(hold(evaluated), report, warnings))
+    Reply::of(&(hold(evaluated), report, doubts))
 }
 
 fn evaluated(
@@ -70,20 +69,11 @@ fn evaluated(
     workers: usize,
     iou: f64,
 ) -> Result<(Evaluation, Vec<String>), Failure> {
-    let mut dataset = Dataset::open(&Location::new(data.clone(), split))?;
-    let root = Printable(data.display());
-    let mut warnings: Vec<String> =
-        dataset.warnings.iter().map(|warning| format!("{root}: {warning}")).collect();
-    let strange = dataset.meet_classes(detector.manifest().classes.get(1..).unwrap_or_default());
-    if !strange.is_empty() {
-        let what =
-            "the data set has objects of classes that the detector does not know, which count as missed";
-        warnings.push(format!("{what}: {}", Printable(strange.join(", "))));
-    }
+    let (dataset, doubts) = dataset::open(&data, split, &detector.manifest().classes)?;
     let detections = detected(detector, &dataset, workers)?;
     let (voc, coco) = (voc(&dataset, &detections, iou), coco(&dataset, &detections));
     let title = format!("{} on {} {split}", path.display(), data.display());
-    Ok((Evaluation { title, dataset, detections, voc, coco }, warnings))
+    Ok((Evaluation { title, dataset, detections, voc, coco }, doubts))
 }
 
 fn detected(
@@ -93,7 +83,7 @@ fn detected(
 ) -> Result<Vec<Detection>, Failure> {
     let all: Vec<usize> = (0..dataset.images.len()).collect();
     let mut found: Vec<Vec<Detection>> = vec![Vec::new(); all.len()];
-    let photo = |image: &frcnn_eval::Image| load(&image.path, detector.has_rpn());
+    let photo = |image: &frcnn_eval::Image| load(&image.path, detector.has_rpn(), None);
     run(detector, dataset, &all, workers, photo, |Finished { position, image, outcome }| {
         if let Some(place) = found.get_mut(position) {
             *place = outcome?.0.detections(dataset, position, &image.path)?;

@@ -21,13 +21,17 @@
 //! | `picture` | images: arrays without a copy, or files |
 //! | `source` | where boxes come from |
 //! | `detector`, `stream` | detection; the interpreter is free meanwhile, as in every operation |
+//! | `dataset` | the photos of data sets |
+//! | `choices` | what is chosen by such photos when a model is compiled |
 //! | `compile`, `compare`, `evaluate`, `propose`, `draw` | what they are called |
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod border;
 mod call;
+mod choices;
 mod compare;
 mod compile;
+mod dataset;
 mod detector;
 mod draw;
 mod error;

@@ -15,6 +15,8 @@ use crate::error::{Failure, Kind};
 pub(crate) enum Image {
     /// A JPEG or PNG file.
     Path(PathBuf),
+    /// What such a file holds, in an array of bytes.
+    Held(usize),
     /// An array of u8, `[H, W]`, `[H, W, 3]` or `[H, W, 4]`, whose rows are contiguous, and the order of its channels: `rgb` or `bgr`.
     Array(usize, String),
 }
@@ -28,6 +30,13 @@ impl Image {
     ) -> Result<T, Failure> {
         match self {
             Image::Path(path) => work(&of_picture(path, &open(path)?)?).map_err(|failure| failure.of(path)),
+            Image::Held(number) => {
+                let of_image = |error: frcnn_images::Error| Failure::new(Kind::Image, error);
+                let options = frcnn_images::Options::default();
+                let picture = frcnn_images::decode(call.array(*number)?.bytes, &options).map_err(of_image)?;
+                let frame = Frame::rgb8(&picture.pixels, picture.width, picture.height);
+                work(&frame.map_err(frcnn::Error::from)?)
+            }
             Image::Array(number, channels) => work(&of_array(call.array(*number)?, channels)?),
         }
     }
@@ -41,7 +50,7 @@ impl Image {
     pub(crate) fn name(&self) -> String {
         match self {
             Image::Path(path) => path.display().to_string(),
-            Image::Array(..) => "image".to_string(),
+            Image::Held(_) | Image::Array(..) => "image".to_string(),
         }
     }
 }

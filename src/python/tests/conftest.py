@@ -1,6 +1,7 @@
 """What the tests share: the demo model as a bundle, and its picture. They run in an environment in which the wheel is installed."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def pixels(scene):
 @pytest.fixture(scope="session")
 def boxes(pixels):
     return frcnn.propose(pixels)
+
+
+def few_scenes(folder):
+    """A data set of six scenes that the demo model was not trained on, so that what is chosen by it is chosen soon."""
+    shutil.copytree(ROOT / "benches/paper/scenes", folder)
+    split = Path(folder) / "ImageSets/Main/test.txt"
+    split.write_text("".join(split.read_text().splitlines(keepends=True)[:6]))
+    return folder
 
 
 def same(a, b):

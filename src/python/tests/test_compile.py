@@ -5,11 +5,12 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import DEMO, same
+from conftest import DEMO, ROOT, few_scenes, same
 
 import frcnn
 
 MODEL = DEMO / "model.onnx"
+SCENES = ROOT / "benches/paper/scenes"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,58 @@ def test_the_command_writes_the_same_bytes(command, keywords, options, tmp_path)
         assert again.read_bytes() == own.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("keywords", "options", "words"),
+    [
+        ({"svd": "auto", "max_drop": 20}, ["--svd", "auto", "--max-drop", "20"], "factored to rank"),
+        ({"precision": "auto", "board": "raspberry-pi-4"}, ["--precision", "auto", "--for", "raspberry-pi-4"], "for raspberry-pi-4: "),
+        ({"cascade": "auto", "max_drop": 5}, ["--cascade", "auto", "--max-drop", "5"], "judge"),
+        ({"cascade": {"rank": 8, "keep": 0.02}}, ["--cascade", "rank=8,keep=0.02"], "points of mAP lost on 6 photos"),
+    ],
+)
+def test_what_is_chosen_by_photos_is_what_the_command_chooses(command, keywords, options, words, tmp_path):
+    own, theirs, report = (tmp_path / name for name in ("own.frcnn", "theirs.frcnn", "report.json"))
+    scenes = few_scenes(tmp_path / "scenes")
+    said = frcnn.compile(MODEL, own, data=scenes, **keywords)
+    options = [*options, "--data", scenes, "--report", report, "--quiet"]
+    subprocess.run([command, "compile", MODEL, "-o", theirs, *options], check=True)
+    assert own.read_bytes() == theirs.read_bytes()
+    expected = json.loads(report.read_text())
+    for one in (said, expected):
+        if one.get("cascade"):
+            del one["cascade"]["heads"]  # times
+    assert said == expected
+    assert words in str(said), str(said)
+
+
+def test_for_a_board(command, tmp_path):
+    own, theirs = tmp_path / "own.frcnn", tmp_path / "theirs.frcnn"
+    of_boards = {"raspberry-pi-5": {"precision": "f16"}, "raspberry-pi-4": {"precision": "int8", "calibrate": [DEMO / "scene.jpg"]}}
+    for board, keywords in of_boards.items():
+        said = frcnn.compile(MODEL, own, board=board, **keywords)
+        photos = tmp_path / "photos"
+        photos.mkdir(exist_ok=True)
+        shutil.copy(DEMO / "scene.jpg", photos)
+        options = ["--calibrate", photos] if "calibrate" in keywords else []
+        options = ["--precision", keywords["precision"], "--for", board, *options]
+        subprocess.run([command, "compile", MODEL, "-o", theirs, "--quiet", *options], check=True)
+        assert own.read_bytes() == theirs.read_bytes()
+        assert ("keep an exacter type" in str(said)) == ("exacter" in said)
+    with pytest.raises(frcnn.Error, match="f16 gains no layer of this network any time on raspberry-pi-4"):
+        frcnn.compile(MODEL, own, precision="f16", board="raspberry-pi-4")
+    by_hand = frcnn.compile(MODEL, own, cascade={"rank": 8, "keep": 0.02})
+    assert by_hand["file_bytes"] == own.stat().st_size and "cascade" not in by_hand
+
+
+def test_doubts_about_the_data_set_are_warned_of(tmp_path):
+    scenes = few_scenes(tmp_path / "scenes")
+    name = (scenes / "ImageSets/Main/test.txt").read_text().split()[0]
+    page = scenes / f"Annotations/{name}.xml"
+    page.write_text(page.read_text().replace("<name>", "<name>strange ", 1))
+    with pytest.warns(UserWarning, match="does not know, which count as missed: strange"):
+        frcnn.compile(MODEL, tmp_path / "a.frcnn", cascade={"rank": 8, "keep": 0.02}, data=scenes)
+
+
 def test_classes_in_place_of_a_manifest(tmp_path):
     model = tmp_path / "model.onnx"
     shutil.copy(MODEL, model)
@@ -62,6 +115,20 @@ def test_classes_in_place_of_a_manifest(tmp_path):
         (frcnn.OptionError, "above 0 and at most 1", MODEL, {"svd": 1.5}),
         (frcnn.OptionError, "LAYER=RANK", MODEL, {"svd": "fc6"}),
         (frcnn.OptionError, "give one of them", MODEL, {"classes": ["a"], "manifest": DEMO / "manifest.json"}),
+        (frcnn.OptionError, "svd auto: name the data set", MODEL, {"svd": "auto"}),
+        (frcnn.OptionError, "precision auto: name the data set", MODEL, {"precision": "auto"}),
+        (frcnn.OptionError, "cascade auto: name the data set", MODEL, {"cascade": "auto"}),
+        (frcnn.OptionError, "let svd auto find the ranks first", MODEL, {"svd": "auto", "precision": "auto", "data": SCENES}),
+        (frcnn.OptionError, "data is for svd auto", MODEL, {"data": SCENES}),
+        (frcnn.OptionError, "max_drop is for svd auto", MODEL, {"max_drop": 0.3, "cascade": {"rank": 8, "keep": 0.1}}),
+        (frcnn.OptionError, "0 to 100", MODEL, {"max_drop": -1, "svd": "auto", "data": SCENES}),
+        (frcnn.OptionError, "there is no board `pi`", MODEL, {"precision": "auto", "board": "pi", "data": SCENES}),
+        (frcnn.OptionError, "board is for precision auto", MODEL, {"board": "rk3588"}),
+        (frcnn.OptionError, '{"rank": 64, "keep": 0.02}', MODEL, {"cascade": {"rank": 8}}),
+        (frcnn.OptionError, '{"rank": 64, "keep": 0.02}', MODEL, {"cascade": "rank=8"}),
+        (frcnn.OptionError, '{"rank": 64, "keep": 0.02}', MODEL, {"cascade": {"rank": 8, "keep": float("nan")}}),
+        (frcnn.OptionError, "cascade: ", MODEL, {"cascade": {"rank": 9999, "keep": 0.1}}),
+        (frcnn.Error, "absent.txt", MODEL, {"cascade": "auto", "data": SCENES, "split": "absent"}),
         (frcnn.CompileError, "fc9", MODEL, {"svd": {"fc9": 4}}),
     ],
 )

@@ -68,6 +68,11 @@ def test_an_image_may_come_as(made, detector, pixels, boxes):
 
 def test_files_and_grey_arrays(detector, scene, pixels, boxes):
     same(detector.detect(pixels, boxes), detector.detect(scene, boxes))
+    photo = DEMO / "scene.jpg"
+    for file in (scene, photo):
+        same(detector.detect(file, boxes), detector.detect(file.read_bytes(), boxes))
+    with pytest.raises(frcnn.ImageError, match="is a text; supported are JPEG and PNG"):
+        detector.detect(b"my holidays")
     same(detector.detect(pixels, boxes), detector.detect(str(scene), boxes))
     grey = pixels.mean(2).astype(np.uint8)
     same(detector.detect(grey, boxes), detector.detect(np.dstack([grey] * 3), boxes))

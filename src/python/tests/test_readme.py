@@ -4,7 +4,7 @@ wheel by it; the root's README by `tests/pages`."""
 import re
 import shutil
 
-from conftest import DEMO, ROOT
+from conftest import DEMO, ROOT, few_scenes
 
 import frcnn
 
@@ -18,6 +18,7 @@ def test_each_snippet_runs(tmp_path, monkeypatch):
     shutil.copy(DEMO / "model.onnx", "model.onnx")
     shutil.copy(DEMO / "manifest.json", "manifest.json")
     shutil.copy(DEMO / "scene.jpg", "photo.jpg")
+    few_scenes("VOC2007")
     (tmp_path / "photos").mkdir()
     shutil.copy(DEMO / "scene.jpg", "photos/1.jpg")
     shutil.copy(ROOT / "tests/reference/demo.safetensors", "gpu.safetensors")

@@ -15,7 +15,7 @@ Boxes are x1, y1, x2, y2 in pixels of the image, corners inclusive, counted from
 from importlib.metadata import version as _version
 
 from ._compare import Comparison, Stages, compare
-from ._compile import Report, compile
+from ._compile import Cascade, Report, compile
 from ._detections import Detection, Detections
 from ._detector import Detector, Stream
 from ._errors import BundleError, CompileError, Error, ImageError, LimitError, OptionError
@@ -26,6 +26,7 @@ __version__ = _version("frcnn")
 
 __all__ = [
     "BundleError",
+    "Cascade",
     "Comparison",
     "CompileError",
     "Detection",

@@ -91,8 +91,8 @@ class Detector:
     ) -> Detections:
         """Finds objects.
 
-        image: a JPEG or PNG file's path (turned upright as its EXIF orientation says), a PIL image as it lies, or an array of uint8,
-            `[H, W, 3]`, `[H, W, 4]` or `[H, W]`. Contiguous arrays are not copied.
+        image: a JPEG or PNG file's path or its bytes (turned upright as its EXIF orientation says), a PIL image as it lies, or an array of
+            uint8, `[H, W, 3]`, `[H, W, 4]` or `[H, W]`. Contiguous arrays are not copied.
         boxes: `[N, 4]` boxes to look at, x1, y1, x2, y2 in pixels of the image. Those that are none are passed over.
         proposals: what makes boxes where none are given: `auto` is the network's RPN if it has one, else selective search.
         channels: the order in which an array has them; OpenCV's is bgr.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import PIL.Image
 
-    Image = Union[str, "os.PathLike[str]", npt.NDArray[np.uint8], PIL.Image.Image]
+    Image = Union[str, "os.PathLike[str]", bytes, npt.NDArray[np.uint8], PIL.Image.Image]
 
 Channels = Literal["rgb", "bgr"]
 
@@ -27,6 +27,9 @@ def look(
         read, order = readable(image, channels)
         if isinstance(read, str):
             arguments["image"] = {"path": read}
+        elif isinstance(read, bytes):
+            arguments["image"] = {"held": len(arrays)}
+            arrays.append(np.frombuffer(read, np.uint8))
         else:
             arguments["image"] = {"array": (len(arrays), order)}
             arrays.append(read)
@@ -37,19 +40,21 @@ def look(
 
 
 def readable(image: Image | None, channels: str) -> tuple[Any, str]:
-    """A path, or an array of uint8 whose rows are contiguous, and the order of its channels. Arrays are copied only where their
+    """A path, what a file holds, or an array of uint8 whose rows are contiguous, and the order of its channels. Arrays are copied only where their
     rows are not: views such as `array[100:400, 50:90]` are taken as they lie."""
     if isinstance(image, (str, os.PathLike)):
         # A file's channels have names of their own.
         return os.fspath(image), "rgb"
+    if isinstance(image, bytes):
+        return image, "rgb"
     pil = sys.modules.get("PIL.Image")
     if pil is not None and isinstance(image, pil.Image):
         return np.asarray(image.convert("RGB")), "rgb"
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise TypeError(
-            f"an image is a path, a PIL image or an array of uint8, not {_described(image, array)}; of floats in 0..1 it is "
-            f"(array * 255).round().astype(numpy.uint8)"
+            f"an image is a path, the bytes of a JPEG or PNG file, a PIL image or an array of uint8, not {_described(image, array)}; of "
+            f"floats in 0..1 it is (array * 255).round().astype(numpy.uint8)"
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

@@ -11,6 +11,7 @@ what model-export/pytorch/export.py takes. It runs where its weights are, on a C
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +120,8 @@ def _pixels(image: Image) -> PIL.Image.Image:
     from PIL import Image as pil
     from PIL import ImageOps
 
-    if isinstance(image, (str, os.PathLike)):
-        with pil.open(image) as photo:
+    if isinstance(image, (str, os.PathLike, bytes)):
+        with pil.open(io.BytesIO(image) if isinstance(image, bytes) else image) as photo:
             return ImageOps.exif_transpose(photo).convert("RGB")
     if isinstance(image, pil.Image):
         return image.convert("RGB")
