@@ -4,6 +4,7 @@
 //! VOC or COCO folder ──Dataset::open──► Dataset ─┐
 //!                                                ├─voc()──► AP by VOC07 and VOC10+, precision-recall curves
 //! results of any detector ─formats::read─► [Detection] ─coco()─► AP, AP50, AP75, by size, AR
+//!                                                ├─confusion()─► which class is taken for which
 //!                                                └─mistakes()─► false positives and misses, image by image
 //!
 //! reference.safetensors ──TensorFile──► Tensor ──difference()──► errors, ULPs, cosine, the worst element
@@ -41,7 +42,9 @@ mod warnings;
 mod xml;
 
 pub use ap::coco::{Coco, CocoClass, CocoSummary, coco};
-pub use ap::mistakes::{ImageMistakes, Mistake, MistakeKind, mistakes};
+pub use ap::confusion::{Confusion, confusion};
+pub use ap::mistakes::{ImageMistakes, Mistake, MistakeKind, best, mistakes, worst};
+pub use ap::threshold::BestThreshold;
 pub use ap::voc::{Voc, VocClass, voc};
 pub use dataset::{Annotation, Dataset, Format, Image, Location, Truth, VocObject, VocSplit};
 pub use detection::Detection;
@@ -51,7 +54,7 @@ pub use matching::{Drift, Found, Pair, pair};
 pub use region::Region;
 pub use run_file::{RunDetection, RunFile, RunHeader, RunImage, RunLine, merge};
 pub use tensors::difference::{Difference, ShapeMismatch, UlpHistogram, Worst, difference};
-pub use tensors::verdict::{Measure, Precision, StageResult, Tolerances, explain};
+pub use tensors::verdict::{Measure, Precision, Role, StageResult, Tolerances, explain, roles};
 pub use tensors::{Tensor, TensorFile};
 pub use warnings::{Warning, Warnings};
 

@@ -1,7 +1,9 @@
 //! Two detectors' lists for one image, side by side.
 
-use frcnn_core::{BBox, difference};
-use serde::Serialize;
+use frcnn_core::BBox;
+use serde::{Serialize, Serializer};
+
+use crate::tensors::difference::{distance, finite_or_text};
 
 /// A detection, whoever made it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,14 +36,26 @@ pub struct Drift {
     pub missing: usize,
     /// Only in the other list.
     pub extra: usize,
-    /// Largest difference of scores of a pair; infinite if just one of them is a number.
-    pub max_score: f32,
+    /// Largest difference of scores of a pair; infinite if one of them is NaN or just one is finite. This and what follows is
+    /// none where nothing matched.
+    #[serde(serialize_with = "serialized")]
+    pub max_score: Option<f32>,
     /// Mean difference.
-    pub mean_score: f32,
+    #[serde(serialize_with = "serialized")]
+    pub mean_score: Option<f32>,
     /// Largest distance between corners of a pair, in pixels.
-    pub max_corner: f32,
-    /// Smallest overlap of a pair; 1 if there is none.
-    pub min_iou: f32,
+    #[serde(serialize_with = "serialized")]
+    pub max_corner: Option<f32>,
+    /// Smallest overlap of a pair.
+    #[serde(serialize_with = "serialized")]
+    pub min_iou: Option<f32>,
+}
+
+fn serialized<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => finite_or_text(&f64::from(*value), serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Pairs detections of one class that overlap by at least `min_iou`, those with the largest overlap first.
@@ -74,19 +88,19 @@ impl Drift {
             matched: pairs.len(),
             missing: reference.len().saturating_sub(pairs.len()),
             extra: found.len().saturating_sub(pairs.len()),
-            min_iou: 1.0,
             ..Drift::default()
         };
+        let largest = |so_far: &mut Option<f32>, value: f32| *so_far = Some(so_far.unwrap_or(0.0).max(value));
         for pair in pairs {
             let (Some(a), Some(b)) = (reference.get(pair.reference), found.get(pair.found)) else { continue };
-            let score = difference(a.score, b.score) as f32;
-            drift.max_score = drift.max_score.max(score);
-            drift.mean_score += score / pairs.len() as f32;
+            let score = distance(a.score, b.score) as f32;
+            largest(&mut drift.max_score, score);
+            drift.mean_score = Some(drift.mean_score.unwrap_or(0.0) + score / pairs.len() as f32);
             let corners = |bbox: &BBox| [bbox.x1, bbox.y1, bbox.x2, bbox.y2];
             for (a, b) in corners(&a.bbox).into_iter().zip(corners(&b.bbox)) {
-                drift.max_corner = drift.max_corner.max(difference(a, b) as f32);
+                largest(&mut drift.max_corner, distance(a, b) as f32);
             }
-            drift.min_iou = drift.min_iou.min(pair.iou);
+            drift.min_iou = Some(drift.min_iou.unwrap_or(1.0).min(pair.iou));
         }
         drift
     }
@@ -105,10 +119,28 @@ mod tests {
         let ids: Vec<_> = pairs.iter().map(|pair| (pair.reference, pair.found)).collect();
         assert_eq!(ids, [(1, 0), (0, 1)]);
         let drift = Drift::new(&reference, &found, &pairs);
-        assert_eq!((drift.matched, drift.missing, drift.extra, drift.max_corner), (2, 1, 1, 1.0));
-        assert!((drift.max_score - 0.05).abs() < 1e-6 && drift.min_iou == pairs[1].iou);
-        let broken = found.map(|found| Found { score: f32::NAN, ..found });
-        assert_eq!(Drift::new(&reference, &broken, &pairs).max_score, f32::INFINITY);
+        assert_eq!((drift.matched, drift.missing, drift.extra, drift.max_corner), (2, 1, 1, Some(1.0)));
+        assert!((drift.max_score.unwrap() - 0.05).abs() < 1e-6 && drift.min_iou == Some(pairs[1].iou));
+        let broken = |list: &[Found]| {
+            list.iter().map(|found| Found { score: f32::NAN, ..*found }).collect::<Vec<Found>>()
+        };
+        for expected in [reference.to_vec(), broken(&reference)] {
+            let drift = Drift::new(&expected, &broken(&found), &pairs);
+            assert_eq!((drift.max_score, drift.mean_score), (Some(f32::INFINITY), Some(f32::INFINITY)));
+            assert!(serde_json::to_string(&drift).unwrap().contains(r#""max_score":"inf""#));
+        }
+    }
+
+    #[test]
+    fn what_did_not_match_has_not_drifted_by_nothing() {
+        let at = |x: f32| Found { class_id: 1, score: 0.9, bbox: BBox::new(x, 0.0, x + 9.0, 9.0) };
+        let (reference, found) = ([at(0.0)], [at(50.0), at(90.0)]);
+        let drift = Drift::new(&reference, &found, &pair(&reference, &found, 0.5));
+        assert_eq!(drift, Drift { missing: 1, extra: 2, ..Drift::default() });
+        let json = serde_json::to_value(drift).unwrap();
+        for figure in ["max_score", "mean_score", "max_corner", "min_iou"] {
+            assert!(json[figure].is_null(), "{json}");
+        }
     }
 
     /// Each has one partner at most, and an overlap of just what is asked for is enough.

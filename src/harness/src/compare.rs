@@ -71,13 +71,12 @@ pub struct Names<'a> {
 /// The differences that rounding explains: that of references, as their types and metadata tell it, and that of the layers of
 /// `detectors`.
 pub fn explained(references: &[&TensorFile], detectors: &[&Detector]) -> Tolerances {
-    let coarsest = |of: &dyn Fn(&TensorFile) -> Precision| {
-        references.iter().fold(Precision::F32, |coarsest, file| coarsest.coarser(of(file)))
-    };
     let tf32 = |file: &TensorFile| file.metadata.get("tf32").cloned();
-    let computed = coarsest(&|file| Precision::of_reference(&file.dtype, tf32(file).as_deref()));
-    let stored = coarsest(&|file| Precision::of_reference(&file.dtype, None));
-    let mut tolerances = Tolerances::of(computed, stored);
+    let computed = references.iter().map(|file| Precision::of_reference(&file.dtype, tf32(file).as_deref()));
+    let computed = computed.fold(Precision::F32, Precision::coarser);
+    let stored: Vec<Precision> =
+        references.iter().map(|file| Precision::of_reference(&file.dtype, None)).collect();
+    let mut tolerances = Tolerances::of(computed, &stored);
     for detector in detectors {
         for (stage, layers) in detector.stage_precisions() {
             let layers = layers.into_iter().map(|precision| match precision {
@@ -202,7 +201,8 @@ fn against(
 
     let mut only = |names: &[String], inputs: &Inputs| -> Result<(), Error> {
         let stages = computed(detector, &mut session, inputs, reference)?;
-        alone.extend(stages.into_iter().filter(|(name, _)| names.contains(name)));
+        let stages = stages.into_iter().filter(|(name, _)| names.contains(name));
+        alone.extend(stages.map(|(name, tensor)| (name, tensor, None)));
         Ok(())
     };
     let names = detector.contents().map_names();
@@ -221,7 +221,8 @@ fn against(
     }
     if let Some(features) = reference.get(pooled) {
         let inputs = Inputs { pooled: Some(features), ..Inputs::default() };
-        alone.extend(computed(detector, &mut session, &inputs, reference)?);
+        let stages = computed(detector, &mut session, &inputs, reference)?;
+        alone.extend(stages.into_iter().map(|(name, tensor)| (name, tensor, Some(pooled.to_string()))));
     }
     Ok(Side { chained, alone }.compare(Some(detector), reference, photo, tolerances, sides))
 }
@@ -230,8 +231,8 @@ fn against(
 struct Side {
     /// Each stage behind its own stages before.
     chained: Vec<(String, Tensor)>,
-    /// Each stage behind the reference's.
-    alone: Vec<(String, Tensor)>,
+    /// Each stage behind the reference's, and the stage that it was computed from where others lie between.
+    alone: Vec<(String, Tensor, Option<String>)>,
 }
 
 impl Side {
@@ -243,21 +244,21 @@ impl Side {
         tolerances: &Tolerances,
         sides: [Provenance; 2],
     ) -> Comparison {
-        let find = |stages: &[(String, Tensor)], name: &str| {
-            stages.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor.clone())
-        };
+        let chained = |name: &str| self.chained.iter().find(|(known, _)| known == name);
+        let alone = |name: &str| self.alone.iter().find(|(known, ..)| known == name);
         let (mut stages, mut not_compared) = (Vec::new(), Vec::new());
         for name in reference.names() {
-            let (Some(expected), Some(found)) = (reference.get(name), find(&self.chained, name)) else {
+            let (Some(expected), Some((_, found))) = (reference.get(name), chained(name)) else {
                 continue;
             };
-            match difference(expected, &found) {
+            match difference(expected, found) {
                 Ok(difference_) => {
                     let (tolerance, measure) = tolerances.get(name);
                     stages.push(StageResult {
                         stage: name.to_string(),
                         difference: difference_,
-                        alone: find(&self.alone, name).and_then(|alone| difference(expected, &alone).ok()),
+                        alone: alone(name).and_then(|(_, alone, _)| difference(expected, alone).ok()),
+                        alone_from: alone(name).and_then(|(.., from)| from.clone()),
                         tolerance,
                         measure,
                     });

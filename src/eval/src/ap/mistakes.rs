@@ -1,4 +1,7 @@
-//! The images on which a detector does worst.
+//! The images on which a detector does worst, and best.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use serde::Serialize;
 
@@ -13,10 +16,18 @@ pub struct ImageMistakes {
     pub image: usize,
     /// Objects, misses and false positives of all classes.
     pub marks: Vec<Mistake>,
+    /// Objects that were found.
+    pub found: usize,
     /// Objects that no detection found.
     pub misses: usize,
     /// Detections that found nothing.
     pub false_positives: usize,
+}
+
+impl ImageMistakes {
+    fn mistakes(&self) -> usize {
+        self.misses + self.false_positives
+    }
 }
 
 /// One box to look at.
@@ -44,15 +55,9 @@ pub enum MistakeKind {
     Missed,
 }
 
-/// The images with the most mistakes, worst first, at most `count`, counting only detections with a score of at
-/// least `min_score`; VOC's rules at the overlap `iou`. Images without a mistake are left out.
-pub fn mistakes(
-    dataset: &Dataset,
-    detections: &[Detection],
-    iou: f64,
-    min_score: f64,
-    count: usize,
-) -> Vec<ImageMistakes> {
+/// What became of each image's objects and of its detections with a score of at least `min_score`; VOC's rules at the overlap
+/// `iou`. In the data set's order.
+pub fn mistakes(dataset: &Dataset, detections: &[Detection], iou: f64, min_score: f64) -> Vec<ImageMistakes> {
     let confident: Vec<Detection> = detections.iter().filter(|d| d.score >= min_score).copied().collect();
     let mut images: Vec<ImageMistakes> =
         (0..dataset.images.len()).map(|image| ImageMistakes { image, ..ImageMistakes::default() }).collect();
@@ -66,6 +71,7 @@ pub fn mistakes(
                 Outcome::Wrong => MistakeKind::FalsePositive,
                 Outcome::Ignored => continue,
             };
+            image.found += usize::from(kind == MistakeKind::Found);
             image.false_positives += usize::from(kind == MistakeKind::FalsePositive);
             image.marks.push(Mistake {
                 kind,
@@ -74,9 +80,10 @@ pub fn mistakes(
                 region: found.region,
             });
         }
+        let found: HashSet<usize> = outcomes.iter().filter_map(Outcome::object).collect();
         for image in &mut images {
             for (truth_position, truth) in truths_of(dataset, class, image.image) {
-                if !truth.ignore && !outcomes.contains(&Outcome::Found(truth_position)) {
+                if !truth.ignore && !found.contains(&truth_position) {
                     image.misses += 1;
                     let kind = MistakeKind::Missed;
                     image.marks.push(Mistake { kind, class: position, score: None, region: truth.region });
@@ -84,8 +91,52 @@ pub fn mistakes(
             }
         }
     }
-    images.retain(|image| image.misses + image.false_positives > 0);
-    images.sort_by_key(|image| std::cmp::Reverse(image.misses + image.false_positives));
-    images.truncate(count);
     images
+}
+
+/// At most `count` images with mistakes, those with the most first.
+pub fn worst(images: &[ImageMistakes], count: usize) -> Vec<&ImageMistakes> {
+    let mut worst: Vec<&ImageMistakes> = images.iter().filter(|image| image.mistakes() > 0).collect();
+    worst.sort_by_key(|image| Reverse(image.mistakes()));
+    worst.truncate(count);
+    worst
+}
+
+/// At most `count` images in which an object was found: those with the fewest mistakes first, and of these those with the most
+/// found objects.
+pub fn best(images: &[ImageMistakes], count: usize) -> Vec<&ImageMistakes> {
+    let mut best: Vec<&ImageMistakes> = images.iter().filter(|image| image.found > 0).collect();
+    best.sort_by_key(|image| (image.mistakes(), Reverse(image.found)));
+    best.truncate(count);
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_mistakes_are_worst_and_the_most_found_without_best() {
+        let image = |image, found, misses, false_positives| ImageMistakes {
+            image,
+            found,
+            misses,
+            false_positives,
+            marks: Vec::new(),
+        };
+        let images = [
+            image(0, 1, 0, 0),
+            image(1, 4, 0, 0),
+            image(2, 9, 1, 0),
+            image(3, 0, 0, 2),
+            image(4, 0, 0, 0),
+            image(5, 2, 1, 1),
+        ];
+        let positions =
+            |images: Vec<&ImageMistakes>| images.iter().map(|image| image.image).collect::<Vec<_>>();
+        assert_eq!(positions(worst(&images, 9)), [3, 5, 2]);
+        assert_eq!(positions(best(&images, 9)), [1, 0, 2, 5]);
+        assert_eq!((positions(worst(&images, 1)), positions(best(&images, 1))), (vec![3], vec![1]));
+        assert!(worst(&[], 9).is_empty() && best(&[], 9).is_empty());
+    }
 }

@@ -1,7 +1,9 @@
 //! Average precision, and where it was lost.
 
 pub(crate) mod coco;
+pub(crate) mod confusion;
 pub(crate) mod mistakes;
+pub(crate) mod threshold;
 pub(crate) mod voc;
 
 use std::collections::HashMap;

@@ -19,6 +19,7 @@ use std::ops::Add;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::threshold::BestThreshold;
 use super::{OfClass, by_class, mean, truths_of};
 use crate::{Dataset, Detection};
 
@@ -49,6 +50,8 @@ pub struct VocClass {
     pub ap07: Option<f64>,
     /// Average precision as the area.
     pub ap10: Option<f64>,
+    /// From which score on its detections are best taken; none where no object is found.
+    pub best_threshold: Option<BestThreshold>,
     /// Recall after each detection, best first.
     #[serde(skip)]
     pub recall: Vec<f64>,
@@ -63,6 +66,16 @@ pub(crate) enum Outcome {
     Found(usize),
     Wrong,
     Ignored,
+}
+
+impl Outcome {
+    /// The position of the object that was found.
+    pub(crate) fn object(&self) -> Option<usize> {
+        match self {
+            Outcome::Found(object) => Some(*object),
+            Outcome::Wrong | Outcome::Ignored => None,
+        }
+    }
 }
 
 /// Scores `detections` at the overlap `iou`.
@@ -83,7 +96,8 @@ fn score(dataset: &Dataset, detections: &[Detection], class: &OfClass, name: &st
         objects.filter(|&&position| dataset.truths.get(position).is_some_and(|t| !t.ignore)).count();
     let (mut found, mut wrong) = (0usize, 0usize);
     let (mut recall, mut precision) = (Vec::new(), Vec::new());
-    for outcome in outcomes(dataset, detections, class, iou) {
+    let outcomes = outcomes(dataset, detections, class, iou);
+    for outcome in &outcomes {
         match outcome {
             Outcome::Found(_) => found += 1,
             Outcome::Wrong => wrong += 1,
@@ -93,12 +107,14 @@ fn score(dataset: &Dataset, detections: &[Detection], class: &OfClass, name: &st
         precision.push(found as f64 / ((found + wrong) as f64).max(f64::EPSILON));
     }
     let scored = objects > 0;
+    let scores = class.ranked.iter().filter_map(|&position| Some(detections.get(position)?.score));
     VocClass {
         name: name.to_string(),
         objects,
         detections: class.ranked.len(),
         ap07: scored.then(|| eleven_points(&recall, &precision)),
         ap10: scored.then(|| area(&recall, &precision)),
+        best_threshold: BestThreshold::find(scores.zip(outcomes), objects),
         recall,
         precision,
     }

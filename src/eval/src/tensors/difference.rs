@@ -19,7 +19,7 @@ pub struct ShapeMismatch {
 pub struct Difference {
     /// Dimensions of both.
     pub shape: Vec<usize>,
-    /// Largest absolute difference; infinite if one value is finite and the other is not.
+    /// Largest absolute difference; infinite if one value is finite and the other is not, or if one or both are NaN.
     #[serde(serialize_with = "finite_or_text")]
     pub max_abs: f64,
     /// Mean absolute difference over the elements that are finite in both.
@@ -35,8 +35,10 @@ pub struct Difference {
     /// [`max_abs`](Difference::max_abs) is.
     #[serde(serialize_with = "finite_or_text")]
     pub norm: f64,
-    /// Cosine of the angle between both; 1 if both are zero.
+    /// Cosine of the angle between both, of the elements that are finite in both; 1 if both are zero, 0 if no element is finite.
     pub cosine: f64,
+    /// Elements that are NaN: in the reference, and in what was found. NaN equals nothing, not even NaN.
+    pub nan: [u64; 2],
     /// Distances in units in the last place.
     pub ulps: UlpHistogram,
     /// The element that differs most; none if all are equal.
@@ -60,7 +62,7 @@ pub struct Worst {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UlpHistogram {
     /// Equal elements; elements 1 ulp apart; 2 to 3; 4 to 7; … from 2^(i-1) to 2^i - 1. The last counts all others, and
-    /// a NaN against a number.
+    /// NaN against anything.
     pub counts: [u64; UlpHistogram::BUCKETS],
 }
 
@@ -91,14 +93,17 @@ pub fn difference(reference: &Tensor, found: &Tensor) -> Result<Difference, Shap
     }
     let mut ulps = UlpHistogram { counts: [0; UlpHistogram::BUCKETS] };
     let (mut worst, mut max_abs) = (None, 0.0f64);
-    let (mut sum, mut squares, mut counted) = (0.0, 0.0, 0u64);
+    let (mut sum, mut squares, mut counted, mut nan) = (0.0, 0.0, 0u64, [0; 2]);
     let (mut product, mut norm_r, mut norm_f, mut largest) = (0.0, 0.0, 0.0, 0.0f64);
     for (position, (&r, &f)) in reference.data.iter().zip(&found.data).enumerate() {
-        let distance = ulp_distance(r, f);
-        ulps.add(distance);
+        let apart = ulp_distance(r, f);
+        ulps.add(apart);
         let (wide_r, wide_f) = (f64::from(r), f64::from(f));
         let both = r.is_finite() && f.is_finite();
-        let abs = frcnn_core::difference(r, f);
+        for (count, value) in nan.iter_mut().zip([r, f]) {
+            *count += u64::from(value.is_nan());
+        }
+        let abs = distance(r, f);
         if abs > max_abs {
             (worst, max_abs) = (Some(position), abs);
         }
@@ -125,7 +130,11 @@ pub fn difference(reference: &Tensor, found: &Tensor) -> Result<Difference, Shap
             (true, true) => 0.0,
             (false, true) => (squares / norm_r).sqrt(),
         },
-        cosine: if norms > 0.0 { product / norms } else { f64::from(u8::from(norm_r == norm_f)) },
+        cosine: match norms > 0.0 {
+            true => product / norms,
+            false => f64::from(u8::from(norm_r == norm_f && (counted > 0 || reference.data.is_empty()))),
+        },
+        nan,
         ulps,
         worst: worst.map(|position| Worst {
             index: index(position, &reference.shape),
@@ -135,9 +144,14 @@ pub fn difference(reference: &Tensor, found: &Tensor) -> Result<Difference, Shap
     })
 }
 
-/// The number of f32 values from one to the other; both zeros are one, as are all NaNs.
+/// The absolute difference. NaN is infinitely far from everything, NaN included: two sides that both fail agree in nothing.
+pub(crate) fn distance(a: f32, b: f32) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::INFINITY } else { frcnn_core::difference(a, b) }
+}
+
+/// The number of f32 values from one to the other; both zeros are one, and NaN is farthest from everything.
 fn ulp_distance(a: f32, b: f32) -> u64 {
-    if a == b || (a.is_nan() && b.is_nan()) {
+    if a == b {
         return 0;
     }
     if a.is_nan() || b.is_nan() {
@@ -167,7 +181,7 @@ fn index(mut position: usize, shape: &[usize]) -> Vec<usize> {
 }
 
 /// JSON has no infinity.
-fn finite_or_text<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn finite_or_text<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if value.is_finite() { serializer.serialize_f64(*value) } else { serializer.collect_str(value) }
 }
 
@@ -199,8 +213,21 @@ mod tests {
 
     #[test]
     fn numbers_that_are_none_are_never_close() {
-        let d = difference(&tensor(&[f32::NAN, 1.0]), &tensor(&[f32::NAN, 1.0])).unwrap();
-        assert_eq!((d.max_abs, d.relative, d.worst), (0.0, 0.0, None));
+        for sides in [[f32::NAN, f32::NAN], [f32::NAN, -f32::NAN], [f32::NAN, f32::INFINITY]] {
+            let [r, f] = sides.map(|bad| tensor(&[1.0, 5.0, bad, bad]));
+            let d = difference(&r, &f).unwrap();
+            assert_eq!((d.max_abs, d.relative, d.norm), (f64::INFINITY, f64::INFINITY, f64::INFINITY));
+            assert_eq!(d.worst.as_ref().unwrap().index, [1, 0]);
+            assert_eq!(d.nan, sides.map(|bad| 2 * u64::from(bad.is_nan())));
+            assert_eq!((d.ulps.counts[0], d.ulps.counts[UlpHistogram::BUCKETS - 1]), (2, 2));
+            // The rest is told all the same.
+            assert_eq!((d.mean_abs, d.largest, d.cosine), (0.0, 5.0, 1.0));
+        }
+        let nothing = tensor(&[f32::NAN; 4]);
+        assert_eq!(difference(&nothing, &nothing).unwrap().cosine, 0.0);
+        let endless = tensor(&[f32::INFINITY, 1.0]);
+        let d = difference(&endless, &endless).unwrap();
+        assert_eq!((d.max_abs, d.relative, d.worst, d.nan), (0.0, 0.0, None, [0, 0]));
         for bad in [f32::NAN, f32::INFINITY] {
             let d = difference(&tensor(&[2.0, 1.0]), &tensor(&[2.0, bad])).unwrap();
             assert_eq!((d.max_abs, d.relative), (f64::INFINITY, f64::INFINITY));

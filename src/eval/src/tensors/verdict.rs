@@ -46,6 +46,12 @@ impl Precision {
             Precision::Int8 => f64::from(1 << 18),
         }
     }
+
+    /// What a value may lose, as a share of it, when it is stored in a floating-point type and rounded to the nearest: half a unit
+    /// in the last place, 2^-(p + 1) with p bits of mantissa: 2^-24 in f32, 2^-11 in f16, 2^-8 in bf16.
+    fn unit_roundoff(self) -> f64 {
+        self.coarseness() / f64::from(1 << 24)
+    }
 }
 
 /// By what a stage's difference is measured.
@@ -79,7 +85,7 @@ struct Passed {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tolerances {
     computed: Precision,
-    stored: Precision,
+    stored: Vec<Precision>,
     passed: BTreeMap<String, Passed>,
     of_all: Option<f64>,
     of_stage: BTreeMap<String, f64>,
@@ -90,13 +96,20 @@ pub struct Tolerances {
 const NORM_OF_INT8: f64 = 1.0 / 16.0;
 
 impl Tolerances {
-    /// What rounding explains where all that is compared was `computed` with a precision, and then `stored` with another. In f32:
-    /// `data` 1e-5 (the resize's weights; a thousandth of a grey level), every other stage 1e-4 (25 layers of sums in another
-    /// order). Coarser values round the more, but errors of random sign grow slower than their number: the square root of the
-    /// coarseness. `data` passes no layer, and is rounded by how it is stored alone.
-    pub fn of(computed: Precision, stored: Precision) -> Tolerances {
+    /// What rounding explains where the coarser side was `computed` with a precision, and where what is compared was `stored` with
+    /// others, one for each side that is a file.
+    ///
+    /// In f32: `data` 1e-5 (the resize's weights; a thousandth of a grey level), every other stage 1e-4 (25 layers of sums in
+    /// another order). Coarser values round the more, but errors of random sign grow slower than their number: the square root of
+    /// the coarseness.
+    ///
+    /// `data` passes no layer: its values are rounded once by each side that stores them, and nothing averages that out. A value v
+    /// that is rounded to the nearest moves by at most u |v|, where u is half a unit in the last place of 1, and |v| is at most the
+    /// largest magnitude L, over which differences are taken. So |difference| / L <= 1e-5 + u1 + u2, with u = 2^-11 for a side that
+    /// is stored in f16, 2^-8 in bf16 and 0 in f32, whose rounding the 1e-5 has in it.
+    pub fn of(computed: Precision, stored: &[Precision]) -> Tolerances {
         let (passed, of_stage) = (BTreeMap::new(), BTreeMap::new());
-        Tolerances { computed, stored, passed, of_all: None, of_stage }
+        Tolerances { computed, stored: stored.to_vec(), passed, of_all: None, of_stage }
     }
 
     /// Layers of these precisions are passed by the values of a stage. Those of int8 round independently: their errors' squares
@@ -133,9 +146,10 @@ impl Tolerances {
         let largest =
             |f32: f64, precision: Precision| (f32 * precision.coarseness().sqrt(), Measure::Largest);
         if stage == "data" {
-            return largest(1e-5, self.stored);
+            let coarse = self.stored.iter().filter(|&&stored| stored != Precision::F32);
+            return (1e-5 + coarse.map(|stored| stored.unit_roundoff()).sum::<f64>(), Measure::Largest);
         }
-        let rounded = self.computed.coarser(self.stored);
+        let rounded = self.stored.iter().fold(self.computed, |coarsest, &stored| coarsest.coarser(stored));
         match self.passed.get(stage) {
             Some(Passed { int8, .. }) if *int8 > 0 => (NORM_OF_INT8 * (*int8 as f64).sqrt(), Measure::Norm),
             Some(Passed { coarsest, .. }) => largest(1e-4, rounded.coarser(*coarsest)),
@@ -158,6 +172,9 @@ pub struct StageResult {
     pub difference: Difference,
     /// How it differs when it reads the reference's own input; none where that is not known.
     pub alone: Option<Difference>,
+    /// The stage whose reference values `alone` was computed from, where that is not the one right before: what lies between has its
+    /// part in it.
+    pub alone_from: Option<String>,
     /// Largest difference allowed.
     pub tolerance: f64,
     /// By what it is measured.
@@ -183,6 +200,50 @@ impl StageResult {
     }
 }
 
+/// What a stage has to do with the place where two sides diverge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It is within its tolerance.
+    Agrees,
+    /// The difference begins here: the first stage that makes an error of its own, as [`explain`] names it.
+    Begins,
+    /// Beyond its tolerance behind that stage, and not known to make an error of its own: on the reference's input it is within
+    /// its tolerance, or was not computed on it, or only through a stage that makes an error.
+    Follows,
+    /// Beyond its tolerance for a reason of its own, or before the stage that makes the first error.
+    Beyond,
+}
+
+/// The role of each stage.
+pub fn roles(stages: &[StageResult]) -> Vec<Role> {
+    let begins = beginning(stages);
+    let role = |(position, stage): (usize, &StageResult)| {
+        let errs_alone = |stage: &StageResult| stage.alone.as_ref().is_some_and(|alone| !stage.allows(alone));
+        // An error on the way from the stage that it was computed from.
+        let passes_on = || {
+            let mut before = stages.iter().take(position);
+            stage.alone_from.is_some()
+                && before.any(|before| before.alone_from == stage.alone_from && errs_alone(before))
+        };
+        let errs = || errs_alone(stage) && !passes_on();
+        match begins {
+            Some(begins) if begins == position => Role::Begins,
+            _ if stage.agrees() => Role::Agrees,
+            Some(begins) if begins < position && !errs() => Role::Follows,
+            _ => Role::Beyond,
+        }
+    };
+    stages.iter().enumerate().map(role).collect()
+}
+
+/// The first stage that makes an error of its own; where none is known to, the first that is beyond its tolerance.
+fn beginning(stages: &[StageResult]) -> Option<usize> {
+    let first = stages.iter().position(|stage| !stage.agrees())?;
+    let culprit = stages.iter().skip(first).position(StageResult::makes_an_error);
+    Some(first + culprit.unwrap_or(0))
+}
+
 /// In words, where the stages first diverge and what to look at.
 pub fn explain(stages: &[StageResult]) -> String {
     let Some(first) = stages.iter().position(|stage| !stage.agrees()) else {
@@ -192,7 +253,7 @@ pub fn explain(stages: &[StageResult]) -> String {
         };
     };
     let (before, rest) = stages.split_at(first);
-    let culprit = rest.iter().find(|stage| stage.makes_an_error()).or(rest.first());
+    let culprit = beginning(stages).and_then(|begins| stages.get(begins));
     let (Some(diverges), Some(culprit)) = (rest.first(), culprit) else { return String::new() };
     let (agree, not) = match before {
         [] => (String::new(), "differs"),
@@ -209,15 +270,29 @@ pub fn explain(stages: &[StageResult]) -> String {
         )
     };
     format!(
-        "{agree}{} {not} ({} {:.1e}, allowed {:.0e}): {cause}.",
+        "{agree}{} {not} ({} {:.1e}, allowed {:.0e}): {cause}.{}",
         diverges.stage,
         match diverges.measure {
             Measure::Largest => "relative error",
             Measure::Norm => "error in the norm",
         },
         diverges.measure.of(&diverges.difference),
-        diverges.tolerance
+        diverges.tolerance,
+        not_a_number(culprit)
     )
+}
+
+/// Which side has NaN, if one has.
+fn not_a_number(stage: &StageResult) -> String {
+    let elements: u64 = stage.difference.ulps.counts.iter().sum();
+    match stage.difference.nan {
+        [0, 0] => String::new(),
+        [reference, found] => format!(
+            " Of the {elements} values of {}, {reference} are NaN in the reference and {found} in the other side; NaN equals nothing, \
+             not even NaN.",
+            stage.stage
+        ),
+    }
 }
 
 fn advice(stage: &StageResult, before: &[StageResult]) -> &'static str {
@@ -258,6 +333,7 @@ mod tests {
             stage: name.into(),
             difference: of(error),
             alone: Some(of(alone)),
+            alone_from: None,
             tolerance: 1e-4,
             measure: Measure::Largest,
         }
@@ -281,19 +357,101 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_a_difference_is_told_from_what_follows() {
+        use Role::{Agrees, Begins, Beyond, Follows};
+        let of = |stages: &[(f32, f32)]| {
+            roles(&stages.iter().map(|&(error, alone)| stage("s", error, alone)).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[(0.0, 0.0), (1e-5, 0.0)]), [Agrees, Agrees]);
+        let trunk = [(0.0, 0.0), (0.1, 0.1), (0.1, 0.0), (1e-5, 0.0), (0.2, 0.1), (0.2, 0.0)];
+        assert_eq!(of(&trunk), [Agrees, Begins, Follows, Agrees, Beyond, Follows]);
+        // Errors that grew, and a stage behind them that makes one.
+        assert_eq!(
+            of(&[(1e-5, 1e-5), (1e-3, 0.0), (1e-3, 1e-3), (1e-3, 0.0)])[1..],
+            [Beyond, Begins, Follows]
+        );
+        assert_eq!(of(&[(1e-5, 1e-5), (1e-3, 0.0), (1e-3, 0.0)])[1..], [Begins, Follows]);
+        // A head is computed from its input alone: what its first layer does is in all of them.
+        let head = |error: f32, alone: f32| StageResult {
+            alone_from: Some("pool5".into()),
+            ..stage("s", error, alone)
+        };
+        let head =
+            [stage("pool5", 0.0, 0.0), head(1e-5, 1e-5), head(0.1, 0.1), head(0.2, 0.2), head(1e-5, 1e-5)];
+        assert_eq!(roles(&head), [Agrees, Agrees, Begins, Follows, Agrees]);
+        // Of two files nothing is known on the reference's input.
+        let files = [0.0, 0.1, 0.1].map(|error| StageResult { alone: None, ..stage("s", error, 0.0) });
+        assert_eq!(roles(&files), [Agrees, Begins, Follows]);
+    }
+
+    #[test]
+    fn nan_on_both_sides_is_no_agreement_and_is_told() {
+        let tensor = |values: [f32; 3]| Tensor { shape: vec![3], data: values.to_vec() };
+        let broken = tensor([1.0, f32::NAN, f32::NAN]);
+        let mut result = StageResult { alone: None, ..stage("fc6", 0.0, 0.0) };
+        result.difference = difference(&broken, &broken).unwrap();
+        for measure in [Measure::Largest, Measure::Norm] {
+            let result = StageResult { measure, tolerance: 1e30, ..result.clone() };
+            assert!(!result.agrees());
+            let text = explain(&[result]);
+            assert!(
+                text.contains("Of the 3 values of fc6, 2 are NaN in the reference and 2 in the other side"),
+                "{text}"
+            );
+        }
+        result.difference = difference(&tensor([1.0, 2.0, 3.0]), &broken).unwrap();
+        assert!(explain(&[result]).contains("0 are NaN in the reference and 2 in the other side"));
+    }
+
+    /// Half a unit in the last place is what rounding to the nearest costs at most; a unit is more.
+    #[test]
+    fn data_may_be_rounded_once_by_each_side_that_stores_it() {
+        use half::{bf16, f16};
+        // Grey levels without their mean, and between.
+        let exact: Vec<f32> = (-1960..=2440).map(|step| step as f32 / 16.0 * 1.000_37).collect();
+        let tensor = |of: &dyn Fn(f32) -> f32| Tensor {
+            shape: vec![exact.len()],
+            data: exact.iter().map(|&value| of(value)).collect(),
+        };
+        let agrees = |stored: &[Precision], reference: &Tensor, found: &Tensor| {
+            let (tolerance, measure) = Tolerances::of(Precision::F32, stored).get("data");
+            measure.of(&difference(reference, found).unwrap()) <= tolerance
+        };
+        let exact = tensor(&|value| value);
+        // Bits of the mantissa that are dropped: of its 23, bf16 has 7, f16 10.
+        let cut = |bits: u32| move |value: f32| f32::from_bits(value.to_bits() & !((1 << bits) - 1));
+        for (precision, rounded, cut) in [
+            (Precision::Bf16, tensor(&|value| bf16::from_f32(value).to_f32()), tensor(&cut(16))),
+            (Precision::F16, tensor(&|value| f16::from_f32(value).to_f32()), tensor(&cut(13))),
+        ] {
+            assert!(agrees(&[precision], &rounded, &exact), "{precision:?}");
+            assert!(agrees(&[Precision::F32, precision], &exact, &rounded), "{precision:?}");
+            assert!(!agrees(&[Precision::F32], &rounded, &exact), "{precision:?}");
+            // Values that are cut are off by up to a whole unit.
+            assert!(!agrees(&[precision], &cut, &exact), "{precision:?}");
+            assert!(!agrees(&[Precision::F32, precision], &exact, &cut), "{precision:?}");
+        }
+        // A honest rounding that the square root of the coarseness, 1e-5 * 256, did not explain.
+        let tie = |v: f32| Tensor { shape: vec![1], data: vec![v] };
+        let d = difference(&tie(bf16::from_f32(128.5).to_f32()), &tie(128.5)).unwrap();
+        assert!(d.relative > 256.0 * 1e-5 && d.relative <= 1.0 / 256.0);
+    }
+
+    #[test]
     fn tolerances_follow_the_precision_unless_they_are_given() {
         let [f32, f16, bf16, int8] = [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8];
         let largest = |tolerances: &Tolerances, stage: &str| match tolerances.get(stage) {
             (tolerance, Measure::Largest) => tolerance,
             norm => panic!("{norm:?}"),
         };
-        let exact = Tolerances::of(f32, f32);
+        let exact = Tolerances::of(f32, &[f32]);
         assert_eq!((largest(&exact, "data"), largest(&exact, "fc6")), (1e-5, 1e-4));
         let given = exact.clone().with_all(0.5).with_stage("conv", 0.25);
         assert_eq!((largest(&given, "data"), largest(&given, "conv")), (0.5, 0.25));
         assert_eq!(Precision::of_reference("F32", Some("on")), f16);
         assert_eq!(Precision::of_reference("F32", Some("off")), f32);
-        let relative = |precision| largest(&Tolerances::of(precision, f32), "fc6") / 1e-4;
+        let relative = |precision| largest(&Tolerances::of(precision, &[f32]), "fc6") / 1e-4;
         assert_eq!([f16, bf16].map(|p| relative(p).round()), [91.0, 256.0]);
         assert_eq!([f32.coarser(f16), bf16.coarser(f16), f32.coarser(f32)], [f16, bf16, f32]);
 
@@ -303,8 +461,17 @@ mod tests {
         assert_eq!((largest(&of_layers, "conv") / 1e-4).round(), 91.0);
         assert_eq!(of_layers.get("fc6"), (NORM_OF_INT8 * 2f64.sqrt(), Measure::Norm));
         assert_eq!(largest(&of_layers.with_stage("fc6", 0.5), "fc6"), 0.5);
-        // Half a reference's bits are lost by its data, too.
-        assert_eq!((largest(&Tolerances::of(f16, f16), "data") / 1e-5).round(), 91.0);
+        // A reference's data are rounded by how they are stored, once for each side.
+        for (stored, expected) in [
+            (&[bf16][..], 1.0 / 256.0),
+            (&[f16], 1.0 / 2048.0),
+            (&[f32, bf16], 1.0 / 256.0),
+            (&[bf16, bf16], 1.0 / 128.0),
+        ] {
+            let tolerances = Tolerances::of(f16, stored);
+            assert!((largest(&tolerances, "data") - 1e-5 - expected).abs() < 1e-12, "{stored:?}");
+        }
+        assert_eq!((largest(&Tolerances::of(f32, &[bf16]), "fc6") / 1e-4).round(), 256.0);
     }
 
     #[test]
@@ -316,6 +483,7 @@ mod tests {
                 stage: "conv".into(),
                 difference,
                 alone: None,
+                alone_from: None,
                 tolerance: 0.25,
                 measure: Measure::Norm,
             }
