@@ -105,13 +105,15 @@ pub struct HeadTimes {
 
 /// What is being done.
 #[derive(Clone, Copy, Debug)]
-pub enum CascadeStep {
+pub enum CascadeStep<'a> {
     /// Factoring layers.
     Making,
     /// One more photo is judged.
     Judging,
     /// One more photo is detected in with and without the cascade.
     Timing,
+    /// One more setting of a sweep is measured, the last of these.
+    Measured(&'a [SweepRow]),
 }
 
 type Progress<'a> = dyn FnMut(CascadeStep) -> Result<(), Error> + 'a;
@@ -221,7 +223,8 @@ pub fn measure_bundle(
 }
 
 /// The network without a cascade, then with each of the ranks and thresholds. Recommended is that with the least work, by
-/// multiply-accumulates and the share dropped, that loses at most `max_drop` points.
+/// multiply-accumulates and the share dropped, that loses at most `max_drop` points. The rows of `known` have been measured already:
+/// the first is the network without a cascade, and their settings are not measured anew.
 ///
 /// # Errors
 /// The network can have no such cascade, or an image fails.
@@ -230,11 +233,21 @@ pub fn sweep(
     photos: Photos,
     (ranks, keeps): (&[usize], &[f32]),
     max_drop: f64,
+    known: Vec<SweepRow>,
     progress: &mut Progress,
 ) -> Result<Sweep, Error> {
+    let images = photos.dataset.images.len();
+    let mut rows = known;
+    let named = |rank: usize, keep: f32| format!("rank={rank},keep={keep}");
+    let is_known = |rows: &[SweepRow], setting: &str| rows.iter().any(|row| row.setting == setting);
+    let is_wanted = |rank: &usize| keeps.iter().any(|&keep| !is_known(&rows, &named(*rank, keep)));
+    let ranks: Vec<usize> = ranks.iter().copied().filter(is_wanted).collect();
+    if ranks.is_empty() {
+        return Ok(Sweep::new(rows, max_drop, images));
+    }
     progress(CascadeStep::Making)?;
     let first = keeps.first().copied().unwrap_or(0.0);
-    let judges = whole.with_cascades(ranks, first).map_err(stage)?;
+    let judges = whole.with_cascades(&ranks, first).map_err(stage)?;
     let bundles: Vec<&Arc<Bundle>> = judges.iter().map(|judge| &judge.bundle).collect();
     let trial = Trial::run(&whole.bundle, &bundles, keeps, photos, progress)?;
     let milliseconds = |ms: f64| Duration::from_secs_f64(ms / 1e3);
@@ -248,33 +261,45 @@ pub fn sweep(
         map: trial.before,
         drop: 0.0,
         dropped: Some(0.0),
+        work: Some(1.0),
     };
-    let mut rows = vec![row(whole, "no cascade".to_string())];
-    let mut costs = vec![1.0];
+    // The time without a cascade is measured anew beside each setting.
+    let times_whole = rows.is_empty();
+    if times_whole {
+        rows.push(row(whole, "no cascade".to_string()));
+    }
     let mut befores = Vec::new();
     for (position, judge) in judges.iter().enumerate() {
         for (threshold, &keep) in keeps.iter().enumerate() {
             let judge = judge.with_threshold(keep, None).map_err(stage)?;
+            let rank = judge_report(&judge).rank as usize;
+            let setting = named(rank, keep);
+            if is_known(&rows, &setting) {
+                continue;
+            }
             let heads = times([&whole.bundle, &judge.bundle], photos, SWEPT, progress)?;
             befores.push((heads.before_ms, heads.total_before_ms));
             let Measured { dropped, after, drop, .. } = trial.measured(position, threshold);
-            let (head, total) = (milliseconds(heads.after_ms), milliseconds(heads.total_after_ms));
-            let rank = judge_report(&judge).rank;
-            let ranks = vec![("judge".to_string(), rank as usize)];
-            let named = row(&judge, format!("rank={rank},keep={keep}"));
-            rows.push(SweepRow { ranks, head, total, map: after, drop, dropped: Some(dropped), ..named });
-            costs.push(judge_cost(&judge) + 1.0 - dropped);
+            rows.push(SweepRow {
+                ranks: vec![("judge".to_string(), rank)],
+                head: milliseconds(heads.after_ms),
+                total: milliseconds(heads.total_after_ms),
+                map: after,
+                drop,
+                dropped: Some(dropped),
+                work: Some(judge_cost(&judge) + 1.0 - dropped),
+                ..row(&judge, setting)
+            });
+            if let Some(first) = rows.first_mut().filter(|_| times_whole) {
+                let middle = |of: fn(&(f64, f64)) -> f64| {
+                    median(befores.iter().map(|b| milliseconds(of(b))).collect())
+                };
+                (first.head, first.total) = (middle(|before| before.0), middle(|before| before.1));
+            }
+            progress(CascadeStep::Measured(&rows))?;
         }
     }
-    // Beside each setting it was measured anew.
-    if let Some(row) = rows.first_mut() {
-        let middle =
-            |of: fn(&(f64, f64)) -> f64| median(befores.iter().map(|b| milliseconds(of(b))).collect());
-        (row.head, row.total) = (middle(|before| before.0), middle(|before| before.1));
-    }
-    let good = rows.iter().zip(&costs).enumerate().filter(|(_, (row, _))| row.drop <= max_drop);
-    let recommended = good.min_by(|a, b| a.1.1.total_cmp(b.1.1)).map_or(0, |(position, _)| position);
-    Ok(Sweep { rows, recommended, max_drop, images: photos.dataset.images.len() })
+    Ok(Sweep::new(rows, max_drop, images))
 }
 
 fn stage(problem: impl std::fmt::Display) -> Error {

@@ -36,7 +36,7 @@ pub use board::Board;
 pub use error::Error;
 pub use ladder::{Ladder, Rung, worthwhile};
 pub use photo::{KeptBoxes, MAX_PROPOSALS, selective_search};
-pub use provenance::Provenance;
+pub use provenance::{Provenance, processor};
 pub use run::{Finished, Loaded, Shard, run};
 
 /// Points of mAP that what is chosen by photos may lose where nobody says it.

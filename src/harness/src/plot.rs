@@ -25,27 +25,55 @@ const COLOURS: [RGBColor; 7] = [
 ];
 /// Of lines that other values are held against.
 const GREY: RGBColor = RGBColor(150, 150, 150);
+/// Classes that a legend names at most.
+const NAMED: usize = 12;
 /// Of the axis that several plots share.
 const MAP: &str = "mAP, VOC10+, IoU 0.5 (points)";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Precision over recall of each class that has objects.
+/// Precision over recall of each class that has objects. Where there are many, those with the most objects are named, and the
+/// others are grey.
 ///
 /// # Errors
 /// The SVG cannot be written, which no input causes.
 pub fn precision_recall(classes: &[VocClass]) -> Result<String, Error> {
     svg(|area| {
         let mut chart = axes(area, None, (0.0..1.0, "recall"), (0.0..1.02, "precision"))?;
-        let scored = classes.iter().enumerate().filter(|(_, class)| class.ap10.is_some());
-        for (position, class) in scored {
+        let points = |class: &VocClass| {
             let points = class.recall.iter().copied().zip(class.precision.iter().copied());
-            let label = format!("{} {:.3}", Printable(&class.name), class.ap10.unwrap_or_default());
-            curve(&mut chart, LineSeries::new(points, colour(position).stroke_width(2)), label, position)?;
+            points.collect::<Vec<(f64, f64)>>()
+        };
+        let mut scored: Vec<&VocClass> = classes.iter().filter(|class| class.ap10.is_some()).collect();
+        let others = if scored.len() > NAMED {
+            scored.sort_by_key(|class| std::cmp::Reverse(class.objects));
+            scored.split_off(NAMED)
+        } else {
+            Vec::new()
+        };
+        for class in &others {
+            let light = GREY.mix(0.35).stroke_width(1);
+            chart.draw_series(LineSeries::new(points(class), light)).map_err(failed)?;
         }
-        legend(&mut chart, SeriesLabelPosition::LowerLeft)
+        for (position, class) in scored.iter().enumerate() {
+            let label = format!("{} {:.3}", shortened(&class.name), class.ap10.unwrap_or_default());
+            let series = LineSeries::new(points(class), colour(position).stroke_width(2));
+            curve(&mut chart, series, label, position)?;
+        }
+        if !others.is_empty() {
+            let label = format!("{} other classes", others.len());
+            let nothing = LineSeries::new(Vec::new(), GREY.stroke_width(1));
+            named(&mut chart, nothing, label, GREY)?;
+        }
+        if scored.is_empty() { Ok(()) } else { legend(&mut chart, SeriesLabelPosition::LowerLeft) }
     })
+}
+
+/// A name of a legend.
+fn shortened(name: &str) -> String {
+    let name = Printable(name).to_string();
+    if name.chars().count() <= 24 { name } else { name.chars().take(23).chain(['…']).collect() }
 }
 
 /// mAP over time per image, the recommended setting marked, with the mAP below which too much is lost.
@@ -65,10 +93,13 @@ pub fn trade_off(sweep: &Sweep) -> Result<String, Error> {
         let note = format!("{} points below the network as it is", sweep.max_drop);
         level(&mut chart, limit, (x.start, x.end), note, margin)?;
         for (position, (row, &point)) in sweep.rows.iter().zip(&points).enumerate() {
-            let chosen = position == sweep.recommended;
-            let (colour, radius) = if chosen { (colour(1), 7) } else { (colour(0), 4) };
             let setting = Printable(&row.setting);
-            let text = if chosen { format!("{setting} (recommended)") } else { setting.to_string() };
+            let (colour, radius, text) = match (position == sweep.recommended, position == sweep.fastest) {
+                (true, true) => (colour(1), 7, format!("{setting} (recommended, fastest)")),
+                (true, false) => (colour(1), 7, format!("{setting} (recommended)")),
+                (false, true) => (colour(2), 7, format!("{setting} (fastest)")),
+                (false, false) => (colour(0), 4, setting.to_string()),
+            };
             marked(&mut chart, point, (colour, radius), text, margin)?;
         }
         Ok(())
@@ -111,10 +142,16 @@ pub fn cascades(sweep: &Sweep) -> Result<String, Error> {
         for (points, note) in [(0.0, "no cascade".to_string()), (sweep.max_drop, below)] {
             level(&mut chart, whole - points, (0.0, 112.0), note, 1.0)?;
         }
-        let settings = sweep.rows.get(1..).unwrap_or_default();
+        let mut settings: Vec<&SweepRow> = sweep.rows.iter().skip(1).collect();
+        // Rows of an earlier sweep come first, whatever their ranks.
+        settings.sort_by(|a, b| {
+            let dropped = |row: &SweepRow| row.dropped.unwrap_or_default();
+            a.ranks.cmp(&b.ranks).then(dropped(a).total_cmp(&dropped(b)))
+        });
         for (position, of_rank) in settings.chunk_by(|a, b| a.ranks == b.ranks).enumerate() {
             let rank = of_rank.first().and_then(|row| row.ranks.first()).map_or(0, |(_, rank)| *rank);
-            let series = LineSeries::new(of_rank.iter().map(point), colour(position).stroke_width(2));
+            let series =
+                LineSeries::new(of_rank.iter().map(|row| point(row)), colour(position).stroke_width(2));
             curve(&mut chart, series, format!("judge of rank {rank}"), position)?;
             for row in of_rank {
                 let is_chosen =
@@ -173,7 +210,16 @@ fn curve<'a, 'b: 'a>(
     label: String,
     position: usize,
 ) -> Result<(), Error> {
-    let colour = colour(position);
+    named(chart, series, label, colour(position))
+}
+
+/// The same in any colour.
+fn named<'a, 'b: 'a>(
+    chart: &mut Chart<'a, 'b>,
+    series: LineSeries<SVGBackend<'b>, (f64, f64)>,
+    label: String,
+    colour: RGBColor,
+) -> Result<(), Error> {
     chart
         .draw_series(series)
         .map_err(failed)?
@@ -261,13 +307,15 @@ mod tests {
             map,
             drop: 100.0 * (0.68 - map),
             dropped: None,
+            work: None,
         };
         let rows =
             vec![row("not factored", 90, 0.68), row("fc6=64", 60, 0.679), row("fc6=8 <&>\u{1b}", 50, 0.5)];
-        let svg = trade_off(&Sweep { rows, recommended: 1, max_drop: 0.3, images: 72 }).unwrap();
-        assert!(svg.contains("fc6=64 (recommended)") && svg.contains("0.3 points below"), "{svg}");
+        let svg = trade_off(&Sweep::new(rows, 0.3, 72)).unwrap();
+        assert!(svg.contains("not factored (recommended)") && svg.contains("fc6=64 (fastest)"), "{svg}");
+        assert!(svg.contains("0.3 points below"), "{svg}");
         assert!(svg.contains("fc6=8 &lt;&amp;&gt;\\u{1b}"), "names are escaped");
-        let empty = Sweep { rows: Vec::new(), recommended: 0, max_drop: 0.3, images: 0 };
+        let empty = Sweep::new(Vec::new(), 0.3, 0);
         assert!(trade_off(&empty).is_ok());
     }
 
@@ -289,6 +337,7 @@ mod tests {
             map,
             drop: 100.0 * (0.68 - map),
             dropped: Some(dropped),
+            work: Some(1.0 - dropped),
         };
         let rows = vec![
             SweepRow { ranks: Vec::new(), ..row("no cascade", 0, 0.0, 0.68) },
@@ -296,11 +345,11 @@ mod tests {
             row("rank=8,keep=0.2", 8, 0.8, 0.67),
             row("rank=16,keep=0.1", 16, 0.7, 0.679),
         ];
-        let svg = cascades(&Sweep { rows, recommended: 3, max_drop: 0.3, images: 72 }).unwrap();
+        let svg = cascades(&Sweep::new(rows, 0.3, 72)).unwrap();
         for text in ["judge of rank 8", "judge of rank 16", "0.1, 40 ms (recommended)", "0.3 points below"] {
             assert!(svg.contains(text), "{text}: {svg}");
         }
-        let empty = Sweep { rows: Vec::new(), recommended: 0, max_drop: 0.3, images: 0 };
+        let empty = Sweep::new(Vec::new(), 0.3, 0);
         assert!(cascades(&empty).is_ok());
     }
 
@@ -312,10 +361,22 @@ mod tests {
             detections: 2,
             ap07: ap10,
             ap10,
+            best_threshold: None,
             recall: vec![0.5, 1.0],
             precision: vec![1.0, 1.0],
         };
         let svg = precision_recall(&[class("cat", Some(1.0)), class("dog", None)]).unwrap();
         assert!(svg.contains("cat 1.000") && !svg.contains("dog"), "{svg}");
+        assert!(precision_recall(&[class("dog", None)]).is_ok());
+        // Of many classes those with the most objects are named.
+        let many: Vec<VocClass> = (0..200)
+            .map(|n| VocClass {
+                objects: n,
+                ..class(&format!("{}{n}", "very long name ".repeat(9)), Some(0.5))
+            })
+            .collect();
+        let svg = precision_recall(&many).unwrap();
+        assert!(svg.contains("188 other classes") && svg.len() < 200_000, "{}", svg.len());
+        assert_eq!(svg.matches("very long name very lon…").count(), NAMED);
     }
 }

@@ -60,7 +60,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The processor's name where Linux tells it, the architecture elsewhere.
-fn processor() -> String {
+pub fn processor() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let name = name.map_or("", |(_, name)| name.trim());

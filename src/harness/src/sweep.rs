@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use frcnn::{Bundle, Detector, Options, Timings};
 use frcnn_compiler::{Compiled, Description, Svd, compile};
+use frcnn_core::Printable;
 use frcnn_eval::{Dataset, Detection, Image, voc};
 use serde::{Serialize, Serializer};
 
@@ -39,7 +40,7 @@ pub struct Subject<'a> {
 /// One setting's figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct SweepRow {
-    /// Such as `fc6=256 fc7=64`, `energy 0.9` or `not factored`.
+    /// Such as `fc6=256 fc7=64`, `energy 0.9` or `not factored`; printable, and one of a kind.
     pub setting: String,
     /// The layers that were factored, and their ranks.
     pub ranks: Vec<(String, usize)>,
@@ -60,6 +61,17 @@ pub struct SweepRow {
     /// Of a sweep over cascades: the share of regions that is dropped. Its head times are those of RoI pooling, judge and head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped: Option<f64>,
+    /// Of a sweep over cascades: the judge's multiply-accumulates and those of the head for the regions that stay, over the head's for
+    /// all regions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<f64>,
+}
+
+impl SweepRow {
+    /// What is kept small: the work of a cascade, or the bundle.
+    fn size(&self) -> f64 {
+        self.work.unwrap_or(self.file_bytes as f64)
+    }
 }
 
 /// All settings' figures.
@@ -70,10 +82,28 @@ pub struct Sweep {
     /// Position of the smallest bundle, or the cascade with the least work, that loses at most
     /// [`max_drop`](Sweep::max_drop).
     pub recommended: usize,
+    /// Position of the one with the shortest [`total`](SweepRow::total) that loses at most that.
+    pub fastest: usize,
     /// In points of mAP.
     pub max_drop: f64,
     /// Images.
     pub images: usize,
+}
+
+impl Sweep {
+    /// Judges rows of which the first is the network as it is.
+    pub fn new(rows: Vec<SweepRow>, max_drop: f64, images: usize) -> Sweep {
+        let recommended = least(&rows, max_drop, SweepRow::size);
+        let fastest = least(&rows, max_drop, |row| row.total.as_secs_f64());
+        Sweep { rows, recommended, fastest, max_drop, images }
+    }
+}
+
+/// The position of the row that loses little and has the least of something; of equal ones the first, which keeps more. The network
+/// as it is loses nothing, so there is always one.
+fn least(rows: &[SweepRow], max_drop: f64, of: impl Fn(&SweepRow) -> f64) -> usize {
+    let kept = rows.iter().enumerate().filter(|(_, row)| row.drop <= max_drop);
+    kept.min_by(|a, b| of(a.1).total_cmp(&of(b.1))).map_or(0, |(position, _)| position)
 }
 
 /// What a sweep is doing.
@@ -83,29 +113,38 @@ pub enum SweepStep<'a> {
     Compiling(&'a str),
     /// One more image is done.
     Image(&'a str),
+    /// One more setting is measured, the last of these.
+    Measured(&'a [SweepRow]),
 }
 
-/// Measures the network as it is and with each of `settings`.
+/// Measures the network as it is and with each of `settings`. What `known` gives of the network as it is compiled has been measured
+/// already: its first row is the network as it is, and its settings are not measured anew.
 ///
 /// # Errors
-/// A setting does not fit the network, or an image fails: scores over other images would not compare.
+/// A setting does not fit the network, or an image fails: scores over other images would not compare. Those of `known`.
 pub fn sweep(
     subject: &Subject,
     settings: &[Svd],
     max_drop: f64,
+    known: &mut dyn FnMut(&Bundle) -> Result<Vec<SweepRow>, Error>,
     progress: &mut dyn FnMut(SweepStep) -> Result<(), Error>,
 ) -> Result<Sweep, Error> {
-    let mut rows = Vec::new();
-    for svd in std::iter::once(&Svd::None).chain(settings) {
-        let (row, _) = measure(subject, svd, rows.first(), progress)?;
-        rows.push(row);
+    let whole = compiled(subject, &Svd::None, progress)?;
+    let mut rows = known(&whole.bundle)?;
+    if rows.is_empty() {
+        rows.push(measure(subject, &Svd::None, &whole, None, progress)?);
+        progress(SweepStep::Measured(&rows))?;
     }
-    Ok(Sweep {
-        recommended: recommend(&rows, max_drop),
-        rows,
-        max_drop,
-        images: subject.dataset.images.len(),
-    })
+    for svd in settings {
+        let setting = name(svd);
+        if rows.iter().any(|row| row.setting == setting) {
+            continue;
+        }
+        let compiled = compiled(subject, svd, progress)?;
+        rows.push(measure(subject, svd, &compiled, rows.first(), progress)?);
+        progress(SweepStep::Measured(&rows))?;
+    }
+    Ok(Sweep::new(rows, max_drop, subject.dataset.images.len()))
 }
 
 /// Finds the smallest bundle that loses at most `max_drop` points, by keeping less and less energy until two settings in
@@ -118,50 +157,47 @@ pub fn choose(
     max_drop: f64,
     progress: &mut dyn FnMut(SweepStep) -> Result<(), Error>,
 ) -> Result<(Sweep, Compiled), Error> {
-    let (first, mut best) = measure(subject, &Svd::None, None, progress)?;
-    let mut rows = vec![first];
+    let mut best = compiled(subject, &Svd::None, progress)?;
+    let mut rows = vec![measure(subject, &Svd::None, &best, None, progress)?];
     let mut too_lossy = 0;
-    for energy in ENERGIES {
-        let (row, compiled) = measure(subject, &Svd::Energy(energy), rows.first(), progress)?;
+    for svd in ENERGIES.map(Svd::Energy) {
+        let compiled = compiled(subject, &svd, progress)?;
+        let row = measure(subject, &svd, &compiled, rows.first(), progress)?;
         too_lossy = if row.drop > max_drop { too_lossy + 1 } else { 0 };
         rows.push(row);
-        if recommend(&rows, max_drop) == rows.len() - 1 {
+        progress(SweepStep::Measured(&rows))?;
+        if least(&rows, max_drop, SweepRow::size) == rows.len() - 1 {
             best = compiled;
         }
         if too_lossy == 2 {
             break;
         }
     }
-    let sweep = Sweep {
-        recommended: recommend(&rows, max_drop),
-        rows,
-        max_drop,
-        images: subject.dataset.images.len(),
-    };
-    Ok((sweep, best))
+    Ok((Sweep::new(rows, max_drop, subject.dataset.images.len()), best))
 }
 
-/// The network as it is loses nothing, so there is always one.
-fn recommend(rows: &[SweepRow], max_drop: f64) -> usize {
-    let kept = rows.iter().enumerate().filter(|(_, row)| row.drop <= max_drop);
-    // Of equal sizes the earlier: it keeps more.
-    kept.min_by_key(|(position, row)| (row.file_bytes, *position)).map_or(0, |(position, _)| position)
+fn compiled(
+    subject: &Subject,
+    svd: &Svd,
+    progress: &mut dyn FnMut(SweepStep) -> Result<(), Error>,
+) -> Result<Compiled, Error> {
+    progress(SweepStep::Compiling(&name(svd)))?;
+    let options = frcnn_compiler::Options { svd: svd.clone(), precision: subject.precision };
+    Ok(compile(subject.onnx, subject.description, &options, &mut |_| {})?)
 }
 
 fn measure(
     subject: &Subject,
     svd: &Svd,
+    compiled: &Compiled,
     whole: Option<&SweepRow>,
     progress: &mut dyn FnMut(SweepStep) -> Result<(), Error>,
-) -> Result<(SweepRow, Compiled), Error> {
+) -> Result<SweepRow, Error> {
     let setting = name(svd);
-    progress(SweepStep::Compiling(&setting))?;
-    let options = frcnn_compiler::Options { svd: svd.clone(), precision: subject.precision };
-    let compiled = compile(subject.onnx, subject.description, &options, &mut |_| {})?;
     let (map, timings) = score(subject, &compiled.bundle, &mut || progress(SweepStep::Image(&setting)))?;
     let of = |stage: fn(&Timings) -> Duration| median(timings.iter().map(stage).collect());
     let report = &compiled.report;
-    let row = SweepRow {
+    Ok(SweepRow {
         ranks: report.factored.iter().map(|layer| (layer.layer.clone(), layer.rank)).collect(),
         parameters: report.cost.parameters,
         file_bytes: report.file_bytes,
@@ -170,9 +206,9 @@ fn measure(
         map,
         drop: whole.map_or(0.0, |whole| (whole.map - map) * 100.0),
         dropped: None,
+        work: None,
         setting,
-    };
-    Ok((row, compiled))
+    })
 }
 
 /// VOC10+ mAP, and every image's timings.
@@ -205,7 +241,8 @@ fn name(svd: &Svd) -> String {
         Svd::None => "not factored".to_string(),
         Svd::Energy(energy) => format!("energy {energy}"),
         Svd::Ranks(ranks) => {
-            ranks.iter().map(|(layer, rank)| format!("{layer}={rank}")).collect::<Vec<_>>().join(" ")
+            let of = |(layer, rank): &(String, usize)| format!("{}={rank}", Printable(layer));
+            ranks.iter().map(of).collect::<Vec<_>>().join(" ")
         }
     }
 }
@@ -231,26 +268,43 @@ fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::
 mod tests {
     use super::*;
 
-    fn row(file_bytes: u64, drop: f64) -> SweepRow {
+    fn row(file_bytes: u64, ms: u64, drop: f64) -> SweepRow {
         SweepRow {
             setting: String::new(),
             ranks: Vec::new(),
             parameters: 0,
             file_bytes,
             head: Duration::ZERO,
-            total: Duration::ZERO,
+            total: Duration::from_millis(ms),
             map: 0.5,
             drop,
             dropped: None,
+            work: None,
         }
     }
 
     #[test]
-    fn the_smallest_that_loses_little_is_recommended() {
-        let rows = [row(100, 0.0), row(60, 0.1), row(40, 0.31), row(50, -0.2), row(50, 0.3), row(10, 5.0)];
-        assert_eq!(recommend(&rows, 0.3), 3);
-        assert_eq!(recommend(&rows, 0.4), 2);
-        assert_eq!(recommend(&rows[..1], 0.0), 0);
+    fn the_smallest_and_the_fastest_of_those_that_lose_little() {
+        let rows = [
+            row(100, 9, 0.0),
+            row(60, 7, 0.1),
+            row(40, 5, 0.31),
+            row(50, 8, -0.2),
+            row(50, 7, 0.3),
+            row(10, 1, 5.0),
+            row(5, 1, f64::NAN),
+        ];
+        let judged = |rows: &[SweepRow], max_drop| {
+            let sweep = Sweep::new(rows.to_vec(), max_drop, 1);
+            (sweep.recommended, sweep.fastest)
+        };
+        assert_eq!(judged(&rows, 0.3), (3, 1));
+        assert_eq!(judged(&rows, 0.4), (2, 2));
+        assert_eq!((judged(&rows[..1], 0.0), judged(&[], 0.3)), ((0, 0), (0, 0)));
+        // Of cascades the size is all one.
+        let works = [(9, 1.0), (8, 0.7), (7, 0.8)]
+            .map(|(ms, work)| SweepRow { work: Some(work), ..row(50, ms, 0.0) });
+        assert_eq!(judged(&works, 0.3), (1, 2));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! HTML pages that need nothing but themselves: pictures, plots and styles are inside.
 
 mod comparison;
+mod confusions;
 mod evaluation;
+mod label;
 mod overlay;
 
 pub use comparison::comparison;

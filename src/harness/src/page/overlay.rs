@@ -9,6 +9,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageFormat, RgbImage};
 
+use super::label::Place;
 use crate::Error;
 
 /// An image inside a page.
@@ -28,6 +29,8 @@ pub(super) struct Mark {
     pub(super) label: String,
     /// A class of the style sheet.
     pub(super) style: &'static str,
+    /// Where the label is written, if there is room for one more.
+    pub(super) place: Option<Place>,
 }
 
 impl Picture {
