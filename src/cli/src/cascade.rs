@@ -82,7 +82,7 @@ pub(crate) fn told_on(
         let what = match step {
             CascadeStep::Making => "making judges",
             CascadeStep::Judging => "judging",
-            CascadeStep::Timing => "measuring times",
+            CascadeStep::Timing | CascadeStep::Measured(_) => "measuring times",
         };
         last = (what, if what == last.0 { last.1 + 1 } else { 1 });
         spinner.set_message(format!("{what}: {}", last.1));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use frcnn::{Detector, Options};
 use frcnn_compiler::compile;
 use frcnn_core::Printable;
-use frcnn_eval::{Measure, TensorFile, Tolerances};
+use frcnn_eval::{Drift, Measure, Role, TensorFile, Tolerances, roles};
 use frcnn_harness::compare::{self, Comparison, Names};
 use frcnn_harness::page::comparison;
 use serde::Serialize;
@@ -35,21 +35,25 @@ use crate::units::difference;
   frcnn compare model.frcnn --against small.frcnn --image photos/ --proposals boxes.safetensors
 
 References:
-  A safetensors file of one image with any of data [1, 3, H, W], rois [R, 5] (batch index and corners
-  in network pixels), conv [1, C, H, W], pool5 [R, C, P, P], fc6, fc7, cls_score, cls_prob, bbox_pred;
-  an SPPnet's pool5 is [R, F], each level flattened and joined. Of networks with a feature pyramid the
-  maps are p2, p3 and so on; of those with an RPN there are rpn_logits.L and rpn_deltas.L [1, A or 4 A, H, W]
-  of each map, counted from 0, and proposals [N, 4] in network pixels; RoIAlign's is roi_align [R, C, P, P].
-  A blob that is padded gives proposals to compare only with --image;
-  metadata: im_scale, device, library, tf32, onnx_sha256 and whatever else is to be shown.
-  `alone` is a stage's error on the reference's own input, which tells the stage that makes an error
-  from those that pass it on.
+  A safetensors file of one image with any of data [1, 3, H, W], rois [R, 5] (batch index and corners \
+  in network pixels), conv [1, C, H, W], pool5 [R, C, P, P], fc6, fc7, cls_score, cls_prob, bbox_pred; \
+  an SPPnet's pool5 is [R, F], each level flattened and joined. Of networks with a feature pyramid the \
+  maps are p2, p3 and so on; of those with an RPN there are rpn_logits.L and rpn_deltas.L [1, A or 4 A, H, W] \
+  of each map, counted from 0, and proposals [N, 4] in network pixels; RoIAlign's is roi_align [R, C, P, P]. \
+  A blob that is padded gives proposals to compare only with --image.
+
+  Metadata: im_scale, device, library, tf32, onnx_sha256 and whatever else is to be shown.
+
+  `alone` is a stage's error on the reference's own input, which tells the stage that makes an error \
+  (`begins here`) from those that pass it on (`follows`). Of all layers of the head that is what was pooled, so that an error \
+  of the first is in the others, too.
 
 Tolerances:
-  --tolerance 1e-3 for all stages, --tolerance conv=1e-3,fc6=1e-4 for some. Without: data 1e-5, others
-  1e-4; behind layers with f16 weights, or of a reference in half precision or TF32, some 90 times
-  that; behind bf16 layers 256 times. Behind N int8 layers, which clip what is rare, the norm of all
-  differences may be sqrt(N) / 16 of the reference's.")]
+  --tolerance 1e-3 for all stages, --tolerance conv=1e-3,fc6=1e-4 for some. Without: data 1e-5, and of each file that is \
+  stored in half precision or bf16 what that rounds at most, 2^-11 or 2^-8, more; others \
+  1e-4; behind layers with f16 weights, or of a reference in half precision or TF32, some 90 times \
+  that; behind bf16 layers, or of a reference in bf16, 256 times. Behind N int8 layers, which clip what is rare, the norm of all \
+  differences may be sqrt(N) / 16 of the reference's. NaN equals nothing, not even NaN: a stage that has one differs.")]
 pub(crate) struct Args {
     /// A bundle that `frcnn compile` wrote, or an ONNX file with its manifest
     #[arg(value_name = "BUNDLE|MODEL.onnx")]
@@ -267,7 +271,7 @@ fn text((image, comparison): &(String, Comparison)) -> String {
         Numbers("found"),
         Words(""),
     ];
-    let rows = comparison.stages.iter().map(|stage| {
+    let rows = comparison.stages.iter().zip(roles(&comparison.stages)).map(|(stage, role)| {
         let d = &stage.difference;
         let elements: u64 = d.ulps.counts.iter().sum();
         let equal = d.ulps.counts.first().copied().unwrap_or(0) as f64 / (elements.max(1)) as f64;
@@ -291,7 +295,13 @@ fn text((image, comparison): &(String, Comparison)) -> String {
             }
             None => Default::default(),
         });
-        row.push(if stage.agrees() { "" } else { "beyond" }.to_string());
+        let role = match role {
+            Role::Agrees => "",
+            Role::Begins => "begins here",
+            Role::Follows => "follows",
+            Role::Beyond => "beyond",
+        };
+        row.push(role.to_string());
         row
     });
     let [reference, found] = &comparison.sides;
@@ -305,15 +315,23 @@ fn text((image, comparison): &(String, Comparison)) -> String {
     if let Some(detections) = &comparison.detections {
         let drift = &detections.drift;
         text += "\nDetections\n\n";
-        text += &pairs(&[
-            ("matched, missing, extra", format!("{}, {}, {}", drift.matched, drift.missing, drift.extra)),
-            (
-                "score drift, largest and mean",
-                format!("{}, {}", difference(drift.max_score.into()), difference(drift.mean_score.into())),
-            ),
-            ("corner drift, largest, in pixels", difference(drift.max_corner.into())),
-            ("smallest IoU of a pair", format!("{:.6}", drift.min_iou)),
-        ]);
+        let counts =
+            ("matched, missing, extra", format!("{}, {}, {}", drift.matched, drift.missing, drift.extra));
+        text += &match drifted(drift) {
+            Some([scores, corners, iou]) => pairs(&[counts, scores, corners, iou]),
+            None => pairs(&[counts, ("drift", "none matched".to_string())]),
+        };
     }
     text + &format!("\n{}\n", comparison.verdict)
+}
+
+/// How far matched detections are apart; nothing where none matched.
+fn drifted(drift: &Drift) -> Option<[(&'static str, String); 3]> {
+    let of = |value: Option<f32>| value.map(|value| difference(value.into()));
+    let scores = format!("{}, {}", of(drift.max_score)?, of(drift.mean_score)?);
+    Some([
+        ("score drift, largest and mean", scores),
+        ("corner drift, largest, in pixels", of(drift.max_corner)?),
+        ("smallest IoU of a pair", format!("{:.6}", drift.min_iou?)),
+    ])
 }

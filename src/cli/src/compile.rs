@@ -65,24 +65,24 @@ use report::Report;
   frcnn compile model.onnx --emit crate cells/ && cd cells && cargo test
   frcnn compile model.onnx --svd-energy 0.9 --emit c cells/ -o cells.frcnn
 
---svd auto keeps less and less of the energy of the hidden fully connected layers, runs each
-network over the data set, and takes the smallest that loses at most --max-drop points of mAP
+--svd auto keeps less and less of the energy of the hidden fully connected layers, runs each \
+network over the data set, and takes the smallest that loses at most --max-drop points of mAP \
 (VOC10+ at IoU 0.5). `frcnn sweep` shows the whole trade-off.
 
---precision auto gives each layer the type that is fastest on the board, by a model of costs, and
-takes back those that lose most until the network loses at most --max-drop points, on one half of
-the photos and on the other, which nothing else is chosen by. The report shows what each layer
+--precision auto gives each layer the type that is fastest on the board, by a model of costs, and \
+takes back those that lose most until the network loses at most --max-drop points, on one half of \
+the photos and on the other, which nothing else is chosen by. The report shows what each layer \
 gains and loses. To factor as well, let --svd auto find the ranks first and name them with --svd.
 
-The safetensors file of --svm has svm.weight [K, D] and svm.bias [K] for K classes, and may have
-bbox.weight [4K, D5] and bbox.bias [4K], not normalised. They read what the classifier's last
-fully connected layer reads, and the map that is flattened before the first; metadata `features`
+The safetensors file of --svm has svm.weight [K, D] and svm.bias [K] for K classes, and may have \
+bbox.weight [4K, D5] and bbox.bias [4K], not normalised. They read what the classifier's last \
+fully connected layer reads, and the map that is flattened before the first; metadata `features` \
 and `bbox_features` name other values of the ONNX file.
 
---emit crate makes a crate with `enum Class`, constants and `Detector::detect`; --emit c a header,
-an assembler file and a test. A class `traffic light` becomes Class::TrafficLight, or
-CELLS_CLASS_TRAFFIC_LIGHT in a folder cells/. What is no letter or digit of ASCII separates words;
-a name without any is its number; `2wheeler` is Class2wheeler, `self` ClassSelf; of two that become
+--emit crate makes a crate with `enum Class`, constants and `Detector::detect`; --emit c a header, \
+an assembler file and a test. A class `traffic light` becomes Class::TrafficLight, or \
+CELLS_CLASS_TRAFFIC_LIGHT in a folder cells/. What is no letter or digit of ASCII separates words; \
+a name without any is its number; `2wheeler` is Class2wheeler, `self` ClassSelf; of two that become \
 the same name the second has its number behind it. The files say the whole rule.")]
 pub(crate) struct Args {
     /// Trained network with inputs `data` and `rois` and MaxRoiPool, or a classifier with the input `data`

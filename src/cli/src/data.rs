@@ -96,8 +96,13 @@ impl DataArgs {
 
     /// Where the boxes of so many images come from.
     pub(crate) fn proposals(&self, root: &Path, images: usize) -> Result<BoxSource, Error> {
-        let file = self.proposals.clone().or_else(|| only_proposals(root));
+        let file = self.proposals_file(root);
         BoxSource::open(file.as_deref(), images)
+    }
+
+    /// The file of boxes that is named, or the data set's own.
+    pub(crate) fn proposals_file(&self, root: &Path) -> Option<PathBuf> {
+        self.proposals.clone().or_else(|| only_proposals(root))
     }
 
     /// The same for a bundle: its own RPN makes the boxes where it has one and no file is named.

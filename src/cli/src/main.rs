@@ -129,8 +129,65 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    /// All commands, with the names of those above them.
+    fn all(command: &clap::Command) -> Vec<clap::Command> {
+        let mut all = vec![command.clone()];
+        all.extend(command.get_subcommands().flat_map(self::all));
+        all
+    }
+
     #[test]
     fn arguments_do_not_contradict_each_other() {
         super::command().debug_assert();
+    }
+
+    /// Lines are left to clap, which knows how wide a terminal is: a line that ends elsewhere would be broken twice.
+    #[test]
+    fn no_line_of_help_ends_within_a_sentence() {
+        for command in all(&super::command()) {
+            let Some(text) = command.get_after_help() else { continue };
+            let text = text.to_string();
+            let indent = |line: &str| line.len() - line.trim_start().len();
+            let lines: Vec<&str> = text.lines().collect();
+            for pair in lines.windows(2) {
+                let [line, next] = pair else { continue };
+                let is_example = line.starts_with("  frcnn ") || line.starts_with("  ffmpeg ");
+                let ends = line.is_empty() || line.ends_with(['.', ':']) || is_example;
+                let goes_on = !next.is_empty() && indent(next) == indent(line);
+                assert!(ends || !goes_on, "{}: {line:?} goes on as {next:?}", command.get_name());
+            }
+        }
+    }
+
+    /// Every line of help is as full as its width allows, and no fuller, where a longer one was broken.
+    #[test]
+    fn help_is_wrapped_once_at_any_width() {
+        let mut command = super::command();
+        command.build();
+        for command in all(&command) {
+            let help = |width: usize| command.clone().term_width(width).render_long_help().to_string();
+            let whole = help(0);
+            for width in [80, 100, 120] {
+                let wrapped = help(width);
+                let mut lines = wrapped.lines();
+                for line in whole.lines() {
+                    let mut words = line.split_whitespace().peekable();
+                    loop {
+                        let part = lines.next().unwrap_or_else(|| panic!("{line:?} is not in {wrapped}"));
+                        part.split_whitespace()
+                            .for_each(|word| assert_eq!(Some(word), words.next(), "{part:?} of {line:?}"));
+                        let length = part.chars().count();
+                        let is_one_word = part.split_whitespace().count() == 1;
+                        assert!(length <= width || is_one_word, "{width}: {part:?}");
+                        let Some(next) = words.peek() else { break };
+                        assert!(
+                            length + 1 + next.chars().count() > width,
+                            "{width}: {next:?} fits behind {part:?}"
+                        );
+                    }
+                }
+                assert_eq!(lines.next(), None, "{width}");
+            }
+        }
     }
 }

@@ -33,27 +33,27 @@ use work::{Size, Work};
   frcnn bench model.frcnn --stream --image photo.jpg
   ffmpeg -i street.mp4 frames/%05d.png && frcnn bench model.frcnn --stream --frames frames/
 
-The frame is resized as the bundle's manifest says; the size of the resulting blob is reported.
-Boxes that pool the same features share one pass of the head: the number of distinct RoIs is
+The frame is resized as the bundle's manifest says; the size of the resulting blob is reported. \
+Boxes that pool the same features share one pass of the head: the number of distinct RoIs is \
 reported as well.
 
-Of a bundle with a cascade, `roi_pool` and `head` have the judge's part in them, and the share that
-it dropped is reported: `dropped`, null where there is no cascade. Of random boxes it is not what it
+Of a bundle with a cascade, `roi_pool` and `head` have the judge's part in them, and the share that \
+it dropped is reported: `dropped`, null where there is no cascade. Of random boxes it is not what it \
 is of a photo's own.
 
-A bundle with an RPN proposes by itself, unless --rois or --proposals are given: `rpn` is the maps to
-logits and box deltas of anchors, `proposals` those to boxes. On noise it proposes what it proposes on
+A bundle with an RPN proposes by itself, unless --rois or --proposals are given: `rpn` is the maps to \
+logits and box deltas of anchors, `proposals` those to boxes. On noise it proposes what it proposes on \
 noise: give a photo with --image.
 
-The stages of an R-CNN: `roi_pool` is cutting regions out and warping them, `trunk` runs on each of
+The stages of an R-CNN: `roi_pool` is cutting regions out and warping them, `trunk` runs on each of \
 them. It takes a second for some dozen boxes: ask for few with --rois and --runs.
 
-A stream (--stream) keeps what has not changed since the frame before. An object that covers 0, 3, 10, 25,
-50 and 100 % of the picture moves through it; each frame is detected as a whole and in the stream, in turn,
+A stream (--stream) keeps what has not changed since the frame before. An object that covers 0, 3, 10, 25, \
+50 and 100 % of the picture moves through it; each frame is detected as a whole and in the stream, in turn, \
 with boxes that stay. Both must find the same unless a --tolerance is given. Of frames that were given the table has one row.
 
 JSON:
-  Sizes are [height, width]; `blob` has one for each of the manifest's scales. Times are in
+  Sizes are [height, width]; `blob` has one for each of the manifest's scales. Times are in \
   milliseconds. `peak_rss_mib` is null where the system does not tell (Linux does).")]
 pub(crate) struct Args {
     /// A bundle that `frcnn compile` wrote

@@ -52,15 +52,21 @@ use report::{ImageReport, Looked};
   frcnn detect merge part*.jsonl > found.jsonl
 
 Proposals:
-  boxes.safetensors  one tensor [N, 4] of uint16, int32, int64 or float32 per image, named by the image's stem
-  boxes.json         [[x1, y1, x2, y2], ...] for a single image, or {\"STEM\": [[x1, y1, x2, y2], ...], ...}
-  Without --proposals they are made of each image, by the network's own RPN if the bundle has one:
-  rpn                by the network's region proposal network, which is a Faster R-CNN's; as many as its
-                     bundle says
-  selective-search   of regions of like colour and texture, in its fast mode
-  motion             around what moves; the images are then frames of one fixed camera, in the order given
-  grid               the same coarse boxes whatever the image shows: objects smaller than a tenth of it are
-                     often missed, and the boxes found fit less well")]
+  boxes.safetensors
+      one tensor [N, 4] of uint16, int32, int64 or float32 per image, named by the image's stem
+  boxes.json
+      [[x1, y1, x2, y2], ...] for a single image, or {\"STEM\": [[x1, y1, x2, y2], ...], ...}
+
+Without --proposals they are made of each image, by the network's own RPN if the bundle has one. --proposals-from:
+  rpn
+      by the network's region proposal network, which is a Faster R-CNN's; as many as its bundle says
+  selective-search
+      of regions of like colour and texture, in its fast mode
+  motion
+      around what moves; the images are then frames of one fixed camera, in the order given
+  grid
+      the same coarse boxes whatever the image shows: objects smaller than a tenth of it are often missed, and the boxes \
+      found fit less well")]
 pub(crate) struct Args {
     #[cfg(feature = "compile")]
     #[command(subcommand)]

@@ -35,22 +35,24 @@ pub(crate) use detect::bar;
   frcnn eval --detections results.json --ground-truth coco --split val2017
   frcnn eval --detections found/ --ground-truth VOC2007 --corners xywh
 
-  On a cluster, each job a part; any machine puts them together:
+On a cluster, each job a part; any machine puts them together:
   frcnn eval model.frcnn --data VOC2007 --shard 1/8 --run part1.jsonl
   frcnn eval merge part*.jsonl --data VOC2007
 
 Detections:
-  NAME.json             COCO results; where the data set has no ids, image_id is the image's
-                        stem and category_id the class's name
-  a folder, comp*.txt   VOC comp4, one file per class: STEM score x1 y1 x2 y2, pixels from 1
-  a folder, STEM.txt    one file per image: class score x1 y1 x2 y2, or with --corners xywh
-                        class score x y width height; pixels from 0
-  --save writes the same, without loss.
+  NAME.json
+      COCO results; where the data set has no ids, image_id is the image's stem and category_id the class's name
+  a folder, comp*.txt
+      VOC comp4, one file per class: STEM score x1 y1 x2 y2, pixels from 1
+  a folder, STEM.txt
+      one file per image: class score x1 y1 x2 y2, or with --corners xywh class score x y width height; pixels from 0
 
-A bundle with a cascade is run without it as well: the share of regions that it drops, mAP (VOC10+ at
+--save writes the same, without loss.
+
+A bundle with a cascade is run without it as well: the share of regions that it drops, mAP (VOC10+ at \
 IoU 0.5) and the heads' time without and with it follow the scores.
 
-A class without objects has no score and is left out of means. A score that is NaN, an image or
+A class without objects has no score and is left out of means. A score that is NaN, an image or \
 a COCO category that the data set does not have, and an id that occurs twice are errors.")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -125,10 +127,10 @@ struct Scoring {
     /// What the four numbers of text files are
     #[arg(long, value_enum, default_value = "xyxy")]
     corners: CornersArg,
-    /// Write a page with precision-recall curves and the worst images
+    /// Write a page with precision-recall curves, best thresholds, a confusion matrix, and the worst and best images
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
-    /// Draw only detections with at least this score as mistakes
+    /// Draw only detections with at least this score, and count only them in the confusion matrix
     #[arg(long, value_name = "SCORE", default_value_t = 0.5, requires = "html")]
     html_score: f64,
     /// One JSON object instead of tables

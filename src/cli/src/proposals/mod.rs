@@ -41,7 +41,7 @@ use store::{Settings, Store};
   frcnn proposals VOC2007/JPEGImages -o boxes.safetensors --mode quality --max-proposals 4000
   frcnn proposals recall --data VOC2007 --split test boxes.safetensors
 
-An image that fails is reported by name and the rest go on; the exit code is then 1. Where all fail, FILE stays as it was.
+An image that fails is reported by name and the rest go on; the exit code is then 1. Where all fail, FILE stays as it was. \
 Boxes that depend on the frames before (motion) are made by `frcnn detect --proposals-from motion`."
 )]
 pub(crate) struct Args {

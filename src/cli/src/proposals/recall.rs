@@ -27,7 +27,7 @@ use frcnn_images::draw::plot::{Curve, plot};
   frcnn proposals recall --data VOC2007 --split test boxes.safetensors
   frcnn proposals recall --data VOC2007 --split test boxes.safetensors --plot recall.png
 
-The data set is in PASCAL VOC layout (Annotations/STEM.xml, ImageSets/Main/SPLIT.txt) or COCO's
+The data set is in PASCAL VOC layout (Annotations/STEM.xml, ImageSets/Main/SPLIT.txt) or COCO's \
 (annotations/instances_SPLIT.json).")]
 pub(super) struct Args {
     /// Boxes that `frcnn proposals` wrote (.safetensors or .json)

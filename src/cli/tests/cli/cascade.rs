@@ -86,9 +86,28 @@ fn ranks_and_thresholds_are_swept() {
     assert!(dropped(0) == 0.0 && dropped(1) < dropped(2) && dropped(3) < dropped(4), "{report}");
     let recommended = report["recommended"].as_u64().unwrap() as usize;
     assert!(rows[recommended]["drop"].as_f64().unwrap() <= 0.3, "{report}");
-    let csv = fs::read_to_string(csv).unwrap();
-    assert!(csv.lines().next().unwrap().contains("drop_points,dropped,recommended"), "{csv}");
-    assert_eq!(csv.lines().count(), 6);
+    let work = |row: usize| rows[row]["work"].as_f64().unwrap();
+    assert!(work(0) == 1.0 && work(2) < work(1) && work(1) < 1.1, "{report}");
+    // What was measured is taken from the file, as it is there, and the rest measured.
+    let written = fs::read_to_string(&csv).unwrap();
+    assert_eq!(written.lines().count(), 6);
+    let lines = |from: usize, count: usize| {
+        written.lines().skip(from).take(count).collect::<Vec<_>>().join("\n") + "\n"
+    };
+    fs::write(&csv, lines(0, 3)).unwrap();
+    let resumed = succeed(&[&sweep[..], &["--csv", &csv, "--json"]].concat());
+    let told = stderr(&resumed);
+    assert!(
+        told.contains("sweep: 2 settings of ") && told.contains("sweep: 5 of 5: rank=16,keep=0.9: mAP "),
+        "{told}"
+    );
+    let again = json(&resumed);
+    assert_eq!([&again["rows"][0], &again["rows"][1]], [&rows[0], &rows[1]]);
+    for (again, first) in again["rows"].as_array().unwrap().iter().zip(rows) {
+        for figure in ["setting", "map", "dropped", "work"] {
+            assert_eq!(again[figure], first[figure], "{figure}");
+        }
+    }
     assert!(fs::read_to_string(plot).unwrap().contains("judge of rank 16"));
     fails(&frcnn(&sweep[..6]), 2, &["--keep"]);
     fails(&frcnn(&[&sweep[..4], &["--keep", "0.1"]].concat()), 2, &["--cascade"]);

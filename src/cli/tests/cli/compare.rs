@@ -137,11 +137,51 @@ fn references_with_mistakes_are_named() {
     assert_eq!(json(&output)["images"][0]["stages"][2]["difference"]["max_abs"], "inf");
     fails(&output, 1, &[]);
 
+    // NaN on both sides is no agreement.
+    let third = folder.join("third.safetensors");
+    reference(&third, &[2, 5], f32::NAN);
+    let output = compare(&fixture, &["--reference", text(&third), "--against", text(&other)]);
+    fails(&output, 1, &[]);
+    let table = stdout(&output);
+    assert!(
+        table.contains("begins here") && table.contains("8 are NaN in the reference and 8 in the other side"),
+        "{table}"
+    );
+
     reference(&path, &[10, 1], 0.25);
     fails(&compare(&fixture, &["--reference", text(&path)]), 1, &["r.safetensors: `rois` has shape [10, 1]"]);
     fs::write(&path, "no tensors").unwrap();
     fails(&compare(&fixture, &["--reference", text(&path)]), 1, &["r.safetensors: not a safetensors file"]);
     fails(&compare(&fixture, &["--reference", text(&folder.join("absent"))]), 1, &["absent: "]);
+}
+
+/// A file in bf16 has each value of `data` rounded once, by up to 2^-8 of it; what differs by more is no rounding.
+#[test]
+fn data_in_bf16_may_differ_by_its_rounding() {
+    let fixture = Fixture::get();
+    let folder = fixture.fresh("bf16");
+    let exact: Vec<f32> = (0..3 * 96 * 128).map(|i| (i % 4001) as f32 * 0.0675 - 120.0).collect();
+    let write = |name: &str, dtype: Dtype, bytes: &[u8]| {
+        let path = folder.join(name);
+        let view = TensorView::new(dtype, vec![1, 3, 96, 128], bytes).unwrap();
+        fs::write(&path, serialize([("data", view)], None).unwrap()).unwrap();
+        path
+    };
+    let upper = |bits: u32| (bits >> 16) as u16;
+    // To the nearest, where a tie does not occur; and towards zero.
+    let rounded: Vec<u8> = exact.iter().flat_map(|v| upper(v.to_bits() + 0x7fff).to_le_bytes()).collect();
+    let cut: Vec<u8> = exact.iter().flat_map(|v| upper(v.to_bits()).to_le_bytes()).collect();
+    let reference = write("f32.safetensors", Dtype::F32, &bytes(&exact));
+    let against = |path: &Path| {
+        compare(&fixture, &["--reference", text(&reference), "--against", text(path), "--json"])
+    };
+    let honest = against(&write("rounded.safetensors", Dtype::BF16, &rounded));
+    assert!(honest.status.success(), "{}", stdout(&honest));
+    let stage = &json(&honest)["images"][0]["stages"][0];
+    assert_eq!(stage["tolerance"], 1e-5 + 1.0 / 256.0);
+    // More than the square root of the coarseness allows, 256e-5.
+    assert!(stage["difference"]["relative"].as_f64().unwrap() > 256e-5, "{stage}");
+    fails(&against(&write("cut.safetensors", Dtype::BF16, &cut)), 1, &[]);
 }
 
 #[test]

@@ -71,7 +71,17 @@ fn what_is_saved_scores_the_same() {
     let more = ["--json", "--save", text(&results), "--html", text(&page), "--html-score", "0"];
     let first = json(&eval(&fixture, &root, &more));
     let page = fs::read_to_string(page).unwrap();
-    for words in ["class1", "<svg", "data:image/png;base64,", "class=\"mark wrong\"", "Worst images"] {
+    for words in [
+        "class1",
+        "<svg",
+        "data:image/png;base64,",
+        "class=\"mark wrong\"",
+        "class=\"label wrong\"",
+        "Best thresholds",
+        "Confusion matrix",
+        "Worst images",
+        "Best images",
+    ] {
         assert!(page.contains(words), "`{words}` is not in the page");
     }
     assert!(!page.contains("src=\"http") && !page.contains("href="), "the page refers to something outside");

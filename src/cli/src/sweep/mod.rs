@@ -1,34 +1,38 @@
 //! `frcnn sweep`: how far a network can be factored before it finds less.
 
+mod progress;
+mod rows;
+
 use std::path::{Path, PathBuf};
 
+use frcnn_bundle::Bundle;
 use frcnn_compiler::{Description, Svd, compile};
 use frcnn_core::Printable;
 use frcnn_eval::Dataset;
-use frcnn_harness::cascade;
+use frcnn_harness::cascade::{self, CascadeStep};
 use frcnn_harness::plot;
 use frcnn_harness::sweep::{Subject, Sweep, SweepRow, SweepStep, combinations, sweep};
 use indicatif::ProgressBar;
 
-use crate::cascade::told_on;
 use crate::console;
 use crate::data::{DataArgs, Loader};
 use crate::described;
 use crate::error::Error;
-use crate::eval::bar;
 use crate::files;
 use crate::inputs::boxes::BoxSource;
 use crate::inputs::decode::PhotoArgs;
 use crate::parse;
 use crate::tables::Column::{Numbers, Words};
-use crate::tables::table;
+use crate::tables::{pairs, table};
 use crate::units;
+use progress::Progress;
+use rows::{Csv, Identity};
 
 /// Compile a network with several SVD ranks, and measure what each costs and loses
 ///
 /// Each setting is compiled, run over the data set on this machine and scored (mAP by VOC10+ at IoU 0.5); the first row is
-/// the network as it is. Times are medians per image, one image at a time. Recommended is the smallest bundle that loses
-/// at most --max-drop points.
+/// the network as it is. Times are medians per image, one image at a time. Of the settings that lose at most --max-drop
+/// points, the smallest bundle, which is recommended, and the fastest are named.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn sweep vgg16.onnx --data VOC2007 --ranks fc6=1024,512,256 fc7=256,128 --plot trade-off.svg
@@ -37,8 +41,12 @@ use crate::units;
   frcnn compile model.onnx -o small.frcnn --svd auto --data VOC2007 --max-drop 0.3
 
 With several layers after --ranks, every combination is measured.
-With --cascade, every rank of the judge with every threshold: the first row is the network without
-a cascade, mAP is of all photos, and times are medians of at most 8 of them, of detections with and
+
+With --csv, each setting that is measured is in FILE at once. The same command goes on behind them; more settings \
+are added to those that are there. A file of another model, data set or machine is refused.
+
+With --cascade, every rank of the judge with every threshold: the first row is the network without \
+a cascade, mAP is of all photos, and times are medians of at most 8 of them, of detections with and \
 without in turn; head ms has RoI pooling in it. Recommended is the cascade with the least work.")]
 pub(crate) struct Args {
     /// Trained network with inputs `data` and `rois` and one MaxRoiPool
@@ -78,7 +86,7 @@ pub(crate) struct Args {
     threads: Option<usize>,
     #[command(flatten)]
     photos: PhotoArgs,
-    /// Write the table as CSV
+    /// Write the table as CSV, row by row as settings are measured; started again, go on behind them
     #[arg(long, value_name = "FILE.csv")]
     csv: Option<PathBuf>,
     /// Write a plot of mAP against time
@@ -106,12 +114,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     {
         return Err(Error::Usage(format!("--plot {}: plots are written as .svg", Printable(path.display()))));
     }
+    let csv = args.csv.as_deref().map(|path| Csv::open(path, !args.cascade.is_empty())).transpose()?;
     let description = described::describe(&args.model, args.manifest.as_ref())?;
     let classes = description.classes().ok_or_else(|| described::absent(&manifest_path, true))?;
     let dataset = args.part.open(&args.data, Some(classes))?;
     let proposals = args.part.proposals(&args.data, dataset.images.len())?.keeping();
     if !args.cascade.is_empty() {
-        return cascades(args, &description, &dataset, &proposals);
+        return cascades(args, &description, &dataset, &proposals, csv);
     }
     let mut settings = combinations(&args.ranks);
     settings.extend(args.energies.iter().map(|&energy| Svd::Energy(energy)));
@@ -129,15 +138,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         threads: args.threads,
         load: &load,
     };
-    let progress = bar(((settings.len() + 1) * dataset.images.len()) as u64);
-    let result = sweep(&subject, &settings, args.max_drop, &mut |step| {
-        advance(&progress, step);
-        Ok(())
+    let known = &mut |bundle: &Bundle| match &csv {
+        Some(csv) => csv.known(Identity::new(bundle, &dataset, (&args.data, &args.part), args.threads)),
+        None => Ok(Vec::new()),
+    };
+    let mut progress = Progress::new(settings.len() + 1, dataset.images.len());
+    let result = sweep(&subject, &settings, args.max_drop, known, &mut |step| {
+        progress.tell(step);
+        match (step, &csv) {
+            (SweepStep::Measured(rows), Some(csv)) => csv.write(rows, args.max_drop),
+            _ => Ok(()),
+        }
     });
-    progress.finish_and_clear();
+    progress.finish();
     loader.warn();
-    let result = result?;
-    give(args, &result, plot::trade_off)
+    give(args, &result?, csv.as_ref(), plot::trade_off)
 }
 
 /// `--cascade`.
@@ -146,30 +161,41 @@ fn cascades(
     description: &Description,
     dataset: &Dataset,
     proposals: &BoxSource,
+    csv: Option<Csv>,
 ) -> Result<(), Error> {
     let options = frcnn_compiler::Options::default();
     let whole = compile(&args.model, description, &options, &mut |_| {})?;
+    let identity = || Identity::new(&whole.bundle, dataset, (&args.data, &args.part), args.threads);
+    let known = csv.as_ref().map(|csv| csv.known(identity())).transpose()?;
     let learned = BoxSource::Learned;
     let proposes = whole.bundle.contents().rpn.is_some() && !args.part.names_proposals();
     let loader = Loader::new(dataset, if proposes { &learned } else { proposals });
     let load = |image: &frcnn_eval::Image| loader.load(image);
     let photos = cascade::Photos { dataset, load: &load, threads: args.threads };
-    let spinner = ProgressBar::new_spinner();
     let settings = (&args.cascade[..], &args.keep[..]);
-    let result = cascade::sweep(&whole, photos, settings, args.max_drop, &mut told_on(&spinner));
-    spinner.finish_and_clear();
+    let mut progress = Progress::new(args.cascade.len() * args.keep.len() + 1, dataset.images.len());
+    let result =
+        cascade::sweep(&whole, photos, settings, args.max_drop, known.unwrap_or_default(), &mut |step| {
+            progress.tell_of_cascade(step);
+            match (step, &csv) {
+                (CascadeStep::Measured(rows), Some(csv)) => csv.write(rows, args.max_drop),
+                _ => Ok(()),
+            }
+        });
+    progress.finish();
     loader.warn();
-    give(args, &result?, plot::cascades)
+    give(args, &result?, csv.as_ref(), plot::cascades)
 }
 
 /// Writes and prints what is asked for.
 fn give(
     args: &Args,
     sweep: &Sweep,
+    csv: Option<&Csv>,
     plot: fn(&Sweep) -> Result<String, frcnn_harness::Error>,
 ) -> Result<(), Error> {
-    if let Some(path) = &args.csv {
-        files::write(path, csv(sweep).as_bytes())?;
+    if let Some(csv) = csv {
+        csv.write(&sweep.rows, args.max_drop)?;
     }
     if let Some(path) = &args.plot {
         files::write(path, plot(sweep)?.as_bytes())?;
@@ -184,6 +210,7 @@ pub(crate) fn advance(progress: &ProgressBar, step: SweepStep) {
             progress.set_message(Printable(setting).to_string());
             progress.inc(1);
         }
+        SweepStep::Measured(_) => {}
     }
 }
 
@@ -211,16 +238,41 @@ pub(crate) fn text(sweep: &Sweep) -> String {
             format!("{:.2}", row.map * 100.0),
             format!("{:+.2}", row.drop),
             row.dropped.map_or(String::new(), units::percent),
-            if position == sweep.recommended { "recommended" } else { "" }.to_string(),
+            match (position == sweep.recommended, position == sweep.fastest) {
+                (true, true) => "recommended, fastest",
+                (true, false) => "recommended",
+                (false, true) => "fastest",
+                (false, false) => "",
+            }
+            .to_string(),
         ]
     });
     let dropped = if are_cascades(sweep) { "; dropped: of the regions" } else { "" };
     format!(
-        "{}\n {}; drop is in points of mAP, at most {} allowed{dropped}\n",
+        "{}\n {}; drop is in points of mAP, at most {} allowed{dropped}\n\n{}",
         table(&columns, rows),
         units::several(sweep.images, "image"),
-        sweep.max_drop
+        sweep.max_drop,
+        best(sweep)
     )
+}
+
+/// The smallest and the fastest by name.
+fn best(sweep: &Sweep) -> String {
+    let of = |position: usize, figure: fn(&SweepRow) -> String| {
+        let row = sweep.rows.get(position);
+        row.map_or(String::new(), |row| format!("{} ({}, {:+.2} points)", row.setting, figure(row), row.drop))
+    };
+    let time = |row: &SweepRow| format!("{:.1} ms an image", units::milliseconds(row.total));
+    let (smallest, figure): (_, fn(&SweepRow) -> String) = if are_cascades(sweep) {
+        ("least work", |row| format!("{} of the head's", units::percent(row.work.unwrap_or(1.0))))
+    } else {
+        ("smallest", |row| units::bytes(row.file_bytes))
+    };
+    pairs(&[
+        (smallest, of(sweep.recommended, figure) + ": recommended"),
+        ("fastest", of(sweep.fastest, time)),
+    ])
 }
 
 fn are_cascades(sweep: &Sweep) -> bool {
@@ -229,33 +281,4 @@ fn are_cascades(sweep: &Sweep) -> bool {
 
 fn layers(row: &SweepRow) -> String {
     row.ranks.iter().map(|(layer, rank)| format!("{layer}={rank}")).collect::<Vec<_>>().join(" ")
-}
-
-/// A field of CSV, in quotation marks where it has to be.
-fn field(text: &str) -> String {
-    let text = Printable(text).to_string();
-    if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
-}
-
-fn csv(sweep: &Sweep) -> String {
-    let dropped = if are_cascades(sweep) { "dropped," } else { "" };
-    let head = format!(
-        "setting,ranks,parameters,file_bytes,head_ms,total_ms,map,drop_points,{dropped}recommended\n"
-    );
-    let line = |(position, row): (usize, &SweepRow)| {
-        format!(
-            "{},{},{},{},{},{},{},{},{}{}\n",
-            field(&row.setting),
-            field(&layers(row)),
-            row.parameters,
-            row.file_bytes,
-            units::milliseconds(row.head),
-            units::milliseconds(row.total),
-            row.map,
-            row.drop,
-            row.dropped.map_or(String::new(), |dropped| format!("{dropped},")),
-            position == sweep.recommended
-        )
-    };
-    head + &sweep.rows.iter().enumerate().map(line).collect::<String>()
 }
