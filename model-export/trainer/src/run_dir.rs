@@ -5,7 +5,7 @@
 //! | `config.json` | everything that was decided before training began |
 //! | `checkpoint.safetensors` | weights, velocities and iteration; replaced atomically |
 //! | `log.jsonl` | one line of JSON for every few iterations |
-//! | `loss.png` | the same as curves |
+//! | `loss.png` | losses and learning rate of it as curves |
 //! | `proposals.safetensors` | the boxes that selective search made |
 //! | `data-problems.txt` | what was wrong with the data, if anything |
 //! | `lock` | nothing; the program that trains here holds a lock on it |
