@@ -195,6 +195,7 @@ fn an_emitted_crate_tests_itself() {
     }
     let build = Build { dir: &dir, out: model.path("out") };
     build.resolve();
+    build.check();
     build.library();
     let said = build.tests();
     assert!(said.0 && said.1.contains("4 passed; 0 failed"), "{}", said.1);
@@ -229,6 +230,20 @@ impl Build<'_> {
         };
         assert_eq!(manifest("frcnn"), root().join("src/runtime/Cargo.toml"));
         assert_eq!(manifest("model-2-wheelers"), self.dir.join("Cargo.toml"));
+    }
+
+    /// Cargo checks the crate and its tests. In this workspace's target folder and by its profiles, so that what others wrote is
+    /// there if clippy has run.
+    fn check(&self) {
+        let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+        let (_, profiles) = workspace.split_once("\n[profile.").unwrap();
+        let config = self.dir.join("profiles.toml");
+        fs::write(&config, format!("[profile.{profiles}")).unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["check", "--release", "--offline", "--tests", "--config", text(&config)]);
+        let checked =
+            cargo.current_dir(self.dir).env("CARGO_TARGET_DIR", root().join("target")).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     }
 
     fn library(&self) {
