@@ -330,7 +330,7 @@ def test_what_stands_still_for_minutes_is_one_object():
             scene = f"{ground()}[g];color=red:size=64x64:rate={rate}[s];[g][s]overlay=x='{at}':y=90"
             path = film(130, scene, folder.path + "/film.mkv", rate=rate)
             zone = '[{ name = "middle", polygon = [[0.3, 0.2], [0.7, 0.2], [0.7, 0.9], [0.3, 0.9]] }]'
-            config = folder.config(f'name = "yard"\ninput = "{path}"\nzones = {zone}\n')
+            config = folder.config(f'name = "yard"\ninput = "{path}"\nzones = {zone}\nsmallest = {{ red = [24, 24] }}\n')
             daemon = Daemon("--config", config, model=False)
             assert daemon.code(300) == 0, daemon.errors
             told = [(line["event"], line.get("id")) for line in daemon.of("yard")]

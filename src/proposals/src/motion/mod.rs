@@ -33,17 +33,17 @@ const SHORTEST: f32 = 1e-3;
 /// How soon a [`Motion`] takes what it sees for background. Times are of capture, so no choice depends on the rate of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MotionOptions {
-    /// Time constant of the background where nothing moves, by which it follows the light: 3.2 s. A frame counts for an eighth at
+    /// Time constant of the background where nothing moves, by which it follows the light: 6 s. A frame counts for an eighth at
     /// most, so that it is longer where frames are more than a tenth of it apart.
     pub follows: Duration,
-    /// What stops is background after about so long, and so is the place that something has left: 28 s. What passes slowly leaves a
+    /// What stops is background after about so long, and so is the place that something has left: 50 s. What passes slowly leaves a
     /// trail of what it covered for more than a twentieth of that, which is taken for a part of it.
     pub absorbs: Duration,
 }
 
 impl Default for MotionOptions {
     fn default() -> MotionOptions {
-        MotionOptions { follows: Duration::from_millis(3200), absorbs: Duration::from_secs(28) }
+        MotionOptions { follows: Duration::from_secs(6), absorbs: Duration::from_secs(50) }
     }
 }
 
