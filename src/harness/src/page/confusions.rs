@@ -66,7 +66,7 @@ pub(super) fn confusions(confusion: &Confusion, names: &[String]) -> Result<Conf
             let row = |&truth: &Option<usize>| row(confusion, truth, &axis, &name);
             Shown::Table(axis.iter().map(|&class| name(class)).collect(), axis.iter().map(row).collect())
         }
-        ..=IN_PICTURE => Shown::Heat(heat(confusion, &axis)?),
+        classes if classes <= IN_PICTURE => Shown::Heat(heat(confusion, &axis)?),
         _ => Shown::List,
     };
     let most = match shown {
