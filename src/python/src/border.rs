@@ -89,15 +89,16 @@ unsafe fn called(arguments: *mut PyObject) -> Option<*mut PyObject> {
     }
 }
 
-/// Arrays whose memory is held.
+/// Arrays whose memory is held. Views stay where they were filled: those of `bytes` point into themselves.
 #[derive(Default)]
-struct Views(Vec<Py_buffer>);
+#[expect(clippy::vec_box, reason = "a vector that grows would move them")]
+struct Views(Vec<Box<Py_buffer>>);
 
 impl Views {
     /// # Safety
     /// `array` is an object, and the thread is attached to the interpreter.
     unsafe fn add(&mut self, array: *mut PyObject) -> Option<()> {
-        let mut view = MaybeUninit::<Py_buffer>::uninit();
+        let mut view = Box::new(MaybeUninit::<Py_buffer>::uninit());
         // SAFETY: the function fills the view where it gives 0, and sets an exception otherwise.
         let view = unsafe {
             if PyObject_GetBuffer(array, view.as_mut_ptr(), PyBUF_FULL_RO) != 0 {
@@ -121,7 +122,7 @@ impl Drop for Views {
     fn drop(&mut self) {
         for view in &mut self.0 {
             // SAFETY: filled by `PyObject_GetBuffer`, released once; the thread is attached wherever views are let go of.
-            unsafe { PyBuffer_Release(view) };
+            unsafe { PyBuffer_Release(&raw mut **view) };
         }
     }
 }
