@@ -25,8 +25,10 @@ const COLOURS: [RGBColor; 7] = [
 ];
 /// Of lines that other values are held against.
 const GREY: RGBColor = RGBColor(150, 150, 150);
-/// Classes that a legend names at most.
-const NAMED: usize = 12;
+/// Classes that a legend names at most: each has a colour of its own.
+const NAMED: usize = COLOURS.len();
+/// Width of a legend beside curves that may lie anywhere.
+const ASIDE: u32 = 240;
 /// Of the axis that several plots share.
 const MAP: &str = "mAP, VOC10+, IoU 0.5 (points)";
 
@@ -40,7 +42,8 @@ type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64
 /// The SVG cannot be written, which no input causes.
 pub fn precision_recall(classes: &[VocClass]) -> Result<String, Error> {
     svg(|area| {
-        let mut chart = axes(area, None, (0.0..1.0, "recall"), (0.0..1.02, "precision"))?;
+        let (left, right) = area.split_horizontally(SIZE.0 - ASIDE);
+        let mut chart = axes(&left, None, (0.0..1.0, "recall"), (0.0..1.02, "precision"))?;
         let points = |class: &VocClass| {
             let points = class.recall.iter().copied().zip(class.precision.iter().copied());
             points.collect::<Vec<(f64, f64)>>()
@@ -56,18 +59,27 @@ pub fn precision_recall(classes: &[VocClass]) -> Result<String, Error> {
             let light = GREY.mix(0.35).stroke_width(1);
             chart.draw_series(LineSeries::new(points(class), light)).map_err(failed)?;
         }
+        let mut names = Vec::new();
         for (position, class) in scored.iter().enumerate() {
-            let label = format!("{} {:.3}", shortened(&class.name), class.ap10.unwrap_or_default());
             let series = LineSeries::new(points(class), colour(position).stroke_width(2));
-            curve(&mut chart, series, label, position)?;
+            chart.draw_series(series).map_err(failed)?;
+            let name = format!("{} {:.3}", shortened(&class.name), class.ap10.unwrap_or_default());
+            names.push((name, colour(position)));
         }
         if !others.is_empty() {
-            let label = format!("{} other classes", others.len());
-            let nothing = LineSeries::new(Vec::new(), GREY.stroke_width(1));
-            named(&mut chart, nothing, label, GREY)?;
+            names.push((format!("{} other classes", others.len()), GREY));
         }
-        if scored.is_empty() { Ok(()) } else { legend(&mut chart, SeriesLabelPosition::LowerLeft) }
+        aside(&right, &names)
     })
+}
+
+/// A legend, line by line.
+fn aside(area: &Area<'_>, names: &[(String, RGBColor)]) -> Result<(), Error> {
+    for ((name, colour), y) in names.iter().zip((30..).step_by(24)) {
+        area.draw(&PathElement::new([(0, y), (18, y)], colour.stroke_width(3))).map_err(failed)?;
+        area.draw(&Text::new(name.as_str(), (26, y - 7), ("sans-serif", 14))).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// A name of a legend.
@@ -210,16 +222,7 @@ fn curve<'a, 'b: 'a>(
     label: String,
     position: usize,
 ) -> Result<(), Error> {
-    named(chart, series, label, colour(position))
-}
-
-/// The same in any colour.
-fn named<'a, 'b: 'a>(
-    chart: &mut Chart<'a, 'b>,
-    series: LineSeries<SVGBackend<'b>, (f64, f64)>,
-    label: String,
-    colour: RGBColor,
-) -> Result<(), Error> {
+    let colour = colour(position);
     chart
         .draw_series(series)
         .map_err(failed)?
@@ -376,7 +379,7 @@ mod tests {
             })
             .collect();
         let svg = precision_recall(&many).unwrap();
-        assert!(svg.contains("188 other classes") && svg.len() < 200_000, "{}", svg.len());
+        assert!(svg.contains("193 other classes") && svg.len() < 200_000, "{}", svg.len());
         assert_eq!(svg.matches("very long name very lon…").count(), NAMED);
     }
 }
