@@ -161,6 +161,15 @@ unsafe fn path<'a>(path: *const c_char) -> &'a Path {
     Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()))
 }
 
+/// A model of a bundle that is no file.
+fn from_memory(
+    bundle: Result<Bundle, frcnn::BundleError>,
+    options: Options,
+) -> Result<*mut FrcnnModel, Failure> {
+    let detector = make(bundle.map_err(frcnn::Error::from)?, &options)?;
+    Ok(boxed(detector, None, options))
+}
+
 fn boxed(detector: Detector, path: Option<PathBuf>, options: Options) -> *mut FrcnnModel {
     Box::into_raw(Box::new(FrcnnModel { slot: Slot::new(detector, path), options }))
 }
@@ -233,10 +242,9 @@ pub unsafe extern "C" fn frcnn_model_open_bytes(
         check_size(size)?;
         // SAFETY: says the caller; not NULL and not too long.
         let (bytes, options) = unsafe { (std::slice::from_raw_parts(bytes, size), self::options(options)?) };
-        let bundle = Bundle::from_bytes(bytes).map_err(frcnn::Error::from)?;
-        let detector = make(bundle, &options)?;
+        let opened = from_memory(Bundle::from_bytes(bytes), options)?;
         // SAFETY: says the caller.
-        unsafe { *model = boxed(detector, None, options) };
+        unsafe { *model = opened };
         Ok(())
     })
 }
@@ -262,10 +270,9 @@ pub unsafe extern "C" fn frcnn_model_open_static(
         // SAFETY: says the caller, for as long as the program runs; not NULL and not too long.
         let (bytes, options): (&'static [u8], _) =
             unsafe { (std::slice::from_raw_parts(bytes, size), self::options(options)?) };
-        let bundle = Bundle::from_static(bytes).map_err(frcnn::Error::from)?;
-        let detector = make(bundle, &options)?;
+        let opened = from_memory(Bundle::from_static(bytes), options)?;
         // SAFETY: says the caller.
-        unsafe { *model = boxed(detector, None, options) };
+        unsafe { *model = opened };
         Ok(())
     })
 }

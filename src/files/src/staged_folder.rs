@@ -82,13 +82,7 @@ impl Drop for StagedFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
+    use crate::staged::tests::names;
 
     fn staged(to: &Path) -> StagedFolder {
         let mut staged = StagedFolder::new(to).unwrap();
