@@ -28,6 +28,39 @@ enum Network {
     Stream(Box<frcnn::Stream>),
 }
 
+impl Network {
+    /// Detects among `proposals`, or where there are none among those of the network itself.
+    fn detect(
+        &mut self,
+        frame: &Frame,
+        proposals: Option<&[BBox]>,
+        facts: &mut Facts,
+    ) -> Result<Detections, String> {
+        let (detections, learned);
+        match self {
+            Network::Session(session) => {
+                detections = match proposals {
+                    Some(proposals) => session.detect(frame, proposals),
+                    None => session.detect_frame(frame),
+                };
+                (facts.stages, facts.not_finite) = (*session.timings(), session.not_finite());
+                learned = session.proposals().len();
+            }
+            Network::Stream(stream) => {
+                detections = match proposals {
+                    Some(proposals) => stream.detect(frame, proposals),
+                    None => stream.detect_frame(frame),
+                };
+                (facts.stages, facts.not_finite) = (*stream.timings(), stream.not_finite());
+                facts.reuse = Some(*stream.reuse());
+                learned = stream.proposals().len();
+            }
+        }
+        facts.proposals = proposals.map_or(learned, <[BBox]>::len);
+        detections.map_err(|error| error.to_string())
+    }
+}
+
 /// What there is to say about a frame beside its detections.
 #[derive(Default)]
 struct Facts {
@@ -228,16 +261,12 @@ impl Engine {
         start: Instant,
     ) -> Result<(Detections, Option<Vec<BBox>>), String> {
         let by: &mut dyn Propose = match (&mut self.boxes, &mut self.network) {
-            (Boxes::Rpn, Network::Session(session)) => {
-                let detections = session.detect_frame(frame).map_err(|error| error.to_string())?;
-                (facts.stages, facts.not_finite) = (*session.timings(), session.not_finite());
-                facts.proposals = session.proposals().len();
+            (Boxes::Rpn, network) => {
+                let detections = network.detect(frame, None, facts)?;
                 facts.propose = facts.stages.rpn + facts.stages.proposals;
                 facts.total = start.elapsed();
                 return Ok((detections, None));
             }
-            // Never made: a stream has no such network.
-            (Boxes::Rpn, Network::Stream(_)) => return Err("the model proposes no boxes".into()),
             (Boxes::Grid(grid), _) => grid,
             (Boxes::Motion(motion), _) => &mut **motion,
         };
@@ -264,19 +293,7 @@ impl Engine {
         let mut detections = Detections::new();
         // Where there is nothing to look at, the network does not run.
         if !proposals.is_empty() {
-            detections = match &mut self.network {
-                Network::Session(session) => {
-                    let detections = session.detect(frame, &proposals).map_err(|error| error.to_string())?;
-                    (facts.stages, facts.not_finite) = (*session.timings(), session.not_finite());
-                    detections
-                }
-                Network::Stream(stream) => {
-                    let detections = stream.detect(frame, &proposals).map_err(|error| error.to_string())?;
-                    (facts.stages, facts.not_finite) = (*stream.timings(), stream.not_finite());
-                    facts.reuse = Some(*stream.reuse());
-                    detections
-                }
-            };
+            detections = self.network.detect(frame, Some(&proposals), facts)?;
         }
         facts.total = start.elapsed();
         // Behind the proposals, whose positions count.
@@ -388,24 +405,20 @@ fn boxes(camera: &Camera, detector: &Detector) -> Boxes {
     }
 }
 
-/// A stream, unless the camera's settings say otherwise or there is none of such a model. One that is asked for by its tolerance is
-/// refused with a reason.
+/// Whether the model goes with what the camera's settings ask for.
 pub(crate) fn check(camera: &Camera, detector: &Detector) -> Result<(), String> {
     network(camera, detector)?;
     crate::tracking::check(camera, detector)
 }
 
+/// A stream, unless the camera's settings say otherwise.
 fn network(camera: &Camera, detector: &Detector) -> Result<Network, String> {
-    let session = || Network::Session(Box::new(detector.session()));
-    if !camera.reuse || is_rpn(camera, detector) && camera.tolerance.is_none() {
-        return Ok(session());
+    if !camera.reuse {
+        return Ok(Network::Session(Box::new(detector.session())));
     }
     let tolerance = camera.tolerance.map_or(Tolerance::Learned, Tolerance::Fixed);
-    match detector.stream(StreamOptions { tolerance, ..StreamOptions::default() }) {
-        Ok(stream) => Ok(Network::Stream(Box::new(stream))),
-        Err(_) if camera.tolerance.is_none() => Ok(session()),
-        Err(error) => Err(error.to_string()),
-    }
+    let stream = detector.stream(StreamOptions { tolerance, ..StreamOptions::default() });
+    Ok(Network::Stream(Box::new(stream.map_err(|error| error.to_string())?)))
 }
 
 /// A copy of a frame's pixels.

@@ -44,20 +44,34 @@ impl Network {
         })
     }
 
-    fn run(&mut self, frame: &Frame, proposals: &[BBox], facts: &mut Facts) -> Result<Detections, Failure> {
-        let detections = match self {
+    /// Detects among `proposals`, or where there are none among those of the network itself.
+    fn run(
+        &mut self,
+        frame: &Frame,
+        proposals: Option<&[BBox]>,
+        facts: &mut Facts,
+    ) -> Result<Detections, Failure> {
+        let (detections, learned);
+        match self {
             Network::Session(session) => {
-                let detections = session.detect(frame, proposals)?;
+                detections = match proposals {
+                    Some(proposals) => session.detect(frame, proposals)?,
+                    None => session.detect_frame(frame)?,
+                };
                 (facts.stages, facts.not_finite) = (*session.timings(), session.not_finite());
-                detections
+                learned = session.proposals().len();
             }
             Network::Stream(stream) => {
-                let detections = stream.detect(frame, proposals)?;
+                detections = match proposals {
+                    Some(proposals) => stream.detect(frame, proposals)?,
+                    None => stream.detect_frame(frame)?,
+                };
                 (facts.stages, facts.not_finite) = (*stream.timings(), stream.not_finite());
                 facts.reuse = Some(*stream.reuse());
-                detections
+                learned = stream.proposals().len();
             }
-        };
+        }
+        facts.proposals = proposals.map_or(learned, <[BBox]>::len);
         Ok(detections)
     }
 }
@@ -101,12 +115,8 @@ impl Engine {
         facts.size = (frame.width(), frame.height());
         facts.convert = start.elapsed();
 
-        if let (None, Network::Session(session)) = (proposals, &mut self.network)
-            && self.proposer.is_rpn_of(&self.loaded.detector)
-        {
-            let detections = session.detect_frame(&frame)?;
-            (facts.stages, facts.not_finite) = (*session.timings(), session.not_finite());
-            facts.proposals = session.proposals().len();
+        if proposals.is_none() && self.proposer.is_rpn_of(&self.loaded.detector) {
+            let detections = self.network.run(&frame, None, facts)?;
             facts.propose = facts.stages.rpn + facts.stages.proposals;
             facts.total = start.elapsed();
             return Ok(detections);
@@ -120,7 +130,7 @@ impl Engine {
 
         let mut detections = Detections::new();
         if !proposals.is_empty() {
-            detections = self.network.run(&frame, &proposals, facts)?;
+            detections = self.network.run(&frame, Some(&proposals), facts)?;
         }
         facts.total = start.elapsed();
         Ok(detections)

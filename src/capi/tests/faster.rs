@@ -44,6 +44,31 @@ impl Session {
         Session(session)
     }
 
+    /// A stream that takes any byte for a change.
+    fn stream(model: *mut FrcnnModel) -> Session {
+        let mut stream = null_mut();
+        let options = FrcnnStreamOptions {
+            struct_size: size_of::<FrcnnStreamOptions>(),
+            proposer: FrcnnProposer::Model as u32,
+            tolerance: 0.0,
+            reuse_mib: 64,
+            reserved: 0,
+        };
+        // SAFETY: the model is valid, the options live, `stream` is writable.
+        assert_eq!(unsafe { frcnn_stream_new(model, &raw const options, &raw mut stream) }, FrcnnResult::Ok);
+        Session(stream)
+    }
+
+    fn reuse(&self) -> FrcnnReuse {
+        // SAFETY: all zeros are a value; its size is then set, and the session is valid.
+        unsafe {
+            let mut reuse: FrcnnReuse = std::mem::zeroed();
+            reuse.struct_size = size_of::<FrcnnReuse>();
+            assert_eq!(frcnn_stream_reuse(self.0, &raw mut reuse), FrcnnResult::Ok);
+            reuse
+        }
+    }
+
     /// The detections among these boxes, or among those of the session's proposer.
     fn detect(&self, frame: &FrcnnFrame, boxes: Option<&[FrcnnBox]>) -> Vec<FrcnnDetection> {
         let (at, boxes) = boxes.map_or((null(), 0), |boxes| (boxes.as_ptr(), boxes.len()));
@@ -152,11 +177,18 @@ fn the_model_proposes_where_nobody_else_does() {
     grid.detect(&frame, None);
     assert!(grid.report().proposals > direct.proposals().len() as u64);
 
-    // Streams keep maps of other networks, so far.
-    let mut stream = null_mut();
-    // SAFETY: the model is valid, `stream` writable.
-    let refused = unsafe { frcnn_stream_new(model, null(), &raw mut stream) };
-    assert!(refused == FrcnnResult::InvalidArgument && stream.is_null(), "{refused:?}");
+    // A stream proposes by itself, too, and keeps what has not changed.
+    let stream = Session::stream(model);
+    for looks in 0..2 {
+        same(&stream.detect(&frame, None), &expected);
+        assert_eq!(stream.report().proposals, direct.proposals().len() as u64);
+        let reuse = stream.reuse();
+        assert!(reuse.rois > 0 && reuse.rois_reused == looks * reuse.rois, "{reuse:?}");
+        assert_eq!(reuse.trunk_share, 1.0 - looks as f32);
+    }
+    let boxes = [FrcnnBox { x1: 10.0, y1: 10.0, x2: 60.0, y2: 60.0 }];
+    let given = direct.detect(&picture, &[frcnn::BBox::new(10.0, 10.0, 60.0, 60.0)]).unwrap();
+    same(&stream.detect(&frame, Some(&boxes)), &given);
     // SAFETY: it is valid, and used no more.
     unsafe { frcnn_model_free(model) };
 }

@@ -71,7 +71,7 @@ pub use linear::{F32Products, PreparedLinear};
 pub use lrn::{Lrn, lrn_into};
 pub use maps::{
     Pointwise, add_in_place, add_upsampled_in_place, global_average_into, pointwise_in_place,
-    scale_channels_in_place, upsample_into,
+    scale_channels_in_place, upsample_into, upsampled_from,
 };
 pub use packed::Half;
 pub use pages::{give_back_free_pages, prefer_huge_pages};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use frcnn::{BBox, Motion, Reuse, StreamOptions, Tolerance};
+use frcnn::{Motion, Propose, Reuse, StreamOptions, Tolerance};
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Array, Call, Reply};
@@ -11,7 +11,7 @@ use crate::detector::{Detector, Found, Look};
 use crate::error::Failure;
 use crate::held::{held, hold};
 use crate::picture::{Image, rgb};
-use crate::source::made;
+use crate::source::Source;
 
 /// What is kept from frame to frame.
 struct Stream {
@@ -58,7 +58,13 @@ pub(crate) fn stream(call: &Call) -> Result<Reply, Failure> {
 pub(crate) fn detect(call: &Call) -> Result<Reply, Failure> {
     let Look { held: stream, image, boxes, proposals, max_proposals } = call.arguments()?;
     let (stream, boxes) = (held::<Stream>(stream)?, call.boxes(boxes)?);
-    let (found, reuse) = stream.found(call, &image, boxes.as_deref(), &proposals, max_proposals)?;
+    // Motion learns from frame to frame, and is the stream's own.
+    let source = match (boxes, proposals.as_str()) {
+        (None, "motion") => None,
+        (None, "auto") if !stream.detector.detector.has_rpn() => None,
+        (boxes, proposals) => Some(Source::of(boxes, proposals, &stream.detector.detector)?),
+    };
+    let (found, reuse) = stream.found(call, &image, source, max_proposals)?;
     found.reply(&ReuseReply {
         cells: reuse.cells,
         cells_changed: reuse.cells_changed,
@@ -87,12 +93,12 @@ impl Stream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is in a picture among boxes of `source`, or around what moves where there is none.
     fn found(
         &self,
         call: &Call,
         image: &Image,
-        boxes: Option<&[BBox]>,
-        proposals: &str,
+        source: Option<Source>,
         max_proposals: usize,
     ) -> Result<(Found, Reuse), Failure> {
         self.detector.check_process()?;
@@ -100,18 +106,20 @@ impl Stream {
         let State { stream, motion } = &mut *state;
         image.with_frame(call, |frame| {
             let (mut made_in, size) = (Duration::ZERO, (frame.width(), frame.height()));
-            let (detections, proposals) = match boxes {
-                Some(boxes) => (stream.detect(frame, boxes)?, (boxes.len(), "given".to_string())),
-                None => {
-                    let (detections, made) = match proposals {
-                        "motion" => stream.detect_with(frame, motion, max_proposals)?,
-                        method => {
-                            let mut by = made(method, self.detector.detector.threads())?;
-                            stream.detect_with(frame, by.as_mut(), max_proposals)?
-                        }
-                    };
-                    made_in = made.elapsed;
-                    (detections, (made.boxes.len(), made.method.to_string()))
+            let mut detect_with = |by: &mut dyn Propose| {
+                let (detections, made) = stream.detect_with(frame, by, max_proposals)?;
+                made_in = made.elapsed;
+                Ok::<_, Failure>((detections, (made.boxes.len(), made.method.to_string())))
+            };
+            let (detections, proposals) = match source {
+                None => detect_with(motion)?,
+                Some(Source::Made(mut by)) => detect_with(by.as_mut())?,
+                Some(Source::Given(boxes)) => {
+                    (stream.detect(frame, &boxes)?, (boxes.len(), "given".to_string()))
+                }
+                Some(Source::Learned) => {
+                    let detections = stream.detect_frame(frame)?;
+                    (detections, (stream.proposals().len(), "rpn".to_string()))
                 }
             };
             let (not_finite, timings) = (stream.not_finite(), *stream.timings());

@@ -1,7 +1,7 @@
 //! How the features of regions come from the trunk's maps: RoI max pooling, or RoIAlign.
 
 use frcnn_bundle::{Contents, Regions};
-use frcnn_core::{Roi, ShapeError};
+use frcnn_core::{BBox, Roi, ShapeError};
 use frcnn_kernels::{
     AlignedRoi, PooledIn, PooledLayer, RoiAlign, ScaledMap, Step, roi_align_into, roi_align_linear_into,
     roi_align_linear_scratch_len, roi_pool_into, roi_pool_linear_into, roi_pool_linear_scratch_len,
@@ -9,6 +9,7 @@ use frcnn_kernels::{
 };
 use tract_core::internal::*;
 
+use crate::area::Area;
 use crate::ops::Resources;
 use crate::{Error, FeatureMap};
 
@@ -33,19 +34,59 @@ pub(crate) enum MapRegions<'a> {
 }
 
 /// A region of one of the maps.
-pub(crate) trait MapRegion: Sized {
+pub(crate) trait MapRegion: Copy {
     fn on_maps<'a>(maps: &'a [FeatureMap], regions: &'a [Self]) -> MapRegions<'a>;
+
+    /// All that it is: regions with the same one pool the same of the same maps.
+    fn key(&self) -> [u32; 5];
+
+    /// The position of the map that it is on, and what it sees there, or some cells more. Of a map that there is not it sees
+    /// nothing.
+    fn seen(&self, pooling: &Pooling, maps: &[FeatureMap]) -> (usize, Area);
 }
 
 impl MapRegion for Roi {
     fn on_maps<'a>(maps: &'a [FeatureMap], regions: &'a [Roi]) -> MapRegions<'a> {
         MapRegions::Max(maps, regions)
     }
+
+    fn key(&self) -> [u32; 5] {
+        let Roi { level, y1, x1, y2, x2 } = *self;
+        [u32::from(level), y1.cast_unsigned(), x1.cast_unsigned(), y2.cast_unsigned(), x2.cast_unsigned()]
+    }
+
+    fn seen(&self, _: &Pooling, _: &[FeatureMap]) -> (usize, Area) {
+        (usize::from(self.level), roi_cells(self, 0))
+    }
+}
+
+/// The cells of an RoI, and so many around them.
+pub(crate) fn roi_cells(roi: &Roi, around: i32) -> Area {
+    let axis = |first: i32, last: i32| {
+        let cell = |cell: i32| usize::try_from(cell).unwrap_or(0);
+        cell(first.min(last) - around)..cell(first.max(last) + 1 + around)
+    };
+    Area::new(axis(roi.y1, roi.y2), axis(roi.x1, roi.x2))
 }
 
 impl MapRegion for AlignedRoi {
     fn on_maps<'a>(maps: &'a [FeatureMap], regions: &'a [AlignedRoi]) -> MapRegions<'a> {
         MapRegions::Align(maps, regions)
+    }
+
+    fn key(&self) -> [u32; 5] {
+        let BBox { x1, y1, x2, y2 } = self.bbox;
+        [u32::from(self.level), x1.to_bits(), y1.to_bits(), x2.to_bits(), y2.to_bits()]
+    }
+
+    fn seen(&self, pooling: &Pooling, maps: &[FeatureMap]) -> (usize, Area) {
+        let level = usize::from(self.level);
+        let Pooling::Align(align, scales) = pooling else { return (level, Area::new(0..0, 0..0)) };
+        let [rows, columns] = match maps.get(level).zip(scales.get(level)) {
+            Some((map, &scale)) => align.cells_read(&self.bbox, scale, [map.height(), map.width()]),
+            None => [0..0, 0..0],
+        };
+        (level, Area::new(rows, columns))
     }
 }
 

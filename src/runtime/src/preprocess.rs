@@ -158,15 +158,16 @@ fn tap(position: usize, fit: &BlobFit, axis: usize, len: usize) -> LinearTap {
     )
 }
 
-/// The blob's pixels that read any of the frame's in `area`, of which a blob's size is `size`.
-pub(crate) fn blob_area(area: &Area, scale: f64, size: [usize; 2]) -> Area {
+/// The pixels of the resized image that read any of the frame's in `area`.
+pub(crate) fn blob_area(area: &Area, fit: &BlobFit) -> Area {
     // One more on each side is cheaper than to ask what rounding does.
-    let axis = |pixels: &std::ops::Range<usize>, len: usize| {
+    let axis = |pixels: &std::ops::Range<usize>, axis: usize| {
+        let (scale, len) = (fit.scale[axis], fit.image[axis]);
         let start = (pixels.start as f64 - 0.5) * scale - 2.0;
         let end = (pixels.end as f64 + 0.5) * scale + 2.0;
         (start.max(0.0) as usize).min(len)..(end.ceil() as usize).min(len)
     };
-    Area::new(axis(&area.rows, size[0]), axis(&area.columns, size[1]))
+    Area::new(axis(&area.rows, 0), axis(&area.columns, 1))
 }
 
 fn resize_row(frame: &Frame, source: usize, columns: &[LinearTap], means: &[f32; 3], out: &mut Vec<f32>) {

@@ -24,6 +24,17 @@ pub struct RpnOutput {
 }
 
 impl RpnOutput {
+    /// Of what the RPN's graph gives.
+    pub(crate) fn of(given: Vec<FeatureMap>) -> Result<RpnOutput, ShapeError> {
+        let found = given.len();
+        let [logits, deltas] = <[FeatureMap; 2]>::try_from(given).map_err(|_| ShapeError {
+            what: "maps of the RPN",
+            expected: 2,
+            found,
+        })?;
+        Ok(RpnOutput { logits, deltas })
+    }
+
     /// Whether it is that of `anchors` a cell.
     pub(crate) fn check(&self, anchors: usize) -> Result<(), ShapeError> {
         let RpnOutput { logits, deltas } = self;
@@ -63,22 +74,27 @@ impl RpnHead {
     pub(crate) fn run(&self, map: &FeatureMap) -> Result<RpnOutput, Error> {
         let size = [map.height(), map.width()];
         let plan = self.plans.get(size, || self.make_plan(map))?;
-        let mut given = plan.run_on_map(map.tensor())?.into_iter();
-        let mut next = || FeatureMap::of(given.next().unwrap_or_else(|| Tensor::default().into_tvalue()));
-        let output = RpnOutput { logits: next()?, deltas: next()? };
+        let given = plan.run_on_map(map.tensor())?.into_iter().map(FeatureMap::of);
+        let output = RpnOutput::of(given.collect::<Result<_, Error>>()?)?;
         output.check(self.rpn.anchors_per_cell())?;
         Ok(output)
     }
 
-    fn make_plan(&self, map: &FeatureMap) -> Result<Plan, Error> {
-        let (height, width, channels) = (map.height(), map.width(), map.channels());
+    /// Checks that a map goes through: sizes that it cannot take are found here, with the layer's name, rather than in tract.
+    pub(crate) fn check(&self, [height, width, channels]: [usize; 3]) -> Result<(), Error> {
         let graph = &self.rpn.graph;
-        // Sizes that it cannot take are found here, with the layer's name, rather than in tract.
         graph.infer(Shape::Map { height, width, channels }).map_err(|(position, problem)| {
             let layer = graph.layers.get(position).map_or("", |l| &l.name);
             Error::BlobSize { height, width, problem: format!("layer `{layer}` of the RPN: {problem}") }
         })?;
-        let input = [1, height, width, channels].map(|side| side.to_dim());
+        Ok(())
+    }
+
+    fn make_plan(&self, map: &FeatureMap) -> Result<Plan, Error> {
+        let shape = [map.height(), map.width(), map.channels()];
+        self.check(shape)?;
+        let graph = &self.rpn.graph;
+        let input: Vec<TDim> = [1].into_iter().chain(shape).map(|side| side.to_dim()).collect();
         // What it gives is read at once.
         let outputs = (&graph.outputs[..], Readers::Kernels);
         Plan::new("rpn", graph, &self.fusion, &input, outputs, &self.resources, SymbolScope::default())

@@ -19,6 +19,7 @@ use crate::postprocess::Postprocessor;
 use crate::preprocess::Preprocessor;
 use crate::propose::Proposer;
 use crate::rois::{AlignedRois, ProjectedRois, Rois};
+use crate::rpn::RpnHead;
 use crate::{Detections, Error, FeatureMap, Frame, HeadOutput, ImageBlob};
 
 /// The buffers and methods with which one thread runs a [`Detector`](crate::Detector).
@@ -27,7 +28,7 @@ pub struct Session {
     pub(crate) preprocessor: Preprocessor,
     pub(crate) rois: ProjectedRois,
     /// Those of RoIAlign.
-    aligned: AlignedRois,
+    pub(crate) aligned: AlignedRois,
     /// R-CNN's, whose regions are cut out of it.
     pub(crate) image: ImageBlob,
     /// R-CNN's, of some regions.
@@ -36,7 +37,7 @@ pub struct Session {
     /// What the judge gave.
     pub(crate) judged: HeadOutput,
     pub(crate) dropped: usize,
-    proposer: Proposer,
+    pub(crate) proposer: Proposer,
     boxes: Boxes,
     pub(crate) postprocessor: Postprocessor,
     pub(crate) timings: Timings,
@@ -93,7 +94,7 @@ pub enum GraphInput<'a> {
 
 /// Where a frame's proposals come from.
 #[derive(Clone, Copy)]
-enum Source<'a> {
+pub(crate) enum Source<'a> {
     /// Boxes in pixels of the image.
     Given(&'a [BBox]),
     /// The network's RPN.
@@ -179,11 +180,7 @@ impl Session {
         let model = self.model.clone();
         let contents = model.contents();
         let manifest = &contents.manifest;
-        let count = match source {
-            Source::Given(boxes) => boxes.len(),
-            Source::Learned => self.rpn_of("rpn")?.rpn().post_nms_top_n as usize,
-        };
-        self.check(frame, count)?;
+        self.check_source(frame, source)?;
         let mut clock = Clock::start();
 
         self.timings = Timings::default();
@@ -202,6 +199,22 @@ impl Session {
             _ => self.predict_pooled(&model, frame, &fits, source, &pixels, &mut clock)?,
         }
 
+        let output = std::mem::take(&mut self.output);
+        let detections = self.detections(&model, source, &pixels, &output);
+        self.output = output;
+        self.timings.postprocess = clock.lap();
+        Ok(detections)
+    }
+
+    /// What the head's predictions for a frame's RoIs say of its proposals.
+    pub(crate) fn detections(
+        &mut self,
+        model: &Model,
+        source: Source<'_>,
+        pixels: &BoxPixels,
+        output: &HeadOutput,
+    ) -> Detections {
+        let contents = model.contents();
         let index = match contents.regions {
             Regions::RoiAlign(_) => &self.aligned.index,
             Regions::RoiPooling(_) | Regions::Warp(_) => &self.rois.index,
@@ -211,10 +224,7 @@ impl Session {
             Source::Given(boxes) => boxes,
             Source::Learned => &self.boxes.learned,
         };
-        let (output, settings) = (&self.output, &model.settings);
-        let detections = self.postprocessor.run(proposals, index, output, &pixels, manifest, settings);
-        self.timings.postprocess = clock.lap();
-        Ok(detections)
+        self.postprocessor.run(proposals, index, output, pixels, &contents.manifest, &model.settings)
     }
 
     /// The trunk on the image, the head on the RoIs that are pooled from its maps.
@@ -243,35 +253,56 @@ impl Session {
         let fit = fits.first().copied().unwrap_or(BlobFit::whole([0; 2]));
         match source {
             Source::Learned => self.propose(model, &maps, &fit, pixels, clock)?,
-            Source::Given(boxes) => {
-                self.boxes.in_blob.clear();
-                if pixels.in_blob {
-                    self.boxes.in_blob.extend(boxes.iter().map(|bbox| pixels.of_image(bbox)));
-                } else if let Regions::RoiAlign(_) = contents.regions {
-                    self.boxes.in_blob.extend(boxes.iter().map(|bbox| to_blob(bbox, fit.scale)));
-                }
-            }
+            Source::Given(boxes) => self.take_boxes(contents, boxes, &fit, pixels),
         }
-        let in_blob = &self.boxes.in_blob;
-        if let Regions::RoiAlign(align) = &contents.regions {
-            self.aligned.align(in_blob, &align.levels())?;
+        self.find_rois(contents, source, fits, pixels)?;
+        if let Regions::RoiAlign(_) = contents.regions {
             let mut aligned = std::mem::take(&mut self.aligned);
             let done = self.predict(model, &maps, &mut aligned, clock);
             self.aligned = aligned;
             return done;
         }
-        let width_offset = contents.manifest.box_width_offset;
-        match source {
-            Source::Given(boxes) if !pixels.in_blob => {
-                let scales: Vec<f64> = fits.iter().map(|fit| fit.scale[0]).collect();
-                self.rois.project(boxes, &scales, &contents.regions, width_offset)?;
-            }
-            _ => self.rois.project(in_blob, &[1.0], &contents.regions, width_offset)?,
-        }
         let mut rois = std::mem::take(&mut self.rois);
         let done = self.predict(model, &maps, &mut rois, clock);
         self.rois = rois;
         done
+    }
+
+    /// Moves boxes that are given into pixels of the blob, where they are needed there.
+    pub(crate) fn take_boxes(
+        &mut self,
+        contents: &Contents,
+        boxes: &[BBox],
+        fit: &BlobFit,
+        pixels: &BoxPixels,
+    ) {
+        let in_blob = &mut self.boxes.in_blob;
+        in_blob.clear();
+        if pixels.in_blob {
+            in_blob.extend(boxes.iter().map(|bbox| pixels.of_image(bbox)));
+        } else if let Regions::RoiAlign(_) = contents.regions {
+            in_blob.extend(boxes.iter().map(|bbox| to_blob(bbox, fit.scale)));
+        }
+    }
+
+    /// The RoIs of the boxes that were taken: aligned, or in cells.
+    pub(crate) fn find_rois(
+        &mut self,
+        contents: &Contents,
+        source: Source<'_>,
+        fits: &[BlobFit],
+        pixels: &BoxPixels,
+    ) -> Result<(), Error> {
+        let in_blob = &self.boxes.in_blob;
+        let (regions, width_offset) = (&contents.regions, contents.manifest.box_width_offset);
+        match (regions, source) {
+            (Regions::RoiAlign(align), _) => self.aligned.align(in_blob, &align.levels()),
+            (_, Source::Given(boxes)) if !pixels.in_blob => {
+                let scales: Vec<f64> = fits.iter().map(|fit| fit.scale[0]).collect();
+                self.rois.project(boxes, &scales, regions, width_offset)
+            }
+            _ => self.rois.project(in_blob, &[1.0], regions, width_offset),
+        }
     }
 
     /// The RPN's proposals of the trunk's maps.
@@ -290,6 +321,13 @@ impl Session {
             self.proposer.add(position, &output, rpn.rpn(), [fit.blob, fit.image])?;
             self.timings.proposals += clock.lap();
         }
+        self.take_proposals(rpn, fit, pixels);
+        self.timings.proposals += clock.lap();
+        Ok(())
+    }
+
+    /// Makes proposals of what was added of each map.
+    pub(crate) fn take_proposals(&mut self, rpn: &RpnHead, fit: &BlobFit, pixels: &BoxPixels) {
         self.proposer.finish(rpn.rpn());
         let Boxes { learned, in_blob } = &mut self.boxes;
         let boxes = &self.proposer.proposals.boxes;
@@ -300,8 +338,6 @@ impl Session {
             true => pixels.to_image(bbox),
             false => from_blob(bbox, fit.scale),
         }));
-        self.timings.proposals += clock.lap();
-        Ok(())
     }
 
     /// The head on RoIs that are pooled from maps, without those that a cascade's judge drops.
@@ -377,6 +413,15 @@ impl Session {
     /// count, too.
     pub fn not_finite(&self) -> usize {
         self.postprocessor.not_finite() + self.proposer.not_finite()
+    }
+
+    /// Whether the frame is within the limits, and the network has such proposals.
+    pub(crate) fn check_source(&mut self, frame: &Frame, source: Source<'_>) -> Result<(), Error> {
+        let count = match source {
+            Source::Given(boxes) => boxes.len(),
+            Source::Learned => self.rpn_of("rpn")?.rpn().post_nms_top_n as usize,
+        };
+        self.check(frame, count)
     }
 
     /// Whether the frame is within the limits, which is counted anew where its size or the number of proposals is.

@@ -341,8 +341,7 @@ static frcnn_result new_session(daemon_t *d) {
     frcnn_model_has_rpn(d->model, &has_rpn);
     uint32_t proposer = has_rpn ? FRCNN_PROPOSER_MODEL : FRCNN_PROPOSER_MOTION;
     if (d->options.proposer_given) proposer = d->options.proposer;
-    /* The library makes no streams of such models; one that is asked for by its tolerance is refused with a reason. */
-    if (d->options.whole || (has_rpn && d->options.tolerance < 0)) {
+    if (d->options.whole) {
         frcnn_session_options session_options;
         frcnn_session_options_init(&session_options, sizeof session_options);
         session_options.proposer = proposer;

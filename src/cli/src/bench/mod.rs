@@ -107,9 +107,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         return run_stream(args, &options);
     }
     let work = work(args)?;
-    let given = args.rois.is_some() || args.proposals.is_some();
-    let report = measure::measure(&args.bundle, &work, given, &options, args.runs)?;
+    let report = measure::measure(&args.bundle, &work, given(args), &options, args.runs)?;
     if args.json { console::json(&report) } else { console::result(&report.text()) }
+}
+
+/// Whether boxes were asked for that are not the network's own.
+fn given(args: &Args) -> bool {
+    args.rois.is_some() || args.proposals.is_some()
 }
 
 /// Random boxes.
@@ -133,7 +137,7 @@ fn run_stream(args: &Args, options: &Options) -> Result<(), Error> {
         Some(pixels) => Ok(Work::of_pixels(pixels, rois(args), args.seed)),
         None => work(args),
     };
-    let report = stream::measure(&args.bundle, &args.stream, work, options, args.runs)?;
+    let report = stream::measure(&args.bundle, &args.stream, work, given(args), options, args.runs)?;
     #[cfg(feature = "compile")]
     if let Some(path) = &args.stream.plot {
         files::write(path, report.plot()?.as_bytes())?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use frcnn::{Detections, Detector, Frame, Options, Session, Stream, StreamOptions, Tolerance};
+use frcnn::{BBox, Detections, Detector, Frame, Options, Session, Stream, StreamOptions, Tolerance};
 use image::RgbImage;
 use serde::Serialize;
 
@@ -97,11 +97,13 @@ struct Times {
     trunk: Percentiles,
 }
 
-/// Opens the bundle and measures; whole detections and the stream's take turns.
+/// Opens the bundle and measures; whole detections and the stream's take turns. If the bundle has an RPN it makes the boxes, unless
+/// some are `given`.
 pub(super) fn measure(
     bundle: &Path,
     args: &StreamArgs,
     work: impl FnOnce(Option<RgbImage>) -> Result<Work, Error>,
+    given: bool,
     options: &Options,
     runs: u32,
 ) -> Result<StreamReport, Error> {
@@ -112,7 +114,8 @@ pub(super) fn measure(
     let first = images.first().map(|image| decode::rgb8(&image.path)).transpose()?;
     let work = work(first)?;
     let detector = files::open_detector(bundle, options)?;
-    let mut bench = Bench::new(bundle, &detector, args.options(), &work)?;
+    let boxes = (given || !detector.has_rpn()).then_some(&work.boxes[..]);
+    let mut bench = Bench::new(bundle, &detector, args.options(), boxes)?;
     let mut rows = Vec::new();
     if images.is_empty() {
         for share in SHARES {
@@ -137,7 +140,7 @@ pub(super) fn measure(
     Ok(StreamReport {
         bundle: bundle.display().to_string(),
         threads: detector.threads(),
-        rois: work.boxes.len(),
+        rois: boxes.map_or(bench.session.proposals().len(), <[BBox]>::len),
         frame: [work.pixels.height(), work.pixels.width()],
         reuse_mib: args.reuse_mib,
         kept_mib: bench.kept_bytes as f64 / f64::from(1 << 20),
@@ -147,7 +150,8 @@ pub(super) fn measure(
 
 struct Bench<'a> {
     bundle: &'a Path,
-    work: &'a Work,
+    /// None: the network's own.
+    boxes: Option<&'a [BBox]>,
     session: Session,
     stream: Stream,
     /// Whether both must find the same.
@@ -160,14 +164,14 @@ impl<'a> Bench<'a> {
         bundle: &'a Path,
         detector: &Detector,
         options: StreamOptions,
-        work: &'a Work,
+        boxes: Option<&'a [BBox]>,
     ) -> Result<Bench<'a>, Error> {
         let is_exact = options.tolerance == Tolerance::Fixed(0.0);
         let stream = detector.stream(options).map_err(|error| match error {
             frcnn::Error::Options(problem) => Error::Usage(problem),
             other => Error::file(bundle, other),
         })?;
-        Ok(Bench { bundle, work, session: detector.session(), stream, is_exact, kept_bytes: 0 })
+        Ok(Bench { bundle, boxes, session: detector.session(), stream, is_exact, kept_bytes: 0 })
     }
 
     fn frame(&mut self, pixels: &RgbImage, row: Option<&mut Measured>) -> Result<(), Error> {
@@ -175,10 +179,18 @@ impl<'a> Bench<'a> {
         let frame = Frame::rgb8(pixels.as_raw(), pixels.width(), pixels.height());
         let frame = frame.map_err(|error| failed(error.into()))?;
         let start = Instant::now();
-        let expected = self.session.detect(&frame, &self.work.boxes).map_err(failed)?;
+        let expected = match self.boxes {
+            Some(boxes) => self.session.detect(&frame, boxes),
+            None => self.session.detect_frame(&frame),
+        };
+        let expected = expected.map_err(failed)?;
         let full = milliseconds(start.elapsed());
         let start = Instant::now();
-        let found = self.stream.detect(&frame, &self.work.boxes).map_err(failed)?;
+        let found = match self.boxes {
+            Some(boxes) => self.stream.detect(&frame, boxes),
+            None => self.stream.detect_frame(&frame),
+        };
+        let found = found.map_err(failed)?;
         let stream = milliseconds(start.elapsed());
         if self.is_exact && found != expected {
             return Err(Error::file(

@@ -123,6 +123,22 @@ fn bench_measures_the_stages_of_proposing() {
     assert_eq!(random["stages"].as_object().unwrap().len(), 6);
 }
 
+/// The command itself holds the stream to whole detections.
+#[test]
+fn bench_measures_streams_of_its_own_proposals() {
+    let faster = Faster::new();
+    let a = faster.path("a.png");
+    let report = faster.json("bench", &["--stream", "--image", &a, "--runs", "2", "--threads", "1"]);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 6);
+    let (still, new) = (&rows[0], &rows[5]);
+    assert_eq!((&still["trunk_share"], &still["rois_reused"]), (&0.0.into(), &1.0.into()), "{report}");
+    assert_eq!(new["trunk_share"], 1.0, "{report}");
+    assert!((1..=MOST).contains(&report["rois"].as_u64().unwrap()), "{report}");
+    let given = faster.json("bench", &["--stream", "--image", &a, "--runs", "1", "--rois", "20"]);
+    assert_eq!(given["rois"], 20);
+}
+
 #[test]
 fn inspect_tells_how_it_proposes_and_pools() {
     let faster = Faster::new();
@@ -148,6 +164,7 @@ fn inspect_tells_how_it_proposes_and_pools() {
         assert!(table.contains(words), "`{words}` is not in: {table}");
     }
     let plan = stdout(&faster.run("inspect", &["--plan"]));
+    assert!(plan.contains("Streams: "), "{plan}");
     assert!(plan.lines().any(|line| line.trim_start().starts_with("rpn")), "{plan}");
 }
 

@@ -11,7 +11,7 @@ mod upsample;
 
 pub use average::global_average_into;
 pub use pointwise::{Pointwise, add_in_place, pointwise_in_place, scale_channels_in_place};
-pub use upsample::{add_upsampled_in_place, upsample_into};
+pub use upsample::{add_upsampled_in_place, upsample_into, upsampled_from};
 
 /// Values of a map that a task takes at a time, about: as many as half an L1 holds twice.
 const CHUNK: usize = 1 << 13;

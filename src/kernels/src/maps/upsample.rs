@@ -46,6 +46,13 @@ pub fn add_upsampled_in_place(
     })
 }
 
+/// Which of `from` cells of an axis is upsampled to cell `i` of `to`.
+#[must_use]
+pub fn upsampled_from(i: usize, from: usize, to: usize) -> usize {
+    // No product overflows.
+    (i as u128 * from as u128 / to.max(1) as u128) as usize
+}
+
 /// Calls `work(row of from, column of from for a column, row of map)` for each row of `map`.
 fn for_each_row(
     from: &[f32],
@@ -64,8 +71,7 @@ fn for_each_row(
     if from.is_empty() {
         return Err(ShapeError { what: "cells of the map that is upsampled", expected: 1, found: 0 });
     }
-    // Of lengths that were checked, and so no product overflows but for a map of 2^32 rows.
-    let nearest = |i: usize, axis: usize| (i as u128 * from_size[axis] as u128 / size[axis] as u128) as usize;
+    let nearest = |i: usize, axis: usize| upsampled_from(i, from_size[axis], size[axis]);
     let row_len = from_size[1] * channels;
     for_each_chunk_stateless(threads, map, size[1] * channels, |i, row| {
         let (image, y) = (i / size[0], i % size[0]);

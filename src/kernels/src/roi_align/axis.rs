@@ -1,6 +1,7 @@
 //! The weights of rows, or of columns, in bins.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::RoiAlign;
 
@@ -38,31 +39,18 @@ impl Axis {
         let Self { taps, ends } = self;
         taps.clear();
         ends.clear();
-        let offset = if align.half_pixel { 0.5 } else { 0.0 };
-        // NaN stays NaN.
-        let [start, end] = corners.map(|corner| (corner - offset).clamp(-FARTHEST, FARTHEST));
-        let size = end - start;
-        if size.is_nan() {
-            return false;
-        }
-        let bin = if align.half_pixel { size } else { size.max(1.0) } / bins as f32;
-        let points = match align.sampling_ratio {
-            // The cast sends what is negative to 0.
-            0 => (libm::ceilf(bin) as usize).min(RoiAlign::MAX_POINTS),
-            ratio => ratio,
-        };
+        let Some(points) = Points::of(align, corners, bins) else { return false };
         for p in 0..bins {
             let first = taps.len();
-            for i in 0..points {
-                let point = start + p as f32 * bin + (i as f32 + 0.5) * bin / points as f32;
-                if let Some([(low, low_weight), (high, high_weight)]) = between(point, len) {
+            for i in 0..points.of_bin {
+                if let Some([(low, low_weight), (high, high_weight)]) = between(points.at(p, i), len) {
                     add(taps, first, low * stride, low_weight);
                     add(taps, first, high * stride, high_weight);
                 }
             }
             let taps_of_bin = taps.get_mut(first..).unwrap_or_default();
-            taps_of_bin.iter_mut().for_each(|tap| tap.weight /= points as f32);
-            if size < 0.0 {
+            taps_of_bin.iter_mut().for_each(|tap| tap.weight /= points.of_bin as f32);
+            if points.is_inverted {
                 // Those of an inverted RoI came last first.
                 taps_of_bin.sort_unstable_by_key(|tap| tap.at);
             }
@@ -82,6 +70,63 @@ impl Axis {
     pub(super) fn last(&self) -> usize {
         self.taps.iter().map(|tap| tap.at).max().unwrap_or(0)
     }
+}
+
+/// Where the points of an RoI's bins lie on an axis.
+#[derive(Clone, Copy)]
+struct Points {
+    start: f32,
+    bin: f32,
+    /// As many in each bin.
+    of_bin: usize,
+    /// Whether the RoI ends before it starts.
+    is_inverted: bool,
+}
+
+impl Points {
+    /// `None` where a corner is NaN.
+    fn of(align: &RoiAlign, corners: [f32; 2], bins: usize) -> Option<Points> {
+        let offset = if align.half_pixel { 0.5 } else { 0.0 };
+        // NaN stays NaN.
+        let [start, end] = corners.map(|corner| (corner - offset).clamp(-FARTHEST, FARTHEST));
+        let size = end - start;
+        if size.is_nan() {
+            return None;
+        }
+        let bin = if align.half_pixel { size } else { size.max(1.0) } / bins as f32;
+        let of_bin = match align.sampling_ratio {
+            // The cast sends what is negative to 0.
+            0 => (libm::ceilf(bin) as usize).min(RoiAlign::MAX_POINTS),
+            ratio => ratio,
+        };
+        Some(Points { start, bin, of_bin, is_inverted: size < 0.0 })
+    }
+
+    /// Point `i` of bin `p`. Of later ones none lies before it; none behind it, if bins are of less than nothing: each product, quotient
+    /// and sum is rounded, which keeps the order.
+    fn at(&self, p: usize, i: usize) -> f32 {
+        let Self { start, bin, of_bin, .. } = *self;
+        start + p as f32 * bin + (i as f32 + 0.5) * bin / of_bin as f32
+    }
+}
+
+/// The cells of an axis of `len` that the bins of an RoI with `corners` in cells read, or some more.
+pub(super) fn cells_read(align: &RoiAlign, corners: [f32; 2], bins: usize, len: usize) -> Range<usize> {
+    let Some(points) = Points::of(align, corners, bins) else { return 0..0 };
+    let (Some(last), Some(last_bin), Some(last_point)) =
+        (len.checked_sub(1), bins.checked_sub(1), points.of_bin.checked_sub(1))
+    else {
+        return 0..0;
+    };
+    let ends = [points.at(0, 0), points.at(last_bin, last_point)];
+    let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+    // As `between` has it: those without a cell count as 0.
+    if high < -1.0 || low > len as f32 {
+        return 0..0;
+    }
+    // The cast sends what is negative to 0.
+    let [low, high] = [low, high].map(|point| (point as usize).min(last));
+    low..(high + 2).min(len)
 }
 
 /// The two cells of an axis that a point lies between, and their weights; `None` for a point that counts as 0.

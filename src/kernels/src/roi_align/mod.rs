@@ -77,6 +77,25 @@ impl RoiAlign {
         len_of(&self.pooled)
     }
 
+    /// Rows and columns of a map of `size` rows and columns, `spatial_scale` cells to a pixel, that the bins of `bbox` may read, which
+    /// is in pixels: whatever the map's other cells are, the bins are the same.
+    ///
+    /// ```
+    /// use frcnn_core::BBox;
+    /// let align = frcnn_kernels::RoiAlign { pooled: [2, 2], sampling_ratio: 2, half_pixel: false };
+    /// // Cells 2.25 to 4.25: the first points are at 2.5 and the last ones at 4.
+    /// let bbox = BBox::new(9.0, 9.0, 17.0, 17.0);
+    /// assert_eq!(align.cells_read(&bbox, 0.25, [20, 4]), [2..6, 2..4]);
+    /// ```
+    #[must_use]
+    pub fn cells_read(&self, bbox: &BBox, spatial_scale: f32, size: [usize; 2]) -> [Range<usize>; 2] {
+        let corners = [[bbox.y1, bbox.y2], [bbox.x1, bbox.x2]];
+        [0, 1].map(|i| {
+            let in_cells = corners[i].map(|pixel| pixel * spatial_scale);
+            axis::cells_read(self, in_cells, self.pooled[i], size[i])
+        })
+    }
+
     fn check(&self) -> Result<(), ShapeError> {
         if self.sampling_ratio > Self::MAX_POINTS {
             return Err(ShapeError {

@@ -261,6 +261,36 @@ proptest! {
     }
 
     #[test]
+    fn what_is_not_read_changes_nothing(
+        (data, [height, width, channels], scale, rois, align) in any_problem(), far in prop::sample::select(&[1.0f32, 1e3, 1e8]),
+    ) {
+        for roi in rois {
+            let BBox { x1, y1, x2, y2 } = roi.bbox;
+            for bbox in [roi.bbox, BBox::new(x1 * far, y1, x2, y2 * far), BBox::new(x1, y1 * far, x2 * far, y2)] {
+                let roi = AlignedRoi { bbox, ..roi };
+                let [rows, columns] = align.cells_read(&bbox, scale, [height, width]);
+                let is_read = |cell: usize| rows.contains(&(cell / width)) && columns.contains(&(cell % width));
+                let other: Vec<f32> = data.iter().enumerate()
+                    .map(|(i, &value)| if is_read(i / channels) { value } else { f32::NAN })
+                    .collect();
+                let [expected, found] = [&data, &other].map(|data| {
+                    let mut out = vec![0.0; align.bins() * channels];
+                    roi_align_into(&[map(data, height, width, channels, scale)], &[roi], &align, 1, &mut out).unwrap();
+                    bits(&out)
+                });
+                prop_assert_eq!(expected, found, "{:?}, {:?} {:?}", bbox, rows, columns);
+                // No more than a cell beyond those of the corners.
+                let cells = |a: f32, b: f32, len: usize| {
+                    let least = 1.0 + 2.0 * f32::from(u8::from(!align.half_pixel));
+                    (((b - a).abs() * scale).max(least) + 4.0).min(len as f32)
+                };
+                prop_assert!(rows.len() as f32 <= cells(bbox.y1, bbox.y2, height), "{:?} {:?}", bbox, rows);
+                prop_assert!(columns.len() as f32 <= cells(bbox.x1, bbox.x2, width), "{:?} {:?}", bbox, columns);
+            }
+        }
+    }
+
+    #[test]
     fn each_roi_is_on_its_level(
         (data, [height, width, channels], scale, mut rois, align) in any_problem(),
         (other, [h, w, _], s, ..) in any_problem(),

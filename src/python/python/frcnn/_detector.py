@@ -151,12 +151,13 @@ class Stream:
         self,
         image: Image,
         boxes: npt.ArrayLike | None = None,
-        proposals: Literal["motion", "selective-search", "grid"] = "motion",
+        proposals: Literal["auto", "rpn", "motion", "selective-search", "grid"] = "auto",
         *,
         channels: Channels = "rgb",
         max_proposals: int = MAX_PROPOSALS,
     ) -> Detections:
-        """Finds objects in the next frame; arguments as of `Detector.detect`. `motion` proposes boxes around what moves."""
+        """Finds objects in the next frame; arguments as of `Detector.detect`. `motion` proposes boxes around what moves, and is what
+        `auto` takes where the network has no RPN."""
         arguments, arrays = look(image, channels, boxes)
         arguments |= {"held": self._held.number, "proposals": proposals, "max_proposals": max_proposals}
         (found, self.reuse), made = call("stream_detect", arguments, *arrays)

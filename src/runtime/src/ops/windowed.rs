@@ -1,10 +1,15 @@
 //! Operators on a window of their map, with the bits of the whole map.
 
-use frcnn_kernels::{ConvShape, FusedLayer, PoolShape, strip_rows, strip_rows_seen};
+use frcnn_kernels::{
+    ConvShape, FusedLayer, PoolShape, add_in_place, strip_rows, strip_rows_seen, upsampled_from,
+};
 use tract_core::internal::*;
 
 use super::map::cut;
-use super::{ConcatConvsOp, ConvOp, PoolOp, Readers, Resources, StripLayer, StripsOp};
+use super::{
+    AddUpsampledOp, ConcatConvsOp, ConvOp, PoolOp, Readers, Resources, StripLayer, StripsOp, UpsampleOp,
+    nhwc, values,
+};
 use crate::area::Area;
 
 /// An operator that can make a window of its map. Sizes are rows and columns of its whole inputs.
@@ -54,6 +59,12 @@ pub(crate) fn windowed(op: &dyn TypedOp, sizes: &[[usize; 2]]) -> TractResult<Op
             size = layer_size(layer, size)?;
         }
         return Ok(Some(Box::new(strips.clone())));
+    }
+    if let Some(upsample) = op.downcast_ref::<UpsampleOp>() {
+        return Ok(Some(Box::new(upsample.clone())));
+    }
+    if let Some(sum) = op.downcast_ref::<AddUpsampledOp>() {
+        return Ok(Some(Box::new(sum.clone())));
     }
     Ok(None)
 }
@@ -227,6 +238,143 @@ impl Windowed for PoolOp {
 
 /// What a cell of a pooled map takes, of some hundred channels.
 const POOL_WORK: f64 = 1000.0;
+
+/// A map in the size of another.
+#[derive(Clone, Copy)]
+struct Upsampling {
+    from: [usize; 2],
+    to: [usize; 2],
+}
+
+impl Upsampling {
+    fn from_cell(&self, axis: usize, i: usize) -> usize {
+        upsampled_from(i, self.from[axis], self.to[axis])
+    }
+
+    /// The cells that any of `changed` goes to.
+    fn seeing(&self, changed: &Area) -> Area {
+        // Cells go to places in their own order: the first place that reads cell `at` or a later one.
+        let place = |axis: usize, at: usize| (at * self.to[axis]).div_ceil(self.from[axis].max(1));
+        let axis = |axis: usize, cells: &std::ops::Range<usize>| {
+            place(axis, cells.start)..place(axis, cells.end).min(self.to[axis])
+        };
+        Area::new(axis(0, &changed.rows), axis(1, &changed.columns))
+    }
+
+    /// What goes to `outputs`.
+    fn seen(&self, outputs: &Area) -> Area {
+        let axis = |axis: usize, cells: &std::ops::Range<usize>| match cells.end.checked_sub(1) {
+            Some(last) if !cells.is_empty() => {
+                self.from_cell(axis, cells.start)..self.from_cell(axis, last) + 1
+            }
+            _ => 0..0,
+        };
+        Area::new(axis(0, &outputs.rows), axis(1, &outputs.columns))
+    }
+
+    /// Calls `work(cell of from, cell of outputs)` for each of `outputs`, whose values are `to`; `from` has what goes there.
+    fn for_each_cell(
+        &self,
+        outputs: &Area,
+        (from, channels): (&[f32], usize),
+        to: &mut [f32],
+        mut work: impl FnMut(&[f32], &mut [f32]) -> TractResult<()>,
+    ) -> TractResult<()> {
+        let seen = self.seen(outputs);
+        ensure!(from.len() == seen.cells() * channels, "a window of another size");
+        let cells = to.chunks_exact_mut(channels.max(1));
+        let places = outputs.rows.clone().flat_map(|y| outputs.columns.clone().map(move |x| (y, x)));
+        for (cell, (y, x)) in cells.zip(places) {
+            let row = self.from_cell(0, y) - seen.rows.start;
+            let column = self.from_cell(1, x) - seen.columns.start;
+            work(&from[(row * seen.columns.len() + column) * channels..][..channels], cell)?;
+        }
+        Ok(())
+    }
+}
+
+/// The sizes of two inputs.
+fn both(sizes: &[[usize; 2]]) -> TractResult<[[usize; 2]; 2]> {
+    sizes.try_into().map_err(|_| format_err!("an operator of two inputs has {}", sizes.len()))
+}
+
+impl UpsampleOp {
+    fn on_maps(sizes: &[[usize; 2]]) -> TractResult<Upsampling> {
+        let [from, to] = both(sizes)?;
+        Ok(Upsampling { from, to })
+    }
+}
+
+impl Windowed for UpsampleOp {
+    fn seeing(&self, input: usize, sizes: &[[usize; 2]], changed: &Area) -> TractResult<Area> {
+        // Of the other map it reads the size alone.
+        let nothing = Area::new(0..0, 0..0);
+        Ok(if input == 0 { UpsampleOp::on_maps(sizes)?.seeing(changed) } else { nothing })
+    }
+
+    fn window(&self, sizes: &[[usize; 2]], outputs: &Area) -> TractResult<(Area, Vec<Area>)> {
+        let read = UpsampleOp::on_maps(sizes)?.seen(outputs);
+        Ok((outputs.clone(), vec![read, outputs.clone()]))
+    }
+
+    fn give(&self, sizes: &[[usize; 2]], outputs: &Area, inputs: &[TValue]) -> TractResult<TValue> {
+        let from = inputs.first().context("no input")?;
+        let [.., channels] = nhwc(from.shape())?;
+        let shape = [1, outputs.rows.len(), outputs.columns.len(), channels];
+        self.resources.make(&shape, |made: &mut [f32]| {
+            let upsampling = UpsampleOp::on_maps(sizes)?;
+            upsampling.for_each_cell(outputs, (values(from)?, channels), made, |from, to| {
+                to.copy_from_slice(from);
+                Ok(())
+            })
+        })
+    }
+
+    fn work(&self, sizes: &[[usize; 2]]) -> f64 {
+        both(sizes).map_or(0.0, |[_, [height, width]]| (height * width) as f64 * POOL_WORK)
+    }
+}
+
+impl AddUpsampledOp {
+    /// The position of the smaller map among the inputs, and what becomes of it.
+    fn on_maps(&self, sizes: &[[usize; 2]]) -> TractResult<(usize, Upsampling)> {
+        let [a, b] = both(sizes)?;
+        Ok(match self.is_second {
+            true => (1, Upsampling { from: b, to: a }),
+            false => (0, Upsampling { from: a, to: b }),
+        })
+    }
+}
+
+impl Windowed for AddUpsampledOp {
+    fn seeing(&self, input: usize, sizes: &[[usize; 2]], changed: &Area) -> TractResult<Area> {
+        let (small, upsampling) = self.on_maps(sizes)?;
+        Ok(if input == small { upsampling.seeing(changed) } else { changed.clone() })
+    }
+
+    fn window(&self, sizes: &[[usize; 2]], outputs: &Area) -> TractResult<(Area, Vec<Area>)> {
+        let (small, upsampling) = self.on_maps(sizes)?;
+        let mut reads = vec![outputs.clone(); 2];
+        reads[small] = upsampling.seen(outputs);
+        Ok((outputs.clone(), reads))
+    }
+
+    fn give(&self, sizes: &[[usize; 2]], outputs: &Area, inputs: &[TValue]) -> TractResult<TValue> {
+        let (small, upsampling) = self.on_maps(sizes)?;
+        let (from, map) = inputs.get(small).zip(inputs.get(1 - small)).context("no input")?;
+        let [.., channels] = nhwc(from.shape())?;
+        self.resources.rewrite(map.clone(), |map| {
+            upsampling.for_each_cell(outputs, (values(from)?, channels), map, |from, to| {
+                Ok(add_in_place(from, false, 1, to)?)
+            })
+        })
+    }
+
+    fn work(&self, sizes: &[[usize; 2]]) -> f64 {
+        let cells = |(_, Upsampling { to: [height, width], .. })| (height * width) as f64;
+        self.on_maps(sizes).map_or(0.0, cells) * POOL_WORK
+    }
+}
 
 fn first(sizes: &[[usize; 2]]) -> TractResult<[usize; 2]> {
     sizes.first().copied().context("an operator without input")

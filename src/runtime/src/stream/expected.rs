@@ -2,8 +2,7 @@
 
 use frcnn_bundle::Regions;
 
-use super::maps::Maps;
-use super::not_yet;
+use super::maps::FrameMaps;
 use crate::area::Area;
 use crate::{Detector, Error};
 
@@ -19,25 +18,23 @@ pub struct ExpectedReuse {
 
 impl Detector {
     /// What a stream with `reuse_mib` MiB of maps costs in a frame of 4:3 in whose middle a rectangle of its shape has
-    /// changed: `changed` of its pixels, from 0 to 1. None for an R-CNN, whose trunk runs on regions, and
-    /// for networks that have no streams.
+    /// changed: `changed` of its pixels, from 0 to 1. None for an R-CNN, whose trunk runs on regions.
     ///
     /// # Errors
     /// The network takes no blob of that size.
     pub fn expected_reuse(&self, reuse_mib: u32, changed: f64) -> Result<Option<ExpectedReuse>, Error> {
         let model = &self.model;
         let contents = model.contents();
-        if matches!(contents.regions, Regions::Warp(_)) || not_yet(contents).is_some() {
+        if matches!(contents.regions, Regions::Warp(_)) {
             return Ok(None);
         }
-        let maps = Maps::of_scales(model, &frcnn_bundle::nominal_blobs(contents), reuse_mib)?;
+        let maps = FrameMaps::new(model, &frcnn_bundle::nominal_blobs(contents), reuse_mib)?;
         let side = changed.clamp(0.0, 1.0).sqrt();
-        let mut expected = ExpectedReuse { map_bytes: 0, trunk_share: 0.0 };
-        for map in &maps {
+        let mut expected = ExpectedReuse { map_bytes: maps.bytes() as u64, trunk_share: 0.0 };
+        for map in &maps.trunk {
             let area = in_the_middle(map.size(), side);
             let share = map.share(&[area]).map_err(Error::graph("trunk"))?;
-            expected.map_bytes += map.bytes() as u64;
-            expected.trunk_share += share.min(1.0) / maps.len() as f64;
+            expected.trunk_share += share.min(1.0) / maps.trunk.len() as f64;
         }
         Ok(Some(expected))
     }

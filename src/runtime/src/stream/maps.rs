@@ -1,7 +1,8 @@
-//! The trunk's maps of one blob size, kept from frame to frame, of which a frame changes some areas.
+//! The maps of the trunk, and of the RPN, for blobs of one size, kept from frame to frame, of which a frame changes some areas.
 
 use std::sync::Arc;
 
+use frcnn_bundle::Graph;
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::binary::{OptBinByScalar, OptBinUnicast, TypedBinOp};
@@ -20,14 +21,14 @@ use crate::trunk::FeatureMap;
 
 /// Cells by which the union of two areas may be larger than both: what one more run of a layer takes.
 const SLACK: usize = 16;
-/// Share of the trunk's work from which the whole of it is run: windows overlap, and each is copied in and out.
+/// Share of a graph's work from which the whole of it is run: windows overlap, and each is copied in and out.
 const MOST: f64 = 0.7;
 
 /// How a value is made.
 #[derive(Debug)]
 enum Work {
-    /// The blob.
-    Blob,
+    /// The graph's input.
+    Input,
     /// Weights and the like.
     Constant(TValue),
     /// By an operator of ours, on windows.
@@ -38,7 +39,7 @@ enum Work {
     Whole(Box<dyn TypedOp>),
 }
 
-/// A value of the trunk.
+/// A value of a graph.
 #[derive(Debug)]
 struct Value {
     work: Work,
@@ -48,18 +49,22 @@ struct Value {
     sizes: Vec<[usize; 2]>,
     /// Rows and columns; one of each where it is no map.
     size: [usize; 2],
+    channels: usize,
     bytes: usize,
     /// For each of its cells.
     work_of_cell: f64,
 }
 
-/// The maps.
+/// What is kept of a graph for an input of one size.
 #[derive(Debug)]
 pub(super) struct Maps {
+    stage: &'static str,
     size: [usize; 2],
     values: Vec<Value>,
-    blob: usize,
-    output: usize,
+    input: usize,
+    /// Whether the input is kept, too, and not somebody else's.
+    keeps_input: bool,
+    outputs: Vec<usize>,
     plan: Plan,
     /// The values that the plan gives, which are kept.
     given: Vec<usize>,
@@ -69,41 +74,93 @@ pub(super) struct Maps {
     tract: Resources,
 }
 
+/// What is kept of the frames of one size.
+#[derive(Debug, Default)]
+pub(super) struct FrameMaps {
+    /// Of the trunk, for each scale of the image.
+    pub(super) trunk: Vec<Maps>,
+    /// Of the RPN, for each of the trunk's maps.
+    pub(super) rpn: Vec<Maps>,
+}
+
 /// What a frame has taken.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Updated {
-    /// Of the map that the trunk gives: cells whose values may have changed.
-    pub(super) areas: Vec<Area>,
-    /// Share of the trunk's work.
+    /// Of each map that the graph gives: cells whose values may have changed.
+    pub(super) areas: Vec<Vec<Area>>,
+    /// Share of the graph's work.
     pub(super) share: f64,
 }
 
-impl Maps {
-    /// For the blobs of one frame, each with its part of `mib` MiB of maps by its pixels.
-    pub(super) fn of_scales(model: &Model, sizes: &[[usize; 2]], mib: u32) -> Result<Vec<Maps>, Error> {
-        let pixels = |[height, width]: [usize; 2]| height.saturating_mul(width) as f64;
-        let all: f64 = sizes.iter().copied().map(pixels).sum();
-        let budget = |size| ((u64::from(mib) << 20) as f64 * pixels(size) / all.max(1.0)) as u64;
-        sizes.iter().map(|&size| Maps::new(model, size, budget(size))).collect()
+impl FrameMaps {
+    /// For blobs of `sizes`, with at most `mib` MiB of maps.
+    pub(super) fn new(model: &Model, sizes: &[[usize; 2]], mib: u32) -> Result<FrameMaps, Error> {
+        let (resources, contents) = (&model.resources, model.contents());
+        let mut drafts = Vec::with_capacity(sizes.len());
+        for &[height, width] in sizes {
+            model.trunk.check([height, width])?;
+            drafts.push(Draft::new(resources, ("trunk", &contents.trunk), [height, width, 3])?);
+        }
+        if let Some(rpn) = &model.rpn {
+            let maps: Vec<[usize; 3]> = drafts.iter().flat_map(Draft::given).collect();
+            for map in maps {
+                rpn.check(map)?;
+                let draft = Draft::new(resources, ("rpn", &rpn.rpn().graph), map)?;
+                drafts.push(Draft { keeps_input: false, ..draft });
+            }
+        }
+        let keep = keep(&drafts, u64::from(mib) << 20);
+        let maps = drafts.into_iter().zip(&keep).map(|(draft, keep)| draft.finish(resources, keep));
+        let mut trunk: Vec<Maps> = maps.collect::<Result<_, Error>>()?;
+        let rpn = trunk.split_off(sizes.len());
+        Ok(FrameMaps { trunk, rpn })
     }
 
-    /// For blobs of `size`, with at most so many bytes of maps.
-    pub(super) fn new(model: &Model, size: [usize; 2], budget: u64) -> Result<Maps, Error> {
-        let resources = &model.resources;
-        let graph = &resources.network.contents.trunk;
-        let [height, width] = size;
-        model.trunk.check(size)?;
+    /// Whether they are those of such blobs.
+    pub(super) fn are_of(&self, sizes: &[[usize; 2]]) -> bool {
+        self.trunk.iter().map(Maps::size).eq(sizes.iter().copied())
+    }
+
+    /// Bytes of the maps that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.trunk.iter().chain(&self.rpn).map(Maps::bytes).sum()
+    }
+}
+
+/// A graph for an input of one size, of which it is not decided yet what is kept.
+struct Draft<'a> {
+    stage: &'static str,
+    graph: &'a Graph,
+    fusion: Fusion,
+    /// Rows, columns and channels.
+    shape: [usize; 3],
+    keeps_input: bool,
+    values: Vec<Value>,
+    /// What operators give, of which any could be kept, by the graph's numbers; the graph's outputs come last.
+    candidates: Vec<u32>,
+    /// The same as positions of values.
+    nodes: Vec<usize>,
+    input: usize,
+}
+
+impl<'a> Draft<'a> {
+    fn new(
+        resources: &Resources,
+        (stage, graph): (&'static str, &'a Graph),
+        shape: [usize; 3],
+    ) -> Result<Draft<'a>, Error> {
         let fusion = Fusion::new(graph, &graph.outputs, &resources.weights.plans);
-        // What operators give, of which any could be kept.
-        let last = graph.outputs.first().copied().unwrap_or(0);
-        let output = (last as usize).checked_sub(1).map(|layer| fusion.operator(layer));
+        let is_output = |layer: usize| {
+            let mut makers = graph.outputs.iter().filter_map(|&value| (value as usize).checked_sub(1));
+            makers.any(|maker| fusion.operator(maker) == layer)
+        };
         let operators =
             (0..graph.layers.len()).filter(|&layer| !matches!(fusion.step(layer), Step::Within(_)));
-        let others = operators.filter(|&layer| Some(layer) != output);
-        let candidates: Vec<u32> = others.map(|layer| layer as u32 + 1).chain([last]).collect();
-        let input = [1, height, width, 3].map(|side| side.to_dim());
-        let error = Error::graph("trunk");
+        let others = operators.filter(|&layer| !is_output(layer)).map(|layer| layer as u32 + 1);
+        let candidates: Vec<u32> = others.chain(graph.outputs.iter().copied()).collect();
+        let error = Error::graph(stage);
         let all = readers(graph, &fusion, &candidates, Readers::Kernels);
+        let input = Draft::input(shape);
         let model = raise(graph, &fusion, &input, &candidates, all, resources, SymbolScope::default())
             .and_then(|model| model.into_optimized())
             .map_err(&error)?;
@@ -112,50 +169,76 @@ impl Maps {
         let nodes: Option<Vec<usize>> =
             model.output_outlets().map_err(&error)?.iter().map(position).collect();
         let nodes = nodes.ok_or_else(|| error(format_err!("an output that no operator gives")))?;
-        let output = nodes.last().copied().unwrap_or(0);
-        let blob = values.iter().position(|value| matches!(value.work, Work::Blob)).unwrap_or(0);
+        let input = values.iter().position(|value| matches!(value.work, Work::Input)).unwrap_or(0);
+        Ok(Draft { stage, graph, fusion, shape, keeps_input: true, values, candidates, nodes, input })
+    }
 
-        let keep = keep(&values, &nodes, (blob, output), budget);
+    fn input(shape: [usize; 3]) -> Vec<TDim> {
+        [1].into_iter().chain(shape).map(|side| side.to_dim()).collect()
+    }
+
+    /// The values that the graph gives.
+    fn outputs(&self) -> &[usize] {
+        let others = self.nodes.len() - self.graph.outputs.len().min(self.nodes.len());
+        self.nodes.get(others..).unwrap_or_default()
+    }
+
+    /// Rows, columns and channels of what the graph gives.
+    fn given(&self) -> Vec<[usize; 3]> {
+        let outputs = self.outputs().iter().filter_map(|&value| self.values.get(value));
+        outputs.map(|value| [value.size[0], value.size[1], value.channels]).collect()
+    }
+
+    fn finish(self, resources: &Resources, keep: &[bool]) -> Result<Maps, Error> {
+        let outputs = self.outputs().to_vec();
+        let Draft { stage, graph, fusion, shape, keeps_input, values, candidates, nodes, input } = self;
         let wanted: Vec<u32> =
-            candidates.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(v, _)| *v).collect();
-        let given = nodes.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(node, _)| *node).collect();
+            candidates.iter().zip(keep).filter(|(_, keep)| **keep).map(|(v, _)| *v).collect();
+        let given = nodes.iter().zip(keep).filter(|(_, keep)| **keep).map(|(node, _)| *node).collect();
         let recycled = Arc::new(Recycled::default());
         let of_stream = resources.of_stream(recycled.clone());
-        let outputs = (&wanted[..], Readers::Stream);
-        let plan = Plan::new("trunk", graph, &fusion, &input, outputs, &of_stream, SymbolScope::default())?;
+        let wanted = (&wanted[..], Readers::Stream);
+        let shape_of_input = Draft::input(shape);
+        let symbols = SymbolScope::default();
+        let plan = Plan::new(stage, graph, &fusion, &shape_of_input, wanted, &of_stream, symbols)?;
         let kept = values.iter().map(|_| None).collect();
         let tract = resources.read_by(Readers::Tract);
         let resources = resources.read_by(Readers::Kernels);
-        Ok(Maps { size, values, blob, output, plan, given, recycled, kept, resources, tract })
+        let size = [shape[0], shape[1]];
+        Ok(Maps {
+            stage,
+            size,
+            values,
+            input,
+            keeps_input,
+            outputs,
+            plan,
+            given,
+            recycled,
+            kept,
+            resources,
+            tract,
+        })
     }
+}
 
+impl Maps {
     pub(super) fn size(&self) -> [usize; 2] {
         self.size
     }
 
     /// Bytes of the maps that are kept.
     pub(super) fn bytes(&self) -> usize {
-        [self.blob]
-            .iter()
-            .chain(&self.given)
-            .filter_map(|&value| self.values.get(value))
-            .map(|v| v.bytes)
-            .sum()
+        let input = self.keeps_input.then_some(&self.input);
+        let values = input.into_iter().chain(&self.given).filter_map(|&value| self.values.get(value));
+        values.map(|value| value.bytes).sum()
     }
 
-    /// All maps of a new blob, which `fill` writes.
+    /// All maps of a new input, which `fill` writes.
     pub(super) fn run(&mut self, fill: impl FnOnce(&mut [f32]) -> TractResult<()>) -> Result<Updated, Error> {
-        let error = Error::graph("trunk");
-        // Until the end, so that what fails leaves nothing that is half of a frame.
-        let old = std::mem::take(&mut self.kept);
-        self.kept = self.values.iter().map(|_| None).collect();
+        let error = Error::graph(self.stage);
         let [height, width] = self.size;
-        let mut blob = None;
-        for (value, tensor) in old.into_iter().enumerate() {
-            let Some(tensor) = tensor.map(IntoTensor::into_tensor) else { continue };
-            if value == self.blob { blob = Some(tensor) } else { self.recycled.give(tensor) }
-        }
-        let blob = match blob {
+        let input = match self.start_anew() {
             Some(mut tensor) => {
                 let mut plain = tensor.try_as_plain_ram_mut().map_err(&error)?;
                 fill(plain.as_slice_mut::<f32>().map_err(&error)?).map_err(&error)?;
@@ -163,34 +246,67 @@ impl Maps {
             }
             None => self.tract.make(&[1, height, width, 3], fill).map_err(&error)?,
         };
-        let outputs = self.plan.run(blob.clone())?;
-        let output = self.values.get(self.output).map_or([0, 0], |value| value.size);
-        self.kept[self.blob] = Some(blob);
+        self.run_plan(input)
+    }
+
+    /// All maps of an input that somebody else keeps.
+    pub(super) fn run_on(&mut self, input: &FeatureMap) -> Result<Updated, Error> {
+        self.start_anew();
+        let updated = self.run_plan(input.tensor().clone());
+        self.let_go_of_input();
+        updated
+    }
+
+    /// So that who keeps it can write to it. A graph might give it as it is.
+    fn let_go_of_input(&mut self) {
+        if !self.outputs.contains(&self.input) {
+            self.kept[self.input] = None;
+        }
+    }
+
+    /// Lets go what was kept, so that what fails leaves nothing that is half of a frame. Gives the input.
+    fn start_anew(&mut self) -> Option<Tensor> {
+        let old = std::mem::take(&mut self.kept);
+        self.kept = self.values.iter().map(|_| None).collect();
+        let mut input = None;
+        for (value, tensor) in old.into_iter().enumerate() {
+            let Some(tensor) = tensor.map(IntoTensor::into_tensor) else { continue };
+            if value == self.input { input = Some(tensor) } else { self.recycled.give(tensor) }
+        }
+        input
+    }
+
+    fn run_plan(&mut self, input: TValue) -> Result<Updated, Error> {
+        let outputs = self.plan.run(input.clone())?;
+        self.kept[self.input] = Some(input);
         for (&value, tensor) in self.given.iter().zip(outputs) {
             self.kept[value] = Some(tensor);
         }
-        Ok(Updated { areas: vec![Area::whole(output)], share: 1.0 })
+        let outputs = self.outputs.iter().filter_map(|&value| self.values.get(value));
+        Ok(Updated { areas: outputs.map(|value| vec![Area::whole(value.size)]).collect(), share: 1.0 })
     }
 
     /// Whether a frame has gone through.
     pub(super) fn is_ready(&self) -> bool {
-        self.kept.get(self.output).is_some_and(Option::is_some)
+        self.outputs.iter().all(|&value| self.kept.get(value).is_some_and(Option::is_some))
     }
 
-    /// What the trunk gives.
-    pub(super) fn map(&self) -> Result<FeatureMap, Error> {
-        let tensor =
-            self.kept.get(self.output).cloned().flatten().unwrap_or_else(|| Tensor::default().into_tvalue());
-        FeatureMap::of(tensor)
+    /// What the graph gives.
+    pub(super) fn maps(&self) -> Result<Vec<FeatureMap>, Error> {
+        let map = |&value: &usize| {
+            let kept = self.kept.get(value).cloned().flatten();
+            FeatureMap::of(kept.unwrap_or_else(|| Tensor::default().into_tvalue()))
+        };
+        self.outputs.iter().map(map).collect()
     }
 
-    /// The share of the trunk's work that is done anew if these areas of the blob change, halos of what is not kept included.
+    /// The share of the graph's work that is done anew if these areas of its input change, halos of what is not kept included.
     pub(super) fn share(&self, areas: &[Area]) -> TractResult<f64> {
         let mut areas_of: Vec<Vec<Area>> = Vec::with_capacity(self.values.len());
         let (mut work, mut all) = (0.0, 0.0);
         for (position, value) in self.values.iter().enumerate() {
             let changed = match value.work {
-                Work::Blob => areas.to_vec(),
+                Work::Input => areas.to_vec(),
                 _ => value.changed(&areas_of)?,
             };
             all += value.work_of_cell * (value.size[0] * value.size[1]) as f64;
@@ -206,43 +322,56 @@ impl Maps {
         Ok(if all > 0.0 { work / all } else { 0.0 })
     }
 
-    /// Brings all maps up to date after `areas` of the blob have changed, which `fill` writes anew, one at a time. `None` where
-    /// running the whole trunk takes less.
+    /// Brings all maps up to date after `areas` of the input have changed, which `fill` writes anew, one at a time. `None` where
+    /// running the whole graph takes less.
     pub(super) fn update(
         &mut self,
         areas: &[Area],
         mut fill: impl FnMut(&Area, &mut [f32]) -> TractResult<()>,
     ) -> Result<Option<Updated>, Error> {
-        let error = Error::graph("trunk");
-        let share = self.share(areas).map_err(&error)?;
+        let error = Error::graph(self.stage);
+        self.update_with(areas, |input| {
+            let mut tensor = input.context("an input")?.into_tensor();
+            let mut plain = tensor.try_as_plain_ram_mut()?;
+            for area in areas {
+                fill(area, plain.as_slice_mut::<f32>()?)?;
+            }
+            Ok(tensor.into_tvalue())
+        })
+        .map_err(error)
+    }
+
+    /// The same after `areas` of an input have changed that somebody else keeps.
+    pub(super) fn update_on(&mut self, input: &FeatureMap, areas: &[Area]) -> Result<Option<Updated>, Error> {
+        let updated = self.update_with(areas, |_| Ok(input.tensor().clone()));
+        self.let_go_of_input();
+        updated.map_err(Error::graph(self.stage))
+    }
+
+    /// The same; `renew` makes the new input of the old one.
+    fn update_with(
+        &mut self,
+        areas: &[Area],
+        renew: impl FnOnce(Option<TValue>) -> TractResult<TValue>,
+    ) -> TractResult<Option<Updated>> {
+        let share = self.share(areas)?;
         if !self.is_ready() || share > MOST {
             return Ok(None);
         }
         let mut kept = std::mem::take(&mut self.kept);
         self.kept = self.values.iter().map(|_| None).collect();
-        let areas = self.bring_up_to_date(&mut kept, areas, &mut fill).map_err(&error)?;
+        kept[self.input] = Some(renew(kept[self.input].take())?);
+        let areas = self.bring_up_to_date(&mut kept, areas)?;
         self.kept = kept;
         Ok(Some(Updated { areas, share }))
     }
 
-    fn bring_up_to_date(
-        &self,
-        kept: &mut [Option<TValue>],
-        areas: &[Area],
-        fill: &mut dyn FnMut(&Area, &mut [f32]) -> TractResult<()>,
-    ) -> TractResult<Vec<Area>> {
+    /// Gives what has changed of each output.
+    fn bring_up_to_date(&self, kept: &mut [Option<TValue>], areas: &[Area]) -> TractResult<Vec<Vec<Area>>> {
         let mut areas_of: Vec<Vec<Area>> = Vec::with_capacity(self.values.len());
         for (position, value) in self.values.iter().enumerate() {
             let mut changed = match value.work {
-                Work::Blob => {
-                    let mut blob = kept[position].take().context("a blob")?.into_tensor();
-                    let mut plain = blob.try_as_plain_ram_mut()?;
-                    for area in areas {
-                        fill(area, plain.as_slice_mut::<f32>()?)?;
-                    }
-                    kept[position] = Some(blob.into_tvalue());
-                    areas.to_vec()
-                }
+                Work::Input => areas.to_vec(),
                 _ => value.changed(&areas_of)?,
             };
             if value.is_computed() && self.is_kept(position) {
@@ -258,7 +387,8 @@ impl Maps {
             }
             areas_of.push(changed);
         }
-        Ok(areas_of.into_iter().nth(self.output).unwrap_or_default())
+        let of_output = |&value: &usize| areas_of.get(value).cloned().unwrap_or_default();
+        Ok(self.outputs.iter().map(of_output).collect())
     }
 
     /// Whether the whole of a value is there from frame to frame.
@@ -327,7 +457,7 @@ impl Maps {
                 let given = op.eval_out_of_plan(inputs.into())?;
                 given.and_then(|mut given| given.pop()).context("an operator that runs in plans alone")?
             }
-            Work::Blob | Work::Constant(_) => bail!("a value that is always kept"),
+            Work::Input | Work::Constant(_) => bail!("a value that is always kept"),
         };
         Ok(Piece { area, tensor })
     }
@@ -347,7 +477,7 @@ struct Piece {
 
 impl Value {
     fn is_computed(&self) -> bool {
-        !matches!(self.work, Work::Blob | Work::Constant(_))
+        !matches!(self.work, Work::Input | Work::Constant(_))
     }
 
     /// What changes of it if so much of each value before it does.
@@ -381,7 +511,7 @@ impl Value {
                 (area, reads)
             }
             Work::Whole(_) => (Area::whole(self.size), whole()),
-            Work::Blob | Work::Constant(_) => bail!("a value that is always kept"),
+            Work::Input | Work::Constant(_) => bail!("a value that is always kept"),
         };
         Ok(Need { area, reads })
     }
@@ -424,7 +554,7 @@ fn values_of(model: &TypedModel) -> TractResult<(Vec<Value>, Vec<OutletId>)> {
         let (work, total) = if let Some(constant) = &fact.konst {
             (Work::Constant(constant.clone().into_tvalue()), 0.0)
         } else if node.inputs.is_empty() {
-            (Work::Blob, 0.0)
+            (Work::Input, 0.0)
         } else if let Some(op) = windowed(op, &sizes)? {
             let total = op.work(&sizes);
             (Work::Windows(op), total)
@@ -434,7 +564,9 @@ fn values_of(model: &TypedModel) -> TractResult<(Vec<Value>, Vec<OutletId>)> {
             (Work::Whole(node.op.clone()), 16.0 * len as f64)
         };
         let bytes = len * fact.datum_type.size_of();
-        values.push(Value { work, inputs, sizes, size, bytes, work_of_cell: total / cells.max(1) as f64 });
+        let work_of_cell = total / cells.max(1) as f64;
+        let channels = len / cells.max(1);
+        values.push(Value { work, inputs, sizes, size, channels, bytes, work_of_cell });
         outlets.push(OutletId::new(node.id, 0));
     }
     Ok((values, outlets))
@@ -453,30 +585,41 @@ fn is_of_cells(op: &dyn TypedOp, shape: &[usize]) -> bool {
         || op.downcast_ref::<TypedConcat>().is_some_and(|concat| concat.axis == 3))
 }
 
-/// Which of the values `nodes` are kept within a budget: the output always, others as they spare work.
-fn keep(values: &[Value], nodes: &[usize], (blob, output): (usize, usize), budget: u64) -> Vec<bool> {
-    let bytes = |position: usize| values.get(position).map_or(0, |value| value.bytes as u64);
+/// Which of each draft's candidates are kept within a budget of bytes: outputs always, others as they spare work.
+fn keep(drafts: &[Draft<'_>], budget: u64) -> Vec<Vec<bool>> {
+    let bytes =
+        |draft: &Draft<'_>, position: usize| draft.values.get(position).map_or(0, |value| value.bytes as u64);
     // Operators that work cell by cell make anew no more than is asked of them: what they alone read need not be kept.
-    let is_read = |node: usize| {
+    let is_read = |draft: &Draft<'_>, node: usize| {
         let by_cells = |value: &&Value| matches!(value.work, Work::Cells(_));
-        values.iter().filter(|value| value.inputs.contains(&node)).any(|value| !by_cells(&value))
+        draft.values.iter().filter(|value| value.inputs.contains(&node)).any(|value| !by_cells(&value))
     };
-    let mut keep: Vec<bool> = nodes.iter().map(|&node| node == output || is_read(node)).collect();
-    let kept = nodes.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(&node, _)| bytes(node));
-    let mut total = bytes(blob) + kept.sum::<u64>();
-    // Those go first whose bytes spare least work: what an object of a few cells would make anew.
-    let mut order: Vec<usize> = (0..nodes.len()).filter(|&i| keep[i] && nodes[i] != output).collect();
-    let spared = |i: &usize| {
-        let value = &values[nodes[*i]];
-        value.work_of_cell * (value.size[0] * value.size[1]) as f64 / (value.bytes as f64).max(1.0)
-    };
-    order.sort_by(|a, b| spared(a).total_cmp(&spared(b)));
-    for i in order {
+    let is_output = |draft: &Draft<'_>, node: usize| draft.outputs().contains(&node);
+    let mut keep: Vec<Vec<bool>> = Vec::with_capacity(drafts.len());
+    let mut total = 0;
+    // What could go, with what its bytes spare: the work of what an object of a few cells would make anew.
+    let mut order: Vec<(f64, usize, usize)> = Vec::new();
+    for (number, draft) in drafts.iter().enumerate() {
+        total += if draft.keeps_input { bytes(draft, draft.input) } else { 0 };
+        let could = draft.nodes.iter().map(|&node| is_output(draft, node) || is_read(draft, node));
+        let could: Vec<bool> = could.collect();
+        for (i, &node) in draft.nodes.iter().enumerate() {
+            let Some(value) = draft.values.get(node).filter(|_| could[i]) else { continue };
+            total += value.bytes as u64;
+            if !is_output(draft, node) {
+                let work = value.work_of_cell * (value.size[0] * value.size[1]) as f64;
+                order.push((work / (value.bytes as f64).max(1.0), number, i));
+            }
+        }
+        keep.push(could);
+    }
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (_, number, i) in order {
         if total <= budget {
             break;
         }
-        keep[i] = false;
-        total -= bytes(nodes[i]);
+        keep[number][i] = false;
+        total -= bytes(&drafts[number], drafts[number].nodes[i]);
     }
     keep
 }

@@ -24,10 +24,12 @@
 //! 4. A recomputed output that has the bits it had before has not changed: rectangles shrink to what has, before the next layer.
 //! 5. A map that the budget of memory leaves no room for is made anew where the next layer reads it: the halo is computed then.
 //!    Those are left out first whose bytes spare least work.
-//! 6. RoIs of before that see no changed cell of the trunk's map keep what the head gave them. The head runs on the others. Where
-//!    a row's last bits depend on how many rows there are (bf16x3 on CPUs with AMX, unless
+//! 6. An RPN runs as the trunk does: on windows of its maps where those of the trunk have changed. Where no logit and no delta has
+//!    another bit, the proposals are those of before; otherwise they are chosen anew.
+//! 7. RoIs of before that see no changed cell of their map keep what the head gave them: of RoIAlign, no cell that its points lie
+//!    between. The head runs on the others. Where a row's last bits depend on how many rows there are (bf16x3 on CPUs with AMX, unless
 //!    [`F32Products::Exact`](crate::F32Products::Exact) is asked for), all RoIs keep it or none.
-//! 7. Where most of the trunk's work would be done anew, the whole trunk runs, as for a first frame.
+//! 8. Where most of the trunk's work would be done anew, the whole trunk runs, as for a first frame.
 //!
 //! Published systems that reuse frames give up exactness: CBinfer (Cavigelli et al., 2017) thresholds each layer's changes,
 //! Skip-Conv (Habibian et al., CVPR 2021) and DeltaCNN (Parger et al., CVPR 2022) propagate differences that are set to 0 where
@@ -45,7 +47,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use frcnn_bundle::{BlobFit, Contents, Regions, Resize, Warp};
+use frcnn_bundle::{BlobFit, Regions, Warp};
 use frcnn_core::{BBox, Roi};
 use frcnn_kernels::Step;
 use frcnn_proposals::{Proposals, Propose};
@@ -56,16 +58,18 @@ use crate::crops::{self, Part};
 use crate::head::HeadInput;
 use crate::judge::Judge;
 use crate::model::Model;
-use crate::pooling::MapRegion;
+use crate::pooling::{MapRegion, Pooling, roi_cells};
 use crate::preprocess::blob_area;
-use crate::session::{Clock, fits};
-use crate::{Detections, Detector, Error, Frame, Session, Timings};
+use crate::rois::Rois;
+use crate::rpn::RpnOutput;
+use crate::session::{Clock, Source, fits};
+use crate::{Detections, Detector, Error, FeatureMap, Frame, Session, Timings};
 
 use cells::pixel_areas;
 use composite::Composite;
 pub use composite::Tolerance;
 pub use expected::ExpectedReuse;
-use maps::Maps;
+use maps::FrameMaps;
 use regions::RegionCache;
 
 /// Pixels of a blob by which the union of two areas may be larger than both.
@@ -126,8 +130,9 @@ pub struct Stream {
     session: Session,
     options: StreamOptions,
     composite: Composite,
-    /// For each scale of the image.
-    maps: Vec<Maps>,
+    maps: FrameMaps,
+    /// Whether the RPN's maps, and its proposals, are those of the last frame.
+    has_proposed: bool,
     regions: RegionCache,
     /// The same of a cascade's judge, without box deltas.
     judged: RegionCache,
@@ -136,38 +141,19 @@ pub struct Stream {
     is_whole: bool,
 }
 
-/// What a network has of which a stream keeps nothing yet.
-fn not_yet(contents: &Contents) -> Option<&'static str> {
-    let manifest = &contents.manifest;
-    match contents.regions {
-        Regions::RoiAlign(_) => Some("RoIAlign"),
-        _ if contents.rpn.is_some() => Some("learned proposals"),
-        _ if manifest.resize != Resize::Published || manifest.pad_multiple > 1 => {
-            Some("the resizing of torchvision or detectron2")
-        }
-        Regions::RoiPooling(_) | Regions::Warp(_) => None,
-    }
-}
-
 impl Detector {
     /// The working state for the frames of one fixed camera.
     ///
     /// # Errors
-    /// The tolerance is negative or not finite, or the bundle has RoIAlign, an RPN or the resizing of torchvision or detectron2,
-    /// of which a stream cannot keep anything yet.
+    /// The tolerance is negative or not finite.
     pub fn stream(&self, options: StreamOptions) -> Result<Stream, Error> {
         options.tolerance.check()?;
-        if let Some(what) = not_yet(self.contents()) {
-            return Err(Error::Options(format!(
-                "a stream keeps maps and regions of the published Fast R-CNN, not yet those of a network with {what}: detect in \
-                 each frame by itself"
-            )));
-        }
         Ok(Stream {
             session: self.session(),
             options,
             composite: Composite::default(),
-            maps: Vec::new(),
+            maps: FrameMaps::default(),
+            has_proposed: false,
             regions: RegionCache::default(),
             judged: RegionCache::default(),
             reuse: Reuse::default(),
@@ -183,7 +169,16 @@ impl Stream {
     /// As [`Session::detect`](crate::Session::detect). The next frame is then like a first one.
     pub fn detect(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
         let model = self.session.model.clone();
-        model.on_frame(|| self.detect_here(frame, proposals))
+        model.on_frame(|| self.detect_here(frame, Source::Given(proposals)))
+    }
+
+    /// Detects objects among the proposals of the network's own RPN, which [`proposals`](Stream::proposals) then gives.
+    ///
+    /// # Errors
+    /// As [`detect`](Stream::detect), or the bundle has no RPN.
+    pub fn detect_frame(&mut self, frame: &Frame) -> Result<Detections, Error> {
+        let model = self.session.model.clone();
+        model.on_frame(|| self.detect_here(frame, Source::Learned))
     }
 
     /// Makes at most `max` proposals of the frame, on the detector's threads, and detects objects among them.
@@ -206,6 +201,11 @@ impl Stream {
         self.composite.frame()
     }
 
+    /// As [`Session::proposals`](crate::Session::proposals), of the last [`detect_frame`](Stream::detect_frame).
+    pub fn proposals(&self) -> &[BBox] {
+        self.session.proposals()
+    }
+
     /// What the last frame cost.
     pub fn reuse(&self) -> &Reuse {
         &self.reuse
@@ -221,10 +221,10 @@ impl Stream {
         self.session.not_finite()
     }
 
-    fn detect_here(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
+    fn detect_here(&mut self, frame: &Frame, source: Source<'_>) -> Result<Detections, Error> {
         let model = self.session.model.clone();
         let contents = model.contents();
-        self.session.check(frame, proposals.len())?;
+        self.session.check_source(frame, source)?;
         let mut clock = Clock::start();
         self.session.timings = Timings::default();
 
@@ -234,59 +234,87 @@ impl Stream {
         let areas = (was_whole && !changed.scene).then(|| pixel_areas(changed, size)).flatten();
         (self.reuse.cells, self.reuse.cells_changed) = (changed.cells(), changed.count());
         self.session.timings.preprocess = clock.lap();
-        match contents.regions {
-            Regions::Warp(warp) => {
-                self.predict_crops(&model, warp, areas.as_deref(), proposals, &mut clock)?
+        let fits = fits(contents, frame);
+        let image = [frame.height(), frame.width()];
+        let whole = BlobFit::whole(image);
+        let pixels = BoxPixels::new(&contents.manifest, image, fits.first().unwrap_or(&whole));
+        match (&contents.regions, source) {
+            (&Regions::Warp(warp), Source::Given(boxes)) => {
+                self.predict_crops(&model, warp, areas.as_deref(), boxes, &mut clock)?;
             }
-            Regions::RoiPooling(_) | Regions::RoiAlign(_) => {
-                self.predict_pooled(&model, areas.as_deref(), proposals, &mut clock)?
-            }
+            _ => self.predict_pooled(&model, &fits, areas.as_deref(), (source, &pixels), &mut clock)?,
         }
         self.is_whole = true;
 
-        let Session { postprocessor, rois, timings, .. } = &mut self.session;
-        let (manifest, output) = (&contents.manifest, self.regions.output());
-        // Streams are of the published rules.
-        let image = [frame.height(), frame.width()];
-        let pixels = BoxPixels::new(manifest, image, &BlobFit::whole(image));
-        let detections =
-            postprocessor.run(proposals, &rois.index, output, &pixels, manifest, &model.settings);
-        timings.postprocess = clock.lap();
-        self.reuse.rois = rois.rois.len();
+        let output = self.regions.output();
+        let detections = self.session.detections(&model, source, &pixels, output);
+        self.session.timings.postprocess = clock.lap();
+        let (dropped, all) = self.session.dropped();
+        self.reuse.rois = all - dropped;
         self.reuse.tolerance = self.composite.tolerance(self.options.tolerance);
-        let maps: usize = self.maps.iter().map(Maps::bytes).sum();
-        self.reuse.kept_bytes =
-            (maps + self.composite.bytes() + self.regions.bytes() + self.judged.bytes()) as u64;
+        let kept = [self.maps.bytes(), self.composite.bytes(), self.regions.bytes(), self.judged.bytes()];
+        self.reuse.kept_bytes = kept.iter().sum::<usize>() as u64;
         Ok(detections)
     }
 
-    /// Fast R-CNN and SPPnet. `areas` are the pixels that have changed, `None` all of them.
+    /// Fast R-CNN, Faster R-CNN and SPPnet. `areas` are the pixels that have changed, `None` all of them.
     fn predict_pooled(
         &mut self,
         model: &Arc<Model>,
+        fits: &[BlobFit],
         areas: Option<&[Area]>,
-        proposals: &[BBox],
+        (source, pixels): (Source<'_>, &BoxPixels),
         clock: &mut Clock,
     ) -> Result<(), Error> {
         let contents = model.contents();
-        let Session { preprocessor, rois, timings, .. } = &mut self.session;
-        let Some(frame) = self.composite.frame() else { return Ok(()) };
-        let fits = fits(contents, &frame);
-        let scales: Vec<f64> = fits.iter().map(|fit| fit.scale[0]).collect();
-        let sizes: Vec<[usize; 2]> = fits.iter().map(|fit| fit.blob).collect();
-        if !self.maps.iter().map(Maps::size).eq(sizes.iter().copied()) {
-            self.maps.clear();
-            self.maps = Maps::of_scales(model, &sizes, self.options.reuse_mib)?;
+        let (maps, changed) = self.trunk(model, fits, areas, clock)?;
+        // Nothing that was kept is of this frame if the one before did not go through.
+        let changed = areas.is_some().then_some(&changed[..]);
+        let fit = fits.first().copied().unwrap_or(BlobFit::whole([0; 2]));
+        match source {
+            Source::Learned => self.propose(model, (&maps, changed), &fit, pixels, clock)?,
+            Source::Given(boxes) => {
+                self.has_proposed = false;
+                self.session.proposer.clear();
+                self.session.take_boxes(contents, boxes, &fit, pixels);
+            }
         }
+        self.session.find_rois(contents, source, fits, pixels)?;
+        self.session.timings.roi_pool += clock.lap();
+        if let Regions::RoiAlign(_) = contents.regions {
+            let mut aligned = std::mem::take(&mut self.session.aligned);
+            let done = self.predict(model, (&maps, changed), &mut aligned, clock);
+            self.session.aligned = aligned;
+            return done;
+        }
+        let mut rois = std::mem::take(&mut self.session.rois);
+        let done = self.predict(model, (&maps, changed), &mut rois, clock);
+        self.session.rois = rois;
+        done
+    }
 
-        let (mut changed, mut share) = (Vec::with_capacity(scales.len()), 0.0);
-        let mut maps = Vec::with_capacity(scales.len());
-        for (level, fit) in self.maps.iter_mut().zip(&fits) {
-            let size = level.size();
+    /// The trunk's maps of the composite, and what of each may have changed.
+    fn trunk(
+        &mut self,
+        model: &Model,
+        fits: &[BlobFit],
+        areas: Option<&[Area]>,
+        clock: &mut Clock,
+    ) -> Result<(Vec<FeatureMap>, Vec<Vec<Area>>), Error> {
+        let contents = model.contents();
+        let Session { preprocessor, timings, .. } = &mut self.session;
+        let Some(frame) = self.composite.frame() else { return Ok(Default::default()) };
+        let sizes: Vec<[usize; 2]> = fits.iter().map(|fit| fit.blob).collect();
+        if !self.maps.are_of(&sizes) {
+            self.maps = FrameMaps::default();
+            self.maps = FrameMaps::new(model, &sizes, self.options.reuse_mib)?;
+        }
+        let (mut maps, mut changed) = (Vec::new(), Vec::new());
+        self.reuse.trunk_share = 0.0;
+        for (level, fit) in self.maps.trunk.iter_mut().zip(fits) {
             let updated = match areas.filter(|_| level.is_ready()) {
                 Some(areas) => {
-                    let mut areas: Vec<Area> =
-                        areas.iter().map(|area| blob_area(area, fit.scale[0], size)).collect();
+                    let mut areas: Vec<Area> = areas.iter().map(|area| blob_area(area, fit)).collect();
                     merge(&mut areas, SLACK);
                     level.update(&areas, |area, blob| {
                         Ok(preprocessor.fill_area(&frame, &contents.blob_means, fit, area, blob)?)
@@ -303,51 +331,97 @@ impl Stream {
                 })?,
             };
             timings.trunk += clock.lap();
-            maps.push(level.map()?);
-            share += updated.share / scales.len() as f64;
-            changed.push(updated.areas);
+            maps.extend(level.maps()?);
+            self.reuse.trunk_share += updated.share / fits.len() as f64;
+            changed.extend(updated.areas);
         }
-        self.reuse.trunk_share = share;
+        Ok((maps, changed))
+    }
 
-        rois.project(proposals, &scales, &contents.regions, contents.manifest.box_width_offset)?;
-        timings.roi_pool += clock.lap();
+    /// The RPN's proposals of the trunk's maps, of which so much has changed.
+    fn propose(
+        &mut self,
+        model: &Model,
+        (maps, changed): (&[FeatureMap], Option<&[Vec<Area>]>),
+        fit: &BlobFit,
+        pixels: &BoxPixels,
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
+        let Some(rpn) = &model.rpn else { return Ok(()) };
+        let had_proposed = std::mem::take(&mut self.has_proposed);
+        let changed = changed.filter(|_| had_proposed);
+        let mut are_the_same = changed.is_some();
+        for (position, (level, map)) in self.maps.rpn.iter_mut().zip(maps).enumerate() {
+            let updated = match changed.and_then(|changed| changed.get(position)) {
+                Some(areas) => level.update_on(map, areas)?,
+                None => None,
+            };
+            let updated = match updated {
+                Some(updated) => updated,
+                None => level.run_on(map)?,
+            };
+            are_the_same &= updated.areas.iter().all(Vec::is_empty);
+        }
+        self.session.timings.rpn += clock.lap();
+        if !are_the_same {
+            let proposer = &mut self.session.proposer;
+            proposer.clear();
+            for (position, level) in self.maps.rpn.iter().enumerate() {
+                let output = RpnOutput::of(level.maps()?)?;
+                proposer.add(position, &output, rpn.rpn(), [fit.blob, fit.image])?;
+            }
+            self.session.take_proposals(rpn, fit, pixels);
+        }
+        self.session.timings.proposals += clock.lap();
+        self.has_proposed = true;
+        Ok(())
+    }
+
+    /// The head on the RoIs that see any of what has changed of the maps, without those that a cascade's judge drops.
+    fn predict<R: MapRegion>(
+        &mut self,
+        model: &Model,
+        (maps, changed): (&[FeatureMap], Option<&[Vec<Area>]>),
+        rois: &mut Rois<R>,
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
+        let contents = model.contents();
         let classes = contents.manifest.classes.len();
-        let has_changed = |roi: &Roi| {
-            let areas = changed.get(usize::from(roi.level)).map_or(&[][..], Vec::as_slice);
-            let seen = regions::cells(roi, 0);
-            areas.iter().any(|area| area.meets(&seen))
+        let pooling = Pooling::of(contents);
+        let has_changed = |roi: &R| {
+            let Some(changed) = changed else { return true };
+            // Where nothing has changed nobody asks what is seen.
+            if changed.iter().all(Vec::is_empty) {
+                return false;
+            }
+            let (map, seen) = roi.seen(&pooling, maps);
+            changed.get(map).is_some_and(|areas| areas.iter().any(|area| area.meets(&seen)))
         };
-        let apart = model.resources.weights.keeps_rows_apart(&contents.head);
-        // Nothing that was kept is of this frame if the one before did not go through.
-        let reuses = areas.is_some();
-        self.session.dropped = 0;
-        let Session { rois, timings, dropped, .. } = &mut self.session;
+        let weights = &model.resources.weights;
+        let Session { timings, dropped, .. } = &mut self.session;
+        *dropped = 0;
         if let Some(judge) = &model.judge {
-            if Judge::can_judge(&maps)? {
-                let apart = model.resources.weights.keeps_rows_apart(judge.head().graph());
-                self.judged.update(
-                    &rois.rois,
-                    ([classes, 0], apart),
-                    |roi| !reuses || has_changed(roi),
-                    |rois, scores| {
-                        judge.scores(Roi::on_maps(&maps, rois), scores, &mut |step| match step {
-                            Step::Pool => timings.roi_pool += clock.lap(),
-                            Step::Multiply => timings.head += clock.lap(),
-                        })
-                    },
-                )?;
+            if Judge::can_judge(maps)? {
+                let apart = weights.keeps_rows_apart(judge.head().graph());
+                self.judged.update(&rois.rois, ([classes, 0], apart), has_changed, |rois, scores| {
+                    judge.scores(R::on_maps(maps, rois), scores, &mut |step| match step {
+                        Step::Pool => timings.roi_pool += clock.lap(),
+                        Step::Multiply => timings.head += clock.lap(),
+                    })
+                })?;
                 *dropped = judge.drop_below(rois, self.judged.output());
             } else {
                 // What is known is not of the last frame.
                 self.judged = RegionCache::default();
             }
         }
+        let apart = weights.keeps_rows_apart(&contents.head);
         self.reuse.rois_reused = self.regions.update(
             &rois.rois,
             ([classes, 4 * classes], apart),
-            |roi| !reuses || has_changed(roi),
+            has_changed,
             |rois, output| {
-                model.head.run(HeadInput::Maps(Roi::on_maps(&maps, rois)), output, &mut |step| match step {
+                model.head.run(HeadInput::Maps(R::on_maps(maps, rois)), output, &mut |step| match step {
                     Step::Pool => timings.roi_pool += clock.lap(),
                     Step::Multiply => timings.head += clock.lap(),
                 })
@@ -377,7 +451,7 @@ impl Stream {
         self.reuse.trunk_share = 0.0;
         let has_changed = |window: &Roi| match areas {
             // The resize mixes a pixel with its neighbours.
-            Some(areas) => areas.iter().any(|area| area.meets(&regions::cells(window, 2))),
+            Some(areas) => areas.iter().any(|area| area.meets(&roi_cells(window, 2))),
             None => true,
         };
         let classes = contents.manifest.classes.len();

@@ -7,7 +7,8 @@ mod build;
 
 use build::{Builder, layer, pool, warp};
 use frcnn_bundle::{
-    Affine, Bundle, Cascade, Conv, Gemm, Graph, Int8, Op, Precision, Regions, RoiPooling, Weights,
+    Affine, Bundle, Cascade, Conv, Gemm, Graph, Int8, LevelRule, Op, Precision, Regions, Resize, RoiAlign,
+    RoiPooling, Rpn, Weights,
 };
 use proptest::prelude::*;
 
@@ -17,8 +18,10 @@ use crate::{BBox, Detector, Frame, HeadOutput, Options, PixelFormat, Session};
 
 const CASES: u32 = if cfg!(debug_assertions) { 2 } else { 24 };
 
-/// The kinds of trunk.
+/// The kinds of trunk that give one map.
 const TRUNKS: usize = 8;
+/// Those and the kinds that give a pyramid.
+const WITH_PYRAMIDS: usize = 10;
 
 struct Trunk {
     builder: Builder,
@@ -103,8 +106,8 @@ fn cascade(builder: &mut Builder, features: usize) -> Cascade {
     Cascade { judge: Graph { layers, outputs: vec![3] }, keep: 0.75, rank: 1, chosen: None }
 }
 
-/// A detector with a trunk of one of the kinds; of every other seed with a cascade.
-fn bundle(kind: usize, precision: Precision, short_side: u32, seed: u32) -> Bundle {
+/// A trunk of one of the kinds, and the channels of its maps.
+fn trunk(kind: usize, precision: Precision, short_side: u32, seed: u32) -> (Trunk, usize) {
     let mut t = Trunk { builder: Builder::new(4), precision, seed };
     t.builder.manifest.scales = vec![short_side];
     let channels = match kind {
@@ -195,6 +198,47 @@ fn bundle(kind: usize, precision: Precision, short_side: u32, seed: u32) -> Bund
             t.conv_relu([16, 24], 1, 1, 1, 1);
             24
         }
+        // A ResNet's pyramid: maps of four sizes, the last of which only an RPN reads.
+        8 => {
+            let c1 = t.conv_relu([3, 16], 3, 2, 1, 1);
+            let conv = t.conv([16, 16], 3, 1, 1, 1);
+            let block = t.add(Op::Conv(conv), &[c1]);
+            let block = t.add(Op::Add, &[block, c1]);
+            let c1 = t.add(Op::Relu, &[block]);
+            let c2 = t.conv_relu([16, 24], 3, 2, 1, 1);
+            let c3 = t.conv_relu([24, 32], 3, 2, 1, 1);
+            let mut lateral = |from: u32, at: u32| {
+                let conv = t.conv([from, 16], 1, 1, 0, 1);
+                t.add(Op::Conv(conv), &[at])
+            };
+            let [l1, l2, top] = [lateral(16, c1), lateral(24, c2), lateral(32, c3)];
+            let up = t.add(Op::Upsample, &[top, l2]);
+            let middle = t.add(Op::Add, &[up, l2]);
+            let up = t.add(Op::Upsample, &[middle, l1]);
+            let fine = t.add(Op::Add, &[l1, up]);
+            let outputs = [fine, middle, top].map(|map| {
+                let conv = t.conv([16, 16], 3, 1, 1, 1);
+                t.add(Op::Conv(conv), &[map])
+            });
+            let last = t.add(Op::MaxPool(pool(1, 2, [0; 4], false)), &[outputs[2]]);
+            t.builder.outputs = outputs.into_iter().chain([last]).collect();
+            16
+        }
+        // A pyramid whose maps are upsampled for several readers, from one that sees the whole image.
+        9 => {
+            let fine = t.conv_relu([3, 16], 5, 3, 2, 1);
+            let coarse = t.conv_relu([16, 16], 3, 2, 0, 1);
+            let mean = t.add(Op::GlobalAveragePool, &[coarse]);
+            let conv = t.conv([16, 16], 1, 1, 0, 1);
+            let mean = t.add(Op::Conv(conv), &[mean]);
+            let everywhere = t.add(Op::Upsample, &[mean, coarse]);
+            let coarse = t.add(Op::Add, &[coarse, everywhere]);
+            let up = t.add(Op::Upsample, &[coarse, fine]);
+            let product = t.add(Op::Mul, &[up, fine]);
+            let sum = t.add(Op::Add, &[product, up]);
+            t.builder.outputs = vec![sum, coarse];
+            16
+        }
         // Maps that go separate ways and meet.
         _ => {
             let a = t.conv_relu([3, 16], 3, 1, 1, 1);
@@ -209,10 +253,112 @@ fn bundle(kind: usize, precision: Precision, short_side: u32, seed: u32) -> Bund
             32
         }
     };
+    (t, channels)
+}
+
+/// A detector with a trunk of one of the kinds; of every other seed with a cascade.
+fn bundle(kind: usize, precision: Precision, short_side: u32, seed: u32) -> Bundle {
+    let (mut t, channels) = trunk(kind, precision, short_side, seed);
     if seed % 2 == 1 {
         t.builder.cascade = Some(cascade(&mut t.builder, 4 * channels));
     }
     t.builder.finish(channels).unwrap()
+}
+
+/// How regions are aligned, and what is around them.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    sampling_ratio: u32,
+    half_pixel: bool,
+    resize: Resize,
+    pad_multiple: u32,
+    /// Whether there is an RPN.
+    proposes: bool,
+    /// Whether the head has a convolution, as those on a trunk's last stage but one.
+    convolves: bool,
+    /// Max pooling in place of aligning.
+    pools: bool,
+}
+
+/// A detector with RoIAlign on the maps of a trunk of one of the kinds.
+fn aligned(kind: usize, precision: Precision, short_side: u32, rules: Rules, seed: u32) -> Bundle {
+    let (mut t, channels) = trunk(kind, precision, short_side, seed);
+    let manifest = &mut t.builder.manifest;
+    (manifest.resize, manifest.pad_multiple) = (rules.resize, rules.pad_multiple);
+    if rules.resize != Resize::Published {
+        (manifest.box_width_offset, manifest.nms_width_offset) = (0.0, 0.0);
+        (manifest.nms_keeps_equal, manifest.min_box_side) = (true, 0.01);
+        manifest.box_weights = [10.0, 10.0, 5.0, 5.0];
+    }
+    let maps = t.builder.outputs.len().max(1);
+    // The last one of four is for the RPN alone.
+    let mut pooled = if maps > 3 { maps - 1 } else { maps };
+    if rules.pools {
+        pooled = 1;
+        t.builder.regions = Regions::RoiPooling(RoiPooling { pooled: vec![[3, 2]], spatial_scale: 0.25 });
+    } else {
+        t.builder.regions = Regions::RoiAlign(RoiAlign {
+            pooled: [3, 2],
+            sampling_ratio: rules.sampling_ratio,
+            half_pixel: rules.half_pixel,
+            spatial_scales: [0.5, 0.25, 0.125][..pooled].to_vec(),
+            level_rule: LevelRule { canonical_size: 40.0, canonical_level: 3, finest_level: 2 },
+        });
+    }
+    if rules.proposes {
+        let channels = channels as u32;
+        let three = t.conv([channels, channels], 3, 1, 1, 1);
+        let [logits, deltas] = [3, 12].map(|to| t.conv([channels, to], 1, 1, 0, 1));
+        let layers = vec![
+            layer(Op::Conv(three), &[0]),
+            layer(Op::Relu, &[1]),
+            layer(Op::Conv(logits), &[2]),
+            layer(Op::Conv(deltas), &[2]),
+        ];
+        let base = |size: f32| [0.5, 1.0, 2.0].map(|ratio| frcnn_core::base_anchor(size, ratio)).to_vec();
+        t.builder.rpn = Some(Rpn {
+            graph: Graph { layers, outputs: vec![3, 4] },
+            anchors: (0..maps).map(|map| base((12 << map) as f32)).collect(),
+            strides: None,
+            box_weights: [4.0; 4],
+            pre_nms_top_n: 60,
+            post_nms_top_n: 50,
+            nms_iou: 0.7,
+            min_side: 1e-3,
+            score_threshold: 0.0,
+        });
+    } else {
+        t.builder.outputs.truncate(pooled);
+    }
+    if rules.convolves {
+        t.builder.head = Some(convolving_head(&mut t, channels as u32));
+    }
+    if seed % 2 == 1 {
+        t.builder.cascade = Some(cascade(&mut t.builder, 6 * channels));
+    }
+    t.builder.finish(channels).unwrap()
+}
+
+/// A convolution on the bins of each region, and the mean of what it gives.
+fn convolving_head(t: &mut Trunk, channels: u32) -> Graph {
+    let classes = t.builder.manifest.classes.len();
+    let conv = t.conv([channels, 8], 3, 1, 1, 1);
+    let mut gemm = |out: usize| {
+        let values = t.values(8 * out, 8);
+        let weight = t.builder.writer.add("w", &[8, out], values);
+        Op::Gemm(Gemm { in_features: 8, out_features: out as u32, weight, bias: None })
+    };
+    let (scores, boxes) = (gemm(classes), gemm(4 * classes));
+    let layers = vec![
+        layer(Op::Conv(conv), &[0]),
+        layer(Op::Relu, &[1]),
+        layer(Op::GlobalAveragePool, &[2]),
+        layer(Op::Flatten, &[3]),
+        layer(scores, &[4]),
+        layer(Op::Softmax, &[5]),
+        layer(boxes, &[4]),
+    ];
+    Graph { layers, outputs: vec![6, 7] }
 }
 
 fn open(bundle: Bundle, threads: usize) -> Detector {
@@ -277,27 +423,67 @@ impl Camera {
     }
 }
 
-/// Every stage of a stream against a detection from the start.
-fn check(stream: &mut Stream, session: &mut Session, camera: &Camera, boxes: &[BBox], what: &str) {
-    let found = stream.detect(&camera.frame(), boxes).unwrap();
-    let composite = stream.composite().unwrap();
-    if stream.options.tolerance == Tolerance::Fixed(0.0) {
-        assert!(composite.packed().unwrap() == camera.pixels, "{what}: the composite is the frame");
-    }
-    let blobs = session.preprocess(&composite).unwrap();
-    for (level, blob) in stream.maps.iter().zip(&blobs) {
-        let (map, expected) = (level.map().unwrap(), session.trunk(blob).unwrap());
+/// The bits of maps are those of others.
+fn same(maps: &[FeatureMap], expected: &[FeatureMap], what: &str) {
+    assert_eq!(maps.len(), expected.len(), "{what}");
+    for (number, (map, expected)) in maps.iter().zip(expected).enumerate() {
         let bits = |map: &FeatureMap| map.data().unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!((map.height(), map.width()), (expected.height(), expected.width()));
-        let (found, expected) = (bits(&map), bits(&expected));
+        let (found, expected) = (bits(map), bits(expected));
         let wrong = found.iter().zip(&expected).position(|(a, b)| a != b);
         let place = wrong.map(|i| {
             let cell = i / map.channels();
             (cell / map.width(), cell % map.width(), i % map.channels())
         });
-        assert_eq!(place, None, "{what}: the map, {:?}", stream.reuse());
+        assert_eq!(place, None, "{what}, {number}");
     }
-    let expected = session.detect(&composite, boxes).unwrap();
+}
+
+/// Every stage of a stream against a detection from the start, among boxes or the network's own.
+fn check_among(
+    stream: &mut Stream,
+    session: &mut Session,
+    camera: &Camera,
+    boxes: Option<&[BBox]>,
+    what: &str,
+) {
+    let found = match boxes {
+        Some(boxes) => stream.detect(&camera.frame(), boxes),
+        None => stream.detect_frame(&camera.frame()),
+    };
+    let found = found.unwrap();
+    let composite = stream.composite().unwrap();
+    if stream.options.tolerance == Tolerance::Fixed(0.0) {
+        assert!(composite.packed().unwrap() == camera.pixels, "{what}: the composite is the frame");
+    }
+    let what = &format!("{what}, {:?}", stream.reuse());
+    let blobs = session.preprocess(&composite).unwrap();
+    let mut maps = Vec::new();
+    for (level, blob) in stream.maps.trunk.iter().zip(&blobs) {
+        let expected = session.maps(blob).unwrap();
+        same(&level.maps().unwrap(), &expected, &format!("the map, {what}"));
+        maps.extend(expected);
+    }
+    if boxes.is_none() {
+        assert_eq!(stream.maps.rpn.len(), maps.len());
+        for (level, map) in stream.maps.rpn.iter().zip(&maps) {
+            let expected = session.rpn(map).unwrap();
+            let expected = [expected.logits, expected.deltas];
+            same(&level.maps().unwrap(), &expected, &format!("the RPN, {what}"));
+        }
+    }
+    let expected = match boxes {
+        Some(boxes) => session.detect(&composite, boxes),
+        None => session.detect_frame(&composite),
+    };
+    let expected = expected.unwrap();
+    if boxes.is_none() {
+        let corners = |boxes: &[BBox]| {
+            boxes.iter().flat_map(|b| [b.x1, b.y1, b.x2, b.y2]).map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(corners(stream.proposals()), corners(session.proposals()), "the proposals, {what}");
+    }
+    assert_eq!(stream.not_finite(), session.not_finite(), "{what}");
     let bits = |output: &HeadOutput| {
         output.cls_prob.iter().chain(&output.bbox_pred).map(|v| v.to_bits()).collect::<Vec<_>>()
     };
@@ -305,34 +491,47 @@ fn check(stream: &mut Stream, session: &mut Session, camera: &Camera, boxes: &[B
     assert_eq!(found_bits.len(), expected_bits.len(), "{what}");
     assert_eq!(stream.session.dropped(), session.dropped(), "{what}");
     let wrong = found_bits.iter().zip(&expected_bits).position(|(a, b)| a != b);
-    assert_eq!(wrong, None, "{what}: the head, {:?}", stream.reuse());
+    assert_eq!(wrong, None, "the head, {what}");
     assert_eq!(found, expected, "{what}");
 }
 
+fn check(stream: &mut Stream, session: &mut Session, camera: &Camera, boxes: &[BBox], what: &str) {
+    check_among(stream, session, camera, Some(boxes), what);
+}
+
 /// A sequence of frames: nothing changes, something does, all of it does, and boxes come and go.
-fn check_sequence(
-    detector: &Detector,
-    options: StreamOptions,
-    (width, height): (usize, usize),
-    seed: u32,
-) -> Stream {
+fn check_sequence(detector: &Detector, options: StreamOptions, (width, height): (usize, usize), seed: u32) {
     let mut camera = Camera::new(width, height, seed);
     let mut stream = detector.stream(options).unwrap();
     let mut session = detector.session();
     let mut boxes = camera.boxes(40);
-    check(&mut stream, &mut session, &camera, &boxes, "the first frame");
-    check(&mut stream, &mut session, &camera, &boxes, "the same frame");
-    if options.tolerance == Tolerance::Fixed(0.0) {
-        assert_eq!((stream.reuse().cells_changed, stream.reuse().trunk_share), (0, 0.0));
-        assert_eq!(stream.reuse().rois_reused, stream.reuse().rois);
+    // Given, the network's own, or both in turn, which know nothing of each other.
+    let sources: &[bool] = match (detector.has_rpn(), seed % 3) {
+        (false, _) | (true, 0) => &[true],
+        (true, 1) => &[false],
+        (true, _) => &[false, true, true, false],
+    };
+    let mut sources = sources.iter().cycle();
+    let mut check = |camera: &Camera, boxes: &[BBox], what: &str| {
+        let given = sources.next().is_some_and(|&given| given).then_some(boxes);
+        check_among(&mut stream, &mut session, camera, given, what);
+        *stream.reuse()
+    };
+    let is_exact = options.tolerance == Tolerance::Fixed(0.0);
+    check(&camera, &boxes, "the first frame");
+    let reuse = check(&camera, &boxes, "the same frame");
+    if is_exact {
+        assert_eq!((reuse.cells_changed, reuse.trunk_share), (0, 0.0));
+    }
+    if is_exact && (!detector.has_rpn() || seed % 3 < 2) {
+        assert_eq!(reuse.rois_reused, reuse.rois);
     }
     for (rectangles, side) in [(1, 12), (1, 1), (2, 30), (40, 4), (1, 400), (3, 9)] {
         camera.change(rectangles, side);
         boxes.truncate(30);
         boxes.extend(camera.boxes(10));
-        check(&mut stream, &mut session, &camera, &boxes, &format!("{rectangles} of {side}"));
+        check(&camera, &boxes, &format!("{rectangles} of {side}"));
     }
-    stream
 }
 
 fn precision() -> impl Strategy<Value = Precision> {
@@ -362,6 +561,120 @@ proptest! {
         let detector = open(bundle(kind, precision, short_side, seed), threads);
         check_sequence(&detector, StreamOptions { tolerance, reuse_mib }, (width, height), seed);
     }
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    let resize = prop_oneof![
+        2 => Just((Resize::Torchvision, 32)),
+        1 => Just((Resize::Detectron2, 16)),
+        1 => Just((Resize::Published, 1)),
+        1 => Just((Resize::Published, 16)),
+    ];
+    (0u32..3, any::<bool>(), resize, any::<bool>(), (0..4, 0..4)).prop_map(
+        |(sampling_ratio, half_pixel, (resize, pad_multiple), proposes, (convolves, pools))| Rules {
+            sampling_ratio,
+            half_pixel,
+            resize,
+            pad_multiple,
+            proposes,
+            convolves: convolves == 0,
+            pools: pools == 0,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(frcnn_testkit::cases(2 * CASES)))]
+
+    #[test]
+    fn aligned_regions_and_learned_proposals(
+        kind in prop_oneof![0..TRUNKS, TRUNKS..WITH_PYRAMIDS],
+        precision in precision(),
+        (width, height) in (40usize..230, 40usize..230),
+        short_side in 48u32..200,
+        rules in rules(),
+        (threads, reuse_mib) in (1usize..4, prop_oneof![2 => Just(256u32), 1 => Just(1), 1 => Just(0)]),
+        tolerance in prop_oneof![
+            2 => Just(Tolerance::Fixed(0.0)), 1 => Just(Tolerance::Fixed(40.0)), 1 => Just(Tolerance::Learned),
+        ],
+        seed in any::<u32>(),
+    ) {
+        let detector = open(aligned(kind, precision, short_side, rules, seed), threads);
+        check_sequence(&detector, StreamOptions { tolerance, reuse_mib }, (width, height), seed);
+    }
+}
+
+/// Every kind of pyramid with every source of proposals, whatever the random ones were.
+#[test]
+fn every_pyramid_in_every_precision() {
+    for kind in TRUNKS..WITH_PYRAMIDS {
+        for (precision, seed) in Precision::ALL.into_iter().zip(6..) {
+            let rules = Rules {
+                sampling_ratio: 2 * (seed % 2),
+                half_pixel: seed % 2 == 0,
+                resize: Resize::Torchvision,
+                pad_multiple: 32,
+                proposes: true,
+                convolves: seed % 3 == 0,
+                pools: false,
+            };
+            let detector = open(aligned(kind, precision, 100, rules, seed), 2);
+            let options = StreamOptions { tolerance: Tolerance::Fixed(0.0), ..StreamOptions::default() };
+            check_sequence(&detector, options, (131, 103), seed);
+        }
+    }
+}
+
+/// A small change of a large picture: most of a pyramid, of the RPN's maps and of the regions stays.
+#[test]
+fn pyramids_cost_what_has_changed() {
+    let rules = Rules {
+        sampling_ratio: 2,
+        half_pixel: false,
+        resize: Resize::Torchvision,
+        pad_multiple: 32,
+        proposes: true,
+        convolves: false,
+        pools: false,
+    };
+    let detector = open(aligned(8, Precision::F32, 300, rules, 4), 2);
+    let options = StreamOptions { tolerance: Tolerance::Fixed(0.0), ..StreamOptions::default() };
+    let mut camera = Camera::new(400, 300, 3);
+    let (mut stream, mut session) = (detector.stream(options).unwrap(), detector.session());
+    check_among(&mut stream, &mut session, &camera, None, "the first frame");
+    assert_eq!(stream.reuse().trunk_share, 1.0);
+    for pixel in &mut camera.pixels[3 * (400 * 20 + 20)..][..12] {
+        *pixel ^= 255;
+    }
+    check_among(&mut stream, &mut session, &camera, None, "a change in a corner");
+    let reuse = *stream.reuse();
+    assert!(reuse.trunk_share > 0.0 && reuse.trunk_share < 0.25, "{reuse:?}");
+    assert!(reuse.rois_reused > reuse.rois / 3 && reuse.rois_reused < reuse.rois, "{reuse:?}");
+    check_among(&mut stream, &mut session, &camera, None, "the same frame");
+    assert_eq!((stream.reuse().trunk_share, stream.reuse().rois_reused), (0.0, stream.reuse().rois));
+    let expected = detector.expected_reuse(256, 0.01).unwrap().unwrap();
+    assert!(expected.map_bytes > 0 && expected.trunk_share > 0.0 && expected.trunk_share < 0.5);
+    // Boxes of one's own, between those of the RPN.
+    let boxes = camera.boxes(30);
+    check_among(&mut stream, &mut session, &camera, Some(&boxes), "given boxes");
+    camera.change(1, 9);
+    check_among(&mut stream, &mut session, &camera, Some(&boxes), "given boxes after a change");
+    check_among(&mut stream, &mut session, &camera, None, "its own again");
+}
+
+/// A network without an RPN says so, and the frame before stays.
+#[test]
+fn proposals_that_there_are_not() {
+    let detector = open(bundle(0, Precision::F32, 64, 2), 1);
+    let options = StreamOptions { tolerance: Tolerance::Fixed(0.0), ..StreamOptions::default() };
+    let (mut stream, mut session) = (detector.stream(options).unwrap(), detector.session());
+    let mut camera = Camera::new(90, 70, 4);
+    let boxes = camera.boxes(10);
+    check(&mut stream, &mut session, &camera, &boxes, "the first frame");
+    let error = stream.detect_frame(&camera.frame()).unwrap_err().to_string();
+    assert!(error.contains("has no stage `rpn`"), "{error}");
+    check(&mut stream, &mut session, &camera, &boxes, "the same frame");
+    assert_eq!(stream.reuse().rois_reused, stream.reuse().rois);
 }
 
 /// Every kind of trunk in every precision, whatever the random ones were.
@@ -539,5 +852,9 @@ fn rows_that_are_not_apart_are_kept_together() {
     assert_eq!(update(&rois, true, 4), (2, 1));
     assert_eq!(update(&rois[..2], false, 9), (0, 2));
     assert_eq!(update(&rois, true, 9), (2, 1));
+    // In another order, and twice.
+    let other = [roi(5), roi(1), roi(5), roi(4)];
+    assert_eq!(update(&other, true, 9), (4, 0));
+    assert_eq!(update(&[roi(1), roi(5), roi(4), roi(5)], false, 9), (0, 4));
     assert_eq!(update(&[], true, 9), (0, 0));
 }

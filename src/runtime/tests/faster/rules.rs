@@ -1,6 +1,6 @@
 //! Other ways that the same parts go together: regions from outside, one map, max pooling, the published resizing, a cascade.
 
-use frcnn::{BBox, Frame};
+use frcnn::{BBox, Frame, StreamOptions, Tolerance};
 use frcnn_bundle::{Cascade, Gemm, Graph, Op, Regions, Resize, RoiPooling};
 
 use crate::build::layer;
@@ -131,10 +131,24 @@ fn a_cascade_judges_aligned_regions() {
     assert!(none.detect_frame(&frame).unwrap().is_empty());
 }
 
+/// A stream finds what a session finds, and proposes the same.
 #[test]
-fn streams_of_such_networks_are_refused() {
+fn streams_of_such_networks() {
+    let (width, height) = (150, 100);
     let detector = detector(&pyramid(), 1);
-    let error = detector.stream(frcnn::StreamOptions::default()).err().unwrap().to_string();
-    assert!(error.contains("RoIAlign"), "{error}");
-    assert_eq!(detector.expected_reuse(64, 0.1).unwrap(), None);
+    let options = StreamOptions { tolerance: Tolerance::Fixed(0.0), ..StreamOptions::default() };
+    let (mut stream, mut session) = (detector.stream(options).unwrap(), detector.session());
+    let mut photo = pixels(width, height);
+    for number in 0..6 {
+        if number % 3 > 0 {
+            photo[3000 * number..][..90].fill(40 * number as u8);
+        }
+        let frame = Frame::rgb8(&photo, width, height).unwrap();
+        let expected = session.detect_frame(&frame).unwrap();
+        assert_eq!(bits(&stream.detect_frame(&frame).unwrap()), bits(&expected), "frame {number}");
+        assert_eq!(stream.proposals(), session.proposals(), "frame {number}");
+        assert!(!expected.is_empty() && (number != 3 || stream.reuse().rois_reused == stream.reuse().rois));
+    }
+    let expected = detector.expected_reuse(64, 0.01).unwrap().unwrap();
+    assert!(expected.map_bytes > 0 && expected.trunk_share < 1.0, "{expected:?}");
 }
