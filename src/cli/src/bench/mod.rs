@@ -50,7 +50,8 @@ them. It takes a second for some dozen boxes: ask for few with --rois and --runs
 
 A stream (--stream) keeps what has not changed since the frame before. An object that covers 0, 3, 10, 25, \
 50 and 100 % of the picture moves through it; each frame is detected as a whole and in the stream, in turn, \
-with boxes that stay. Both must find the same unless a --tolerance is given. Of frames that were given the table has one row.
+with boxes that stay, or with those of the bundle's RPN. Both must find the same unless a --tolerance is given. Of frames that were \
+given the table has one row.
 
 JSON:
   Sizes are [height, width]; `blob` has one for each of the manifest's scales. Times are in \
