@@ -247,7 +247,7 @@ struct Upsampling {
 }
 
 impl Upsampling {
-    fn from_cell(&self, axis: usize, i: usize) -> usize {
+    fn source(&self, axis: usize, i: usize) -> usize {
         upsampled_from(i, self.from[axis], self.to[axis])
     }
 
@@ -264,9 +264,7 @@ impl Upsampling {
     /// What goes to `outputs`.
     fn seen(&self, outputs: &Area) -> Area {
         let axis = |axis: usize, cells: &std::ops::Range<usize>| match cells.end.checked_sub(1) {
-            Some(last) if !cells.is_empty() => {
-                self.from_cell(axis, cells.start)..self.from_cell(axis, last) + 1
-            }
+            Some(last) if !cells.is_empty() => self.source(axis, cells.start)..self.source(axis, last) + 1,
             _ => 0..0,
         };
         Area::new(axis(0, &outputs.rows), axis(1, &outputs.columns))
@@ -285,8 +283,8 @@ impl Upsampling {
         let cells = to.chunks_exact_mut(channels.max(1));
         let places = outputs.rows.clone().flat_map(|y| outputs.columns.clone().map(move |x| (y, x)));
         for (cell, (y, x)) in cells.zip(places) {
-            let row = self.from_cell(0, y) - seen.rows.start;
-            let column = self.from_cell(1, x) - seen.columns.start;
+            let row = self.source(0, y) - seen.rows.start;
+            let column = self.source(1, x) - seen.columns.start;
             work(&from[(row * seen.columns.len() + column) * channels..][..channels], cell)?;
         }
         Ok(())

@@ -320,7 +320,8 @@ fn aligned(kind: usize, precision: Precision, short_side: u32, rules: Rules, see
             graph: Graph { layers, outputs: vec![3, 4] },
             anchors: (0..maps).map(|map| base((12 << map) as f32)).collect(),
             strides: None,
-            box_weights: [4.0; 4],
+            // Maps have values of some hundreds: boxes stay near their anchors.
+            box_weights: [400.0; 4],
             pre_nms_top_n: 60,
             post_nms_top_n: 50,
             nms_iou: 0.7,
@@ -649,7 +650,10 @@ fn pyramids_cost_what_has_changed() {
     check_among(&mut stream, &mut session, &camera, None, "a change in a corner");
     let reuse = *stream.reuse();
     assert!(reuse.trunk_share > 0.0 && reuse.trunk_share < 0.25, "{reuse:?}");
-    assert!(reuse.rois_reused > reuse.rois / 3 && reuse.rois_reused < reuse.rois, "{reuse:?}");
+    assert!(
+        reuse.rois > 20 && reuse.rois_reused > reuse.rois / 3 && reuse.rois_reused < reuse.rois,
+        "{reuse:?}"
+    );
     check_among(&mut stream, &mut session, &camera, None, "the same frame");
     assert_eq!((stream.reuse().trunk_share, stream.reuse().rois_reused), (0.0, stream.reuse().rois));
     let expected = detector.expected_reuse(256, 0.01).unwrap().unwrap();
