@@ -65,12 +65,13 @@ def free_port(address):
 
 
 def video(seconds, codec, width=WIDTH, height=HEIGHT):
+    return ffmpeg("-filter_complex", scene(width, height), "-t", str(seconds), *codec)
+
+
+def scene(width=WIDTH, height=HEIGHT):
     """A red square of 64 pixels that goes round and round over a ground of other colours, once that was seen alone."""
-    scene = (
-        f"{ground(width, height)}[g];"
-        f"color=red:size=64x64:rate={RATE}[s];[g][s]overlay=enable='gte(t,{APPEARS})':x='{(width - 64) // 2}*(1+sin(t*2))':y='{(height - 64) // 2}*(1+cos(t*2))'"
-    )
-    return ffmpeg("-filter_complex", scene, "-t", str(seconds), *codec)
+    place = f"x='{(width - 64) // 2}*(1+sin(t*2))':y='{(height - 64) // 2}*(1+cos(t*2))'"
+    return f"{ground(width, height)}[g];color=red:size=64x64:rate={RATE}[s];[g][s]overlay=enable='gte(t,{APPEARS})':{place}"
 
 
 def ffmpeg(*arguments):
@@ -678,7 +679,8 @@ class Broker:
 
     def subscribe(self, messages):
         command = ["mosquitto_sub", "-p", str(self.port), "-t", "yard/#", "-q", "1", "-v"]
-        subscriber = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # Snapshots among them are no text.
+        subscriber = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
         collect = lambda: messages.extend(line.rstrip("\n") for line in subscriber.stdout)
         subscriber.reader = threading.Thread(target=collect, daemon=True)
         subscriber.reader.start()

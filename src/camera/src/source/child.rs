@@ -3,13 +3,12 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::Kind;
-use crate::config::{Camera, Format, Reader};
+use super::{Kind, ffmpeg, gstreamer};
+use crate::config::{Camera, Reader};
 
 /// Of what a child says, so much is kept of a line.
 const LINE: u64 = 4096;
@@ -52,7 +51,7 @@ fn end(place: &mut Place) -> Option<ExitStatus> {
 pub(crate) struct Child {
     program: &'static str,
     handle: Handle,
-    /// Gives the last line that it said.
+    /// Gives what it complained of.
     errors: Option<JoinHandle<Option<String>>>,
 }
 
@@ -94,11 +93,17 @@ pub(crate) fn start(
     handle: &Handle,
 ) -> Result<(Child, OwnedFd), String> {
     let (program, arguments) = match camera.reader {
-        Reader::Ffmpeg => ("ffmpeg", ffmpeg(camera, kind, live)),
-        Reader::Gstreamer => ("gst-launch-1.0", gstreamer(camera, live)),
+        Reader::Ffmpeg => (ffmpeg::PROGRAM, ffmpeg::arguments(camera, kind, live)),
+        Reader::Gstreamer => (gstreamer::PROGRAM, gstreamer::arguments(camera, kind, live)),
+    };
+    let mut complaint: Box<dyn Complaint> = match camera.reader {
+        Reader::Ffmpeg => Box::new(ffmpeg::Complaint::default()),
+        Reader::Gstreamer => Box::new(gstreamer::Complaint::default()),
     };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // What it says is read as it stands in its source.
+    command.env("LC_ALL", "C");
     // Ctrl-C is for us: we end it.
     command.process_group(0);
     let mut place = handle.lock();
@@ -113,22 +118,31 @@ pub(crate) fn start(
     };
     place.child = Some(child);
     drop(place);
-    let errors = std::thread::Builder::new().name("child".into()).spawn(move || last_line(errors)).ok();
+    let listen = move || listen(errors, &mut *complaint);
+    let errors = std::thread::Builder::new().name("child".into()).spawn(listen).ok();
     Ok((Child { program, handle: handle.clone(), errors }, output.into()))
 }
 
-/// Reads all of it, and keeps the last line that says something.
-fn last_line(errors: impl Read) -> Option<String> {
-    let (mut errors, mut last) = (BufReader::new(errors), None);
+/// What a program says was wrong, of all that it says.
+pub(super) trait Complaint: Send {
+    /// A line that is not empty.
+    fn hear(&mut self, line: &str);
+
+    fn told(&self) -> Option<&str>;
+}
+
+/// Reads all of it.
+fn listen(errors: impl Read, complaint: &mut dyn Complaint) -> Option<String> {
+    let mut errors = BufReader::new(errors);
     let mut line = Vec::new();
     while (&mut errors).take(LINE).read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
         let text = String::from_utf8_lossy(&line);
         if !text.trim().is_empty() {
-            last = Some(told(text.trim()));
+            complaint.hear(text.trim());
         }
         line.clear();
     }
-    last
+    complaint.told().map(told)
 }
 
 /// A line without what acts on a terminal and without passwords, cut where it is long.
@@ -155,82 +169,6 @@ pub(crate) fn without_passwords(text: &str) -> String {
     clean + rest
 }
 
-/// Colours become those of BT.601 in limited range, whatever the input has.
-fn ffmpeg(camera: &Camera, kind: Kind, live: bool) -> Vec<String> {
-    let mut words: Vec<String> = ["-nostdin", "-v", "error"].map(String::from).into();
-    let mut add = |more: &[&str]| words.extend(more.iter().map(ToString::to_string));
-    let size = camera.size.map(|size| (size.width, size.height));
-    if super::is_device(&camera.input) {
-        add(&["-f", "v4l2"]);
-        if let Some(format) = camera.format {
-            add(&["-input_format", device_format(format)]);
-        }
-        if let Some((width, height)) = size {
-            add(&["-video_size", &format!("{width}x{height}")]);
-        }
-    } else if camera.input.starts_with("rtsp") {
-        add(&["-rtsp_transport", "tcp"]);
-    } else if kind == Kind::File && live {
-        add(&["-re"]);
-    }
-    add(&["-i", &camera.input, "-an", "-sn", "-dn"]);
-    let mut scale = String::from("scale=out_color_matrix=bt601:out_range=tv");
-    if let Some((width, height)) = size {
-        scale += &format!(":w={width}:h={height}");
-    }
-    add(&["-vf", &scale, "-pix_fmt", "yuv420p"]);
-    if kind == Kind::Camera {
-        // Frames as they come: none is made up where time passes without.
-        add(&["-fps_mode", "passthrough"]);
-    }
-    add(&["-f", "yuv4mpegpipe", "-"]);
-    words
-}
-
-fn device_format(format: Format) -> &'static str {
-    match format {
-        Format::Rgb24 => "rgb24",
-        Format::Bgr24 => "bgr24",
-        Format::Gray8 => "gray",
-        Format::Yuyv => "yuyv422",
-        Format::Uyvy => "uyvy422",
-        Format::Nv12 => "nv12",
-        Format::Nv21 => "nv21",
-        Format::I420 => "yuv420p",
-        Format::Mjpeg => "mjpeg",
-        Format::Rgba32 => "rgb0",
-        Format::Bgra32 => "bgr0",
-    }
-}
-
-fn gstreamer(camera: &Camera, live: bool) -> Vec<String> {
-    let mut words: Vec<String> = vec!["-q".into()];
-    let mut add = |more: &[&str]| words.extend(more.iter().map(ToString::to_string));
-    let input = &camera.input;
-    if super::is_device(input) {
-        add(&["v4l2src", &format!("device={input}"), "!", "decodebin"]);
-    } else if super::is_url(input) {
-        add(&["uridecodebin", &format!("uri={input}")]);
-    } else {
-        // gst-launch takes a relative path from its own folder, which is ours.
-        let path = Path::new(input).to_string_lossy().into_owned();
-        add(&["filesrc", &format!("location={path}"), "!", "decodebin"]);
-    }
-    add(&["!", "videoconvert", "!", "videoscale", "!"]);
-    let size = camera.size.map(|size| format!(",width={},height={}", size.width, size.height));
-    add(&[
-        &format!("video/x-raw,format=I420,colorimetry=bt601{}", size.unwrap_or_default()),
-        "!",
-        "y4menc",
-        "!",
-        "fdsink",
-    ]);
-    if live && !super::is_url(input) && !super::is_device(input) {
-        add(&["sync=true"]);
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,11 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_is_kept_and_bounded() {
-        let said = format!("first\n\x1b[31mbad\n{}\n\n", "x".repeat(10_000));
-        let last = last_line(said.as_bytes()).unwrap();
+    fn what_is_told_is_bounded_and_printable() {
+        let heard = |said: &str| listen(said.as_bytes(), &mut ffmpeg::Complaint::default());
+        let last = heard(&format!("first\n\x1b[31mbad\n{}\n\n", "x".repeat(10_000))).unwrap();
         assert!(last.len() <= TOLD && last.starts_with('x'), "{last}");
-        assert!(!last_line(&b"\x1b[31mbad\n"[..]).unwrap().contains('\x1b'));
-        assert_eq!(last_line(&b""[..]), None);
+        assert!(!heard("\x1b[31mbad\n").unwrap().contains('\x1b'));
+        assert_eq!(heard(""), None);
     }
 }

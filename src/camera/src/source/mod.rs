@@ -9,6 +9,8 @@
 //! A new kind of stream is one more [`Parser`].
 
 mod child;
+mod ffmpeg;
+mod gstreamer;
 mod input;
 mod layout;
 mod mjpeg;
@@ -29,7 +31,7 @@ use mjpeg::Mjpeg;
 use raw::Raw;
 use y4m::Y4m;
 
-use crate::config::{Camera, Format, Stride};
+use crate::config::{Camera, Format, Reader, Stride};
 
 /// What a look at a stream gave.
 pub(crate) enum Step<'a> {
@@ -182,7 +184,10 @@ pub(crate) fn open(camera: &Camera, handle: &Handle) -> Result<Source, String> {
                 if is_url(&camera.input) || is_device(&camera.input) { Kind::Camera } else { Kind::File };
             let (child, output) = child::start(camera, kind, is_live(camera), handle)?;
             let input = Input::of(output).map_err(|error| here(&error))?;
-            let parser = Box::new(Y4m::default());
+            let parser = Box::new(match camera.reader {
+                Reader::Ffmpeg => Y4m::packed(),
+                Reader::Gstreamer => Y4m::of_gstreamer(),
+            });
             return Ok(Source { kind, assumed: None, child: Some(child), input, parser });
         }
         Way::Standard => {
