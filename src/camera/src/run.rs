@@ -12,7 +12,8 @@ use signal_hook::consts::SIGHUP;
 
 use crate::camera::{Outcome, Reader};
 use crate::config::{Camera, Config};
-use crate::event::CameraEvent;
+use crate::doors::{CLOSE, Doors};
+use crate::event::{CameraEvent, CameraInfo};
 use crate::model::{self, Slot};
 use crate::notify::{notify, watchdog};
 use crate::options::Options;
@@ -28,8 +29,6 @@ use crate::{doors, engine, signals, source};
 const TICK: Duration = Duration::from_millis(500);
 /// For the frame in work at the end.
 const DRAIN: Duration = Duration::from_secs(8);
-/// For the last messages.
-const CLOSE: Duration = Duration::from_secs(5);
 /// A frame that takes longer is stuck: the watchdog is told nothing more.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -126,6 +125,7 @@ enum End {
 struct Daemon {
     options: Options,
     config: Config,
+    doors: Doors,
     shared: Arc<Shared>,
     slot: Arc<Slot>,
     turns: Arc<Turns>,
@@ -148,8 +148,7 @@ impl Daemon {
         let infos = doors::infos(&config, &detector);
         // Before doors, which may show them.
         config.cameras.iter().for_each(|camera| drop(status.camera(&camera.name.as_str().into())));
-        let doors = doors::open(&config, &infos, &status, &sender)?;
-        status.open(doors);
+        let doors = Doors::open(&config, &infos, &status, &sender)?;
         let snapshots = config.snapshots.as_ref().map(|config| Snapshots::open(config, status.clone()));
         let snapshots = Mutex::new(snapshots.transpose().map_err(|error| error.to_string())?);
         let shared = Arc::new(Shared { status, snapshots, all: config.all });
@@ -159,6 +158,7 @@ impl Daemon {
         let mut daemon = Daemon {
             options,
             config: Config::default(),
+            doors,
             shared,
             slot,
             turns,
@@ -253,15 +253,11 @@ impl Daemon {
         let status = self.shared.status.clone();
         match reloaded {
             Reloaded::New(config, detector) => {
-                status.tell_cameras(&doors::infos(&config, &detector));
-                self.slot.put(detector);
-                status.add(Total::ModelReloads, 1);
-                let model = config.model.path.display().to_string();
-                if let Some(path) = self.options.file() {
-                    self.report("config_reloaded", path.display().to_string());
+                let infos = doors::infos(&config, &detector);
+                match self.doors.change(&self.config, &config, &infos, &self.shared) {
+                    Ok(()) => self.take_up_all(*config, &infos, detector),
+                    Err(problem) => self.report("config_kept", problem),
                 }
-                self.take_up(*config);
-                self.report("model_reloaded", model);
             }
             Reloaded::ConfigKept(problem) => self.report("config_kept", problem),
             Reloaded::ModelKept(problem) => {
@@ -275,20 +271,21 @@ impl Daemon {
         }
     }
 
+    fn take_up_all(&mut self, config: Config, infos: &[CameraInfo], detector: Detector) {
+        let status = &self.shared.status;
+        status.tell_cameras(infos);
+        self.slot.put(detector);
+        status.add(Total::ModelReloads, 1);
+        let model = config.model.path.display().to_string();
+        if let Some(path) = self.options.file() {
+            self.report("config_reloaded", path.display().to_string());
+        }
+        self.take_up(config);
+        self.report("model_reloaded", model);
+    }
+
     /// Starts cameras that are new or read another input, ends those that are gone, and gives the others their settings.
     fn take_up(&mut self, config: Config) {
-        let before = std::mem::take(&mut self.config);
-        if !before.cameras.is_empty() {
-            let same = before.mqtt == config.mqtt
-                && before.http == config.http
-                && before.snapshots == config.snapshots;
-            if !same {
-                self.report(
-                    "restart_needed",
-                    "[mqtt], [http] and [snapshots] are taken up when the daemon starts",
-                );
-            }
-        }
         let mut stay = Vec::new();
         for running in std::mem::take(&mut self.cameras) {
             let new = config.cameras.iter().find(|camera| camera.name == running.camera.name);
@@ -376,6 +373,7 @@ impl Daemon {
         self.report("stopped", format!("{why}; frames: {}", self.counts()));
         let given_up = self.shared.status.get(Total::MqttDropped);
         self.shared.status.close(CLOSE);
+        self.doors.join();
         let given_up = self.shared.status.get(Total::MqttDropped) - given_up;
         // What was taken is written.
         drop(self.shared.snapshots().take());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -46,6 +47,8 @@ struct Best {
 
 struct Writer {
     folder: PathBuf,
+    /// Bytes that the folder may have.
+    most: Arc<AtomicU64>,
     files: Option<SyncSender<(String, Arc<[u8]>)>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -57,9 +60,7 @@ impl Snapshots {
     /// The folder cannot be made, read or written.
     pub fn open(config: &config::Snapshots, status: Arc<Status>) -> Result<Snapshots, Error> {
         let writer = match &config.folder {
-            Some(folder) => {
-                Some(Writer::open(folder, config.max_mb.saturating_mul(1_000_000), status.clone())?)
-            }
+            Some(folder) => Some(Writer::open(folder, bytes(config.max_mb), status.clone())?),
             None => None,
         };
         Ok(Snapshots { best: Mutex::default(), writer, status })
@@ -109,6 +110,18 @@ impl Snapshots {
         Some(Snapshot { jpeg: best.jpeg, file })
     }
 
+    /// The folder may have so many MB, from the next picture on.
+    pub(crate) fn limit(&self, max_mb: u64) {
+        if let Some(writer) = &self.writer {
+            writer.most.store(bytes(max_mb), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the pictures of objects in view that another has taken.
+    pub(crate) fn inherit(&self, other: &Snapshots) {
+        *lock(&self.best) = std::mem::take(&mut *lock(&other.best));
+    }
+
     /// A camera is gone, with all its objects.
     pub fn forget(&self, camera: &str) {
         lock(&self.best).retain(|(name, _), _| &**name != camera);
@@ -148,6 +161,10 @@ fn crop([x1, y1, x2, y2]: [f32; 4], width: u32, height: u32) -> [u32; 4] {
     [x, y, width, height]
 }
 
+fn bytes(mb: u64) -> u64 {
+    mb.saturating_mul(1_000_000)
+}
+
 /// Sorted by name, files are sorted by time.
 fn file_name(camera: &str, id: u64, class: &str, first_seen: SystemTime) -> String {
     let time = humantime::format_rfc3339_millis(first_seen).to_string().replace(['-', ':'], "");
@@ -169,7 +186,9 @@ impl Writer {
     fn open(folder: &Path, most: u64, status: Arc<Status>) -> Result<Writer, Error> {
         let named = |error: std::io::Error| Error(folder.display().to_string(), error.to_string());
         fs::create_dir_all(folder).map_err(named)?;
-        let mut kept = Kept { folder: folder.to_owned(), files: BTreeMap::new(), bytes: 0, most };
+        let most = Arc::new(AtomicU64::new(most));
+        let mut kept =
+            Kept { folder: folder.to_owned(), files: BTreeMap::new(), bytes: 0, most: most.clone() };
         for entry in fs::read_dir(folder).map_err(named)? {
             let entry = entry.map_err(named)?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -186,7 +205,7 @@ impl Writer {
         let (files, waiting) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("snapshots".into());
         let thread = thread.spawn(move || write(kept, &waiting, &status)).map_err(named)?;
-        Ok(Writer { folder: folder.to_owned(), files: Some(files), thread: Some(thread) })
+        Ok(Writer { folder: folder.to_owned(), most, files: Some(files), thread: Some(thread) })
     }
 }
 
@@ -223,7 +242,7 @@ struct Kept {
     folder: PathBuf,
     files: BTreeMap<String, u64>,
     bytes: u64,
-    most: u64,
+    most: Arc<AtomicU64>,
 }
 
 impl Kept {
@@ -234,7 +253,7 @@ impl Kept {
 
     /// Removes the oldest until `more` bytes find room.
     fn trim(&mut self, more: u64) {
-        while self.bytes.saturating_add(more) > self.most
+        while self.bytes.saturating_add(more) > self.most.load(Ordering::Relaxed)
             && let Some((name, bytes)) = self.files.pop_first()
         {
             // One that somebody else has removed is gone, too; one that cannot be removed shows when the next is written.
@@ -320,6 +339,29 @@ mod tests {
         );
         assert_eq!(names[3], "mine.jpg");
         assert_eq!((status.get(Total::SnapshotsWritten), status.get(Total::SnapshotsFailed)), (5, 0));
+    }
+
+    #[test]
+    fn folder_and_limit_may_be_others_while_objects_are_in_view() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let config = |i: usize| config::Snapshots { folder: Some(folders[i].path().into()), max_mb: 1 };
+        let (status, camera) = (Status::new(true), Arc::from("yard"));
+        let first = Snapshots::open(&config(0), status.clone()).unwrap();
+        first.see(&camera, &picture(), &[at(1, 0.5)]);
+        let second = Snapshots::open(&config(1), status).unwrap();
+        second.inherit(&first);
+        assert!(first.end(&camera, 1, "a/b", UNIX_EPOCH).is_none());
+        let ended = second.end(&camera, 1, "a/b", UNIX_EPOCH).unwrap();
+        assert!(ended.file.unwrap().starts_with(folders[1].path()));
+        // No room for any but the last.
+        second.limit(0);
+        for id in 2..4 {
+            second.see(&camera, &picture(), &[at(id, 0.5)]);
+            second.end(&camera, id, "a/b", UNIX_EPOCH).unwrap();
+        }
+        drop(second);
+        let left = names(folders[1].path());
+        assert!(left.len() == 1 && left[0].ends_with("-3.jpg"), "{left:?}");
     }
 
     #[test]

@@ -306,8 +306,8 @@ impl Status {
         self.outlets.send(message);
     }
 
-    /// From now on there are doors; they get what was reported before.
-    pub fn open(&self, doors: Vec<Box<dyn Door>>) {
+    /// From now on there are these doors, and no others; the first ones get what was reported before.
+    pub fn open(&self, doors: Vec<Arc<dyn Door>>) {
         self.outlets.open(doors);
     }
 
@@ -338,7 +338,7 @@ enum Doors {
     #[default]
     None,
     Waiting(Vec<Message>),
-    Open(Vec<Box<dyn Door>>),
+    Open(Vec<Arc<dyn Door>>),
 }
 
 /// Messages that wait for doors at most.
@@ -360,7 +360,7 @@ impl Outlets {
         }
     }
 
-    fn open(&self, open: Vec<Box<dyn Door>>) {
+    fn open(&self, open: Vec<Arc<dyn Door>>) {
         let mut doors = self.doors.write().unwrap_or_else(PoisonError::into_inner);
         if let Doors::Waiting(waiting) = &*doors {
             waiting.iter().for_each(|message| open.iter().for_each(|door| door.send(message)));
@@ -415,7 +415,7 @@ mod tests {
     fn doors_get_what_was_reported_before_they_were_open() {
         let (status, lines) = (Status::new(false), Arc::<Mutex<Vec<String>>>::default());
         status.report(CameraEvent::now(None, "first", ""));
-        status.open(vec![Box::new(Kept(lines.clone()))]);
+        status.open(vec![Arc::new(Kept(lines.clone()))]);
         status.report(CameraEvent::now(None, "second", ""));
         status.close(Duration::ZERO);
         let lines = lines.lock().unwrap();

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -519,6 +520,105 @@ def test_a_file_is_read_again_without_losing_cameras():
         assert not daemon.events("camera_lost") and not daemon.events("camera_stalled"), daemon.lines
         numbers = [line["frame"] for line in daemon.of("a") if "frame" in line]
         assert numbers == sorted(set(numbers)), "a is the same stream all along"
+
+
+def refuses(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 10).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+
+
+def page(port, path, key=""):
+    """What the page answers: a code, and a text."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+def test_broker_port_and_folder_may_change():
+    """With SIGHUP, while a camera goes on; what cannot be opened leaves all as it was."""
+    pipes.need("mosquitto", "mosquitto", "mosquitto_sub", "mosquitto_pub")
+    data = pipes.video(2, NV12) + pipes.ffmpeg("-filter_complex", ground(), "-t", "3", *NV12)
+    with Folder() as folder:
+        brokers, messages = [], []
+        for name in ("first", "second"):
+            os.mkdir(f"{folder.path}/{name}")
+            brokers.append(pipes.Broker(f"{folder.path}/{name}"))
+            messages.append([])
+        subscribers = [broker.subscribe(heard) for broker, heard in zip(brokers, messages)]
+        for broker, heard in zip(brokers, messages):
+            subprocess.run(["mosquitto_pub", "-p", str(broker.port), "-t", "yard/test", "-r", "-m", "hears"], check=True)
+            pipes.wait_until(lambda: "yard/test hears" in heard)
+        ports = [pipes.free_port("127.0.0.1") for _ in range(2)]
+        camera = folder.fifo("a", data, RATE)
+        # What is written is there as a whole: see Folder.write.
+        write = lambda more="", of=camera: folder.config(of, more=more)
+        mqtt = lambda i, more="": f'[mqtt]\nurl = "mqtt://127.0.0.1:{brokers[i].port}/yard"\n{more}'
+        http = lambda i, more="": f'[http]\nlisten = "127.0.0.1:{ports[i]}"\n{more}'
+        pictures = lambda name, most: f'[snapshots]\nfolder = "{folder.path}/{name}"\nmax_mb = {most}\n'
+        daemon = Daemon("--config", write(mqtt(0) + http(0) + pictures("before", 1)), "--all", model=False)
+
+        def change(event, more):
+            count = len(daemon.events(event))
+            write(more)
+            os.kill(daemon.process.pid, signal.SIGHUP)
+            daemon.wait_for(lambda: len(daemon.events(event)) > count)
+
+        def connected(port, key=""):
+            return "\nfrcnn_camera_mqtt_connected 1\n" in page(port, "/metrics", key)[1]
+
+        try:
+            daemon.wait_for(lambda: len(daemon.frames()) > 5 and connected(ports[0]))
+            daemon.wait_for(lambda: any(line.startswith("yard/a/events") for line in messages[0]))
+            # Another broker, another port, another folder.
+            change("config_reloaded", mqtt(1) + http(1) + pictures("behind", 1))
+            daemon.wait_for(lambda: connected(ports[1]))
+            assert refuses(ports[0])
+            pipes.wait_until(lambda: "yard/availability offline" in messages[0])
+            pipes.wait_until(lambda: "yard/availability online" in messages[1])
+            ended = lambda: [line["snapshot"] for line in daemon.events("object_ended") if "/behind/" in line.get("snapshot", "")]
+            daemon.wait_for(ended)
+            pipes.wait_until(lambda: os.path.exists(ended()[0]))
+            pipes.wait_until(lambda: any("object_ended" in line and ended()[0] in line for line in messages[1]))
+            # A port that somebody has, and a key that is none.
+            taken = socket.create_server(("127.0.0.1", 0))
+            other = f'[http]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n'
+            for wrong, word in ((mqtt(0) + other, "[http] listen"), (http(1, 'key_file = "none"\n'), "[http] key_file")):
+                change("config_kept", wrong)
+                assert word in daemon.events("config_kept")[-1]["detail"], daemon.events("config_kept")
+                assert connected(ports[1])
+            taken.close()
+            assert "yard/availability offline" not in messages[1]
+            # The same port with a key, then with another in the same file; the same folder with another limit.
+            for key in ("a key of 20 letters.", "one more of 20 letters"):
+                folder.write("key", key + "\n")
+                change("config_reloaded", mqtt(1) + http(1, 'key_file = "key"\n') + pictures("behind", 2))
+                daemon.wait_for(lambda: page(ports[1], "/metrics", key)[0] == 200)
+                assert page(ports[1], "/metrics")[0] == 401
+            # None of them.
+            change("config_reloaded", "")
+            assert refuses(ports[1])
+            pipes.wait_until(lambda: "yard/availability offline" in messages[1])
+            seen = len(daemon.frames())
+            daemon.wait_for(lambda: len(daemon.frames()) > seen + 5)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            assert daemon.code() == 0, daemon.errors
+            for one in (*subscribers, *brokers):
+                one.kill()
+        assert not daemon.events("camera_lost") and not daemon.events("camera_stalled"), daemon.lines[-5:]
+        numbers = [line["frame"] for line in daemon.frames()]
+        assert numbers == sorted(set(numbers)), "it is the same stream all along"
+        # Each line went to one broker or the other, until there was none.
+        told = [json.loads(line.split(" ", 1)[1]) for heard in messages for line in heard if line.startswith("yard/a/events {")]
+        of = lambda lines: [(line["id"], line["event"]) for line in lines]
+        objects = [line for line in daemon.of("a") if line.get("event", "").startswith("object_")]
+        assert of(told) == of(objects)[: len(told)], (of(told), of(objects))
 
 
 def test_errors_of_a_file_name_the_place():

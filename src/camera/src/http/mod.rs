@@ -57,16 +57,30 @@ pub struct Error(String);
 ///
 /// # Errors
 /// The address is not one, is taken, or can be reached by others and there is no key.
-pub fn serve(
-    config: &config::Http,
-    cameras: &[CameraInfo],
-    status: Arc<Status>,
-) -> Result<Box<dyn Door>, Error> {
+pub fn serve(config: &config::Http, cameras: &[CameraInfo], status: Arc<Status>) -> Result<Server, Error> {
     let server = Server::start(config, cameras, status)?;
     let what = if config.metrics_only { "metrics on" } else { "page and metrics on" };
     let path = if config.metrics_only { "metrics" } else { "" };
     eprint_line(&format!("frcnn-camera: {what} http://{}/{path}", server.address));
-    Ok(Box::new(server))
+    Ok(server)
+}
+
+/// Address and key.
+///
+/// # Errors
+/// The address is not one, or can be reached by others and there is no key.
+pub(crate) fn check(config: &config::Http) -> Result<(), Error> {
+    access(config).map(|_| ())
+}
+
+fn access(config: &config::Http) -> Result<(SocketAddr, Access), Error> {
+    let listen: SocketAddr = config.listen.parse().map_err(|_| {
+        Error(format!(
+            "listen: `{}` is no address and port, such as 127.0.0.1:9477 or [::1]:9477",
+            config.listen
+        ))
+    })?;
+    Ok((listen, Access::new(listen, config.key_file.as_deref()).map_err(Error)?))
 }
 
 /// The door.
@@ -97,13 +111,7 @@ impl Server {
         cameras: &[CameraInfo],
         status: Arc<Status>,
     ) -> Result<Server, Error> {
-        let listen: SocketAddr = config.listen.parse().map_err(|_| {
-            Error(format!(
-                "listen: `{}` is no address and port, such as 127.0.0.1:9477 or [::1]:9477",
-                config.listen
-            ))
-        })?;
-        let mut access = Access::new(listen, config.key_file.as_deref()).map_err(Error)?;
+        let (listen, mut access) = access(config)?;
         let taken = |error: std::io::Error| Error(format!("listen: {listen}: {error}"));
         // One thread makes JPEGs: more would take cores from the detector.
         let runtime =

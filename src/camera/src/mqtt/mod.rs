@@ -54,27 +54,10 @@ pub fn connect(
     config: &config::Mqtt,
     cameras: &[CameraInfo],
     status: Arc<Status>,
-) -> Result<Box<dyn Door>, Error> {
-    let address = Address::parse(&config.url).map_err(|problem| Error(format!("url: {problem}")))?;
-    let password = password(std::env::var_os("FRCNN_MQTT_PASSWORD"), config.password_file.as_deref())?;
-    let topics = Topics::new(address.prefix.as_deref().unwrap_or(DEFAULT_PREFIX));
-    let options = options(&address, password, config, &topics)?;
-    let shared = Arc::new(Shared {
-        outbox: Mutex::new(Outbox::default()),
-        wake: Notify::new(),
-        status,
-        topics,
-        discovery: config.discovery,
-        single: config.single,
-        cameras: Mutex::default(),
-        address: address.to_string(),
-    });
-    let door = Publisher { shared: shared.clone(), told: Mutex::default(), thread: Mutex::default() };
-    door.cameras(cameras);
-    let thread = std::thread::Builder::new().name("mqtt".into());
-    let thread = thread.spawn(move || client::run(options, &shared));
-    *lock(&door.thread) = Some(thread.map_err(|error| Error(format!("no thread for it: {error}")))?);
-    Ok(Box::new(door))
+) -> Result<Publisher, Error> {
+    let publisher = Publisher::new(config, cameras, status)?;
+    publisher.start(|| ())?;
+    Ok(publisher)
 }
 
 /// The environment's, or the first line of a file.
@@ -137,9 +120,11 @@ fn options(
 }
 
 /// The door.
-struct Publisher {
+pub struct Publisher {
     shared: Arc<Shared>,
     told: Mutex<Told>,
+    /// Until it has a thread.
+    options: Mutex<Option<MqttOptions>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -152,6 +137,51 @@ struct Told {
 }
 
 impl Publisher {
+    /// One that keeps what it is sent, and connects to nobody yet.
+    ///
+    /// # Errors
+    /// See [`connect`].
+    pub(crate) fn new(
+        config: &config::Mqtt,
+        cameras: &[CameraInfo],
+        status: Arc<Status>,
+    ) -> Result<Publisher, Error> {
+        let address = Address::parse(&config.url).map_err(|problem| Error(format!("url: {problem}")))?;
+        let password = password(std::env::var_os("FRCNN_MQTT_PASSWORD"), config.password_file.as_deref())?;
+        let topics = Topics::new(address.prefix.as_deref().unwrap_or(DEFAULT_PREFIX));
+        let options = options(&address, password, config, &topics)?;
+        let shared = Arc::new(Shared {
+            outbox: Mutex::new(Outbox::default()),
+            wake: Notify::new(),
+            status,
+            topics,
+            discovery: config.discovery,
+            single: config.single,
+            cameras: Mutex::default(),
+            address: address.to_string(),
+        });
+        let (told, thread) = (Mutex::default(), Mutex::default());
+        let publisher = Publisher { shared, told, options: Mutex::new(Some(options)), thread };
+        publisher.cameras(cameras);
+        Ok(publisher)
+    }
+
+    /// Starts the thread, which does something else `before` it connects.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(&self, before: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        let Some(options) = lock(&self.options).take() else { return Ok(()) };
+        let shared = self.shared.clone();
+        let thread = std::thread::Builder::new().name("mqtt".into());
+        let thread = thread.spawn(move || {
+            before();
+            client::run(options, &shared);
+        });
+        *lock(&self.thread) = Some(thread.map_err(|error| Error(format!("no thread for it: {error}")))?);
+        Ok(())
+    }
+
     /// As it stands in topics.
     fn name<'a>(&self, camera: &'a str) -> &'a str {
         if self.shared.single { "" } else { camera }

@@ -33,9 +33,9 @@ impl Daemon {
         for camera in cameras {
             status.camera(&camera.name).set_state(State::Running);
         }
-        status.open(vec![Box::new(reports.clone())]);
+        status.open(vec![Arc::new(reports.clone())]);
         let door = connect(config, cameras, status.clone()).unwrap();
-        Daemon { door, status, reports }
+        Daemon { door: Box::new(door), status, reports }
     }
 
     fn connected(self) -> Daemon {
