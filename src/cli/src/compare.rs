@@ -116,7 +116,12 @@ struct ImageReport<'a> {
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     args.photos.apply();
-    args.html.iter().try_for_each(|path| files::check_output(path, &[]))?;
+    if let Some(path) = &args.html {
+        let manifest = described::manifest_of(&args.model, args.manifest.as_ref());
+        let named = [&args.reference, &args.against, &args.proposals].into_iter().flatten();
+        let read = [&args.model, &manifest].into_iter().chain(named).chain(&args.images);
+        files::check_output(path, &read.map(PathBuf::as_path).collect::<Vec<_>>())?;
+    }
     let detector = open(&args.model, args)?;
     let comparisons = match (&args.reference, &args.against) {
         (Some(reference), against) => vec![with_files(args, &detector, reference, against.as_deref())?],

@@ -62,19 +62,26 @@ pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, Error> {
     Staged::new(path, [bytes]).map_err(|error| Error::file(path, error))
 }
 
-/// Finds out before hours of work that a file could not be written, or would replace an input.
+/// Finds out before hours of work that a file could not be written, or would replace an input, be it one that is not there yet.
 #[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
 pub(crate) fn check_output(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
     check_folder_of(path)?;
     if path.is_dir() {
         return Err(Error::file(path, "is a folder; name a file"));
     }
-    if let Ok(written) = path.canonicalize()
-        && inputs.iter().any(|input| input.canonicalize().is_ok_and(|read| read == written))
-    {
+    let written = path.canonicalize();
+    let is_written = |input: &&Path| match (&written, input.canonicalize()) {
+        (Ok(written), Ok(read)) => *written == read,
+        _ => whole(input) == whole(path),
+    };
+    if inputs.iter().any(is_written) {
         return Err(Error::file(path, "is read as well; name another file to write"));
     }
     Ok(())
+}
+
+fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Whether there is a folder for what is to be made at `path`.
@@ -92,7 +99,6 @@ pub(crate) fn check_folder_of(path: &Path) -> Result<(), Error> {
 pub(crate) fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), Error> {
     for (position, output) in outputs.iter().enumerate() {
         check_output(output, inputs)?;
-        let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         if outputs.iter().take(position).any(|other| whole(other) == whole(output)) {
             return Err(Error::file(output, "is to be written twice; name another file"));
         }
@@ -125,5 +131,9 @@ mod tests {
         let error = check_outputs(&[&twice[0], &twice[1]], &[]).unwrap_err().to_string();
         assert!(error.contains("written twice"), "{error}");
         assert!(check_output(Path::new("b.frcnn"), &[&input]).is_ok());
+        // What is to be written and read again, and is not there yet.
+        let run = folder.path().join("run.jsonl");
+        let error = check_output(&folder.path().join("./run.jsonl"), &[&run]).unwrap_err().to_string();
+        assert!(error.contains("is read as well"), "{error}");
     }
 }

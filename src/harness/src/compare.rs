@@ -246,9 +246,13 @@ impl Side {
     ) -> Comparison {
         let chained = |name: &str| self.chained.iter().find(|(known, _)| known == name);
         let alone = |name: &str| self.alone.iter().find(|(known, ..)| known == name);
-        let (mut stages, mut not_compared) = (Vec::new(), Vec::new());
+        let (mut stages, mut not_compared, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         for name in reference.names() {
             let (Some(expected), Some((_, found))) = (reference.get(name), chained(name)) else {
+                // What both sides begin with.
+                if !["data", "rois"].contains(&name) {
+                    missing.push(name);
+                }
                 continue;
             };
             match difference(expected, found) {
@@ -274,6 +278,9 @@ impl Side {
         }
         for problem in &not_compared {
             verdict += &format!(" Not compared: {problem}.");
+        }
+        if !missing.is_empty() {
+            verdict += &format!(" Only the reference has {}.", missing.join(", "));
         }
         let detections = detector.and_then(|detector| self.detections(detector, reference));
         let picture = photo.cloned().or_else(|| reference_picture(detector?, reference));

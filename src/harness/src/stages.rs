@@ -85,8 +85,16 @@ impl Stages {
         if !matches!(rois.shape[..], [_, 5]) {
             return Err(Error::Stage(format!("`rois` has shape {:?}, not [R, 5]", rois.shape)));
         }
-        let rois = rois.data.as_chunks::<5>().0.iter();
-        Ok(rois.map(|&[_, x1, y1, x2, y2]| BBox::new(x1, y1, x2, y2)).collect())
+        let rois = rois.data.as_chunks::<5>().0;
+        if let Some(row) = rois.iter().position(|&[image, ..]| image != 0.0) {
+            return Err(Error::Stage(format!(
+                "`rois`: the batch index of row {row} is not 0, but a reference is of one image"
+            )));
+        }
+        if let Some(row) = rois.iter().position(|roi| !roi.iter().all(|v| v.is_finite())) {
+            return Err(Error::Stage(format!("`rois`: row {row} is not finite")));
+        }
+        Ok(rois.iter().map(|&[_, x1, y1, x2, y2]| BBox::new(x1, y1, x2, y2)).collect())
     }
 
     /// The same in the image.

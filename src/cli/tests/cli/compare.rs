@@ -100,8 +100,12 @@ fn int8_agrees_with_f32_within_what_it_rounds() {
 
 /// A reference of one image of 96 x 128 and two RoIs.
 fn reference(path: &Path, rois: &[usize], scores: f32) {
+    write(path, rois, &[0.0, 8.0, 8.0, 60.0, 60.0, 0.0, 20.0, 10.0, 120.0, 90.0], scores);
+}
+
+fn write(path: &Path, rois: &[usize], boxes: &[f32], scores: f32) {
     let data = bytes(&(0..3 * 96 * 128).map(|i| (i % 97) as f32).collect::<Vec<f32>>());
-    let boxes = bytes(&[0.0, 8.0, 8.0, 60.0, 60.0, 0.0, 20.0, 10.0, 120.0, 90.0]);
+    let boxes = bytes(boxes);
     let cls_prob = bytes(&[scores; 8]);
     let view = |shape: &[usize], data| TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap();
     let tensors = [
@@ -132,6 +136,13 @@ fn references_with_mistakes_are_named() {
     let other = folder.join("other.safetensors");
     reference(&other, &[2, 5], 0.25);
     assert!(compare(&fixture, &["--reference", text(&path), "--against", text(&other)]).status.success());
+    // What one side lacks is not compared, and said.
+    let without = folder.join("without.safetensors");
+    let data = bytes(&(0..3 * 96 * 128).map(|i| (i % 97) as f32).collect::<Vec<f32>>());
+    let view = TensorView::new(Dtype::F32, vec![1, 3, 96, 128], &data).unwrap();
+    fs::write(&without, serialize([("data", view)], None).unwrap()).unwrap();
+    let output = compare(&fixture, &["--reference", text(&path), "--against", text(&without)]);
+    assert!(stdout(&output).contains("Only the reference has cls_prob."), "{}", stdout(&output));
     reference(&other, &[2, 5], f32::NAN);
     let output = compare(&fixture, &["--reference", text(&path), "--against", text(&other), "--json"]);
     assert_eq!(json(&output)["images"][0]["stages"][2]["difference"]["max_abs"], "inf");
@@ -150,9 +161,40 @@ fn references_with_mistakes_are_named() {
 
     reference(&path, &[10, 1], 0.25);
     fails(&compare(&fixture, &["--reference", text(&path)]), 1, &["r.safetensors: `rois` has shape [10, 1]"]);
+    for (value, problem) in [(f32::NAN, "row 1 is not finite"), (f32::INFINITY, "row 1 is not finite")] {
+        write(&path, &[2, 5], &[0.0, 8.0, 8.0, 60.0, 60.0, 0.0, 20.0, 10.0, value, 90.0], 0.25);
+        fails(&compare(&fixture, &["--reference", text(&path)]), 1, &["r.safetensors: `rois`: ", problem]);
+    }
+    write(&path, &[2, 5], &[0.0, 8.0, 8.0, 60.0, 60.0, 1.0, 20.0, 10.0, 120.0, 90.0], 0.25);
+    fails(
+        &compare(&fixture, &["--reference", text(&path)]),
+        1,
+        &["r.safetensors: `rois`: ", "row 1 is not 0"],
+    );
     fs::write(&path, "no tensors").unwrap();
     fails(&compare(&fixture, &["--reference", text(&path)]), 1, &["r.safetensors: not a safetensors file"]);
     fails(&compare(&fixture, &["--reference", text(&folder.join("absent"))]), 1, &["absent: "]);
+}
+
+/// A page that would replace what is compared is refused before.
+#[test]
+fn a_page_replaces_nothing_that_is_read() {
+    let fixture = Fixture::get();
+    let folder = fixture.fresh("replaced");
+    let (path, other) = (folder.join("r.safetensors"), folder.join("other.safetensors"));
+    reference(&path, &[2, 5], 0.25);
+    reference(&other, &[2, 5], 0.25);
+    let read = [fixture.path("model.frcnn"), text(&path).to_string(), text(&other).to_string()];
+    for page in &read {
+        let before = fs::read(page).unwrap();
+        let files = ["--reference", text(&path), "--against", text(&other), "--html", page];
+        fails(&compare(&fixture, &files), 1, &["is read as well"]);
+        assert_eq!(fs::read(page).unwrap(), before);
+    }
+    let photo = fixture.path("photos/a.png");
+    let bundle = fixture.path("model.frcnn");
+    let photos = ["--against", &bundle, "--image", &photo, "--html", &photo];
+    fails(&compare(&fixture, &photos), 1, &["a.png: is read as well"]);
 }
 
 /// A file in bf16 has each value of `data` rounded once, by up to 2^-8 of it; what differs by more is no rounding.

@@ -61,10 +61,10 @@ pub struct TensorFile {
 }
 
 impl TensorFile {
-    /// Reads a file whose floating-point tensors are F32, F64, F16 or BF16; others are left out.
+    /// Reads a file of tensors in F32, F64, F16, BF16 or whole numbers, which RoIs may be.
     ///
     /// # Errors
-    /// The file cannot be read, or is damaged.
+    /// The file cannot be read, is damaged, or has values of another type.
     pub fn open(path: &Path) -> Result<TensorFile, Error> {
         let bytes = frcnn_files::read_at_most(path, crate::limits::TENSORS)
             .map_err(|error| Error::new(path, error))?;
@@ -80,7 +80,19 @@ impl TensorFile {
                 Dtype::F64 => values(view.data(), |v| f64::from_le_bytes(v) as f32),
                 Dtype::F16 => values(view.data(), |v| f16::from_le_bytes(v).to_f32()),
                 Dtype::BF16 => values(view.data(), |v| bf16::from_le_bytes(v).to_f32()),
-                _ => continue,
+                Dtype::I64 => values(view.data(), |v| i64::from_le_bytes(v) as f32),
+                Dtype::U64 => values(view.data(), |v| u64::from_le_bytes(v) as f32),
+                Dtype::I32 => values(view.data(), |v| i32::from_le_bytes(v) as f32),
+                Dtype::U32 => values(view.data(), |v| u32::from_le_bytes(v) as f32),
+                Dtype::I16 => values(view.data(), |v| f32::from(i16::from_le_bytes(v))),
+                Dtype::U16 => values(view.data(), |v| f32::from(u16::from_le_bytes(v))),
+                Dtype::I8 => values(view.data(), |v| f32::from(i8::from_le_bytes(v))),
+                Dtype::U8 | Dtype::BOOL => values(view.data(), |v| f32::from(u8::from_le_bytes(v))),
+                // A tensor that was left out would count as one that agrees.
+                other => {
+                    let problem = format!("tensor `{name}` has values of type {other:?}; store it as F32");
+                    return Err(Error::syntax(path, problem));
+                }
             };
             dtype = match view.dtype() {
                 Dtype::BF16 => "BF16",
@@ -161,5 +173,30 @@ mod tests {
             let error = TensorFile::open(&path).unwrap_err().to_string();
             assert!(error.contains("r.safetensors: not a safetensors file"), "{error}");
         }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_and_other_types_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.safetensors");
+        let write = |dtype, bytes: &[u8]| {
+            let view = TensorView::new(dtype, vec![2], bytes).unwrap();
+            std::fs::write(&path, serialize([("rois", view)], None).unwrap()).unwrap();
+            TensorFile::open(&path)
+        };
+        let bytes = |size: usize| -> Vec<u8> {
+            [3i64, -1].iter().flat_map(|v| v.to_le_bytes().into_iter().take(size)).collect()
+        };
+        for (dtype, size) in [(Dtype::I64, 8), (Dtype::I32, 4), (Dtype::I16, 2), (Dtype::I8, 1)] {
+            let file = write(dtype, &bytes(size)).unwrap();
+            assert_eq!((file.get("rois").unwrap().data.as_slice(), &*file.dtype), (&[3.0, -1.0][..], "F32"));
+        }
+        for (dtype, size) in [(Dtype::U32, 4), (Dtype::U16, 2), (Dtype::U8, 1)] {
+            let file = write(dtype, &bytes(size)).unwrap();
+            assert_eq!(file.get("rois").unwrap().data, [3.0, (2f32.powi(8 * size as i32) - 1.0)]);
+        }
+        assert_eq!(write(Dtype::BOOL, &[1, 0]).unwrap().get("rois").unwrap().data, [1.0, 0.0]);
+        let error = write(Dtype::F8_E4M3, &[0, 0]).unwrap_err().to_string();
+        assert!(error.contains("r.safetensors: tensor `rois` has values of type F8_E4M3"), "{error}");
     }
 }
