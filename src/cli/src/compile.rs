@@ -3,6 +3,7 @@
 mod emit;
 mod report;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,7 @@ pub(crate) struct Args {
     manifest: Option<PathBuf>,
     /// The classes' names, the background not among them, where nothing else has to be said [default: those of the manifest, or of a file
     /// of torchvision's without one 1, 2 and so on]
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', conflicts_with = "manifest")]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = trimmed, conflicts_with = "manifest")]
     classes: Vec<String>,
     /// What the ONNX file is [default: a Fast R-CNN or SPPnet, which its MaxRoiPool nodes tell]
     #[arg(long, value_name = "METHOD", requires = "svm", conflicts_with = "emit_onnx")]
@@ -225,6 +226,11 @@ impl PrecisionChoice {
             PrecisionChoice::All(precision) => precision.name(),
         }
     }
+}
+
+/// Of `cat, dog` the second is `dog`.
+fn trimmed(name: &str) -> Result<String, Infallible> {
+    Ok(name.trim().to_string())
 }
 
 fn precisions() -> impl TypedValueParser<Value = PrecisionChoice> {

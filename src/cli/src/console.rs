@@ -29,7 +29,7 @@ fn write(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Error::Closed,
-        _ => Error::file(Path::new("standard output"), error),
+        _ => Error::Output(error),
     })
 }
 

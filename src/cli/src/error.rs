@@ -1,6 +1,7 @@
 //! Why a command ended early.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "compile")]
@@ -36,6 +37,9 @@ pub(crate) enum Error {
     /// Some inputs failed, each has been reported already.
     #[error("some inputs failed")]
     Reported,
+    /// Standard output takes nothing more: a full disk, say.
+    #[error("standard output: {0}")]
+    Output(io::Error),
     /// Nobody reads standard output any more.
     #[error("standard output was closed")]
     Closed,

@@ -56,7 +56,7 @@ fn archs() -> impl TypedValueParser<Value = Arch> {
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let manifest_path = files::beside(&args.output, "manifest.json");
-    files::check_output(&args.output, &[])?;
+    files::check_outputs(&[&args.output, &manifest_path], &[])?;
     if !args.force && args.output.exists() {
         return Err(Error::file(&args.output, "exists; --force replaces it by an untrained network"));
     }

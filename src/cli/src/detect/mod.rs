@@ -200,6 +200,16 @@ fn detect(args: &DetectArgs) -> Result<(), Error> {
     let (todo, found) = open_found(args, &detector, &images)?;
     let pictures = args.out.as_deref().map(|folder| Pictures::plan(folder, &images)).transpose()?;
 
+    if matches!(source, ProposalSource::File(_))
+        && let Some([before, image]) = images::equal_stems(&images)
+        && before.path != image.path
+    {
+        console::warning(format_args!(
+            "{}: has the same stem as {}, so both get the same boxes",
+            Printable(image.path.display()),
+            Printable(before.path.display())
+        ));
+    }
     unreadable.iter().for_each(console::error);
     let mut worker = Worker { session: detector.session(), detector, source, pictures, found };
     let progress = progress_bar(todo.len());
@@ -281,7 +291,8 @@ impl Worker {
             progress.set_message(Printable(image.path.display()).to_string());
             match self.detect(position, image, progress) {
                 Ok(()) => {}
-                Err(Error::Closed) => return Err(Error::Closed),
+                // Nothing more can be told.
+                Err(error @ (Error::Closed | Error::Output(_))) => return Err(error),
                 // Nothing more can be kept.
                 #[cfg(feature = "compile")]
                 Err(error @ Error::Eval(_)) => return Err(error),

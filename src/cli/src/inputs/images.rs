@@ -1,5 +1,6 @@
 //! Which images were meant: files as given, folders by their images.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,12 @@ pub(crate) fn list(paths: &[PathBuf]) -> Inputs {
         }
     }
     inputs
+}
+
+/// The first two images of one stem, which boxes in a file cannot tell apart.
+pub(crate) fn equal_stems(images: &[ImageFile]) -> Option<[&ImageFile; 2]> {
+    let mut seen = HashMap::new();
+    images.iter().find_map(|image| seen.insert(&image.stem, image).map(|before| [before, image]))
 }
 
 fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Error> {

@@ -194,15 +194,10 @@ impl Args {
 
 /// The stem is the key in the file.
 fn refuse_equal_stems(images: &[ImageFile]) -> Result<(), Error> {
-    let mut seen = std::collections::HashMap::new();
-    for image in images {
-        if let Some(before) = seen.insert(&image.stem, &image.path) {
-            let problem =
-                format!("has the same stem as {}; write them to two files", Printable(before.display()));
-            return Err(Error::file(&image.path, problem));
-        }
-    }
-    Ok(())
+    let Some([before, image]) = images::equal_stems(images) else { return Ok(()) };
+    let problem =
+        format!("has the same stem as {}; write them to two files", Printable(before.path.display()));
+    Err(Error::file(&image.path, problem))
 }
 
 /// Gives the number of images that failed.

@@ -102,6 +102,22 @@ fn what_cannot_be_written_leaves_older_files_as_they_were() {
     assert!(names(&root).iter().all(|name| !name.ends_with(".partial")));
 }
 
+/// A disk that is full takes no other image's line either: what fits of it would stand behind a half one.
+#[test]
+fn detect_ends_where_standard_output_takes_nothing() {
+    let fixture = Fixture::get();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let photos = fixture.path("photos");
+    let output = Command::new(env!("CARGO_BIN_EXE_frcnn"))
+        .args(["detect", &fixture.path("model.frcnn"), &photos, "--json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    fails(&output, 1, &[]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(errors, "error: standard output: No space left on device (os error 28)\n");
+}
+
 #[test]
 fn devices_pipes_and_links_are_outputs() {
     let fixture = Fixture::get();

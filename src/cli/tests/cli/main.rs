@@ -261,6 +261,28 @@ fn new_does_not_replace_what_is_there() {
     assert!(!folder.join("z.onnx").exists());
     assert!(new("z.onnx", "3", &["--force"]).status.success());
     fails(&new("w.onnx", "0", &[]), 2, &["0 object classes"]);
+    // Its own manifest's place.
+    fails(&new("manifest.json", "3", &["--force"]), 1, &["manifest.json: is to be written twice"]);
+}
+
+#[test]
+fn spaces_around_names_of_classes_are_no_part_of_them() {
+    let fixture = Fixture::get();
+    let bundle = text(&fixture.fresh("named").join("b.frcnn")).to_string();
+    succeed(&[
+        "compile",
+        &fixture.path("model.onnx"),
+        "-q",
+        "--classes",
+        "cat, traffic light ,dog",
+        "-o",
+        &bundle,
+    ]);
+    let inspected: Value = serde_json::from_str(&stdout(&succeed(&["inspect", &bundle, "--json"]))).unwrap();
+    assert_eq!(
+        inspected["manifest"]["classes"],
+        serde_json::json!(["__background__", "cat", "traffic light", "dog"])
+    );
 }
 
 #[test]
@@ -364,6 +386,17 @@ fn proposals_come_from_the_file() {
     // One usable box, so at most one detection of each class.
     let lines = json_lines(&output);
     assert_eq!((lines.len(), lines[0]["detections"].as_array().unwrap().len()), (1, 3));
+
+    // Boxes go by stems, which two folders may both have.
+    let copy = text(&fixture.fresh("copies").join("a.png")).to_string();
+    let photo = fixture.path("photos/a.png");
+    fs::copy(&photo, &copy).unwrap();
+    let output = fixture.detect(&[&photo, &copy, "--proposals", &file]);
+    fails(
+        &output,
+        0,
+        &[&format!("warning: {copy}: has the same stem as {photo}, so both get the same boxes")],
+    );
 
     fs::write(&file, "[[10, 10, 60, 60]]").unwrap();
     fails(&fixture.detect(&[&photos, "--proposals", &file]), 1, &["boxes of one image, but there are 2"]);
