@@ -379,8 +379,9 @@ impl Config {
         let named = |problem: &dyn std::fmt::Display| Error(format!("{}: {problem}", path.display()));
         let bytes = frcnn_files::read_at_most(path, MOST).map_err(|error| named(&error))?;
         let text = String::from_utf8(bytes).map_err(|_| named(&"is not text in UTF-8"))?;
-        let mut config = Config::parse(&text).map_err(|error| named(&error))?;
+        let mut config = Config::read(&text).map_err(|error| named(&error))?;
         config.start_from(path.parent().unwrap_or(Path::new("")));
+        config.check().map_err(|error| named(&error))?;
         Ok(config)
     }
 
@@ -390,10 +391,15 @@ impl Config {
     /// It is no TOML, has a key that nobody knows or lacks one that is needed, or a value is out of range: the error names table and
     /// key.
     pub fn parse(text: &str) -> Result<Config, Error> {
+        let config = Config::read(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read(text: &str) -> Result<Config, Error> {
         let mut config: Config =
             toml::from_str(text).map_err(|error| Error(error.to_string().trim_end().into()))?;
         config.from_file = true;
-        config.check()?;
         Ok(config)
     }
 
@@ -404,7 +410,15 @@ impl Config {
         for path in mqtt.chain(http).chain(snapshots).flatten() {
             *path = folder.join(&*path);
         }
-        self.model.path = folder.join(&self.model.path);
+        if !self.model.path.as_os_str().is_empty() {
+            self.model.path = folder.join(&self.model.path);
+        }
+        for camera in self.cameras.iter_mut().filter(|camera| crate::source::is_path(&camera.input)) {
+            // A folder whose name is no text cannot stand in an input.
+            if let Some(path) = folder.join(&camera.input).to_str() {
+                camera.input = path.into();
+            }
+        }
     }
 
     /// What no type says.
@@ -536,9 +550,26 @@ mod tests {
         )
         .unwrap();
         let config = Config::open(&path).unwrap();
+        assert_eq!(config.cameras[0].input, "rtsp://a/b");
         assert_eq!(config.model.path, folder.path().join("m.frcnn"));
         assert_eq!(config.snapshots.unwrap().folder, Some("/var/s".into()));
         assert_eq!(config.http.unwrap().key_file, Some(folder.path().join("k")));
+        let input = |input: &str| {
+            std::fs::write(&path, LEAST.replace("rtsp://a/b", input)).unwrap();
+            Config::open(&path).map(|config| config.cameras[0].input.clone()).map_err(|error| error.0)
+        };
+        assert_eq!(input("films/monday.mkv").unwrap(), text(&folder.path().join("films/monday.mkv")));
+        assert_eq!(input("/dev/video0").unwrap(), "/dev/video0");
+        assert!(input("").unwrap_err().contains("input: is empty"));
+        assert!(input("-").unwrap_err().contains("format"));
+        // What an input is, is looked up where it is: a FIFO wants a format.
+        let fifo = std::process::Command::new("mkfifo").arg(folder.path().join("frames")).status().unwrap();
+        assert!(fifo.success());
+        assert!(input("frames").unwrap_err().contains("format"));
+    }
+
+    fn text(path: &Path) -> &str {
+        path.to_str().unwrap()
     }
 
     /// Whoever wrote it finds the place.

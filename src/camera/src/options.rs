@@ -18,7 +18,7 @@ use crate::config::{Camera, Colour, Config, Error, Format, Http, Model, Mqtt, Pr
   ffmpeg -i rtsp://camera/ -c:v mjpeg -f mjpeg - | frcnn-camera -m street.frcnn -f mjpeg --live
   frcnn-camera --config /etc/frcnn/cameras.toml
 
-Exit codes: 0 asked to end, or all of a recording was read; 1 cannot start; 2 wrong options or file; 3 a stream was cut or
+Exit codes: 0 asked to end, or all of a recording was read; 1 cannot start; 2 wrong options or file; 3 a stream was cut or \
 ended unasked; 4 standard output failed; 5 the broker did not take every message."
 )]
 pub(crate) struct Options {

@@ -101,6 +101,11 @@ fn way(camera: &Camera) -> Way {
     }
 }
 
+/// Whether an input is the path of a file, FIFO or device.
+pub(crate) fn is_path(input: &str) -> bool {
+    !input.is_empty() && input != "-" && !is_url(input)
+}
+
 fn is_url(input: &str) -> bool {
     input.contains("://")
 }
