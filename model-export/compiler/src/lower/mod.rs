@@ -303,9 +303,34 @@ impl<'a> Lowering<'a> {
     }
 
     /// The nodes as tract runs them: it cannot squeeze axes that are named from the end, in no order, or not at all in older
-    /// operator sets, so that each `Squeeze` that was lowered becomes a `Reshape`.
+    /// operator sets, so that each `Squeeze` that was lowered becomes a `Reshape`. What a constant is less a convolution's
+    /// result it computes with the convolution's sign lost.
     pub(crate) fn for_referee(&self, nodes: &[&NodeProto]) -> Vec<NodeProto> {
-        nodes.iter().flat_map(|&node| self.reshaped(node).unwrap_or_else(|| vec![node.clone()])).collect()
+        let plain = |node: &NodeProto| {
+            self.reshaped(node).or_else(|| self.negated(node)).unwrap_or_else(|| vec![node.clone()])
+        };
+        nodes.iter().flat_map(|&node| plain(node)).collect()
+    }
+
+    /// `constant - x` as `constant + (-x)`.
+    fn negated(&self, node: &NodeProto) -> Option<Vec<NodeProto>> {
+        let [constant, computed] = &node.input[..] else { return None };
+        let is_constant =
+            self.initializers.contains_key(&**constant) || self.constants.contains_key(&**constant);
+        if node.op_type != "Sub" || !is_constant {
+            return None;
+        }
+        let name = format!("{}.frcnn_negated", node.output.first()?);
+        let neg = NodeProto {
+            op_type: "Neg".to_string(),
+            name: name.clone(),
+            input: vec![computed.clone()],
+            output: vec![name.clone()],
+            ..Default::default()
+        };
+        let add =
+            NodeProto { op_type: "Add".to_string(), input: vec![constant.clone(), name], ..node.clone() };
+        Some(vec![neg, add])
     }
 
     fn reshaped(&self, node: &NodeProto) -> Option<Vec<NodeProto>> {

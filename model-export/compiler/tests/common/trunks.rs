@@ -278,6 +278,10 @@ pub(crate) fn preactivation() -> ModelProto {
     let data = g.binary("Mul", "scaled", &data, "pixel_scale");
     let mut top = g.batch_norm("data_bn", &data, 1e-5);
     top = g.conv("conv1", &top, Conv { stride: 2, ..Conv::same(9, 3) });
+    // A constant less what is computed.
+    let most = g.weight("turned.most", &[1, 9, 1, 1], 0.0, 0.3);
+    g.onnx.node("Sub", "turned", &[&most, &top.name], []);
+    top = Blob { name: "turned".to_owned(), ..top };
     top = g.max_pool("pool1", &top, [2, 2, 0], false);
 
     let mut branch = g.batch_norm("bn1", &top, 1e-5);
