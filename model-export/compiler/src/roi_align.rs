@@ -2,11 +2,12 @@
 //! belongs to, and where it all comes together again.
 
 use frcnn_bundle::{LevelRule, RoiAlign};
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::{ModelProto, NodeProto};
 
 use crate::constants::integers;
 use crate::error::Problem;
-use crate::onnx::Attributes;
+use crate::onnx::{self, Attributes};
+use crate::prepare::STANDARD;
 use crate::view::{View, axis, input, not_understood, output};
 
 /// Of an export that pools one map, and so has no rule.
@@ -19,6 +20,24 @@ const EPSILON_IN_LOG: f32 = 1e-8;
 
 /// Nodes that may change a tensor's type and shape and nothing else, one behind the other.
 const MOST_BETWEEN: usize = 16;
+
+/// The first operator set in which a `RoiAlign` says what its corners are.
+const SAYS_CORNERS: i64 = 16;
+
+/// Has each `RoiAlign` of an older operator set say what it means there: its corners are not less half a cell.
+pub(crate) fn state_corners(model: &mut ModelProto) {
+    const NAME: &str = "coordinate_transformation_mode";
+    let sets = model.opset_import.iter().filter(|set| ["", STANDARD].contains(&&*set.domain));
+    if sets.map(|set| set.version).max().is_none_or(|version| version >= SAYS_CORNERS) {
+        return;
+    }
+    let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
+    for node in nodes.filter(|node| node.op_type == "RoiAlign") {
+        if !node.attribute.iter().any(|attribute| attribute.name == NAME) {
+            node.attribute.push(onnx::string(NAME, "output_half_pixel"));
+        }
+    }
+}
 
 /// How an export pools regions.
 pub(crate) struct Pooling<'a> {
@@ -190,7 +209,7 @@ fn one(node: &NodeProto, level_rule: LevelRule) -> Result<RoiAlign, Problem> {
             .ok_or_else(|| at.problem(format!("`{name}` is {size}")))
     };
     let half_pixel = match at.string("coordinate_transformation_mode")? {
-        // What is left out means half_pixel since opset 16.
+        // See also `state_corners`.
         None | Some("half_pixel") => true,
         Some("output_half_pixel") => false,
         Some(other) => return Err(at.problem(format!("its coordinate_transformation_mode is `{other}`"))),

@@ -11,6 +11,7 @@ use crate::description::Description;
 use crate::error::{Error, Problem};
 use crate::limits;
 use crate::prepare::{Folders, check_fields, prepare};
+use crate::roi_align::state_corners;
 use crate::torchvision::{self, Detector};
 
 /// An ONNX file, decoded and made plain: see [`prepare`](crate::prepare).
@@ -33,6 +34,7 @@ impl ModelFile {
         if model.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
             return Err(not_onnx("it has no graph".to_string()));
         }
+        state_corners(&mut model);
         let detector = torchvision::take_apart(&mut model).map_err(refused)?;
         prepare(&mut model, &Folders::of(path)).map_err(refused)?;
         Ok(ModelFile { model, detector, sha256 })

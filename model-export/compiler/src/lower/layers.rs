@@ -42,12 +42,7 @@ impl<'a> Lowering<'a> {
         }
         match &*at.0.op_type {
             "Conv" => self.conv(at, inputs),
-            "MaxPool" => {
-                if at.ints("dilations")?.is_some_and(|d| d.iter().any(|&d| d != 1)) {
-                    return Err(at.problem("dilated pooling is not supported"));
-                }
-                self.pool(at, inputs, Op::MaxPool)
-            }
+            "MaxPool" => self.pool(at, inputs, Op::MaxPool),
             "AveragePool" => {
                 let count_include_pad = at.flag("count_include_pad", false)?;
                 self.pool(at, inputs, |pool| Op::AveragePool { pool, count_include_pad })
@@ -190,6 +185,9 @@ impl<'a> Lowering<'a> {
         let Kind::Map { size, channels } = input.kind else {
             return Err(at.problem("it reads a row of features, not a map"));
         };
+        if at.ints("dilations")?.is_some_and(|d| d.iter().any(|&d| d != 1)) {
+            return Err(at.problem("dilated pooling is not supported"));
+        }
         let kernel = at.sizes("kernel_shape", 1, [0, 0])?;
         let stride = at.sizes("strides", 1, [1, 1])?;
         let pads = pads(at, kernel, stride, [1, 1])?;

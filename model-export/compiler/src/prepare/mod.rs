@@ -30,7 +30,7 @@ pub(crate) use external::Folders;
 pub(crate) use fields::check_fields;
 
 /// The domain of ONNX's own operators, by its other name.
-const STANDARD: &str = "ai.onnx";
+pub(crate) const STANDARD: &str = "ai.onnx";
 
 /// Makes `model` plain; `folders` is where it keeps tensors outside.
 pub(crate) fn prepare(model: &mut ModelProto, folders: &Folders) -> Result<(), Problem> {
