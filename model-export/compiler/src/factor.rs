@@ -156,7 +156,8 @@ impl<'a> Rebuilder<'a> {
     fn new(bundle: &'a Bundle) -> Rebuilder<'a> {
         let mut contents = bundle.contents().clone();
         let mut weights = WeightStore::default();
-        for layer in &mut contents.trunk.layers {
+        let proposing = contents.rpn.iter_mut().flat_map(|rpn| &mut rpn.graph.layers);
+        for layer in contents.trunk.layers.iter_mut().chain(proposing) {
             layer.op = copy_weights(bundle, &layer.op, &mut weights);
         }
         contents.factored.clear();
@@ -199,8 +200,10 @@ impl<'a> Rebuilder<'a> {
 
     fn finish(mut self) -> Result<Bundle, Problem> {
         self.contents.head = self.head.finish(&self.contents.head.outputs).ok_or_else(out_of_order)?;
-        name_sections(&self.contents.trunk, &mut self.weights);
-        name_sections(&self.contents.head, &mut self.weights);
+        let Contents { trunk, head, rpn, .. } = &self.contents;
+        for graph in [trunk, head].into_iter().chain(rpn.iter().map(|rpn| &rpn.graph)) {
+            name_sections(graph, &mut self.weights);
+        }
         self.weights.into_bundle(self.contents)
     }
 }

@@ -11,7 +11,7 @@ mod common;
 use common::detector::{ANCHORS, Numbers, text};
 use common::nodes::model;
 use frcnn_bundle::{Bundle, ChannelOrder, Contents, DetectionMethod, LevelRule, Op, Regions, Resize};
-use frcnn_compiler::{Compiled, Description, Error, Options, compile, lower_onnx};
+use frcnn_compiler::{Compiled, Description, Error, Options, Svd, compile, lower_onnx};
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
@@ -105,6 +105,30 @@ fn every_part_agrees_with_the_referee() {
     {
         assert!(error < 1e-4, "{stage} is off by {error:e}");
     }
+}
+
+/// What proposes is not factored, and keeps its weights.
+#[test]
+fn the_heads_layers_are_factored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, model(&text(&Numbers::default()), &OUTPUTS).encode_to_vec()).unwrap();
+    let with = |svd: Svd| {
+        let options = Options { svd, ..Options::default() };
+        let compiled = compile(&path, Description::default(), &options, &mut |_| {});
+        compiled.unwrap_or_else(|error| panic!("{error}")).bundle
+    };
+    let proposing = |bundle: &Bundle| -> Vec<(String, Vec<f32>)> {
+        let contents = bundle.contents();
+        let layers = &contents.rpn.as_ref().unwrap().graph.layers;
+        let weight =
+            |id: u32| (contents.sections[id as usize].name.clone(), bundle.weights_as_f32(id).into_owned());
+        layers.iter().flat_map(|layer| layer.op.sections()).map(weight).collect()
+    };
+    let (plain, factored) = (with(Svd::None), with(Svd::Ranks(vec![("fc6".to_string(), 4)])));
+    assert_eq!(factored.contents().factored.len(), 1);
+    assert!(proposing(&plain).len() >= 6);
+    assert_eq!(proposing(&factored), proposing(&plain));
 }
 
 #[test]
