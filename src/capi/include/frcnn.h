@@ -329,7 +329,7 @@ enum frcnn_proposer
   /*
    Around what moves, for a fixed camera whose frames come in order. It learns the background from the first ten
    frames, and again when the whole view changes; in these, and where nothing moves, there is no box, and the
-   network does not run.
+   network does not run. What stops is background after about 50 s by the frames' `time_ns`, and then has no box any more.
    */
   FRCNN_PROPOSER_MOTION = 1,
   /*
@@ -497,6 +497,11 @@ typedef struct frcnn_frame {
    As many as the format has; the rest is ignored.
    */
   struct frcnn_plane planes[3];
+  /*
+   When it was captured, in nanoseconds since any epoch, as of frcnn_tracker_update: how soon what stops is background for
+   FRCNN_PROPOSER_MOTION goes by it. 0 if nobody knows: the frame then counts as 40 ms after the one before.
+   */
+  uint64_t time_ns;
 } frcnn_frame;
 
 /*

@@ -102,6 +102,9 @@ struct Frame : frcnn_frame {
         return frame;
     }
 
+    /* When it was captured, since any epoch. 0, or a time before the epoch, says nothing: the frame counts as 40 ms after the one before. */
+    void captured(std::chrono::nanoseconds time) noexcept { time_ns = time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count()); }
+
     /* One JPEG. */
     static Frame jpeg(const std::uint8_t *data, std::size_t size) {
         Frame frame;

@@ -123,7 +123,7 @@ impl Engine {
         }
         let proposals = match proposals {
             Some(proposals) => Cow::Borrowed(proposals),
-            None => Cow::Owned(self.proposer.run(&frame, &self.loaded.detector)),
+            None => Cow::Owned(self.proposer.run(&frame, image.time, &self.loaded.detector)),
         };
         facts.proposals = proposals.len();
         facts.propose = start.elapsed() - facts.convert;

@@ -1,5 +1,7 @@
 //! Frames as C describes them, checked before any of their bytes are read.
 
+use std::time::Duration;
+
 use frcnn_images::camera::{self, Colour, Format};
 
 use crate::result::{Failure, FrcnnResult};
@@ -82,18 +84,22 @@ pub struct FrcnnFrame {
     pub colour: u32,
     /// As many as the format has; the rest is ignored.
     pub planes: [FrcnnPlane; 3],
+    /// When it was captured, in nanoseconds since any epoch, as of frcnn_tracker_update: how soon what stops is background for
+    /// FRCNN_PROPOSER_MOTION goes by it. 0 if nobody knows: the frame then counts as 40 ms after the one before.
+    pub time_ns: u64,
 }
 
 // SAFETY: `repr(C)`, `struct_size` first; integers and raw pointers.
 unsafe impl Versioned for FrcnnFrame {
     const NAME: &'static str = "frcnn_frame";
-    const FIRST_SIZE: usize = size_of::<FrcnnFrame>();
+    const FIRST_SIZE: usize = std::mem::offset_of!(FrcnnFrame, time_ns);
 }
 
-/// A checked frame with the caller's number.
+/// A checked frame with the caller's number and its time of capture.
 #[derive(Clone, Debug)]
 pub(crate) struct Image<Bytes> {
     pub(crate) id: u64,
+    pub(crate) time: Option<Duration>,
     pub(crate) pixels: camera::Image<Bytes>,
 }
 
@@ -141,13 +147,14 @@ impl From<camera::Error> for Failure {
 pub(crate) unsafe fn view<'a>(frame: *const FrcnnFrame) -> Result<Image<&'a [u8]>, Failure> {
     // SAFETY: says the caller.
     let frame = unsafe { sized::read(frame) }?;
-    let FrcnnFrame { id, width, height, .. } = frame;
+    let FrcnnFrame { id, width, height, time_ns, .. } = frame;
+    let time = (time_ns > 0).then(|| Duration::from_nanos(time_ns));
     let format = FORMATS.iter().find(|(number, _)| *number as u32 == frame.format);
     let &(_, format) = format.ok_or_else(|| refused(format!("{} is no pixel format", frame.format)))?;
     if format == Format::Mjpeg {
         // SAFETY: says the caller.
         let jpeg = unsafe { bytes(&frame.planes[0], 0, frame.planes[0].size) }?;
-        return Ok(Image { id, pixels: camera::Image::jpeg(jpeg) });
+        return Ok(Image { id, time, pixels: camera::Image::jpeg(jpeg) });
     }
     let colour = COLOURS.iter().find(|(number, _)| *number as u32 == frame.colour);
     let &(_, colour) = colour.ok_or_else(|| refused(format!("{} is no colour", frame.colour)))?;
@@ -161,7 +168,7 @@ pub(crate) unsafe fn view<'a>(frame: *const FrcnnFrame) -> Result<Image<&'a [u8]
         }
     }
     let pixels = camera::Image::new(planes, layout.strides, (width, height), format, colour)?;
-    Ok(Image { id, pixels })
+    Ok(Image { id, time, pixels })
 }
 
 /// # Safety
@@ -180,18 +187,18 @@ unsafe fn bytes<'a>(plane: &FrcnnPlane, i: usize, len: usize) -> Result<&'a [u8]
 impl Image<&[u8]> {
     /// Copies the frame into `copy`, whose buffers are used again.
     pub(crate) fn copy_into(&self, copy: &mut Image<Vec<u8>>) -> Result<(), Failure> {
-        copy.id = self.id;
+        (copy.id, copy.time) = (self.id, self.time);
         Ok(self.pixels.copy_into(&mut copy.pixels)?)
     }
 }
 
 impl Image<Vec<u8>> {
     pub(crate) fn empty() -> Self {
-        Image { id: 0, pixels: camera::Image::default() }
+        Image { id: 0, time: None, pixels: camera::Image::default() }
     }
 
     pub(crate) fn view(&self) -> Image<&[u8]> {
-        Image { id: self.id, pixels: self.pixels.view() }
+        Image { id: self.id, time: self.time, pixels: self.pixels.view() }
     }
 }
 
@@ -211,6 +218,7 @@ mod tests {
             format: FrcnnPixelFormat::Bgra32 as u32,
             colour: 0,
             planes: [plane; 3],
+            time_ns: 0,
         };
         // SAFETY: the plane has the size that the frame states, or the frame is refused before it is read.
         let code = |frame: &FrcnnFrame| unsafe { view(frame) }.map(|image| image.id).map_err(|f| f.code);

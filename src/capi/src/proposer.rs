@@ -1,5 +1,7 @@
 //! Boxes for callers that bring none.
 
+use std::time::Duration;
+
 use frcnn::{BBox, Detector, Frame};
 use frcnn_proposals::{Grid, Motion, Propose, SelectiveSearch};
 
@@ -16,7 +18,7 @@ pub enum FrcnnProposer {
     Grid = 0,
     /// Around what moves, for a fixed camera whose frames come in order. It learns the background from the first ten
     /// frames, and again when the whole view changes; in these, and where nothing moves, there is no box, and the
-    /// network does not run.
+    /// network does not run. What stops is background after about 50 s by the frames' `time_ns`, and then has no box any more.
     Motion = 1,
     /// What suits the model: learned proposals of its own region proposal network (RPN), if frcnn_model_has_rpn says that it
     /// has one; otherwise as FRCNN_PROPOSER_SELECTIVE_SEARCH, and in a stream as FRCNN_PROPOSER_GRID, whose boxes stay where
@@ -61,7 +63,12 @@ impl Proposer {
         self.leaves_it_to_the_model && detector.has_rpn()
     }
 
-    pub(crate) fn run(&mut self, frame: &Frame, detector: &Detector) -> Vec<BBox> {
-        detector.install(|| self.by.propose(frame, MAX_PROPOSALS)).boxes
+    /// Boxes of a frame that was captured at `time`, if somebody knows that.
+    pub(crate) fn run(&mut self, frame: &Frame, time: Option<Duration>, detector: &Detector) -> Vec<BBox> {
+        let propose = || match time {
+            Some(time) => self.by.propose_at(frame, time, MAX_PROPOSALS),
+            None => self.by.propose(frame, MAX_PROPOSALS),
+        };
+        detector.install(propose).boxes
     }
 }

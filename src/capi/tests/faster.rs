@@ -155,6 +155,7 @@ fn the_model_proposes_where_nobody_else_does() {
         format: FrcnnPixelFormat::Rgb24 as u32,
         colour: 0,
         planes: [plane; 3],
+        time_ns: 0,
     };
     for proposer in [None, Some(FrcnnProposer::Model)] {
         let session = Session::new(model, proposer);

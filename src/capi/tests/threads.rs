@@ -147,6 +147,7 @@ fn use_session(model: Model, number: u64, pixels: &[u8]) -> u64 {
         format: FrcnnPixelFormat::Rgb24 as u32,
         colour: 0,
         planes: [plane; 3],
+        time_ns: 0,
     };
     let mut polled = 0;
     let mut id = 0;

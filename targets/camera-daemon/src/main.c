@@ -213,6 +213,8 @@ static void take_frame(daemon_t *d, frcnn_frame *frame) {
         event(d, "camera_back", "frames come again");
     }
     if (d->options.live) {
+        /* Those that are dropped have taken their time, too. */
+        frame->time_ns = (uint64_t)d->last_frame * 1000000;
         if (frcnn_session_submit(d->session, frame, NULL, 0) == FRCNN_RESULT_OK) {
             d->busy = 1;
         } else {

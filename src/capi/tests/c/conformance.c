@@ -311,9 +311,15 @@ static void detections_and_proposals(void) {
         EXPECT(OK, frcnn_session_report(session, &report));
         CHECK(count == 0 && report.proposals == 0 && report.trunk_ns == 0 && report.total_ns > 0);
     }
-    EXPECT(OK, frcnn_session_detect(session, &p.frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count));
-    EXPECT(OK, frcnn_session_report(session, &report));
-    CHECK(count >= 1 && found[0].class_id == 1 && report.proposals > 0 && report.proposals < 2000);
+    /* With its time of capture, as a header without that field has it, and without. */
+    const uint64_t times[] = {1000000000, 1040000000, 0};
+    for (int i = 0; i < 3; i++) {
+        p.frame.time_ns = times[i];
+        p.frame.struct_size = i == 1 ? offsetof(frcnn_frame, time_ns) : sizeof p.frame;
+        EXPECT(OK, frcnn_session_detect(session, &p.frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count));
+        EXPECT(OK, frcnn_session_report(session, &report));
+        CHECK(count >= 1 && found[0].class_id == 1 && report.proposals > 0 && report.proposals < 2000);
+    }
     frcnn_session_free(session);
     frcnn_model_free(model);
 }

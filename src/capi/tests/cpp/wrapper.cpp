@@ -87,6 +87,11 @@ void sessions(const std::string &path, const std::string &jpeg_path) {
     CHECK(is_red_square(session.detect(frame, BOXES)));
     CHECK(session.report().proposals == 2 && session.reuse().cells == 0);
     CHECK(is_red_square(session.detect(frcnn::Frame::one_plane(FRCNN_PIXEL_FORMAT_RGBA32, rgba.data(), rgba.size(), WIDTH, HEIGHT), BOXES)));
+    frcnn::Frame timed = frame;
+    timed.captured(std::chrono::milliseconds(1500));
+    CHECK(timed.time_ns == 1500000000 && is_red_square(session.detect(timed, BOXES)));
+    timed.captured(std::chrono::seconds(-1));
+    CHECK(timed.time_ns == 0);
     // No box is none, and not the proposer's.
     CHECK(session.detect(frame, {}).empty() && session.report().proposals == 0);
     CHECK(!session.detect(frame).empty() && session.report().proposals > 0);
