@@ -90,7 +90,7 @@ pub(crate) fn told_on(
     }
 }
 
-/// What a cascade drops, what that costs and what it saves.
+/// What a cascade drops and what that costs, the same on every run. What it saves is [`times_text`]'s.
 pub(crate) fn text(report: &CascadeReport) -> String {
     let CascadeReport { judge: Some(judge), .. } = report else {
         return format!(
@@ -114,9 +114,6 @@ pub(crate) fn text(report: &CascadeReport) -> String {
     };
     if let Some(checked_on) = &report.checked_on {
         text += &format!("{} {which}\n", measured(checked_on));
-    }
-    if let Some(times) = &report.heads {
-        text += &times_text(times);
     }
     text
 }

@@ -337,7 +337,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let emitted = emitted.map(|path| format!("{}\n", Printable(path.display())));
     let chosen = chosen.map_or(String::new(), |sweep| crate::sweep::text(&sweep) + "\n");
     let files: String = written.chain(emitted).collect();
-    console::result(&(chosen + &told + "\n" + &files + &checked))
+    console::result(&(chosen + &told + &report::times(&report) + "\n" + &files + &checked))
 }
 
 /// A network that was compiled as `--precision` asks for, and what there is to say of it.

@@ -28,6 +28,14 @@ pub(super) fn code_block(text: &str) -> String {
     lines.map(|line| if line.is_empty() { "\n".to_string() } else { format!("    {line}\n") }).collect()
 }
 
+/// A name in quotes as code within a line of Markdown, where brackets, tags and addresses mean nothing.
+pub(super) fn code(name: &str) -> String {
+    let quoted = format!("{name:?}");
+    let longest = quoted.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    format!("{fence}{quoted}{fence}")
+}
+
 /// A path as a string of TOML.
 pub(super) fn toml_string(path: &std::path::Path) -> Result<String, Problem> {
     let not_utf8 = || Problem::Program(format!("the path {} is not UTF-8", path.display()));
@@ -58,6 +66,8 @@ mod tests {
     fn what_may_be_anything_is_escaped() {
         assert_eq!(c_string("a\"\\??/\n1 ü"), r#""a\"\\\?\?/\0121 \303\274""#);
         assert_eq!(toml_string("a\"\\\n\u{7f}ü".as_ref()).unwrap(), r#""a\"\\\u000A\u007Fü""#);
+        assert_eq!(code("[a] <b>\n"), r#"`"[a] <b>\n"`"#);
+        assert_eq!(code("a``b`"), r#"```"a``b`"```"#);
         assert_eq!(code_block("\na\n\n```\n"), "    a\n\n    ```\n");
     }
 }

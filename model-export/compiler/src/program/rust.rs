@@ -24,7 +24,7 @@ pub(super) fn emit(bundle: &Arc<Bundle>, options: &ProgramOptions<'_>) -> Result
         None => format!("\"{FRCNN_VERSION}\""),
     };
     let enumerated = variants.iter().zip(facts::classes(bundle)).map(|(variant, (number, name))| {
-        let doc = format!("Class {number}, {name:?}.");
+        let doc = format!("Class {number}, {}.", facts::code(name));
         format!("    #[doc = {doc:?}]\n    {variant} = {number},\n")
     });
     let ranks = contents.factored.iter().map(|layer| format!("({:?}, {})", layer.layer, layer.rank));

@@ -29,7 +29,7 @@ pub(super) struct Report {
     pub(super) cascade: Option<CascadeReport>,
 }
 
-/// The report for people, without the files that were written.
+/// The report for people, the same on every run: without the files that were written, and without [`times`].
 pub(super) fn text(report: &Report) -> String {
     let Report { report, found_again, auto, exacter, cascade } = report;
     let mut text = tables::network(&report.cost);
@@ -78,6 +78,12 @@ pub(super) fn text(report: &Report) -> String {
     }
     text += &auto.as_ref().map_or(String::new(), auto::text);
     text + &cascade.as_ref().map_or(String::new(), cascade::text)
+}
+
+/// What was measured with a clock.
+pub(super) fn times(report: &Report) -> String {
+    let heads = report.cascade.as_ref().and_then(|cascade| cascade.heads.as_ref());
+    heads.map_or(String::new(), cascade::times_text)
 }
 
 /// What the network is taken to read, and where that went.

@@ -26,7 +26,9 @@ fn a_cascade_is_chosen_by_photos_and_told_of_everywhere() {
     let auto = |name: &str| {
         let (bundle, report) = (path(&format!("{name}.frcnn")), path(&format!("{name}.json")));
         let data = ["--cascade", "auto", "--data", &scenes, "--max-drop", "0.3", "--report", &report];
-        let table = stdout(&succeed(&[&["compile", &demo, "-o", &bundle], &data[..]].concat()));
+        let emit = ["--emit", "c", &path(&format!("{name}/scene"))];
+        fs::create_dir(path(name)).unwrap();
+        let table = stdout(&succeed(&[&["compile", &demo, "-o", &bundle], &data[..], &emit].concat()));
         let report: Value = serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
         (bundle, report["cascade"].clone(), table)
     };
@@ -47,6 +49,10 @@ fn a_cascade_is_chosen_by_photos_and_told_of_everywhere() {
     // The same photos give the same bundle; times are not in it.
     let (again, ..) = auto("b");
     assert_eq!(fs::read(&bundle).unwrap(), fs::read(again).unwrap());
+    // Nor are they in what is emitted.
+    let [readme, again] =
+        ["a", "b"].map(|name| fs::read_to_string(path(&format!("{name}/scene/README.md"))).unwrap());
+    assert!(readme == again && readme.contains("Cascade: a judge of rank"), "{readme}");
 
     let inspected = json(&succeed(&["inspect", &bundle, "--json"]));
     let (cascade, judge) = (&inspected["cascade"], &report["judge"]);

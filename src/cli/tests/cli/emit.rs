@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use frcnn_testkit::{emulated, need, skip};
+use safetensors::SafeTensors;
 
 use crate::fixture::{Fixture, fails, frcnn, stderr, stdout, succeed, text};
 
@@ -28,13 +29,32 @@ const NAMES: [&str; 12] = [
 /// `compile` of a new network, at a small scale, with `more`.
 struct Model {
     folder: tempfile::TempDir,
+    /// What `compile` is told of it.
+    kind: Vec<String>,
 }
 
 impl Model {
     fn new(names: &[&str]) -> Model {
-        let model = Model { folder: tempfile::tempdir().unwrap() };
-        let onnx = model.path("model.onnx");
-        succeed(&["new", "--arch", "squeezenet", "--classes", &names.len().to_string(), "-o", text(&onnx)]);
+        Model::of_method("fast-rcnn", names)
+    }
+
+    /// An R-CNN, whose scores are margins, without box regressors.
+    fn rcnn(names: &[&str]) -> Model {
+        let mut model = Model::of_method("rcnn", names);
+        let svm = model.path("svm.safetensors");
+        let bytes = fs::read(&svm).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let margins = tensors.iter().filter(|(name, _)| name.starts_with("svm."));
+        fs::write(&svm, safetensors::serialize(margins, None).unwrap()).unwrap();
+        model.kind = ["--method", "rcnn", "--svm", text(&svm)].map(str::to_string).to_vec();
+        model
+    }
+
+    fn of_method(method: &str, names: &[&str]) -> Model {
+        let model = Model { folder: tempfile::tempdir().unwrap(), kind: Vec::new() };
+        let (onnx, count) = (model.path("model.onnx"), names.len().to_string());
+        let new = ["new", "--arch", "squeezenet", "--method", method, "--classes", &count];
+        succeed(&[&new[..], &["-o", text(&onnx)]].concat());
         let classes: Vec<&str> = ["__background__"].into_iter().chain(names.iter().copied()).collect();
         let manifest = serde_json::json!({ "classes": classes, "scales": [96] });
         fs::write(model.path("manifest.json"), manifest.to_string()).unwrap();
@@ -46,7 +66,8 @@ impl Model {
     }
 
     fn compile(&self, more: &[&str]) -> std::process::Output {
-        succeed(&[&["compile", text(&self.path("model.onnx"))], more].concat())
+        let kind: Vec<&str> = self.kind.iter().map(String::as_str).collect();
+        succeed(&[&["compile", text(&self.path("model.onnx"))], &kind[..], more].concat())
     }
 
     fn emit(&self, kind: &str, dir: &str) -> PathBuf {
@@ -206,6 +227,29 @@ fn an_emitted_crate_tests_itself() {
     fs::write(&reference, bytes).unwrap();
     let said = build.tests();
     assert!(!said.0 && said.1.contains("cls_prob") && said.1.contains("3 passed; 1 failed"), "{}", said.1);
+}
+
+/// An R-CNN without box regressors gives box deltas of zero, which are compared like others.
+#[test]
+fn an_emitted_r_cnn_tests_itself() {
+    if emulated() {
+        return skip("cc", "programs are emulated");
+    }
+    let model = Model::rcnn(&NAMES[..3]);
+    let dir = model.emit("crate", "2 Wheelers!");
+    let build = Build { dir: &dir, out: model.path("out") };
+    build.library();
+    let said = build.tests();
+    assert!(said.0 && said.1.contains("4 passed; 0 failed"), "{}", said.1);
+    // The deltas are the last: 2 boxes, 4 classes, 4 corners.
+    let reference = dir.join("tests/reference.bin");
+    let mut bytes = fs::read(&reference).unwrap();
+    let deltas = bytes.len() - 2 * 4 * 4 * 4;
+    assert!(bytes[deltas..].iter().all(|byte| *byte == 0) && bytes[deltas - 1] != 0);
+    bytes[deltas + 3] = 1;
+    fs::write(&reference, bytes).unwrap();
+    let said = build.tests();
+    assert!(!said.0 && said.1.contains("bbox_pred") && said.1.contains("3 passed; 1 failed"), "{}", said.1);
 }
 
 /// An emitted crate, built against this build's libraries.
