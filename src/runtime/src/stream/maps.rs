@@ -192,22 +192,22 @@ impl<'a> Draft<'a> {
     fn finish(self, resources: &Resources, keep: &[bool]) -> Result<Maps, Error> {
         let outputs = self.outputs().to_vec();
         let Draft { stage, graph, fusion, shape, keeps_input, values, candidates, nodes, input } = self;
-        let wanted: Vec<u32> =
-            candidates.iter().zip(keep).filter(|(_, keep)| **keep).map(|(v, _)| *v).collect();
-        let given = nodes.iter().zip(keep).filter(|(_, keep)| **keep).map(|(node, _)| *node).collect();
         let recycled = Arc::new(Recycled::default());
         let of_stream = resources.of_stream(recycled.clone());
-        let wanted = (&wanted[..], Readers::Stream);
         let shape_of_input = Draft::input(shape);
-        let symbols = SymbolScope::default();
-        let plan = Plan::new(stage, graph, &fusion, &shape_of_input, wanted, &of_stream, symbols)?;
-        let kept = values.iter().map(|_| None).collect();
-        let tract = resources.read_by(Readers::Tract);
-        let resources = resources.read_by(Readers::Kernels);
-        let size = [shape[0], shape[1]];
-        Ok(Maps {
+        let make = |keep: &[bool]| {
+            let kept = candidates.iter().zip(&nodes).zip(keep).filter(|(_, keep)| **keep);
+            let (wanted, given): (Vec<u32>, Vec<usize>) = kept.map(|((v, node), _)| (*v, *node)).unzip();
+            let wanted = (&wanted[..], Readers::Stream);
+            let symbols = SymbolScope::default();
+            let plan = Plan::new(stage, graph, &fusion, &shape_of_input, wanted, &of_stream, symbols)?;
+            Ok::<_, Error>((given, plan))
+        };
+        let (given, plan) = make(keep)?;
+        let mut maps = Maps {
             stage,
-            size,
+            size: [shape[0], shape[1]],
+            kept: values.iter().map(|_| None).collect(),
             values,
             input,
             keeps_input,
@@ -215,10 +215,16 @@ impl<'a> Draft<'a> {
             plan,
             given,
             recycled,
-            kept,
-            resources,
-            tract,
-        })
+            resources: resources.read_by(Readers::Kernels),
+            tract: resources.read_by(Readers::Tract),
+        };
+        // Where even one cell in a corner has most of it made anew, maps in between spare nothing, and cost the time to write them.
+        let corner = Area::new(0..1, 0..1);
+        if maps.share(&[corner]).map_err(Error::graph(stage))? > MOST {
+            let last: Vec<bool> = nodes.iter().map(|node| maps.outputs.contains(node)).collect();
+            (maps.given, maps.plan) = make(&last)?;
+        }
+        Ok(maps)
     }
 }
 

@@ -31,7 +31,8 @@
 //!    [`F32Products::Exact`](crate::F32Products::Exact) is asked for), all RoIs keep it or none.
 //! 8. Where most of the trunk's work would be done anew, the whole trunk runs, as for a first frame. With a feature pyramid, whose
 //!    coarsest map sees most of the image and goes into all others, and with squeeze and excitation, which see all of it, that is so
-//!    wherever anything has changed. What they gain are frames without change.
+//!    wherever anything has changed. What they gain are frames without change. Where even a cell in a corner is too much, maps between
+//!    the first and the last are not kept.
 //!
 //! Published systems that reuse frames give up exactness: CBinfer (Cavigelli et al., 2017) thresholds each layer's changes,
 //! Skip-Conv (Habibian et al., CVPR 2021) and DeltaCNN (Parger et al., CVPR 2022) propagate differences that are set to 0 where

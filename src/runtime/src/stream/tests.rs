@@ -668,6 +668,23 @@ fn pyramids_cost_what_has_changed() {
     check_among(&mut stream, &mut session, &camera, None, "its own again");
 }
 
+/// Where any change changes all of it, maps in between are not kept, whatever the budget.
+#[test]
+fn maps_that_would_spare_nothing_are_not_kept() {
+    let mut t = Trunk { builder: Builder::new(3), precision: Precision::F32, seed: 3 };
+    let map = t.conv_relu([3, 16], 3, 2, 1, 1);
+    let mean = t.add(Op::GlobalAveragePool, &[map]);
+    t.add(Op::Mul, &[map, mean]);
+    t.conv_relu([16, 32], 3, 1, 1, 1);
+    t.conv_relu([32, 8], 3, 1, 1, 1);
+    let detector = open(t.builder.finish(8).unwrap(), 2);
+    let expected = |mib| detector.expected_reuse(mib, 0.001).unwrap().unwrap();
+    assert_eq!(expected(256), expected(0));
+    assert_eq!(expected(256).trunk_share, 1.0);
+    let options = StreamOptions { tolerance: Tolerance::Fixed(0.0), ..StreamOptions::default() };
+    check_sequence(&detector, options, (120, 90), 4);
+}
+
 /// A network without an RPN says so, and the frame before stays.
 #[test]
 fn proposals_that_there_are_not() {
