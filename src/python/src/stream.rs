@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use frcnn::{Motion, Propose, Reuse, StreamOptions, Tolerance};
+use frcnn::{Frame, Motion, Proposals, Propose, Reuse, StreamOptions, Tolerance};
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Array, Call, Reply};
 use crate::detector::{Detector, Found, Look};
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::held::{held, hold};
-use crate::picture::{Image, rgb};
+use crate::picture::rgb;
 use crate::source::Source;
 
 /// What is kept from frame to frame.
@@ -30,6 +30,27 @@ struct Open {
     detector: u64,
     tolerance: Option<f32>,
     reuse_mib: u32,
+}
+
+/// A frame to look at, and when it was captured.
+#[derive(Deserialize)]
+struct LookNext {
+    #[serde(flatten)]
+    look: Look,
+    /// Seconds.
+    time: Option<f64>,
+}
+
+/// Motion in frames of which it is known when they were captured.
+struct At<'a> {
+    time: Duration,
+    motion: &'a mut Motion,
+}
+
+impl Propose for At<'_> {
+    fn propose(&mut self, frame: &Frame, max: usize) -> Proposals {
+        self.motion.propose_at(frame, self.time, max)
+    }
 }
 
 /// What a frame cost.
@@ -56,15 +77,17 @@ pub(crate) fn stream(call: &Call) -> Result<Reply, Failure> {
 
 /// Finds objects in the next frame, and tells what it cost.
 pub(crate) fn detect(call: &Call) -> Result<Reply, Failure> {
-    let Look { held: stream, image, boxes, proposals, max_proposals } = call.arguments()?;
-    let (stream, boxes) = (held::<Stream>(stream)?, call.boxes(boxes)?);
+    let LookNext { look, time } = call.arguments()?;
+    let (stream, boxes) = (held::<Stream>(look.held)?, call.boxes(look.boxes)?);
+    let time = time.map(Duration::try_from_secs_f64).transpose();
+    let time = time.map_err(|error| Failure::new(Kind::Option, format_args!("time: {error}")))?;
     // Motion learns from frame to frame, and is the stream's own.
-    let source = match (boxes, proposals.as_str()) {
+    let source = match (boxes, look.proposals.as_str()) {
         (None, "motion") => None,
         (None, "auto") if !stream.detector.detector.has_rpn() => None,
         (boxes, proposals) => Some(Source::of(boxes, proposals, &stream.detector.detector)?),
     };
-    let (found, reuse) = stream.found(call, &image, source, max_proposals)?;
+    let (found, reuse) = stream.found(call, &look, source, time)?;
     found.reply(&ReuseReply {
         cells: reuse.cells,
         cells_changed: reuse.cells_changed,
@@ -97,22 +120,25 @@ impl Stream {
     fn found(
         &self,
         call: &Call,
-        image: &Image,
+        look: &Look,
         source: Option<Source>,
-        max_proposals: usize,
+        time: Option<Duration>,
     ) -> Result<(Found, Reuse), Failure> {
         self.detector.check_process()?;
         let mut state = self.state();
         let State { stream, motion } = &mut *state;
-        image.with_frame(call, |frame| {
+        look.image.with_frame(call, |frame| {
             let (mut made_in, size) = (Duration::ZERO, (frame.width(), frame.height()));
             let mut detect_with = |by: &mut dyn Propose| {
-                let (detections, made) = stream.detect_with(frame, by, max_proposals)?;
+                let (detections, made) = stream.detect_with(frame, by, look.max_proposals)?;
                 made_in = made.elapsed;
                 Ok::<_, Failure>((detections, (made.boxes.len(), made.method.to_string())))
             };
             let (detections, proposals) = match source {
-                None => detect_with(motion)?,
+                None => match time {
+                    Some(time) => detect_with(&mut At { time, motion })?,
+                    None => detect_with(motion)?,
+                },
                 Some(Source::Made(mut by)) => detect_with(by.as_mut())?,
                 Some(Source::Given(boxes)) => {
                     (stream.detect(frame, &boxes)?, (boxes.len(), "given".to_string()))

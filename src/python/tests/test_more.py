@@ -44,6 +44,25 @@ def test_a_stream_keeps_what_has_not_changed(detector, pixels, boxes):
         frcnn.Stream(detector, tolerance=-1)
 
 
+def test_what_stops_is_background_by_the_time_of_capture(detector):
+    still = np.full((96, 128, 3), 90, np.uint8)
+    parked = still.copy()
+    parked[30:66, 40:80] = (200, 40, 40)
+
+    def absorbed(seconds):
+        """Of which frame with the square on there is no box."""
+        stream = detector.stream()
+        time = lambda frame: None if seconds is None else frame * seconds
+        assert all(stream.detect(still, time=time(frame)).proposals == 0 for frame in range(15))
+        return next((frame for frame in range(80) if stream.detect(parked, time=time(15 + frame), max_proposals=1).proposals == 0), None)
+
+    assert 30 < absorbed(1.0) < 80
+    assert absorbed(None) is None
+    for time in (-1.0, float("nan"), 1e300):
+        with pytest.raises(frcnn.OptionError):
+            detector.stream().detect(still, time=time)
+
+
 @pytest.fixture(scope="module")
 def dataset(detector, pixels, tmp_path_factory):
     """VOC's folder with one picture, on which the truth is what the detector is sure of."""

@@ -155,11 +155,16 @@ class Stream:
         *,
         channels: Channels = "rgb",
         max_proposals: int = MAX_PROPOSALS,
+        time: float | None = None,
     ) -> Detections:
-        """Finds objects in the next frame; arguments as of `Detector.detect`. `motion` proposes boxes around what moves, and is what
-        `auto` takes where the network has no RPN."""
+        """Finds objects in the next frame; arguments as of `Detector.detect`.
+
+        proposals: `motion` proposes boxes around what moves, and is what `auto` takes where the network has no RPN; what stops is
+            background after about 50 s.
+        time: of capture, in seconds of any clock that does not go back, such as `time.monotonic()`; by default 40 ms after the frame before.
+        """
         arguments, arrays = look(image, channels, boxes)
-        arguments |= {"held": self._held.number, "proposals": proposals, "max_proposals": max_proposals}
+        arguments |= {"held": self._held.number, "proposals": proposals, "max_proposals": max_proposals, "time": time}
         (found, self.reuse), made = call("stream_detect", arguments, *arrays)
         return detections(found, made, self.detector.classes, image, channels)
 
