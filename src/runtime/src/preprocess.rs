@@ -115,10 +115,11 @@ impl Preprocessor {
         for row in &mut self.rows {
             row.source = None;
         }
+        let levels = &levels(means);
         let rows = blob.chunks_exact_mut(width * 3).enumerate();
         for (y, out) in rows.skip(area.rows.start).take(area.rows.len()) {
             let tap = tap(y, fit, 0, frame.height() as usize);
-            self.resize_rows(frame, means, tap);
+            self.resize_rows(frame, levels, tap);
             let [low, high] = &self.rows;
             let out = out.iter_mut().skip(area.columns.start * 3);
             for ((out, low), high) in out.zip(&low.data).zip(&high.data) {
@@ -129,14 +130,19 @@ impl Preprocessor {
     }
 
     /// Makes the two kept rows those of `tap`. Going down, the lower one usually becomes the upper one.
-    fn resize_rows(&mut self, frame: &Frame, means: &[f32; 3], tap: LinearTap) {
+    fn resize_rows(&mut self, frame: &Frame, levels: &Levels, tap: LinearTap) {
         if self.rows[1].source == Some(tap.low) {
             self.rows.swap(0, 1);
         }
         for (row, source) in self.rows.iter_mut().zip([tap.low, tap.high]) {
             if row.source != Some(source) {
                 row.source = Some(source);
-                resize_row(frame, source, &self.columns, means, &mut row.data);
+                let pixels = frame.row(source);
+                match frame.format().bytes() {
+                    1 => resize_row::<1>(frame, pixels, &self.columns, levels, &mut row.data),
+                    3 => resize_row::<3>(frame, pixels, &self.columns, levels, &mut row.data),
+                    _ => resize_row::<4>(frame, pixels, &self.columns, levels, &mut row.data),
+                }
             }
         }
     }
@@ -170,17 +176,31 @@ pub(crate) fn blob_area(area: &Area, fit: &BlobFit) -> Area {
     Area::new(axis(&area.rows, 0), axis(&area.columns, 1))
 }
 
-fn resize_row(frame: &Frame, source: usize, columns: &[LinearTap], means: &[f32; 3], out: &mut Vec<f32>) {
-    let pixels = frame.row(source);
-    let (bytes, offsets) = (frame.format().bytes(), frame.format().bgr_offsets());
-    out.clear();
-    out.extend(columns.iter().flat_map(|tap| {
-        let (low, high) = (&pixels[tap.low * bytes..], &pixels[tap.high * bytes..]);
-        std::array::from_fn::<f32, 3, _>(|c| {
-            let value = |pixel: &[u8]| f32::from(pixel[offsets[c]]) - means[c];
+/// What each level of grey of blue, green and red is less the mean.
+type Levels = [[f32; 256]; 3];
+
+fn levels(means: &[f32; 3]) -> Levels {
+    means.map(|mean| std::array::from_fn(|level| level as f32 - mean))
+}
+
+/// A row of pixels of so many bytes.
+fn resize_row<const BYTES: usize>(
+    frame: &Frame,
+    pixels: &[u8],
+    columns: &[LinearTap],
+    levels: &Levels,
+    out: &mut Vec<f32>,
+) {
+    let offsets = frame.format().bgr_offsets();
+    let (pixels, _) = pixels.as_chunks::<BYTES>();
+    out.resize(3 * columns.len(), 0.0);
+    for (out, tap) in out.as_chunks_mut::<3>().0.iter_mut().zip(columns) {
+        let (low, high) = (&pixels[tap.low], &pixels[tap.high]);
+        *out = std::array::from_fn(|c| {
+            let value = |pixel: &[u8; BYTES]| levels[c][usize::from(pixel[offsets[c]])];
             tap.mix(value(low), value(high))
-        })
-    }));
+        });
+    }
 }
 
 #[cfg(test)]
