@@ -12,6 +12,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod interleave;
+#[cfg(test)]
+mod interleave_tests;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod plain;
@@ -164,6 +168,8 @@ pub(crate) unsafe trait Vector: Copy {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use interleave::interleave;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub(crate) use neon::interleave;
 
@@ -171,8 +177,8 @@ pub(crate) use neon::interleave;
 /// none, for want of instructions for it.
 ///
 /// # Safety
-/// None is asked for here; on aarch64 rows are readable, and what is written to is writable.
-#[cfg(not(all(target_arch = "aarch64", target_feature = "neon")))]
+/// None is asked for here; elsewhere rows are readable, and what is written to is writable.
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon"))))]
 #[inline(always)]
 pub(crate) unsafe fn interleave<const M: usize>(_: *const f32, _: usize, _: usize, _: *mut f32) -> usize {
     0

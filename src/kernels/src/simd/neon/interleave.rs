@@ -91,35 +91,3 @@ unsafe fn transposed([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
         .map(|four| vreinterpretq_f32_f64(four))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use alloc::{vec, vec::Vec};
-
-    use super::*;
-
-    fn check<const M: usize>() {
-        for k in 0..14 {
-            let stride = k + 3;
-            let rows: Vec<f32> = (0..M * stride).map(|i| i as f32).collect();
-            let mut packed = vec![-1.0; k * M + 1];
-            // SAFETY: aarch64 has NEON; `rows` and `packed` are long enough.
-            let taken = unsafe { interleave::<M>(rows.as_ptr(), stride, k, packed.as_mut_ptr()) };
-            assert_eq!(taken, k / 4 * 4);
-            for (i, &value) in packed.iter().enumerate() {
-                let expected = if i < taken * M { (i % M * stride + i / M) as f32 } else { -1.0 };
-                assert_eq!(value, expected, "{M} rows, {k} values, {i}");
-            }
-        }
-    }
-
-    #[test]
-    fn values_lie_in_their_places() {
-        check::<1>();
-        check::<2>();
-        check::<3>();
-        check::<4>();
-        check::<5>();
-        check::<6>();
-    }
-}
