@@ -99,7 +99,8 @@ impl Direct {
         out: &mut [f32],
     ) {
         let windows = Windows::new(shape, out_width);
-        let (pixels, chunk_rows) = chunk_size(shape, out_width);
+        let (pixels, most_rows) = chunk_size(shape, out_width);
+        let chunk_rows = even_rows(shape, out.len() / channels.stride / pixels, most_rows);
         let chunk_pixels = chunk_rows * pixels;
         let lens = Self::scratch_lens(shape, out_width, self.width);
         let [copied_len, tail_len, _] = lens;
@@ -214,6 +215,15 @@ impl Windows {
 pub(super) fn chunk_size(shape: &ConvShape, out_width: usize) -> (usize, usize) {
     let pixels = if shape.is_pointwise() { 1 } else { out_width.max(1) };
     (pixels, DIRECT_PIXELS.div_ceil(pixels))
+}
+
+/// Rows of a chunk where there are `rows` in all and at most `most` in each. Chunks are about as large as one another, so that
+/// threads that have one each are done together: the 140 pixels of a map are 72 and 68, not 96 and 44.
+pub(super) fn even_rows(shape: &ConvShape, rows: usize, most: usize) -> usize {
+    // Rows of one pixel make whole tiles of sums.
+    let unit = if shape.is_pointwise() { ROWS } else { 1 };
+    let chunks = rows.div_ceil(most).max(1);
+    rows.div_ceil(chunks).next_multiple_of(unit).clamp(1, most)
 }
 
 /// Values of an input row with its padding; saturates.

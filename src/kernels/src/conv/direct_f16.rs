@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{
     ChannelRange, ConvArgs, ConvShape,
-    direct::{Windows, chunk_size, copy_rows, k_blocks, padded_row_len},
+    direct::{Windows, chunk_size, copy_rows, even_rows, k_blocks, padded_row_len},
 };
 use crate::{
     F16Isa,
@@ -91,7 +91,8 @@ impl DirectF16 {
     ) {
         let windows = Windows::new(shape, out_width);
         let blocks: Vec<KBlock> = blocks(&windows).collect();
-        let (pixels, chunk_rows) = chunk_size(shape, out_width);
+        let (pixels, most_rows) = chunk_size(shape, out_width);
+        let chunk_rows = even_rows(shape, out.len() / channels.stride / pixels, most_rows);
         let [copied_len, packed_len] = Self::scratch_lens(shape, out_width);
         let (tasks, task_len) = (tasks::task_count(args.threads), copied_len + packed_len);
         let buffers = aligned(scratch, len_of(&[tasks, task_len])).chunks_exact_mut(task_len);
