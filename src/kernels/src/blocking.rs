@@ -60,6 +60,12 @@ pub(crate) fn strip_bytes(caches: CacheInfo) -> usize {
     caches.l2_per_core() / 2 * 3
 }
 
+/// The same where a depthwise layer reads or writes it, which does so little with each value that it must come from L2: half of
+/// that, beside the next map and weights.
+pub(crate) fn depthwise_strip_bytes(caches: CacheInfo) -> usize {
+    caches.l2_per_core() / 2
+}
+
 /// The same where Winograd's algorithm makes the first map: rows computed twice then cost a good part of what the layer
 /// after it does.
 pub(crate) fn winograd_strip_bytes() -> usize {

@@ -90,7 +90,8 @@ impl CacheInfo {
     }
 
     /// Bytes of the second level that a core may fill: its share, or L1d where there is no L2.
-    pub(crate) fn l2_per_core(self) -> usize {
+    #[must_use]
+    pub fn l2_per_core(self) -> usize {
         self.l2.per_core().max(self.l1d)
     }
 

@@ -26,9 +26,10 @@ use core::ops::Range;
 use frcnn_core::{Seen, ShapeError};
 
 use crate::{
-    CacheInfo, ConvAlgorithm, ConvArgs, ConvShape, ConvWeights, Cpu, Lrn, PoolShape, PreparedConv,
+    CacheInfo, ChannelRange, ConvAlgorithm, ConvArgs, ConvShape, ConvWeights, Cpu, Lrn, Pointwise, PoolShape,
+    PreparedConv,
     aligned::{LINE, aligned},
-    blocking::{strip_bytes, winograd_strip_bytes},
+    blocking::{depthwise_strip_bytes, strip_bytes, winograd_strip_bytes},
     len_of, lrn_into, max_pool_into,
     tasks::{for_each_chunk, task_count},
 };
@@ -36,6 +37,11 @@ use crate::{
 /// Rows of a convolution's output in a strip are a multiple of this where there are as many: whole tiles of F(4x4) and
 /// F(6x6).
 const TILED_ROWS: usize = 12;
+
+/// The same around a depthwise layer, whose maps are wide and whose layers compute row by row.
+const DEPTHWISE_ROWS: usize = 4;
+/// Then there are so many strips for threads to share, or nearly, where a cache would hold longer ones.
+const DEPTHWISE_STRIPS: usize = 8;
 
 /// One of the layers, on the whole of its map.
 #[derive(Clone, Debug)]
@@ -51,6 +57,8 @@ pub enum FusedLayer<'a> {
         bias: Option<&'a [f32]>,
         /// Whether ReLU follows.
         relu: bool,
+        /// Another function that follows, if no pooling does.
+        then: Option<Pointwise>,
         /// Whether 2x2 max pooling follows.
         pool: Option<bool>,
     },
@@ -278,8 +286,9 @@ impl<'a> Strips<'a> {
         let height = self.sizes.last().map_or(0, |size| size[0]);
         let most = self.bytes_between_at_most(caches);
         let unit = self.row_unit();
+        let longest = if self.is_around_depthwise() { height.div_ceil(DEPTHWISE_STRIPS) } else { height };
         let mut rows = unit;
-        while rows < height && self.bytes_between((rows + unit).min(height)) <= most {
+        while rows < longest && self.bytes_between((rows + unit).min(height)) <= most {
             rows += unit;
         }
         rows
@@ -288,7 +297,9 @@ impl<'a> Strips<'a> {
     /// The most that the largest map between two layers may take.
     fn bytes_between_at_most(&self, caches: CacheInfo) -> usize {
         let inner = self.layers.split_last().map_or(self.layers, |(_, inner)| inner);
-        if self.layers.first().is_some_and(FusedShape::is_tiled) {
+        if self.is_around_depthwise() {
+            depthwise_strip_bytes(caches)
+        } else if self.layers.first().is_some_and(FusedShape::is_tiled) {
             winograd_strip_bytes()
         } else if inner.iter().any(FusedShape::is_tiled) {
             // Where an inner map of Winograd's algorithm is cut changes its last bits.
@@ -306,9 +317,18 @@ impl<'a> Strips<'a> {
         between.map(|(seen, size)| len_of(&[4, seen.cells.len(), size[1], size[2]])).max().unwrap_or(0)
     }
 
+    /// Whether a depthwise layer is among them, and no layer computes tiles.
+    fn is_around_depthwise(&self) -> bool {
+        let is_depthwise = |layer: &FusedShape| {
+            matches!(layer, FusedShape::Conv { algorithm: ConvAlgorithm::Depthwise, .. })
+        };
+        self.layers.iter().any(is_depthwise) && !self.layers.iter().any(FusedShape::is_tiled)
+    }
+
     /// What a number of output rows is a multiple of.
     fn row_unit(&self) -> usize {
         match self.layers.last() {
+            _ if self.is_around_depthwise() => DEPTHWISE_ROWS,
             Some(FusedShape::Conv { pool: None, .. }) => TILED_ROWS,
             _ => TILED_ROWS / 2,
         }
@@ -386,13 +406,16 @@ fn run_layer(
 ) -> Result<(), ShapeError> {
     let height = seen.cells.len();
     match layer {
-        FusedLayer::Conv { prepared, shape, bias, relu, pool } => {
+        FusedLayer::Conv { prepared, shape, bias, relu, then, pool } => {
             let pads = [seen.before, shape.pads[1], seen.after, shape.pads[3]];
             let shape = &ConvShape { height, pads, ..shape.clone() };
             let args = ConvArgs { input, bias: *bias, relu: *relu, threads: 1 };
             match pool {
                 Some(ceil_mode) => prepared.run_max_pooled(shape, *ceil_mode, args, scratch, out),
-                None => prepared.run(shape, args, scratch, out),
+                None => {
+                    let channels = ChannelRange::all(shape.out_channels);
+                    prepared.run_then(shape, args, *then, channels, scratch, out)
+                }
             }
         }
         FusedLayer::MaxPool(shape) => {

@@ -3,6 +3,7 @@
 //! ```text
 //! Conv ─ Relu                  bias, ReLU and pooling while a value is in registers,       epilogues
 //! Conv ─ Relu ─ MaxPool 2/2    where the convolution's algorithm can
+//! Conv ─ HardSwish             and so other functions of one value
 //! Gemm ─ Relu
 //! Add  ─ Relu
 //!
@@ -14,6 +15,7 @@
 //!
 //! Conv ─ LRN ─ MaxPool         row tiling: a large map between them is made and used        strips
 //! Conv ─ Conv                  a strip of rows at a time
+//! Conv ─ depthwise ─ Conv
 //!
 //! Conv ─ Conv                  the map between bf16 layers is bf16                          bf16
 //! ```
@@ -31,6 +33,7 @@ mod upsample;
 mod uses;
 
 use frcnn_bundle::{Conv, Graph};
+use frcnn_kernels::Pointwise;
 
 use uses::Uses;
 
@@ -38,10 +41,15 @@ use uses::Uses;
 pub(crate) trait Kernels {
     /// It takes in a 2x2 max pooling.
     fn pools(&self, conv: &Conv) -> bool;
+    /// It computes a function of each value beside, other than ReLU, which all do.
+    fn computes(&self, conv: &Conv) -> bool;
     /// It multiplies bf16 values: it rounds an f32 map that it reads, also reads maps of bf16, and can write them.
     fn rounds(&self, conv: &Conv) -> bool;
     /// Its map is large, and cheap to make in strips.
     fn starts_strips(&self, conv: &Conv) -> bool;
+    /// The map of `conv` is more than a cache holds, strips of it have the bits of the whole, and `second`, a depthwise or a
+    /// pointwise layer, reads them cheaply.
+    fn goes_on_strips(&self, conv: &Conv, second: &Conv) -> bool;
     /// `second` may read the strips of `conv`.
     fn ends_strips(&self, conv: &Conv, second: &Conv) -> bool;
 }
@@ -62,15 +70,20 @@ pub(crate) enum Step {
 }
 
 /// What a layer does beside its own work, while its sums are in registers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Epilogue {
     /// It applies the ReLU that follows it.
     pub(crate) relu: bool,
+    /// It applies another function that follows it.
+    pub(crate) then: Option<Pointwise>,
     /// It does the 2x2 max pooling that follows it: whether in ceil mode.
     pub(crate) pool: Option<bool>,
     /// It rounds its output to bf16. All layers that read the output would do so themselves.
     pub(crate) bf16: bool,
 }
+
+/// No number of a function is NaN: bundles are checked for that.
+impl Eq for Epilogue {}
 
 /// What is fused in a graph of which some values are asked for, and why other things are not.
 #[derive(Debug)]
@@ -95,7 +108,7 @@ impl Fusion {
         // Each pass builds on those before it: a pooling follows a ReLU that the convolution has taken in; branches and
         // strips are of convolutions with their epilogues; and a map's precision depends on who makes it in the end.
         (0..layers).for_each(|layer| planner.fuse_upsample(layer));
-        (0..layers).for_each(|layer| planner.fuse_relu(layer));
+        (0..layers).for_each(|layer| planner.fuse_activation(layer));
         (0..layers).for_each(|layer| planner.fuse_pool(layer));
         (0..layers).for_each(|layer| planner.fuse_concat(layer));
         (0..layers).for_each(|layer| planner.tile_rows(layer));

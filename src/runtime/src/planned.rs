@@ -1,6 +1,7 @@
 //! How each layer of a bundle runs on this machine, for people who want to know.
 
 use frcnn_bundle::{Gemm, Graph, Op};
+use frcnn_kernels::Pointwise;
 
 use crate::fusion::{Fusion, Step};
 use crate::ops::PackedWeights;
@@ -26,6 +27,14 @@ pub struct PlannedLayer {
     pub flops: Option<f64>,
     /// Milliseconds of it as they were measured by `frcnn tune`, if they were.
     pub ms: Option<f64>,
+}
+
+fn name_of(function: Pointwise) -> &'static str {
+    match function {
+        Pointwise::HardSwish => " + HardSwish",
+        Pointwise::Clip { scale: 1.0, shift: 0.0, .. } => " + Clip",
+        Pointwise::Clip { .. } => " + HardSigmoid",
+    }
 }
 
 /// The layers of `graph` as `fusion` has decided for it. `reads_rois` tells which are fused with RoI pooling.
@@ -64,6 +73,7 @@ pub(crate) fn planned(
         };
         for (is, what) in [
             (epilogue.relu, " + ReLU"),
+            (epilogue.then.is_some(), epilogue.then.map_or("", name_of)),
             (epilogue.pool.is_some(), " + max pooling"),
             (epilogue.bf16, ", gives bf16"),
         ] {

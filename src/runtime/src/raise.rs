@@ -1,7 +1,7 @@
 //! A bundle's graph as a tract model over channels-last tensors.
 
 use frcnn_bundle::{Affine, Conv, Gemm, Graph, Layer, Op, Pool};
-use frcnn_kernels::{Lrn, Pointwise};
+use frcnn_kernels::Lrn;
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::change_axes::wire_with_rank_broadcast;
@@ -11,7 +11,7 @@ use tract_core::ops::nn::{leaky_relu, sigmoid};
 use crate::fusion::{Fusion, Step};
 use crate::ops::{
     AddUpsampledOp, BinaryOp, Combine, ConcatConvsOp, ConvOp, GlobalAverageOp, LinearOp, LrnOp, PointwiseOp,
-    PoolKind, PoolOp, Readers, Resources, SoftmaxOp, StripLayer, StripsOp, UpsampleOp,
+    PoolKind, PoolOp, Readers, Resources, SoftmaxOp, StripLayer, StripsOp, UpsampleOp, pointwise_of,
 };
 
 /// Who reads what each operator of `graph` gives, by the operator's layer; and last, who reads the graph's input. The values
@@ -133,7 +133,8 @@ impl<'a> Raiser<'a> {
             }
             Op::Softmax => self.node(name, SoftmaxOp { resources: self.resources(position) }, inputs),
             Op::Relu | Op::Clip { .. } | Op::HardSigmoid { .. } | Op::HardSwish => {
-                self.node(name, self.pointwise(position, op)?, inputs)
+                let function = pointwise_of(op).context("no function of one value")?;
+                self.node(name, PointwiseOp { function, resources: self.resources(position) }, inputs)
             }
             Op::Add => {
                 let relu = self.fusion.epilogue(position).relu;
@@ -224,19 +225,6 @@ impl<'a> Raiser<'a> {
 
     fn binary(&self, position: usize, combine: Combine) -> BinaryOp {
         BinaryOp { combine, resources: self.resources(position) }
-    }
-
-    /// A function of one value.
-    fn pointwise(&self, position: usize, op: &Op) -> TractResult<PointwiseOp> {
-        let clip = |scale, shift, low, high| Pointwise::Clip { scale, shift, low, high };
-        let function = match *op {
-            Op::Relu => clip(1.0, 0.0, 0.0, f32::INFINITY),
-            Op::Clip { low, high } => clip(1.0, 0.0, low, high),
-            Op::HardSigmoid { alpha, beta } => clip(alpha, beta, 0.0, 1.0),
-            Op::HardSwish => Pointwise::HardSwish,
-            _ => bail!("no function of one value"),
-        };
-        Ok(PointwiseOp { function, resources: self.resources(position) })
     }
 
     /// `scale * x + shift`, each a value for a channel.

@@ -21,11 +21,12 @@ use core::ops::Range;
 
 use super::{ChannelRange, ConvArgs, ConvShape};
 use crate::{
-    Cpu, Isa,
+    Cpu, Isa, Pointwise,
     aligned::{AlignedVec, Value, aligned},
     blocking::{DIRECT_PIXELS, PACKED_WINDOW, conv_k},
     init::Init,
     len_of,
+    maps::pointwise_in_channels,
     packed::{BlockRoom, Packed, Packing, Weights},
     product::{Left, MAX_PANEL, ROWS, Rows, Sums, multiply_panel, pack, pack_rows, packed_len},
     simd::Width,
@@ -93,7 +94,7 @@ impl Direct {
         &self,
         shape: &ConvShape,
         [out_height, out_width]: [usize; 2],
-        args: ConvArgs<'_>,
+        (args, then): (ConvArgs<'_>, Option<Pointwise>),
         channels: ChannelRange,
         scratch: &mut Vec<f32>,
         out: &mut [f32],
@@ -122,8 +123,8 @@ impl Direct {
             } else {
                 &args.input[first * windows.row_stride..]
             };
-            Chunk { layer: self, shape, windows: &windows, data, rows, args, channels, tail, packed, out }
-                .run();
+            let windows = &windows;
+            Chunk { layer: self, shape, windows, data, rows, args, then, channels, tail, packed, out }.run();
         });
     }
 }
@@ -210,7 +211,7 @@ impl Windows {
     }
 }
 
-/// Output pixels of a row, and rows of a chunk. A pointwise layer has rows of one pixel: it matters not where they are
+/// Output pixels of a row, and most rows of a chunk. A pointwise layer has rows of one pixel: it matters not where they are
 /// cut.
 pub(super) fn chunk_size(shape: &ConvShape, out_width: usize) -> (usize, usize) {
     let pixels = if shape.is_pointwise() { 1 } else { out_width.max(1) };
@@ -266,6 +267,8 @@ struct Chunk<'a> {
     data: &'a [f32],
     rows: usize,
     args: ConvArgs<'a>,
+    /// What becomes of each value behind bias and ReLU.
+    then: Option<Pointwise>,
     channels: ChannelRange,
     /// Room for the sums of a panel that has more lanes than there are channels left.
     tail: &'a mut [f32],
@@ -396,6 +399,11 @@ impl Chunk<'_> {
             for (out, sums) in self.out.chunks_exact_mut(stride).zip(self.tail.chunks_exact(panel.width)) {
                 out[first..][..panel.channels].copy_from_slice(&sums[..panel.channels]);
             }
+        }
+        if let Some(function) = self.then {
+            // What a panel has made is in L1.
+            let made = (panel.channels, ChannelRange { first, stride });
+            pointwise_in_channels(self.layer.cpu.isa, function, made, self.out);
         }
     }
 

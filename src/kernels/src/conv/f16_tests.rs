@@ -6,7 +6,10 @@ use frcnn_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{CacheInfo, Cpu, F16Isa, Isa, Products, conv2d_reference, max_pool_into, test_random::Random};
+use crate::{
+    CacheInfo, Cpu, F16Isa, Isa, Pointwise, Products, conv2d_reference, max_pool_into, pointwise_in_place,
+    test_random::Random,
+};
 
 struct Layer {
     shape: ConvShape,
@@ -94,6 +97,7 @@ impl Layer {
             );
             assert!(self.run(&layer, relu, threads) == found, "{isa:?}, {threads} threads, {:?}", self.shape);
             self.check_channels(&layer, relu, &found);
+            self.check_then(&layer, relu, &found);
             self.check_pooled(&layer, relu, &found);
             self.check_window(&layer, relu, threads);
         }
@@ -110,6 +114,17 @@ impl Layer {
             assert_eq!(&pixel[3..3 + co], expected, "{shape:?}");
             assert_eq!([&pixel[..3], &pixel[3 + co..]].concat(), [7.0; 5]);
         }
+    }
+
+    /// A function on the way out gives the bits of the function afterwards.
+    fn check_then(&self, prepared: &PreparedConv, relu: bool, whole: &[f32]) {
+        let mut expected = whole.to_vec();
+        pointwise_in_place(Pointwise::HardSwish, 1, &mut expected);
+        let mut out = self.out();
+        let args = ConvArgs { input: &self.input[..], bias: Some(&self.bias[..]), relu, threads: 1 };
+        let (then, channels) = (Some(Pointwise::HardSwish), ChannelRange::all(self.shape.out_channels));
+        prepared.run_then(&self.shape, args, then, channels, &mut Vec::new(), &mut out).unwrap();
+        assert!(out == expected, "{:?}", self.shape);
     }
 
     /// A window of the map, whole tiles of it, has the bits of the whole map.

@@ -14,7 +14,10 @@ use super::{
     direct_f16::DirectF16,
     winograd::{self, Tile, Winograd, WinogradF16},
 };
-use crate::{Cpu, F16Isa, Half, Products, ShapeError, len_of, max_pool_into, packed::Weights};
+use crate::{
+    Cpu, F16Isa, Half, Isa, Pointwise, Products, ShapeError, len_of, maps::pointwise_in_channels,
+    max_pool_into, packed::Weights, tasks::for_each_chunk_stateless,
+};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -298,6 +301,23 @@ impl PreparedConv {
         scratch: &mut Vec<f32>,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
+        self.run_then(shape, args, None, channels, scratch, out)
+    }
+
+    /// [`PreparedConv::run_into_channels`], and then what [`pointwise_in_place`](crate::pointwise_in_place) makes of each of the
+    /// layer's values, with the same bits: while they are in registers or in L1, where the algorithm can.
+    ///
+    /// # Errors
+    /// As [`PreparedConv::run_into_channels`].
+    pub fn run_then(
+        &self,
+        shape: &ConvShape,
+        args: ConvArgs<'_>,
+        then: Option<Pointwise>,
+        channels: ChannelRange,
+        scratch: &mut Vec<f32>,
+        out: &mut [f32],
+    ) -> Result<(), ShapeError> {
         let size = shape.check_run(&self.shape, args, channels, out.len())?;
         if out.is_empty() || shape.out_channels == 0 {
             return Ok(());
@@ -314,13 +334,26 @@ impl PreparedConv {
                     to[channels.first..][..shape.out_channels].copy_from_slice(from);
                 }
             }
-            Form::Direct(layer) => layer.run(shape, size, args, channels, scratch, out),
-            Form::Depthwise(layer) => layer.run(shape, size, args, channels, out),
+            Form::Direct(layer) => {
+                layer.run(shape, size, (args, then), channels, scratch, out);
+                return Ok(());
+            }
+            Form::Depthwise(layer) => {
+                layer.run(shape, size, (args, then), channels, out);
+                return Ok(());
+            }
             Form::DirectF16(layer) => layer.run(shape, size, args, channels, scratch, out),
             Form::Winograd(_) | Form::WinogradF16(_) => {
-                let to = winograd::Output { size, pooled: None, channels, map: out };
+                let to = winograd::Output { size, pooled: None, channels, then, map: out };
                 self.run_groups(shape, args, scratch, to);
+                return Ok(());
             }
+        }
+        if let Some(function) = then {
+            let cell_rows = size[1].saturating_mul(channels.stride);
+            for_each_chunk_stateless(args.threads, out, cell_rows, |_, cells| {
+                pointwise_in_channels(Isa::detect(), function, (shape.out_channels, channels), cells);
+            });
         }
         Ok(())
     }
@@ -359,7 +392,7 @@ impl PreparedConv {
         }
         if self.fuses_max_pool() {
             let (size, channels) = ([height, width], ChannelRange::all(shape.out_channels));
-            let to = winograd::Output { size, pooled: Some(pooled), channels, map: out };
+            let to = winograd::Output { size, pooled: Some(pooled), channels, then: None, map: out };
             self.run_groups(shape, args, scratch, to);
             return Ok(());
         }

@@ -10,6 +10,7 @@ mod tests;
 mod upsample;
 
 pub use average::global_average_into;
+pub(crate) use pointwise::pointwise_in_channels;
 pub use pointwise::{Pointwise, add_in_place, pointwise_in_place, scale_channels_in_place};
 pub use upsample::{add_upsampled_in_place, upsample_into, upsampled_from};
 

@@ -4,8 +4,8 @@ use frcnn_core::ShapeError;
 
 use super::CHUNK;
 use crate::{
-    len_of,
-    simd::{Loop, vectorized},
+    ChannelRange, Isa, len_of,
+    simd::{Kernel, Loop, Vector, run_on, vectorized},
     tasks::for_each_chunk_stateless,
 };
 
@@ -28,16 +28,79 @@ pub enum Pointwise {
     HardSwish,
 }
 
+impl Pointwise {
+    /// Of one value.
+    #[inline(always)]
+    pub(crate) fn of(self, x: f32) -> f32 {
+        match self {
+            Self::Clip { scale, shift, low, high } => clip(scale * x + shift, low, high),
+            Self::HardSwish => x * clip(x * (1.0 / 6.0) + 0.5, 0.0, 1.0),
+        }
+    }
+
+    /// Of a vector of values: in each lane the bits of [`Pointwise::of`].
+    ///
+    /// # Safety
+    /// The CPU has the instruction set of `V`.
+    #[inline(always)]
+    pub(crate) unsafe fn of_vector<V: Vector>(self, x: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::Clip { scale, shift, low, high } => {
+                    x.mul(V::splat(scale)).add(V::splat(shift)).max(V::splat(low)).min(V::splat(high))
+                }
+                Self::HardSwish => {
+                    let gate = x.mul(V::splat(1.0 / 6.0)).add(V::splat(0.5));
+                    x.mul(gate.max(V::splat(0.0)).min(V::splat(1.0)))
+                }
+            }
+        }
+    }
+}
+
 /// Replaces each value of `map` by that of a function, on up to `threads` threads.
 pub fn pointwise_in_place(function: Pointwise, threads: usize, map: &mut [f32]) {
-    for_each_chunk_stateless(threads, map, CHUNK, |_, values| match function {
-        Pointwise::Clip { scale, shift, low, high } => {
-            vectorized(Each { values, function: |x| clip(scale * x + shift, low, high) });
-        }
-        Pointwise::HardSwish => {
-            vectorized(Each { values, function: |x| x * clip(x * (1.0 / 6.0) + 0.5, 0.0, 1.0) });
-        }
+    for_each_chunk_stateless(threads, map, CHUNK, |_, values| {
+        let all = ChannelRange::all(values.len());
+        pointwise_in_channels(Isa::detect(), function, (values.len(), all), values);
     });
+}
+
+/// Replaces values of some channels of whole `cells` by those of a function: of `count` channels from `channels.first` on.
+pub(crate) fn pointwise_in_channels(
+    isa: Isa,
+    function: Pointwise,
+    (count, channels): (usize, ChannelRange),
+    cells: &mut [f32],
+) {
+    run_on(isa, InChannels { function, count, channels, cells });
+}
+
+struct InChannels<'a> {
+    function: Pointwise,
+    count: usize,
+    channels: ChannelRange,
+    cells: &'a mut [f32],
+}
+
+impl Kernel for InChannels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { function, count, channels, cells } = self;
+        for cell in cells.chunks_exact_mut(channels.stride.max(1)) {
+            let values = &mut cell[channels.first..][..count];
+            let mut vectors = values.chunks_exact_mut(V::LANES);
+            for vector in &mut vectors {
+                let at = vector.as_mut_ptr();
+                // SAFETY: the caller's promise; a chunk is a vector.
+                unsafe { function.of_vector(V::load(at)).store(at) };
+            }
+            vectors.into_remainder().iter_mut().for_each(|value| *value = function.of(*value));
+        }
+    }
 }
 
 /// NaN is neither below nor above.
@@ -45,19 +108,6 @@ pub fn pointwise_in_place(function: Pointwise, threads: usize, map: &mut [f32]) 
 fn clip(x: f32, low: f32, high: f32) -> f32 {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
-}
-
-struct Each<'a, F> {
-    values: &'a mut [f32],
-    function: F,
-}
-
-impl<F: Fn(f32) -> f32> Loop for Each<'_, F> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { values, function } = self;
-        values.iter_mut().for_each(|value| *value = function(*value));
-    }
 }
 
 /// Adds `other` to `map`, value by value, with a ReLU behind it if `relu`, on up to `threads` threads. NaN stays NaN.

@@ -4,7 +4,7 @@ use frcnn_core::ShapeError;
 use proptest::prelude::*;
 
 use super::*;
-use crate::test_random::Random;
+use crate::{ChannelRange, Isa, test_random::Random};
 
 /// Tasks are bounded by the pool's threads.
 fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
@@ -40,6 +40,48 @@ fn functions_by_hand() {
         assert!(run(function, &[f32::NAN; 37]).iter().all(|value| value.is_nan()), "{function:?}");
     }
     assert!(run(Pointwise::HardSwish, &[f32::NEG_INFINITY])[0].is_nan());
+}
+
+/// On every instruction set, in vectors and behind them.
+#[test]
+fn functions_have_the_same_bits_everywhere() {
+    let special = [f32::NEG_INFINITY, -0.0, 0.0, f32::MIN_POSITIVE, f32::MAX, f32::INFINITY];
+    let values: Vec<f32> = special.into_iter().chain((-60..60).map(|i| i as f32 / 7.0)).collect();
+    let clip = |scale, shift, low, high| Pointwise::Clip { scale, shift, low, high };
+    let functions = [clip(1.0, 0.0, 0.0, 6.0), clip(0.3, 0.5, 0.0, 1.0), clip(-1.0, 0.0, 2.0, -0.0)];
+    for function in functions.into_iter().chain([Pointwise::HardSwish]) {
+        let expected: Vec<f32> = values
+            .iter()
+            .map(|&x| match function {
+                Pointwise::Clip { scale, shift, low, high } => {
+                    let y = scale * x + shift;
+                    let y = if y < low { low } else { y };
+                    if y > high { high } else { y }
+                }
+                Pointwise::HardSwish => x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0),
+            })
+            .collect();
+        for isa in Isa::tested() {
+            // 126 values, of which all are some cells' channels 3 to 20 and a rest.
+            for (count, first, stride) in [(126, 0, 126), (18, 3, 23), (9, 1, 10), (1, 0, 1)] {
+                let mut map = vec![7.0; values.len() / count * stride];
+                for (cell, values) in map.chunks_mut(stride).zip(values.chunks(count)) {
+                    cell[first..][..count].copy_from_slice(values);
+                }
+                let channels = ChannelRange { first, stride };
+                pointwise_in_channels(isa, function, (count, channels), &mut map);
+                for (cell, expected) in map.chunks(stride).zip(expected.chunks(count)) {
+                    let (found, expected) = (&cell[first..][..count], bits(expected));
+                    // Of negative infinity HardSwish is a NaN, of any bits.
+                    let same = |(found, expected): (&f32, &u32)| {
+                        found.to_bits() == *expected || found.is_nan() && f32::from_bits(*expected).is_nan()
+                    };
+                    assert!(found.iter().zip(&expected).all(same), "{function:?} on {isa:?}: {found:?}");
+                    assert!(cell[..first].iter().chain(&cell[first + count..]).all(|&value| value == 7.0));
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use core::arch::x86_64::{
     __m256, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_sfence, _mm256_add_ps,
     _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_max_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-    _mm256_stream_ps, _mm256_sub_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32,
+    _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps,
 };
 
 use super::Vector;
@@ -100,6 +100,13 @@ unsafe impl Vector for __m256 {
         // MAXPS gives its second operand when either is NaN or both are zeros.
         // SAFETY: the caller's promise.
         unsafe { _mm256_max_ps(value, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, value: Self) -> Self {
+        // MINPS gives its second operand when either is NaN or both are zeros.
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_min_ps(value, self) }
     }
 
     #[inline(always)]

@@ -3,8 +3,8 @@
 use core::arch::x86_64::{
     __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm256_loadu_si256, _mm512_add_ps,
     _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
-    _mm512_stream_ps, _mm512_sub_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps, _mm512_stream_ps, _mm512_sub_ps,
 };
 
 use super::Vector;
@@ -100,6 +100,13 @@ unsafe impl Vector for __m512 {
         // MAXPS gives its second operand when either is NaN or both are zeros.
         // SAFETY: the caller's promise.
         unsafe { _mm512_max_ps(value, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, value: Self) -> Self {
+        // MINPS gives its second operand when either is NaN or both are zeros.
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_min_ps(value, self) }
     }
 
     #[inline(always)]

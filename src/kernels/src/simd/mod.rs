@@ -113,6 +113,12 @@ pub(crate) unsafe trait Vector: Copy {
     /// As [`Vector::splat`].
     unsafe fn max(self, value: Self) -> Self;
 
+    /// In each lane `value` if `value < self`, otherwise `self`: also when either is NaN, and for two zeros.
+    ///
+    /// # Safety
+    /// As [`Vector::splat`].
+    unsafe fn min(self, value: Self) -> Self;
+
     /// ReLU: NaN and -0 stay as they are.
     ///
     /// # Safety

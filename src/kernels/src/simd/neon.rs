@@ -5,8 +5,8 @@ mod lanes;
 
 use core::arch::{
     aarch64::{
-        float32x4_t, vaddq_f32, vbslq_f32, vcgtq_f32, vcltzq_f32, vdupq_n_f32, vfmaq_f32, vld1_u16,
-        vld1q_f32, vmulq_f32, vreinterpretq_f32_u32, vshll_n_u16, vst1q_f32, vsubq_f32,
+        float32x4_t, vaddq_f32, vbslq_f32, vcgtq_f32, vcltq_f32, vcltzq_f32, vdupq_n_f32, vfmaq_f32,
+        vld1_u16, vld1q_f32, vmulq_f32, vreinterpretq_f32_u32, vshll_n_u16, vst1q_f32, vsubq_f32,
     },
     asm,
 };
@@ -88,6 +88,13 @@ unsafe impl Vector for float32x4_t {
         // FMAX would give NaN for NaN and +0 for two zeros: compare and select instead.
         // SAFETY: the caller's promise.
         unsafe { vbslq_f32(vcgtq_f32(value, self), value, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, value: Self) -> Self {
+        // As `max`.
+        // SAFETY: the caller's promise.
+        unsafe { vbslq_f32(vcltq_f32(value, self), value, self) }
     }
 
     #[inline(always)]

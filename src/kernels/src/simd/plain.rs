@@ -76,6 +76,11 @@ unsafe impl Vector for Plain {
     }
 
     #[inline(always)]
+    unsafe fn min(self, value: Self) -> Self {
+        self.zip(value, |min, v| if v < min { v } else { min })
+    }
+
+    #[inline(always)]
     unsafe fn positive(self) -> Self {
         self.zip(self, |v, _| if v < 0.0 { 0.0 } else { v })
     }

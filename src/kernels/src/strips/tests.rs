@@ -1,7 +1,7 @@
 use alloc::vec;
 
 use super::*;
-use crate::{Isa, SharedCache, test_random::Random};
+use crate::{Isa, SharedCache, pointwise_in_place, test_random::Random};
 
 fn conv(
     height: usize,
@@ -39,13 +39,16 @@ fn one_by_one(layers: &[FusedLayer<'_>], size: Size, input: &[f32]) -> Vec<f32> 
         let mut out = vec![f32::NAN; len_of(&sizes[1])];
         let scratch = &mut Vec::new();
         match layer {
-            FusedLayer::Conv { prepared, shape, bias, relu, pool } => {
+            FusedLayer::Conv { prepared, shape, bias, relu, then, pool } => {
                 let args = ConvArgs { input: &map[..], bias: *bias, relu: *relu, threads: 1 };
                 match pool {
                     Some(ceil_mode) => prepared.run_max_pooled(shape, *ceil_mode, args, scratch, &mut out),
                     None => prepared.run(shape, args, scratch, &mut out),
                 }
                 .unwrap();
+                if let Some(function) = then {
+                    pointwise_in_place(*function, 1, &mut out);
+                }
             }
             FusedLayer::MaxPool(shape) => max_pool_into(shape, &map, 1, &mut out).unwrap(),
             FusedLayer::Lrn(lrn) => lrn_into(*lrn, &map, sizes[0][2], 1, &mut out).unwrap(),
@@ -135,7 +138,14 @@ fn a_convolution_and_its_pooling() {
             let (h, w) = shape.output_size().unwrap();
             with_layers(&[(shape.clone(), ConvAlgorithm::Direct)], |layers| {
                 let (prepared, bias) = (&layers[0], Some(&[0.5; 20][..]));
-                let first = FusedLayer::Conv { prepared, shape: shape.clone(), bias, relu: true, pool: None };
+                let first = FusedLayer::Conv {
+                    prepared,
+                    shape: shape.clone(),
+                    bias,
+                    relu: true,
+                    then: None,
+                    pool: None,
+                };
                 let lrn = FusedLayer::Lrn(Lrn { size: 5, alpha: 1e-1, beta: 0.75, k: 1.0 });
                 for pads in [[0; 4], [1, 1, 1, 1], [0, 0, 2, 2]] {
                     let pool = pool(h, w, 20, pads, ceil_mode);
@@ -159,12 +169,49 @@ fn two_convolutions() {
         let (one, two) = (conv(height, 15, [3, 16], 3, 1, 1), conv(height, 15, [16, 17], 3, 1, 1));
         with_layers(&[(one.clone(), ConvAlgorithm::Direct), (two.clone(), second)], |layers| {
             for pool in [None, Some(false), Some(true)] {
-                let layer = |i: usize, shape: &ConvShape, pool| {
+                let layer = |i: usize, shape: &ConvShape, pool: Option<bool>| {
                     let (prepared, shape) = (&layers[i], shape.clone());
-                    FusedLayer::Conv { prepared, shape, bias: None, relu: true, pool }
+                    let then = pool.is_none().then_some(Pointwise::HardSwish);
+                    FusedLayer::Conv { prepared, shape, bias: None, relu: pool.is_some(), then, pool }
                 };
                 check(&[layer(0, &one, None), layer(1, &two, pool)], [height, 15, 3]);
             }
+        });
+    }
+}
+
+/// The wide maps of an inverted residual, and half of one.
+#[test]
+fn around_a_depthwise_layer() {
+    for (height, kernel, stride) in
+        heights(1..40).flat_map(|height| [(height, 3, 1), (height, 3, 2), (height, 5, 2)])
+    {
+        let expand = conv(height, 13, [6, 40], 1, 1, 0);
+        let depthwise = ConvShape { group: 40, ..conv(height, 13, [40, 40], kernel, stride, kernel / 2) };
+        let (out_height, out_width) = depthwise.output_size().unwrap();
+        let project = conv(out_height, out_width, [40, 7], 1, 1, 0);
+        let shapes = [
+            (expand, ConvAlgorithm::Direct),
+            (depthwise, ConvAlgorithm::Depthwise),
+            (project, ConvAlgorithm::Direct),
+        ];
+        with_layers(&shapes, |layers| {
+            let layer = |i: usize, then| {
+                let (prepared, shape) = (&layers[i], shapes[i].0.clone());
+                let relu = i == 1;
+                FusedLayer::Conv {
+                    prepared,
+                    shape,
+                    bias: Some(&[0.25; 40][..shapes[i].0.out_channels]),
+                    relu,
+                    then,
+                    pool: None,
+                }
+            };
+            let all = [layer(0, Some(Pointwise::HardSwish)), layer(1, None), layer(2, None)];
+            check(&all, [height, 13, 6]);
+            check(&all[..2], [height, 13, 6]);
+            check(&all[1..], [height, 13, 40]);
         });
     }
 }
@@ -178,7 +225,7 @@ fn two_convolutions_by_winograd() {
         with_layers(&layers, |layers| {
             let layer = |i: usize, shape: &ConvShape, pool| {
                 let (prepared, shape) = (&layers[i], shape.clone());
-                FusedLayer::Conv { prepared, shape, bias: None, relu: true, pool }
+                FusedLayer::Conv { prepared, shape, bias: None, relu: true, then: None, pool }
             };
             let layers = [layer(0, &one, None), layer(1, &two, Some(false))];
             check_near(&layers, [45, 33, 16]);
@@ -197,6 +244,7 @@ fn a_convolution_by_winograd_and_its_pooling() {
             shape: shape.clone(),
             bias: None,
             relu: true,
+            then: None,
             pool: None,
         };
         let layers = [conv, FusedLayer::MaxPool(pool(height, width, 20, [0; 4], true))];
@@ -215,6 +263,7 @@ fn strips_are_bounded_by_the_largest_map_between() {
         shape: shape.clone(),
         bias: None,
         relu: true,
+        then: None,
         pool,
     };
     let layers = [layer(&layers[0], &one, None), layer(&layers[1], &two, Some(true))];

@@ -1,21 +1,39 @@
 //! Layers that a convolution, a fully connected layer or a sum of maps computes while its sums are in registers: the ReLU behind
-//! any of them, and the 2x2 max pooling behind a convolution.
+//! any of them, another function of one value behind a convolution, and the 2x2 max pooling behind one that has a ReLU or nothing.
 
 use frcnn_bundle::{Op, Pool};
 
 use super::{Planner, READ_BY_OTHERS, Step};
+use crate::ops::pointwise_of;
 
 impl Planner<'_> {
-    pub(super) fn fuse_relu(&mut self, layer: usize) {
-        if !matches!(self.uses.op(layer), Some(Op::Relu)) {
-            return;
-        }
-        match self.applies_relu(layer) {
+    pub(super) fn fuse_activation(&mut self, layer: usize) {
+        let Some(function) = self.uses.op(layer).and_then(pointwise_of) else { return };
+        let is_relu = matches!(self.uses.op(layer), Some(Op::Relu));
+        match if is_relu { self.applies_relu(layer) } else { self.applies_function(layer) } {
             Ok(operator) => {
-                self.epilogues[operator].relu = true;
+                let epilogue = &mut self.epilogues[operator];
+                if is_relu {
+                    epilogue.relu = true
+                } else {
+                    epilogue.then = Some(function)
+                }
                 self.take_in(layer, operator);
             }
             Err(reason) => self.reasons[layer] = Some(reason),
+        }
+    }
+
+    /// The convolution that can apply the function `layer`, or why none can.
+    fn applies_function(&self, layer: usize) -> Result<usize, &'static str> {
+        let before = self.uses.maker(layer).and_then(|before| Some((before, self.uses.conv(before)?)));
+        let (operator, conv) = before.ok_or("not behind a convolution")?;
+        if !self.kernels.computes(conv) {
+            Err("the convolution does not multiply in f32")
+        } else if self.only_reader(operator) != Some(layer) {
+            Err(READ_BY_OTHERS)
+        } else {
+            Ok(operator)
         }
     }
 
@@ -53,6 +71,8 @@ impl Planner<'_> {
             Err("windows other than 2x2 that move by 2")
         } else if !self.kernels.pools(conv) {
             Err("the convolution's algorithm takes in no pooling")
+        } else if self.epilogues[operator].then.is_some() {
+            Err("the convolution has taken in a function other than ReLU")
         } else if self.epilogues[operator].pool.is_some() {
             Err("the convolution has taken in a pooling already")
         } else if self.only_reader(operator) != Some(layer) {

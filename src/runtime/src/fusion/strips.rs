@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Conv ─ Conv                 the second convolution ends the strips
+//! Conv ─ depthwise ─ 1x1      or two of these: the inner maps are the wide ones of an inverted residual
 //! Conv ─ LRN ─ MaxPool ...    until something else, or a value that is asked for
 //! ```
 
@@ -17,6 +18,11 @@ const SHARED_ROWS: u32 = 4;
 
 impl Planner<'_> {
     pub(super) fn tile_rows(&mut self, layer: usize) {
+        let depthwise = self.around_depthwise(layer);
+        if !depthwise.is_empty() {
+            self.run_in_strips(layer, depthwise);
+            return;
+        }
         let Some(first) = self.uses.conv(layer).filter(|first| self.starts_strips(layer, first)) else {
             return;
         };
@@ -28,11 +34,44 @@ impl Planner<'_> {
             self.reasons[layer] = Some("a large map, but what reads it gains nothing by strips of rows");
             return;
         }
+        self.run_in_strips(layer, behind);
+    }
+
+    fn run_in_strips(&mut self, layer: usize, behind: Vec<usize>) {
         for &next in &behind {
             self.steps[next] = Step::Within(layer);
             self.reasons[next] = None;
         }
         self.steps[layer] = Step::Strips([vec![layer], behind].concat());
+    }
+
+    /// Convolutions behind `layer`, each of which alone reads what the one before gives and is cheap beside it: a depthwise one
+    /// among them, or `layer` itself.
+    fn around_depthwise(&self, layer: usize) -> Vec<usize> {
+        let mut behind = Vec::new();
+        let (mut end, mut is_depthwise) = (layer, self.uses.conv(layer).is_some_and(is_depthwise));
+        while behind.len() + 1 < MOST_IN_STRIPS
+            && let Some(conv) = self.own_conv(end)
+            && let Some(next) = self.only_reader(end)
+            && let Some(second) = self.own_conv(next)
+            && shares_few_rows(extent(second.kernel[0], second.dilation[0]), second.stride[0], second.pads)
+            && self.kernels.goes_on_strips(conv, second)
+        {
+            is_depthwise |= self::is_depthwise(second);
+            behind.push(next);
+            end = next;
+        }
+        let sees_rows = |conv: &Conv| sees_rows(extent(conv.kernel[0], conv.dilation[0]), conv.pads);
+        if !is_depthwise || !self.uses.conv(layer).is_some_and(sees_rows) {
+            behind.clear();
+        }
+        behind
+    }
+
+    /// The layer as a convolution that is an operator of its own, and pools nothing.
+    fn own_conv(&self, layer: usize) -> Option<&Conv> {
+        let is_own = self.steps.get(layer) == Some(&Step::Own) && self.epilogues[layer].pool.is_none();
+        self.uses.conv(layer).filter(|_| is_own)
     }
 
     /// Whether the convolution `layer` is an operator of its own, with a map that is worth cutting into strips.
@@ -74,6 +113,10 @@ impl Planner<'_> {
         }
         behind
     }
+}
+
+fn is_depthwise(conv: &Conv) -> bool {
+    conv.group > 1 && conv.group == conv.in_channels
 }
 
 /// Rows from the first tap of a window to the last.

@@ -1,6 +1,7 @@
 use frcnn_bundle::{Conv, Graph, Layer, Op, Pool, SectionId};
 
 use super::{Fusion, Kernels, Step};
+use crate::ops::pointwise_of;
 
 fn conv(weight: SectionId) -> Op {
     Op::Conv(Conv {
@@ -25,12 +26,16 @@ fn graph(layers: Vec<(Op, Vec<u32>)>) -> Graph {
     Graph { layers: layers.into_iter().map(layer).collect(), outputs: vec![] }
 }
 
-/// Weights 0 pool, weights 0 and 1 round, weights 5 start strips, which weights 6 may end.
+/// Weights 0 pool, all but weights 1 compute functions, weights 0 and 1 round, weights 5 start strips, which weights 6 may end; weights 7 and more go on in strips.
 struct ByWeights;
 
 impl Kernels for ByWeights {
     fn pools(&self, conv: &Conv) -> bool {
         conv.weight == 0
+    }
+
+    fn computes(&self, conv: &Conv) -> bool {
+        conv.weight != 1
     }
 
     fn rounds(&self, conv: &Conv) -> bool {
@@ -39,6 +44,10 @@ impl Kernels for ByWeights {
 
     fn starts_strips(&self, conv: &Conv) -> bool {
         conv.weight == 5
+    }
+
+    fn goes_on_strips(&self, conv: &Conv, second: &Conv) -> bool {
+        conv.weight >= 7 && second.weight >= 7
     }
 
     fn ends_strips(&self, _: &Conv, second: &Conv) -> bool {
@@ -101,6 +110,28 @@ fn relu_and_pool_go_with_their_convolution() {
 }
 
 #[test]
+fn other_functions_go_with_their_convolution() {
+    let chain =
+        |weight, function| graph(vec![(conv(weight), vec![0]), (function, vec![1]), (pool(2), vec![2])]);
+    for function in
+        [Op::HardSwish, Op::Clip { low: 0.0, high: 6.0 }, Op::HardSigmoid { alpha: 0.2, beta: 0.5 }]
+    {
+        let graph = chain(0, function.clone());
+        let fusion = Fusion::new(&graph, &[3], &ByWeights);
+        assert_eq!(fusion.epilogue(0).then, pointwise_of(&function));
+        assert!(fusion.epilogue(0).then.is_some() && !fusion.epilogue(0).relu);
+        assert_eq!(taken(&graph, &[3]), [1], "no pooling behind it");
+        assert!(fusion.reason(2).unwrap_or_default().contains("other than ReLU"));
+        assert_eq!(taken(&chain(1, function.clone()), &[3]), [0; 0], "a layer that computes none");
+        assert_eq!(taken(&graph, &[1, 3]), [0; 0], "the value before it is asked for");
+    }
+    let twice = graph(vec![(conv(2), vec![0]), (Op::HardSwish, vec![1]), (Op::HardSwish, vec![2])]);
+    assert_eq!(taken(&twice, &[3]), [1], "one function");
+    let sum = graph(vec![(Op::Add, vec![0, 0]), (Op::HardSwish, vec![1])]);
+    assert_eq!(taken(&sum, &[2]), [0; 0], "a sum of maps applies ReLU alone");
+}
+
+#[test]
 fn a_concatenation_takes_its_convolutions() {
     // A fire module: conv, relu; conv, relu; concat.
     let fire = |inputs| {
@@ -151,6 +182,44 @@ fn strips_go_from_a_large_map_to_a_small_one() {
     let branches =
         graph(vec![(conv(5), vec![0]), (conv(6), vec![1]), (conv(1), vec![0]), (Op::Concat, vec![2, 3])]);
     assert_eq!(taken(&branches, &[4]), [1, 2], "a branch is not the end of strips, too");
+}
+
+#[test]
+fn strips_go_around_a_depthwise_layer() {
+    let depthwise = |weight, pads| {
+        let Op::Conv(conv) = conv(weight) else { unreachable!() };
+        Op::Conv(Conv { group: 4, pads, ..conv })
+    };
+    let block = |first: Op, second: Op, third: Op| {
+        let layers = [first, Op::HardSwish, second, Op::Relu, third, Op::Add];
+        let inputs = [vec![0], vec![1], vec![2], vec![3], vec![4], vec![5, 0]];
+        graph(layers.into_iter().zip(inputs).collect())
+    };
+    let same = [1; 4];
+    let strips = |graph: &Graph, outputs: &[u32]| {
+        let fusion = Fusion::new(graph, outputs, &ByWeights);
+        let strips = |position| match fusion.step(position) {
+            Step::Strips(layers) => Some(layers.clone()),
+            _ => None,
+        };
+        (0..graph.layers.len()).filter_map(strips).collect::<Vec<_>>()
+    };
+    let none: [Vec<usize>; 0] = [];
+    let whole = block(conv(7), depthwise(8, same), conv(9));
+    assert_eq!(strips(&whole, &[6]), [[0, 2, 4]]);
+    assert_eq!(taken(&whole, &[6]), [1, 2, 3, 4]);
+    assert_eq!(strips(&whole, &[2, 6]), [[2, 4]], "a value that is asked for");
+    assert_eq!(strips(&whole, &[4, 6]), [[0, 2]]);
+    assert_eq!(strips(&block(conv(2), depthwise(8, same), conv(9)), &[6]), [[2, 4]]);
+    assert_eq!(strips(&block(conv(7), depthwise(8, same), conv(2)), &[6]), [[0, 2]]);
+    assert_eq!(strips(&block(conv(7), conv(8), conv(9)), &[6]), none, "no depthwise one");
+    let of_padding = [5, 1, 5, 1];
+    assert_eq!(
+        strips(&block(conv(7), depthwise(8, of_padding), conv(9)), &[6]),
+        none,
+        "rows of padding alone"
+    );
+    assert_eq!(strips(&block(conv(2), depthwise(8, of_padding), conv(9)), &[6]), none);
 }
 
 #[test]

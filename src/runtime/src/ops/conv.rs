@@ -1,4 +1,4 @@
-//! `Conv`, with the ReLU and the 2x2 max pooling that follow it taken in, and `Concat` of such.
+//! `Conv`, with the activation and the 2x2 max pooling that follow it taken in, and `Concat` of such.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -53,8 +53,8 @@ impl ConvOp {
             bail!("a layer where only f32 ones run")
         };
         let bias = self.resources.bias(self.bias);
-        let (relu, pool) = (self.epilogue.relu, self.epilogue.pool);
-        Ok(FusedLayer::Conv { prepared, shape: layer, bias, relu, pool })
+        let Epilogue { relu, then, pool, .. } = self.epilogue;
+        Ok(FusedLayer::Conv { prepared, shape: layer, bias, relu, then, pool })
     }
 
     /// The layer on a map of `height` rows and `width` columns.
@@ -93,7 +93,8 @@ impl ConvOp {
             false => Map::F32(values(input)?),
         };
         let bias = self.resources.bias(self.bias);
-        let (relu, threads) = (self.epilogue.relu, self.resources.threads);
+        let Epilogue { relu, then, .. } = self.epilogue;
+        let threads = self.resources.threads;
         let prepared = self.resources.weights.convs.get(&self.key)?;
         let scratch_len = match prepared {
             Prepared::F32(layer) => {
@@ -126,14 +127,10 @@ impl ConvOp {
                         scratch,
                         output,
                     ),
-                (Prepared::F32(layer), Map::F32(input), MapMut::F32(output), None) => layer
-                    .run_into_channels(
-                        shape,
-                        ConvArgs { input, bias, relu, threads },
-                        channels,
-                        scratch,
-                        output,
-                    ),
+                (Prepared::F32(layer), Map::F32(input), MapMut::F32(output), None) => {
+                    let args = ConvArgs { input, bias, relu, threads };
+                    layer.run_then(shape, args, then, channels, scratch, output)
+                }
                 (Prepared::Int8(layer), Map::F32(input), MapMut::F32(output), None) => layer
                     .run_into_channels(
                         shape,

@@ -231,6 +231,10 @@ impl Kernels for ConvPlans {
         })
     }
 
+    fn computes(&self, conv: &Conv) -> bool {
+        self.get(conv).is_some_and(|plan| plan.weights().is_some())
+    }
+
     fn rounds(&self, conv: &Conv) -> bool {
         self.get(conv).is_some_and(|plan| plan.numbers == Numbers::Bf16)
     }
@@ -244,6 +248,16 @@ impl Kernels for ConvPlans {
                 Some(_) => map >= LARGE_WINOGRAD_MAP,
             }
         })
+    }
+
+    fn goes_on_strips(&self, conv: &Conv, second: &Conv) -> bool {
+        let (Some(first), Some(second)) = (self.get(conv), self.get(second)) else { return false };
+        let by_rows = |plan: &ConvPlan| {
+            matches!(plan.algorithm(), Some(ConvAlgorithm::Direct | ConvAlgorithm::Depthwise))
+        };
+        let map = first.pixels().saturating_mul(4 * first.shape.out_channels);
+        let is_cheap = second.algorithm() == Some(ConvAlgorithm::Depthwise) || second.shape.is_pointwise();
+        by_rows(first) && by_rows(second) && is_cheap && map >= Cpu::detect().caches.l2_per_core()
     }
 
     fn ends_strips(&self, conv: &Conv, second: &Conv) -> bool {

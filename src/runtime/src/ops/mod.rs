@@ -40,7 +40,7 @@ pub(crate) use lrn::LrnOp;
 pub(crate) use map::{Readers, Recycled, Value, buffer_len, cut, paste, values};
 
 pub(crate) use pack::{PackedWeights, UnpackedWeights};
-pub(crate) use pointwise::PointwiseOp;
+pub(crate) use pointwise::{PointwiseOp, pointwise_of};
 pub(crate) use pool::{PoolKind, PoolOp, pool_shape};
 pub(crate) use softmax::SoftmaxOp;
 pub(crate) use strips::{StripLayer, StripsOp};

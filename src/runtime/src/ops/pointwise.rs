@@ -1,9 +1,22 @@
 //! `Relu`, `Clip`, `HardSigmoid` and `HardSwish`: functions of one value, in place where nobody else reads the map.
 
+use frcnn_bundle::Op as Layer;
 use frcnn_kernels::{Pointwise, pointwise_in_place};
 use tract_core::internal::*;
 
 use super::Resources;
+
+/// The function of one value that a layer is, if it is one.
+pub(crate) fn pointwise_of(layer: &Layer) -> Option<Pointwise> {
+    let clip = |scale, shift, low, high| Pointwise::Clip { scale, shift, low, high };
+    match *layer {
+        Layer::Relu => Some(clip(1.0, 0.0, 0.0, f32::INFINITY)),
+        Layer::Clip { low, high } => Some(clip(1.0, 0.0, low, high)),
+        Layer::HardSigmoid { alpha, beta } => Some(clip(alpha, beta, 0.0, 1.0)),
+        Layer::HardSwish => Some(Pointwise::HardSwish),
+        _ => None,
+    }
+}
 
 /// A map of the shape of the one that it reads.
 #[derive(Clone, Debug, PartialEq)]

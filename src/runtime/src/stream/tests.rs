@@ -178,6 +178,16 @@ fn trunk(kind: usize, precision: Precision, short_side: u32, seed: u32) -> (Trun
             let excited = t.add(Op::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, &[excited]);
             t.add(Op::Mul, &[map, excited]);
             t.conv_relu([16, 16], 1, 1, 0, 1);
+            // Functions other than ReLU, which convolutions apply.
+            let conv = t.conv([16, 24], 1, 1, 0, 1);
+            t.then(Op::Conv(conv));
+            t.then(Op::HardSwish);
+            let conv = t.conv([24, 24], 3, 2, 1, 24);
+            t.then(Op::Conv(conv));
+            t.then(Op::Clip { low: 0.0, high: 6.0 });
+            let conv = t.conv([24, 16], 3, 1, 1, 1);
+            t.then(Op::Conv(conv));
+            t.then(Op::HardSwish);
             16
         }
         // Means, of every rule.

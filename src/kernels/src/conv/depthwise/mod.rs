@@ -8,7 +8,7 @@ mod rows;
 mod tests;
 
 use super::{ChannelRange, ConvArgs, ConvShape};
-use crate::{Isa, packed::Weights, simd::run_on, tasks::for_each_chunk_stateless};
+use crate::{Isa, Pointwise, packed::Weights, simd::run_on, tasks::for_each_chunk_stateless};
 use rows::Rows;
 
 /// Rows of the output that a task computes one after another, so that it finds most rows of the input in its caches ...
@@ -44,11 +44,11 @@ impl Depthwise {
         &self,
         shape: &ConvShape,
         size: [usize; 2],
-        args: ConvArgs<'_>,
+        (args, then): (ConvArgs<'_>, Option<Pointwise>),
         channels: ChannelRange,
         out: &mut [f32],
     ) {
-        run(self.isa, shape, size, &self.weights, args, channels, out);
+        run(self.isa, shape, size, &self.weights, (args, then), channels, out);
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) fn conv(
     out: &mut [f32],
 ) {
     let isa = narrowed(Isa::detect(), shape.out_channels);
-    run(isa, shape, size, weights, args, ChannelRange::all(shape.out_channels), out);
+    run(isa, shape, size, weights, (args, None), ChannelRange::all(shape.out_channels), out);
 }
 
 fn run(
@@ -78,13 +78,13 @@ fn run(
     shape: &ConvShape,
     size: [usize; 2],
     weights: &[f32],
-    args: ConvArgs<'_>,
+    (args, then): (ConvArgs<'_>, Option<Pointwise>),
     channels: ChannelRange,
     out: &mut [f32],
 ) {
     let row_len = size[1] * channels.stride;
     let rows = (shape.batch * size[0] / TASKS).clamp(1, TASK_ROWS);
     for_each_chunk_stateless(args.threads, out, rows * row_len, |i, out| {
-        run_on(isa, Rows { shape, size, weights, args, channels, first: i * rows, out });
+        run_on(isa, Rows { shape, size, weights, args, then, channels, first: i * rows, out });
     });
 }

@@ -16,6 +16,7 @@ use core::ops::Range;
 
 use super::super::{ChannelRange, ConvArgs, ConvShape};
 use crate::{
+    Pointwise,
     aligned::LINE,
     simd::{Kernel, Vector},
     window::{start, taps_inside},
@@ -36,6 +37,8 @@ pub(super) struct Rows<'a> {
     pub(super) size: [usize; 2],
     pub(super) weights: &'a [f32],
     pub(super) args: ConvArgs<'a>,
+    /// What becomes of each value behind bias and ReLU.
+    pub(super) then: Option<Pointwise>,
     pub(super) channels: ChannelRange,
     pub(super) first: usize,
     /// Whole rows of all `channels.stride` channels.
@@ -58,6 +61,7 @@ struct Row<'a> {
     weights: *const f32,
     bias: Option<&'a [f32]>,
     relu: bool,
+    then: Option<Pointwise>,
     /// The image that it is a row of.
     image: *const f32,
     /// Where its windows start ...
@@ -91,7 +95,7 @@ impl Kernel for Rows<'_> {
 impl Rows<'_> {
     /// What [`Row`]'s functions rely on.
     fn check(&self) {
-        let Self { shape, size: [height, width], weights, args, channels, first, out } = self;
+        let Self { shape, size: [height, width], weights, args, channels, first, out, .. } = self;
         let ConvShape { batch, height: rows, width: columns, in_channels, out_channels, .. } = **shape;
         assert!(shape.output_size() == Some((*height, *width)));
         assert!(args.input.len() == batch * rows * columns * in_channels);
@@ -108,7 +112,7 @@ impl Rows<'_> {
     #[inline(always)]
     unsafe fn compute<V: Vector>(self, columns: Columns) {
         self.check();
-        let Self { shape, size: [height, width], weights, args, channels, first, out } = self;
+        let Self { shape, size: [height, width], weights, args, then, channels, first, out } = self;
         let image_len = shape.height * shape.width * shape.in_channels;
         for (i, out) in out.chunks_exact_mut(width * channels.stride).enumerate() {
             let (image, y) = ((first + i) / height, (first + i) % height);
@@ -120,6 +124,7 @@ impl Rows<'_> {
                 weights: weights.as_ptr(),
                 bias: args.bias,
                 relu: args.relu,
+                then,
                 image: args.input[image * image_len..][..image_len].as_ptr(),
                 top,
                 taps: [taps.start, taps.end],
@@ -265,7 +270,10 @@ impl Row<'_> {
             }
             for (i, sum) in sums.into_iter().enumerate() {
                 let to = self.out.add((x + i) * self.out_stride + channel);
-                if self.relu { sum.positive().store(to) } else { sum.store(to) }
+                let sum = if self.relu { sum.positive() } else { sum };
+                // No closure: it would not be compiled for the instruction set.
+                let sum = if let Some(function) = self.then { function.of_vector(sum) } else { sum };
+                sum.store(to);
             }
         }
     }
@@ -293,6 +301,7 @@ impl Row<'_> {
             }
         }
         let sum = if self.relu && sum < 0.0 { 0.0 } else { sum };
+        let sum = if let Some(function) = self.then { function.of(sum) } else { sum };
         // SAFETY: the caller's promises.
         unsafe { self.out.add(x * self.out_stride + channel).write(sum) };
     }

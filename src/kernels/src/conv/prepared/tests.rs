@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::conv::{check_window, shape_3x3};
-use crate::{CacheInfo, Isa, conv2d_reference, test_random::Random};
+use crate::{CacheInfo, Isa, conv2d_reference, pointwise_in_place, test_random::Random};
 
 const ALGORITHMS: [ConvAlgorithm; 6] = [
     ConvAlgorithm::Plain,
@@ -98,6 +98,7 @@ impl Layer {
                 }
                 self.check_pooled(&prepared, args, &found);
                 self.check_channels(&prepared, args, &found);
+                self.check_then(&prepared, args, &found);
                 self.check_window(&prepared, args);
             }
         }
@@ -117,6 +118,27 @@ impl Layer {
         let mut out = whole.to_vec();
         let error = prepared.run_into_channels(shape, args, narrow, &mut Vec::new(), &mut out);
         assert_eq!(error.unwrap_err().what, "channels of the output map");
+    }
+
+    /// A function on the way out gives the bits of the function afterwards, in channels of a wider map, too.
+    fn check_then(&self, prepared: &PreparedConv, args: ConvArgs<'_>, whole: &[f32]) {
+        let (shape, co) = (&self.shape, self.shape.out_channels);
+        for function in
+            [Pointwise::HardSwish, Pointwise::Clip { scale: 0.2, shift: 0.5, low: 0.0, high: 1.0 }]
+        {
+            let mut expected = whole.to_vec();
+            pointwise_in_place(function, 1, &mut expected);
+            for channels in [ChannelRange::all(co), ChannelRange { first: 2, stride: co + 3 }] {
+                let mut out = vec![7.0; whole.len() / co * channels.stride];
+                prepared.run_then(shape, args, Some(function), channels, &mut Vec::new(), &mut out).unwrap();
+                for (pixel, expected) in out.chunks(channels.stride).zip(expected.chunks(co)) {
+                    let (before, pixel) = pixel.split_at(channels.first);
+                    let (pixel, after) = pixel.split_at(co);
+                    assert_eq!(pixel, expected, "{function:?}, {:?}, {shape:?}", prepared.algorithm());
+                    assert!(before.iter().chain(after).all(|&value| value == 7.0));
+                }
+            }
+        }
     }
 
     /// A window of the map, whole tiles of it, has the bits of the whole map.

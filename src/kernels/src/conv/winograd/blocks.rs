@@ -20,7 +20,7 @@ use super::{
     weights::{Given, Matrices, Weights},
 };
 use crate::{
-    CacheInfo, Cpu,
+    CacheInfo, Cpu, Pointwise,
     aligned::aligned,
     blocking::{MAX_WINOGRAD_VALUES, group_m_values, transformed_values, winograd_values},
     conv::{ChannelRange, ConvArgs, ConvShape},
@@ -40,6 +40,7 @@ struct Block<'a> {
     layer: &'a Winograd,
     tiling: &'a Tiling,
     args: ConvArgs<'a>,
+    then: Option<Pointwise>,
     in_channels: ChannelRange,
     /// How many of them are transformed: zeros behind the layer's are, where a map has them, to whole vectors.
     transformed: usize,
@@ -214,6 +215,7 @@ impl Block<'_> {
                 part_len: self.layout.m_part,
                 bias: self.args.bias,
                 relu: self.args.relu,
+                then: self.then,
                 out: self.out,
                 out_stride: self.out_stride,
             },
@@ -310,6 +312,7 @@ impl Winograd {
         assert!(channels.first + self.out_channels <= channels.stride);
         let rooms = SyncPtr::new(rooms);
         let (to, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
+        let then = out.then;
         let block_with = |(task, buffer): (usize, &mut [f32])| {
             let (v, m) = buffer.split_at_mut(v_len);
             let (v, m, tiling) = (SyncPtr::new(v), SyncPtr::new(m), &tiling);
@@ -318,6 +321,7 @@ impl Winograd {
                 layer: self,
                 tiling,
                 args,
+                then,
                 in_channels,
                 transformed,
                 out: to,

@@ -18,7 +18,7 @@ use super::{
     tile_count,
 };
 use crate::{
-    Cpu, F16Isa,
+    Cpu, F16Isa, Pointwise,
     aligned::{AlignedVec, aligned},
     conv::{ChannelRange, ConvArgs, ConvShape},
     f16::{self, PANEL, Packed, PackedRows, PackedTile, Panels, Product, STEP, TILE},
@@ -142,10 +142,11 @@ impl WinogradF16 {
         let layout = Layout::new(own_channels, block_tiles);
         let scratch = aligned(scratch, len_of(&[buffers, layout.len()]));
         let (map, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
+        let then = out.then;
         let block_with = |buffer: &mut [f32]| {
             let (v, m) = buffer.split_at_mut(layout.v_len());
             let (v, m, tiling) = (SyncPtr::new(v), SyncPtr::new(m), &tiling);
-            Block { layer: self, tiling, args, in_channels, out: map, out_stride, v, m, layout }
+            Block { layer: self, tiling, args, then, in_channels, out: map, out_stride, v, m, layout }
         };
         let mut block_runs: Vec<Block<'_>> = scratch.chunks_exact_mut(layout.len()).map(block_with).collect();
         if own_blocks {
@@ -191,6 +192,7 @@ struct Block<'a> {
     layer: &'a WinogradF16,
     tiling: &'a Tiling,
     args: ConvArgs<'a>,
+    then: Option<Pointwise>,
     in_channels: ChannelRange,
     /// The output from its first channel on.
     out: SyncPtr,
@@ -287,6 +289,7 @@ impl Block<'_> {
             part_len: self.layout.m_part,
             bias: self.args.bias,
             relu: self.args.relu,
+            then: self.then,
             out: self.out,
             out_stride: self.out_stride,
         };

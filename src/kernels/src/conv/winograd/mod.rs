@@ -41,7 +41,7 @@ pub(super) use blocks::{block_tiles, fits_cache, tile_count};
 pub(super) use f16::WinogradF16;
 
 use super::{ChannelRange, ConvAlgorithm, ConvShape};
-use crate::{Cpu, Isa, aligned::LINE, packed, simd::Width};
+use crate::{Cpu, Isa, Pointwise, aligned::LINE, packed, simd::Width};
 use weights::{Given, Weights};
 
 /// Which of the algorithms, by the side of its output tiles.
@@ -91,6 +91,8 @@ pub(super) struct Output<'a> {
     /// The same after 2 x 2 max pooling, if it is pooled.
     pub(super) pooled: Option<[usize; 2]>,
     pub(super) channels: ChannelRange,
+    /// What becomes of each value behind bias and ReLU, before it is pooled.
+    pub(super) then: Option<Pointwise>,
     /// Of the pooled size if there is one; not empty.
     pub(super) map: &'a mut [f32],
 }

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use crate::simd::Vector;
+use crate::{Pointwise, simd::Vector};
 
 /// A linear map of `A` values to `B`, on every lane.
 pub(super) trait Transform<const A: usize, const B: usize> {
@@ -26,11 +26,12 @@ impl Square<*mut f32> {
     }
 }
 
-/// What is done to each value on its way out: the bias of its channel is added, then ReLU.
+/// What is done to each value on its way out: the bias of its channel is added, then ReLU or another function.
 #[derive(Clone, Copy)]
 pub(super) struct Finish<V> {
     pub(super) bias: V,
     pub(super) relu: bool,
+    pub(super) then: Option<Pointwise>,
 }
 
 /// Transforms `A x A` vectors of `from` into `B x B` of `to`.
@@ -61,10 +62,13 @@ pub(super) unsafe fn transform<F: Transform<A, B>, V: Vector, const A: usize, co
                 *value = column.assume_init();
             }
             for (j, mut value) in F::apply(row).into_iter().enumerate() {
-                if let Some(Finish { bias, relu }) = finish {
+                if let Some(Finish { bias, relu, then }) = finish {
                     value = value.add(bias);
                     if relu {
                         value = value.positive();
+                    }
+                    if let Some(function) = then {
+                        value = function.of_vector(value);
                     }
                 }
                 value.store(to.data.add(i * to.row + j * to.column));

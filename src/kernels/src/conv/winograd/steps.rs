@@ -7,7 +7,7 @@ use super::{
     nested::{Finish, Square, Transform, transform},
 };
 use crate::{
-    Cpu,
+    Cpu, Pointwise,
     blocking::conv_k,
     conv::ChannelRange,
     init::Init,
@@ -219,6 +219,7 @@ pub(super) struct TransformOutput<'a> {
     pub(super) part_len: usize,
     pub(super) bias: Option<&'a [f32]>,
     pub(super) relu: bool,
+    pub(super) then: Option<Pointwise>,
     pub(super) out: SyncPtr,
     /// Values from one cell of the output to the next.
     pub(super) out_stride: usize,
@@ -261,7 +262,8 @@ impl TransformOutput<'_> {
                 unsafe {
                     let data = self.m.as_mut_ptr().add(row * self.row_len + c).cast_const();
                     let from = Square { data, row: T * self.part_len, column: self.part_len };
-                    let finish = Some(Finish { bias: V::load(bias.as_ptr()), relu: self.relu });
+                    let finish =
+                        Some(Finish { bias: V::load(bias.as_ptr()), relu: self.relu, then: self.then });
                     let place = |first: isize, width: usize| Square {
                         data: self
                             .out
