@@ -182,7 +182,7 @@ fn trunk(kind: usize, precision: Precision, short_side: u32, seed: u32) -> (Trun
             let conv = t.conv([16, 24], 1, 1, 0, 1);
             t.then(Op::Conv(conv));
             t.then(Op::HardSwish);
-            let conv = t.conv([24, 24], 3, 2, 1, 24);
+            let conv = t.conv([24, 24], 3, 1, 1, 24);
             t.then(Op::Conv(conv));
             t.then(Op::Clip { low: 0.0, high: 6.0 });
             let conv = t.conv([24, 16], 3, 1, 1, 1);
