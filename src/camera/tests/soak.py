@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs frcnn-camera for minutes while all that can go wrong does, and holds that it stays as it was.
 
-    src/camera/tests/soak.py --program target/release/frcnn-camera --model colours.frcnn [--minutes 10]
+    src/camera/tests/soak.py --program target/release/frcnn-camera --model colours.frcnn [--minutes 10] [--runner "qemu-aarch64-static -L ..."]
 
 Eight cameras over one model: five that give frames, one that stalls, one whose program writes garbage and dies, one that comes and
 goes with the file. The broker is killed and started again, the model is reloaded every 30 seconds (every 10 of a minute's run),
@@ -35,6 +35,10 @@ out.write(b"garbage " * 10000)
 out.flush()
 time.sleep(1)
 """
+
+
+# Seconds after which nothing will come any more, also under an emulator.
+SLOW = 1200
 
 
 def use(pid):
@@ -71,7 +75,7 @@ def subscribe(broker, messages):
 def metrics(port):
     import urllib.request
 
-    page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20).read().decode()
+    page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SLOW).read().decode()
     values = {}
     for line in page.splitlines():
         if not line.startswith("#"):
@@ -106,14 +110,15 @@ def soak(minutes):
             daemon.wait_for(lambda: any("metrics on" in line for line in daemon.errors))
             address = next(line for line in daemon.errors if "metrics on" in line).split("http://")[1].split("/")[0]
             port = int(address.rsplit(":", 1)[1])
-            daemon.wait_for(lambda: all(metrics(port).get(f'frames_completed_total{{camera="camera{i}"}}', 0) > 20 for i in range(5)), 120)
+            daemon.wait_for(lambda: all(metrics(port).get(f'frames_completed_total{{camera="camera{i}"}}', 0) > 20 for i in range(5)), SLOW)
             samples, start, reloads, restarts, away = [], time.monotonic(), 0, 0, None
             while (now := time.monotonic() - start) < seconds:
                 time.sleep(1)
                 metrics(port)
                 if len(idle) < 200:
                     idle.append(socket.create_connection(("127.0.0.1", port), 10))
-                if now > (reloads + 1) * reload:
+                # One at a time: several signals while it reads are one more reload.
+                if now > (reloads + 1) * reload and len(daemon.events("model_reloaded")) == reloads:
                     reloads += 1
                     folder.config(*given, *([] if reloads % 2 else [comes_and_goes]), more=more)
                     os.kill(pid, signal.SIGHUP)
@@ -130,7 +135,8 @@ def soak(minutes):
                 broker.start()
                 subscriber.kill()
                 subscriber = subscribe(broker, messages)
-            daemon.wait_for(lambda: metrics(port)["mqtt_connected"] == 1)
+            daemon.wait_for(lambda: metrics(port)["mqtt_connected"] == 1, SLOW)
+            daemon.wait_for(lambda: len(daemon.events("model_reloaded")) == reloads, SLOW)
             time.sleep(2)
             values = metrics(port)
         finally:
