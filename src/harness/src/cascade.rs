@@ -8,8 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use frcnn::{BBox, Detector, FeatureMap, HeadOutput, NO_ROI, Options, ProjectedRois, Session, Timings};
-use frcnn_bundle::{Bundle, BundleWriter, Chosen, Scores};
+use frcnn::{
+    AlignedRois, BBox, Detector, FeatureMap, HeadOutput, ImageBlob, NO_ROI, Options, ProjectedRois, Session,
+    Timings,
+};
+use frcnn_bundle::{Bundle, BundleWriter, Chosen, Regions, Scores};
 use frcnn_compiler::Compiled;
 use frcnn_eval::{Dataset, Detection, Image, voc};
 use serde::Serialize;
@@ -371,23 +374,23 @@ impl Trial {
             let (width, height) = loaded.pixels.dimensions();
             let of_image = |error: frcnn::Error| Error::file(&image.path, error);
             let boxes = loaded.boxes_of(&mut session).map_err(of_image)?;
-            let photo = Photo::run(&mut session, &loaded, &boxes).map_err(of_image)?;
-            let mut detections = |rois: &ProjectedRois, rows: &HeadOutput| {
-                let found = session.postprocess(&boxes, &rois.index, rows, width, height);
+            let regions = &whole.contents().regions;
+            let photo = Photo::run(&mut session, regions, &loaded, &boxes).map_err(of_image)?;
+            let mut detections = |index: &[u32]| {
+                let found = session.postprocess(&boxes, index, &photo.output, width, height);
                 Ok::<_, Error>(run_image(&whole, image, &found).detections(dataset, position, &image.path)?)
             };
-            before.extend(detections(&photo.rois, &photo.output)?);
-            all += photo.rois.rois.len();
+            before.extend(detections(photo.rois.index())?);
+            all += photo.rois.len();
             for (judge, after) in judges.iter().zip(&mut after) {
-                let foreground = judge.judge(&photo.maps, &photo.rois.rois).map_err(of_image)?;
+                let foreground = photo.rois.judge(judge, &photo.maps).map_err(of_image)?;
                 let foreground = foreground.unwrap_or_default();
                 for (&keep, (dropped, found)) in keeps.iter().zip(after) {
-                    let mut index = photo.rois.index.clone();
+                    let mut index = photo.rois.index().to_vec();
                     let is_dropped = |row: u32| foreground.get(row as usize).is_some_and(|&f| f < keep);
                     index.iter_mut().filter(|row| is_dropped(**row)).for_each(|row| *row = NO_ROI);
                     *dropped += foreground.iter().filter(|&&f| f < keep).count();
-                    let rois = ProjectedRois { rois: Vec::new(), index };
-                    found.extend(detections(&rois, &photo.output)?);
+                    found.extend(detections(&index)?);
                 }
             }
             progress(CascadeStep::Judging)?;
@@ -424,16 +427,72 @@ impl Trial {
 /// What the network gives of a photo.
 struct Photo {
     maps: Vec<FeatureMap>,
-    rois: ProjectedRois,
+    rois: Rois,
     output: HeadOutput,
 }
 
+/// The RoIs of a photo, as the network pools them.
+enum Rois {
+    Projected(ProjectedRois),
+    Aligned(AlignedRois),
+}
+
+impl Rois {
+    fn of(
+        session: &Session,
+        regions: &Regions,
+        boxes: &[BBox],
+        blobs: &[ImageBlob],
+    ) -> Result<Rois, frcnn::Error> {
+        match (regions, blobs) {
+            (Regions::RoiAlign(_), [blob]) => {
+                let boxes: Vec<BBox> = boxes.iter().map(|bbox| blob.to_blob(bbox)).collect();
+                session.align_rois(&boxes).map(Rois::Aligned)
+            }
+            _ => session.project(boxes, blobs).map(Rois::Projected),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Rois::Projected(rois) => rois.rois.len(),
+            Rois::Aligned(rois) => rois.rois.len(),
+        }
+    }
+
+    fn index(&self) -> &[u32] {
+        match self {
+            Rois::Projected(rois) => &rois.index,
+            Rois::Aligned(rois) => &rois.index,
+        }
+    }
+
+    fn pool(&self, session: &Session, maps: &[FeatureMap]) -> Result<Vec<f32>, frcnn::Error> {
+        match self {
+            Rois::Projected(rois) => session.roi_pool(maps, &rois.rois),
+            Rois::Aligned(rois) => session.roi_align(maps, &rois.rois),
+        }
+    }
+
+    fn judge(&self, session: &Session, maps: &[FeatureMap]) -> Result<Option<Vec<f32>>, frcnn::Error> {
+        match self {
+            Rois::Projected(rois) => session.judge(maps, &rois.rois),
+            Rois::Aligned(rois) => session.judge_aligned(maps, &rois.rois),
+        }
+    }
+}
+
 impl Photo {
-    fn run(session: &mut Session, loaded: &Loaded, boxes: &[BBox]) -> Result<Photo, frcnn::Error> {
+    fn run(
+        session: &mut Session,
+        regions: &Regions,
+        loaded: &Loaded,
+        boxes: &[BBox],
+    ) -> Result<Photo, frcnn::Error> {
         let blobs = session.preprocess(&loaded.frame()?)?;
-        let maps = blobs.iter().map(|blob| session.trunk(blob)).collect::<Result<Vec<_>, _>>()?;
-        let rois = session.project(boxes, &blobs)?;
-        let features = session.roi_pool(&maps, &rois.rois)?;
+        let maps = blobs.iter().map(|blob| session.maps(blob)).collect::<Result<Vec<_>, _>>()?.concat();
+        let rois = Rois::of(session, regions, boxes, &blobs)?;
+        let features = rois.pool(session, &maps)?;
         let output = session.head(&features)?;
         Ok(Photo { maps, rois, output })
     }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use frcnn::{Detector, Frame};
+use frcnn_bundle::{BundleWriter, Cascade, Graph};
 use image::RgbImage;
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
@@ -30,6 +31,20 @@ impl Faster {
 
     fn path(&self, name: &str) -> String {
         text(&self.0.path().join(name)).to_string()
+    }
+
+    /// The photos as a data set.
+    fn data(&self) -> String {
+        let root = self.0.path().join("voc");
+        for folder in ["Annotations", "ImageSets/Main", "JPEGImages"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        fs::write(root.join("ImageSets/Main/test.txt"), "a\nb\n").unwrap();
+        for stem in ["a", "b"] {
+            fs::copy(self.path(&format!("{stem}.png")), root.join(format!("JPEGImages/{stem}.png"))).unwrap();
+            crate::dataset::annotate(&root, stem, "class 1");
+        }
+        text(&root).to_string()
     }
 
     fn run(&self, command: &str, more: &[&str]) -> std::process::Output {
@@ -171,25 +186,44 @@ fn inspect_tells_how_it_proposes_and_pools() {
 #[test]
 fn eval_scores_what_the_network_proposes() {
     let faster = Faster::new();
-    let root = faster.0.path().join("voc");
-    for folder in ["Annotations", "ImageSets/Main", "JPEGImages"] {
-        fs::create_dir_all(root.join(folder)).unwrap();
-    }
-    fs::write(root.join("ImageSets/Main/test.txt"), "a\nb\n").unwrap();
-    for stem in ["a", "b"] {
-        fs::copy(faster.path(&format!("{stem}.png")), root.join(format!("JPEGImages/{stem}.png"))).unwrap();
-        crate::dataset::annotate(&root, stem, "class 1");
-    }
+    let root = faster.data();
     let (a, b) = (faster.path("a.png"), faster.path("b.png"));
     let found = |more: &[&str]| -> usize {
         let lines = json_lines(&faster.run("detect", &[&[a.as_str(), &b, "--json"], more].concat()));
         lines.iter().map(|line| line["detections"].as_array().unwrap().len()).sum()
     };
-    let score = |more: &[&str]| faster.json("eval", &[&["--data", text(&root)], more].concat());
+    let score = |more: &[&str]| faster.json("eval", &[&["--data", &root], more].concat());
     assert_eq!(score(&[])["detections"], found(&[]));
     let boxes = faster.path("boxes.json");
     fs::write(&boxes, r#"{"a": [[10, 10, 60, 60]], "b": [[0, 0, 90, 80]]}"#).unwrap();
     assert_eq!(score(&["--proposals", &boxes])["detections"], found(&["--proposals", &boxes]));
+}
+
+/// What a threshold is measured to drop is what detections with it drop.
+#[test]
+fn eval_tells_what_a_cascade_drops_of_aligned_regions() {
+    let faster = Faster::new();
+    let bundle = pyramid();
+    let mut contents = bundle.contents().clone();
+    // The head's own scores.
+    let judge = Graph { layers: contents.head.layers[..5].to_vec(), outputs: vec![5] };
+    contents.cascade = Some(Cascade { judge, keep: 0.6, rank: 24, chosen: None });
+    let bundle = BundleWriter::of(&bundle).finish(contents).unwrap();
+    fs::write(faster.path("faster.frcnn"), bundle.to_bytes()).unwrap();
+
+    let mut session = Detector::open(faster.path("faster.frcnn")).unwrap().session();
+    let (mut dropped, mut all) = (0, 0);
+    for size in [(150, 100), (90, 120)] {
+        let pixels = photo(size);
+        session.detect_frame(&Frame::rgb8(pixels.as_raw(), size.0, size.1).unwrap()).unwrap();
+        dropped += session.dropped().0;
+        all += session.dropped().1;
+    }
+    assert!((1..all).contains(&dropped), "{dropped} of {all}");
+    let report = faster.json("eval", &["--data", &faster.data()]);
+    let cascade = &report["cascade"];
+    assert_eq!(cascade["dropped"], dropped as f64 / all as f64, "{report}");
+    assert_eq!(cascade["after"], report["voc"]["map10"], "{report}");
 }
 
 #[test]

@@ -176,12 +176,30 @@ impl Session {
     /// as [`Rois::drop_below`](crate::Rois::drop_below) does. Nothing where the bundle has no cascade.
     ///
     /// # Errors
-    /// A map has not the channels that the trunk gives, or the bundle has RoIAlign.
+    /// A map has not the channels that the trunk gives, or the bundle has RoIAlign: see [`judge_aligned`](Session::judge_aligned).
     pub fn judge(&self, maps: &[FeatureMap], rois: &[Roi]) -> Result<Option<Vec<f32>>, Error> {
+        match self.model.contents().regions {
+            Regions::RoiAlign(_) => Err(self.no_stage("judge")),
+            Regions::RoiPooling(_) | Regions::Warp(_) => self.foreground(Roi::on_maps(maps, rois)),
+        }
+    }
+
+    /// The same between `rois` and `roi_align`.
+    ///
+    /// # Errors
+    /// A map has not the channels that the trunk gives, or the bundle has no RoIAlign.
+    pub fn judge_aligned(&self, maps: &[FeatureMap], rois: &[AlignedRoi]) -> Result<Option<Vec<f32>>, Error> {
+        match self.model.contents().regions {
+            Regions::RoiAlign(_) => self.foreground(AlignedRoi::on_maps(maps, rois)),
+            Regions::RoiPooling(_) | Regions::Warp(_) => Err(self.no_stage("judge_aligned")),
+        }
+    }
+
+    fn foreground(&self, regions: MapRegions<'_>) -> Result<Option<Vec<f32>>, Error> {
         let Some(judge) = &self.model.judge else { return Ok(None) };
-        let mut scores = HeadOutput::default();
-        self.model.on_frame(|| judge.scores(Roi::on_maps(maps, rois), &mut scores, &mut |_| {}))?;
-        Ok(Some(judge.foreground(&scores, rois.len())))
+        let (mut scores, rois) = (HeadOutput::default(), regions.len());
+        self.model.on_frame(|| judge.scores(regions, &mut scores, &mut |_| {}))?;
+        Ok(Some(judge.foreground(&scores, rois)))
     }
 
     /// Stages `cls_prob` and `bbox_pred` of the features of RoIs: pooled, or the maps of an R-CNN's crops.
