@@ -12,13 +12,15 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 mod interleave;
 #[cfg(test)]
 mod interleave_tests;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod plain;
+#[cfg(target_arch = "x86_64")]
+mod x86_interleave;
 
 use crate::Isa;
 #[cfg(target_arch = "x86_64")]
@@ -174,10 +176,8 @@ pub(crate) unsafe trait Vector: Copy {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 pub(crate) use interleave::interleave;
-#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-pub(crate) use neon::interleave;
 
 /// Writes the first values of `M` rows, `stride` apart, as `[k, M]`, and says how many of the `k` values of each it took:
 /// none, for want of instructions for it.

@@ -13,7 +13,8 @@ use core::arch::{
 
 use super::Vector;
 use crate::product::ROWS;
-pub(crate) use interleave::interleave;
+#[cfg(target_feature = "neon")]
+pub(super) use interleave::interleave_four;
 
 // SAFETY: 128 bits are 4 f32. That the CPU has NEON is what each caller promises.
 unsafe impl Vector for float32x4_t {

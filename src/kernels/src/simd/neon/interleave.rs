@@ -6,39 +6,24 @@ use core::arch::aarch64::{
     vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64, vzip1q_f32, vzip2q_f32,
 };
 
-/// Values of each row that are taken at a time: the lanes of a vector.
-const AT_ONCE: usize = 4;
-
-/// Writes the first values of `M` rows, `stride` apart, as `[k, M]`, and says how many of the `k` values of each it took:
-/// whole vectors of them.
+/// Four values of each of `M` rows, `stride` apart, as `[4, M]`.
 ///
 /// # Safety
-/// The CPU has NEON, `M` is 1 to 6, `k` values of each row are readable at `from` and `k * M` are writable at `to`.
+/// The CPU has NEON, `M` is 1 to 6, four values of each row are readable at `from` and `4 * M` are writable at `to`.
 #[inline(always)]
-pub(crate) unsafe fn interleave<const M: usize>(
-    from: *const f32,
-    stride: usize,
-    k: usize,
-    to: *mut f32,
-) -> usize {
-    const { assert!(1 <= M && M <= 6) };
-    let whole = k / AT_ONCE * AT_ONCE;
-    for k in (0..whole).step_by(AT_ONCE) {
-        // SAFETY: the caller's promises: four values of each row, and `4 * M` of `to`.
-        unsafe {
-            let row = |i: usize| vld1q_f32(from.add(i * stride + k));
-            let to = to.add(k * M);
-            match M {
-                1 => vst1q_f32(to, row(0)),
-                2 => vst2q_f32(to, float32x4x2_t(row(0), row(1))),
-                3 => vst3q_f32(to, float32x4x3_t(row(0), row(1), row(2))),
-                4 => vst4q_f32(to, float32x4x4_t(row(0), row(1), row(2), row(3))),
-                5 => interleave_five([row(0), row(1), row(2), row(3), row(4)], to),
-                _ => interleave_six([row(0), row(1), row(2), row(3), row(4), row(5)], to),
-            }
+pub(crate) unsafe fn interleave_four<const M: usize>(from: *const f32, stride: usize, to: *mut f32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let row = |i: usize| vld1q_f32(from.add(i * stride));
+        match M {
+            1 => vst1q_f32(to, row(0)),
+            2 => vst2q_f32(to, float32x4x2_t(row(0), row(1))),
+            3 => vst3q_f32(to, float32x4x3_t(row(0), row(1), row(2))),
+            4 => vst4q_f32(to, float32x4x4_t(row(0), row(1), row(2), row(3))),
+            5 => interleave_five([row(0), row(1), row(2), row(3), row(4)], to),
+            _ => interleave_six([row(0), row(1), row(2), row(3), row(4), row(5)], to),
         }
     }
-    whole
 }
 
 /// # Safety
