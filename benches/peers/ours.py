@@ -28,10 +28,18 @@ class Frcnn:
         command += ["--threads", str(threads), *(["--score-threshold", "0"] if every_score else [])]
         Path(found).write_text(self.call([self.binary, *command], threads))
 
-    def bench(self, bundle, folder, threads, runs):
+    def report(self, bundle, folder, threads, runs):
         command = ["bench", str(bundle), "--image", str(folder / "photo.png")]
         command += ["--proposals", str(folder / "boxes.json"), "--threads", str(threads), "--runs", str(runs), "--json"]
-        report = json.loads(self.call([self.binary, *command], threads))
+        return json.loads(self.call([self.binary, *command], threads))
+
+    def dropped(self, bundle, folder, threads):
+        """The share of a case's regions that the bundle's first judge drops."""
+        report = self.report(bundle, folder, threads, 1)
+        return report["dropped"] / report["distinct_rois"]
+
+    def bench(self, bundle, folder, threads, runs):
+        report = self.report(bundle, folder, threads, runs)
         if report["distinct_rois"] != report["rois"]:
             raise RuntimeError(f"frcnn computes {report['distinct_rois']} RoIs where the peers compute {report['rois']}")
         stages = {name: times["p50_ms"] for name, times in report["stages"].items()}
