@@ -176,6 +176,12 @@ fn ranks_and_networks_that_have_no_judge_are_refused() {
         let error = exact.with_cascades(&[8], keep).unwrap_err().to_string();
         assert!(error.contains("from 0 to 1"), "{error}");
     }
+    // Probabilities of objects add up to less than 1: nothing would be left.
+    let judged = exact.with_cascades(&[8], 0.5).unwrap().remove(0);
+    for refused in [exact.with_cascades(&[8], 1.0).map(drop), judged.with_threshold(1.0, None).map(drop)] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("nothing would be found"), "{error}");
+    }
     // The same network gives the same bytes.
     let bytes = || exact.with_cascades(&[8], 0.5).unwrap()[0].bundle.to_bytes();
     assert!(bytes() == bytes());

@@ -141,6 +141,7 @@ impl Compiled {
     /// `keep` is no threshold for its scores.
     pub fn with_threshold(&self, keep: f32, chosen: Option<Chosen>) -> Result<Compiled, Problem> {
         let mut contents = self.bundle.contents().clone();
+        judge::check_keep(contents.manifest.scores, keep)?;
         contents.cascade = contents.cascade.map(|cascade| Cascade { keep, chosen, ..cascade });
         self.of_same_network(BundleWriter::of(&self.bundle).finish(contents)?)
     }

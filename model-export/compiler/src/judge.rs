@@ -12,7 +12,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use frcnn_bundle::{Bundle, BundleWriter, Cascade, Gemm, Graph, Layer, Op, Regions, Rewrite, SectionId};
+use frcnn_bundle::{
+    Bundle, BundleWriter, Cascade, Gemm, Graph, Layer, Op, Regions, Rewrite, Scores, SectionId,
+};
 
 use crate::error::Problem;
 use crate::network::output_layers;
@@ -21,8 +23,7 @@ use crate::svd::{Factors, Spectrum};
 /// The same network with a judge before its head, of each of these ranks. It drops regions below `keep`.
 pub(crate) fn with_cascades(bundle: &Bundle, ranks: &[usize], keep: f32) -> Result<Vec<Bundle>, Problem> {
     let contents = bundle.contents();
-    Cascade::check_keep(contents.manifest.scores, keep)
-        .map_err(|range| Problem::Cascade(format!("keep is {keep}, and must be {range}")))?;
+    check_keep(contents.manifest.scores, keep)?;
     let mut spectra = HashMap::new();
     let with_cascade = |&rank: &usize| {
         let mut making = Making::new(bundle, rank, &mut spectra)?;
@@ -32,6 +33,19 @@ pub(crate) fn with_cascades(bundle: &Bundle, ranks: &[usize], keep: f32) -> Resu
         Ok(making.writer.finish(contents)?)
     };
     ranks.iter().map(with_cascade).collect()
+}
+
+/// Whether `keep` is a threshold that leaves something: the probabilities of objects add up to 1 at most.
+pub(crate) fn check_keep(scores: Scores, keep: f32) -> Result<(), Problem> {
+    if scores == Scores::Probabilities && keep == 1.0 {
+        return Err(Problem::Cascade(
+            "keep is 1, and drops every region that is not certainly an object, so that nothing would be found; 0 drops none, and 0.02 \
+             what is plainly background"
+                .to_string(),
+        ));
+    }
+    let wrong = |range| Problem::Cascade(format!("keep is {keep}, and must be {range}"));
+    Cascade::check_keep(scores, keep).map_err(wrong)
 }
 
 /// The ranks that [`with_cascades`] can give a network, at most; none where it can have no judge.

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use frcnn_compiler::Compiled;
-use frcnn_harness::cascade::{CascadeReport, CascadeStep, HeadTimes, Measured, Photos, choose, measure};
+use frcnn_harness::cascade::{
+    CascadeReport, CascadeStep, HeadTimes, Measured, Photos, choose, doubt, measure,
+};
 use indicatif::ProgressBar;
 
+use crate::console;
 use crate::data::{DataArgs, Loader};
 use crate::error::Error;
 use crate::units;
@@ -56,6 +59,9 @@ pub(crate) fn run(
         }
     };
     let Some((root, part)) = data else {
+        if let Some(doubt) = by_hand.as_ref().and_then(doubt) {
+            spinner.suspend(|| console::warning(doubt));
+        }
         return Ok((by_hand.unwrap_or(compiled), None));
     };
     let dataset = part.open(root, Some(&compiled.bundle.contents().manifest.classes))?;

@@ -30,6 +30,8 @@ const KEEPS: [f32; 18] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7];
 /// Those of margins, of which support vectors have -1 and 1.
 const MARGINS: [f32; 13] = [-3.0, -2.5, -2.0, -1.75, -1.5, -1.25, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5];
+/// A probability above which an object is likelier than background.
+const MORE_LIKELY_THAN_NOT: f32 = 0.5;
 /// Photos on which times are measured, at most.
 const TIMED: usize = 16;
 /// The same for each setting of a sweep.
@@ -208,6 +210,19 @@ pub fn measure(
         heads: Some(heads),
     };
     Ok((compiled, report))
+}
+
+/// What a user may not have meant with a threshold that was given by hand and is not measured.
+pub fn doubt(by_hand: &Compiled) -> Option<String> {
+    let contents = by_hand.bundle.contents();
+    let keep = contents.cascade.as_ref()?.keep;
+    let is_high = contents.manifest.scores == Scores::Probabilities && keep > MORE_LIKELY_THAN_NOT;
+    is_high.then(|| {
+        format!(
+            "cascade: keep={keep} drops regions that the judge takes for objects rather than for background, too, so that little or \
+             nothing may be found; measure what it loses on a data set, or lower it: 0.02 drops what is plainly background"
+        )
+    })
 }
 
 /// What a bundle's cascade drops and costs on some photos, and what it saves.

@@ -147,6 +147,11 @@ fn a_cascade_may_be_given_by_hand_or_refused() {
     fails(&compile(&["rank=0,keep=0.1"]), 2, &["rank 0"]);
     fails(&compile(&["rank=100000,keep=0.1"]), 2, &["a judge's rank is 1 to"]);
     fails(&compile(&["rank=16,keep=1.5"]), 2, &["from 0 to 1"]);
+    fails(&compile(&["rank=16,keep=1"]), 2, &["keep is 1", "nothing would be found"]);
+    let near = fixture.compile("near.frcnn", &["--cascade", "rank=16,keep=0.999"]);
+    assert!(stderr(&near).contains("warning: cascade: keep=0.999 drops"), "{}", stderr(&near));
+    let half = fixture.compile("half.frcnn", &["--cascade", "rank=16,keep=0.5"]);
+    assert_eq!(stderr(&half), "");
     let photos = voc(&fixture, "cascade");
     let output = compile(&["auto", "--data", text(&photos), "--proposals", text(&photos.join("boxes.json"))]);
     assert!(!output.status.success(), "an untrained network finds nothing: {}", stderr(&output));
