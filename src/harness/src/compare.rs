@@ -214,8 +214,8 @@ fn against(
         let behind: Vec<String> = (0..maps.len()).flat_map(of_map).chain([pooled.to_string()]).collect();
         only(&behind, &Inputs { maps: Some(maps), ..Inputs::default() })?;
     }
-    if detector.has_rpn()
-        && let Some(outputs) = outputs_from(names.len(), reference)?
+    if let Some(rpn) = &detector.contents().rpn
+        && let Some(outputs) = outputs_from(rpn, reference)?
     {
         only(&["proposals".to_string()], &Inputs { rpn: Some(outputs), blob, ..Inputs::default() })?;
     }

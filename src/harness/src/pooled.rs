@@ -98,24 +98,30 @@ impl<'a> Pooled<'a> {
         Tensor { shape: vec![rois, features], data }
     }
 
-    /// The reverse.
-    pub(crate) fn of_reference(&self, pooled: &Tensor) -> Result<Vec<f32>, Error> {
+    /// The reverse, of the stage `name`, pooled from maps of so many channels.
+    pub(crate) fn of_reference(
+        &self,
+        name: &str,
+        pooled: &Tensor,
+        channels: usize,
+    ) -> Result<Vec<f32>, Error> {
         let levels = self.levels();
-        if levels.len() == 1 {
-            return Ok(pooled.channels_last().data);
+        let shape = &pooled.shape;
+        let other = |wanted: String| {
+            Err(Error::Stage(format!("`{name}` has shape {shape:?}, and the bundle's has [R, {wanted}]")))
+        };
+        if let [[height, width, _]] = levels[..] {
+            return match shape[..] {
+                [_, ref each @ ..] if each == [channels, height, width] => Ok(pooled.channels_last().data),
+                _ => other(format!("{channels}, {height}, {width}")),
+            };
         }
         let bins: usize = levels.iter().map(|[.., bins]| bins).sum();
-        let channels = match pooled.shape[..] {
-            [_, features] if features > 0 && features.is_multiple_of(bins) => features / bins,
-            _ => {
-                let shape = &pooled.shape;
-                return Err(Error::Stage(format!(
-                    "`pool5` has shape {shape:?}, not [R, F] with F a multiple of {bins}"
-                )));
-            }
-        };
+        if !matches!(shape[..], [_, features] if features == bins * channels) {
+            return other(format!("{}", bins * channels));
+        }
         let mut data = Vec::with_capacity(pooled.data.len());
-        for mut rest in pooled.data.chunks_exact(bins * channels) {
+        for mut rest in pooled.data.chunks_exact((bins * channels).max(1)) {
             for &[height, width, bins] in &levels {
                 let (level, later) = rest.split_at(bins * channels);
                 rest = later;

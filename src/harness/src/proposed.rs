@@ -1,6 +1,7 @@
 //! The stages of a region proposal network as reference files lay them out.
 
 use frcnn::{BBox, FeatureMap, ImageBlob, RpnOutput, Session};
+use frcnn_bundle::Rpn;
 use frcnn_eval::Tensor;
 
 use crate::Error;
@@ -69,17 +70,23 @@ fn in_order_of(reference: &Tensor, mut boxes: Vec<BBox>) -> Vec<BBox> {
     ordered
 }
 
-/// What the RPN gave of each of `maps` maps, in a reference, if it has all of it.
-pub(crate) fn outputs_from(maps: usize, reference: &Stages) -> Result<Option<Vec<RpnOutput>>, Error> {
-    let part = |what: &str, map: usize| {
+/// What the RPN gave of each map, in a reference, if it has all of it.
+pub(crate) fn outputs_from(rpn: &Rpn, reference: &Stages) -> Result<Option<Vec<RpnOutput>>, Error> {
+    let part = |what: &str, map: usize, channels: usize| {
         let name = format!("rpn_{what}.{map}");
-        Some(map_from(&name, reference.get(&name)?))
+        Some(map_from(&name, reference.get(&name)?, channels))
     };
-    let output = |map: usize| {
-        let (logits, deltas) = (part("logits", map)?, part("deltas", map)?);
+    let output = |(map, anchors): (usize, usize)| {
+        let (logits, deltas) = (part("logits", map, anchors)?, part("deltas", map, 4 * anchors)?);
         Some(logits.and_then(|logits| Ok(RpnOutput { logits, deltas: deltas? })))
     };
-    (0..maps).map(output).collect::<Option<Result<Vec<_>, Error>>>().transpose()
+    rpn.anchors
+        .iter()
+        .map(Vec::len)
+        .enumerate()
+        .map(output)
+        .collect::<Option<Result<Vec<_>, Error>>>()
+        .transpose()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use frcnn::{BBox, Detector, FeatureMap, Frame, HeadOutput, ImageBlob, RpnOutput, Session};
-use frcnn_bundle::{NetworkInput, Resize};
+use frcnn_bundle::{Contents, NetworkInput, Resize, Shape, nominal_size};
 use frcnn_eval::{Found, Tensor, TensorFile};
 use image::RgbImage;
 
@@ -275,7 +275,10 @@ pub(crate) fn computed(
         stages.extend(proposed(session, maps.as_deref(), inputs, reference)?);
     }
     let features = match (inputs.pooled, maps, reference.rois()) {
-        (Some(features), ..) => pooled.of_reference(features)?,
+        (Some(features), ..) => {
+            let channels = map_channels(contents).first().copied().unwrap_or(0);
+            pooled.of_reference(pooled_stage(detector), features, channels)?
+        }
         (None, Some(maps), Ok(rois)) => {
             let channels = maps.first().map_or(0, FeatureMap::channels);
             let features = pooled.pool(session, &maps, &rois)?;
@@ -295,9 +298,21 @@ pub(crate) fn computed(
 
 /// The maps of a reference, if it has all of them.
 pub(crate) fn maps_from(detector: &Detector, reference: &Stages) -> Result<Option<Vec<FeatureMap>>, Error> {
-    let names = detector.contents().map_names();
-    let maps = names.iter().map(|name| reference.get(name).map(|map| map_from(name, map)));
+    let contents = detector.contents();
+    let names = contents.map_names();
+    let maps = names
+        .iter()
+        .zip(map_channels(contents))
+        .map(|(name, channels)| reference.get(name).map(|map| map_from(name, map, channels)));
     maps.collect::<Option<Result<Vec<_>, Error>>>().transpose()
+}
+
+/// How many channels each of the trunk's maps has, whatever the size of the blob.
+pub(crate) fn map_channels(contents: &Contents) -> Vec<usize> {
+    let (height, width) = nominal_size(contents);
+    let shapes = contents.trunk.infer(Shape::Map { height, width, channels: 3 }).unwrap_or_default();
+    let channels = |&value: &u32| shapes.get(value as usize).map_or(0, Shape::channels);
+    contents.trunk.outputs.iter().map(channels).collect()
 }
 
 /// A map as references have it.
@@ -306,11 +321,16 @@ pub(crate) fn of_map(map: &FeatureMap) -> Result<Tensor, Error> {
     Ok(Tensor { shape, data: map.data()?.to_vec() }.channels_first())
 }
 
-/// The reverse.
-pub(crate) fn map_from(name: &str, map: &Tensor) -> Result<FeatureMap, Error> {
+/// The reverse, of a map that has so many channels in the bundle.
+pub(crate) fn map_from(name: &str, map: &Tensor, channels: usize) -> Result<FeatureMap, Error> {
     let last = map.channels_last();
     match last.shape[..] {
-        [1, height, width, channels] => Ok(FeatureMap::new(&last.data, height, width, channels)?),
-        _ => Err(Error::Stage(format!("`{name}` has shape {:?}, not [1, C, H, W]", map.shape))),
+        [1, height, width, found] if found == channels => {
+            Ok(FeatureMap::new(&last.data, height, width, channels)?)
+        }
+        _ => Err(Error::Stage(format!(
+            "`{name}` has shape {:?}, and the bundle's has [1, {channels}, H, W]",
+            map.shape
+        ))),
     }
 }

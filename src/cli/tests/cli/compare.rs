@@ -171,6 +171,18 @@ fn references_with_mistakes_are_named() {
         1,
         &["r.safetensors: `rois`: ", "row 1 is not 0"],
     );
+    // Of another network: its maps, and what was pooled, have other channels.
+    for (name, shape, wanted) in
+        [("conv", [1, 8, 6, 8], "[1, 512, H, W]"), ("pool5", [2, 8, 7, 7], "[R, 512, 6, 6]")]
+    {
+        let (values, boxes) =
+            (bytes(&vec![0.5; shape.iter().product()]), bytes(&[0.0, 8.0, 8.0, 60.0, 60.0]));
+        let view = |shape: &[usize], data| TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap();
+        let tensors = [(name, view(&shape, &values)), ("rois", view(&[1, 5], &boxes))];
+        fs::write(&path, serialize(tensors, None).unwrap()).unwrap();
+        let words = format!("r.safetensors: `{name}` has shape {shape:?}, and the bundle's has {wanted}");
+        fails(&compare(&fixture, &["--reference", text(&path)]), 1, &[&words]);
+    }
     fs::write(&path, "no tensors").unwrap();
     fails(&compare(&fixture, &["--reference", text(&path)]), 1, &["r.safetensors: not a safetensors file"]);
     fails(&compare(&fixture, &["--reference", text(&folder.join("absent"))]), 1, &["absent: "]);
