@@ -64,6 +64,11 @@ def export(module, classes, path, manifest=None, exporter="auto", form="whole"):
     classes = list(classes)
     if not classes or BACKGROUND in classes:
         raise ExportError(f"classes are the names of the objects, without {BACKGROUND}")
+    if "" in classes:
+        raise ExportError("a class has no name; is there a comma too many?")
+    twice = [name for place, name in enumerate(classes) if name in classes[:place]]
+    if twice:
+        raise ExportError(f"classes have {twice[0]} twice: detections could not be told apart")
     module = module.eval()
     names = {"classes": [BACKGROUND, *classes]}
     if not detector.is_detector(module):
@@ -275,6 +280,11 @@ def by_dynamo(module, inputs, outputs, path):
     )
 
 
+def names_of(text):
+    """The classes of `--classes`: of `cat, dog` the second is `dog`, as for `frcnn compile`."""
+    return [name.strip() for name in text.split(",")]
+
+
 def load(factory, weights):
     """The module that `package.module:factory` makes, with the state dict of a file."""
     name, colon, attribute = factory.partition(":")
@@ -308,7 +318,7 @@ def main():
     try:
         fields = json.loads(Path(args.manifest).read_text()) if args.manifest else None
         module = load(args.factory, args.weights)
-        manifest = export(module, args.classes.split(","), args.output, fields, args.exporter, args.form)
+        manifest = export(module, names_of(args.classes), args.output, fields, args.exporter, args.form)
     except (ExportError, OSError, ValueError) as error:
         sys.exit(f"export.py: {error}")
     print(args.output)

@@ -83,10 +83,13 @@ impl Description {
     /// Of a model of which only the classes are said, the background not among them.
     ///
     /// # Errors
-    /// There are none, or two of one name.
+    /// There are none, two of one name, or one without a name.
     pub fn of_classes(classes: impl IntoIterator<Item = String>) -> Result<Description, ManifestError> {
         let background = std::iter::once("__background__".to_string());
         let classes: Vec<String> = background.chain(classes).collect();
+        if classes.iter().any(String::is_empty) {
+            return Err(ManifestError::Value("a class has no name; is there a comma too many?".to_string()));
+        }
         let said = Map::from_iter([("classes".to_string(), Value::from(classes))]);
         Description::of_json(&serde_json::to_string(&said).map_err(json)?, Scores::default())
     }

@@ -283,6 +283,17 @@ fn spaces_around_names_of_classes_are_no_part_of_them() {
         inspected["manifest"]["classes"],
         serde_json::json!(["__background__", "cat", "traffic light", "dog"])
     );
+    for (classes, words) in [("cat, ,dog", "a class has no name"), ("cat,dog, cat", "`cat` twice")] {
+        let output = frcnn(&[
+            "compile",
+            &fixture.path("model.onnx"),
+            "--classes",
+            classes,
+            "-o",
+            &(bundle.clone() + "2"),
+        ]);
+        fails(&output, 2, &["--classes", words]);
+    }
 }
 
 #[test]
