@@ -99,7 +99,7 @@ pub use precision::{Precisions, fits_int8, uniform};
 pub use program::{Program, ProgramKind, ProgramOptions, emit_program};
 pub use report::{Agreement, AssumedInput, CompileReport, Drift, FactoredLayer, Int8Report, StoredLayer};
 pub use rpn::Rules;
-pub use source::{load_manifest, load_rcnn_manifest};
+pub use source::{external_files, load_manifest, load_rcnn_manifest};
 
 /// Compiles the model in the file `onnx`. `progress` is told of each step as it starts.
 ///

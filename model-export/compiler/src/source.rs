@@ -1,6 +1,6 @@
 //! Files in: the ONNX model and its manifest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use frcnn_bundle::{Manifest, ManifestError, Scores};
 use prost::Message;
@@ -39,6 +39,16 @@ impl ModelFile {
         prepare(&mut model, &Folders::of(path)).map_err(refused)?;
         Ok(ModelFile { model, detector, sha256 })
     }
+}
+
+/// The files in which an ONNX file keeps tensors. None of one that cannot be read: to compile it says why.
+pub fn external_files(path: &Path) -> Vec<PathBuf> {
+    let decoded = || {
+        let bytes = read_file(path, limits::FILE_BYTES).ok()?;
+        check_fields(&bytes).ok()?;
+        ModelProto::decode(&*bytes).ok()?.graph
+    };
+    decoded().map_or(Vec::new(), |graph| Folders::of(path).files(&graph))
 }
 
 /// The bytes of a file of at most `limit`.

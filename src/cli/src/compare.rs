@@ -18,6 +18,7 @@ use crate::files;
 use crate::inputs::boxes::BoxSource;
 use crate::inputs::decode::{self, PhotoArgs};
 use crate::inputs::images::{self, ImageFile, Inputs};
+use crate::outputs::{Input, check_output};
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
 use crate::units::difference;
@@ -118,9 +119,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     args.photos.apply();
     if let Some(path) = &args.html {
         let manifest = described::manifest_of(&args.model, args.manifest.as_ref());
-        let named = [&args.reference, &args.against, &args.proposals].into_iter().flatten();
-        let read = [&args.model, &manifest].into_iter().chain(named).chain(&args.images);
-        files::check_output(path, &read.map(PathBuf::as_path).collect::<Vec<_>>())?;
+        let models = [Some(&args.model), args.against.as_ref()].into_iter().flatten();
+        let files = [Some(&manifest), args.reference.as_ref(), args.proposals.as_ref()].into_iter().flatten();
+        let inputs = models.map(|path| Input::Model(path)).chain(files.map(|path| Input::File(path)));
+        let inputs = inputs.chain(args.images.iter().map(|path| Input::Photos(path)));
+        check_output(path, &inputs.collect::<Vec<_>>())?;
     }
     let detector = open(&args.model, args)?;
     let comparisons = match (&args.reference, &args.against) {

@@ -32,6 +32,7 @@ use crate::detect::Check;
 use crate::error::Error;
 use crate::files;
 use crate::inputs::decode::PhotoArgs;
+use crate::outputs::{self, Input};
 use crate::parse;
 use crate::units;
 use report::Report;
@@ -253,13 +254,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             return Err(Error::Usage("--check without -o: name the picture with --check-out".to_string()));
         }
     };
-    let read = [Some(&args.model), Some(&manifest_path), args.svm.as_ref(), args.check.as_ref()];
-    let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
     let beside = args.emit_onnx.as_ref().map(|path| path.with_extension("manifest.json"));
     let written = [&args.emit_onnx, &args.report, &picture, &beside].map(Option::as_ref);
     let written = [args.output.as_ref()].into_iter().chain(written);
     let written: Vec<&Path> = written.flatten().map(PathBuf::as_path).collect();
-    files::check_outputs(&written, &read)?;
+    outputs::check_outputs(&written, &inputs(args, &manifest_path))?;
     check_precision(args)?;
     check_unused(args)?;
     check_cascade(args)?;
@@ -338,6 +337,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let chosen = chosen.map_or(String::new(), |sweep| crate::sweep::text(&sweep) + "\n");
     let files: String = written.chain(emitted).collect();
     console::result(&(chosen + &told + &report::times(&report) + "\n" + &files + &checked))
+}
+
+/// All that is read.
+fn inputs<'a>(args: &'a Args, manifest: &'a Path) -> Vec<Input<'a>> {
+    let board = args.board.as_ref().map(|board| Path::new(&board.name));
+    let files = [Some(manifest), args.svm.as_deref(), args.check.as_deref(), board];
+    let mut inputs = vec![Input::Model(&args.model)];
+    inputs.extend(files.into_iter().flatten().map(Input::File));
+    inputs.extend(args.calibrate.as_deref().map(Input::Photos));
+    inputs.extend(args.calibrate.iter().chain(&args.data).map(|root| args.part.input(root)));
+    inputs
 }
 
 /// A network that was compiled as `--precision` asks for, and what there is to say of it.

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::inputs::boxes::BoxSource;
 use crate::inputs::decode;
 use crate::inputs::images::ImageFile;
+use crate::outputs::Input;
 
 /// Which part of a data set, and where its boxes come from.
 #[derive(Debug, clap::Args)]
@@ -47,16 +48,7 @@ enum DataFormat {
 impl DataArgs {
     /// Reads the annotations; `classes` are a detector's, the background first.
     pub(crate) fn open(&self, root: &Path, classes: Option<&[String]>) -> Result<Dataset, Error> {
-        let location = Location {
-            root: root.to_path_buf(),
-            format: self.format.map(|format| match format {
-                DataFormat::Voc => Format::Voc,
-                DataFormat::Coco => Format::Coco,
-            }),
-            split: self.split().to_string(),
-            images: self.images.clone(),
-        };
-        let mut dataset = Dataset::open(&location)?;
+        let mut dataset = Dataset::open(&self.location(root))?;
         dataset
             .warnings
             .iter()
@@ -71,6 +63,23 @@ impl DataArgs {
             }
         }
         Ok(dataset)
+    }
+
+    fn location(&self, root: &Path) -> Location {
+        Location {
+            root: root.to_path_buf(),
+            format: self.format.map(|format| match format {
+                DataFormat::Voc => Format::Voc,
+                DataFormat::Coco => Format::Coco,
+            }),
+            split: self.split().to_string(),
+            images: self.images.clone(),
+        }
+    }
+
+    /// What is read of the data set.
+    pub(crate) fn input(&self, root: &Path) -> Input<'static> {
+        Input::DataSet { location: self.location(root), boxes: self.proposals_file(root) }
     }
 
     /// The images to use.

@@ -62,78 +62,8 @@ pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, Error> {
     Staged::new(path, [bytes]).map_err(|error| Error::file(path, error))
 }
 
-/// Finds out before hours of work that a file could not be written, or would replace an input, be it one that is not there yet.
-#[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
-pub(crate) fn check_output(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
-    check_folder_of(path)?;
-    if path.is_dir() {
-        return Err(Error::file(path, "is a folder; name a file"));
-    }
-    let written = path.canonicalize();
-    let is_written = |input: &&Path| match (&written, input.canonicalize()) {
-        (Ok(written), Ok(read)) => *written == read,
-        _ => whole(input) == whole(path),
-    };
-    if inputs.iter().any(is_written) {
-        return Err(Error::file(path, "is read as well; name another file to write"));
-    }
-    Ok(())
-}
-
-fn whole(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
-}
-
-/// Whether there is a folder for what is to be made at `path`.
-#[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
-pub(crate) fn check_folder_of(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.is_dir() {
-        return Ok(());
-    }
-    Err(Error::file(path, format!("the folder {} does not exist", Printable(folder.display()))))
-}
-
-/// The same for several outputs, none of which may be another's.
-#[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
-pub(crate) fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), Error> {
-    for (position, output) in outputs.iter().enumerate() {
-        check_output(output, inputs)?;
-        if outputs.iter().take(position).any(|other| whole(other) == whole(output)) {
-            return Err(Error::file(output, "is to be written twice; name another file"));
-        }
-    }
-    Ok(())
-}
-
 /// The file `name` in the folder of `path`.
 #[cfg_attr(not(feature = "compile"), allow(dead_code, reason = "for commands that make bundles"))]
 pub(crate) fn beside(path: &Path, name: &str) -> PathBuf {
     path.with_file_name(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    #[test]
-    fn what_cannot_be_written_is_found_out_before() {
-        let folder = tempfile::tempdir().unwrap();
-        let input = folder.path().join("model.onnx");
-        fs::write(&input, "").unwrap();
-        let problem = |path: &Path| check_output(path, &[&input]).unwrap_err().to_string();
-        assert!(problem(&folder.path().join("absent/b.frcnn")).contains("absent does not exist"));
-        assert!(problem(folder.path()).contains("is a folder"));
-        assert!(problem(&folder.path().join(".").join("model.onnx")).contains("is read as well"));
-        assert!(check_output(&folder.path().join("b.frcnn"), &[&input]).is_ok());
-        let twice = [folder.path().join("a"), folder.path().join("./a")];
-        let error = check_outputs(&[&twice[0], &twice[1]], &[]).unwrap_err().to_string();
-        assert!(error.contains("written twice"), "{error}");
-        assert!(check_output(Path::new("b.frcnn"), &[&input]).is_ok());
-        // What is to be written and read again, and is not there yet.
-        let run = folder.path().join("run.jsonl");
-        let error = check_output(&folder.path().join("./run.jsonl"), &[&run]).unwrap_err().to_string();
-        assert!(error.contains("is read as well"), "{error}");
-    }
 }

@@ -29,6 +29,7 @@ mod inputs;
 mod inspect;
 #[cfg(feature = "compile")]
 mod new;
+mod outputs;
 #[cfg(feature = "compile")]
 mod parse;
 mod products;

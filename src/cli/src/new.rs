@@ -10,6 +10,7 @@ use frcnn_core::Printable;
 use crate::console;
 use crate::error::Error;
 use crate::files;
+use crate::outputs;
 
 /// Write an untrained network as ONNX, and the manifest.json that goes beside it
 ///
@@ -56,7 +57,7 @@ fn archs() -> impl TypedValueParser<Value = Arch> {
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let manifest_path = files::beside(&args.output, "manifest.json");
-    files::check_outputs(&[&args.output, &manifest_path], &[])?;
+    outputs::check_outputs(&[&args.output, &manifest_path], &[])?;
     if !args.force && args.output.exists() {
         return Err(Error::file(&args.output, "exists; --force replaces it by an untrained network"));
     }

@@ -11,6 +11,7 @@ use crate::console;
 use crate::cost::CostArgs;
 use crate::error::Error;
 use crate::files;
+use crate::outputs::{self, Input};
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::table;
 
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         ..Options::default()
     };
     // Found out before minutes of work.
-    files::check_output(&path, &[&args.bundle])?;
+    outputs::check_output(&path, &[Input::File(&args.bundle)])?;
     drop(files::stage(&path, b"")?);
     let progress = ProgressBar::new(0).with_style(style());
     let step = &mut |step: TuneStep<'_>| {

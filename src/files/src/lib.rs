@@ -8,6 +8,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod identity;
 mod memory;
 mod names;
 mod read;
@@ -17,12 +18,13 @@ mod signals;
 mod staged;
 mod staged_folder;
 
+pub use identity::FileId;
 pub use memory::{NoMemory, try_reserve, try_resize};
 pub use names::{MAX_NAME, NotAName, check_name};
 pub use read::{open_regular, read_at_most, read_exactly};
 #[cfg(all(feature = "signals", unix))]
 pub use signals::{clean_up_on_signals, on_signals};
-pub use staged::{Staged, lock_folder_of, remove_temporaries, write_atomically, write_pieces};
+pub use staged::{Staged, folder_of, lock_folder_of, remove_temporaries, write_atomically, write_pieces};
 pub use staged_folder::StagedFolder;
 
 /// The examples of README.md.

@@ -144,7 +144,9 @@ pub(crate) fn target(path: &Path) -> PathBuf {
     path.to_path_buf()
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a path lies in.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -1,10 +1,12 @@
 //! Tensors that a model keeps in files beside it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use tract_onnx::pb::TensorProto;
+use frcnn_files::folder_of;
+use tract_onnx::pb::{GraphProto, TensorProto};
 
 /// Where the files lie: beside the model, and, where the model is a symbolic link, beside what it leads to.
 ///
@@ -15,25 +17,18 @@ pub(crate) struct Folders(Vec<PathBuf>);
 impl Folders {
     /// Of the model at `path`.
     pub(crate) fn of(path: &Path) -> Folders {
-        let parent = |path: &Path| {
-            path.parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-                .unwrap_or(Path::new("."))
-                .to_path_buf()
-        };
-        let mut folders = vec![parent(path)];
-        folders.extend(fs::canonicalize(path).ok().map(|target| parent(&target)));
+        let mut folders = vec![folder_of(path).to_path_buf()];
+        folders.extend(fs::canonicalize(path).ok().map(|target| folder_of(&target).to_path_buf()));
         Folders(folders)
     }
 
     /// The `len` bytes of `tensor`.
     pub(super) fn read(&self, tensor: &TensorProto, len: u64) -> Result<Vec<u8>, String> {
-        let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let number = |key: &str| {
-            entry(key)
+            entry(tensor, key)
                 .map(|text| text.parse::<u64>().map_err(|_| format!("its {key} `{text}` is not a number")))
         };
-        let location = entry("location").filter(|location| !location.is_empty());
+        let location = entry(tensor, "location").filter(|location| !location.is_empty());
         let location = location.ok_or("it lies in another file, which is not named")?;
         let offset = number("offset").transpose()?.unwrap_or(0);
         if let Some(stated) = number("length").transpose()?
@@ -48,10 +43,28 @@ impl Folders {
                  data beside it, or put a symbolic link there"
             ));
         }
-        let paths: Vec<PathBuf> = self.0.iter().map(|folder| folder.join(location)).collect();
-        let path = paths.iter().find(|path| path.exists()).or(paths.first()).ok_or("it has no folder")?;
-        read_part(path, offset, len).map_err(|problem| format!("it lies in {}: {problem}", path.display()))
+        let path = self.find(location).ok_or("it has no folder")?;
+        read_part(&path, offset, len).map_err(|problem| format!("it lies in {}: {problem}", path.display()))
     }
+
+    /// Where a file lies that the model names.
+    fn find(&self, location: &str) -> Option<PathBuf> {
+        let paths: Vec<PathBuf> = self.0.iter().map(|folder| folder.join(location)).collect();
+        paths.iter().find(|path| path.exists()).or(paths.first()).cloned()
+    }
+
+    /// The files that tensors of `graph` name, each once.
+    pub(crate) fn files(&self, graph: &GraphProto) -> Vec<PathBuf> {
+        let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+        let tensors = attributes.flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors));
+        let named: BTreeSet<&str> =
+            tensors.chain(&graph.initializer).filter_map(|tensor| entry(tensor, "location")).collect();
+        named.into_iter().filter_map(|location| self.find(location)).collect()
+    }
+}
+
+fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
+    tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
 }
 
 fn read_part(path: &Path, offset: u64, len: u64) -> Result<Vec<u8>, String> {

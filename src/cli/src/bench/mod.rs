@@ -16,6 +16,8 @@ use crate::error::Error;
 #[cfg(feature = "compile")]
 use crate::files;
 use crate::inputs::decode::PhotoArgs;
+#[cfg(feature = "compile")]
+use crate::outputs::Input;
 use crate::products::ProductArgs;
 use stream::StreamArgs;
 use work::{Size, Work};
@@ -132,7 +134,9 @@ fn work(args: &Args) -> Result<Work, Error> {
 fn run_stream(args: &Args, options: &Options) -> Result<(), Error> {
     #[cfg(feature = "compile")]
     if let Some(path) = &args.stream.plot {
-        stream::check_plot(path, &[&args.bundle])?;
+        let files = args.image.iter().chain(&args.proposals).map(|path| Input::File(path));
+        let inputs: Vec<Input> = files.chain([Input::Model(&args.bundle)]).collect();
+        stream::check_plot(path, &inputs)?;
     }
     let work = |first| match first {
         Some(pixels) => Ok(Work::of_pixels(pixels, rois(args), args.seed)),

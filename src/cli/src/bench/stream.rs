@@ -14,6 +14,8 @@ use crate::error::Error;
 use crate::files;
 use crate::inputs::decode;
 use crate::inputs::images::{self, Inputs};
+#[cfg(feature = "compile")]
+use crate::outputs::{Input, check_output};
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
 use crate::units::{self, milliseconds};
@@ -350,9 +352,9 @@ impl StreamReport {
 
 /// Whether a plot can be written where it was asked for.
 #[cfg(feature = "compile")]
-pub(super) fn check_plot(path: &Path, inputs: &[&Path]) -> Result<(), Error> {
+pub(super) fn check_plot(path: &Path, inputs: &[Input]) -> Result<(), Error> {
     use frcnn_core::Printable;
-    files::check_output(path, inputs)?;
+    check_output(path, inputs)?;
     match path.extension() {
         Some(extension) if extension.eq_ignore_ascii_case("svg") => Ok(()),
         _ => Err(Error::Usage(format!("--plot {}: plots are written as .svg", Printable(path.display())))),

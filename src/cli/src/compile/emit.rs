@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use frcnn_bundle::Bundle;
 use frcnn_compiler::{ProgramKind, ProgramOptions, emit_program};
-use frcnn_files::StagedFolder;
+use frcnn_files::{FileId, StagedFolder};
 
 use super::Args;
 use crate::error::Error;
@@ -32,10 +32,9 @@ impl<'a> Emit<'a> {
             })?;
             let dir = Path::new(dir);
             kind.check_folder(dir).map_err(|problem| Error::file(dir, problem))?;
-            crate::files::check_folder_of(dir)?;
-            let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+            crate::outputs::check_folder_of(dir)?;
             let mut written = all.iter().map(|other| other.dir).chain(args.output.as_deref());
-            if written.any(|other| whole(other) == whole(dir)) {
+            if written.any(|other| FileId::of(other) == FileId::of(dir)) {
                 return Err(Error::file(dir, "is to be written twice; name another folder"));
             }
             all.push(Emit { kind, dir, frcnn: frcnn(args)? });

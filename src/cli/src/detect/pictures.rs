@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use frcnn::{Detection, Detector};
 use frcnn_core::Printable;
+use frcnn_files::FileId;
 use frcnn_images::draw::draw;
 use image::{ImageFormat, RgbImage};
 
@@ -50,11 +51,10 @@ impl Pictures {
             io::ErrorKind::AlreadyExists => Error::file(folder, "is a file; name a folder with --out"),
             _ => Error::file(folder, error),
         })?;
-        let inputs: HashSet<PathBuf> =
-            images.iter().filter_map(|image| image.path.canonicalize().ok()).collect();
+        let inputs: HashSet<FileId> = images.iter().map(|image| FileId::of(&image.path)).collect();
         let paths: Vec<PathBuf> = names(images).into_iter().map(|name| folder.join(name)).collect();
         for (path, image) in paths.iter().zip(images) {
-            if path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
+            if inputs.contains(&FileId::of(path)) {
                 return Err(Error::file(path, "is one of the images; name another folder with --out"));
             }
             if path.file_stem().is_some_and(|stem| *stem != *image.stem) {

@@ -19,6 +19,7 @@ use crate::data::DataArgs;
 use crate::error::Error;
 use crate::files;
 use crate::inputs::decode::PhotoArgs;
+use crate::outputs::{self, Input};
 use report::EvalReport;
 
 pub(crate) use detect::bar;
@@ -166,8 +167,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 fn evaluate(args: &EvalArgs) -> Result<(), Error> {
     args.photos.apply();
     let scoring = &args.scoring;
-    let inputs = [&args.bundle, &args.detections, &args.run].into_iter().flatten();
-    scoring.check_outputs(&inputs.map(PathBuf::as_path).collect::<Vec<&Path>>())?;
+    let files = [&args.detections, &args.run].into_iter().flatten().map(|path| Input::File(path));
+    scoring.check_outputs(files.chain(args.bundle.as_deref().map(Input::Model)).collect())?;
     let mut cascade = None;
     let (dataset, detections, title) = match (&args.bundle, &args.detections) {
         (Some(bundle), _) => {
@@ -198,7 +199,7 @@ fn evaluate(args: &EvalArgs) -> Result<(), Error> {
 
 fn merge_parts(args: &MergeArgs) -> Result<(), Error> {
     let scoring = &args.scoring;
-    scoring.check_outputs(&args.parts.iter().map(PathBuf::as_path).collect::<Vec<&Path>>())?;
+    scoring.check_outputs(args.parts.iter().map(|path| Input::File(path)).collect())?;
     let (header, images) = merge::<RunImage>(&args.parts)?;
     let classes = [&[String::new()], header.classes.as_slice()].concat();
     let dataset = scoring.part.open(scoring.data()?, Some(&classes))?;
@@ -220,28 +221,18 @@ impl Scoring {
     }
 
     /// Before hours of work; `inputs` are read besides the data set.
-    fn check_outputs(&self, inputs: &[&Path]) -> Result<(), Error> {
-        let data = self.data()?;
-        let annotations = std::fs::read_dir(data.join("annotations")).into_iter().flatten().flatten();
-        let annotations: Vec<PathBuf> =
-            annotations.map(|entry| entry.path()).chain([data.to_path_buf()]).collect();
-        let inputs: Vec<&Path> =
-            inputs.iter().copied().chain(annotations.iter().map(PathBuf::as_path)).collect();
-        let mut outputs: Vec<&Path> = self.html.iter().map(PathBuf::as_path).collect();
+    fn check_outputs(&self, mut inputs: Vec<Input>) -> Result<(), Error> {
+        inputs.push(self.part.input(self.data()?));
+        let mut files: Vec<&Path> = self.html.iter().map(PathBuf::as_path).collect();
         match (&self.save, self.save_kind()) {
-            (Some(path), Kind::Coco) => outputs.push(path),
+            (Some(path), Kind::Coco) => files.push(path),
             (Some(path), _) if path.is_file() => {
                 return Err(Error::file(path, "is a file; name a folder, or a .json file"));
             }
-            (Some(path), _) => {
-                let folder = path.canonicalize().ok();
-                if folder.is_some() && inputs.iter().any(|input| input.canonicalize().ok() == folder) {
-                    return Err(Error::file(path, "is read as well; name another folder to write"));
-                }
-            }
+            (Some(path), _) => outputs::check_text_folder(path, &inputs)?,
             (None, _) => {}
         }
-        files::check_outputs(&outputs, &inputs)
+        outputs::check_outputs(&files, &inputs)
     }
 
     fn save_kind(&self) -> Kind {

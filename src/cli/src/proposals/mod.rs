@@ -21,10 +21,10 @@ use serde::Serialize;
 
 use crate::console;
 use crate::error::Error;
-use crate::files;
 use crate::inputs::decode::PhotoArgs;
 use crate::inputs::images::{self, ImageFile, Inputs};
 use crate::inputs::{decode, progress_bar};
+use crate::outputs::{Input, check_output};
 use crate::units::{self, milliseconds};
 use store::{Settings, Store};
 
@@ -121,8 +121,8 @@ fn precompute(args: &Args, out: &Path) -> Result<(), Error> {
         return Err(Error::Usage("--mode is one of selective search".to_string()));
     }
     let Inputs { images, unreadable } = images::list(&args.images);
-    let inputs: Vec<&Path> = images.iter().map(|image| image.path.as_path()).collect();
-    files::check_output(out, &inputs)?;
+    let inputs: Vec<Input> = images.iter().map(|image| Input::File(&image.path)).collect();
+    check_output(out, &inputs)?;
     refuse_equal_stems(&images)?;
     let mut store = Store::open(out, args.settings(), args.force)?;
     unreadable.iter().for_each(console::error);

@@ -13,6 +13,7 @@ use crate::files;
 use crate::inputs::images::ImageFile;
 use crate::inputs::progress_bar;
 use crate::inputs::proposals::ProposalFile;
+use crate::outputs::{Input, check_output};
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
 use frcnn_images::draw::plot::{Curve, plot};
@@ -59,10 +60,12 @@ struct Report {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
+    let location = Location::new(&args.data, &args.split);
     if let Some(path) = &args.plot {
-        files::check_output(path, &[&args.proposals])?;
+        let dataset = Input::DataSet { location: location.clone(), boxes: None };
+        check_output(path, &[Input::File(&args.proposals), dataset])?;
     }
-    let dataset = Dataset::open(&Location::new(&args.data, &args.split))?;
+    let dataset = Dataset::open(&location)?;
     for warning in dataset.warnings.iter() {
         console::warning(format_args!("{}: {warning}", Printable(args.data.display())));
     }

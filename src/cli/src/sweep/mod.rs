@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::files;
 use crate::inputs::boxes::BoxSource;
 use crate::inputs::decode::PhotoArgs;
+use crate::outputs::{Input, check_outputs};
 use crate::parse;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
@@ -108,7 +109,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     args.photos.apply();
     let manifest_path = described::manifest_of(&args.model, args.manifest.as_ref());
     let outputs: Vec<&Path> = args.csv.iter().chain(&args.plot).map(PathBuf::as_path).collect();
-    files::check_outputs(&outputs, &[&args.model, &manifest_path])?;
+    let inputs = [Input::Model(&args.model), Input::File(&manifest_path), args.part.input(&args.data)];
+    check_outputs(&outputs, &inputs)?;
     if let Some(path) = &args.plot
         && path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("svg"))
     {

@@ -176,6 +176,61 @@ fn an_output_is_no_input_and_no_other_output() {
     assert!(!out.exists());
 }
 
+/// An ONNX file of one tensor, which it keeps in `beside`.
+fn with_tensor_in(beside: &str) -> Vec<u8> {
+    let field =
+        |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
+    let entry = [field(1, b"location"), field(2, beside.as_bytes())].concat();
+    let (graph, initializer, external_data) = (7, 5, 13);
+    field(graph, &field(initializer, &field(external_data, &entry)))
+}
+
+#[test]
+fn files_that_others_lead_to_are_not_replaced() {
+    let fixture = Fixture::get();
+    let root = voc(&fixture, "led-to");
+    let at = |name: &str| text(&root.join(name)).to_string();
+    fs::write(at("model.onnx"), with_tensor_in("weights.bin")).unwrap();
+    fs::write(at("weights.bin"), "weights").unwrap();
+    fs::write(at("JPEGImages/notes.txt"), "no photo").unwrap();
+    std::os::unix::fs::symlink("weights.bin", at("link")).unwrap();
+    let refused = |output: &str, command: &[&str]| {
+        let before = fs::read(at(output)).unwrap();
+        fails(&frcnn(&[command, &[&at(output)]].concat()), 1, &["is read as well"]);
+        assert_eq!(fs::read(at(output)).unwrap(), before, "{output}");
+    };
+    let (broken, photos) = (at("model.onnx"), at("JPEGImages"));
+    refused("weights.bin", &["compile", &broken, "-o"]);
+    refused("link", &["compile", &broken, "-o"]);
+    let (model, manifest) = (fixture.path("model.onnx"), fixture.path("small.json"));
+    let new = at("new.frcnn");
+    let compile = ["compile", &model, "--manifest", &manifest, "-o", &new];
+    let int8 = ["--precision", "int8", "--calibrate"];
+    refused("JPEGImages/a.png", &[&compile[..], &int8, &[&photos, "--report"]].concat());
+    let data = text(&root).to_string();
+    refused("JPEGImages/b.png", &[&compile[..], &int8, &[&data, "--split", "test", "--report"]].concat());
+    let bundle = fixture.path("model.frcnn");
+    let eval = ["eval", &bundle, "--data", &data];
+    for read in ["JPEGImages/a.png", "Annotations/b.xml", "ImageSets/Main/test.txt"] {
+        refused(read, &[&eval[..], &["--html"]].concat());
+        refused(
+            read,
+            &["sweep", &model, "--manifest", &manifest, "--data", &data, "--energies", "0.9", "--csv"],
+        );
+    }
+    refused("boxes.json", &[&eval[..], &["--proposals", &at("boxes.json"), "--html"]].concat());
+    refused("JPEGImages/a.png", &["compare", &bundle, "--against", &bundle, "--image", &photos, "--html"]);
+    let lists = at("ImageSets/Main");
+    let score = [&eval[..], &["--save-format", "text", "--save", &lists]].concat();
+    fails(&frcnn(&score), 1, &["Main: is read as well; name another folder"]);
+    // What nothing reads is replaced.
+    let notes = at("JPEGImages/notes.txt");
+    let boxes = at("boxes.json");
+    succeed(&[&eval[..], &["--proposals", &boxes, "--html", &notes]].concat());
+    assert!(fs::read_to_string(&notes).unwrap().contains("<html"));
+    assert!(!Path::new(&new).exists());
+}
+
 #[test]
 fn two_commands_add_to_one_file_of_boxes() {
     let fixture = Fixture::get();

@@ -148,6 +148,15 @@ impl<'de> Visitor<'de> for FileSeed {
     }
 }
 
+/// With the annotations of other splits, which lie in the same folder.
+pub(super) fn files(location: &Location) -> Result<Vec<PathBuf>, Error> {
+    let (path, _) = places(location);
+    let others = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let others = others.into_iter().flatten().flatten().map(|entry| entry.path());
+    let images = read(location)?.images.into_iter().map(|image| image.path);
+    Ok(others.chain([path.clone()]).chain(images).collect())
+}
+
 pub(super) fn read(location: &Location) -> Result<Dataset, Error> {
     let (path, folder) = places(location);
     let contents = text::read(&path, limits::JSON).map_err(|error| with_splits(error, &location.root))?;

@@ -96,11 +96,7 @@ impl Dataset {
     /// A file is missing or has a mistake; an image, category or annotation occurs twice; a name leads out of the data
     /// set's folder.
     pub fn open(location: &Location) -> Result<Dataset, Error> {
-        let format = match location.format {
-            Some(format) => format,
-            None => found_out(&location.root)?,
-        };
-        let dataset = match format {
+        let dataset = match format_of(location)? {
             Format::Voc => voc::read(location)?,
             Format::Coco => coco::read(location)?,
         };
@@ -111,6 +107,17 @@ impl Dataset {
             ));
         }
         Ok(dataset)
+    }
+
+    /// Every file that a split is read from: its list, its annotations and its images.
+    ///
+    /// # Errors
+    /// As [`open`](Dataset::open).
+    pub fn files(location: &Location) -> Result<Vec<PathBuf>, Error> {
+        match format_of(location)? {
+            Format::Voc => voc::files(location),
+            Format::Coco => coco::files(location),
+        }
     }
 
     /// The images at `positions`, in that order, and their objects; all classes stay.
@@ -162,6 +169,10 @@ impl Dataset {
     pub fn stems(&self) -> HashMap<String, usize> {
         self.images.iter().enumerate().map(|(position, image)| (image.stem.clone(), position)).collect()
     }
+}
+
+fn format_of(location: &Location) -> Result<Format, Error> {
+    location.format.map_or_else(|| found_out(&location.root), Ok)
 }
 
 fn found_out(root: &Path) -> Result<Format, Error> {

@@ -120,6 +120,12 @@ const EXTENSIONS: [&str; 15] = [
     "tiff",
 ];
 
+pub(super) fn files(location: &Location) -> Result<Vec<PathBuf>, Error> {
+    let split = VocSplit::open(location)?;
+    let of_images = split.images.iter().flat_map(|image| [split.annotation_path(image), image.path.clone()]);
+    Ok(std::iter::once(split.list.clone()).chain(of_images).collect())
+}
+
 pub(super) fn read(location: &Location) -> Result<Dataset, Error> {
     let mut split = VocSplit::open(location)?;
     let mut objects = Vec::new();
