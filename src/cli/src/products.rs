@@ -1,6 +1,9 @@
 //! `--f32-products`: how fully connected layers multiply.
 
+use std::fmt;
+
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use frcnn::F32Products;
 
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -16,6 +19,13 @@ enum Products {
     Exact,
     /// Where the CPU has AMX as three bf16 products each: faster, and as accurate. Elsewhere as exact, bit by bit
     Bf16x3,
+}
+
+impl fmt::Display for ProductArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.f32_products.to_possible_value();
+        f.write_str(value.as_ref().map_or("", PossibleValue::get_name))
+    }
 }
 
 impl From<ProductArgs> for F32Products {

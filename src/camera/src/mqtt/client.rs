@@ -129,7 +129,14 @@ fn explain(error: &ConnectionError) -> String {
             ConnectReturnCode::NotAuthorized => {
                 "the broker refuses: not authorised; it may want a user in the URL, and a password".to_owned()
             }
-            other => format!("the broker refuses: {other:?}"),
+            ConnectReturnCode::RefusedProtocolVersion => {
+                "the broker refuses: it does not take MQTT 3.1.1".to_owned()
+            }
+            ConnectReturnCode::BadClientId => "the broker refuses the client's name".to_owned(),
+            ConnectReturnCode::ServiceUnavailable => {
+                "the broker refuses: it takes no clients at present".to_owned()
+            }
+            ConnectReturnCode::Success => "the broker refuses, and says that it does not".to_owned(),
         },
         ConnectionError::Io(error) => error.to_string(),
         ConnectionError::NetworkTimeout => "no answer within 5 seconds".to_owned(),

@@ -1,8 +1,12 @@
 //! `frcnn detect --run` and `--shard`: detections that are kept in a file as they are found, by one job or by several, and
 //! `frcnn detect merge`, which makes of the files what one command would have printed.
 
+use std::ffi::OsStr;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use frcnn::Detector;
 use frcnn_core::Printable;
 use frcnn_eval::{RunFile, RunHeader, RunLine, merge};
@@ -108,7 +112,8 @@ impl Part {
 
 /// What must agree for detections to be of one run.
 fn header(args: &DetectArgs, detector: &Detector, images: &[ImageFile]) -> RunHeader {
-    let debug = |value: &dyn std::fmt::Debug| format!("{value:?}");
+    let proposals = args.proposals.as_deref().and_then(Path::file_name);
+    let method = args.proposals_from.and_then(|method| method.to_possible_value());
     // Jobs may see the same folder at different paths.
     let names =
         images.iter().flat_map(|image| [image.path.file_name().unwrap_or_default().as_encoded_bytes(), b"/"]);
@@ -119,16 +124,20 @@ fn header(args: &DetectArgs, detector: &Detector, images: &[ImageFile]) -> RunHe
             ("command", "detect".to_string()),
             (IMAGES, images.len().to_string()),
             ("names of images", format!("{:032x}", xxh3_128(&names))),
-            ("--proposals", debug(&args.proposals.as_deref().and_then(Path::file_name))),
-            ("--proposals-from", debug(&args.proposals_from)),
-            ("--max-proposals", debug(&args.max_proposals)),
-            ("--score-threshold", debug(&args.score_threshold)),
-            ("--max-detections", debug(&args.max_detections)),
-            ("--nms-iou", debug(&args.nms_iou)),
-            ("--f32-products", debug(&args.products)),
-            ("--lenient", debug(&args.photos)),
+            ("--proposals", told(proposals.map(OsStr::to_string_lossy))),
+            ("--proposals-from", told(method.as_ref().map(PossibleValue::get_name))),
+            ("--max-proposals", told(args.max_proposals)),
+            ("--score-threshold", told(args.score_threshold)),
+            ("--max-detections", told(args.max_detections)),
+            ("--nms-iou", told(args.nms_iou)),
+            ("--f32-products", args.products.to_string()),
+            ("--lenient", args.photos.to_string()),
         ],
     )
+}
+
+fn told(value: Option<impl Display>) -> String {
+    value.map_or("not given".to_string(), |value| value.to_string())
 }
 
 impl Merge {

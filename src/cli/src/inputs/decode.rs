@@ -1,5 +1,6 @@
 //! A JPEG or PNG file as upright red, green, blue pixels.
 
+use std::fmt;
 use std::path::Path;
 
 use frcnn_core::Printable;
@@ -23,6 +24,12 @@ impl PhotoArgs {
         if self.lenient {
             command::be_lenient();
         }
+    }
+}
+
+impl fmt::Display for PhotoArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.lenient { "given" } else { "not given" })
     }
 }
 

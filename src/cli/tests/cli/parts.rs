@@ -88,7 +88,7 @@ fn shards_together_are_one_run() {
     fails(
         &detect(&["--shard", "2/3", "--run", &parts[1], "--nms-iou", "0.2"]),
         1,
-        &["is of another run: --nms-iou `Some(0.2)` and `None`"],
+        &["is of another run: --nms-iou `0.2` and `not given`"],
     );
     // Two files that say different things of an image.
     let tampered = part("tampered.jsonl");
