@@ -71,8 +71,10 @@ fn serve(
     table: Table<config::Http>,
     cameras: &[CameraInfo],
     status: &Arc<Status>,
+    before: Option<&Server>,
 ) -> Result<Open<config::Http, Server>, String> {
-    let server = http::serve(&table.config, cameras, status.clone()).map_err(|error| error.to_string())?;
+    let server = http::serve(&table.config, cameras, status.clone(), before);
+    let server = server.map_err(|error| error.to_string())?;
     Ok(Open { table, door: Arc::new(server) })
 }
 
@@ -99,7 +101,7 @@ impl Doors {
         notes: &Sender<Note>,
     ) -> Result<Doors, String> {
         let stdout = Stdout::open(notes.clone()).map_err(|error| format!("standard output: {error}"))?;
-        let http = http_table(config).map(|table| serve(table, cameras, status)).transpose()?;
+        let http = http_table(config).map(|table| serve(table, cameras, status, None)).transpose()?;
         let mqtt = mqtt_table(config).map(|table| publisher(table, cameras, status)).transpose()?;
         if let Some(open) = &mqtt {
             open.door.start(|| ()).map_err(|error| error.to_string())?;
@@ -161,10 +163,11 @@ impl Doors {
             old.door.close(Duration::ZERO);
         }
         let mut changed = Ok(());
-        self.http = match wanted.map(|table| serve(table, cameras, status)).transpose() {
+        let before = old.as_ref().map(|old| &*old.door);
+        self.http = match wanted.map(|table| serve(table, cameras, status, before)).transpose() {
             Ok(open) => open,
             Err(problem) => {
-                let again = old.map(|old| serve(old.table, cameras, status)).transpose();
+                let again = old.map(|old| serve(old.table, cameras, status, Some(&old.door))).transpose();
                 changed = Err(match &again {
                     Ok(_) => problem,
                     Err(again) => format!("{problem}; and what was is not there any more: {again}"),
@@ -264,4 +267,62 @@ pub(crate) fn infos(config: &Config, detector: &Detector) -> Vec<CameraInfo> {
             .collect(),
     };
     config.cameras.iter().map(info).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::event::{Message, ObjectChange, ObjectEvent};
+
+    fn state(server: &Server) -> serde_json::Value {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        let request = "GET /api/state HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
+    #[test]
+    fn another_page_shows_what_happened_before() {
+        let with = |metrics_only| Config {
+            http: Some(config::Http { listen: "127.0.0.1:0".into(), key_file: None, metrics_only }),
+            ..Config::default()
+        };
+        let (status, (notes, _)) = (Status::new(true), channel());
+        let shared = Shared { status: status.clone(), snapshots: Mutex::new(None), all: false };
+        let mut doors = Doors::open(&with(false), &[], &status, &notes).unwrap();
+        let seen = ObjectEvent {
+            camera: "yard".into(),
+            change: ObjectChange::Started,
+            captured: SystemTime::now(),
+            id: 7,
+            class: "disc".into(),
+            best_score: 0.9,
+            best_box: [0.0; 4],
+            bbox: [0.0; 4],
+            path: Vec::new(),
+            zones: Vec::new(),
+            first_seen: SystemTime::now(),
+            snapshot: None,
+        };
+        let door = |doors: &Doors| doors.http.as_ref().unwrap().door.clone();
+        door(&doors).send(&Message::Object(Arc::new(seen)));
+        door(&doors).send(&Message::Camera(Arc::new(CameraEvent::now(None, "model_reloaded", "a"))));
+        let before = state(&door(&doors));
+        // To metrics alone, and back.
+        for metrics_only in [true, false] {
+            let (old, new) = (with(!metrics_only), with(metrics_only));
+            doors.change(&old, &new, &[], &shared).unwrap();
+        }
+        let after = state(&door(&doors));
+        assert_eq!((&after["objects"][0]["id"], &after["events"][0]["detail"]), (&7.into(), &"a".into()));
+        assert_eq!((&after["objects"], &after["events"]), (&before["objects"], &before["events"]));
+    }
 }

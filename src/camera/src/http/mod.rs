@@ -53,12 +53,19 @@ use crate::status::{Count, State, Status, Total, eprint_line};
 #[error("[http] {0}")]
 pub struct Error(String);
 
-/// Serves until it is dropped, by a thread of its own; says on standard error where.
+/// Serves until it is dropped, by a thread of its own; says on standard error where. It may take the place of a server that is
+/// closed, and then shows what happened before.
 ///
 /// # Errors
 /// The address is not one, is taken, or can be reached by others and there is no key.
-pub fn serve(config: &config::Http, cameras: &[CameraInfo], status: Arc<Status>) -> Result<Server, Error> {
-    let server = Server::start(config, cameras, status)?;
+pub(crate) fn serve(
+    config: &config::Http,
+    cameras: &[CameraInfo],
+    status: Arc<Status>,
+    before: Option<&Server>,
+) -> Result<Server, Error> {
+    let recent = before.map(|before| before.shared.recent.clone());
+    let server = Server::start_with(config, cameras, status, recent.unwrap_or_default())?;
     let what = if config.metrics_only { "metrics on" } else { "page and metrics on" };
     let path = if config.metrics_only { "metrics" } else { "" };
     eprint_line(&format!("frcnn-camera: {what} http://{}/{path}", server.address));
@@ -97,19 +104,29 @@ struct Shared {
     metrics_only: bool,
     /// In the order of the file.
     views: RwLock<Vec<Arc<View>>>,
-    recent: Mutex<Recent>,
+    /// Another server's, too, while it takes that one's place.
+    recent: Arc<Mutex<Recent>>,
     stop: Notify,
 }
 
 impl Server {
-    /// See [`serve`].
+    /// Serves until it is dropped, by a thread of its own.
     ///
     /// # Errors
-    /// See [`serve`].
+    /// The address is not one, is taken, or can be reached by others and there is no key.
     pub fn start(
         config: &config::Http,
         cameras: &[CameraInfo],
         status: Arc<Status>,
+    ) -> Result<Server, Error> {
+        Server::start_with(config, cameras, status, Arc::default())
+    }
+
+    fn start_with(
+        config: &config::Http,
+        cameras: &[CameraInfo],
+        status: Arc<Status>,
+        recent: Arc<Mutex<Recent>>,
     ) -> Result<Server, Error> {
         let (listen, mut access) = access(config)?;
         let taken = |error: std::io::Error| Error(format!("listen: {listen}: {error}"));
@@ -126,7 +143,7 @@ impl Server {
             pages: Pages::new(),
             metrics_only: config.metrics_only,
             views: RwLock::default(),
-            recent: Mutex::default(),
+            recent,
             stop: Notify::new(),
         });
         shared.set_cameras(cameras);
