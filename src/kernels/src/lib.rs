@@ -48,6 +48,8 @@ mod simd;
 mod strips;
 mod sync_ptr;
 mod tasks;
+#[cfg(feature = "std")]
+mod team;
 #[cfg(test)]
 mod test_random;
 mod type_cost;
@@ -89,6 +91,8 @@ pub use roi_pool::{
 pub use strips::{
     FusedLayer, FusedShape, StripScratch, run_strips, strip_rows, strip_rows_seen, strip_scratch_lens,
 };
+#[cfg(feature = "std")]
+pub use team::with_team;
 pub use type_cost::{TypeCosts, TypeModel};
 pub use warp::warp_into;
 

@@ -2,7 +2,7 @@
 
 /// Calls `work(state, i, chunk)` once for the `i`-th `len`-sized chunk of `out`, for every chunk; the last may be shorter.
 ///
-/// One task for each state, on the current rayon pool; a task takes the next chunk when it is done with its last.
+/// One task for each state, on the threads of the team or of the current rayon pool; a task takes the next chunk when it is done with its last.
 /// Chunks do not depend on the number of tasks, so if `work` ignores what is left in `state`, neither do the results.
 pub(crate) fn for_each_chunk<S: Send>(
     states: &mut [S],
@@ -24,13 +24,9 @@ pub(crate) fn for_each_item<S: Send, T>(
         use std::sync::{Mutex, PoisonError};
         let queue = Mutex::new(items);
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        rayon::scope(|scope| {
-            for state in states {
-                scope.spawn(|_| {
-                    while let Some(item) = next() {
-                        work(state, item);
-                    }
-                });
+        share_out(states, |state| {
+            while let Some(item) = next() {
+                work(state, item);
             }
         });
         return;
@@ -47,21 +43,36 @@ pub(crate) fn for_each_index<S: Send>(states: &mut [S], count: usize, work: impl
         use std::sync::atomic::{AtomicUsize, Ordering};
         // A task that finds nothing left has added one for nothing; `count` plus the tasks is far from overflow.
         let next = AtomicUsize::new(0);
-        rayon::scope(|scope| {
-            for state in states.iter_mut().take(count) {
-                scope.spawn(|_| {
-                    while let i = next.fetch_add(1, Ordering::Relaxed)
-                        && i < count
-                    {
-                        work(state, i);
-                    }
-                });
+        let tasks = states.len().min(count);
+        share_out(&mut states[..tasks], |state| {
+            while let i = next.fetch_add(1, Ordering::Relaxed)
+                && i < count
+            {
+                work(state, i);
             }
         });
         return;
     }
     if let Some(state) = states.first_mut() {
         (0..count).for_each(|i| work(state, i));
+    }
+}
+
+/// Calls `work(state)` for states until there is nothing to do, at most once for each: on the threads of this one's team, or of the
+/// current rayon pool. Not for every state: each call works for as long as something is left.
+#[cfg(feature = "std")]
+fn share_out<S: Send>(states: &mut [S], work: impl Fn(&mut S) + Sync) {
+    use std::sync::{Mutex, PoisonError};
+    let tasks = states.len();
+    let left = Mutex::new(states.iter_mut());
+    let task = || {
+        let state = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if let Some(state) = state {
+            work(state);
+        }
+    };
+    if !crate::team::share(tasks, &task) {
+        rayon::scope(|scope| (0..tasks).for_each(|_| scope.spawn(|_| task())));
     }
 }
 

@@ -1,6 +1,7 @@
 //! A network that is ready to run, which all sessions of a detector share.
 
 use frcnn_bundle::Contents;
+use frcnn_kernels::with_team;
 
 use crate::Error;
 use crate::cost::Demand;
@@ -47,7 +48,7 @@ impl Model {
     /// Runs `work` on a frame, or on a stage of one, whose buffers are kept for the next.
     pub(crate) fn on_frame<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let _frame = self.resources.buffers.frame();
-        self.in_pool(work)
+        self.in_pool(|| with_team(work))
     }
 
     /// Runs `work` where the kernels find the detector's threads.
