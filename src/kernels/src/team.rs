@@ -20,8 +20,11 @@ const PATIENCE: Duration = Duration::from_micros(200);
 type Work<'a> = dyn Fn() + Sync + 'a;
 
 /// A loop's work, for as long as the loop is open: see [`Team::share`].
-#[derive(Clone, Copy)]
-struct Open(*const Work<'static>);
+struct Open {
+    work: *const Work<'static>,
+    /// How many more helpers may enter.
+    places: usize,
+}
 
 // SAFETY: what it points to is `Sync`, so threads may share it; that it lives long enough is what `share` sees to.
 unsafe impl Send for Open {}
@@ -93,7 +96,7 @@ impl Team {
             }
         }
 
-        {
+        let (closing, missing) = {
             let mut open = lock(&self.open);
             if open.is_some() {
                 return false;
@@ -101,11 +104,11 @@ impl Team {
             // SAFETY: only the lifetime changes. Helpers use the pointer while they are counted in `inside`, which they become
             // only while the loop is open; `Closing` closes it and then waits for them, before `work`'s borrow can end.
             let work = unsafe { core::mem::transmute::<&Work<'_>, &'static Work<'static>>(work) };
-            *open = Some(Open(work));
-        }
-        let closing = Closing(self);
-        self.loops.fetch_add(1, SeqCst);
-        for _ in self.helpers.load(SeqCst)..tasks.saturating_sub(1) {
+            *open = Some(Open { work, places: tasks.saturating_sub(1) });
+            self.loops.fetch_add(1, SeqCst);
+            (Closing(self), self.helpers.load(SeqCst)..tasks.saturating_sub(1))
+        };
+        for _ in missing {
             self.helpers.fetch_add(1, SeqCst);
             let team = Arc::clone(self);
             rayon::spawn(move || team.help());
@@ -121,32 +124,38 @@ impl Team {
     /// What a helper does: it works on each loop that is opened, and waits for the next.
     fn help(&self) {
         // On a thread that computes a frame itself, which found this while it waited for something else, it would wait for itself.
-        if TEAM.with_borrow(Option::is_none) {
-            let (mut seen, mut turn, mut since) = (0, 0, Instant::now());
-            while !self.over.load(SeqCst) && since.elapsed() < PATIENCE {
-                let loops = self.loops.load(SeqCst);
-                if loops == seen {
-                    wait_a_little(&mut turn);
-                    continue;
-                }
+        let elsewhere = TEAM.with_borrow(Option::is_some);
+        let (mut seen, mut turn, mut since) = (0, 0, Instant::now());
+        loop {
+            let loops = self.loops.load(SeqCst);
+            if loops != seen && !elsewhere {
                 seen = loops;
                 self.work();
                 since = Instant::now();
+            } else if elsewhere || self.over.load(SeqCst) || since.elapsed() > PATIENCE {
+                // Under the lock, so that no loop is opened that counts on this helper.
+                let _open = lock(&self.open);
+                if elsewhere || self.loops.load(SeqCst) == seen {
+                    self.helpers.fetch_sub(1, SeqCst);
+                    return;
+                }
+            } else {
+                wait_a_little(&mut turn);
             }
         }
-        self.helpers.fetch_sub(1, SeqCst);
     }
 
     /// A helper's part of the open loop, if it is still open.
     fn work(&self) {
-        let open = {
-            let open = lock(&self.open);
-            let Some(work) = *open else { return };
+        let work = {
+            let mut open = lock(&self.open);
+            let Some(open) = open.as_mut().filter(|open| open.places > 0) else { return };
+            open.places -= 1;
             self.inside.fetch_add(1, SeqCst);
-            work
+            open.work
         };
         // SAFETY: the loop was open when this helper was counted in `inside`, and the borrow lasts until it no longer is.
-        let work = unsafe { &*open.0 };
+        let work = unsafe { &*work };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
             lock(&self.panic).get_or_insert(payload);
         }
