@@ -16,9 +16,10 @@ class Frcnn:
         command = ["new", "--arch", net, "--classes", "20", "--output", str(onnx), "--force"]
         self.call([self.binary, *command], None)
 
-    def compile(self, onnx, svd, precision, bundle, emitted=None):
-        """Writes the bundle, and the network that is in it as ONNX."""
+    def compile(self, onnx, svd, precision, bundle, emitted=None, photos=None):
+        """Writes the bundle, in int8 by a folder of photos, and the network that is in it as ONNX."""
         command = ["compile", str(onnx), "--output", str(bundle), "--precision", precision, "--quiet"]
+        command += ["--calibrate", str(photos)] if photos else []
         command += [*(["--svd", svd] if svd else []), *(["--emit-onnx", str(emitted)] if emitted else [])]
         self.call([self.binary, *command], None)
 

@@ -47,7 +47,7 @@ NOT_HAD = {
     "ONNX Runtime f16": "its CPU provider computes few operators in half precision and casts to float32 around the others",
 }
 PEERS_BOARD = "cortex-a76"
-PRECISIONS = ("f32", "f16")  # of frcnn
+TYPES = ("f32", "f16", "int8")
 
 # Greatest difference from ONNX Runtime's float32 output on this machine, as a share of that output's largest value.
 TOLERANCE = {"f32": 1e-3, "bf16": 5e-2, "f16": 2e-2, "int8": 2e-1}
@@ -120,13 +120,14 @@ class Frcnn:
     def __init__(self, work, bundles, manifest, trained):
         self.work, self.bundles, self.manifest, self.trained = work, bundles, manifest, trained
 
-    def layer(self, guest, name, out):
-        file = out / name
-        counts = counting.of_one_more(guest, [BUILT / "layer", name, "TIMES", file])
+    def layer(self, guest, name, precision, out):
+        of_type = name if precision == "f32" else f"{name}_{precision}"
+        file = out / of_type
+        counts = counting.of_one_more(guest, [BUILT / "layer", of_type, "TIMES", file])
         want = np.load(self.work / name / "expected/out.npy")
         if want.ndim == 4:
             want = want[0].transpose(1, 2, 0)
-        return entry(guest.board, "frcnn", "f32", name, counts, difference(read_f32(file, *want.shape), want))
+        return entry(guest.board, "frcnn", precision, name, counts, difference(read_f32(file, *want.shape), want))
 
     def stages(self, guest, precision, names, out):
         photo = [self.work / "photo.rgb", f"{workloads.WIDTH}x{workloads.HEIGHT}", self.work / "boxes.f32"]
@@ -140,7 +141,8 @@ class Frcnn:
                 share = self.same_detections(out / "detections")
                 least = 1 if self.trained and precision == "f32" else agree.UNTRAINED_SHARE
                 one = entry(guest.board, "frcnn", precision, name, counts, note=f"{share:.0%} of detections the same")
-                yield one | {"same": share >= least}
+                # Scores of int8 layers are no thousandths: how many are the same is told, and decides nothing.
+                yield one | {"same": share >= least or precision == "int8"}
             else:
                 yield entry(guest.board, "frcnn", precision, name, counts, self.difference(name, out))
 
@@ -175,15 +177,16 @@ class Frcnn:
 
 def frcnn_entries(guest, frcnn, out, wanted):
     out.mkdir(parents=True, exist_ok=True)
-    for name in wanted:
-        if name not in workloads.STAGES:
-            yield frcnn.layer(guest, name, out)
     stages = [name for name in wanted if name in workloads.STAGES]
-    for precision in frcnn.bundles if stages else ():
-        yield from frcnn.stages(guest, precision, stages, out)
+    for precision in frcnn.bundles:
+        for name in wanted:
+            if name not in workloads.STAGES:
+                yield frcnn.layer(guest, name, precision, out)
+        if stages:
+            yield from frcnn.stages(guest, precision, stages, out)
 
 
-def make_network(folder, shared):
+def make_network(folder, shared, types):
     """The detector at 240 x 320: its bundles, its network as ONNX, its manifest, and whether it is trained."""
     binary = ours.Frcnn(REPOSITORY / "target/release/frcnn", call)
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,25 +200,31 @@ def make_network(folder, shared):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest |= {"scales": [workloads.HEIGHT]} | ({} if trained else {"score_threshold": 0.0})
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    bundles = {precision: folder / f"{precision}.frcnn" for precision in PRECISIONS}
-    for precision, bundle in bundles.items():
-        binary.compile(model, None, precision, bundle, folder / "emitted.onnx" if precision == "f32" else None)
-    return bundles, folder / "emitted.onnx", manifest, trained, binary.version()
+    photos, emitted = workloads.write_photo(folder / "photos", shared), folder / "emitted.onnx"
+    for precision in dict.fromkeys(("f32", *types)):
+        only = {"f32": {"emitted": emitted}, "int8": {"photos": photos}}.get(precision, {})
+        binary.compile(model, None, precision, folder / f"{precision}.frcnn", **only)
+    bundles = {precision: folder / f"{precision}.frcnn" for precision in types}
+    return bundles, emitted, manifest, trained, binary.version()
 
 
 def arguments():
     parser = argparse.ArgumentParser(prog="benches/peers/arm/run", description=__doc__)
-    names = lambda text: text.split(",")
+    names = lambda text: [name for name in text.split(",") if name]
     peers = list(dict.fromkeys(name for name, *_ in PEERS))
     parser.add_argument("--workloads", type=names, default=list(workloads.WORKLOADS), metavar="NAME,...",
                         help=f"default: {','.join(workloads.WORKLOADS)}")
-    parser.add_argument("--peers", type=names, default=peers, metavar="NAME,...", help=f"default: {','.join(peers)}")
+    parser.add_argument("--types", type=names, default=list(TYPES), metavar="NAME,...", help=f"default: {','.join(TYPES)}")
+    parser.add_argument("--peers", type=names, default=peers, metavar="NAME,...",
+                        help=f"'' for frcnn alone; default: {','.join(peers)}")
     parser.add_argument("--boards", type=names, default=list(boards.BOARDS), metavar="CPU,...",
                         help=f"default: {','.join(boards.BOARDS)}; the peers run on {PEERS_BOARD} only")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "target/peers-arm", metavar="DIR",
                         help="results.md and results.json; default: target/peers-arm")
     args = parser.parse_args()
-    for given, known in ((args.workloads, workloads.WORKLOADS), (args.peers, peers), (args.boards, boards.BOARDS)):
+    for given, known in (
+        (args.workloads, workloads.WORKLOADS), (args.types, TYPES), (args.peers, peers), (args.boards, boards.BOARDS),
+    ):
         if set(given) - set(known):
             parser.error(f"no such: {', '.join(set(given) - set(known))}")
     return args
@@ -236,7 +245,7 @@ def main():
     for folder in (work, out):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    bundles, emitted, manifest, trained, version = make_network(base / "net", shared)
+    bundles, emitted, manifest, trained, version = make_network(base / "net", shared, args.types)
     workloads.prepare_all(work, emitted, manifest, shared)
     frcnn = Frcnn(work, bundles, manifest, trained)
     versions = {"frcnn": version} | dict(line.split("==") for line in (base / "requirements.txt").read_text().split())
@@ -252,7 +261,7 @@ def main():
         print(f"frcnn on {name}", file=sys.stderr)
         results["entries"] += frcnn_entries(guest, frcnn, out / "frcnn" / name, args.workloads)
         for peer_name, *settings in PEERS if name == PEERS_BOARD else ():
-            if peer_name in args.peers:
+            if peer_name in args.peers and settings[1] in args.types:
                 print(f"{peer_name} {settings[1]}", file=sys.stderr)
                 # All of it in one file would cost as much again; a detection of frcnn's is set beside the others' parts.
                 parts = [workload for workload in args.workloads if workload != "whole"]

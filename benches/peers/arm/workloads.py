@@ -117,6 +117,13 @@ def photo_of(shared):
     return cv2.resize(photo, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
 
 
+def write_photo(folder, shared):
+    """A folder with the photo alone, by which int8 layers are calibrated."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / "photo.png"), photo_of(shared))
+    return folder
+
+
 def network(folder, emitted, manifest, shared):
     """Trunk, heads and all of the network, and the same photo and boxes for frcnn: photo.rgb, boxes.f32, boxes.json."""
     photo = photo_of(shared)
