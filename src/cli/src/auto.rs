@@ -104,10 +104,8 @@ pub(crate) fn text(report: &AutoReport) -> String {
         steps => format!("for the check, which asked for {} back", units::several(steps, "step")),
     };
     text += &format!("{} {which}\n", score(&report.checked_on));
-    if report.layers.iter().any(|layer| layer.precision == Precision::F16)
-        && cfg!(not(target_arch = "aarch64"))
-    {
-        text += "f16 layers computed in f32 here, with weights rounded to f16: an Arm CPU with FP16 rounds what they read and their \
+    if report.layers.iter().any(|layer| layer.precision == Precision::F16) && !frcnn_harness::computes_f16() {
+        text += "f16 layers computed in f32 here, with weights rounded to f16: a CPU that computes in f16 rounds what they read and their \
                  sums as well, to 11 significant bits\n";
     }
     text

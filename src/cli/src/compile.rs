@@ -134,11 +134,11 @@ pub(crate) struct Args {
     cascade: Option<CascadeChoice>,
     /// What the weights of convolutions and fully connected layers are stored as
     ///
-    /// f16 halves the file. Arm CPUs with FP16 (Cortex-A55, A76 and later) compute in it, in half the time, and round what
-    /// layers read, too. Other CPUs compute in f32, with the results of f32 weights of the rounded values. bf16 halves the file,
-    /// too, rounds eight times as coarsely, and takes less time, with AMX a fraction of it, on CPUs that multiply bf16 values
-    /// (AMX, AVX512-BF16), which round what layers read, too. The report tells how much it changes. --emit-onnx writes the
-    /// rounded weights as f32.
+    /// f16 halves the file. Arm CPUs with FP16 (Cortex-A55, A76 and later) and x86 CPUs with AVX512-FP16 compute in it, in little
+    /// more than half the time, and round what layers read, too. Other CPUs compute in f32, with the results of f32 weights of the
+    /// rounded values. bf16 halves the file, too, rounds eight times as coarsely, and takes less time, with AMX a fraction of it, on
+    /// CPUs that multiply bf16 values (AMX, AVX512-BF16), which round what layers read, too. The report tells how much it changes.
+    /// --emit-onnx writes the rounded weights as f32.
     ///
     /// int8 makes a quarter of them, and layers multiply whole numbers, of which every CPU makes the same sums: fully connected layers
     /// and 1x1 convolutions but those that give scores and box deltas. Other convolutions become f16, for Winograd's algorithm

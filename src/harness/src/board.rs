@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use frcnn_core::Printable;
-use frcnn_kernels::{CacheInfo, Cpu, Isa, TypeModel};
+use frcnn_kernels::{CacheInfo, Cpu, F16Isa, Isa, TypeModel};
 use serde::Deserialize;
 
 /// Name and description of each board that is known.
@@ -23,7 +23,7 @@ const THIS: &str = "this";
 const SETS: [(&str, Isa); 4] =
     [("neon", Isa::Neon), ("avx2", Isa::Avx2), ("fma", Isa::Avx2), ("avx512f", Isa::Avx512)];
 /// Features, and what a CPU that has them has as well.
-const NEEDS: [(&str, &str); 9] = [
+const NEEDS: [(&str, &str); 10] = [
     ("fp16", "neon"),
     ("dotprod", "neon"),
     ("i8mm", "neon"),
@@ -31,6 +31,7 @@ const NEEDS: [(&str, &str); 9] = [
     ("avxvnni", "avx2"),
     ("avx512vnni", "avx512f"),
     ("avx512bf16", "avx512f"),
+    ("avx512fp16", "avx512f"),
     ("amx-bf16", "avx512f"),
     ("amx-int8", "avx512f"),
 ];
@@ -65,6 +66,11 @@ struct Description {
     memory_mib: Option<NonZeroU32>,
     threads: Option<NonZeroU32>,
     advice: Option<String>,
+}
+
+/// Whether this machine computes layers of f16 weights in f16, and so rounds what they read.
+pub fn computes_f16() -> bool {
+    F16Isa::detect().is_some()
 }
 
 impl Board {

@@ -32,7 +32,7 @@ pub mod plot;
 pub mod quantize;
 pub mod sweep;
 
-pub use board::Board;
+pub use board::{Board, computes_f16};
 pub use error::Error;
 pub use ladder::{Ladder, Rung, worthwhile};
 pub use photo::{KeptBoxes, MAX_PROPOSALS, selective_search};

@@ -69,6 +69,18 @@ impl Isa {
     }
 }
 
+/// Whether the CPU has some features; without the feature `std`, whether the crate was compiled for them.
+macro_rules! has {
+    ($arch:literal, $detected:ident, $($feature:tt),+) => {{
+        #[cfg(all(target_arch = $arch, feature = "std"))]
+        let has = $(std::arch::$detected!($feature))&&+;
+        #[cfg(not(all(target_arch = $arch, feature = "std")))]
+        let has = cfg!(all(target_arch = $arch, $(target_feature = $feature),+));
+        has
+    }};
+}
+pub(crate) use has;
+
 /// A proof that the CPU has an instruction set: the only way to one is through `new`, which looked.
 macro_rules! proof {
     ($name:ident, $arch:literal, $feature:tt, $detected:ident) => {
@@ -78,11 +90,7 @@ macro_rules! proof {
         impl $name {
             /// `None` when the CPU lacks it.
             pub(crate) fn new() -> Option<Self> {
-                #[cfg(all(target_arch = $arch, feature = "std"))]
-                let has = std::arch::$detected!($feature);
-                #[cfg(not(all(target_arch = $arch, feature = "std")))]
-                let has = cfg!(all(target_arch = $arch, target_feature = $feature));
-                has.then_some(Self(()))
+                has!($arch, $detected, $feature).then_some(Self(()))
             }
         }
     };

@@ -14,6 +14,7 @@
 //! | instructions | products in the tables, beside f32 | what our loops reach of it |
 //! |---|---|---|
 //! | `fmla` on f16 (Cortex-A55, A76, A78AE) | 2 | 1.8: sums are widened every 128 products |
+//! | `vfmadd231ph` (AVX512-FP16) | 2 | 1.9: the same, in wider vectors |
 //! | `sdot`, VNNI | 4 | 3 |
 //! | `smmla` | 8 | 5 |
 //! | `smull`, `smlal2`, `sadalp` on Cortex-A72 | 2 | 1.5 |
@@ -31,7 +32,7 @@
 
 use crate::{
     Bf16Isa, ConvCandidate, ConvShape, ConvWeights, Cpu, F16Isa, Int8Isa, Isa,
-    conv::{F16_RATE, FLOPS_PER_BYTE},
+    conv::{AVX512_F16_RATE, F16_RATE, FLOPS_PER_BYTE},
 };
 
 /// What rounding a value to 16 bits costs: four instructions for each vector of them.
@@ -74,7 +75,7 @@ impl core::ops::AddAssign for TypeCosts {
 
 /// What brings products of a type faster than f32 ones, and by how much; the best counts that a CPU has.
 type Rates = &'static [(&'static str, f64)];
-const F16: Rates = &[("fp16", F16_RATE)];
+const F16: Rates = &[("fp16", F16_RATE), ("avx512fp16", AVX512_F16_RATE)];
 const BF16: Rates = &[("avx512bf16", 1.5), ("amx-bf16", 5.0)];
 const INT8: Rates =
     &[("dotprod", 3.0), ("i8mm", 5.0), ("avxvnni", 3.0), ("avx512vnni", 3.0), ("amx-int8", 7.0)];
@@ -147,7 +148,7 @@ impl TypeModel {
         let half = |rate: f64| if rate > 1.0 { direct(rate, 2.0, FLOPS_PER_HALF) } else { f32 };
         TypeCosts {
             f32,
-            f16: if self.f16 > 1.0 { least(ConvWeights::F16) } else { f32 },
+            f16: if self.f16 > 1.0 { least(ConvWeights::of_f16(self.cpu, shape)) } else { f32 },
             bf16: half(self.bf16),
             int8: direct(self.int8, 1.0, FLOPS_PER_INT8),
         }
@@ -157,7 +158,8 @@ impl TypeModel {
 /// Whether this CPU has a feature, and kernels use it.
 fn has(name: &str) -> bool {
     match name {
-        "fp16" => F16Isa::detect().is_some(),
+        "fp16" => F16Isa::detect() == Some(F16Isa::NeonFp16),
+        "avx512fp16" => F16Isa::detect() == Some(F16Isa::Avx512Fp16),
         "amx-bf16" => Bf16Isa::detect() == Some(Bf16Isa::Amx),
         "avx512bf16" => Bf16Isa::detect().is_some(),
         "amx-int8" => Int8Isa::detect() == Int8Isa::Amx,

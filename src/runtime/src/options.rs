@@ -20,7 +20,7 @@ pub struct Options {
     /// Detections per image at most; 1 to [`MAX_DETECTIONS`].
     pub max_detections: Option<usize>,
     /// How fully connected layers with f32 or f16 weights multiply. On a CPU without AMX every choice gives the same bits; layers
-    /// with bf16 weights, and those with f16 weights on a CPU that computes in f16, are not concerned.
+    /// with bf16 weights, and those with f16 weights on a CPU that computes in f16 and has no AMX, are not concerned.
     pub f32_products: F32Products,
     /// Bytes that the detector may take at once, at its peak: its [`Demand`](crate::Demand) on a 4:3 photo with 2000 boxes,
     /// opening included; not the program itself, nor photos and what makes boxes. Convolutions that lose least by it get

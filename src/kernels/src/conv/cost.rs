@@ -63,11 +63,28 @@ fn flops_per_transformed(isa: Isa, tile: Tile) -> f64 {
 
 /// Products in f16 in the time of one in f32, on CPUs that compute in it: sums are widened now and then.
 pub(crate) const F16_RATE: f64 = 1.8;
+/// The same with AVX512-FP16.
+pub(crate) const AVX512_F16_RATE: f64 = 1.9;
+
+/// The same of a layer, or a group, with `columns` output channels.
+fn f16_rate(isa: Isa, columns: usize) -> f64 {
+    match isa {
+        // A vector has 32 of them, of which all are computed, and in f32 16.
+        Isa::Avx512 => {
+            let whole = |lanes| columns.max(1).next_multiple_of(lanes) as f64;
+            AVX512_F16_RATE * whole(16) / whole(32)
+        }
+        _ => F16_RATE,
+    }
+}
+
 /// What a multiplication and addition of a depthwise layer costs beside the maps that are moved, which are most of it: a load
 /// goes with each.
 const FLOPS_PER_DEPTHWISE: f64 = 2.5;
-/// What rounding a value of a window to f16 and packing it costs: 13 instructions for 16 of them.
-const FLOPS_PER_PACKED: f64 = 6.5;
+/// What rounding a value of a window to f16 and packing it costs. NEON takes 13 instructions for 16 of them.
+fn flops_per_packed(isa: Isa) -> f64 {
+    if isa == Isa::Avx512 { 16.0 } else { 6.5 }
+}
 /// What transforming a value of a weight costs: F(4x4)'s 36 values of a vector of channels take some 110 instructions.
 const FLOPS_PER_TRANSFORMED_WEIGHT: f64 = 6.0;
 /// What it costs a lean layer that V and M go by many times, as a share of its products.
@@ -98,6 +115,19 @@ pub enum ConvWeights {
     Half,
     /// f16, multiplied in f16 where an algorithm does.
     F16,
+}
+
+impl ConvWeights {
+    /// How f16 weights of a layer are multiplied on a CPU that computes in f16: in f32 where rounding what the layer reads takes
+    /// more time than products in f16 spare.
+    #[must_use]
+    pub fn of_f16(cpu: Cpu, shape: &ConvShape) -> Self {
+        let least = |weights| {
+            let candidates = ConvCandidate::all(cpu, shape, weights);
+            candidates.iter().map(|candidate| candidate.flops).fold(f64::INFINITY, f64::min)
+        };
+        if least(Self::Half) < least(Self::F16) { Self::Half } else { Self::F16 }
+    }
 }
 
 impl ConvCandidate {
@@ -173,8 +203,10 @@ fn flops(algorithm: ConvAlgorithm, cpu: Cpu, shape: &ConvShape, weights: ConvWei
             let pixels = shape.batch as f64 * height as f64 * width as f64;
             if is_f16 && algorithm == ConvAlgorithm::Direct {
                 let packed = pixels * len_of(&[shape.group, shape.patch_len()]) as f64;
-                let products = (2.0 * pixels / F16_RATE + FLOPS_PER_BYTE * 2.0) * shape.weight_len() as f64;
-                return products + FLOPS_PER_PACKED * packed;
+                let [_, group_out] = shape.group_channels();
+                let flops = 2.0 * pixels / f16_rate(cpu.isa, group_out);
+                let products = (flops + FLOPS_PER_BYTE * 2.0) * shape.weight_len() as f64;
+                return products + flops_per_packed(cpu.isa) * packed;
             }
             if algorithm == ConvAlgorithm::Depthwise {
                 let input = len_of(&[shape.batch, shape.height, shape.width, shape.in_channels]) as f64;
@@ -211,7 +243,7 @@ fn winograd_flops(
         let passes = if cached { 1.0 } else { blocks };
         passes * FLOPS_PER_BYTE * if is_f16 { 2.0 } else { 4.0 } * products * ci * co
     };
-    let flops = if is_f16 { flops / F16_RATE } else { flops };
+    let flops = if is_f16 { flops / f16_rate(isa, channels[1]) } else { flops };
     let moved = if cached { 0.0 } else { 4.0 * transformed };
     shape.group as f64
         * (flops + flops_per_transformed(isa, tile) * transformed + FLOPS_PER_BYTE * moved + weights)

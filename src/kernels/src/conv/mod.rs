@@ -43,8 +43,8 @@ use crate::{
     gemm::{Strided, bias_relu, check_bias, matmul_strided},
     len_of, tasks,
 };
+pub(crate) use cost::{AVX512_F16_RATE, F16_RATE, FLOPS_PER_BYTE};
 pub use cost::{ConvCandidate, ConvWeights};
-pub(crate) use cost::{F16_RATE, FLOPS_PER_BYTE};
 pub use prepared::{ConvAlgorithm, PreparedConv};
 pub use reference::conv2d_reference;
 pub use window::ConvWindow;

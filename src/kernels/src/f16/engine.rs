@@ -1,15 +1,19 @@
 //! What computes in f16.
 
 use super::F16Isa;
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 #[cfg(test)]
 use super::plain;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+use super::product;
 
-/// Most rows of a tile: each takes a register of values and two of sums.
-pub(crate) const TILE: usize = 8;
-/// Columns of a tile, which are those of a panel of weights: two vectors.
-pub(crate) const PANEL: usize = 16;
+/// Most rows of a tile. On aarch64 each takes a register of values and two of sums, on x86 one of sums.
+pub(crate) const TILE: usize = if cfg!(target_arch = "x86_64") { 24 } else { 8 };
+/// Columns of a tile, which are those of a panel of weights: two vectors on aarch64, one on x86.
+pub(crate) const PANEL: usize = if cfg!(target_arch = "x86_64") { 32 } else { 16 };
 /// Values of `K` are packed in whole steps, with zeros behind the last.
 pub(crate) const STEP: usize = 16;
 /// Most steps of a run, whose sums are f16, in layers by the definition.
@@ -20,6 +24,8 @@ pub(crate) const RUN_STEPS: usize = 8;
 pub(crate) enum Engine {
     #[cfg(target_arch = "aarch64")]
     Neon,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
     #[cfg(test)]
     Plain,
 }
@@ -66,6 +72,10 @@ impl Engine {
             F16Isa::NeonFp16 => Some(Self::Neon),
             #[cfg(not(target_arch = "aarch64"))]
             F16Isa::NeonFp16 => None,
+            #[cfg(target_arch = "x86_64")]
+            F16Isa::Avx512Fp16 => Some(Self::Avx512),
+            #[cfg(not(target_arch = "x86_64"))]
+            F16Isa::Avx512Fp16 => None,
         })
     }
 
@@ -88,6 +98,8 @@ impl Engine {
             match self {
                 #[cfg(target_arch = "aarch64")]
                 Self::Neon => neon::round(from, steps, to, rows, largest),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => avx512::round_parts(from, steps, to, STEP * rows, rows, largest),
                 #[cfg(test)]
                 Self::Plain => plain::round(from, steps, to, rows, largest),
             }
@@ -113,6 +125,8 @@ impl Engine {
             match self {
                 #[cfg(target_arch = "aarch64")]
                 Self::Neon => neon::round_parts(from, parts, to, part_len, rows, largest),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => avx512::round_parts(from, parts, to, part_len, rows, largest),
                 #[cfg(test)]
                 Self::Plain => (0..parts).fold(largest, |largest, part| {
                     plain::round(from.add(part * STEP), 1, to.add(part * part_len), rows, largest)
@@ -132,8 +146,26 @@ impl Engine {
             match self {
                 #[cfg(target_arch = "aarch64")]
                 Self::Neon => neon::multiply(tile, sums),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => avx512::multiply(tile, sums),
                 #[cfg(test)]
                 Self::Plain => plain::multiply(tile, sums),
+            }
+        }
+    }
+    /// ReLU of `rows` rows of [`PANEL`] sums, `stride` apart.
+    ///
+    /// # Safety
+    /// They are readable and writable.
+    #[inline(always)]
+    pub(super) unsafe fn relu(self, to: *mut f32, stride: usize, rows: usize) {
+        // SAFETY: the caller's promise; an engine is only made where the CPU has its instructions.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => avx512::relu(to, stride, rows),
+                #[cfg(any(test, not(target_arch = "x86_64")))]
+                _ => product::relu(to, stride, rows),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Whether the CPU computes in f16.
 
+use crate::{Bf16Isa, isa::has};
+
 /// Instructions that multiply f16 values and add the products up in f16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum F16Isa {
@@ -8,6 +10,8 @@ pub enum F16Isa {
     Plain,
     /// aarch64 with FEAT_FP16: 8 products an instruction.
     NeonFp16,
+    /// x86-64 with AVX512-FP16: 32 products an instruction.
+    Avx512Fp16,
 }
 
 impl F16Isa {
@@ -16,15 +20,21 @@ impl F16Isa {
         let all = [
             #[cfg(test)]
             Some(Self::Plain),
-            has_fp16().then_some(Self::NeonFp16),
+            Self::of_cpu(),
         ];
         all.into_iter().flatten()
     }
 
-    /// The fastest available.
+    fn of_cpu() -> Option<Self> {
+        let neon = has!("aarch64", is_aarch64_feature_detected, "fp16");
+        let avx512 = has!("x86_64", is_x86_feature_detected, "avx512f", "avx512bw", "avx512vl", "avx512fp16");
+        neon.then_some(Self::NeonFp16).or(avx512.then_some(Self::Avx512Fp16))
+    }
+
+    /// What this CPU has.
     ///
-    /// The environment variable `FRCNN_ISA` (read once) may name any other [`Isa`](crate::Isa), which has none of these
-    /// instructions: then it is `None`.
+    /// The environment variable `FRCNN_ISA` (read once) may name any other [`Isa`](crate::Isa), or `avx512bf16`, which stand for
+    /// CPUs that have none of these instructions: then it is `None`.
     #[must_use]
     pub fn detect() -> Option<Self> {
         #[cfg(feature = "std")]
@@ -37,8 +47,9 @@ impl F16Isa {
     }
 
     fn named(name: Option<&str>) -> Option<Self> {
-        let is_other = crate::Isa::available().any(|isa| Some(isa.name()) == name);
-        has_fp16().then_some(Self::NeonFp16).filter(|_| !is_other)
+        let others = crate::Isa::available().map(crate::Isa::name);
+        let without = others.chain(Some(Bf16Isa::Avx512Bf16.name())).any(|other| Some(other) == name);
+        Self::of_cpu().filter(|_| !without)
     }
 
     /// As `FRCNN_ISA` spells it.
@@ -48,18 +59,8 @@ impl F16Isa {
             #[cfg(test)]
             Self::Plain => "plain",
             Self::NeonFp16 => "neonfp16",
+            Self::Avx512Fp16 => "avx512fp16",
         }
-    }
-}
-
-fn has_fp16() -> bool {
-    #[cfg(all(target_arch = "aarch64", feature = "std"))]
-    {
-        std::arch::is_aarch64_feature_detected!("fp16")
-    }
-    #[cfg(not(all(target_arch = "aarch64", feature = "std")))]
-    {
-        cfg!(all(target_arch = "aarch64", target_feature = "fp16"))
     }
 }
 
@@ -69,10 +70,14 @@ mod tests {
 
     #[test]
     fn names_pick_only_what_is_available() {
-        let best = F16Isa::available().find(|&isa| isa == F16Isa::NeonFp16);
+        let best = F16Isa::available().find(|&isa| isa != F16Isa::Plain);
         assert_eq!(F16Isa::named(None), best);
         assert_eq!(F16Isa::named(Some("sse9")), best);
-        assert_eq!(F16Isa::named(Some(F16Isa::NeonFp16.name())), best);
-        assert_eq!(F16Isa::named(Some("scalar")), None);
+        for isa in [F16Isa::NeonFp16, F16Isa::Avx512Fp16] {
+            assert_eq!(F16Isa::named(Some(isa.name())), best);
+        }
+        for other in ["scalar", "avx512bf16"] {
+            assert_eq!(F16Isa::named(Some(other)), None);
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! Layers in f16: values and weights of 16 bits, sums in f16 over short runs of `K`, and in f32 from run to run.
 //!
-//! CPUs with FEAT_FP16 (Cortex-A55, A76, A78AE and later) add eight products to a vector of sums with one instruction, twice
-//! as many as in f32. A layer of f16 weights then rounds what it reads to f16, too. Elsewhere its weights are widened and
-//! the f32 layer runs: see `packed`.
+//! Arm CPUs with FEAT_FP16 (Cortex-A55, A76, A78AE and later) add eight products to a vector of sums with one instruction, x86
+//! CPUs with AVX512-FP16 (Sapphire Rapids and later) 32: twice as many as in f32. A layer of f16 weights then rounds what it reads
+//! to f16, too. Elsewhere its weights are widened and the f32 layer runs: see `packed`.
 //!
 //! ```text
 //!   for each run of K, at most 128 values:
-//!     s = 0;  s = s + a w, rounded to f16, for each k        eight columns an instruction
+//!     s = 0;  s = s + a w, rounded to f16, for each k        eight or 32 columns an instruction
 //!     out = out + s / scale, rounded to f32
 //! ```
 //!
@@ -30,14 +30,14 @@
 //! |---|---|
 //! | `isa` | whether the CPU has the instructions; in tests also the same arithmetic without them |
 //! | `engine` | what computes |
-//! | `neon` | a tile of products, and rounding, in instructions |
+//! | `neon`, `avx512` | a tile of products, and rounding, in instructions |
 //! | `rows`, `weights` | both sides of a product as `engine` reads them |
 //! | `scale` | what rows are multiplied by |
 //! | `product` | packed rows and a panel: what sums start from, the products, ReLU |
 //! | `linear` | fully connected layers; convolutions are in `conv` |
 
 #![cfg_attr(
-    not(any(test, target_arch = "aarch64")),
+    not(any(test, target_arch = "aarch64", target_arch = "x86_64")),
     allow(
         dead_code,
         unreachable_code,
@@ -48,6 +48,8 @@
     )
 )]
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod engine;
 mod isa;
 mod linear;

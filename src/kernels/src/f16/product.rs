@@ -83,12 +83,24 @@ impl Product<'_> {
                 };
                 self.weights.engine().multiply(of_tile, Sums { to, stride, from, from_stride });
                 if self.relu {
-                    for i in 0..tile.rows {
-                        let row = to.add(i * stride).cast::<[f32; PANEL]>();
-                        row.write(row.read().map(positive));
-                    }
+                    self.weights.engine().relu(to, stride, tile.rows);
                 }
             }
+        }
+    }
+}
+
+/// As `Engine::relu`, in what the caller was compiled for.
+///
+/// # Safety
+/// The sums are readable and writable.
+#[inline(always)]
+pub(super) unsafe fn relu(to: *mut f32, stride: usize, rows: usize) {
+    for row in 0..rows {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let row = to.add(row * stride).cast::<[f32; PANEL]>();
+            row.write(row.read().map(positive));
         }
     }
 }

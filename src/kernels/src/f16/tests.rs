@@ -99,6 +99,19 @@ proptest! {
     }
 }
 
+/// Tiles of all heights, with a panel that is not whole behind one that is.
+#[test]
+fn any_number_of_rows_in_a_tile() {
+    for rows in 1..=TILE {
+        let (k, n) = (40, PANEL + 3);
+        let mut random = Random::new(rows as u32);
+        let x = random.values(rows * k);
+        let weights: Vec<u16> = random.values(k * n).into_iter().map(f16_from_f32).collect();
+        let (size, order) = ([rows, k, n], KOrder::Natural);
+        Layer { x: &x, weights: &weights, bias: None, relu: true, size, order }.check().unwrap();
+    }
+}
+
 /// Of random products, errors of either sign even out: what is left is less than what products of bf16 values leave.
 #[test]
 fn as_accurate_as_bf16() {

@@ -1,6 +1,6 @@
 //! Which instructions the CPU has for int8.
 
-use crate::amx::Feature;
+use crate::{amx::Feature, isa::has};
 
 /// Instructions that multiply int8 values. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,18 +103,6 @@ impl Int8Isa {
         }
     }
 }
-
-/// Whether the CPU has all of some features.
-macro_rules! has {
-    ($arch:literal, $detected:ident, $($feature:tt),+) => {{
-        #[cfg(all(target_arch = $arch, feature = "std"))]
-        let has = $(std::arch::$detected!($feature))&&+;
-        #[cfg(not(all(target_arch = $arch, feature = "std")))]
-        let has = cfg!(all(target_arch = $arch, $(target_feature = $feature),+));
-        has
-    }};
-}
-use has;
 
 #[cfg(test)]
 mod tests {

@@ -317,7 +317,10 @@ impl UnpackedConv {
         match &self.weights {
             Weights::F32(weights) => PreparedConv::with(cpu, algorithm, shape, weights, threads),
             Weights::Bf16(bits) => PreparedConv::from_half(cpu, algorithm, shape, Half::Bf16, bits, threads),
-            Weights::F16(bits) => PreparedConv::from_f16(cpu, algorithm, shape, bits, threads),
+            Weights::F16(bits) if self.plan.numbers == Numbers::F16 => {
+                PreparedConv::from_f16(cpu, algorithm, shape, bits, threads)
+            }
+            Weights::F16(bits) => PreparedConv::from_half(cpu, algorithm, shape, Half::F16, bits, threads),
             // Never: in no bundle is an int8 layer grouped, nor has one a choice.
             Weights::Int8(_) => Err(NO_SCALES),
         }

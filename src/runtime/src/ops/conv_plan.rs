@@ -74,7 +74,7 @@ impl ConvPlan {
                 if let Some(&Shape::Map { height, width, .. }) = input {
                     let key = ConvKey::of(conv);
                     let shape = conv_shape(conv, [batch, height, width]);
-                    let numbers = numbers(contents, conv);
+                    let numbers = numbers(contents, conv, &shape);
                     let mut plan =
                         ConvPlan { name: layer.name.clone(), key: key.clone(), shape, numbers, choice: None };
                     let candidates = plan.candidates();
@@ -92,7 +92,12 @@ impl ConvPlan {
 
     /// Its sizes, in words.
     pub(crate) fn shape_name(&self) -> String {
-        shape_name(&self.shape, matches!(self.numbers, Numbers::Widened | Numbers::F16))
+        let numbers = match self.numbers {
+            Numbers::Widened => "16 bits",
+            Numbers::F16 => "f16",
+            Numbers::F32 | Numbers::Bf16 | Numbers::Int8 => "32 bits",
+        };
+        shape_name(&self.shape, numbers)
     }
 
     /// The algorithms among which there is a choice, if there is one.
@@ -148,13 +153,15 @@ impl ConvPlan {
     }
 }
 
-/// In which numbers this CPU multiplies a convolution.
-fn numbers(contents: &Contents, conv: &Conv) -> Numbers {
+/// In which numbers this CPU multiplies a convolution on maps of the size of `shape`.
+fn numbers(contents: &Contents, conv: &Conv, shape: &ConvShape) -> Numbers {
+    let in_f16 =
+        || F16Isa::detect().is_some() && ConvWeights::of_f16(Cpu::detect(), shape) == ConvWeights::F16;
     let precision = contents.sections.get(conv.weight as usize).map(|section| section.precision);
     match precision {
         Some(Precision::Int8) => Numbers::Int8,
         Some(Precision::Bf16) if Bf16Isa::detect().is_some() && conv.group == 1 => Numbers::Bf16,
-        Some(Precision::F16) if F16Isa::detect().is_some() => Numbers::F16,
+        Some(Precision::F16) if in_f16() => Numbers::F16,
         Some(Precision::Bf16 | Precision::F16) => Numbers::Widened,
         Some(Precision::F32) | None => Numbers::F32,
     }

@@ -34,7 +34,8 @@ pub struct Tuning {
 pub struct TunedLayer {
     /// Its name.
     pub layer: String,
-    /// Its channels, what a weight takes, and the size of its input, such as `64 -> 128, 32 bits, on 1 x 120 x 160`.
+    /// Its channels, what a weight takes (or f16, where products are of f16 values), and the size of its input, such as
+    /// `64 -> 128, 32 bits, on 1 x 120 x 160`.
     pub shape: String,
     /// The algorithms in the words of [`PlannedLayer::by`](crate::PlannedLayer::by), and milliseconds.
     pub times: Vec<(String, f64)>,
@@ -120,12 +121,11 @@ impl Tuning {
     }
 }
 
-/// A layer's sizes, for people and to tell layers apart.
-pub(crate) fn shape_name(shape: &ConvShape, is_half: bool) -> String {
+/// A layer's sizes, for people and to tell layers apart. `numbers` is what it multiplies.
+pub(crate) fn shape_name(shape: &ConvShape, numbers: &str) -> String {
     let ConvShape { batch, height, width, in_channels, out_channels, group, .. } = shape;
-    let bits = if is_half { 16 } else { 32 };
     let groups = if *group == 1 { String::new() } else { format!(" in {group} groups") };
-    format!("{in_channels} -> {out_channels}{groups}, {bits} bits, on {batch} x {height} x {width}")
+    format!("{in_channels} -> {out_channels}{groups}, {numbers}, on {batch} x {height} x {width}")
 }
 
 /// An algorithm in the field's words.
