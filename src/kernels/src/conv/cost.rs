@@ -81,9 +81,11 @@ fn f16_rate(isa: Isa, columns: usize) -> f64 {
 /// What a multiplication and addition of a depthwise layer costs beside the maps that are moved, which are most of it: a load
 /// goes with each.
 const FLOPS_PER_DEPTHWISE: f64 = 2.5;
-/// What rounding a value of a window to f16 and packing it costs. NEON takes 13 instructions for 16 of them.
-fn flops_per_packed(isa: Isa) -> f64 {
-    if isa == Isa::Avx512 { 16.0 } else { 6.5 }
+/// What rounding a value of a window to f16 and packing it costs, and what a whole window costs beside. NEON takes 13
+/// instructions for 16 values. AVX-512's are from milliseconds of 1x1 layers with 16 to 1024 channels (Sapphire Rapids, 30
+/// November 2026), where f32 does 147 GFLOP/s.
+fn flops_per_packed(isa: Isa) -> [f64; 2] {
+    if isa == Isa::Avx512 { [20.0, 2000.0] } else { [6.5, 0.0] }
 }
 /// What transforming a value of a weight costs: F(4x4)'s 36 values of a vector of channels take some 110 instructions.
 const FLOPS_PER_TRANSFORMED_WEIGHT: f64 = 6.0;
@@ -202,11 +204,12 @@ fn flops(algorithm: ConvAlgorithm, cpu: Cpu, shape: &ConvShape, weights: ConvWei
         None => {
             let pixels = shape.batch as f64 * height as f64 * width as f64;
             if is_f16 && algorithm == ConvAlgorithm::Direct {
-                let packed = pixels * len_of(&[shape.group, shape.patch_len()]) as f64;
+                let [of_value, of_window] = flops_per_packed(cpu.isa);
+                let packed = of_value * shape.patch_len() as f64 + of_window;
                 let [_, group_out] = shape.group_channels();
                 let flops = 2.0 * pixels / f16_rate(cpu.isa, group_out);
                 let products = (flops + FLOPS_PER_BYTE * 2.0) * shape.weight_len() as f64;
-                return products + flops_per_packed(cpu.isa) * packed;
+                return products + pixels * shape.group as f64 * packed;
             }
             if algorithm == ConvAlgorithm::Depthwise {
                 let input = len_of(&[shape.batch, shape.height, shape.width, shape.in_channels]) as f64;
@@ -338,6 +341,29 @@ mod tests {
                 algorithm,
                 "{channels:?} of {kernel} x {kernel} on {size:?}"
             );
+        }
+    }
+
+    /// AVX512-FP16: f32 where measured layers were faster in it by a sixth or more, f16 where they were faster in that.
+    #[test]
+    fn f16_layers_that_gain_nothing_are_f32() {
+        let cpu = Cpu { isa: Isa::Avx512, caches: CacheInfo::SERVER };
+        for (channels, size, weights) in [
+            ([16, 64], [118, 158], ConvWeights::Half),
+            ([64, 16], [118, 158], ConvWeights::Half),
+            ([128, 16], [118, 158], ConvWeights::Half),
+            ([256, 32], [59, 79], ConvWeights::F16),
+            ([512, 64], [59, 79], ConvWeights::F16),
+            ([64, 256], [14, 19], ConvWeights::F16),
+            ([256, 1024], [38, 50], ConvWeights::F16),
+        ] {
+            let shape = ConvShape { kernel: [1, 1], pads: [0; 4], ..layer(channels, size) };
+            assert_eq!(ConvWeights::of_f16(cpu, &shape), weights, "{channels:?} on {size:?}");
+        }
+        for (channels, size) in [([32, 128], [29, 39]), ([64, 64], [240, 320]), ([512, 512], [15, 20])] {
+            let shape = layer(channels, size);
+            assert_eq!(ConvWeights::of_f16(cpu, &shape), ConvWeights::F16);
+            assert_eq!(choose(cpu, &shape, ConvWeights::F16), ConvAlgorithm::Winograd4);
         }
     }
 

@@ -98,10 +98,8 @@ impl Product<'_> {
 pub(super) unsafe fn relu(to: *mut f32, stride: usize, rows: usize) {
     for row in 0..rows {
         // SAFETY: the caller's promise.
-        unsafe {
-            let row = to.add(row * stride).cast::<[f32; PANEL]>();
-            row.write(row.read().map(positive));
-        }
+        let row = unsafe { &mut *to.add(row * stride).cast::<[f32; PANEL]>() };
+        row.iter_mut().for_each(|value| *value = positive(*value));
     }
 }
 
