@@ -8,6 +8,7 @@ use std::sync::Arc;
 use frcnn::{BBox, Bundle, Detections};
 use frcnn_compiler::{Calibrator, Options, Precision, evenly, uniform};
 use frcnn_eval::{Dataset, Detection, Location, Region, voc};
+use frcnn_kernels::F16Isa;
 use frcnn_proposals::BoxFile;
 use frcnn_testkit::say;
 use frcnn_tests::matching::{Found, Tolerance, differences};
@@ -111,7 +112,10 @@ fn jpeg_photos_score_the_same() {
     assert!((map - 0.6888).abs() < 0.005, "mAP {map}");
 }
 
-/// f16 moves mAP, and the average precision of each class, by no more than 0.1 points.
+/// f16 moves mAP, and the average precision of each class, by no more than 0.1 points, but for what one platelet does.
+///
+/// A CPU that computes in f16 moves scores by up to 0.005. On BloodImage_00016 a platelet is found with a score of 0.0507, just
+/// above the threshold of 0.05, and in f16 it is not: one of 69, at a precision of 0.13, is 0.2 points of its class.
 #[test]
 fn f16_scores_the_same() {
     let Some(shared) = frcnn_testkit::shared() else { return };
@@ -119,8 +123,11 @@ fn f16_scores_the_same() {
     let compiled = compile_file(&shared.join("models/bccd-squeezenet/model.onnx"), &options);
     let (map, classes) = precision(&shared, &detect_all(&shared, &compiled.bundle, "PNGImages", "png"));
     say(&format!("mAP in f16 {map:.4}, of which {classes:.4?}"));
-    for (class, exact) in [("Platelets", 0.4185), ("RBC", 0.6612), ("WBC", 0.9868)] {
-        assert!((classes[class] - exact).abs() <= 0.001, "{class} {}", classes[class]);
+    let one_platelet = if F16Isa::detect().is_some() { 0.002 } else { 0.0 };
+    for (class, exact, more) in
+        [("Platelets", 0.4185, one_platelet), ("RBC", 0.6612, 0.0), ("WBC", 0.9868, 0.0)]
+    {
+        assert!((classes[class] - exact).abs() <= 0.001 + more, "{class} {}", classes[class]);
     }
     assert!((map - 0.6888).abs() <= 0.001, "mAP {map}");
 }

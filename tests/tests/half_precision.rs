@@ -70,7 +70,11 @@ fn f16_weights_give_the_bits_of_f32_ones_of_the_same_values() {
                 if F16Isa::detect().is_some() {
                     let best = |all: &[Detections]| all.iter().map(best_score).collect::<Vec<_>>();
                     let scores = best(&found).into_iter().zip(best(&expected));
-                    scores.for_each(|(found, expected)| assert!((found - expected).abs() <= 0.02));
+                    for (found, expected) in scores {
+                        // Margins of an SVM may be hundreds.
+                        let most = 0.02 * expected.abs().max(1.0);
+                        assert!((found - expected).abs() <= most, "{found} for {expected}");
+                    }
                 } else {
                     assert_eq!(found, expected, "{threads} threads, {products:?}");
                 }
