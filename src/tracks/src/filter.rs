@@ -106,7 +106,9 @@ impl BoxFilter {
         if let Some(rest) = self.rest
             && !seen
         {
-            self.axes = rest.mean.map(|value| Axis::new(value, square(jitter), square(noise::STARTS)));
+            // It may have started, and does not change its size by that.
+            let rates = [noise::STARTS, noise::STARTS, noise::GROWTH, noise::GROWTH];
+            self.axes = [0, 1, 2, 3].map(|i| Axis::new(rest.mean[i], square(jitter), square(rates[i])));
             for axis in &mut self.axes[..2] {
                 axis.predict(unseen.min(LONGEST_START), 0.0);
             }

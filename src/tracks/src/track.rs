@@ -56,8 +56,8 @@ pub(crate) struct Track {
     first: Duration,
     /// On the tracker's clock.
     last: Duration,
-    /// For how long it was not seen, in seconds, less what it has been seen since: who is seen once in a while, as where there
-    /// are false observations, is not there.
+    /// For how long it was not seen while it moved, in seconds, less what it has been seen since: who is seen once in a while, as where
+    /// there are false observations, is not there.
     owed: f64,
     step: f64,
     /// Seconds since it was seen.
@@ -212,7 +212,10 @@ impl Track {
     /// A frame does not show it; `looked` whether the detector looked at its place.
     pub(crate) fn miss(&mut self, now: Now, looked: bool) {
         self.object.seen = false;
-        self.owed += self.step;
+        // What stands still is looked at once in a while: that it was not seen in between says nothing.
+        if !self.object.stationary {
+            self.owed += self.step;
+        }
         if !self.has_started() {
             self.sightings = self.sightings.saturating_sub(1);
         }
@@ -261,6 +264,7 @@ impl Track {
         }
         self.has_rested = true;
         self.rested = self.last;
+        self.owed = 0.0;
         self.object.stationary = still;
         self.filter.set_still(still);
         Some(if still { Change::Stopped } else { Change::Moved })

@@ -126,6 +126,28 @@ fn who_leaves_unseen_by_the_motion_model_is_who_came() {
     }
 }
 
+/// What stood still was not seen in most frames, as it is looked at seldom. That is no debt when it moves: like any other it may be
+/// missed for almost two seconds.
+#[test]
+fn who_leaves_after_minutes_may_be_missed_as_any_other() {
+    for fps in [5, 10, 25] {
+        let mut tracker = Tracker::new(Options::default()).unwrap();
+        let mut told = Vec::new();
+        for frame in 0..130 * fps {
+            let t = frame as f32 / fps as f32;
+            let truth = at(100.0 + 20.0 * (t - 120.0).max(0.0), 100.0);
+            let proposals = tracker.look_again(ms(frame, fps));
+            let looked = !(9.0..120.0).contains(&t) || !proposals.is_empty();
+            // It moves off, and is hidden for a while.
+            let found = if looked && !(121.5..123.3).contains(&t) { vec![truth] } else { vec![] };
+            let events = tracker.update(ms(frame, fps), &found, Looked::At(&proposals));
+            told.extend(events.iter().map(|event| (event.change, event.object.id)));
+        }
+        let due = [Change::Started, Change::Stopped, Change::Moved].map(|change| (change, 1));
+        assert_eq!(told, due, "{fps}");
+    }
+}
+
 /// What was carried off while nothing moved there is ended after a stated time, and not before.
 #[test]
 fn an_object_that_is_gone_from_its_place_has_ended() {
