@@ -68,6 +68,7 @@ impl Reader {
             number: status.get(Count::FramesRead),
             epoch: Instant::now(),
             stalled: false,
+            away: false,
             retry: RETRY,
         };
         let notes = notes.clone();
@@ -101,6 +102,8 @@ struct Reading {
     number: u64,
     epoch: Instant,
     stalled: bool,
+    /// It was told that there are no frames, and not yet that they come again.
+    away: bool,
     retry: Duration,
 }
 
@@ -147,7 +150,8 @@ impl Reading {
         self.shared.status.report(CameraEvent::now(camera, event, detail));
     }
 
-    fn lose(&self, event: &'static str, detail: &str) {
+    fn lose(&mut self, event: &'static str, detail: &str) {
+        self.away = true;
         self.status.set_state(State::Lost);
         self.status.set(Count::Up, 0);
         self.status.add(Count::Lost, 1);
@@ -182,7 +186,8 @@ impl Reading {
                         return Why::Closed;
                     }
                     (last, allowed) = (Instant::now(), STALL);
-                    if std::mem::take(&mut self.stalled) {
+                    self.stalled = false;
+                    if std::mem::take(&mut self.away) {
                         self.report("camera_back", "frames come again");
                     }
                     self.status.set(Count::Up, 1);
@@ -209,7 +214,7 @@ impl Reading {
 
     /// A pipe is not opened again: it is said, and waited for.
     fn stall(&mut self) {
-        self.stalled = true;
+        (self.stalled, self.away) = (true, true);
         self.status.set_state(State::Stalled);
         self.status.set(Count::Up, 0);
         self.status.add(Count::Lost, 1);

@@ -443,12 +443,85 @@ def test_a_camera_is_read_over_rtsp():
             assert not left, left
 
 
+def devices(folder):
+    """Frames for what device.c answers: a red square over the ground in each format and size. Gives what programs are to load."""
+    pipes.need("cc", "cc")
+    if ARGUMENTS.runner:
+        raise pipes.Skip("the program is emulated, and what it is to load is not")
+    scene = f"{ground(640, 480)}[g];color=red:size=128x128:rate={RATE}[s];[g][s]overlay=x=256:y=176"
+    raw, jpeg = ["-f", "rawvideo", "-pix_fmt"], ["-f", "mjpeg", "-q:v", "2", "-pix_fmt"]
+    for name, codec, span in (("YUYV", [*raw, "yuyv422"], "tv"), ("NV12", [*raw, "nv12"], "tv"), ("MJPG", [*jpeg, "yuvj422p"], "pc")):
+        for width, height in ((640, 480), (WIDTH, HEIGHT)):
+            scaled = f"{scene},scale={width}:{height}:out_color_matrix=bt601:out_range={span}"
+            os.makedirs(f"{folder.path}/frames/{name}-{width}x{height}")
+            for i in range(2):
+                frame = pipes.ffmpeg("-filter_complex", scaled, "-frames:v", "1", *codec)
+                folder.write(f"frames/{name}-{width}x{height}/{i}", frame)
+    source, library = os.path.join(HERE, "device.c"), f"{folder.path}/device.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", library, source], check=True)
+    return {"LD_PRELOAD": library, "FRCNN_TEST_CAMERAS": folder.path}
+
+
+def test_a_device_is_read():
+    """By either program, in the format and size that it is asked for, or in what it has; unplugged, and plugged in again."""
+    pipes.need("gstreamer", "gst-launch-1.0")
+    small, large = f"{WIDTH}x{HEIGHT}", "640x480"
+    cases = [
+        # What the device has first, what is asked of it, and what it is then to give.
+        ("YUYV 640x480\nYUYV 320x240\nMJPG 640x480\nMJPG 320x240\n", {"size": small}, f"YUYV {small}"),
+        ("YUYV 640x480\nYUYV 320x240\nMJPG 640x480\nMJPG 320x240\n", {"format": "mjpeg", "size": small}, f"MJPG {small}"),
+        ("YUYV 640x480\nMJPG 640x480\n", {"format": "yuyv", "size": small}, f"YUYV {large}"),
+        ("NV12 640x480\n", {"format": "nv12"}, f"NV12 {large}"),
+        ("MJPG 640x480\n", {}, f"MJPG {large}"),
+    ]
+    with Folder() as folder:
+        env, due, cameras = devices(folder), {}, []
+        for reader in READERS:
+            for formats, settings, given in cases:
+                number = 40 + len(cameras)
+                os.mkdir(device := f"{folder.path}/video{number}")
+                folder.write(f"video{number}/formats", formats)
+                for kind in os.listdir(f"{folder.path}/frames"):
+                    os.symlink(f"../frames/{kind}", f"{device}/{kind}")
+                more = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+                table = reads(reader, f"/dev/video{number}", more + 'proposer = "grid"\n')
+                cameras.append(table.replace(f'name = "{reader}"', f'name = "{number}"'))
+                due[str(number)] = (device, given, settings.get("size", large))
+        daemon = Daemon("--config", folder.config(*cameras), "--all", model=False, env=env)
+
+        frames = lambda name: [line for line in daemon.of(name) if "frame" in line]
+        told = lambda event: all(any(line.get("event") == event for line in daemon.of(name)) for name in due)
+
+        def square(line, size):
+            """Whether what is found is red and in the square; the grid's boxes find parts of it."""
+            x1, y1, x2, y2 = (int(size.partition("x")[0]) / 640 * corner for corner in (256, 176, 384, 304))
+            centre = lambda box: ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+            within = lambda box: x1 < centre(box)[0] < x2 and y1 < centre(box)[1] < y2
+            return line["detections"] and all(found["class"] == "red" and within(found["box"]) for found in line["detections"])
+
+        try:
+            daemon.wait_for(lambda: all(len(frames(name)) > 5 for name in due), 120)
+            for name, (device, given, size) in due.items():
+                with open(f"{device}/asked") as file:
+                    asked = file.read().splitlines()
+                    assert set(asked) == {given}, (name, asked, given)
+                assert {f"{line['width']}x{line['height']}" for line in frames(name)} == {size}, (name, frames(name)[-1])
+                assert all(square(line, size) for line in frames(name)), (name, frames(name)[-1])
+                folder.write(f"video{name}/gone", "")
+            daemon.wait_for(lambda: told("camera_lost"), 120)
+            for name in due:
+                os.remove(f"{folder.path}/video{name}/gone")
+            daemon.wait_for(lambda: told("camera_back"), 120)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            assert daemon.code() == 0, daemon.errors
+
 STANDS = ["object_started", "object_stopped", "object_moved", "object_ended"]
 
 
 def test_what_stands_still_for_minutes_is_one_object():
     """A square comes and stands for two minutes, and then leaves or does not: its events have one id, and a zone."""
-    for rate, leaves in ((10, False), (4, True)):
+    for rate, leaves in ((10, True), (4, True), (4, False)):
         with Folder() as folder:
             at = f"if(lt(t,3),-64+t*60,116+max(0,t-123)*{60 if leaves else 0})"
             scene = f"{ground()}[g];color=red:size=64x64:rate={rate}[s];[g][s]overlay=x='{at}':y=90"

@@ -12,8 +12,8 @@ pub(super) fn arguments(camera: &Camera, kind: Kind, live: bool) -> Vec<String> 
     let input = &camera.input;
     if is_device(input) {
         add(&["v4l2src", &property("device", input), "!"]);
-        if let Some(format) = camera.format {
-            add(&[device_caps(format), "!"]);
+        if let Some(caps) = device_caps(camera) {
+            add(&[&caps, "!"]);
         }
         add(&["decodebin"]);
     } else if let Some(rest) = input.strip_prefix("rtsp://") {
@@ -44,7 +44,21 @@ fn property(name: &str, value: &str) -> String {
     format!("{name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-fn device_caps(format: Format) -> &'static str {
+/// What a device is asked for: the size if it has that, and otherwise any, which is scaled.
+fn device_caps(camera: &Camera) -> Option<String> {
+    let kinds = match (camera.format, camera.size) {
+        (Some(format), _) => vec![device_format(format)],
+        (None, Some(_)) => vec!["video/x-raw", "image/jpeg", "video/x-h264"],
+        (None, None) => return None,
+    };
+    let sized = camera.size.iter().flat_map(|size| {
+        kinds.iter().map(|kind| format!("{kind},width={},height={}", size.width, size.height))
+    });
+    let any = kinds.iter().map(ToString::to_string);
+    Some(sized.chain(any).collect::<Vec<_>>().join(";"))
+}
+
+fn device_format(format: Format) -> &'static str {
     match format {
         Format::Rgb24 => "video/x-raw,format=RGB",
         Format::Bgr24 => "video/x-raw,format=BGR",
@@ -147,17 +161,21 @@ mod tests {
         assert_eq!(told(""), None);
     }
 
-    /// There is no camera to try it with.
+    /// `a_device_is_read` of tests/run.py tries what it answers.
     #[test]
-    fn a_device_is_asked_for_its_format() {
-        let mut camera = Camera::new("a", "/dev/video0");
-        camera.format = Some(Format::Yuyv);
-        let words = arguments(&camera, Kind::Camera, true).join(" ");
+    fn a_device_is_asked_for_its_format_and_size() {
+        let asked = |format, size: Option<&str>| {
+            let mut camera = Camera::new("a", "/dev/video0");
+            (camera.format, camera.size) = (format, size.map(|size| size.parse().unwrap()));
+            let words = arguments(&camera, Kind::Camera, true).join(" ");
+            let caps = words.strip_prefix("-q v4l2src device=\"/dev/video0\" ! ").unwrap();
+            caps.split_once("decodebin ! videoscale").unwrap().0.trim_end_matches(" ! ").to_string()
+        };
+        assert_eq!(asked(None, None), "");
+        assert_eq!(asked(Some(Format::Yuyv), None), "video/x-raw,format=YUY2");
+        assert_eq!(asked(Some(Format::Mjpeg), Some("640x480")), "image/jpeg,width=640,height=480;image/jpeg");
         assert!(
-            words.starts_with(
-                "-q v4l2src device=\"/dev/video0\" ! video/x-raw,format=YUY2 ! decodebin ! videoscale"
-            ),
-            "{words}"
+            asked(None, Some("640x480")).starts_with("video/x-raw,width=640,height=480;image/jpeg,width")
         );
     }
 }
