@@ -1,8 +1,12 @@
 //! What an operation is given, and what it gives.
 
+use std::cell::RefCell;
+
 use frcnn::BBox;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
+use serde_json::{Map, Value};
 
 use crate::error::{Failure, Kind};
 
@@ -45,8 +49,10 @@ pub(crate) enum Array {
 impl Call<'_> {
     /// The arguments, which Python's part of the package names.
     pub(crate) fn arguments<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_str(self.arguments)
-            .map_err(|error| Failure::new(Kind::Option, format_args!("arguments: {error}")))
+        match serde_json::from_str(self.arguments).map_err(|error| wrong("arguments", &error))? {
+            Value::Object(keywords) => by_name(keywords),
+            other => T::deserialize(other).map_err(|error| wrong("arguments", &error)),
+        }
     }
 
     pub(crate) fn array(&self, number: usize) -> Result<&Buffer<'_>, Failure> {
@@ -80,6 +86,24 @@ impl Call<'_> {
         let boxes = corners.as_chunks::<4>().0.iter().map(|&[x1, y1, x2, y2]| BBox::new(x1, y1, x2, y2));
         Ok(Some(boxes.collect()))
     }
+}
+
+/// Keyword arguments; an error names the one that is wrong.
+fn by_name<T: DeserializeOwned>(keywords: Map<String, Value>) -> Result<T, Failure> {
+    let current = RefCell::new(None);
+    let begun = keywords.into_iter().inspect(|(name, _)| {
+        current.replace(Some(name.clone()));
+    });
+    let ended = std::iter::from_fn(|| {
+        current.take();
+        None
+    });
+    T::deserialize(MapDeserializer::new(begun.chain(ended)))
+        .map_err(|error| wrong(current.take().as_deref().unwrap_or("arguments"), &error))
+}
+
+fn wrong(what: &str, error: &serde_json::Error) -> Failure {
+    Failure::new(Kind::Option, format_args!("{what}: {error}"))
 }
 
 impl Reply {

@@ -89,6 +89,7 @@ struct Arguments {
     /// Which array.
     boxes: Option<usize>,
     /// Of all stages, or of one.
+    #[serde(rename = "tolerance")]
     tolerances: Vec<(Option<String>, f64)>,
 }
 

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use frcnn_compiler::{CompileReport, Compiled, Description, Options, Precision, Precisions, Svd, uniform};
-use frcnn_files::Staged;
+use frcnn_eval::{Dataset, Location};
+use frcnn_files::{FileId, Staged, folder_of};
 use frcnn_harness::auto::AutoReport;
-use frcnn_harness::cascade::CascadeReport;
+use frcnn_harness::cascade::{CascadeReport, doubt};
 use frcnn_harness::quantize::{FoundAgain, Photos, Quantized, quantize};
 use frcnn_harness::{Board, MAX_DROP, worthwhile};
 use frcnn_images::{Folder, no_images};
@@ -45,6 +46,7 @@ struct Wishes {
     /// Such as `fc6=256,fc7=64`.
     ranks: Option<String>,
     /// A share of the squared singular values, where there are no ranks.
+    #[serde(rename = "svd")]
     energy: Option<f64>,
     precision: String,
     /// Photos, or folders of them.
@@ -84,6 +86,8 @@ enum Stored {
     All(Precision),
 }
 
+/// What is said of a model lies in a file of this name beside it.
+const MANIFEST: &str = "manifest.json";
 /// The word for what is to be chosen.
 const AUTO: &str = "auto";
 
@@ -126,7 +130,7 @@ impl Wishes {
     }
 }
 
-/// Writes the bundle; the report, and doubts about the data set.
+/// Writes the bundle; the report, and doubts about the data set and the cascade.
 pub(crate) fn compile(call: &Call) -> Result<Reply, Failure> {
     Reply::of(&run(&call.arguments()?)?)
 }
@@ -150,6 +154,7 @@ fn run(wishes: &Wishes) -> Result<(Report, Vec<String>), Failure> {
         _ => frcnn_compiler::compile(onnx, &description, &Options { svd, precision }, &mut |_| {})?,
     };
     let Rounded { compiled, found_again, auto, exacter } = rounded(wishes, compiled, stored, board, choices)?;
+    let mut doubts = Vec::new();
     let (Compiled { bundle, report, .. }, cascade) = match (wishes.cascade, &choices) {
         (None, _) => (compiled, None),
         (Some(Cascade::Auto(Auto::Auto)), Some(choices)) => choices.cascade(&compiled)?,
@@ -159,13 +164,16 @@ fn run(wishes: &Wishes) -> Result<(Report, Vec<String>), Failure> {
             let by_hand = compiled.with_cascades(&[rank], keep).map_err(refused)?.pop().unwrap_or(compiled);
             match choices {
                 Some(choices) => choices.measured(&by_hand)?,
-                None => (by_hand, None),
+                None => {
+                    doubts.extend(doubt(&by_hand));
+                    (by_hand, None)
+                }
             }
         }
     };
     let refused = |error: std::io::Error| Failure::file(Kind::Compile, out, error);
     Staged::new(out, bundle.pieces()).and_then(Staged::commit).map_err(refused)?;
-    let doubts = photographs.map(Photographs::doubts).unwrap_or_default();
+    doubts.extend(photographs.map(Photographs::doubts).unwrap_or_default());
     Ok((Report { report, found_again, auto, exacter, cascade }, doubts))
 }
 
@@ -224,7 +232,7 @@ fn no_data(what: &str) -> Failure {
 
 /// Before minutes of work.
 fn check(wishes: &Wishes, stored: Stored) -> Result<(), Failure> {
-    let Wishes { onnx, out, calibrate, .. } = wishes;
+    let Wishes { out, calibrate, .. } = wishes;
     let wrong = |problem: &str| Err(Failure::new(Kind::Option, problem));
     match (stored == Stored::All(Precision::Int8), calibrate.is_empty()) {
         (true, true) => {
@@ -256,17 +264,30 @@ fn check(wishes: &Wishes, stored: Stored) -> Result<(), Failure> {
     if wishes.board.is_some() && stored == Stored::All(Precision::F32) {
         return wrong("board is for precision auto, int8, f16 and bf16");
     }
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let problem = if !folder.is_dir() {
+    let problem = if !folder_of(out).is_dir() {
         "its folder does not exist"
     } else if out.is_dir() {
         "is a folder; name a file"
-    } else if out.canonicalize().is_ok_and(|out| onnx.canonicalize().is_ok_and(|onnx| onnx == out)) {
+    } else if out.exists() && reads(wishes, &FileId::of(out)) {
         "is read as well; name another file to write"
     } else {
         return Ok(());
     };
     Err(Failure::file(Kind::Option, out, problem))
+}
+
+/// Whether the bundle is made of that file.
+fn reads(wishes: &Wishes, file: &FileId) -> bool {
+    let Wishes { onnx, manifest, calibrate, data, split, .. } = wishes;
+    let photos = |path: &PathBuf| Folder::read(path).map_or(vec![path.clone()], |folder| folder.images);
+    let data = data.iter().flat_map(|data| Dataset::files(&Location::new(data, split)).unwrap_or_default());
+    let manifest = manifest.clone().unwrap_or_else(|| onnx.with_file_name(MANIFEST));
+    let mut read = [onnx.clone(), manifest]
+        .into_iter()
+        .chain(frcnn_compiler::external_files(onnx))
+        .chain(calibrate.iter().flat_map(photos))
+        .chain(data);
+    read.any(|path| FileId::of(&path) == *file)
 }
 
 /// What is said of the model beside its file: classes, the manifest that is named, or the one beside it if there is one.
@@ -279,7 +300,7 @@ fn describe(
         let description = Description::of_classes(classes.iter().cloned());
         return description.map_err(|error| Failure::new(Kind::Option, format_args!("classes: {error}")));
     }
-    let beside = onnx.with_file_name("manifest.json");
+    let beside = onnx.with_file_name(MANIFEST);
     match manifest {
         Some(manifest) => Ok(Description::load(manifest)?),
         None if beside.exists() => Ok(Description::load(&beside)?),

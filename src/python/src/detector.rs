@@ -70,6 +70,8 @@ pub(crate) struct Look {
     pub(crate) boxes: Option<usize>,
     pub(crate) proposals: String,
     pub(crate) max_proposals: usize,
+    /// When a stream's frame was captured, in seconds.
+    pub(crate) time: Option<f64>,
 }
 
 /// What was found in an image.
@@ -131,7 +133,7 @@ impl Found {
 
 /// Finds objects.
 pub(crate) fn detect(call: &Call) -> Result<Reply, Failure> {
-    let Look { held: detector, image, boxes, proposals, max_proposals } = call.arguments()?;
+    let Look { held: detector, image, boxes, proposals, max_proposals, time: _ } = call.arguments()?;
     let detector = held::<Detector>(detector)?;
     let source = Source::of(call.boxes(boxes)?, &proposals, &detector.detector)?;
     detector.found(call, &image, source, max_proposals)?.reply(&())
@@ -139,7 +141,7 @@ pub(crate) fn detect(call: &Call) -> Result<Reply, Failure> {
 
 /// Every stage's tensor: names and shapes, and metadata.
 pub(crate) fn stages(call: &Call) -> Result<Reply, Failure> {
-    let Look { held: detector, image, boxes, proposals, max_proposals } = call.arguments()?;
+    let Look { held: detector, image, boxes, proposals, max_proposals, time: _ } = call.arguments()?;
     let detector = held::<Detector>(detector)?;
     let source = Source::of(call.boxes(boxes)?, &proposals, &detector.detector)?;
     detector.check_process()?;

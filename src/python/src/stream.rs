@@ -32,15 +32,6 @@ struct Open {
     reuse_mib: u32,
 }
 
-/// A frame to look at, and when it was captured.
-#[derive(Deserialize)]
-struct LookNext {
-    #[serde(flatten)]
-    look: Look,
-    /// Seconds.
-    time: Option<f64>,
-}
-
 /// Motion in frames of which it is known when they were captured.
 struct At<'a> {
     time: Duration,
@@ -77,9 +68,9 @@ pub(crate) fn stream(call: &Call) -> Result<Reply, Failure> {
 
 /// Finds objects in the next frame, and tells what it cost.
 pub(crate) fn detect(call: &Call) -> Result<Reply, Failure> {
-    let LookNext { look, time } = call.arguments()?;
+    let look: Look = call.arguments()?;
     let (stream, boxes) = (held::<Stream>(look.held)?, call.boxes(look.boxes)?);
-    let time = time.map(Duration::try_from_secs_f64).transpose();
+    let time = look.time.map(Duration::try_from_secs_f64).transpose();
     let time = time.map_err(|error| Failure::new(Kind::Option, format_args!("time: {error}")))?;
     // Motion learns from frame to frame, and is the stream's own.
     let source = match (boxes, look.proposals.as_str()) {

@@ -93,6 +93,11 @@ def test_doubts_about_the_data_set_are_warned_of(tmp_path):
         frcnn.compile(MODEL, tmp_path / "a.frcnn", cascade={"rank": 8, "keep": 0.02}, data=scenes)
 
 
+def test_a_cascade_that_drops_objects_is_warned_of(tmp_path):
+    with pytest.warns(UserWarning, match="keep=0.9 drops"):
+        frcnn.compile(MODEL, tmp_path / "a.frcnn", cascade={"rank": 8, "keep": 0.9})
+
+
 def test_classes_in_place_of_a_manifest(tmp_path):
     model = tmp_path / "model.onnx"
     shutil.copy(MODEL, model)
@@ -128,6 +133,10 @@ def test_classes_in_place_of_a_manifest(tmp_path):
         (frcnn.OptionError, '{"rank": 64, "keep": 0.02}', MODEL, {"cascade": "rank=8"}),
         (frcnn.OptionError, '{"rank": 64, "keep": 0.02}', MODEL, {"cascade": {"rank": 8, "keep": float("nan")}}),
         (frcnn.OptionError, "cascade: ", MODEL, {"cascade": {"rank": 9999, "keep": 0.1}}),
+        (frcnn.OptionError, "nothing would be found", MODEL, {"cascade": {"rank": 8, "keep": 1}}),
+        (frcnn.OptionError, "split: ", MODEL, {"split": 3}),
+        (frcnn.OptionError, "svd is nan", MODEL, {"svd": float("nan")}),
+        (frcnn.OptionError, "a class has no name", MODEL, {"classes": ["a", ""]}),
         (frcnn.Error, "absent.txt", MODEL, {"cascade": "auto", "data": SCENES, "split": "absent"}),
         (frcnn.CompileError, "fc9", MODEL, {"svd": {"fc9": 4}}),
     ],
@@ -146,6 +155,12 @@ def test_where_nothing_can_be_written(tmp_path):
         with pytest.raises(frcnn.OptionError, match=word):
             frcnn.compile(model, out)
     assert model.read_bytes() == MODEL.read_bytes()
+    photo = tmp_path / "photo.jpg"
+    shutil.copy(DEMO / "scene.jpg", photo)
+    for calibrate in (photo, tmp_path):
+        with pytest.raises(frcnn.OptionError, match="photo.jpg: is read as well"):
+            frcnn.compile(model, photo, precision="int8", calibrate=calibrate)
+    assert photo.read_bytes() == (DEMO / "scene.jpg").read_bytes()
 
 
 def test_a_compiled_bundle_detects(bundle, detector, pixels, boxes, tmp_path):

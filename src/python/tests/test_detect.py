@@ -235,7 +235,20 @@ def test_arguments_that_make_no_sense(detector, pixels, boxes):
     for shape in [(0, 10, 3), (10, 0, 3)]:
         with raises(frcnn.ImageError, "frame"):
             detector.detect(np.zeros(shape, np.uint8), boxes)
-    with raises(TypeError, "a number or a text", "object"):
+    with raises(TypeError, "max_proposals", "a number or a text", "object"):
         detector.detect(pixels, max_proposals=object())
+    # Which argument it is, and not the place in a text that nobody wrote.
+    for keywords, words in [
+        ({"max_proposals": "20"}, ["max_proposals", '"20"']),
+        ({"max_proposals": -1}, ["max_proposals", "-1"]),
+        ({"max_proposals": float("inf")}, ["max_proposals is inf"]),
+        ({"proposals": 5}, ["proposals", "5"]),
+    ]:
+        with pytest.raises(frcnn.OptionError) as raised:
+            detector.detect(pixels, **keywords)
+        said = str(raised.value)
+        assert said.startswith(words[0]) and all(word in said for word in words) and "column" not in said, said
+    with raises(frcnn.OptionError, "time: "):
+        detector.stream().detect(pixels, time="noon")
     # As small as can be, and through.
     detector.detect(np.zeros((1, 1, 3), np.uint8), [[0, 0, 0, 0]])

@@ -19,10 +19,26 @@ class Held:
 
 def call(operation: str, arguments: Any, *arrays: Any) -> tuple[Any, tuple[bytearray, ...]]:
     """What an operation gives: a value, and the bytes of arrays."""
-    reply = _frcnn.call(operation, json.dumps(arguments, default=_plain), *arrays)
+    reply = _frcnn.call(operation, _json(arguments), *arrays)
     if reply[-1] is None:
         raise getattr(_errors, reply[0])(reply[1])
     return json.loads(reply[0]), reply[1:]
+
+
+def _json(arguments: Any) -> str:
+    """Arguments as JSON; of keyword arguments an error names the one that is wrong."""
+    if not isinstance(arguments, dict):
+        return _value("arguments", arguments)
+    return "{" + ", ".join(f"{json.dumps(name)}: {_value(name, value)}" for name, value in arguments.items()) + "}"
+
+
+def _value(name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, default=_plain, allow_nan=False)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    except ValueError:
+        raise _errors.OptionError(f"{name} is {value!r}; numbers are finite") from None
 
 
 def _plain(value: Any) -> Any:

@@ -131,7 +131,7 @@ def compare(
         "sides": [side.number for side in sides],
         "names": names or (_name(a, "reference"), _name(b, "found")),
         "detector": None if detector is None else detector._held.number,
-        "tolerances": tolerances,
+        "tolerance": tolerances,
     }
     (held, agrees, report), _ = call("compare", arguments, *arrays)
     compared = {stage["stage"] for stage in report["stages"]}

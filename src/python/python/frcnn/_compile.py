@@ -134,7 +134,7 @@ def compile(
             "manifest": None if manifest is None else os.fspath(manifest),
             "classes": None if classes is None else list(classes),
             "ranks": ranks,
-            "energy": energy,
+            "svd": energy,
             "precision": precision,
             "calibrate": [os.fspath(photo) for photo in calibrate],
             "board": None if board is None else os.fspath(board),
