@@ -66,6 +66,8 @@ pub(super) fn emit(bundle: &Arc<Bundle>, options: &ProgramOptions<'_>) -> Result
     let text = |name: &str, template: &str| (name.to_string(), fill(template, &words).into_bytes());
     let files = vec![
         text("Cargo.toml", include_str!("crate/Cargo.toml.in")),
+        text(".cargo/config.toml", include_str!("crate/config.toml.in")),
+        text("rustfmt.toml", include_str!("crate/rustfmt.toml.in")),
         text("README.md", include_str!("crate/README.md.in")),
         text("src/lib.rs", include_str!("crate/lib.rs.in")),
         text("tests/self_test.rs", include_str!("crate/self_test.rs.in")),

@@ -98,9 +98,11 @@ fn root() -> PathBuf {
 
 #[test]
 fn the_same_input_gives_the_same_bytes() {
-    const CRATE: [&str; 6] = [
+    const CRATE: [&str; 8] = [
+        ".cargo/config.toml",
         "Cargo.toml",
         "README.md",
+        "rustfmt.toml",
         "src/lib.rs",
         "src/model.frcnn",
         "tests/reference.bin",
