@@ -54,18 +54,12 @@ impl Network {
         let (detections, learned);
         match self {
             Network::Session(session) => {
-                detections = match proposals {
-                    Some(proposals) => session.detect(frame, proposals)?,
-                    None => session.detect_frame(frame)?,
-                };
+                detections = session.detect_among(frame, proposals)?;
                 (facts.stages, facts.not_finite) = (*session.timings(), session.not_finite());
                 learned = session.proposals().len();
             }
             Network::Stream(stream) => {
-                detections = match proposals {
-                    Some(proposals) => stream.detect(frame, proposals)?,
-                    None => stream.detect_frame(frame)?,
-                };
+                detections = stream.detect_among(frame, proposals)?;
                 (facts.stages, facts.not_finite) = (*stream.timings(), stream.not_finite());
                 facts.reuse = Some(*stream.reuse());
                 learned = stream.proposals().len();

@@ -29,10 +29,7 @@ impl Loaded {
 
     /// Detects objects among the boxes, or those that the session's network proposes.
     pub(crate) fn detect(&self, session: &mut Session) -> Result<Detections, frcnn::Error> {
-        match &self.boxes {
-            Some(boxes) => session.detect(&self.frame()?, boxes),
-            None => session.detect_frame(&self.frame()?),
-        }
+        session.detect_among(&self.frame()?, self.boxes.as_deref())
     }
 
     /// The boxes that were given, or those that the session's network proposes.

@@ -126,8 +126,7 @@ impl Session {
     /// # Errors
     /// The frame, scaled as the manifest says, is too small for the trunk, or asks for more than the limits allow.
     pub fn detect(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
-        let model = self.model.clone();
-        model.on_frame(|| self.detect_here(frame, Source::Given(proposals)))
+        self.detect_among(frame, Some(proposals))
     }
 
     /// Detects objects among the proposals of the network's own RPN, which [`proposals`](Session::proposals) then gives.
@@ -146,8 +145,18 @@ impl Session {
     /// # Errors
     /// As [`detect`](Session::detect), or the bundle has no RPN.
     pub fn detect_frame(&mut self, frame: &Frame) -> Result<Detections, Error> {
+        self.detect_among(frame, None)
+    }
+
+    /// Detects objects among `boxes`, in image pixels, or where none are given among the proposals of the network's own RPN: as
+    /// [`detect`](Session::detect) or as [`detect_frame`](Session::detect_frame).
+    ///
+    /// # Errors
+    /// As [`detect`](Session::detect), or no boxes are given and the bundle has no RPN.
+    pub fn detect_among(&mut self, frame: &Frame, boxes: Option<&[BBox]>) -> Result<Detections, Error> {
+        let source = boxes.map_or(Source::Learned, Source::Given);
         let model = self.model.clone();
-        model.on_frame(|| self.detect_here(frame, Source::Learned))
+        model.on_frame(|| self.detect_here(frame, source))
     }
 
     /// Makes at most `max` proposals of the frame, on the detector's threads, and detects objects among them.

@@ -35,10 +35,8 @@ pub(super) fn measure(
     let (mut dropped, mut looked) = ((0, 0), work.boxes.len());
     let mut detect = || {
         let start = Instant::now();
-        match from {
-            BoxesFrom::Rpn => session.detect_frame(&frame).map_err(failed)?,
-            BoxesFrom::Random | BoxesFrom::File => session.detect(&frame, &work.boxes).map_err(failed)?,
-        };
+        let boxes = (from != BoxesFrom::Rpn).then_some(&work.boxes[..]);
+        session.detect_among(&frame, boxes).map_err(failed)?;
         let total = milliseconds(start.elapsed());
         dropped = session.dropped();
         if from == BoxesFrom::Rpn {

@@ -181,18 +181,10 @@ impl<'a> Bench<'a> {
         let frame = Frame::rgb8(pixels.as_raw(), pixels.width(), pixels.height());
         let frame = frame.map_err(|error| failed(error.into()))?;
         let start = Instant::now();
-        let expected = match self.boxes {
-            Some(boxes) => self.session.detect(&frame, boxes),
-            None => self.session.detect_frame(&frame),
-        };
-        let expected = expected.map_err(failed)?;
+        let expected = self.session.detect_among(&frame, self.boxes).map_err(failed)?;
         let full = milliseconds(start.elapsed());
         let start = Instant::now();
-        let found = match self.boxes {
-            Some(boxes) => self.stream.detect(&frame, boxes),
-            None => self.stream.detect_frame(&frame),
-        };
-        let found = found.map_err(failed)?;
+        let found = self.stream.detect_among(&frame, self.boxes).map_err(failed)?;
         let stream = milliseconds(start.elapsed());
         if self.is_exact && found != expected {
             return Err(Error::file(

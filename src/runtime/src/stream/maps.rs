@@ -1,59 +1,25 @@
 //! The maps of the trunk, and of the RPN, for blobs of one size, kept from frame to frame, of which a frame changes some areas.
 
+mod draft;
+mod values;
+
 use std::sync::Arc;
 
-use frcnn_bundle::Graph;
 use tract_core::internal::*;
-use tract_core::ops::array::TypedConcat;
-use tract_core::ops::binary::{OptBinByScalar, OptBinUnicast, TypedBinOp};
-use tract_core::ops::element_wise::ElementWiseOp;
 
 use crate::Error;
 use crate::area::{Area, merge};
-use crate::fusion::{Fusion, Step};
 use crate::model::Model;
-use crate::ops::{
-    BinaryOp, LrnOp, PointwiseOp, Readers, Recycled, Resources, Windowed, cut, paste, windowed,
-};
+use crate::ops::{Recycled, Resources, cut, paste};
 use crate::plan::Plan;
-use crate::raise::{raise, readers};
 use crate::trunk::FeatureMap;
+use draft::{Draft, keep};
+use values::{Need, Value, Work};
 
 /// Cells by which the union of two areas may be larger than both: what one more run of a layer takes.
 const SLACK: usize = 16;
 /// Share of a graph's work from which the whole of it is run: windows overlap, and each is copied in and out.
 const MOST: f64 = 0.7;
-
-/// How a value is made.
-#[derive(Debug)]
-enum Work {
-    /// The graph's input.
-    Input,
-    /// Weights and the like.
-    Constant(TValue),
-    /// By an operator of ours, on windows.
-    Windows(Box<dyn Windowed>),
-    /// By an operator that makes each cell of cells of the same place, and of inputs of one cell.
-    Cells(Box<dyn TypedOp>),
-    /// By any other, which sees the whole of its inputs.
-    Whole(Box<dyn TypedOp>),
-}
-
-/// A value of a graph.
-#[derive(Debug)]
-struct Value {
-    work: Work,
-    /// Positions of the values that it is made of.
-    inputs: Vec<usize>,
-    /// Rows and columns of those.
-    sizes: Vec<[usize; 2]>,
-    /// Rows and columns; one of each where it is no map.
-    size: [usize; 2],
-    channels: usize,
-    bytes: usize,
-    /// For each of its cells.
-    work_of_cell: f64,
-}
 
 /// What is kept of a graph for an input of one size.
 #[derive(Debug)]
@@ -105,8 +71,9 @@ impl FrameMaps {
             let maps: Vec<[usize; 3]> = drafts.iter().flat_map(Draft::given).collect();
             for map in maps {
                 rpn.check(map)?;
-                let draft = Draft::new(resources, ("rpn", &rpn.rpn().graph), map)?;
-                drafts.push(Draft { keeps_input: false, ..draft });
+                let mut draft = Draft::new(resources, ("rpn", &rpn.rpn().graph), map)?;
+                draft.keeps_input = false;
+                drafts.push(draft);
             }
         }
         let keep = keep(&drafts, u64::from(mib) << 20);
@@ -121,110 +88,15 @@ impl FrameMaps {
         self.trunk.iter().map(Maps::size).eq(sizes.iter().copied())
     }
 
-    /// Bytes of the maps that are kept.
+    /// Bytes of the maps that are to be kept.
     pub(super) fn bytes(&self) -> usize {
-        self.trunk.iter().chain(&self.rpn).map(Maps::bytes).sum()
-    }
-}
-
-/// A graph for an input of one size, of which it is not decided yet what is kept.
-struct Draft<'a> {
-    stage: &'static str,
-    graph: &'a Graph,
-    fusion: Fusion,
-    /// Rows, columns and channels.
-    shape: [usize; 3],
-    keeps_input: bool,
-    values: Vec<Value>,
-    /// What operators give, of which any could be kept, by the graph's numbers; the graph's outputs come last.
-    candidates: Vec<u32>,
-    /// The same as positions of values.
-    nodes: Vec<usize>,
-    input: usize,
-}
-
-impl<'a> Draft<'a> {
-    fn new(
-        resources: &Resources,
-        (stage, graph): (&'static str, &'a Graph),
-        shape: [usize; 3],
-    ) -> Result<Draft<'a>, Error> {
-        let fusion = Fusion::new(graph, &graph.outputs, &resources.weights.plans);
-        let is_output = |layer: usize| {
-            let mut makers = graph.outputs.iter().filter_map(|&value| (value as usize).checked_sub(1));
-            makers.any(|maker| fusion.operator(maker) == layer)
-        };
-        let operators =
-            (0..graph.layers.len()).filter(|&layer| !matches!(fusion.step(layer), Step::Within(_)));
-        let others = operators.filter(|&layer| !is_output(layer)).map(|layer| layer as u32 + 1);
-        let candidates: Vec<u32> = others.chain(graph.outputs.iter().copied()).collect();
-        let error = Error::graph(stage);
-        let all = readers(graph, &fusion, &candidates, Readers::Kernels);
-        let input = Draft::input(shape);
-        let model = raise(graph, &fusion, &input, &candidates, all, resources, SymbolScope::default())
-            .and_then(|model| model.into_optimized())
-            .map_err(&error)?;
-        let (values, outlets) = values_of(&model).map_err(&error)?;
-        let position = |outlet: &OutletId| outlets.iter().position(|known| known == outlet);
-        let nodes: Option<Vec<usize>> =
-            model.output_outlets().map_err(&error)?.iter().map(position).collect();
-        let nodes = nodes.ok_or_else(|| error(format_err!("an output that no operator gives")))?;
-        let input = values.iter().position(|value| matches!(value.work, Work::Input)).unwrap_or(0);
-        Ok(Draft { stage, graph, fusion, shape, keeps_input: true, values, candidates, nodes, input })
+        self.trunk.iter().chain(&self.rpn).flat_map(Maps::values_to_keep).map(|(value, _)| value.bytes).sum()
     }
 
-    fn input(shape: [usize; 3]) -> Vec<TDim> {
-        [1].into_iter().chain(shape).map(|side| side.to_dim()).collect()
-    }
-
-    /// The values that the graph gives.
-    fn outputs(&self) -> &[usize] {
-        let others = self.nodes.len() - self.graph.outputs.len().min(self.nodes.len());
-        self.nodes.get(others..).unwrap_or_default()
-    }
-
-    /// Rows, columns and channels of what the graph gives.
-    fn given(&self) -> Vec<[usize; 3]> {
-        let outputs = self.outputs().iter().filter_map(|&value| self.values.get(value));
-        outputs.map(|value| [value.size[0], value.size[1], value.channels]).collect()
-    }
-
-    fn finish(self, resources: &Resources, keep: &[bool]) -> Result<Maps, Error> {
-        let outputs = self.outputs().to_vec();
-        let Draft { stage, graph, fusion, shape, keeps_input, values, candidates, nodes, input } = self;
-        let recycled = Arc::new(Recycled::default());
-        let of_stream = resources.of_stream(recycled.clone());
-        let shape_of_input = Draft::input(shape);
-        let make = |keep: &[bool]| {
-            let kept = candidates.iter().zip(&nodes).zip(keep).filter(|(_, keep)| **keep);
-            let (wanted, given): (Vec<u32>, Vec<usize>) = kept.map(|((v, node), _)| (*v, *node)).unzip();
-            let wanted = (&wanted[..], Readers::Stream);
-            let symbols = SymbolScope::default();
-            let plan = Plan::new(stage, graph, &fusion, &shape_of_input, wanted, &of_stream, symbols)?;
-            Ok::<_, Error>((given, plan))
-        };
-        let (given, plan) = make(keep)?;
-        let mut maps = Maps {
-            stage,
-            size: [shape[0], shape[1]],
-            kept: values.iter().map(|_| None).collect(),
-            values,
-            input,
-            keeps_input,
-            outputs,
-            plan,
-            given,
-            recycled,
-            resources: resources.read_by(Readers::Kernels),
-            tract: resources.read_by(Readers::Tract),
-        };
-        // Where even one cell in a corner has most of it made anew, maps in between spare nothing, and cost the time to write them.
-        let corner = Area::new(0..1, 0..1);
-        if maps.share(&[corner]).map_err(Error::graph(stage))? > MOST {
-            let last: Vec<bool> = nodes.iter().map(|node| maps.outputs.contains(node)).collect();
-            (maps.given, maps.plan) = make(&last)?;
-        }
-        Ok(maps)
+    /// Bytes of those that are: a graph that has not run has none.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let values = self.trunk.iter().chain(&self.rpn).flat_map(Maps::values_to_keep);
+        values.filter(|(_, is_kept)| *is_kept).map(|(value, _)| value.bytes).sum()
     }
 }
 
@@ -233,11 +105,12 @@ impl Maps {
         self.size
     }
 
-    /// Bytes of the maps that are kept.
-    pub(super) fn bytes(&self) -> usize {
+    /// The maps that are to be kept, and whether each is.
+    fn values_to_keep(&self) -> impl Iterator<Item = (&Value, bool)> {
         let input = self.keeps_input.then_some(&self.input);
-        let values = input.into_iter().chain(&self.given).filter_map(|&value| self.values.get(value));
-        values.map(|value| value.bytes).sum()
+        let is_kept = |value: usize| self.kept.get(value).is_some_and(Option::is_some);
+        let values = input.into_iter().chain(&self.given);
+        values.filter_map(move |&value| Some((self.values.get(value)?, is_kept(value))))
     }
 
     /// All maps of a new input, which `fill` writes.
@@ -469,163 +342,8 @@ impl Maps {
     }
 }
 
-/// What is made of a value, and what that reads of each of its inputs.
-struct Need {
-    area: Area,
-    reads: Vec<Area>,
-}
-
 /// Some cells of a value.
 struct Piece {
     area: Area,
     tensor: TValue,
-}
-
-impl Value {
-    fn is_computed(&self) -> bool {
-        !matches!(self.work, Work::Input | Work::Constant(_))
-    }
-
-    /// What changes of it if so much of each value before it does.
-    fn changed(&self, areas_of: &[Vec<Area>]) -> TractResult<Vec<Area>> {
-        let mut changed = Vec::new();
-        for (i, &input) in self.inputs.iter().enumerate() {
-            for area in areas_of.get(input).map_or(&[][..], Vec::as_slice) {
-                changed.push(match &self.work {
-                    Work::Windows(op) => op.seeing(i, &self.sizes, area)?,
-                    Work::Cells(_) if self.sizes.get(i) == Some(&self.size) => area.clone(),
-                    _ => Area::whole(self.size),
-                });
-            }
-        }
-        for area in &mut changed {
-            *area = self.computed(area)?;
-        }
-        merge(&mut changed, SLACK);
-        Ok(changed)
-    }
-
-    /// What making `area` of it takes; the area grown to what is computed together.
-    fn need(&self, area: Area) -> TractResult<Need> {
-        let whole = || self.sizes.iter().map(|&size| Area::whole(size)).collect();
-        let (area, reads) = match &self.work {
-            Work::Windows(op) => op.window(&self.sizes, &area)?,
-            Work::Cells(_) => {
-                let read =
-                    |&size: &[usize; 2]| if size == self.size { area.clone() } else { Area::whole(size) };
-                let reads = self.sizes.iter().map(read).collect();
-                (area, reads)
-            }
-            Work::Whole(_) => (Area::whole(self.size), whole()),
-            Work::Input | Work::Constant(_) => bail!("a value that is always kept"),
-        };
-        Ok(Need { area, reads })
-    }
-
-    /// The area grown to what is computed together.
-    fn computed(&self, area: &Area) -> TractResult<Area> {
-        match &self.work {
-            Work::Windows(op) if !area.is_empty() => Ok(op.window(&self.sizes, area)?.0),
-            Work::Whole(_) => Ok(Area::whole(self.size)),
-            _ => Ok(area.clone()),
-        }
-    }
-}
-
-/// The values of a model in an order in which each comes after those that it is made of, and their outlets.
-fn values_of(model: &TypedModel) -> TractResult<(Vec<Value>, Vec<OutletId>)> {
-    let mut values: Vec<Value> = Vec::new();
-    let mut outlets: Vec<OutletId> = Vec::new();
-    for node in model.eval_order()? {
-        let node = model.node(node);
-        ensure!(node.outputs.len() == 1, "an operator of several outputs");
-        let fact = model.outlet_fact(OutletId::new(node.id, 0))?;
-        let shape = fact.shape.as_concrete().context("a value of no fixed size")?;
-        let size_of = |shape: &[usize]| match shape {
-            &[1, height, width, _] => [height, width],
-            _ => [1, 1],
-        };
-        let size = size_of(shape);
-        let mut inputs = Vec::new();
-        let mut sizes = Vec::new();
-        for input in &node.inputs {
-            let position =
-                outlets.iter().position(|known| known == input).context("a value of a later one")?;
-            inputs.push(position);
-            sizes.push(values[position].size);
-        }
-        let cells: usize = size[0] * size[1];
-        let len: usize = shape.iter().product();
-        let op = &*node.op;
-        let (work, total) = if let Some(constant) = &fact.konst {
-            (Work::Constant(constant.clone().into_tvalue()), 0.0)
-        } else if node.inputs.is_empty() {
-            (Work::Input, 0.0)
-        } else if let Some(op) = windowed(op, &sizes)? {
-            let total = op.work(&sizes);
-            (Work::Windows(op), total)
-        } else if is_of_cells(op, shape) {
-            (Work::Cells(node.op.clone()), 4.0 * len as f64)
-        } else {
-            (Work::Whole(node.op.clone()), 16.0 * len as f64)
-        };
-        let bytes = len * fact.datum_type.size_of();
-        let work_of_cell = total / cells.max(1) as f64;
-        let channels = len / cells.max(1);
-        values.push(Value { work, inputs, sizes, size, channels, bytes, work_of_cell });
-        outlets.push(OutletId::new(node.id, 0));
-    }
-    Ok((values, outlets))
-}
-
-/// Whether an operator makes each cell of a map of cells of the same place.
-fn is_of_cells(op: &dyn TypedOp, shape: &[usize]) -> bool {
-    let rank = shape.len() == 4;
-    rank && (op.is::<LrnOp>()
-        || op.is::<PointwiseOp>()
-        || op.is::<BinaryOp>()
-        || op.is::<ElementWiseOp>()
-        || op.is::<TypedBinOp>()
-        || op.is::<OptBinByScalar>()
-        || op.is::<OptBinUnicast>()
-        || op.downcast_ref::<TypedConcat>().is_some_and(|concat| concat.axis == 3))
-}
-
-/// Which of each draft's candidates are kept within a budget of bytes: outputs always, others as they spare work.
-fn keep(drafts: &[Draft<'_>], budget: u64) -> Vec<Vec<bool>> {
-    let bytes =
-        |draft: &Draft<'_>, position: usize| draft.values.get(position).map_or(0, |value| value.bytes as u64);
-    // Operators that work cell by cell make anew no more than is asked of them: what they alone read need not be kept.
-    let is_read = |draft: &Draft<'_>, node: usize| {
-        let by_cells = |value: &&Value| matches!(value.work, Work::Cells(_));
-        draft.values.iter().filter(|value| value.inputs.contains(&node)).any(|value| !by_cells(&value))
-    };
-    let is_output = |draft: &Draft<'_>, node: usize| draft.outputs().contains(&node);
-    let mut keep: Vec<Vec<bool>> = Vec::with_capacity(drafts.len());
-    let mut total = 0;
-    // What could go, with what its bytes spare: the work of what an object of a few cells would make anew.
-    let mut order: Vec<(f64, usize, usize)> = Vec::new();
-    for (number, draft) in drafts.iter().enumerate() {
-        total += if draft.keeps_input { bytes(draft, draft.input) } else { 0 };
-        let could = draft.nodes.iter().map(|&node| is_output(draft, node) || is_read(draft, node));
-        let could: Vec<bool> = could.collect();
-        for (i, &node) in draft.nodes.iter().enumerate() {
-            let Some(value) = draft.values.get(node).filter(|_| could[i]) else { continue };
-            total += value.bytes as u64;
-            if !is_output(draft, node) {
-                let work = value.work_of_cell * (value.size[0] * value.size[1]) as f64;
-                order.push((work / (value.bytes as f64).max(1.0), number, i));
-            }
-        }
-        keep.push(could);
-    }
-    order.sort_by(|a, b| a.0.total_cmp(&b.0));
-    for (_, number, i) in order {
-        if total <= budget {
-            break;
-        }
-        keep[number][i] = false;
-        total -= bytes(&drafts[number], drafts[number].nodes[i]);
-    }
-    keep
 }

@@ -171,8 +171,7 @@ impl Stream {
     /// # Errors
     /// As [`Session::detect`](crate::Session::detect). The next frame is then like a first one.
     pub fn detect(&mut self, frame: &Frame, proposals: &[BBox]) -> Result<Detections, Error> {
-        let model = self.session.model.clone();
-        model.on_frame(|| self.detect_here(frame, Source::Given(proposals)))
+        self.detect_among(frame, Some(proposals))
     }
 
     /// Detects objects among the proposals of the network's own RPN, which [`proposals`](Stream::proposals) then gives.
@@ -180,8 +179,18 @@ impl Stream {
     /// # Errors
     /// As [`detect`](Stream::detect), or the bundle has no RPN.
     pub fn detect_frame(&mut self, frame: &Frame) -> Result<Detections, Error> {
+        self.detect_among(frame, None)
+    }
+
+    /// Detects objects among `boxes`, in image pixels, or where none are given among the proposals of the network's own RPN: as
+    /// [`detect`](Stream::detect) or as [`detect_frame`](Stream::detect_frame).
+    ///
+    /// # Errors
+    /// As [`detect`](Stream::detect), or no boxes are given and the bundle has no RPN.
+    pub fn detect_among(&mut self, frame: &Frame, boxes: Option<&[BBox]>) -> Result<Detections, Error> {
+        let source = boxes.map_or(Source::Learned, Source::Given);
         let model = self.session.model.clone();
-        model.on_frame(|| self.detect_here(frame, Source::Learned))
+        model.on_frame(|| self.detect_here(frame, source))
     }
 
     /// Makes at most `max` proposals of the frame, on the detector's threads, and detects objects among them.
@@ -255,7 +264,8 @@ impl Stream {
         let (dropped, all) = self.session.dropped();
         self.reuse.rois = all - dropped;
         self.reuse.tolerance = self.composite.tolerance(self.options.tolerance);
-        let kept = [self.maps.bytes(), self.composite.bytes(), self.regions.bytes(), self.judged.bytes()];
+        let kept =
+            [self.maps.kept_bytes(), self.composite.bytes(), self.regions.bytes(), self.judged.bytes()];
         self.reuse.kept_bytes = kept.iter().sum::<usize>() as u64;
         Ok(detections)
     }
