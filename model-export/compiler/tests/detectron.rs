@@ -403,6 +403,16 @@ fn assert_detects_the_same(python: &Path, folder: &Path, bundle: &Arc<Bundle>) {
     assert_among(&found, &expected, threshold);
 }
 
+/// A bundle, and what is emitted of it and compiled again, against ONNX Runtime.
+fn assert_is_the_same_everywhere(folder: &Path, bundle: &Arc<Bundle>) {
+    let Some(python) = frcnn_testkit::python("onnxruntime", "numpy, onnxruntime") else { return };
+    assert_agrees(&python, folder, bundle);
+    assert_detects_the_same(&python, folder, bundle);
+    let again = emitted_in(folder, bundle);
+    assert_eq!(whole_detection(&again, None), whole_detection(bundle, None));
+    assert_detects_the_same(&python, folder, &again);
+}
+
 /// Scores and deltas of boxes of all sizes.
 fn assert_agrees(python: &Path, folder: &Path, bundle: &Arc<Bundle>) {
     let mut boxes = Vec::new();
@@ -450,12 +460,7 @@ fn a_stage_of_convolutions_for_each_region() {
     let manifest = &contents.manifest;
     assert_eq!((manifest.resize, manifest.fit(480, 640, 200).image), (Resize::Detectron2, [200, 267]));
     assert_eq!((manifest.box_width_offset, manifest.nms_width_offset), (0.0, 0.0));
-    let Some(python) = frcnn_testkit::python("onnxruntime", "numpy, onnxruntime") else { return };
-    assert_agrees(&python, folder.path(), &bundle);
-    assert_detects_the_same(&python, folder.path(), &bundle);
-    let again = emitted_in(folder.path(), &bundle);
-    assert_eq!(whole_detection(&again, None), whole_detection(&bundle, None));
-    assert_detects_the_same(&python, folder.path(), &again);
+    assert_is_the_same_everywhere(folder.path(), &bundle);
 }
 
 #[test]
@@ -472,12 +477,7 @@ fn a_pyramid_with_its_own_rule_of_levels() {
         (0, true, &[0.25, 0.125][..])
     );
     assert_eq!(align.level_rule, LevelRule { canonical_size: 64.0, canonical_level: 3, finest_level: 2 });
-    let Some(python) = frcnn_testkit::python("onnxruntime", "numpy, onnxruntime") else { return };
-    assert_agrees(&python, folder.path(), &bundle);
-    assert_detects_the_same(&python, folder.path(), &bundle);
-    let again = emitted_in(folder.path(), &bundle);
-    assert_eq!(whole_detection(&again, None), whole_detection(&bundle, None));
-    assert_detects_the_same(&python, folder.path(), &again);
+    assert_is_the_same_everywhere(folder.path(), &bundle);
 }
 
 /// Fast R-CNN with a pyramid: no RPN, boxes from elsewhere.

@@ -41,28 +41,6 @@ static ALLOCATOR: Counting = Counting;
 
 const SIZE: [usize; 2] = [240, 320];
 
-/// A head of two fully connected layers before scores and boxes.
-fn deep_head(builder: &mut Builder, features: usize) {
-    let classes = builder.manifest.classes.len();
-    let mut gemm = |from: usize, to: usize| {
-        let weight = builder.weights(&[from, to]);
-        Op::Gemm(Gemm { in_features: from as u32, out_features: to as u32, weight, bias: None })
-    };
-    let (first, second) = (gemm(features, 256), gemm(256, 512));
-    let (scores, boxes) = (gemm(512, classes), gemm(512, 4 * classes));
-    let layers = vec![
-        layer(Op::Flatten, &[0]),
-        layer(first, &[1]),
-        layer(Op::Relu, &[2]),
-        layer(second, &[3]),
-        layer(Op::Relu, &[4]),
-        layer(scores, &[5]),
-        layer(Op::Softmax, &[6]),
-        layer(boxes, &[5]),
-    ];
-    builder.head = Some(Graph { layers, outputs: vec![7, 8] });
-}
-
 fn builder() -> Builder {
     let mut builder = Builder::new(5);
     builder.manifest.scales = vec![SIZE[0] as u32];
@@ -82,7 +60,7 @@ fn chain() -> Bundle {
         builder.then(Op::MaxPool(pool(2, 2, [0; 4], true)));
     }
     builder.regions = Regions::RoiPooling(RoiPooling { pooled: vec![[6, 6]], spatial_scale: 0.125 });
-    deep_head(&mut builder, 36 * 128);
+    builder.head = Some(builder.deep_head(36 * 128, [256, 512]));
     builder.finish(128).unwrap()
 }
 

@@ -74,14 +74,33 @@ impl Builder {
         self
     }
 
+    pub(crate) fn gemm(&mut self, from: usize, to: usize) -> Op {
+        let weight = self.weights(&[from, to]);
+        Op::Gemm(Gemm { in_features: from as u32, out_features: to as u32, weight, bias: None })
+    }
+
+    /// A head of two hidden layers on `features` values, as the published one has.
+    pub(crate) fn deep_head(&mut self, features: usize, hidden: [usize; 2]) -> Graph {
+        let classes = self.manifest.classes.len();
+        let [first, second] = [self.gemm(features, hidden[0]), self.gemm(hidden[0], hidden[1])];
+        let [scores, boxes] = [classes, 4 * classes].map(|out| self.gemm(hidden[1], out));
+        let layers = vec![
+            layer(Op::Flatten, &[0]),
+            layer(first, &[1]),
+            layer(Op::Relu, &[2]),
+            layer(second, &[3]),
+            layer(Op::Relu, &[4]),
+            layer(scores, &[5]),
+            layer(Op::Softmax, &[6]),
+            layer(boxes, &[5]),
+        ];
+        Graph { layers, outputs: vec![7, 8] }
+    }
+
     /// The usual head on `features` values.
     pub(crate) fn usual_head(&mut self, features: usize, flatten: bool) -> Graph {
         let classes = self.manifest.classes.len();
-        let mut gemm = |out: usize| {
-            let weight = self.weights(&[features, out]);
-            Op::Gemm(Gemm { in_features: features as u32, out_features: out as u32, weight, bias: None })
-        };
-        let (scores, boxes) = (gemm(classes), gemm(4 * classes));
+        let [scores, boxes] = [classes, 4 * classes].map(|out| self.gemm(features, out));
         let mut layers = Vec::new();
         if flatten {
             layers.push(layer(Op::Flatten, &[0]));

@@ -16,14 +16,9 @@ fn builder() -> Builder {
     builder
 }
 
-fn gemm(builder: &mut Builder, from: usize, to: usize) -> Op {
-    let weight = builder.weights(&[from, to]);
-    Op::Gemm(Gemm { in_features: from as u32, out_features: to as u32, weight, bias: None })
-}
-
 /// A judge of a hidden layer of 5 values.
 fn judge(builder: &mut Builder) -> Graph {
-    let (first, second) = (gemm(builder, FEATURES, 5), gemm(builder, 5, CLASSES));
+    let (first, second) = (builder.gemm(FEATURES, 5), builder.gemm(5, CLASSES));
     let layers = vec![
         layer(Op::Flatten, &[0]),
         layer(first, &[1]),
@@ -38,22 +33,8 @@ fn cascade(judge: Graph, keep: f32) -> Option<Cascade> {
     Some(Cascade { judge, keep, rank: 5, chosen: None })
 }
 
-/// Two hidden layers, as the published head has.
 fn head(builder: &mut Builder) -> Graph {
-    let hidden = [gemm(builder, FEATURES, 20), gemm(builder, 20, 16)];
-    let [first, second] = hidden;
-    let (scores, boxes) = (gemm(builder, 16, CLASSES), gemm(builder, 16, 4 * CLASSES));
-    let layers = vec![
-        layer(Op::Flatten, &[0]),
-        layer(first, &[1]),
-        layer(Op::Relu, &[2]),
-        layer(second, &[3]),
-        layer(Op::Relu, &[4]),
-        layer(scores, &[5]),
-        layer(Op::Softmax, &[6]),
-        layer(boxes, &[5]),
-    ];
-    Graph { layers, outputs: vec![7, 8] }
+    builder.deep_head(FEATURES, [20, 16])
 }
 
 fn bundle(keep: Option<f32>) -> Bundle {
