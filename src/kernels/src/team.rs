@@ -1,9 +1,9 @@
 //! Threads that stay awake between the loops of one frame.
 //!
 //! A trunk is a hundred short loops, each shared out among threads, with hardly anything between them. A thread of rayon's that
-//! finds no work goes to sleep soon, and waking it takes tens of microseconds: with two threads 2 to 5 % of SqueezeNet's time at 240 x
-//! 320, and 10 to 20 % beside other programs. So while a frame is computed, the pool's other threads wait awake for its next loop, as those of OpenMP do,
-//! and go back to the pool when none has come for [`PATIENCE`], or when the frame is done.
+//! finds no work goes to sleep soon, and waking it takes tens of microseconds: with two threads 2 to 5 % of SqueezeNet's time at
+//! 240 x 320, and 10 to 20 % beside other programs. So while a frame is computed, the pool's other threads wait awake for its next
+//! loop, as those of OpenMP do, and go back to the pool when none has come for [`PATIENCE`], or when the frame is done.
 
 use std::any::Any;
 use std::cell::RefCell;
