@@ -5,12 +5,10 @@ asked for, such as benches/cascade measures on photos of blood cells: the times 
 """
 
 import argparse
-import os
 import shutil
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import cases
 import ours
@@ -37,13 +35,11 @@ def main():
     parser = argparse.ArgumentParser(prog="benches/peers/cascade", description=__doc__)
     parser.add_argument("--nets", default="vgg16,squeezenet", metavar="NET,...")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=5, metavar="N", help="rounds; default: 5")
     parser.add_argument("--dropped", type=float, default=0.77, metavar="SHARE", help="of the regions; default: 0.77")
-    parser.add_argument("--frcnn", type=Path, default=run.REPOSITORY / "target/release/frcnn", metavar="BINARY")
-    parser.add_argument("--out", type=Path, default=run.REPOSITORY / "target/peers", metavar="DIR")
+    run.common_arguments(parser, 5)
     args = parser.parse_args()
     frcnn, out = ours.Frcnn(args.frcnn.resolve(), run.call), args.out.resolve()
-    shared = Path(os.environ.get("FRCNN_SHARED", run.REPOSITORY.parent / "shared"))
+    shared = run.shared_folder()
     photo = shared / "data/bccd/PNGImages/BloodImage_00007.png"
     print("| network | regions dropped | " + " | ".join(["frcnn", "with a cascade", *(peer.name for peer in PEERS)]) + " |")
     print("|---|---|" + "---|" * (2 + len(PEERS)))

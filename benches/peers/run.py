@@ -117,17 +117,26 @@ def time_rounds(frcnn, net, case, folder, stages, threads, rounds):
         }
 
 
+def common_arguments(parser, runs, out="all that is made"):
+    """The arguments that every command here has."""
+    parser.add_argument("--runs", type=int, default=runs, metavar="N", help=f"rounds; default: {runs}")
+    parser.add_argument("--frcnn", type=Path, default=REPOSITORY / "target/release/frcnn", metavar="BINARY")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "target/peers", metavar="DIR",
+                        help=f"{out}; default: target/peers")
+
+
+def shared_folder():
+    return Path(os.environ.get("FRCNN_SHARED", REPOSITORY.parent / "shared"))
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__)
     numbers = lambda text: [int(part) for part in text.split(",")]
     parser.add_argument("--threads", type=numbers, default=[1, 2], metavar="N,...", help="default: 1,2")
-    parser.add_argument("--runs", type=int, default=7, metavar="N", help="rounds; default: 7")
     parser.add_argument("--nets", type=lambda text: text.split(","), default=list(cases.SVD), metavar="NET,...",
                         help=f"default: {','.join(cases.SVD)}")
     parser.add_argument("--quick", action="store_true", help="SqueezeNet, one thread, two rounds: does it all work?")
-    parser.add_argument("--frcnn", type=Path, default=REPOSITORY / "target/release/frcnn", metavar="BINARY")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "target/peers", metavar="DIR",
-                        help="results.md, results.json and all that was made for them; default: target/peers")
+    common_arguments(parser, 7, "results.md, results.json and all that was made for them")
     args = parser.parse_args()
     if args.quick:
         args.nets, args.threads, args.runs = ["squeezenet"], [1], 2
@@ -145,7 +154,7 @@ def arguments():
 
 def main():
     args = arguments()
-    shared = Path(os.environ.get("FRCNN_SHARED", REPOSITORY.parent / "shared"))
+    shared = shared_folder()
     photo = shared / "data/bccd/PNGImages/BloodImage_00007.png"
     frcnn, out = ours.Frcnn(args.frcnn.resolve(), call), args.out.resolve()
     results = {

@@ -6,10 +6,8 @@ Runtime's first. FRCNN_ISA=avx2 and ONEDNN_MAX_CPU_ISA=AVX2 hold frcnn and OpenV
 
 import argparse
 import json
-import os
 import statistics
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -48,7 +46,7 @@ def prepare(frcnn, net, folder, height, width):
 
 
 def agree(folder, threads):
-    """The peers whose map is ONNX Runtime's."""
+    """Stops if a peer's map is not ONNX Runtime's."""
     maps = {}
     for peer in PEERS:
         run.work(peer, folder, "trunk", threads, 0, save=folder / "got" / peer.name)
@@ -58,7 +56,7 @@ def agree(folder, threads):
     for name, got in maps.items():
         differs = float(np.abs(got - want).max() / np.abs(want).max())
         if not differs <= cases.TOLERANCE:
-            print(f"{folder.name}: {name} differs from ONNX Runtime by {differs:.0e} of the largest value", file=sys.stderr)
+            sys.exit(f"{folder.name}: {name} differs from ONNX Runtime by {differs:.0e} of the largest value")
 
 
 def frcnn_trunk(frcnn, bundle, height, width, threads):
@@ -73,12 +71,10 @@ def main():
     parser.add_argument("--nets", default="squeezenet,vgg16", metavar="NET,...")
     parser.add_argument("--sizes", default="240x320,360x480,480x640", metavar="HxW,...")
     parser.add_argument("--threads", default="1,2", metavar="N,...")
-    parser.add_argument("--runs", type=int, default=5, metavar="N", help="rounds; default: 5")
-    parser.add_argument("--frcnn", type=Path, default=run.REPOSITORY / "target/release/frcnn", metavar="BINARY")
-    parser.add_argument("--out", type=Path, default=run.REPOSITORY / "target/peers", metavar="DIR")
+    run.common_arguments(parser, 5)
     args = parser.parse_args()
     frcnn, out = ours.Frcnn(args.frcnn.resolve(), run.call), args.out.resolve()
-    shared = Path(os.environ.get("FRCNN_SHARED", run.REPOSITORY.parent / "shared"))
+    shared = run.shared_folder()
     print("| trunk | threads | frcnn | " + " | ".join(peer.name for peer in PEERS) + " |\n|---|---|---|" + "---|" * len(PEERS))
     for name in args.nets.split(","):
         net = run.Net(frcnn, name, out / "nets" / name, shared)
