@@ -1,5 +1,5 @@
-/* Cameras where there are none: loaded into frcnn-camera and the ffmpeg or gst-launch-1.0 that it starts (LD_PRELOAD), this answers
- * for /dev/videoN what a driver of Video4Linux would, from the folder FRCNN_TEST_CAMERAS/videoN. It has
+/* Cameras where there are none: loaded into frcnn-camera and the ffmpeg or gst-launch-1.0 that it starts, or into frcnn-camera-mini
+ * (LD_PRELOAD), this answers for /dev/videoN what a driver of Video4Linux would, from the folder FRCNN_TEST_CAMERAS/videoN. It has
  *
  *     formats             lines such as `YUYV 320x240`; the first is what the camera has until it is asked for another one
  *     YUYV-320x240/0      the bytes of that format's first frame, 1 the next; behind the last one comes the first again
@@ -91,6 +91,7 @@ static int open_device(int flags) {
         va_end(more);                                                                                                               \
         return is_device(path) ? open_device(flags) : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);                        \
     }
+OPEN(open) /* frcnn-camera-mini's */
 OPEN(open64)
 int __open64_2(const char *path, int flags) { return open64(path, flags); }
 
@@ -124,6 +125,10 @@ void *mmap64(void *address, size_t length, int protection, int flags, int fd, of
         return (void *)syscall(SYS_mmap, address, length, protection, flags, fd, offset);
     unsigned i = (unsigned)(offset >> 12) % BUFFERS;
     return mapped[i] = map(length, protection, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset) {
+    return mmap64(address, length, protection, flags, fd, offset);
 }
 
 /* As UVC's driver: the fourcc that is asked for, or the first where there is no such one; of that the size whose width is nearest. */

@@ -56,6 +56,7 @@ typedef struct daemon {
     int64_t reopen_at;   /* 0 while the source is open. */
     int retry_ms;
     int stalled, ended, busy;
+    int away; /* It was told that there are no frames, and not yet that they come again. */
     int stop_asked, reload_asked;
     exit_code code;
     char reason[300]; /* Why it ended. */
@@ -176,10 +177,16 @@ static void collect(daemon_t *d, uint32_t timeout_ms) {
     if (frcnn_session_stats(d->session, &stats) == FRCNN_RESULT_OK) metrics_set(FRAMES_DROPPED, stats.dropped);
 }
 
-static void lose_source(daemon_t *d, const char *name, const char *detail) {
+/* Tells that there are no frames; the next one tells that they come again. */
+static void tell_away(daemon_t *d, const char *name, const char *detail) {
+    d->away = 1;
     metrics_set(CAMERA_UP, 0);
     metrics_add(CAMERA_LOST, 1);
     event(d, name, detail);
+}
+
+static void lose_source(daemon_t *d, const char *name, const char *detail) {
+    tell_away(d, name, detail);
     d->source->close(d->source);
     if (!d->source->reopens) {
         end(d, EXIT_STREAM, detail);
@@ -207,8 +214,9 @@ static void take_frame(daemon_t *d, frcnn_frame *frame) {
     metrics_add(FRAMES_READ, 1);
     d->last_frame = now_ms();
     d->retry_ms = RETRY_MS;
-    if (d->stalled) {
-        d->stalled = 0;
+    d->stalled = 0;
+    if (d->away) {
+        d->away = 0;
         metrics_set(CAMERA_UP, 1);
         event(d, "camera_back", "frames come again");
     }
@@ -260,9 +268,7 @@ static int read_source(daemon_t *d) {
         } else {
             /* A pipe cannot be opened again: say so, and wait. */
             d->stalled = 1;
-            metrics_set(CAMERA_UP, 0);
-            metrics_add(CAMERA_LOST, 1);
-            event(d, "camera_stalled", detail);
+            tell_away(d, "camera_stalled", detail);
         }
     }
     return 0;

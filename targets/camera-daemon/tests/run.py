@@ -622,6 +622,48 @@ def test_a_camera_that_is_not_there_is_reported_and_retried():
     camera.end()
 
 
+def fake_cameras(folder):
+    """What a program is to load so that /dev/videoN is what `folder` says of videoN: see device.c."""
+    need("cc", "cc")
+    if ARGUMENTS.runner:
+        raise Skip("the program is emulated, and what it is to load is not")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../src/camera/tests/device.c")
+    library = f"{folder}/device.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", library, source], check=True)
+    return {"LD_PRELOAD": library, "FRCNN_TEST_CAMERAS": folder}
+
+
+def test_a_camera_that_was_away_is_told_to_be_back():
+    """Plugged in late, unplugged, and plugged in again; once each time."""
+    with tempfile.TemporaryDirectory() as folder:
+        env, device = fake_cameras(folder), f"{folder}/video50"
+        os.makedirs(f"{device}/YUYV-{WIDTH}x{HEIGHT}")
+        with open(f"{device}/formats", "w") as file:
+            file.write(f"YUYV {WIDTH}x{HEIGHT}\n")
+        data = video(1, ["-f", "rawvideo", "-pix_fmt", "yuyv422"])
+        size = WIDTH * HEIGHT * 2
+        for i in range(len(data) // size):
+            with open(f"{device}/YUYV-{WIDTH}x{HEIGHT}/{i}", "wb") as file:
+                file.write(data[i * size : (i + 1) * size])
+        gone = f"{device}/gone"
+        open(gone, "w").close()
+        camera = Camera("-i", "/dev/video50", "-f", "yuyv", "-s", f"{WIDTH}x{HEIGHT}", "--all", "--metrics", "0", env=env)
+        try:
+            for times, why in ((1, "camera_unavailable"), (2, "camera_lost")):
+                camera.wait_for(lambda: camera.events(why))
+                assert camera.metric("up") == 0 and len(camera.events("camera_back")) == times - 1
+                os.remove(gone)
+                camera.wait_for(lambda: len(camera.events("camera_back")) == times)
+                seen = len(camera.frames())
+                camera.wait_for(lambda: len(camera.frames()) > seen + 5)
+                assert camera.metric("up") == 1
+                open(gone, "w").close()
+        finally:
+            os.kill(camera.process.pid, signal.SIGTERM)
+            camera.end()
+        assert len(camera.events("camera_back")) == 2, camera.lines
+
+
 def test_a_stalled_stream_is_reported():
     data = video(1, NV12)
     camera = Camera(*NV12_INPUT)
