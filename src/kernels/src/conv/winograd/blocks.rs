@@ -7,7 +7,7 @@
 //!
 //! A block of `b` tiles holds `t^2 b (Ci + Co)` values of V and M, and reads `t^2 Ci Co` weights. Many tiles and few
 //! channels: blocks whose V and M stay in L2, each a task's own. Few tiles and many channels: the weights are what
-//! costs, so all tiles are one block, and the tasks share each of its steps.
+//! costs, so all tiles are one block. Where that leaves a task few blocks, `Shares` tells what each task does.
 //! Lean layers transform weights for each block, a group of output channels at a time, and take blocks between the two.
 
 use alloc::vec::Vec;
@@ -261,11 +261,10 @@ impl Winograd {
         let (computed, width) = (Self::computed(tile, shape, size), Width::of(cpu.isa));
         let tiles = tile_count(tile, shape.batch, size);
         let channels = computed.group_channels();
-        let block = block_tiles(cpu.caches, (tile, lean), channels, tiles);
-        let (v_len, m_len) = Layout::new(channels, width, block).lens(tile);
+        let shares = Shares::new(cpu.caches, (tile, lean), channels, (tiles, threads));
+        let (v_len, m_len) = Layout::new(channels, width, shares.block_tiles).lens(tile);
         let rooms = if lean { room_len(cpu.caches, tile) } else { 0 };
-        let blocks = len_of(&[threads.min(tiles.div_ceil(block.max(1))), v_len.saturating_add(m_len)]);
-        blocks
+        len_of(&[shares.buffers(threads), v_len.saturating_add(m_len)])
             .saturating_add(len_of(&[threads, rooms]))
             .saturating_add(Self::map_len(shape, &computed, width))
     }
@@ -285,20 +284,13 @@ impl Winograd {
         let tiling = Tiling::new(self.tile, &computed, out.size, out.pooled);
         let tiles = tile_count(self.tile, shape.batch, out.size);
         let lean = matches!(self.weights, Weights::Given(_));
-        let block_tiles =
-            block_tiles(self.cpu.caches, (self.tile, lean), [self.in_channels, self.out_channels], tiles);
-        let blocks = tiles.div_ceil(block_tiles);
-        let tiles_of = |block: usize| block * block_tiles..tiles.min((block + 1) * block_tiles);
-
-        // With few blocks to a task, some would be waiting for the last one.
         let tasks = tasks::task_count(args.threads);
-        let own_blocks = tasks == 1 || blocks >= BLOCKS_FOR_EACH_TASK * tasks;
-        let buffers = if own_blocks { tasks.min(blocks) } else { 1 };
-
-        let layout = Layout::new([self.in_channels, self.out_channels], self.width, block_tiles);
+        let own_channels = [self.in_channels, self.out_channels];
+        let shares = Shares::new(self.cpu.caches, (self.tile, lean), own_channels, (tiles, tasks));
+        let layout = Layout::new(own_channels, self.width, shares.block_tiles);
         let (v_len, m_len) = layout.lens(self.tile);
         let rooms_len = len_of(&[tasks, self.room_len()]);
-        let buffers_len = len_of(&[buffers, v_len + m_len]);
+        let buffers_len = len_of(&[shares.buffers(tasks), v_len + m_len]);
         let scratch = aligned(scratch, rooms_len.saturating_add(buffers_len).saturating_add(map_len));
         let (rooms, scratch) = scratch.split_at_mut(rooms_len);
         let (buffers, map) = scratch.split_at_mut(buffers_len);
@@ -334,16 +326,69 @@ impl Winograd {
         };
         let buffers = buffers.chunks_exact_mut(v_len + m_len).enumerate();
         let mut block_runs: Vec<Block<'_>> = buffers.map(block_with).collect();
-        if own_blocks {
-            tasks::for_each_index(&mut block_runs, blocks, |block, i| block.run(tiles_of(i)));
+        if shares.own_blocks {
+            tasks::for_each_index(&mut block_runs, shares.blocks(), |block, i| block.run(shares.tiles_of(i)));
         } else if let Some(block) = block_runs.first() {
-            (0..blocks).for_each(|i| block.run_shared(tasks, tiles_of(i)));
+            (0..shares.blocks()).for_each(|i| block.run_shared(tasks, shares.tiles_of(i)));
         }
     }
 }
 
-/// Blocks for each task that make it worth while to give every task its own.
-pub(super) const BLOCKS_FOR_EACH_TASK: usize = 4;
+/// How the tiles of a layer go to the tasks. It changes no bit of the output.
+#[derive(Clone, Copy)]
+pub(super) struct Shares {
+    tiles: usize,
+    /// Tiles of a block; the last may have fewer.
+    pub(super) block_tiles: usize,
+    /// Whether each block is one task's, with V and M of its own, or all tasks share the steps of each block.
+    pub(super) own_blocks: bool,
+}
+
+impl Shares {
+    /// Blocks of a task's own keep V and M in its core's caches, where shared steps move them from core to core. But with few
+    /// blocks to a task some tasks would wait for the last block, so those are made of one size; and each block reads all
+    /// weights, so they must stay in L2, and be no more than what is moved otherwise.
+    pub(super) fn new(
+        caches: CacheInfo,
+        kind: (Tile, bool),
+        channels: [usize; 2],
+        (tiles, tasks): (usize, usize),
+    ) -> Self {
+        let block_tiles = block_tiles(caches, kind, channels, tiles);
+        let (blocks, tasks) = (tiles.div_ceil(block_tiles.max(1)), tasks.max(1));
+        let shares = |block_tiles, own_blocks| Self { tiles, block_tiles, own_blocks };
+        if tasks == 1 || blocks >= BLOCKS_FOR_EACH_TASK * tasks {
+            return shares(block_tiles, true);
+        }
+        let (tile, lean) = kind;
+        let even = tiles.div_ceil(tasks * blocks.div_ceil(tasks)).next_multiple_of(ROWS);
+        let [ci, co] = channels;
+        let weights = len_of(&[ci, co]);
+        if !lean
+            && len_of(&[tile.products(), weights]) <= winograd_values(caches)
+            && weights <= len_of(&[2, even, ci + co])
+        {
+            return shares(even.min(block_tiles), true);
+        }
+        shares(block_tiles, false)
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        self.tiles.div_ceil(self.block_tiles.max(1))
+    }
+
+    /// Blocks that are worked on at a time, each with a V and an M.
+    pub(super) fn buffers(&self, tasks: usize) -> usize {
+        if self.own_blocks { tasks.min(self.blocks()) } else { 1 }
+    }
+
+    pub(super) fn tiles_of(&self, block: usize) -> Range<usize> {
+        block * self.block_tiles..self.tiles.min((block + 1) * self.block_tiles)
+    }
+}
+
+/// Blocks for each task with which none waits long for the last one.
+const BLOCKS_FOR_EACH_TASK: usize = 4;
 
 /// Tiles of the output of a batch of maps; saturates far below the largest number.
 pub(in crate::conv) fn tile_count(tile: Tile, batch: usize, size: [usize; 2]) -> usize {

@@ -11,7 +11,7 @@ use core::ops::Range;
 use frcnn_core::{f16_from_f32, f16_to_f32};
 
 use super::{
-    BLOCKS_FOR_EACH_TASK, Output, Place, Tile, Tiling, block_tiles, f4_sqrt,
+    Output, Place, Shares, Tile, Tiling, f4_sqrt,
     nested::{Square, transform},
     odd_lines,
     steps::{TileBuffer, TransformOutput, clear, copy_cells},
@@ -112,9 +112,8 @@ impl WinogradF16 {
     ) -> usize {
         let tiles = tile_count(Tile::F4, shape.batch, size);
         let channels = shape.group_channels();
-        let block = block_tiles(cpu.caches, (Tile::F4, false), channels, tiles);
-        let blocks = threads.min(tiles.div_ceil(block.max(1)));
-        len_of(&[blocks, Layout::new(channels, block).len()])
+        let shares = Shares::new(cpu.caches, (Tile::F4, false), channels, (tiles, threads));
+        len_of(&[shares.buffers(threads), Layout::new(channels, shares.block_tiles).len()])
     }
 
     /// Convolves `in_channels` of the input maps into those of the output. The shapes were checked.
@@ -131,16 +130,10 @@ impl WinogradF16 {
         assert!(channels.first + self.out_channels <= channels.stride);
         let tiling = Tiling::new(Tile::F4, shape, out.size, out.pooled);
         let tiles = tile_count(Tile::F4, shape.batch, out.size);
-        let block_tiles = block_tiles(self.cpu.caches, (Tile::F4, false), own_channels, tiles);
-        let blocks = tiles.div_ceil(block_tiles);
-        let tiles_of = |block: usize| block * block_tiles..tiles.min((block + 1) * block_tiles);
-
-        // With few blocks to a task, some would be waiting for the last one.
         let tasks = tasks::task_count(args.threads);
-        let own_blocks = tasks == 1 || blocks >= BLOCKS_FOR_EACH_TASK * tasks;
-        let buffers = if own_blocks { tasks.min(blocks) } else { 1 };
-        let layout = Layout::new(own_channels, block_tiles);
-        let scratch = aligned(scratch, len_of(&[buffers, layout.len()]));
+        let shares = Shares::new(self.cpu.caches, (Tile::F4, false), own_channels, (tiles, tasks));
+        let layout = Layout::new(own_channels, shares.block_tiles);
+        let scratch = aligned(scratch, len_of(&[shares.buffers(tasks), layout.len()]));
         let (map, out_stride) = (SyncPtr::new(out.map).offset(channels.first), channels.stride);
         let then = out.then;
         let block_with = |buffer: &mut [f32]| {
@@ -149,10 +142,12 @@ impl WinogradF16 {
             Block { layer: self, tiling, args, then, in_channels, out: map, out_stride, v, m, layout }
         };
         let mut block_runs: Vec<Block<'_>> = scratch.chunks_exact_mut(layout.len()).map(block_with).collect();
-        if own_blocks {
-            tasks::for_each_index(&mut block_runs, blocks, |block, i| block.run(1, tiles_of(i)));
+        if shares.own_blocks {
+            tasks::for_each_index(&mut block_runs, shares.blocks(), |block, i| {
+                block.run(1, shares.tiles_of(i));
+            });
         } else if let Some(block) = block_runs.first() {
-            (0..blocks).for_each(|i| block.run(tasks, tiles_of(i)));
+            (0..shares.blocks()).for_each(|i| block.run(tasks, shares.tiles_of(i)));
         }
     }
 }

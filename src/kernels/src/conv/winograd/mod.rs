@@ -35,7 +35,7 @@ mod weights;
 
 use core::ops::Range;
 
-use blocks::BLOCKS_FOR_EACH_TASK;
+use blocks::Shares;
 pub(super) use blocks::{block_tiles, fits_cache, tile_count};
 
 pub(super) use f16::WinogradF16;
