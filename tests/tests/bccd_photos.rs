@@ -115,7 +115,9 @@ fn jpeg_photos_score_the_same() {
 /// f16 moves mAP, and the average precision of each class, by no more than 0.1 points, but for what one platelet does.
 ///
 /// A CPU that computes in f16 moves scores by up to 0.005. On BloodImage_00016 a platelet is found with a score of 0.0507, just
-/// above the threshold of 0.05, and in f16 it is not: one of 69, at a precision of 0.13, is 0.2 points of its class.
+/// above the threshold of 0.05, and in f16 it is not: one of 69, at a precision of 0.13, is 0.2 points of its class, and a third
+/// of that in mAP. With AMX, which multiplies f16 fully connected layers in bf16x3, its detections come in another order beside
+/// (two boxes of a platelet on BloodImage_00365 have 0.3910 and 0.3911): 0.3 points in all.
 #[test]
 fn f16_scores_the_same() {
     let Some(shared) = frcnn_testkit::shared() else { return };
@@ -123,13 +125,13 @@ fn f16_scores_the_same() {
     let compiled = compile_file(&shared.join("models/bccd-squeezenet/model.onnx"), &options);
     let (map, classes) = precision(&shared, &detect_all(&shared, &compiled.bundle, "PNGImages", "png"));
     say(&format!("mAP in f16 {map:.4}, of which {classes:.4?}"));
-    let one_platelet = if F16Isa::detect().is_some() { 0.002 } else { 0.0 };
+    let one_platelet = if F16Isa::detect().is_some() { 0.003 } else { 0.0 };
     for (class, exact, more) in
         [("Platelets", 0.4185, one_platelet), ("RBC", 0.6612, 0.0), ("WBC", 0.9868, 0.0)]
     {
         assert!((classes[class] - exact).abs() <= 0.001 + more, "{class} {}", classes[class]);
     }
-    assert!((map - 0.6888).abs() <= 0.001, "mAP {map}");
+    assert!((map - 0.6888).abs() <= 0.001 + one_platelet / 3.0, "mAP {map}");
 }
 
 /// bf16 moves mAP by no more than 0.3 points, but for what one platelet does.
