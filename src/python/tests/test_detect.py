@@ -79,6 +79,18 @@ def test_files_and_grey_arrays(detector, scene, pixels, boxes):
     same(detector.detect(grey, boxes), detector.detect(grey[:, :, None], boxes))
 
 
+def test_grey_of_16_bits_is_what_its_file_is(detector, pixels, boxes, tmp_path):
+    """PIL by itself would make everything white but the darkest."""
+    deep = pixels.mean(2).astype(np.uint16) * 257 + np.arange(640, dtype=np.uint16) % 100
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    with Image.open(tmp_path / "deep.png") as image:
+        assert image.mode == "I;16"
+        same(detector.detect(tmp_path / "deep.png", boxes), detector.detect(image, boxes))
+        for mode in ("I", "F"):
+            with pytest.raises(TypeError, match=f"mode {mode} does not say which value is white"):
+                detector.detect(image.convert(mode), boxes)
+
+
 def test_contiguous_rows_are_not_copied(pixels):
     for view in (pixels, pixels[100:400], pixels[10:, 20:300], pixels[::2], pixels[:, :, 0].copy()):
         assert readable(view, "rgb")[0] is view

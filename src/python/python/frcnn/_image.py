@@ -49,7 +49,7 @@ def readable(image: Image | None, channels: str) -> tuple[Any, str]:
         return image, "rgb"
     pil = sys.modules.get("PIL.Image")
     if pil is not None and isinstance(image, pil.Image):
-        return np.asarray(image.convert("RGB")), "rgb"
+        return _of_pil(image), "rgb"
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise TypeError(
@@ -59,6 +59,18 @@ def readable(image: Image | None, channels: str) -> tuple[Any, str]:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     return (array if _rows_are_contiguous(array) else np.ascontiguousarray(array)), channels
+
+
+def _of_pil(image: PIL.Image.Image) -> npt.NDArray[np.uint8]:
+    """RGB; or grey of 16 bits as 8, as in a file, where PIL's own conversion makes all above 255 white."""
+    if image.mode.startswith("I;16"):
+        return ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if image.mode in ("I", "F"):
+        raise TypeError(
+            f"a PIL image of mode {image.mode} does not say which value is white: give an array of uint8, such as "
+            f"(numpy.asarray(image) / white * 255).round().astype(numpy.uint8)"
+        )
+    return np.asarray(image.convert("RGB"))
 
 
 def _described(image: object, array: npt.NDArray[Any]) -> str:
