@@ -233,7 +233,7 @@ fn rules(camera: &Camera, (width, height): (u32, u32), classes: &[Arc<str>]) -> 
 /// Whether the settings suit a model.
 ///
 /// # Errors
-/// They name a class that it does not have, or a polygon is none.
+/// They name a class that it does not have or a threshold that none of its scores can have, or a polygon is none.
 pub(crate) fn check(camera: &Camera, detector: &Detector) -> Result<(), String> {
     let classes = classes(detector);
     let known = |name: &String| match classes.iter().skip(1).any(|class| **class == **name) {
@@ -245,6 +245,12 @@ pub(crate) fn check(camera: &Camera, detector: &Detector) -> Result<(), String> 
     };
     let named = |key: &'static str| move |problem| format!("{key}: {problem}");
     camera.thresholds.keys().try_for_each(known).map_err(named("thresholds"))?;
+    for (class, score) in &camera.thresholds {
+        let scores = detector.manifest().scores;
+        scores
+            .check_threshold(*score)
+            .map_err(|range| format!("thresholds: `{class}`: is {score}; must be {range}"))?;
+    }
     camera.smallest.keys().try_for_each(known).map_err(named("smallest"))?;
     camera.zones.iter().flat_map(|zone| &zone.classes).try_for_each(known).map_err(named("zones"))?;
     rules(camera, (640, 480), &classes).map(|_| ())

@@ -700,6 +700,22 @@ def test_errors_of_a_file_name_the_place():
         ):
             daemon = Daemon("--config", folder.config(camera), model=False)
             assert daemon.code() == 2 and word in "".join(daemon.errors), (camera, daemon.errors)
+        # What only the model can tell.
+        for setting, word in (("{ rde = 0.5 }", "no class `rde`"), ("{ red = 50 }", "`red`: is 50; must be at least 0 and below 1")):
+            camera = f'name = "a"\ninput = "rtsp://x/"\nthresholds = {setting}\n'
+            daemon = Daemon("--config", folder.config(camera), model=False)
+            assert daemon.code() == 1 and word in "".join(daemon.errors), (camera, daemon.errors)
+
+
+def test_an_address_that_does_not_exist_is_told_with_its_reason():
+    pipes.need("ffmpeg", "ffmpeg")
+    daemon = Daemon("-i", "rtsp://no-such-host.invalid/1")
+    try:
+        daemon.wait_for(lambda: daemon.events("camera_lost"))
+        assert "Failed to resolve hostname no-such-host.invalid" in daemon.events("camera_lost")[0]["detail"], daemon.lines
+    finally:
+        os.kill(daemon.process.pid, signal.SIGTERM)
+        assert daemon.code() == 0, daemon.errors
 
 
 def main():

@@ -1,6 +1,7 @@
 """Stages by name, and comparisons."""
 
 import json
+import resource
 import subprocess
 
 import numpy as np
@@ -62,6 +63,21 @@ def test_what_is_saved_is_a_reference(command, stages, detector, bundle, scene, 
     assert said["agrees"] and all(one["difference"]["max_abs"] == 0 for one in said["images"][0]["stages"])
     compared = frcnn.compare(path, stages)
     assert compared.agrees and set(compared.stages) == set(NAMES)
+
+
+def test_a_file_that_cannot_be_written_is_named_and_stays_as_it_was(stages, tmp_path):
+    """As where the disk is full: files may be no longer than this."""
+    path, limits = tmp_path / "kept", resource.getrlimit(resource.RLIMIT_FSIZE)
+    path.write_text("before")
+    compared = frcnn.compare(stages, dict(stages))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        for save in (stages.save, compared.html):
+            with pytest.raises(OSError, match="kept"):
+                save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_stage_that_makes_an_error_is_named(stages, detector, scene):

@@ -53,16 +53,53 @@ fn device_format(format: Format) -> &'static str {
     }
 }
 
-/// Its last line: it is asked for errors alone.
+/// Its last line, as it is asked for errors alone. Where that gives no reason, what a part of ffmpeg said before it does.
 #[derive(Default)]
-pub(super) struct Complaint(Option<String>);
+pub(super) struct Complaint {
+    told: Option<String>,
+    reason: Option<String>,
+}
+
+/// What ffmpeg says of whatever it knows no better word for, such as a host without an address.
+const ANY: &str = "Input/output error";
 
 impl child::Complaint for Complaint {
     fn hear(&mut self, line: &str) {
-        self.0 = Some(line.into());
+        let part = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+        self.told = Some(match (part, &self.reason) {
+            (None, Some(reason)) if line.ends_with(ANY) => format!("{line}: {reason}"),
+            _ => line.into(),
+        });
+        if let Some((_, said)) = part {
+            self.reason = Some(said.into());
+        }
     }
 
     fn told(&self) -> Option<&str> {
-        self.0.as_deref()
+        self.told.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::child::Complaint as _;
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_where_the_last_line_has_none() {
+        let told = |lines: &[&str]| {
+            let mut complaint = Complaint::default();
+            lines.iter().for_each(|line| complaint.hear(line));
+            complaint.told().map(str::to_owned)
+        };
+        let unknown = "Failed to resolve hostname cam: Name or service not known";
+        let said = format!("[tcp @ 0x55d0] {unknown}");
+        let last = "rtsp://cam/1: Input/output error";
+        assert_eq!(told(&[&said, last]), Some(format!("{last}: {unknown}")));
+        // Of these lines the last says more than the one before.
+        assert_eq!(told(&["[tcp @ 0x55d0] x", "rtsp://cam/1: 401"]).as_deref(), Some("rtsp://cam/1: 401"));
+        assert_eq!(told(&[last]).as_deref(), Some(last));
+        assert_eq!(told(&[&said]), Some(said));
+        assert_eq!(told(&[]), None);
     }
 }

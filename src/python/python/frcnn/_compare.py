@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ._call import Held, call
 from ._errors import OptionError
 from ._image import Channels, host, look
+from ._write import write
 
 if TYPE_CHECKING:
     from ._detector import Detector
@@ -38,11 +39,7 @@ class Stages(dict[str, "npt.NDArray[np.float32]"]):
             parts.append(part)
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
-        partial = f"{os.fspath(path)}.partial"
-        with open(partial, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            file.writelines(parts)
-        os.replace(partial, path)
+        write(path, [len(text).to_bytes(8, "little"), text, *parts])
 
 
 class Comparison(dict[str, Any]):
@@ -70,8 +67,7 @@ class Comparison(dict[str, Any]):
         page: str
         page, _ = call("comparison_html", (self._held.number, title))
         if path is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(page)
+            write(path, [page.encode()])
         return page
 
     def _repr_html_(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ._call import Held, call
 from ._detector import Detector
+from ._write import write
 
 
 class Evaluation(dict[str, Any]):
@@ -36,8 +37,7 @@ class Evaluation(dict[str, Any]):
         page: str
         page, _ = call("evaluation_html", (self._held.number, min_score))
         if path is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(page)
+            write(path, [page.encode()])
         return page
 
 
