@@ -3,6 +3,8 @@
  *
  *     cc photo.c -o photo $(pkg-config --cflags --libs frcnn)
  *     ./photo model.frcnn photo.jpg
+ *
+ * Boxes are in the pixels that the JPEG stores: a photo that a phone marks as turned (EXIF) is not turned here.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,10 +43,10 @@ int main(int argc, char **argv) {
                           .planes = { { .data = jpeg, .size = size } } };
     /* No boxes of our own: the session proposes them itself. */
     int status = 0;
-    if (frcnn_model_open(argv[1], NULL, &model) != FRCNN_RESULT_OK ||
-        frcnn_session_new(model, NULL, &session) != FRCNN_RESULT_OK ||
-        frcnn_session_detect(session, &frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count) != FRCNN_RESULT_OK) {
-        status = failed(argv[1], frcnn_last_error_message());
+    if (frcnn_model_open(argv[1], NULL, &model) != FRCNN_RESULT_OK || frcnn_session_new(model, NULL, &session) != FRCNN_RESULT_OK) {
+        status = failed("model", frcnn_last_error_message());
+    } else if (frcnn_session_detect(session, &frame, NULL, 0, found, FRCNN_MAX_DETECTIONS, &count) != FRCNN_RESULT_OK) {
+        status = failed(argv[2], frcnn_last_error_message());
         count = 0;
     }
     for (size_t i = 0; i < count; i++) {

@@ -294,7 +294,8 @@ enum frcnn_pixel_format
   FRCNN_PIXEL_FORMAT_I420 = 7,
   /*
    One plane that holds one JPEG of `size` bytes, with or without Huffman tables. Its size in pixels is the JPEG's,
-   at most 8192 x 8192; the frame's width, height, colour and stride are ignored.
+   at most 8192 x 8192; the frame's width, height, colour and stride are ignored. Pixels are taken as they are stored: an
+   orientation in EXIF turns nothing.
    */
   FRCNN_PIXEL_FORMAT_MJPEG = 8,
   /*

@@ -31,7 +31,8 @@ pub enum FrcnnPixelFormat {
     /// Three planes: Y; U; V. The latter have half the width in half the rows.
     I420 = 7,
     /// One plane that holds one JPEG of `size` bytes, with or without Huffman tables. Its size in pixels is the JPEG's,
-    /// at most 8192 x 8192; the frame's width, height, colour and stride are ignored.
+    /// at most 8192 x 8192; the frame's width, height, colour and stride are ignored. Pixels are taken as they are stored: an
+    /// orientation in EXIF turns nothing.
     Mjpeg = 8,
     /// One plane: red, green, blue and a byte that is ignored.
     Rgba32 = 9,

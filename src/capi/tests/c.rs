@@ -282,10 +282,23 @@ fn documented_programs_run() {
         let runner = std::env::var("FRCNN_RUNNER").unwrap_or_default();
         let mut words: Vec<&str> = runner.split_whitespace().collect();
         words.push(program.to_str().unwrap());
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(arguments).current_dir(installed.path(""));
-        let output = succeed(command.env("LD_LIBRARY_PATH", installed.path("lib")));
+        let run = |arguments: &[PathBuf]| {
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).args(arguments).current_dir(installed.path(""));
+            command.env("LD_LIBRARY_PATH", installed.path("lib"));
+            command
+        };
+        let output = succeed(&mut run(arguments));
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(said.contains(expected), "{}: {said}", source.display());
+        // Of two files the error names the one that is wrong.
+        if let [model, photo] = arguments {
+            for files in [[model, &source], [&source, photo]] {
+                let output = run(&files.map(Clone::clone)).output().unwrap();
+                let said = String::from_utf8(output.stderr).unwrap();
+                assert!(!output.status.success() && said.contains("photo.c"), "{said}");
+                assert!(!said.contains(model.to_str().unwrap()), "{said}");
+            }
+        }
     }
 }

@@ -105,6 +105,20 @@ fn all_orientations_are_applied() {
     assert_eq!(opened("a", &jpeg_with(&jpeg, b"II\x2a\0\x08\0\0\0\xff\xff\0")).unwrap().width, 48);
 }
 
+/// A camera's JPEG is taken as it is stored, as `frcnn.h` says, where a file's is turned.
+#[test]
+fn an_orientation_turns_no_frame() {
+    use frcnn_images::camera::{Converter, Image};
+    let jpeg = encoded(blocks().into(), ImageFormat::Jpeg);
+    let turned = jpeg_with(&jpeg, &exif(6, true));
+    assert_eq!(decode(&turned, &Options::default()).unwrap().width, 32);
+    let (mut plain, mut marked) = (Converter::default(), Converter::default());
+    let plain = plain.run(&Image::jpeg(&jpeg)).unwrap();
+    let marked = marked.run(&Image::jpeg(&turned)).unwrap();
+    assert_eq!((marked.width(), marked.height()), (48, 32));
+    assert!((0..32).all(|y| plain.row(y) == marked.row(y)));
+}
+
 /// Sides that a row of which would not fit either: the sides are the reason, not what the row takes.
 #[test]
 fn sides_of_a_png_beyond_the_limit_are_named() {
