@@ -3,8 +3,9 @@
     python reference.py package.module:factory --weights trained.pt --onnx model.onnx --image photo.jpg -o photo.safetensors
 
 Preprocesses the photo as the manifest.json beside the ONNX file says, runs the module on boxes of it, and writes what each stage
-gave: data, rois, conv (the map that is pooled), pool5, fc6, fc7 ... (after ReLU), cls_score, cls_prob, bbox_pred. TF32 is off and
-algorithms are deterministic, on a CPU as on CUDA.
+gave: data, rois, conv (the map that is pooled), pool5, fc6, fc7 ... (after ReLU), cls_score, cls_prob, bbox_pred; with RoIAlign the maps are
+p2 and so on, and roi_align is in pool5's place. A module with an RPN proposes the boxes itself, and rpn_logits, rpn_deltas and
+proposals are there, too. A Faster R-CNN of torchvision is run as it is. TF32 is off and algorithms are deterministic, on a CPU as on CUDA.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torchvision
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
+import detector
 from export import ExportError, load
 
 
@@ -38,21 +40,28 @@ STAGES = stages()
 def reference(module, onnx, image, output, boxes=None, device="cpu"):
     """Writes the stages of `module` on the photo `image` as safetensors; `onnx` is the file that was exported of it.
 
-    `boxes` are x1, y1, x2, y2 in pixels of the photo; without, a grid of them.
+    `boxes` are x1, y1, x2, y2 in pixels of the photo; without, what the module's RPN proposes, or a grid of them.
     """
     manifest = json.loads(Path(onnx).with_name("manifest.json").read_text())
     with Image.open(image) as photo:
         pixels = ImageOps.exif_transpose(photo).convert("RGB")
-    data, scale = STAGES.blob(pixels, manifest)
-    rois = STAGES.rois_of(STAGES.grid(*pixels.size) if boxes is None else boxes, scale)
-
-    module = module.eval().to(device)
-    data, rois = data.to(device), rois.to(device)
+    module, scale = module.eval().to(device), None
     with STAGES.exact():
-        tensors = {"data": data, "rois": rois, **STAGES.run(module, data, rois)}
+        if detector.is_detector(module):
+            if boxes is not None:
+                raise STAGES.StagesError("a Faster R-CNN proposes its own boxes; give none")
+            tensors = STAGES.detector(module, pixels)
+        else:
+            data, size, scale = STAGES.blob(pixels, manifest)
+            data, tensors = data.to(device), {}
+            if boxes is None and "rpn" in manifest:
+                tensors["proposals"] = STAGES.proposals(module, data, size, manifest["rpn"])
+                rois = STAGES.with_index(tensors["proposals"])
+            else:
+                rois = STAGES.rois_of(STAGES.grid(*pixels.size) if boxes is None else boxes, scale).to(device)
+            tensors = {"data": data, "rois": rois, **tensors, **STAGES.run(module, data, rois)}
     tensors = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {
-        "im_scale": repr(scale),
         "image": Path(image).name,
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if str(device).startswith("cuda") else "cpu",
@@ -61,6 +70,8 @@ def reference(module, onnx, image, output, boxes=None, device="cpu"):
         "layout": "NCHW; rois in network pixels with a leading batch index; fc6 and fc7 after ReLU",
         "onnx_sha256": hashlib.sha256(Path(onnx).read_bytes()).hexdigest(),
     }
+    if scale is not None:
+        metadata["im_scale"] = repr(scale[0])
     partial = f"{output}.partial"
     save_file(tensors, partial, metadata)
     os.replace(partial, output)

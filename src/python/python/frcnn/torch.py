@@ -5,8 +5,8 @@
     def test_bundle():
         frcnn.torch.assert_close(model, "model.frcnn", "photo.png")
 
-The model is a Faster R-CNN of torchvision's, or a module that is called as `module(data, rois)` and pools with torchvision's `roi_pool`:
-what model-export/pytorch/export.py takes. It runs where its weights are, on a CPU or on CUDA, with TF32 off.
+The model is a Faster R-CNN of torchvision's, or a module that is called as `module(data, rois)` and pools with torchvision's `roi_pool`,
+`roi_align` or `MultiScaleRoIAlign`: what model-export/pytorch/export.py takes. It runs where its weights are, on a CPU or on CUDA, with TF32 off.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ def _reference_of(
         if isinstance(model, GeneralizedRCNN):
             if boxes is not None:
                 raise StagesError("a Faster R-CNN proposes its own boxes; give none")
-            tensors = _reference.detector(model, pixels, _maps(detector, pixels))
+            tensors = _reference.detector(model, pixels)
         else:
-            data, scale = _reference.blob(pixels, detector.manifest)
+            data, _, scale = _reference.blob(pixels, detector.manifest)
             boxes = _reference.grid(*pixels.size) if boxes is None else boxes
             rois = _reference.rois_of(np.array(boxes, dtype=np.float64), scale)
             data, rois = data.to(device), rois.to(device)
@@ -105,15 +105,9 @@ def _reference_of(
         "tf32": "off",
     }
     if scale is not None:
-        metadata["im_scale"] = repr(scale)
+        metadata["im_scale"] = repr(scale[0])
     arrays = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in tensors.items()}
     return Stages(arrays, metadata)
-
-
-def _maps(detector: Detector, pixels: PIL.Image.Image) -> list[str]:
-    """What the bundle calls its maps."""
-    names = detector.stages(np.asarray(pixels))
-    return [name for name in names if name == "conv" or (name[:1] == "p" and name[1:].isdigit())]
 
 
 def _pixels(image: Image) -> PIL.Image.Image:
