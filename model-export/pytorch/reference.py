@@ -3,9 +3,10 @@
     python reference.py package.module:factory --weights trained.pt --onnx model.onnx --image photo.jpg -o photo.safetensors
 
 Preprocesses the photo as the manifest.json beside the ONNX file says, runs the module on boxes of it, and writes what each stage
-gave: data, rois, conv (the map that is pooled), pool5, fc6, fc7 ... (after ReLU), cls_score, cls_prob, bbox_pred; with RoIAlign the maps are
-p2 and so on, and roi_align is in pool5's place. A module with an RPN proposes the boxes itself, and rpn_logits, rpn_deltas and
-proposals are there, too. A Faster R-CNN of torchvision is run as it is. TF32 is off and algorithms are deterministic, on a CPU as on CUDA.
+gave: data, rois, conv (the map that is pooled), pool5, fc6, fc7 ... (after ReLU), cls_score, cls_prob, bbox_pred; with RoIAlign the
+maps are p2 and so on, and roi_align is in pool5's place. A module with an RPN proposes the boxes itself, and rpn_logits, rpn_deltas
+and proposals are there, too. A Faster R-CNN of torchvision is run as it is. TF32 is off and algorithms are deterministic, on a CPU as
+on CUDA.
 """
 
 import argparse

@@ -53,8 +53,12 @@ def blob(pixels: Any, manifest: dict[str, Any]) -> tuple[torch.Tensor, list[int]
     channels = (channels * (top / 255) - column(means)) / column(manifest.get("pixel_stds", [1, 1, 1]))
     size, scale = fit(height, width, manifest)
     data = channels.unsqueeze(0)
-    if size != [height, width]:
+    if size != [height, width] and manifest.get("resize", "published") == "published":
+        # The scale and not the size decides where a pixel lies, as in OpenCV called with fx = fy = scale.
         data = torch._C._nn.upsample_bilinear2d(data, size, False, *scale)
+    elif size != [height, width]:
+        # In f32, as torchvision has it: places in a long row are rounded, and it shows.
+        data = torch._C._nn.upsample_bilinear2d(data.float(), size, False, None, None)
     more = [-side % manifest.get("pad_multiple", 1) for side in size]
     return torch.nn.functional.pad(data, (0, more[1], 0, more[0])).float(), size, scale
 
@@ -69,7 +73,6 @@ def fit(height: int, width: int, manifest: dict[str, Any]) -> tuple[list[int], l
     if rule == "published":
         if round(scale * max(sides)) > limit:
             scale = limit / max(sides)
-        # The scale and not the size decides where a pixel lies, as in OpenCV called with fx = fy = scale.
         return [max(round(side * scale), 1) for side in sides], [scale, scale]
     if rule not in ("torchvision", "detectron2"):
         raise StagesError(f"the manifest's resize is {rule!r}: there are published, torchvision and detectron2")
@@ -143,7 +146,9 @@ class Watch(TorchDispatchMode):
         if kinds != {"roi_align"} or self.merged is None:
             raise StagesError("the module pools several times, and not as MultiScaleRoIAlign does: that cannot be compared here")
         levels = sorted(self.pooled, key=lambda level: -level[2])
-        names = map_names([scale for _, _, scale, _ in levels])
+        # Of maps of one scale, as torchvision's MobileNetV3 has two, the rule knows the first alone.
+        known = round(math.log2(levels[0][2] / levels[-1][2])) + 1
+        names = map_names([scale for _, _, scale, _ in levels])[:known]
         return {**{name: read for name, (_, read, *_) in zip(names, levels)}, "roi_align": self.merged}
 
 
