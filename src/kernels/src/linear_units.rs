@@ -58,8 +58,10 @@ impl Units {
     pub(crate) fn share_out<S: Default + Send>(&self, tasks: usize, work: impl Fn(&mut S, Unit) + Sync) {
         let Self { rows, row_block, panels, shares } = *self;
         let mut kept: Vec<S> = (0..tasks).map(|_| S::default()).collect();
-        tasks::for_each_index(&mut kept, rows.div_ceil(row_block) * shares, |kept, unit| {
-            let (block, share) = (unit / shares, unit % shares);
+        // A task's units follow one another: those of one share read the same panels.
+        let blocks = rows.div_ceil(row_block);
+        tasks::for_each_index(&mut kept, blocks * shares, |kept, unit| {
+            let (share, block) = (unit / blocks, unit % blocks);
             let rows = block * row_block..rows.min((block + 1) * row_block);
             work(kept, Unit { rows, panels: share * panels / shares..(share + 1) * panels / shares });
         });

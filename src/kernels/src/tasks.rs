@@ -1,8 +1,13 @@
 //! Sharing the chunks of an output among tasks.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 /// Calls `work(state, i, chunk)` once for the `i`-th `len`-sized chunk of `out`, for every chunk; the last may be shorter.
 ///
-/// One task for each state, on the threads of the team or of the current rayon pool; a task takes the next chunk when it is done with its last.
+/// One task for each state, on the threads of the team or of the current rayon pool. Each thread begins with a part of its own,
+/// which is the same in every loop: what it reads of a layer's map is then for the most part what it wrote itself, and lies in
+/// its core's caches. When it is done with that it takes from the other parts, a chunk at a time.
 /// Chunks do not depend on the number of tasks, so if `work` ignores what is left in `state`, neither do the results.
 pub(crate) fn for_each_chunk<S: Send>(
     states: &mut [S],
@@ -10,51 +15,75 @@ pub(crate) fn for_each_chunk<S: Send>(
     len: usize,
     work: impl Fn(&mut S, usize, &mut [f32]) + Sync,
 ) {
-    for_each_item(states, out.chunks_mut(len.max(1)).enumerate(), |state, (i, chunk)| work(state, i, chunk));
+    let len = len.max(1);
+    let count = out.len().div_ceil(len);
+    let states = first(states, count);
+    let mut rest = out;
+    let parts = parts(states.len(), count).map(|part| {
+        let values = (part.len() * len).min(rest.len());
+        let (chunks, behind) = core::mem::take(&mut rest).split_at_mut(values);
+        rest = behind;
+        part.zip(chunks.chunks_mut(len))
+    });
+    let parts: Vec<_> = parts.collect();
+    for_each_of_parts(states, parts, |state, (i, chunk)| work(state, i, chunk));
 }
 
-/// Calls `work(state, item)` once for each item, shared out as [`for_each_chunk`] shares chunks.
+/// Calls `work(state, item)` once for each item; a task takes the next one when it is done with its last.
 pub(crate) fn for_each_item<S: Send, T>(
     states: &mut [S],
     items: impl Iterator<Item = T> + Send,
     work: impl Fn(&mut S, T) + Sync,
 ) {
-    #[cfg(feature = "std")]
-    if states.len() > 1 {
-        use std::sync::{Mutex, PoisonError};
-        let queue = Mutex::new(items);
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        share_out(states, |state| {
-            while let Some(item) = next() {
-                work(state, item);
-            }
-        });
-        return;
-    }
-    if let Some(state) = states.first_mut() {
-        items.for_each(|item| work(state, item));
-    }
+    for_each_of_parts(states, alloc::vec![items], work);
 }
 
 /// Calls `work(state, i)` once for every `i` in `0..count`, shared out as [`for_each_chunk`] shares chunks.
 pub(crate) fn for_each_index<S: Send>(states: &mut [S], count: usize, work: impl Fn(&mut S, usize) + Sync) {
+    let states = first(states, count);
+    let parts = parts(states.len(), count).collect();
+    for_each_of_parts(states, parts, work);
+}
+
+/// At most so many of them.
+fn first<S>(states: &mut [S], count: usize) -> &mut [S] {
+    let tasks = states.len().min(count);
+    &mut states[..tasks]
+}
+
+/// `0..count` in so many parts of about one size.
+fn parts(tasks: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let (size, larger) = (count / tasks.max(1), count % tasks.max(1));
+    let first = move |task: usize| task * size + task.min(larger);
+    (0..tasks).map(move |task| first(task)..first(task + 1))
+}
+
+/// Calls `work(state, item)` once for each item of all parts.
+fn for_each_of_parts<S: Send, I: Iterator + Send>(
+    states: &mut [S],
+    parts: Vec<I>,
+    work: impl Fn(&mut S, I::Item) + Sync,
+) {
     #[cfg(feature = "std")]
-    if states.len() > 1 && count > 1 {
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        // A task that finds nothing left has added one for nothing; `count` plus the tasks is far from overflow.
-        let next = AtomicUsize::new(0);
-        let tasks = states.len().min(count);
-        share_out(&mut states[..tasks], |state| {
-            while let i = next.fetch_add(1, Ordering::Relaxed)
-                && i < count
-            {
-                work(state, i);
+    if states.len() > 1 {
+        use std::sync::{Mutex, PoisonError};
+        // Each in cache lines of its own.
+        #[repr(align(128))]
+        struct Part<I>(Mutex<I>);
+        let parts: Vec<Part<I>> = parts.into_iter().map(|part| Part(Mutex::new(part))).collect();
+        share_out(states, |state| {
+            let own = rayon::current_thread_index().unwrap_or(0) % parts.len().max(1);
+            for part in parts[own..].iter().chain(&parts[..own]) {
+                let next = || part.0.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some(item) = next() {
+                    work(state, item);
+                }
             }
         });
         return;
     }
     if let Some(state) = states.first_mut() {
-        (0..count).for_each(|i| work(state, i));
+        parts.into_iter().flatten().for_each(|item| work(state, item));
     }
 }
 
@@ -106,7 +135,7 @@ mod tests {
     #[test]
     fn every_index_once() {
         use std::sync::Mutex;
-        for (tasks, count) in [(1, 0), (1, 5), (3, 0), (3, 1), (3, 100), (9, 4)] {
+        for (tasks, count) in [(1, 0), (1, 5), (3, 0), (3, 1), (3, 100), (9, 4), (4, 7)] {
             let seen = Mutex::new(alloc::vec![0; count]);
             for_each_index(&mut alloc::vec![(); tasks], count, |(), i| seen.lock().unwrap()[i] += 1);
             assert_eq!(seen.into_inner().unwrap(), alloc::vec![1; count], "{tasks} tasks");
