@@ -69,6 +69,7 @@ impl Reader {
             epoch: Instant::now(),
             stalled: false,
             away: false,
+            damaged: false,
             retry: RETRY,
         };
         let notes = notes.clone();
@@ -104,6 +105,8 @@ struct Reading {
     stalled: bool,
     /// It was told that there are no frames, and not yet that they come again.
     away: bool,
+    /// There was something that was no frame.
+    damaged: bool,
     retry: Duration,
 }
 
@@ -195,6 +198,7 @@ impl Reading {
                 }
                 Ok(Step::Corrupt) => {
                     self.status.add(Count::FramesCorrupt, 1);
+                    self.damaged = true;
                     last = Instant::now();
                 }
                 Ok(Step::Nothing) if last.elapsed() > allowed && !self.stalled => match source.child {
@@ -268,6 +272,10 @@ impl Reading {
             Why::Cut(problem) => {
                 self.status.add(Count::FramesCut, 1);
                 ("stream_cut", Some(problem))
+            }
+            // A picture of another format, say.
+            Why::End if self.number == 0 && self.damaged && kind != Kind::Camera => {
+                ("stream_cut", Some("no frame could be read".into()))
             }
             Why::End => ("camera_lost", None),
         };

@@ -255,6 +255,13 @@ static int read_source(daemon_t *d) {
         end(d, EXIT_STREAM, d->source->problem);
         return 0;
     case SOURCE_END:
+        if (d->frames == 0 && metrics_get(FRAMES_CORRUPT) > 0) {
+            /* A picture of another format, say. */
+            const char *nothing = "no frame could be read";
+            event(d, "stream_cut", nothing);
+            end(d, EXIT_STREAM, nothing);
+            return 0;
+        }
         /* A file has an end; what is live has none that nobody asked for. */
         if (d->options.live) event(d, "stream_ended", "a live stream ended");
         end(d, d->options.live ? EXIT_STREAM : EXIT_DONE, d->options.live ? "a live stream ended" : "no more frames");

@@ -426,6 +426,15 @@ def test_hostile_jpeg_streams_end_soon():
         assert counts["corrupt"] + counts["cut"] > 0, piece
 
 
+def test_a_recording_without_a_frame_is_no_success():
+    for data in (ffmpeg("-filter_complex", scene(), "-frames:v", "1", "-c:v", "png", "-f", "image2pipe"), b"no picture " * 1000):
+        camera = Camera("-f", "mjpeg")
+        camera.feed(data)
+        counts = camera.end(code=3).counts()
+        assert counts["read"] == 0 and counts["corrupt"] > 0, counts
+        assert "no frame could be read" in camera.events("stream_cut")[0]["detail"], camera.lines
+
+
 def test_truncated_pipe():
     camera = Camera(*NV12_INPUT, "--all")
     camera.feed(video(1, NV12)[:-1000])
