@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 
 import machine
 
@@ -54,9 +55,9 @@ def ours(frcnn, bundle, photo):
     return [(one["class_id"], one["score"], np.array(one["box"])) for one in found]
 
 
-def theirs(folder):
-    read = {name: np.load(folder / f"{name}.npy") for name in ("boxes", "labels", "scores")}
-    return list(zip(read["labels"].tolist(), read["scores"].tolist(), read["boxes"]))
+def theirs(folder, outputs):
+    boxes, labels, scores = (np.load(folder / f"{name}.npy") for name in outputs)
+    return list(zip(labels.tolist(), scores.tolist(), boxes))
 
 
 def measure(args, model, bundle, folder):
@@ -102,11 +103,14 @@ def main():
             manifest = model.with_suffix(".json")
             classes = ["--manifest", manifest] if manifest.exists() else []
             call([args.frcnn, "compile", model, *classes, "-o", bundle, "--quiet"], machine.cores())
-            np.save(folder / "images.npy", np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32) / 255)
+            # torchvision gives boxes, labels and scores in this order, whatever the exporter was told to call them.
+            graph = onnx.load(model, load_external_data=False).graph
+            outputs = [output.name for output in graph.output[:3]]
+            np.save(folder / f"{graph.input[0].name}.npy", np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32) / 255)
             save = [sys.executable, HERE / "worker.py", "--precision", "f32", "--model", model, "--tensors", folder]
             save += ["--runtime", "onnxruntime_peer", "--threads", "1", "--runs", "0", "--save", folder]
             call(save, machine.cores())
-            found, expected = ours(args.frcnn, bundle, args.photo), theirs(folder)
+            found, expected = ours(args.frcnn, bundle, args.photo), theirs(folder, outputs)
             missing, more = unmatched(expected, found), unmatched(found, expected)
             if missing or more:
                 print(f"{model.name}: {missing} detections of ONNX Runtime are missing, {more} are more", file=sys.stderr)
