@@ -1,5 +1,6 @@
 """What the tests share: the demo model as a bundle, and its picture. They run in an environment in which the wheel is installed."""
 
+import json
 import os
 import shutil
 import sys
@@ -75,3 +76,25 @@ def same(a, b):
     for one, other in [(a.boxes, b.boxes), (a.scores, b.scores), (a.labels, b.labels)]:
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+def agree(one, other):
+    """Whether two reports say the same: to the last bit by one CPU. By another, as `test-aarch64` has them, sums are rounded otherwise:
+    numbers then are within 1e-4 of each other, of the larger one where that is above 1."""
+    another_cpu = "FRCNN_RUNNER" in os.environ
+
+    def equal(a, b, path):
+        if isinstance(a, dict) and isinstance(b, dict):
+            assert a.keys() == b.keys(), path
+            for key in a:
+                equal(a[key], b[key], f"{path}.{key}")
+        elif isinstance(a, list) and isinstance(b, list):
+            assert len(a) == len(b), path
+            for i, (x, y) in enumerate(zip(a, b)):
+                equal(x, y, f"{path}[{i}]")
+        elif another_cpu and isinstance(a, float) and isinstance(b, float):
+            assert a == pytest.approx(b, rel=1e-4, abs=1e-4), path
+        else:
+            assert a == b, path
+
+    equal(json.loads(json.dumps(one)), json.loads(json.dumps(other)), "report")
