@@ -15,27 +15,26 @@ pub(crate) fn for_each_chunk<S: Send>(
     len: usize,
     work: impl Fn(&mut S, usize, &mut [f32]) + Sync,
 ) {
-    let len = len.max(1);
-    let count = out.len().div_ceil(len);
-    let states = first(states, count);
-    let mut rest = out;
-    let parts = parts(states.len(), count).map(|part| {
-        let values = (part.len() * len).min(rest.len());
-        let (chunks, behind) = core::mem::take(&mut rest).split_at_mut(values);
-        rest = behind;
-        part.zip(chunks.chunks_mut(len))
-    });
-    let parts: Vec<_> = parts.collect();
-    for_each_of_parts(states, parts, |state, (i, chunk)| work(state, i, chunk));
+    for_each_item(states, out.chunks_mut(len.max(1)).enumerate(), |state, (i, chunk)| work(state, i, chunk));
 }
 
-/// Calls `work(state, item)` once for each item; a task takes the next one when it is done with its last.
-pub(crate) fn for_each_item<S: Send, T>(
+/// Calls `work(state, item)` once for each item, shared out as [`for_each_chunk`] shares chunks.
+pub(crate) fn for_each_item<S: Send, T: Send>(
     states: &mut [S],
-    items: impl Iterator<Item = T> + Send,
+    items: impl Iterator<Item = T>,
     work: impl Fn(&mut S, T) + Sync,
 ) {
-    for_each_of_parts(states, alloc::vec![items], work);
+    if let [state] = states {
+        items.for_each(|item| work(state, item));
+        return;
+    }
+    let items: Vec<T> = items.collect();
+    let (states, count) = (first(states, items.len()), items.len());
+    let mut items = items.into_iter();
+    let parts = parts(states.len(), count)
+        .map(|part| items.by_ref().take(part.len()).collect::<Vec<T>>().into_iter());
+    let parts = parts.collect();
+    for_each_of_parts(states, parts, work);
 }
 
 /// Calls `work(state, i)` once for every `i` in `0..count`, shared out as [`for_each_chunk`] shares chunks.
