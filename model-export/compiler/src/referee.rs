@@ -6,7 +6,7 @@
 mod parts;
 mod regions;
 
-use frcnn::{BBox, Detector, FeatureMap, HeadOutput, ImageBlob, Options, RpnOutput};
+use frcnn::{BBox, Detector, F32Products, FeatureMap, HeadOutput, ImageBlob, Options, RpnOutput};
 use frcnn_bundle::{Bundle, Regions, Shape, nominal_size};
 use frcnn_core::{largest_difference, relative_difference};
 use rand::{RngExt, SeedableRng};
@@ -82,7 +82,7 @@ impl SampleRun {
             })
             .collect();
 
-        let detector = Detector::new(bundle.clone(), &Options::default())?;
+        let detector = plain(bundle)?;
         let mut session = detector.session();
         let rois = SampleRois::new(&session, bundle, &boxes, &blob)?;
         let Features { crops, maps, features } = Features::new(&session, bundle, &blob, &rois)?;
@@ -172,7 +172,7 @@ impl SampleRun {
             return Ok(Cow::Borrowed(&self.output));
         };
         error_between("roi_align", &self.features, &regions.values)?;
-        let detector = Detector::new(bundle.clone(), &Options::default())?;
+        let detector = plain(bundle)?;
         Ok(Cow::Owned(detector.session().head(&regions.values)?))
     }
 
@@ -265,19 +265,25 @@ impl SampleRun {
 
     /// What `factored` makes of the same features, against this sample's network.
     pub(crate) fn drift(&self, factored: &Arc<Bundle>) -> Result<Drift, Problem> {
-        let output = Detector::new(factored.clone(), &Options::default())?.session().head(&self.features)?;
+        let output = plain(factored)?.session().head(&self.features)?;
         Ok(drift(&self.output, &output))
     }
 
     /// What `rounded` makes of the same blob, against `exact`, its network in f32.
     pub(crate) fn rounding(&self, exact: &Arc<Bundle>, rounded: &Arc<Bundle>) -> Result<Drift, Problem> {
         let run = |bundle: &Arc<Bundle>| -> Result<HeadOutput, Problem> {
-            let mut session = Detector::new(bundle.clone(), &Options::default())?.session();
+            let mut session = plain(bundle)?.session();
             let Features { features, .. } = Features::new(&session, bundle, &self.blob, &self.rois)?;
             Ok(session.head(&features)?)
         };
         Ok(drift(&run(exact)?, &run(rounded)?))
     }
+}
+
+/// A detector whose products are those of f32 on every CPU: the lowering is held against tract-onnx, and not what AMX rounds, which a
+/// head that takes a small difference of large numbers makes many times larger.
+fn plain(bundle: &Arc<Bundle>) -> Result<Detector, frcnn::Error> {
+    Detector::new(bundle.clone(), &Options::default().with_f32_products(F32Products::Exact))
 }
 
 /// tract-onnx's values of one map, channels last, and how far the runtime's are from them.
