@@ -28,8 +28,7 @@ SAVE_EVERY, SAY_EVERY = 100, 20
 
 
 def detector():
-    """What is trained and exported. Of a photo fewer regions are trained on than torchvision would, most of which are background: a step
-    takes a fourth of the time."""
+    """What is trained and exported. Of a photo fewer regions are trained on than torchvision would, most of which are background."""
     return fasterrcnn_mobilenet_v3_large_320_fpn(
         weights=None,
         weights_backbone=None,
