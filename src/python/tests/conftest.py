@@ -78,10 +78,24 @@ def same(a, b):
         np.testing.assert_array_equal(one, other)
 
 
+# `test-aarch64` holds one CPU's results to another's, which rounds sums otherwise.
+ANOTHER_CPU = "FRCNN_RUNNER" in os.environ
+
+
+def same_bundle(one, other):
+    """Whether two files hold the same network: to the last bit by one CPU. By another, factors of an SVD and ranges of int8, which are
+    computed from what layers read, have last bits of their own: then what they compute is the same within what rounding explains."""
+    if ANOTHER_CPU:
+        assert one.stat().st_size == other.stat().st_size
+        compared = frcnn.compare(frcnn.Detector(one), frcnn.Detector(other), image=DEMO / "scene.jpg")
+        assert compared.agrees, str(compared)
+    else:
+        assert one.read_bytes() == other.read_bytes()
+
+
 def agree(one, other):
-    """Whether two reports say the same: to the last bit by one CPU. By another, as `test-aarch64` has them, sums are rounded otherwise:
-    numbers then are within 1e-4 of each other, of the larger one where that is above 1."""
-    another_cpu = "FRCNN_RUNNER" in os.environ
+    """Whether two reports say the same: to the last bit by one CPU. By another, numbers are within 1e-4 of each other, of the larger one
+    where that is above 1; and within 1e-3 what f16 loses, in which some CPUs compute and others only keep weights."""
 
     def equal(a, b, path):
         if isinstance(a, dict) and isinstance(b, dict):
@@ -92,8 +106,9 @@ def agree(one, other):
             assert len(a) == len(b), path
             for i, (x, y) in enumerate(zip(a, b)):
                 equal(x, y, f"{path}[{i}]")
-        elif another_cpu and isinstance(a, float) and isinstance(b, float):
-            assert a == pytest.approx(b, rel=1e-4, abs=1e-4), path
+        elif ANOTHER_CPU and isinstance(a, float) and isinstance(b, float):
+            allowed = 1e-3 if ".rounding." in path else 1e-4
+            assert a == pytest.approx(b, rel=allowed, abs=allowed), path
         else:
             assert a == b, path
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import DEMO, ROOT, agree, few_scenes, same
+from conftest import DEMO, ROOT, agree, few_scenes, same, same_bundle
 
 import frcnn
 
@@ -30,7 +30,7 @@ def test_the_command_writes_the_same_bytes(command, keywords, options, tmp_path)
     options = [str(photos) if option == "PHOTOS" else option for option in options]
     said = frcnn.compile(MODEL, own, **keywords)
     subprocess.run([command, "compile", MODEL, "-o", theirs, "--report", report, "--quiet", *options], check=True)
-    assert own.read_bytes() == theirs.read_bytes()
+    same_bundle(own, theirs)
     agree(said, json.loads(report.read_text()))
     assert said.file_bytes == own.stat().st_size
     assert "reads bgr in 0..255" in str(said) and f"{said.file_bytes} bytes" in str(said)
@@ -57,7 +57,7 @@ def test_what_is_chosen_by_photos_is_what_the_command_chooses(command, keywords,
     said = frcnn.compile(MODEL, own, data=scenes, **keywords)
     options = [*options, "--data", scenes, "--report", report, "--quiet"]
     subprocess.run([command, "compile", MODEL, "-o", theirs, *options], check=True)
-    assert own.read_bytes() == theirs.read_bytes()
+    same_bundle(own, theirs)
     expected = json.loads(report.read_text())
     for one in (said, expected):
         if one.get("cascade"):
@@ -77,7 +77,7 @@ def test_for_a_board(command, tmp_path):
         options = ["--calibrate", photos] if "calibrate" in keywords else []
         options = ["--precision", keywords["precision"], "--for", board, *options]
         subprocess.run([command, "compile", MODEL, "-o", theirs, "--quiet", *options], check=True)
-        assert own.read_bytes() == theirs.read_bytes()
+        same_bundle(own, theirs)
         assert ("keep an exacter type" in str(said)) == ("exacter" in said)
     with pytest.raises(frcnn.Error, match="f16 gains no layer of this network any time on raspberry-pi-4"):
         frcnn.compile(MODEL, own, precision="f16", board="raspberry-pi-4")

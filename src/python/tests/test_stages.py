@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import DEMO, ROOT
+from conftest import ANOTHER_CPU, DEMO, ROOT, agree
 
 import frcnn
 
@@ -38,6 +38,14 @@ def test_stages_do_not_depend_on_how_the_image_comes(detector, stages, pixels, s
     assert len(detector.stages(pixels, max_proposals=30)["rois"]) <= 30
 
 
+def without_ulps(said):
+    """Without counts of last bits where another CPU has computed one side."""
+    if ANOTHER_CPU and isinstance(said, list):
+        for stage in said:
+            stage["difference"].pop("ulps", None)
+    return said
+
+
 def test_libtorch_s_tensors_agree(command, detector, bundle, tmp_path):
     compared = frcnn.compare(REFERENCE, detector, image=DEMO / "scene.jpg")
     assert compared.agrees and list(compared.stages) == [name for name in NAMES if name != "rois"]
@@ -47,7 +55,7 @@ def test_libtorch_s_tensors_agree(command, detector, bundle, tmp_path):
     arguments = ["compare", bundle, "--reference", REFERENCE, "--image", DEMO / "scene.jpg", "--json"]
     said = json.loads(subprocess.run([command, *arguments], capture_output=True, check=True).stdout)["images"][0]
     for one in ("stages", "verdict", "not_compared", "detections"):
-        assert said[one] == compared[one]
+        agree(without_ulps(said[one]), without_ulps(compared[one]))
     text = str(compared)
     assert "fc6" in text and "0 are missing" in text and compared.verdict in text
     page = compared.html(tmp_path / "page.html", title="demo <b>")
@@ -60,7 +68,8 @@ def test_what_is_saved_is_a_reference(command, stages, detector, bundle, scene, 
     stages.save(path)
     arguments = ["compare", bundle, "--reference", path, "--image", scene, "--json"]
     said = json.loads(subprocess.run([command, *arguments], capture_output=True, check=True).stdout)
-    assert said["agrees"] and all(one["difference"]["max_abs"] == 0 for one in said["images"][0]["stages"])
+    assert said["agrees"]
+    assert ANOTHER_CPU or all(one["difference"]["max_abs"] == 0 for one in said["images"][0]["stages"])
     compared = frcnn.compare(path, stages)
     assert compared.agrees and set(compared.stages) == set(NAMES)
 
