@@ -38,11 +38,12 @@ def test_stages_do_not_depend_on_how_the_image_comes(detector, stages, pixels, s
     assert len(detector.stages(pixels, max_proposals=30)["rois"]) <= 30
 
 
-def without_ulps(said):
-    """Without counts of last bits where another CPU has computed one side."""
+def without_last_bits(said):
+    """Without what last bits decide, where another CPU has computed one side: how many differ, and which value is furthest off."""
+    if ANOTHER_CPU and isinstance(said, dict):
+        return {key: without_last_bits(one) for key, one in said.items() if key not in ("ulps", "worst")}
     if ANOTHER_CPU and isinstance(said, list):
-        for stage in said:
-            stage["difference"].pop("ulps", None)
+        return [without_last_bits(one) for one in said]
     return said
 
 
@@ -55,7 +56,7 @@ def test_libtorch_s_tensors_agree(command, detector, bundle, tmp_path):
     arguments = ["compare", bundle, "--reference", REFERENCE, "--image", DEMO / "scene.jpg", "--json"]
     said = json.loads(subprocess.run([command, *arguments], capture_output=True, check=True).stdout)["images"][0]
     for one in ("stages", "verdict", "not_compared", "detections"):
-        agree(without_ulps(said[one]), without_ulps(compared[one]))
+        agree(without_last_bits(said[one]), without_last_bits(compared[one]))
     text = str(compared)
     assert "fc6" in text and "0 are missing" in text and compared.verdict in text
     page = compared.html(tmp_path / "page.html", title="demo <b>")
