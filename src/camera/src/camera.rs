@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 /// … until frames have come for so long.
 const GOOD: Duration = Duration::from_secs(10);
+/// From frame to frame of a recording that tells no times.
+const UNTIMED: Duration = Duration::from_millis(40);
 
 /// How a camera's input ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ impl Reader {
             epoch: Instant::now(),
             stalled: false,
             away: false,
-            damaged: false,
+            frames: 0,
             retry: RETRY,
         };
         let notes = notes.clone();
@@ -105,8 +107,8 @@ struct Reading {
     stalled: bool,
     /// It was told that there are no frames, and not yet that they come again.
     away: bool,
-    /// There was something that was no frame.
-    damaged: bool,
+    /// Of the source at hand.
+    frames: u32,
     retry: Duration,
 }
 
@@ -178,13 +180,16 @@ impl Reading {
     /// Reads until there is no more.
     fn read(&mut self, source: &mut Source) -> Why {
         self.status.set(Count::Up, 1);
+        self.frames = 0;
         let opened = Opened { at: Instant::now(), captured: SystemTime::now() };
         let (mut last, kind) = (opened.at, source.kind);
         let mut allowed = if source.child.is_some() { FIRST } else { STALL };
         loop {
             match source.next() {
                 Ok(Step::Frame(image, time)) => {
-                    let time = time.filter(|_| kind == Kind::File && !self.live);
+                    let time = (kind != Kind::Camera && !self.live)
+                        .then(|| time.unwrap_or_else(|| UNTIMED.saturating_mul(self.frames)));
+                    self.frames = self.frames.saturating_add(1);
                     if self.put(&image, &opened, time) == Put::Closed {
                         return Why::Closed;
                     }
@@ -198,7 +203,6 @@ impl Reading {
                 }
                 Ok(Step::Corrupt) => {
                     self.status.add(Count::FramesCorrupt, 1);
-                    self.damaged = true;
                     last = Instant::now();
                 }
                 Ok(Step::Nothing) if last.elapsed() > allowed && !self.stalled => match source.child {
@@ -273,8 +277,8 @@ impl Reading {
                 self.status.add(Count::FramesCut, 1);
                 ("stream_cut", Some(problem))
             }
-            // A picture of another format, say.
-            Why::End if self.number == 0 && self.damaged && kind != Kind::Camera => {
+            // A picture of another format, say, or whoever was to write frames has failed.
+            Why::End if self.frames == 0 && kind != Kind::Camera => {
                 ("stream_cut", Some("no frame could be read".into()))
             }
             Why::End => ("camera_lost", None),

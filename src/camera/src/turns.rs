@@ -19,7 +19,7 @@ pub(crate) struct Waiting {
     pub(crate) captured: SystemTime,
     /// On a clock of the camera that only goes forward.
     pub(crate) time: Duration,
-    /// Whether that is when it was captured: a recording whose frames have no times is read as fast as it goes.
+    /// Whether that is when it was captured: of a FIFO that waits for the detector nobody knows.
     pub(crate) timed: bool,
 }
 

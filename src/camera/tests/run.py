@@ -559,6 +559,27 @@ def test_events_of_a_recording():
                 file.writelines(json.dumps(line) + "\n" for line in daemon.frames() + told)
 
 
+def test_a_recording_without_times_counts_25_frames_a_second():
+    """A film, its raw frames in a file and on a pipe, and as JPEGs: the same is told of its objects, at the same times of it."""
+    with Folder() as folder:
+        scene = f"{ground()}[g];color=red:size=64x64:rate={RATE}[s];[g][s]overlay=x='-64+t*60':y=90"
+        lossless = ["-c:v", "ffv1", "-pix_fmt", "yuv420p"]
+        path = film(9, scene, folder.path + "/film.mkv", codec=lossless)
+        raw, jpegs = (pipes.ffmpeg("-i", path, *codec) for codec in (NV12, pipes.MJPEG))
+        on_a_pipe = ["--objects", *NV12_INPUT], raw
+        cases = [(["--objects", "-i", path], None), (["--objects", "-i", folder.write("raw", raw), *NV12_INPUT], None), on_a_pipe]
+        told = []
+        for arguments, data in [*cases, (["--objects", "-f", "mjpeg"], jpegs)]:
+            daemon = Daemon(*arguments)
+            if data:
+                daemon.feed(data)
+            assert daemon.code() == 0, daemon.errors
+            events = [line for line in daemon.lines if line.get("event", "").startswith("object_")]
+            told.append([(line["event"], line["id"], round(line["time"] - events[0]["first_seen"], 2)) for line in events])
+        assert [event for event, _, _ in told[0]] == [STANDS[0], STANDS[3]] and told[0][1][2] > 4, told
+        assert told[0] == told[1] == told[2] and told[3][0][:2] == told[0][0][:2], told
+
+
 def test_a_file_is_read_again_without_losing_cameras():
     data = pipes.video(2, NV12)
     with Folder() as folder:

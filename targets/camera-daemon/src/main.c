@@ -255,8 +255,8 @@ static int read_source(daemon_t *d) {
         end(d, EXIT_STREAM, d->source->problem);
         return 0;
     case SOURCE_END:
-        if (d->frames == 0 && metrics_get(FRAMES_CORRUPT) > 0) {
-            /* A picture of another format, say. */
+        if (d->frames == 0) {
+            /* A picture of another format, say, or whoever was to write frames has failed. */
             const char *nothing = "no frame could be read";
             event(d, "stream_cut", nothing);
             end(d, EXIT_STREAM, nothing);

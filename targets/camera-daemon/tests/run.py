@@ -427,11 +427,14 @@ def test_hostile_jpeg_streams_end_soon():
 
 
 def test_a_recording_without_a_frame_is_no_success():
-    for data in (ffmpeg("-filter_complex", scene(), "-frames:v", "1", "-c:v", "png", "-f", "image2pipe"), b"no picture " * 1000):
-        camera = Camera("-f", "mjpeg")
+    """A picture of another format, text, and nothing at all: whoever was to write frames has failed."""
+    png = ffmpeg("-filter_complex", scene(), "-frames:v", "1", "-c:v", "png", "-f", "image2pipe")
+    jpegs = ["-f", "mjpeg"]
+    for arguments, data in ((jpegs, png), (jpegs, b"no picture " * 1000), (jpegs, b""), (jpegs, b"\0" * 1000), (NV12_INPUT, b"")):
+        camera = Camera(*arguments)
         camera.feed(data)
         counts = camera.end(code=3).counts()
-        assert counts["read"] == 0 and counts["corrupt"] > 0, counts
+        assert counts["read"] == 0 and (counts["corrupt"] > 0) == bool(data.strip(b"\0")), counts
         assert "no frame could be read" in camera.events("stream_cut")[0]["detail"], camera.lines
 
 

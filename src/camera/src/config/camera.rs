@@ -153,8 +153,8 @@ impl Proposer {
         [("grid", Proposer::Grid), ("motion", Proposer::Motion), ("model", Proposer::Model)];
 }
 
-/// How soon what a camera sees is background, in seconds; recordings of raw frames, which have no times, count as 25 frames a
-/// second.
+/// How soon what a camera sees is background, in seconds; recordings of raw frames or JPEGs, which have no times, count as 25 frames
+/// a second.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Motion {
