@@ -117,7 +117,7 @@ enum Why {
     End,
     Cut(String),
     Lost(String),
-    Stalled,
+    Stalled(String),
     /// Nobody wants frames any more.
     Closed,
 }
@@ -138,11 +138,7 @@ impl Reading {
             if let Some(assumed) = source.assumed.take() {
                 self.report("layout_assumed", assumed);
             }
-            let opened = Instant::now();
             let why = self.read(&mut source);
-            if opened.elapsed() >= GOOD {
-                self.retry = RETRY;
-            }
             if let Some(outcome) = self.ended(source, why)? {
                 return Some(outcome);
             }
@@ -182,7 +178,7 @@ impl Reading {
         self.status.set(Count::Up, 1);
         self.frames = 0;
         let opened = Opened { at: Instant::now(), captured: SystemTime::now() };
-        let (mut last, kind) = (opened.at, source.kind);
+        let (mut last, mut good, kind) = (opened.at, None, source.kind);
         let mut allowed = if source.child.is_some() { FIRST } else { STALL };
         loop {
             match source.next() {
@@ -194,6 +190,9 @@ impl Reading {
                         return Why::Closed;
                     }
                     (last, allowed) = (Instant::now(), STALL);
+                    if good.get_or_insert(last).elapsed() >= GOOD {
+                        self.retry = RETRY;
+                    }
                     self.stalled = false;
                     if std::mem::take(&mut self.away) {
                         self.report("camera_back", "frames come again");
@@ -201,14 +200,7 @@ impl Reading {
                     self.status.set(Count::Up, 1);
                     self.status.set_state(State::Running);
                 }
-                Ok(Step::Corrupt) => {
-                    self.status.add(Count::FramesCorrupt, 1);
-                    last = Instant::now();
-                }
-                Ok(Step::Nothing) if last.elapsed() > allowed && !self.stalled => match source.child {
-                    Some(_) => return Why::Stalled,
-                    None => self.stall(),
-                },
+                Ok(Step::Corrupt) => self.status.add(Count::FramesCorrupt, 1),
                 Ok(Step::Nothing) => {}
                 Ok(Step::Cut(problem)) => return Why::Cut(problem),
                 Ok(Step::End) => return Why::End,
@@ -217,16 +209,23 @@ impl Reading {
             if self.turns.is_closed(self.lane) {
                 return Why::Closed;
             }
+            if last.elapsed() > allowed && !self.stalled {
+                let problem = format!("no frame for {} seconds", allowed.as_secs());
+                match source.child {
+                    Some(_) if kind == Kind::Camera => return Why::Stalled(problem),
+                    _ => self.stall(&problem),
+                }
+            }
         }
     }
 
-    /// A pipe is not opened again: it is said, and waited for.
-    fn stall(&mut self) {
+    /// Pipes and recordings are not opened again: it is said, and waited for.
+    fn stall(&mut self, problem: &str) {
         (self.stalled, self.away) = (true, true);
         self.status.set_state(State::Stalled);
         self.status.set(Count::Up, 0);
         self.status.add(Count::Lost, 1);
-        self.report("camera_stalled", "no frame for 5 seconds");
+        self.report("camera_stalled", problem);
         self.turns.lost(self.lane);
     }
 
@@ -265,11 +264,11 @@ impl Reading {
                 }
                 return None;
             }
-            Why::Stalled => {
+            Why::Stalled(problem) => {
                 if let Some(child) = child {
                     child.kill();
                 }
-                self.lose("camera_stalled", "no frame for 5 seconds");
+                self.lose("camera_stalled", &problem);
                 return Some(None);
             }
             Why::Lost(problem) => ("camera_lost", Some(problem)),

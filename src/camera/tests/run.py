@@ -309,6 +309,69 @@ time.sleep(100)
         assert not left, left
 
 
+def test_a_camera_without_frames_is_told_and_let_go():
+    """It sends zeros, or text, for ever, or too little of a frame at a time to fall silent."""
+    def pour(path, piece, stop):
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_NONBLOCK), "wb", 0) as fifo:
+            while not stop.is_set():
+                if fifo.write(piece) is None or len(piece) == 1:
+                    time.sleep(0.02)
+
+    with Folder() as folder:
+        cameras = []
+        for name, piece, more in (
+            ("zeros", b"\0" * 65536, 'format = "mjpeg"'),
+            ("text", b"garbage\n" * 8192, 'format = "mjpeg"'),
+            ("slow", b"\0", f'format = "nv12"\nsize = "{WIDTH}x{HEIGHT}"'),
+        ):
+            os.mkfifo(path := f"{folder.path}/{name}")
+            folder.threads.append(threading.Thread(target=pour, args=(path, piece, folder.stop)))
+            folder.threads[-1].start()
+            cameras.append(f'name = "{name}"\ninput = "{path}"\nlive = true\n{more}\n')
+        good = folder.fifo("good", pipes.video(1, NV12), RATE)
+        daemon = Daemon("--config", folder.config(good, *cameras), model=False)
+        threads = lambda: {open(f"/proc/{daemon.process.pid}/task/{task}/comm").read().strip() for task in os.listdir(f"/proc/{daemon.process.pid}/task")}
+        try:
+            stalled = lambda: {line["camera"] for line in daemon.events("camera_stalled")}
+            daemon.wait_for(lambda: stalled() == {"zeros", "text", "slow"}, 20)
+            assert {"read-good", "read-zeros", "read-text", "read-slow"} <= threads(), threads()
+            folder.config(good)
+            os.kill(daemon.process.pid, signal.SIGHUP)
+            daemon.wait_for(lambda: daemon.events("model_reloaded"))
+            daemon.wait_for(lambda: not {"read-zeros", "read-text", "read-slow"} & threads(), 10)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            assert daemon.code() == 0, daemon.errors
+
+
+def test_a_recording_whose_reader_pauses_is_not_read_anew():
+    with Folder() as folder:
+        env = folder.fake("header()\nframes(10)\ntime.sleep(7)\nframes(10)\n")
+        daemon = Daemon("-i", folder.write("film.mkv", "film"), env=env)
+        assert daemon.code() == 0, daemon.errors
+        assert len(folder.starts()) == 1 and daemon.counts()["read"] == 20, daemon.lines
+        assert daemon.events("camera_stalled") and daemon.events("camera_back"), daemon.lines
+
+
+def test_what_a_program_starts_ends_with_it():
+    """A script about ffmpeg, whose child falls silent: after 20 seconds it is ended with all that it started, and later each time."""
+    with Folder() as folder:
+        sleeper = folder.write("sleeper", "import time; time.sleep(300)")
+        env = folder.fake(f"import subprocess; subprocess.run([sys.executable, {sleeper!r}])")
+        running = lambda: subprocess.run(["pgrep", "-f", sleeper], stdout=subprocess.PIPE).stdout.split()
+        daemon = Daemon("-i", "rtsp://camera/", env=env)
+        try:
+            daemon.wait_for(lambda: len(folder.starts()) == 3 and len(daemon.events("camera_stalled")) == 2, 90)
+            daemon.wait_for(lambda: len(running()) == 1)
+            assert {line["detail"] for line in daemon.events("camera_stalled")} == {"no frame for 20 seconds"}, daemon.lines
+            first, second = (b - a for a, b in zip(folder.starts(), folder.starts()[1:]))
+            assert 0.5 < second - first < 2, (first, second)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            assert daemon.code() == 0, daemon.errors
+        assert not running()
+
+
 MPEG4 = ["-c:v", "mpeg4", "-q:v", "2", "-g", "50"]
 
 

@@ -240,14 +240,15 @@ static void take_frame(daemon_t *d, frcnn_frame *frame) {
 /* Whether there may be more to read at once. */
 static int read_source(daemon_t *d) {
     frcnn_frame frame;
+    int more = 0;
     switch (d->source->read(d->source, &frame)) {
     case SOURCE_FRAME: take_frame(d, &frame); return 1;
     case SOURCE_NOTHING: break;
-    case SOURCE_MORE: return 1;
+    case SOURCE_MORE: more = 1; break;
     case SOURCE_CORRUPT:
         metrics_add(FRAMES_CORRUPT, 1);
-        d->last_frame = now_ms();
-        return 1;
+        more = 1;
+        break;
     case SOURCE_CUT:
         metrics_add(FRAMES_CUT, 1);
         if (d->source->problem[0] == '\0') snprintf(d->source->problem, sizeof d->source->problem, "the stream ended within a frame");
@@ -278,7 +279,7 @@ static int read_source(daemon_t *d) {
             tell_away(d, "camera_stalled", detail);
         }
     }
-    return 0;
+    return more;
 }
 
 static void watchdog(daemon_t *d) {

@@ -687,6 +687,23 @@ def test_a_stalled_stream_is_reported():
     assert camera.counts()["read"] == 2 * RATE
 
 
+def test_a_stream_without_frames_is_a_stall():
+    """However much of it there is."""
+    stop, cameras = threading.Event(), [Camera("-f", "mjpeg", "--live") for _ in range(2)]
+    pieces = b"\0" * 65536, b"garbage\n" * 8192
+    feeders = [threading.Thread(target=camera.feed_at, args=(piece, len(piece), 50, stop)) for camera, piece in zip(cameras, pieces)]
+    for feeder in feeders:
+        feeder.start()
+    try:
+        for camera in cameras:
+            camera.wait_for(lambda: camera.events("camera_stalled"), 20)
+    finally:
+        stop.set()
+        for camera, feeder in zip(cameras, feeders):
+            feeder.join()
+            camera.end(code=3)
+
+
 def test_systemd_is_told():
     with tempfile.TemporaryDirectory() as folder:
         path = folder + "/notify"

@@ -7,6 +7,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use rustix::process::{Pid, Signal};
+
 use super::{Kind, ffmpeg, gstreamer};
 use crate::config::{Camera, Reader};
 
@@ -42,8 +44,10 @@ impl Handle {
 /// What a child came to.
 fn end(place: &mut Place) -> Option<ExitStatus> {
     let mut child = place.child.take()?;
-    // It may have ended by itself.
-    let _ = child.kill();
+    // It may have ended by itself; if not, what it started goes with it, as where it is a script about ffmpeg.
+    if let Ok(None) = child.try_wait() {
+        let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
+    }
     child.wait().ok()
 }
 
@@ -104,7 +108,7 @@ pub(crate) fn start(
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // What it says is read as it stands in its source.
     command.env("LC_ALL", "C");
-    // Ctrl-C is for us: we end it.
+    // Ctrl-C is for us: we end it, and all that it starts.
     command.process_group(0);
     let mut place = handle.lock();
     if place.closed {

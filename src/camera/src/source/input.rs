@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 
-/// How long one call of [`Input::read`] waits at most.
+/// How long one call of [`Input::read`] waits at most, and for how long a parser reads what there is always more of.
 const WAIT: Duration = Duration::from_millis(200);
 
 /// What a look at an input gave.
@@ -29,6 +29,8 @@ pub(crate) struct Input {
     file: File,
     /// Of a regular file.
     size: Option<u64>,
+    /// From then on there is nothing to read.
+    until: Option<Instant>,
 }
 
 impl Input {
@@ -45,7 +47,7 @@ impl Input {
     pub(crate) fn of(fd: OwnedFd) -> io::Result<Input> {
         let file = File::from(fd);
         let about = file.metadata()?;
-        Ok(Input { size: about.is_file().then_some(about.len()), file })
+        Ok(Input { size: about.is_file().then_some(about.len()), file, until: None })
     }
 
     /// The size of a regular file.
@@ -53,8 +55,16 @@ impl Input {
         self.size
     }
 
+    /// A parser is about to look for a frame: however much comes without one, it is to give up after a moment.
+    pub(super) fn begin(&mut self) {
+        self.until = Some(Instant::now() + WAIT);
+    }
+
     /// Fills the beginning of `buffer`, which is not empty, with what there is; waits a moment if there is nothing.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Got> {
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return Ok(Got::Nothing);
+        }
         let wait = Timespec { tv_sec: 0, tv_nsec: WAIT.as_nanos() as _ };
         let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
         match poll(&mut ready, Some(&wait)) {

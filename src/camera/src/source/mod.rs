@@ -76,6 +76,7 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn next(&mut self) -> io::Result<Step<'_>> {
+        self.input.begin();
         self.parser.next(&mut self.input)
     }
 }
