@@ -25,7 +25,7 @@ pub struct Seen {
     /// 0 to 1, or a margin.
     #[serde(serialize_with = "six_digits")]
     pub score: f32,
-    /// x1, y1, x2, y2 in pixels, corners inclusive.
+    /// x1, y1, x2, y2 in pixels, `x2 - x1 + box_width_offset` wide.
     #[serde(rename = "box", serialize_with = "pixels")]
     pub bbox: [f32; 4],
     /// The object that it is a sight of, where objects are followed and this one is confirmed.
@@ -42,7 +42,7 @@ pub struct ObjectState {
     pub class: Arc<str>,
     /// Of its last sight.
     pub score: f32,
-    /// Where it is: x1, y1, x2, y2 in pixels, corners inclusive.
+    /// Where it is: x1, y1, x2, y2 in pixels, `x2 - x1 + box_width_offset` wide.
     pub bbox: [f32; 4],
     /// It stands still.
     pub stationary: bool,
@@ -141,7 +141,7 @@ pub struct ObjectEvent {
     pub class: Arc<str>,
     /// The best of its scores so far.
     pub best_score: f32,
-    /// Where it was then: x1, y1, x2, y2 in pixels, corners inclusive.
+    /// Where it was then: x1, y1, x2, y2 in pixels, `x2 - x1 + box_width_offset` wide.
     pub best_box: [f32; 4],
     /// Where it is now, or was last.
     pub bbox: [f32; 4],

@@ -17,7 +17,7 @@ use crate::Error;
 pub struct Loaded {
     /// Red, green, blue.
     pub pixels: RgbImage,
-    /// In image pixels, corners inclusive; none where the network's own RPN makes them.
+    /// In image pixels, corners as the bundle's; none where the network's own RPN makes them.
     pub boxes: Option<Vec<BBox>>,
 }
 
@@ -140,12 +140,14 @@ fn detect(
     Ok((run_image(detector, image, &detections), *session.timings()))
 }
 
-/// Detections as a run keeps them.
+/// Detections as a run keeps them: with inclusive corners, whatever those of the bundle's boxes are.
 pub(crate) fn run_image(detector: &Detector, image: &Image, detections: &Detections) -> RunImage {
+    // A box has the same width by both: `x2 - x1 + box_width_offset`, and `x2 - x1 + 1`.
+    let beyond = 1.0 - detector.manifest().box_width_offset;
     let detections = detections.iter().map(|found| RunDetection {
         class: detector.class_name(found.class_id).to_string(),
         score: found.score,
-        r#box: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
+        r#box: [found.bbox.x1, found.bbox.y1, found.bbox.x2 - beyond, found.bbox.y2 - beyond],
     });
     RunImage { image: image.stem.clone(), detections: detections.collect() }
 }

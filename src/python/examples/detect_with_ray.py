@@ -19,7 +19,7 @@ import frcnn
 FOUND = pa.schema(
     [
         ("path", pa.string()),
-        ("boxes", pa.list_(pa.list_(pa.float32()))),  # x1, y1, x2, y2 in pixels, corners inclusive
+        ("boxes", pa.list_(pa.list_(pa.float32()))),  # x1, y1, x2, y2 in pixels, corners inclusive (edges, if box_width_offset is 0)
         ("scores", pa.list_(pa.float32())),
         ("names", pa.list_(pa.string())),
         ("error", pa.string()),  # why there are none, of a picture that cannot be read

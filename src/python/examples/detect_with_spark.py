@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 import frcnn
 
-# Boxes are x1, y1, x2, y2 in pixels, corners inclusive; error says why there are none, of a picture that cannot be read.
+# Boxes are x1, y1, x2, y2 in pixels, corners inclusive (edges, if box_width_offset is 0); error says why there are none, of a picture that cannot be read.
 FOUND = "path string, boxes array<array<float>>, scores array<float>, names array<string>, error string"
 
 

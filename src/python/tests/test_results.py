@@ -1,9 +1,11 @@
 """What can be done with detections: drawn, sliced, and handed to what others wrote."""
 
+import json
 import subprocess
 
 import numpy as np
 import pytest
+from conftest import DEMO
 from PIL import Image
 
 import frcnn
@@ -67,6 +69,17 @@ def test_coco_s_boxes_and_ids(found):
         assert record["category_id"] == ids[one.name] and record["image_id"] == "a"
     with pytest.raises(frcnn.OptionError, match="has no id for"):
         found.to_coco(1, {})
+
+
+def test_coco_s_boxes_of_continuous_corners(tmp_path, scene, boxes):
+    manifest = json.loads((DEMO / "manifest.json").read_text()) | {"box_width_offset": 0, "nms_width_offset": 0}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    frcnn.compile(DEMO / "model.onnx", tmp_path / "demo.frcnn", manifest=tmp_path / "manifest.json")
+    found = frcnn.Detector(tmp_path / "demo.frcnn").detect(scene, boxes)
+    assert len(found) and found[:1].box_width_offset == 0
+    for record, one in zip(found.to_coco(1), found, strict=True):
+        x1, y1, x2, y2 = one.box
+        assert record["bbox"] == [x1, y1, x2 - x1, y2 - y1]
 
 
 def test_supervision_takes_them(found):

@@ -152,7 +152,15 @@ fn by_stem(images: &[RunImage]) -> HashMap<&str, &RunImage> {
 /// What must agree for detections to be of one run.
 fn header(args: &EvalArgs, detector: &Detector, dataset: &Dataset) -> RunHeader {
     let [split, images, proposals] = args.scoring.part.settings();
-    runs::header(detector, [split, images, proposals, ("number of images", dataset.images.len().to_string())])
+    let mut header = runs::header(
+        detector,
+        [split, images, proposals, ("number of images", dataset.images.len().to_string())],
+    );
+    // Files that frcnn wrote before it brought continuous corners to inclusive ones are of another run.
+    if detector.manifest().box_width_offset != 1.0 {
+        header.settings.insert("corners".to_string(), "inclusive".to_string());
+    }
+    header
 }
 
 fn workers() -> usize {

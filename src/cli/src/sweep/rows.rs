@@ -62,10 +62,14 @@ impl Identity {
     ) -> Identity {
         let contents = bundle.contents();
         let hashes: Vec<u128> = contents.sections.iter().map(|section| section.hash).collect();
-        let model = format!(
+        let mut model = format!(
             "{hashes:?} {:?} {:?} {:?}",
             contents.origin.onnx_sha256, contents.manifest, contents.rpn
         );
+        // Scores from before continuous boxes were measured as such are those of another sweep.
+        if contents.manifest.box_width_offset != 1.0 {
+            model += " measured as continuous";
+        }
         let images: Vec<_> = dataset.images.iter().map(|image| (&image.stem, image.size)).collect();
         let boxes = part.proposals_file(root);
         let boxes = boxes.as_deref().and_then(Path::file_name).unwrap_or_default();

@@ -64,6 +64,50 @@ fn scores_do_not_depend_on_how_the_run_was_made() {
 }
 
 #[test]
+fn boxes_are_as_wide_as_the_manifest_says() {
+    let fixture = Fixture::get();
+    let root = voc(&fixture, "widths");
+    let manifest = fs::read_to_string(fixture.path("small.json")).unwrap();
+    let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+    for offset in [1.0, 0.0] {
+        manifest["box_width_offset"] = offset.into();
+        let file = |name: &str| text(&root.join(format!("{offset}{name}"))).to_string();
+        fs::write(file(".json"), manifest.to_string()).unwrap();
+        let (bundle, saved) = (file(".frcnn"), file("-saved.json"));
+        let boxes = text(&root.join("boxes.json")).to_string();
+        succeed(&["compile", &fixture.path("model.onnx"), "-o", &bundle, "--manifest", &file(".json")]);
+        let eval = ["eval", &bundle, "--data", text(&root), "--proposals", &boxes, "--save", &saved];
+        succeed(&eval);
+        let found =
+            succeed(&["detect", &bundle, &fixture.path("photos/a.png"), "--proposals", &boxes, "--json"]);
+        let numbers = |list: &Value| -> Vec<f64> {
+            list.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+        };
+        let mut found: Vec<Vec<f64>> = json(&found)["detections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| numbers(&one["box"]))
+            .map(|corners| {
+                let side = |axis: usize| corners[axis + 2] - corners[axis] + offset;
+                vec![corners[0], corners[1], side(0), side(1)]
+            })
+            .collect();
+        let saved: Value = serde_json::from_slice(&fs::read(&saved).unwrap()).unwrap();
+        let of_a = |one: &&Value| one["image_id"] == "a";
+        let mut saved: Vec<Vec<f64>> =
+            saved.as_array().unwrap().iter().filter(of_a).map(|one| numbers(&one["bbox"])).collect();
+        found.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        saved.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        assert_eq!(saved.len(), found.len());
+        assert!(!found.is_empty());
+        for (saved, found) in saved.iter().flatten().zip(found.iter().flatten()) {
+            assert!((saved - found).abs() < 1e-4, "{saved} {found}, width offset {offset}");
+        }
+    }
+}
+
+#[test]
 fn what_is_saved_scores_the_same() {
     let fixture = Fixture::get();
     let root = voc(&fixture, "save");

@@ -17,6 +17,7 @@ from ._image import Channels, look
 if TYPE_CHECKING:
     import supervision
 
+    from ._detector import Detector
     from ._image import Image
 
 
@@ -27,7 +28,7 @@ class Detection(NamedTuple):
     """Of its class."""
     score: float
     box: tuple[float, float, float, float]
-    """x1, y1, x2, y2 in pixels of the image, corners inclusive."""
+    """x1, y1, x2, y2 in pixels of the image; `Detections.box_width_offset` says what corners are."""
     label: int
     """Position of the class in `Detections.classes`; 0 is the background."""
 
@@ -37,7 +38,7 @@ class Detections:
     """The objects of one image, best first. Behaves as a sequence of `Detection`; a slice or a mask gives `Detections` again."""
 
     boxes: npt.NDArray[np.float32]
-    """`[N, 4]` x1, y1, x2, y2 in pixels of the image, corners inclusive."""
+    """`[N, 4]` x1, y1, x2, y2 in pixels of the image; `box_width_offset` says what corners are."""
     scores: npt.NDArray[np.float32]
     """`[N]`, in 0..1; margins of an R-CNN."""
     labels: npt.NDArray[np.int64]
@@ -60,6 +61,9 @@ class Detections:
     """What was looked at, to draw into: the object that was handed in, and no copy."""
     channels: Channels = field(default="rgb", repr=False)
     """Of that image, if it is an array."""
+    box_width_offset: float = 1
+    """What makes a box's width of `x2 - x1`, by the detector's manifest: 1, where corners are a box's first and last pixels; 0, where they
+    are its edges, as of torchvision's and detectron2's detectors."""
 
     @property
     def names(self) -> list[str]:
@@ -117,7 +121,7 @@ class Detections:
     def to_coco(
         self, image_id: int | str, category_ids: Mapping[str, int] | None = None
     ) -> list[dict[str, Any]]:
-        """COCO results, one record for each object: `bbox` is x, y, width, height, and a box of one pixel is 1 wide.
+        """COCO results, one record for each object: `bbox` is x, y, width, height, with the width that `box_width_offset` gives.
 
         `category_ids` says the id of each class's name; without, it is the label. The records of all images in one list are what
         `pycocotools.coco.COCO.loadRes` takes.
@@ -127,7 +131,7 @@ class Detections:
             if category_ids is not None and name not in category_ids:
                 raise OptionError(f"category_ids has no id for `{name}`")
             category = label if category_ids is None else category_ids[name]
-            size = [x1, y1, x2 - x1 + 1, y2 - y1 + 1]
+            size = [x1, y1, x2 - x1 + self.box_width_offset, y2 - y1 + self.box_width_offset]
             records.append({"image_id": image_id, "category_id": category, "bbox": size, "score": score})
         return records
 
@@ -144,7 +148,7 @@ class Detections:
 
 
 def detections(
-    found: dict[str, Any], arrays: tuple[bytearray, ...], classes: tuple[str, ...], image: Image, channels: Channels
+    found: dict[str, Any], arrays: tuple[bytearray, ...], detector: Detector, image: Image, channels: Channels
 ) -> Detections:
     """Of what the extension module gives; its bytes are not copied."""
     boxes, scores, labels = arrays
@@ -154,7 +158,7 @@ def detections(
         boxes=np.frombuffer(boxes, np.float32).reshape(-1, 4),
         scores=np.frombuffer(scores, np.float32),
         labels=np.frombuffer(labels, np.int64),
-        classes=classes,
+        classes=detector.classes,
         width=width,
         height=height,
         proposals=proposals,
@@ -163,4 +167,5 @@ def detections(
         timing_ms=found["timing_ms"],
         image=image,
         channels=channels,
+        box_width_offset=detector.manifest["box_width_offset"],
     )

@@ -101,7 +101,7 @@ class Detector:
         arguments, arrays = look(image, channels, boxes)
         arguments |= {"held": self._held.number, "proposals": proposals, "max_proposals": max_proposals}
         (found, _), made = call("detect", arguments, *arrays)
-        return detections(found, made, self.classes, image, channels)
+        return detections(found, made, self, image, channels)
 
     def stages(
         self,
@@ -166,7 +166,7 @@ class Stream:
         arguments, arrays = look(image, channels, boxes)
         arguments |= {"held": self._held.number, "proposals": proposals, "max_proposals": max_proposals, "time": time}
         (found, self.reuse), made = call("stream_detect", arguments, *arrays)
-        return detections(found, made, self.detector.classes, image, channels)
+        return detections(found, made, self.detector, image, channels)
 
     @property
     def composite(self) -> npt.NDArray[np.uint8] | None:
