@@ -130,7 +130,11 @@ impl Reading {
                 Ok(source) => source,
                 Err(problem) => {
                     // An address may have a password in it.
-                    self.lose("camera_unavailable", &source::without_passwords(&problem));
+                    let problem = source::without_passwords(&problem);
+                    self.lose("camera_unavailable", &problem);
+                    if source::is_recording(&self.camera) {
+                        return Some(Outcome::Cut(problem));
+                    }
                     self.pause()?;
                     continue;
                 }

@@ -197,6 +197,10 @@ def test_exit_codes():
             daemon.feed(sent)
             assert daemon.code() == code, (flags, daemon.errors)
             assert not event or daemon.events(event), daemon.lines
+        # A recording that is not there will not come; a FIFO of raw frames may.
+        daemon = Daemon("-i", f"{folder.path}/none.mp4")
+        assert daemon.code() == 3, daemon.errors
+        assert "none.mp4" in daemon.events("camera_unavailable")[0]["detail"], daemon.lines
         for arguments, code, word in (
             (["-f", "nv12"], 2, "--size"),
             (["--config", f"{folder.path}/none.toml"], 2, "none.toml"),

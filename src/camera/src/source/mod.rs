@@ -115,6 +115,12 @@ fn is_device(input: &str) -> bool {
     input.starts_with("/dev/video") || input.starts_with("/dev/v4l/")
 }
 
+/// Whether an input is a file of its own format, such as a film. Frames of a given format may come from a FIFO that another program
+/// has still to make, and cameras come and go.
+pub(crate) fn is_recording(camera: &Camera) -> bool {
+    way(camera) == Way::Child && !is_url(&camera.input) && !is_device(&camera.input)
+}
+
 /// Whether frames are to be dropped rather than that they wait, if nobody says.
 pub(crate) fn is_live(camera: &Camera) -> bool {
     camera.live.unwrap_or_else(|| is_url(&camera.input) || is_device(&camera.input))
@@ -186,8 +192,7 @@ pub(crate) fn open(camera: &Camera, handle: &Handle) -> Result<Source, String> {
             {
                 return Err(here(&error));
             }
-            let kind =
-                if is_url(&camera.input) || is_device(&camera.input) { Kind::Camera } else { Kind::File };
+            let kind = if is_recording(camera) { Kind::File } else { Kind::Camera };
             let (child, output) = child::start(camera, kind, is_live(camera), handle)?;
             let input = Input::of(output).map_err(|error| here(&error))?;
             let parser = Box::new(match camera.reader {
