@@ -311,13 +311,19 @@ impl Build<'_> {
 
     /// With no warning.
     fn rustc(&self, arguments: &[&str]) -> std::process::Output {
-        // Tests lie beside the libraries of this build, of which the newest is the one that the tests were built with.
+        // Tests lie beside the libraries of this build, of which the newest is the one that the tests were built with, but for
+        // what tests/fuzz/run has built there, which links with libFuzzer alone.
         let program = std::env::current_exe().unwrap();
         let deps = program.parent().unwrap();
         let libraries = fs::read_dir(deps).unwrap().map(|entry| entry.unwrap().path());
         let of_frcnn = |path: &PathBuf| text(path).contains("/libfrcnn-") && text(path).ends_with(".rlib");
-        let newest =
-            libraries.filter(of_frcnn).max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+        let fuzzed = |path: &PathBuf| {
+            let counts_paths = b"__sanitizer_cov";
+            fs::read(path).unwrap().windows(counts_paths.len()).any(|bytes| bytes == counts_paths)
+        };
+        let newest = libraries
+            .filter(|path| of_frcnn(path) && !fuzzed(path))
+            .max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let mut command = Command::new(rustc);
         command.current_dir(self.dir).args(["--edition", "2024", "-D", "warnings", "-C", "debuginfo=0"]);

@@ -154,7 +154,8 @@ pub(crate) fn cpu_name() -> String {
     let model = field("model name").or_else(arm).unwrap_or_else(|| std::env::consts::ARCH.to_string());
     let kib = |bytes: usize| bytes >> 10;
     format!(
-        "{model}, {isa:?}, L1d {} KiB, L2 {} KiB of {}, L3 {} KiB of {}",
+        "{model}, {}, L1d {} KiB, L2 {} KiB of {}, L3 {} KiB of {}",
+        isa.name(),
         kib(caches.l1d),
         kib(caches.l2.bytes),
         caches.l2.cores,
