@@ -6,8 +6,8 @@ use core::ops::Range;
 /// Calls `work(state, i, chunk)` once for the `i`-th `len`-sized chunk of `out`, for every chunk; the last may be shorter.
 ///
 /// One task for each state, on the threads of the team or of the current rayon pool. Each thread begins with a part of its own,
-/// which is the same in every loop: what it reads of a layer's map is then for the most part what it wrote itself, and lies in
-/// its core's caches. When it is done with that it takes from the other parts, a chunk at a time.
+/// which, in a pool of as many threads, is the same in every loop: what it reads of a layer's map is then for the most part what it
+/// wrote itself, and lies in its core's caches. When it is done with that it takes from the other parts, a chunk at a time.
 /// Chunks do not depend on the number of tasks, so if `work` ignores what is left in `state`, neither do the results.
 pub(crate) fn for_each_chunk<S: Send>(
     states: &mut [S],
@@ -15,7 +15,15 @@ pub(crate) fn for_each_chunk<S: Send>(
     len: usize,
     work: impl Fn(&mut S, usize, &mut [f32]) + Sync,
 ) {
-    for_each_item(states, out.chunks_mut(len.max(1)).enumerate(), |state, (i, chunk)| work(state, i, chunk));
+    let len = len.max(1);
+    let count = out.len().div_ceil(len);
+    let states = first_of(states, count);
+    let mut rest = out;
+    let parts = parts(states.len(), count).map(|part| {
+        let own = rest.len().min(part.len() * len);
+        part.zip(rest.split_off_mut(..own).unwrap_or_default().chunks_mut(len))
+    });
+    for_each_of_parts(states, parts, |state, (i, chunk)| work(state, i, chunk));
 }
 
 /// Calls `work(state, item)` once for each item, shared out as [`for_each_chunk`] shares chunks.
@@ -29,51 +37,57 @@ pub(crate) fn for_each_item<S: Send, T: Send>(
         return;
     }
     let items: Vec<T> = items.collect();
-    let (states, count) = (first(states, items.len()), items.len());
+    let states = first_of(states, items.len());
+    let parts = parts(states.len(), items.len());
     let mut items = items.into_iter();
-    let parts = parts(states.len(), count)
-        .map(|part| items.by_ref().take(part.len()).collect::<Vec<T>>().into_iter());
-    let parts = parts.collect();
+    let parts = parts.map(|part| items.by_ref().take(part.len()).collect::<Vec<T>>().into_iter());
     for_each_of_parts(states, parts, work);
 }
 
 /// Calls `work(state, i)` once for every `i` in `0..count`, shared out as [`for_each_chunk`] shares chunks.
 pub(crate) fn for_each_index<S: Send>(states: &mut [S], count: usize, work: impl Fn(&mut S, usize) + Sync) {
-    let states = first(states, count);
-    let parts = parts(states.len(), count).collect();
-    for_each_of_parts(states, parts, work);
+    let states = first_of(states, count);
+    for_each_of_parts(states, parts(states.len(), count), work);
 }
 
-/// At most so many of them.
-fn first<S>(states: &mut [S], count: usize) -> &mut [S] {
-    let tasks = states.len().min(count);
+/// As many states as there are items, at most.
+fn first_of<S>(states: &mut [S], items: usize) -> &mut [S] {
+    let tasks = states.len().min(items);
     &mut states[..tasks]
 }
 
-/// `0..count` in so many parts of about one size.
+/// Cuts `0..count` into `tasks` ranges, whose lengths differ by one at most.
 fn parts(tasks: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
     let (size, larger) = (count / tasks.max(1), count % tasks.max(1));
     let first = move |task: usize| task * size + task.min(larger);
     (0..tasks).map(move |task| first(task)..first(task + 1))
 }
 
-/// Calls `work(state, item)` once for each item of all parts.
+/// Calls `work(state, item)` once for each item of all parts, of which there are as many as states.
 fn for_each_of_parts<S: Send, I: Iterator + Send>(
     states: &mut [S],
-    parts: Vec<I>,
+    parts: impl Iterator<Item = I>,
     work: impl Fn(&mut S, I::Item) + Sync,
 ) {
     #[cfg(feature = "std")]
     if states.len() > 1 {
+        use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
         use std::sync::{Mutex, PoisonError};
         // Each in cache lines of its own.
         #[repr(align(128))]
-        struct Part<I>(Mutex<I>);
-        let parts: Vec<Part<I>> = parts.into_iter().map(|part| Part(Mutex::new(part))).collect();
+        struct Part<I> {
+            items: Mutex<I>,
+            taken: AtomicBool,
+        }
+        let parts: Vec<Part<I>> =
+            parts.map(|items| Part { items: Mutex::new(items), taken: AtomicBool::new(false) }).collect();
         share_out(states, |state| {
-            let own = rayon::current_thread_index().unwrap_or(0) % parts.len().max(1);
+            let index = rayon::current_thread_index().unwrap_or(0) % parts.len();
+            // In a larger pool another thread may have that part.
+            let mut from_index = (index..parts.len()).chain(0..index);
+            let own = from_index.find(|&part| !parts[part].taken.swap(true, Relaxed)).unwrap_or(index);
             for part in parts[own..].iter().chain(&parts[..own]) {
-                let next = || part.0.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let next = || part.items.lock().unwrap_or_else(PoisonError::into_inner).next();
                 while let Some(item) = next() {
                     work(state, item);
                 }
@@ -82,7 +96,7 @@ fn for_each_of_parts<S: Send, I: Iterator + Send>(
         return;
     }
     if let Some(state) = states.first_mut() {
-        parts.into_iter().flatten().for_each(|item| work(state, item));
+        parts.flatten().for_each(|item| work(state, item));
     }
 }
 
@@ -139,6 +153,52 @@ mod tests {
             for_each_index(&mut alloc::vec![(); tasks], count, |(), i| seen.lock().unwrap()[i] += 1);
             assert_eq!(seen.into_inner().unwrap(), alloc::vec![1; count], "{tasks} tasks");
         }
+    }
+
+    /// Runs `work` twice in a pool of two threads that are both there.
+    #[cfg(feature = "std")]
+    fn on_two_threads(work: impl Fn() + Sync) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.install(|| (0..2).for_each(|_| work()));
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn each_thread_begins_with_the_same_part_of_every_loop() {
+        use std::sync::{Barrier, Mutex};
+        on_two_threads(|| {
+            let (both, begun) = (Barrier::new(2), Mutex::new(Vec::new()));
+            for_each_index(&mut [true; 2], 10, |first, i| {
+                if core::mem::take(first) {
+                    begun.lock().unwrap().push((rayon::current_thread_index(), i));
+                    both.wait();
+                }
+            });
+            let mut begun = begun.into_inner().unwrap();
+            begun.sort_unstable();
+            assert_eq!(begun, [(Some(0), 0), (Some(1), 5)]);
+        });
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn who_is_done_takes_from_others() {
+        use std::sync::{Condvar, Mutex};
+        on_two_threads(|| {
+            let (done, all) = (Mutex::new(0), Condvar::new());
+            // The first waits for all others, some of which are behind it in its part.
+            for_each_index(&mut [(); 2], 10, |(), i| {
+                let mut done = done.lock().unwrap();
+                if i > 0 {
+                    *done += 1;
+                    all.notify_all();
+                    return;
+                }
+                let limit = std::time::Duration::from_secs(60);
+                let waited = all.wait_timeout_while(done, limit, |done| *done < 9).unwrap().1;
+                assert!(!waited.timed_out(), "nobody took what was left of the first part");
+            });
+        });
     }
 
     #[test]

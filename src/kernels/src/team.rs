@@ -104,6 +104,8 @@ impl Team {
             // SAFETY: only the lifetime changes. Helpers use the pointer while they are counted in `inside`, which they become
             // only while the loop is open; `Closing` closes it and then waits for them, before `work`'s borrow can end.
             let work = unsafe { core::mem::transmute::<&Work<'_>, &'static Work<'static>>(work) };
+            // Of a loop whose caller panicked, too, and was told its own.
+            *lock(&self.panic) = None;
             *open = Some(Open { work, places: tasks.saturating_sub(1) });
             self.loops.fetch_add(1, SeqCst);
             (Closing(self), self.helpers.load(SeqCst)..tasks.saturating_sub(1))
@@ -255,6 +257,13 @@ mod tests {
                     assert_eq!(panicked.downcast_ref::<&str>(), Some(&"panics"));
                     assert_eq!(counts(3, 20), [1; 20]);
                 }
+                let both = std::sync::Barrier::new(2);
+                let work = || {
+                    both.wait();
+                    panic!("both panic");
+                };
+                assert!(catch_unwind(AssertUnwindSafe(|| share(2, &work))).is_err());
+                assert_eq!(counts(3, 20), [1; 20]);
             });
         });
     }

@@ -367,10 +367,12 @@ mod tests {
         }
     }
 
-    /// What is told beforehand is what a layer then takes.
+    /// What is told beforehand is what a layer then takes, on any number of threads; of no maps it is told, too.
+    #[cfg(feature = "std")]
     #[test]
     fn bytes_are_bounded() {
         let input = alloc::vec![0.5; 64 * 40 * 50];
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().unwrap();
         for (channels, stride, group) in
             [([64, 48], 1, 1), ([24, 30], 2, 2), ([7, 64], 1, 1), ([8, 16], 1, 8)]
         {
@@ -383,17 +385,24 @@ mod tests {
                 for algorithm in algorithms(&shape) {
                     let prepared = PreparedConv::with(cpu, Some(algorithm), &shape, &weights, 1);
                     let prepared = prepared.unwrap_or_else(|error| panic!("{error}"));
-                    let mut scratch = Vec::new();
-                    let mut out = alloc::vec![0.0; height * width * co];
-                    let args =
-                        ConvArgs { input: &input[..40 * 50 * ci], bias: None, relu: false, threads: 1 };
-                    assert_eq!(prepared.run(&shape, args, &mut scratch, &mut out), Ok(()));
                     assert_eq!(prepared.weight_bytes(), weight_bytes(algorithm, &shape, cpu), "{shape:?}");
-                    let told = shape.scratch_len((algorithm, ConvWeights::F32), cpu, 1);
-                    assert!(
-                        (scratch.len()..=scratch.len() + LINE).contains(&told),
-                        "{algorithm:?}, {shape:?}"
-                    );
+                    let mut out = alloc::vec![0.0; height * width * co];
+                    for threads in [1, 2, 3, 8] {
+                        let mut scratch = Vec::new();
+                        let args =
+                            ConvArgs { input: &input[..40 * 50 * ci], bias: None, relu: false, threads };
+                        pool.install(|| {
+                            assert_eq!(prepared.run(&shape, args, &mut scratch, &mut out), Ok(()))
+                        });
+                        let told = shape.scratch_len((algorithm, ConvWeights::F32), cpu, threads);
+                        assert!(
+                            (scratch.len()..=scratch.len() + LINE).contains(&told),
+                            "{algorithm:?}, {shape:?}, {threads} threads: {told} for {}",
+                            scratch.len()
+                        );
+                        let nothing = ConvShape { batch: 0, ..shape };
+                        assert!(nothing.scratch_len((algorithm, ConvWeights::F32), cpu, threads) <= told);
+                    }
                 }
             }
         }

@@ -249,8 +249,8 @@ impl Winograd {
         len_of(&[computed.batch, computed.height, computed.width, cell_len])
     }
 
-    /// Values of a rearranged map, of V and M of a block for an output of `size`, and of transformed weights; saturates. Tasks have a block each, as many
-    /// of them as there are threads and no more than there are blocks.
+    /// Values of a rearranged map, of V and M of each block that is worked on at a time for an output of `size`, and of
+    /// transformed weights, where `threads` tasks run on as many threads; saturates.
     pub(in crate::conv) fn scratch_len(
         (tile, lean): (Tile, bool),
         shape: &ConvShape,
@@ -326,11 +326,11 @@ impl Winograd {
         };
         let buffers = buffers.chunks_exact_mut(v_len + m_len).enumerate();
         let mut block_runs: Vec<Block<'_>> = buffers.map(block_with).collect();
-        if shares.own_blocks {
-            tasks::for_each_index(&mut block_runs, shares.blocks(), |block, i| block.run(shares.tiles_of(i)));
-        } else if let Some(block) = block_runs.first() {
-            (0..shares.blocks()).for_each(|i| block.run_shared(tasks, shares.tiles_of(i)));
-        }
+        shares.run(
+            &mut block_runs,
+            |block, tiles| block.run(tiles),
+            |block, tiles| block.run_shared(tasks, tiles),
+        );
     }
 }
 
@@ -341,13 +341,14 @@ pub(super) struct Shares {
     /// Tiles of a block; the last may have fewer.
     pub(super) block_tiles: usize,
     /// Whether each block is one task's, with V and M of its own, or all tasks share the steps of each block.
-    pub(super) own_blocks: bool,
+    own_blocks: bool,
 }
 
 impl Shares {
     /// Blocks of a task's own keep V and M in its core's caches, where shared steps move them from core to core. But with few
     /// blocks to a task some tasks would wait for the last block, so those are made of one size; and each block reads all
-    /// weights, so they must stay in L2, and be no more than what is moved otherwise.
+    /// weights, so they must stay in L2, and be no more than what is moved otherwise: each value of a block's V and M, once
+    /// when it is written and once when it is read.
     pub(super) fn new(
         caches: CacheInfo,
         kind: (Tile, bool),
@@ -357,11 +358,12 @@ impl Shares {
         let block_tiles = block_tiles(caches, kind, channels, tiles);
         let (blocks, tasks) = (tiles.div_ceil(block_tiles.max(1)), tasks.max(1));
         let shares = |block_tiles, own_blocks| Self { tiles, block_tiles, own_blocks };
-        if tasks == 1 || blocks >= BLOCKS_FOR_EACH_TASK * tasks {
+        if tasks == 1 || blocks == 0 || blocks >= len_of(&[BLOCKS_FOR_EACH_TASK, tasks]) {
             return shares(block_tiles, true);
         }
         let (tile, lean) = kind;
-        let even = tiles.div_ceil(tasks * blocks.div_ceil(tasks)).next_multiple_of(ROWS);
+        let even = tiles.div_ceil(len_of(&[tasks, blocks.div_ceil(tasks)])).next_multiple_of(ROWS);
+        // A tile of t x t values has t^2 ci co weights and b (ci + co) of each of the t^2 in V and M; t^2 is left out.
         let [ci, co] = channels;
         let weights = len_of(&[ci, co]);
         if !lean
@@ -373,7 +375,7 @@ impl Shares {
         shares(block_tiles, false)
     }
 
-    pub(super) fn blocks(&self) -> usize {
+    fn blocks(&self) -> usize {
         self.tiles.div_ceil(self.block_tiles.max(1))
     }
 
@@ -382,8 +384,19 @@ impl Shares {
         if self.own_blocks { tasks.min(self.blocks()) } else { 1 }
     }
 
-    pub(super) fn tiles_of(&self, block: usize) -> Range<usize> {
-        block * self.block_tiles..self.tiles.min((block + 1) * self.block_tiles)
+    /// Calls `own` with each block's tiles, on a task with buffers of its own, or `shared` with one block's after the other's.
+    pub(super) fn run<B: Send>(
+        &self,
+        buffers: &mut [B],
+        own: impl Fn(&mut B, Range<usize>) + Sync,
+        shared: impl Fn(&mut B, Range<usize>),
+    ) {
+        let tiles_of = |block| block * self.block_tiles..self.tiles.min((block + 1) * self.block_tiles);
+        if self.own_blocks {
+            tasks::for_each_index(buffers, self.blocks(), |buffers, block| own(buffers, tiles_of(block)));
+        } else if let Some(buffers) = buffers.first_mut() {
+            (0..self.blocks()).for_each(|block| shared(buffers, tiles_of(block)));
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl WinogradF16 {
         len_of(&[shape.group, size_of::<u16>(), PARTS, k, n])
     }
 
-    /// f32 values of V and M on maps with an output of `size`; saturates.
+    /// f32 values of V and M on maps with an output of `size`, where `threads` tasks run on as many threads; saturates.
     pub(in crate::conv) fn scratch_len(
         shape: &ConvShape,
         size: [usize; 2],
@@ -142,13 +142,11 @@ impl WinogradF16 {
             Block { layer: self, tiling, args, then, in_channels, out: map, out_stride, v, m, layout }
         };
         let mut block_runs: Vec<Block<'_>> = scratch.chunks_exact_mut(layout.len()).map(block_with).collect();
-        if shares.own_blocks {
-            tasks::for_each_index(&mut block_runs, shares.blocks(), |block, i| {
-                block.run(1, shares.tiles_of(i));
-            });
-        } else if let Some(block) = block_runs.first() {
-            (0..shares.blocks()).for_each(|i| block.run(tasks, shares.tiles_of(i)));
-        }
+        shares.run(
+            &mut block_runs,
+            |block, tiles| block.run(1, tiles),
+            |block, tiles| block.run(tasks, tiles),
+        );
     }
 }
 
