@@ -6,8 +6,8 @@
 use frcnn_core::ShapeError;
 
 use crate::{
-    len_of,
-    simd::{Loop, vectorized},
+    Isa, len_of,
+    simd::{Kernel, Loop, Vector, run_on, vectorized},
     tasks::{for_each_chunk_stateless, task_count},
 };
 
@@ -169,18 +169,26 @@ pub(crate) fn bias_relu(out: &mut [f32], bias: Option<&[f32]>, relu: bool) {
             }
         }
     }
+    // Not left to the compiler, as in `max_pool_into`.
     struct Relu<'a>(&'a mut [f32]);
-    impl Loop for Relu<'_> {
+    impl Kernel for Relu<'_> {
+        type Output = ();
         #[inline(always)]
-        fn run(self) {
-            self.0.iter_mut().for_each(|v| *v = positive(*v));
+        unsafe fn run<V: Vector>(self) {
+            let mut vectors = self.0.chunks_exact_mut(V::LANES);
+            for vector in &mut vectors {
+                let at = vector.as_mut_ptr();
+                // SAFETY: the caller's promise; a chunk is a vector.
+                unsafe { V::load(at).positive().store(at) };
+            }
+            vectors.into_remainder().iter_mut().for_each(|v| *v = positive(*v));
         }
     }
     match bias {
         Some([]) => {}
         Some(bias) if relu => vectorized(AddRelu(out, bias)),
         Some(bias) => vectorized(Add(out, bias)),
-        None if relu => vectorized(Relu(out)),
+        None if relu => run_on(Isa::detect(), Relu(out)),
         None => {}
     }
 }

@@ -55,7 +55,8 @@ impl Cell for f32 {
                 let mut negative_zeros = 0;
                 for value in self.cells {
                     negative_zeros |= u32::from(value.to_bits() == (-0.0f32).to_bits());
-                    *value = if *value > -f32::MAX { *value } else { -f32::MAX };
+                    // That of NaN and a number is the number.
+                    *value = value.max(-f32::MAX);
                 }
                 *self.negative_zeros = negative_zeros;
             }
