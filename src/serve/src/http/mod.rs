@@ -1,6 +1,7 @@
 //! The interfaces over HTTP.
 
 mod body;
+mod connections;
 mod doods;
 mod form;
 mod vision;
@@ -14,20 +15,23 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{any, get, post};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
 
+use self::connections::Connections;
 use crate::args::Dialect;
 use crate::door::House;
 use crate::key::Key;
 
-/// Connections at once; more wait until one closes.
+/// Connections at once; one more closes the one that has been without a request for longest.
 const CONNECTIONS: usize = 512;
-/// How long a request's head may take, and how long a connection may be idle.
+/// How long a request's head may take, how long a connection may be idle, and how long an answer may wait to be read.
 const HEAD_TIME: Duration = Duration::from_secs(75);
 /// Bytes of the longest head.
 const HEAD_BYTES: usize = 64 << 10;
@@ -82,27 +86,46 @@ pub(crate) async fn serve(
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
     let open = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Connections::new(CONNECTIONS);
+    let mut sweep = interval(Duration::from_secs(1));
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let accepted = async {
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, stream) = tokio::select! {
-            accepted = accepted => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = sweep.tick() => {
+                connections.sweep(HEAD_TIME);
+                continue;
+            }
             _ = ending.wait_for(|ending| *ending) => break,
         };
-        let Ok((stream, _)) = stream else {
+        let Ok((stream, _)) = accepted else {
             // No descriptors, perhaps; some may be closed soon.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+        let ticket = tokio::select! {
+            ticket = connections.enter() => Arc::new(ticket),
+            _ = ending.wait_for(|ending| *ending) => break,
+        };
+        let (of_request, routes) = (ticket.clone(), service.clone());
+        let service = service_fn(move |request| {
+            let ticket = of_request.clone();
+            ticket.begin();
+            let answer = routes.call(request);
+            async move {
+                let answer = answer.await;
+                ticket.end();
+                answer
+            }
+        });
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            // What goes wrong with a connection is its client's to know.
-            let _ = connection.await;
-            drop(place);
+            tokio::select! {
+                // What goes wrong with a connection is its client's to know.
+                _ = connection => {}
+                () = ticket.closed() => {}
+            }
         });
     }
     drop(listener);

@@ -92,6 +92,21 @@ fn cut_connections_and_garbage_harm_nobody() {
     assert!(grown < 64 << 20, "{} MiB more", grown >> 20);
 }
 
+/// More than may be open, which say nothing, or half of a request: the last is answered.
+#[test]
+fn idle_connections_shut_nobody_out() {
+    let service = Service::start(&[]);
+    let mut idle: Vec<_> = (0..520).map(|_| service.connect()).collect();
+    for stream in idle.iter_mut().rev().take(300) {
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n");
+    }
+    let started = std::time::Instant::now();
+    for _ in 0..3 {
+        assert_eq!(service.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    }
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+}
+
 #[test]
 fn more_than_may_wait_is_refused_and_each_is_answered_once() {
     let service = Service::start(&["--queue", "2", "--max-wait-ms", "60000", "--dialect", "deepstack"]);
