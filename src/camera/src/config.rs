@@ -257,6 +257,10 @@ mod tests {
     #[test]
     fn errors_name_table_and_key() {
         let with = |more: &str| Config::parse(&format!("{LEAST}{more}")).unwrap_err().0;
+        let corners = |count: usize| format!("{:?}", vec![[0.5, 0.5]; count]);
+        let zone = |i: usize| format!("{{ name = \"z{i}\", polygon = {} }}", corners(3));
+        let zones = |count: usize| (0..count).map(zone).collect::<Vec<String>>().join(", ");
+        Config::parse(&format!("{LEAST}zones = [{}]\nmasks = [{}]", zones(64), corners(256))).unwrap();
         for (more, words) in [
             ("colour = \"bt602\"", &["line 6", "bt602"][..]),
             ("colr = \"bt601\"", &["line 6", "colr"]),
@@ -275,6 +279,11 @@ mod tests {
                 &["zones", "`a`", "polygon"],
             ),
             ("thresholds = { red = nan }", &["thresholds", "red"]),
+            (&format!("zones = [{}]", zones(65)), &["yard", "zones", "65", "64"]),
+            (&format!("masks = [{}]", vec![corners(3); 65].join(", ")), &["yard", "masks", "65", "64"]),
+            (&format!("masks = [{}]", corners(257)), &["yard", "masks", "257 corners"]),
+            ("objects = false\nthresholds = { red = 0.5 }", &["yard", "thresholds", "objects = false"]),
+            ("objects = false\ncool_down = 1", &["yard", "cool_down", "objects = false"]),
             ("[[camera]]\nname = \"yard\"\ninput = \"x\"", &["2", "yard", "another"]),
             ("[[camera]]\nname = \"a/b\"\ninput = \"x\"", &["a/b", "letters"]),
             ("[mqtt]\n", &["url"]),

@@ -14,6 +14,7 @@ use crate::http::{self, Server};
 use crate::mqtt::Publisher;
 use crate::run::Note;
 use crate::shared::Shared;
+use crate::signals::Asked;
 use crate::snapshots::Snapshots;
 use crate::status::Status;
 use crate::stdout::Stdout;
@@ -98,9 +99,10 @@ impl Doors {
         config: &Config,
         cameras: &[CameraInfo],
         status: &Arc<Status>,
-        notes: &Sender<Note>,
+        (notes, asked): (&Sender<Note>, &Asked),
     ) -> Result<Doors, String> {
-        let stdout = Stdout::open(notes.clone()).map_err(|error| format!("standard output: {error}"))?;
+        let stdout = Stdout::open(notes.clone(), asked.clone())
+            .map_err(|error| format!("standard output: {error}"))?;
         let http = http_table(config).map(|table| serve(table, cameras, status, None)).transpose()?;
         let mqtt = mqtt_table(config).map(|table| publisher(table, cameras, status)).transpose()?;
         if let Some(open) = &mqtt {
@@ -296,8 +298,8 @@ mod tests {
             ..Config::default()
         };
         let (status, (notes, _)) = (Status::new(true), channel());
-        let shared = Shared { status: status.clone(), snapshots: Mutex::new(None), all: false };
-        let mut doors = Doors::open(&with(false), &[], &status, &notes).unwrap();
+        let shared = Shared::new(status.clone(), None, false);
+        let mut doors = Doors::open(&with(false), &[], &status, (&notes, &Asked::default())).unwrap();
         let seen = ObjectEvent {
             camera: "yard".into(),
             change: ObjectChange::Started,

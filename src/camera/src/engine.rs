@@ -101,10 +101,11 @@ impl Engine {
         model: &Model,
         slot: &Slot,
         status: Arc<CameraStatus>,
+        shared: &Shared,
     ) -> Result<Engine, String> {
         let loaded = slot.loaded();
         let tracking = match camera.objects {
-            true => Some(Tracking::new(camera, model)?),
+            true => Some(Tracking::new(camera, model, shared.last_id(status.name()))?),
             false => None,
         };
         Ok(Engine {
@@ -124,7 +125,7 @@ impl Engine {
     }
 
     /// The settings may be others; what the camera has learned stays.
-    pub(crate) fn configure(&mut self, camera: &Arc<Camera>, model: &Model) {
+    pub(crate) fn configure(&mut self, camera: &Arc<Camera>, model: &Model, shared: &Shared) {
         let way = |camera: &Camera| (camera.proposer, camera.tolerance, camera.reuse);
         if way(camera) != way(&self.camera) {
             self.boxes = boxes(camera, &self.loaded.detector);
@@ -139,9 +140,12 @@ impl Engine {
         self.camera = camera.clone();
         self.model = model.clone();
         match (&mut self.tracking, camera.objects) {
-            (Some(tracking), true) => tracking.configure(camera),
-            (None, true) => self.tracking = Tracking::new(camera, model).ok(),
-            (_, false) => self.tracking = None,
+            (Some(tracking), true) => tracking.configure(camera, model),
+            (None, true) => self.tracking = Tracking::new(camera, model, shared.last_id(&self.name)).ok(),
+            (_, false) => {
+                self.end_objects(shared);
+                self.tracking = None;
+            }
         }
     }
 
@@ -202,9 +206,9 @@ impl Engine {
             tracking.identify(&mut seen, &observations, &from);
         }
         // Weaker ones are there for the tracker alone.
-        if let Some(threshold) = self.model.score_threshold {
-            seen.retain(|seen| seen.score > threshold || seen.id.is_some());
-        }
+        let bundles = self.loaded.detector.manifest().score_threshold;
+        let threshold = self.model.score_threshold.unwrap_or(bundles);
+        seen.retain(|seen| seen.score > threshold || seen.id.is_some());
         let objects =
             self.tracking.as_ref().map(|tracking| tracking.states(&self.classes)).unwrap_or_default();
         let picture = self.take_picture(frame, &objects, shared);
@@ -352,7 +356,10 @@ impl Engine {
             let mut told = tracking.event(&self.name, event, &self.classes);
             use crate::event::ObjectChange::{Ended, Started};
             match told.change {
-                Started => self.status.add(Count::ObjectsStarted, 1),
+                Started => {
+                    shared.give_id(&self.name, told.id);
+                    self.status.add(Count::ObjectsStarted, 1);
+                }
                 Ended => self.status.add(Count::ObjectsEnded, 1),
                 _ => {}
             }
@@ -368,9 +375,31 @@ impl Engine {
 
     /// Nothing will come for a while, or ever: objects end, and what is known of the view is forgotten.
     pub(crate) fn lost(&mut self, shared: &Shared) {
-        let events = self.tracking.as_mut().map(Tracking::finish).unwrap_or_default();
-        self.tell_events(&events, shared);
+        self.end_objects(shared);
         self.boxes = boxes(&self.camera, &self.loaded.detector);
+    }
+
+    /// Tells that objects end, and that none is in view.
+    fn end_objects(&mut self, shared: &Shared) {
+        let (Some(tracking), Some((width, height))) = (&mut self.tracking, self.size) else { return };
+        let (events, captured) = (tracking.finish(), tracking.last());
+        if events.is_empty() {
+            return;
+        }
+        self.tell_events(&events, shared);
+        shared.status.send(&Message::Frame(Arc::new(FrameResult {
+            camera: self.name.clone(),
+            captured,
+            number: self.status.get(Count::FramesRead),
+            width,
+            height,
+            proposals: 0,
+            ms: 0.0,
+            detections: Vec::new(),
+            objects: Vec::new(),
+            picture: None,
+            line: false,
+        })));
     }
 
     /// Takes up a model that was loaded since the last frame.

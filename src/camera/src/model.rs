@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use frcnn::{Bundle, Detector, Options, Tuning};
 
-use crate::config;
+use crate::config::{Camera, Config};
 
 /// A detector and how many there were.
 #[derive(Clone)]
@@ -46,12 +46,12 @@ impl Slot {
 }
 
 /// Opens the bundle. Where objects are followed, weaker sights than `score_threshold` are needed, too: they keep an object that
-/// stronger ones began.
+/// stronger ones began, and a class's own threshold may be below it.
 ///
 /// # Errors
 /// The file is no bundle, asks for too much, or an option does not suit it; all name the file.
-pub(crate) fn open(model: &config::Model, objects: bool) -> Result<Detector, String> {
-    let path = &model.path;
+pub(crate) fn open(config: &Config) -> Result<Detector, String> {
+    let (model, path) = (&config.model, &config.model.path);
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let bundle = Bundle::open(path).map_err(|error| named(&error))?;
     let manifest = &bundle.contents().manifest;
@@ -59,9 +59,14 @@ pub(crate) fn open(model: &config::Model, objects: bool) -> Result<Detector, Str
     if let Some(threshold) = score_threshold {
         let refused = |range| named(&format!("the score threshold must be {range}"));
         manifest.scores.check_threshold(threshold).map_err(refused)?;
-        if objects {
-            score_threshold = Some(threshold.min(manifest.score_threshold));
-        }
+    }
+    let following: Vec<&Camera> = config.cameras.iter().filter(|camera| camera.objects).collect();
+    if !following.is_empty() {
+        // Those that no score can have are refused later.
+        let is_valid = |score: &f32| manifest.scores.check_threshold(*score).is_ok();
+        let of_classes = following.iter().flat_map(|camera| camera.thresholds.values().copied());
+        let all = of_classes.filter(is_valid).chain(score_threshold);
+        score_threshold = Some(all.fold(manifest.score_threshold, f32::min));
     }
     let options =
         Options { threads: model.threads, score_threshold, tuning: tuning(path), ..Options::default() };

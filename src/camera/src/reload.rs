@@ -8,7 +8,7 @@ use std::sync::mpsc::Sender;
 use frcnn::Detector;
 
 use crate::config::Config;
-use crate::run::{Note, check, follows_objects};
+use crate::run::{Note, check};
 
 /// What was read.
 pub(crate) enum Reloaded {
@@ -42,7 +42,7 @@ fn read(file: Option<PathBuf>, present: Config) -> Reloaded {
             Err(error) => return Reloaded::ConfigKept(error.0),
         },
     };
-    let detector = match crate::model::open(&config.model, follows_objects(&config)) {
+    let detector = match crate::model::open(&config) {
         Ok(detector) => detector,
         Err(problem) => return Reloaded::ModelKept(problem),
     };

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -19,6 +19,7 @@ use crate::notify::{notify, watchdog};
 use crate::options::Options;
 use crate::reload::{self, Reloaded};
 use crate::shared::Shared;
+use crate::signals::Asked;
 use crate::snapshots::Snapshots;
 use crate::status::{CameraStatus, Count, State, Status, Total, eprint_line};
 use crate::turns::{LaneId, Turns};
@@ -59,11 +60,6 @@ pub(crate) enum Note {
     Reloaded(Reloaded),
     /// The detector's thread has ended.
     WorkerDone,
-}
-
-/// Whether objects are followed anywhere.
-pub(crate) fn follows_objects(config: &Config) -> bool {
-    config.cameras.iter().any(|camera| camera.objects)
 }
 
 /// Whether the cameras' settings go with a model.
@@ -141,17 +137,18 @@ struct Daemon {
 impl Daemon {
     fn start(options: Options, config: Config) -> Result<Daemon, String> {
         let (sender, notes) = channel();
-        signals::listen(sender.clone()).map_err(|error| format!("signals: {error}"))?;
+        let asked = Asked::default();
+        signals::listen(sender.clone(), asked.clone()).map_err(|error| format!("signals: {error}"))?;
         let status = Status::new(config.from_file);
-        let detector = model::open(&config.model, follows_objects(&config))?;
+        let detector = model::open(&config)?;
         check(&config, &detector)?;
         let infos = doors::infos(&config, &detector);
         // Before doors, which may show them.
         config.cameras.iter().for_each(|camera| drop(status.camera(&camera.name.as_str().into())));
-        let doors = Doors::open(&config, &infos, &status, &sender)?;
+        let doors = Doors::open(&config, &infos, &status, (&sender, &asked))?;
         let snapshots = config.snapshots.as_ref().map(|config| Snapshots::open(config, status.clone()));
-        let snapshots = Mutex::new(snapshots.transpose().map_err(|error| error.to_string())?);
-        let shared = Arc::new(Shared { status, snapshots, all: config.all });
+        let snapshots = snapshots.transpose().map_err(|error| error.to_string())?;
+        let shared = Arc::new(Shared::new(status, snapshots, config.all));
         let (slot, turns) = (Arc::new(Slot::new(detector)), Arc::<Turns>::default());
         let worker =
             Worker::start(&turns, &slot, &shared, &sender).map_err(|error| format!("no thread: {error}"))?;

@@ -33,6 +33,9 @@ impl Moment {
 /// One camera's objects.
 pub(crate) struct Tracking {
     tracker: Tracker,
+    /// Ids of the tracker begin behind this one, which an earlier tracker of the camera gave.
+    last_id: u64,
+    score_threshold: Option<f32>,
     zones: Vec<Arc<str>>,
     /// Frame's size and model's generation that the rules are made for.
     rules_of: Option<((u32, u32), u64)>,
@@ -42,20 +45,18 @@ pub(crate) struct Tracking {
 }
 
 impl Tracking {
-    pub(crate) fn new(camera: &Camera, model: &Model) -> Result<Tracking, String> {
-        let mut options = Options::default();
-        if let Some(threshold) = model.score_threshold {
-            options.high_score = threshold;
-        }
-        let tracker = Tracker::new(options).map_err(|error| error.to_string())?;
+    pub(crate) fn new(camera: &Camera, model: &Model, last_id: u64) -> Result<Tracking, String> {
+        let tracker = Tracker::new(Options::default()).map_err(|error| error.to_string())?;
         let last = Moment { time: Duration::ZERO, captured: SystemTime::UNIX_EPOCH };
-        let zones = names(camera);
-        Ok(Tracking { tracker, zones, rules_of: None, last, found_from: HashMap::new() })
+        let (zones, score_threshold) = (names(camera), model.score_threshold);
+        let found_from = HashMap::new();
+        Ok(Tracking { tracker, last_id, score_threshold, zones, rules_of: None, last, found_from })
     }
 
     /// Zones, masks and thresholds may be others; objects stay.
-    pub(crate) fn configure(&mut self, camera: &Camera) {
+    pub(crate) fn configure(&mut self, camera: &Camera, model: &Model) {
         self.zones = names(camera);
+        self.score_threshold = model.score_threshold;
         self.rules_of = None;
     }
 
@@ -88,7 +89,8 @@ impl Tracking {
     ) -> Vec<Event> {
         if self.rules_of != Some((size, generation)) {
             // Checked when the file was read; of a model of other classes, what it has counts.
-            match rules(camera, size, &classes(detector)).map(|rules| self.tracker.set_rules(rules)) {
+            let rules = rules(camera, self.score_threshold, size, &classes(detector));
+            match rules.map(|rules| self.tracker.set_rules(rules)) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => log::warn!("{}: {error}", camera.name),
                 Err(error) => log::warn!("{}: {error}", camera.name),
@@ -104,6 +106,11 @@ impl Tracking {
         self.tracker.finish()
     }
 
+    /// When the last frame was captured.
+    pub(crate) fn last(&self) -> SystemTime {
+        self.last.captured
+    }
+
     /// The detection's object, where the frame shows one. `from` are the proposals that detections were found from.
     pub(crate) fn identify(&mut self, seen: &mut [Seen], found: &[Observation], from: &[BBox]) {
         for object in self.tracker.objects().filter(|object| object.seen && !object.quiet) {
@@ -115,7 +122,7 @@ impl Tracking {
             if let Some((i, observation)) = best
                 && overlap(observation) >= SAME
             {
-                seen[i].id = Some(object.id);
+                seen[i].id = Some(self.last_id + object.id);
                 if let Some(proposal) = from.get(i) {
                     self.found_from.insert(object.id, *proposal);
                 }
@@ -133,7 +140,7 @@ impl Tracking {
 
     fn state(&self, object: &Object, classes: &[Arc<str>]) -> ObjectState {
         ObjectState {
-            id: object.id,
+            id: self.last_id + object.id,
             class: class(classes, object.class),
             score: object.score,
             bbox: corners(&object.bbox),
@@ -154,7 +161,7 @@ impl Tracking {
                 Change::Ended => ObjectChange::Ended,
             },
             captured: self.last.wall(event.time),
-            id: object.id,
+            id: self.last_id + object.id,
             class: class(classes, object.class),
             best_score: object.best_score,
             best_box: corners(&object.best_box),
@@ -196,7 +203,12 @@ pub(crate) fn classes(detector: &Detector) -> Vec<Arc<str>> {
 ///
 /// # Errors
 /// A polygon is none.
-fn rules(camera: &Camera, (width, height): (u32, u32), classes: &[Arc<str>]) -> Result<Rules, String> {
+fn rules(
+    camera: &Camera,
+    score_threshold: Option<f32>,
+    (width, height): (u32, u32),
+    classes: &[Arc<str>],
+) -> Result<Rules, String> {
     let number = |name: &str| classes.iter().position(|class| **class == *name).map(|i| i as u32);
     let polygon = |polygon: &crate::config::Polygon| {
         Polygon::new(polygon.pixels(width, height)).map_err(|error| error.to_string())
@@ -209,6 +221,7 @@ fn rules(camera: &Camera, (width, height): (u32, u32), classes: &[Arc<str>]) -> 
     });
     let masks = camera.masks.iter().map(|mask| polygon(mask).map_err(|error| format!("mask: {error}")));
     let other_classes = ClassRule {
+        threshold: score_threshold,
         cool_down: Duration::from_secs_f32(camera.cool_down.unwrap_or(0.0)),
         ..ClassRule::default()
     };
@@ -253,5 +266,5 @@ pub(crate) fn check(camera: &Camera, detector: &Detector) -> Result<(), String> 
     }
     camera.smallest.keys().try_for_each(known).map_err(named("smallest"))?;
     camera.zones.iter().flat_map(|zone| &zone.classes).try_for_each(known).map_err(named("zones"))?;
-    rules(camera, (640, 480), &classes).map(|_| ())
+    rules(camera, None, (640, 480), &classes).map(|_| ())
 }

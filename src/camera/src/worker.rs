@@ -102,7 +102,7 @@ impl State {
             if std::mem::replace(&mut known, changed) != changed {
                 for (id, engine) in &mut engines {
                     if let Some(lane) = self.lane(*id) {
-                        engine.configure(&lane.camera, &lane.model);
+                        engine.configure(&lane.camera, &lane.model, &self.shared);
                     }
                 }
             }
@@ -148,7 +148,7 @@ impl State {
             Some(engine) => engine,
             None => {
                 let Some(lane) = self.lane(id) else { return };
-                match Engine::new(&lane.camera, &lane.model, &self.slot, lane.status.clone()) {
+                match Engine::new(&lane.camera, &lane.model, &self.slot, lane.status.clone(), &self.shared) {
                     Ok(engine) => engines.entry(id).or_insert(engine),
                     Err(problem) => return self.failed(&lane, frame.number, &problem),
                 }

@@ -9,6 +9,7 @@ fail if FRCNN_REQUIRE names it (tests/kit).
 """
 
 import argparse
+import fcntl
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import urllib.error
@@ -30,6 +32,7 @@ sys.path.insert(0, HERE)
 import rtsp
 
 WIDTH, HEIGHT, RATE, NV12, NV12_INPUT = pipes.WIDTH, pipes.HEIGHT, pipes.RATE, pipes.NV12, pipes.NV12_INPUT
+APPEARS = pipes.APPEARS
 FRAME = WIDTH * HEIGHT * 3 // 2
 
 
@@ -246,6 +249,28 @@ def test_signals_are_seen_while_a_child_always_has_frames():
         env = folder.fake("header()\nframes(10**9, 0)")
         daemon = Daemon("-i", "rtsp://camera/", "--threads", "1", "--proposer", "grid", "--all", before=one_core, env=env)
         print(f"    ended within {storm(daemon):.2f} s", end="")
+
+
+def test_a_reader_that_does_not_read_is_given_up_in_the_end():
+    data = pipes.video(1, NV12)
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    daemon = Daemon(*NV12_INPUT, "--all", stdout=writer)
+    os.close(writer)
+    feeder = threading.Thread(target=daemon.feed_quietly, args=(data,))
+    feeder.start()
+    waiting = lambda: int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+    try:
+        daemon.wait_for(lambda: waiting() > 0)
+        time.sleep(3)
+        os.kill(daemon.process.pid, signal.SIGTERM)
+        assert daemon.process.wait(20) == 4, daemon.errors
+        assert any("nobody reads it" in line for line in daemon.errors), daemon.errors
+    finally:
+        daemon.process.kill()
+        os.close(reader)
+        feeder.join()
+        daemon.code()
 
 
 def test_eight_cameras_take_turns():
@@ -677,6 +702,62 @@ def test_a_file_is_read_again_without_losing_cameras():
         assert not daemon.events("camera_lost") and not daemon.events("camera_stalled"), daemon.lines
         numbers = [line["frame"] for line in daemon.of("a") if "frame" in line]
         assert numbers == sorted(set(numbers)), "a is the same stream all along"
+
+
+def test_a_threshold_of_a_class_may_be_below_the_bundles():
+    """A pale red has scores of 0.2 to 0.4, and the bundle's threshold is 0.5."""
+    with Folder() as folder:
+        scene = f"{ground()}[g];color=0xff2020:size=64x64:rate={RATE}[s];[g][s]overlay=enable='gte(t,{APPEARS})':x='128*(1+sin(t*2))':y=90"
+        path = film(3, scene, folder.path + "/film.mkv", codec=["-c:v", "ffv1", "-pix_fmt", "yuv420p"])
+        for threshold, due in ((0.15, True), (0.45, False)):
+            camera = f'name = "a"\ninput = "{path}"\nthresholds = {{ red = {threshold} }}\n'
+            daemon = Daemon("--config", folder.config(camera), "--all", model=False)
+            assert daemon.code() == 0, daemon.errors
+            scores = [seen["score"] for line in daemon.frames() for seen in line["detections"]]
+            assert bool(daemon.events("object_started")) == bool(scores) == due and max(scores, default=0) < 0.5, (threshold, scores)
+
+
+def test_settings_that_change_lose_no_object():
+    """Each that has started ends, no id is given twice, the broker's counts follow, and a new threshold holds."""
+    pipes.need("mosquitto", "mosquitto", "mosquitto_sub")
+    with Folder() as folder:
+        scene = f"{ground()}[g];color=red:size=64x64:rate={RATE}[s];[g][s]overlay=x='128*(1+sin(t*PI/2))':y=90"
+        camera = folder.fifo("a", pipes.ffmpeg("-filter_complex", scene, "-t", "4", *NV12), RATE)
+        broker, heard = pipes.Broker(folder.path), []
+        subscriber = broker.subscribe(heard)
+        mqtt = f'\n[mqtt]\nurl = "mqtt://127.0.0.1:{broker.port}/yard"\n'
+        daemon = Daemon("--config", folder.config(camera, more="score_threshold = 0.99999" + mqtt), model=False)
+        told = lambda change: [line["id"] for line in daemon.events(f"object_{change}")]
+        counts = lambda: [line.split()[1] for line in heard if line.startswith("yard/a/objects/red ")]
+
+        def change(camera):
+            started = len(told("started"))
+            folder.config(camera, more=mqtt)
+            reloads = len(daemon.events("model_reloaded"))
+            os.kill(daemon.process.pid, signal.SIGHUP)
+            daemon.wait_for(lambda: len(daemon.events("model_reloaded")) > reloads)
+            return started
+
+        try:
+            time.sleep(5)
+            assert not told("started"), daemon.lines
+            change(camera)
+            daemon.wait_for(lambda: told("started"), 20)
+            # It is not looked for any more, then it is again; and it is read in another way.
+            started = change(camera + "objects = false\n")
+            daemon.wait_for(lambda: sorted(told("ended")) == sorted(told("started")), 20)
+            pipes.wait_until(lambda: "1" in counts() and counts()[-1] == "0", 20)
+            for settings in (camera, camera.replace("live = true", "live = false")):
+                started = change(settings)
+                daemon.wait_for(lambda: len(told("started")) > started, 20)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            assert daemon.code() == 0, daemon.errors
+            pipes.wait_until(lambda: "yard/availability offline" in heard)
+            subscriber.kill()
+            broker.kill()
+        assert sorted(told("ended")) == sorted(told("started")) == sorted(set(told("started"))), daemon.lines
+        assert counts()[-1] == "0", counts()
 
 
 def refuses(port):

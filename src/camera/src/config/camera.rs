@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use frcnn::MotionOptions;
+use frcnn_tracks::{MAX_MASKS, MAX_POINTS, MAX_ZONES};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -47,7 +48,7 @@ pub struct Camera {
     /// Follow objects from frame to frame.
     #[serde(default = "yes")]
     pub objects: bool,
-    /// Parts of the view with names.
+    /// Parts of the view with names: these and the keys below are for objects that are followed.
     #[serde(default)]
     pub zones: Vec<Zone>,
     /// Parts of the view in which no object stands.
@@ -307,6 +308,22 @@ impl Camera {
                 return Err(format!("smallest: `{class}`: width and height must be at least 0"));
             }
         }
+        if self.zones.len() > MAX_ZONES {
+            return Err(format!("zones: there are {}; there may be {MAX_ZONES}", self.zones.len()));
+        }
+        if self.masks.len() > MAX_MASKS {
+            return Err(format!("masks: there are {}; there may be {MAX_MASKS}", self.masks.len()));
+        }
+        let of_objects = [
+            ("zones", !self.zones.is_empty()),
+            ("masks", !self.masks.is_empty()),
+            ("thresholds", !self.thresholds.is_empty()),
+            ("smallest", !self.smallest.is_empty()),
+            ("cool_down", self.cool_down.is_some()),
+        ];
+        if let Some((key, _)) = of_objects.iter().find(|(_, given)| *given && !self.objects) {
+            return Err(format!("{key}: does not go with objects = false"));
+        }
         if !self.motion.is_valid() {
             return Err("motion: follows and absorbs must be from 0.1 to 86400 seconds".into());
         }
@@ -319,8 +336,8 @@ impl Camera {
 
 impl Polygon {
     fn check(&self) -> Result<(), String> {
-        if !(3..=1000).contains(&self.0.len()) {
-            return Err(format!("has {} corners; there must be 3 to 1000", self.0.len()));
+        if !(3..=MAX_POINTS).contains(&self.0.len()) {
+            return Err(format!("has {} corners; there must be 3 to {MAX_POINTS}", self.0.len()));
         }
         if !self.0.iter().flatten().all(|value| value.is_finite() && value.abs() <= 1e6) {
             return Err("has a corner that is not a number, or far away".into());
