@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::run::{Loaded, median, run_image};
-use crate::sweep::{Sweep, SweepRow};
+use crate::sweep::{Sweep, SweepRow, finds_something};
 
 /// Overlap at which networks are scored.
 const IOU: f64 = 0.5;
@@ -286,6 +286,7 @@ pub fn sweep(
     if times_whole {
         rows.push(row(whole, "no cascade".to_string()));
     }
+    finds_something("sweep", &rows)?;
     let mut befores = Vec::new();
     for (position, judge) in judges.iter().enumerate() {
         for (threshold, &keep) in keeps.iter().enumerate() {

@@ -121,7 +121,8 @@ pub enum SweepStep<'a> {
 /// already: its first row is the network as it is, and its settings are not measured anew.
 ///
 /// # Errors
-/// A setting does not fit the network, or an image fails: scores over other images would not compare. Those of `known`.
+/// A setting does not fit the network, or an image fails: scores over other images would not compare. The network as it is finds no
+/// object. Those of `known`.
 pub fn sweep(
     subject: &Subject,
     settings: &[Svd],
@@ -135,6 +136,7 @@ pub fn sweep(
         rows.push(measure(subject, &Svd::None, &whole, None, progress)?);
         progress(SweepStep::Measured(&rows))?;
     }
+    finds_something("sweep", &rows)?;
     for svd in settings {
         let setting = name(svd);
         if rows.iter().any(|row| row.setting == setting) {
@@ -159,6 +161,7 @@ pub fn choose(
 ) -> Result<(Sweep, Compiled), Error> {
     let mut best = compiled(subject, &Svd::None, progress)?;
     let mut rows = vec![measure(subject, &Svd::None, &best, None, progress)?];
+    finds_something("--svd auto", &rows)?;
     let mut too_lossy = 0;
     for svd in ENERGIES.map(Svd::Energy) {
         let compiled = compiled(subject, &svd, progress)?;
@@ -174,6 +177,17 @@ pub fn choose(
         }
     }
     Ok((Sweep::new(rows, max_drop, subject.dataset.images.len()), best))
+}
+
+/// Refuses to choose by a score that cannot fall: that of the network as it is, the first row.
+pub(crate) fn finds_something(what: &str, rows: &[SweepRow]) -> Result<(), Error> {
+    if rows.first().is_none_or(|whole| whole.map > 0.0) {
+        return Ok(());
+    }
+    Err(Error::Stage(format!(
+        "{what}: the network finds none of the objects that the data set has (mAP 0), so nothing can be chosen by it: are these photos \
+         of what the network is for, and is its manifest right?"
+    )))
 }
 
 fn compiled(

@@ -94,6 +94,15 @@ def test_doubts_about_the_data_set_are_warned_of(tmp_path):
         frcnn.compile(MODEL, tmp_path / "a.frcnn", cascade={"rank": 8, "keep": 0.02}, data=scenes)
 
 
+def test_nothing_is_chosen_by_photos_on_which_nothing_is_found(tmp_path):
+    scenes = few_scenes(tmp_path / "scenes")
+    for page in (scenes / "Annotations").glob("*.xml"):
+        page.write_text(page.read_text().replace("<name>", "<name>strange "))
+    with pytest.raises(frcnn.Error, match=r"finds none of the objects that the data set has \(mAP 0\)"):
+        frcnn.compile(MODEL, tmp_path / "a.frcnn", svd="auto", data=scenes)
+    assert not (tmp_path / "a.frcnn").exists()
+
+
 def test_a_cascade_that_drops_objects_is_warned_of(tmp_path):
     with pytest.warns(UserWarning, match="keep=0.9 drops"):
         frcnn.compile(MODEL, tmp_path / "a.frcnn", cascade={"rank": 8, "keep": 0.9})

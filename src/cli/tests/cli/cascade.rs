@@ -121,6 +121,21 @@ fn ranks_and_thresholds_are_swept() {
     fails(&frcnn(&[&sweep[..4], &["--cascade", "0", "--keep", "0.1"]].concat()), 1, &["rank 0"]);
 }
 
+/// A loss of nothing is no loss, and the smallest network would do.
+#[test]
+fn nothing_is_chosen_by_photos_on_which_nothing_is_found() {
+    let fixture = Fixture::get();
+    let (demo, strange) = (repository("model-export/demo/model.onnx"), voc(&fixture, "nothing-found"));
+    let (data, bundle) = (text(&strange), strange.join("ruined.frcnn"));
+    let found_none = "the network finds none of the objects that the data set has (mAP 0)";
+    let compile = ["compile", &demo, "-o", text(&bundle), "--svd", "auto", "--data", data];
+    fails(&frcnn(&compile), 1, &["--svd auto: ", found_none]);
+    assert!(!bundle.exists());
+    for settings in [&["--energies", "0.5"][..], &["--cascade", "8", "--keep", "0.1"]] {
+        fails(&frcnn(&[&["sweep", &demo, "--data", data], settings].concat()), 1, &["sweep: ", found_none]);
+    }
+}
+
 #[test]
 fn a_cascade_may_be_given_by_hand_or_refused() {
     let fixture = Fixture::get();
