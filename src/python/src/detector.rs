@@ -11,6 +11,7 @@ use crate::call::{Array, Call, Reply, array_of_boxes};
 use crate::error::{Failure, Kind};
 use crate::held::{held, hold};
 use crate::picture::{Image, rgb};
+use crate::pool::pool;
 use crate::source::Source;
 
 /// A bundle that is ready to run.
@@ -149,7 +150,10 @@ pub(crate) fn stages(call: &Call) -> Result<Reply, Failure> {
         let boxes = match source {
             Source::Given(boxes) => Some(boxes),
             Source::Learned => None,
-            Source::Made(mut by) => Some(by.propose(frame, max_proposals).boxes),
+            Source::Made(mut by) => {
+                let pool = pool("threads", detector.detector.threads())?;
+                Some(pool.install(|| by.propose(frame, max_proposals)).boxes)
+            }
         };
         Ok(frcnn_harness::stages(&detector.detector, &rgb(frame), boxes.as_deref())?)
     })?;

@@ -11,6 +11,7 @@ use crate::dataset::{self, load};
 use crate::detector::Detector;
 use crate::error::{Failure, Kind};
 use crate::held::{held, hold};
+use crate::pool::pool;
 
 /// What was found, and how good it is.
 struct Evaluation {
@@ -69,9 +70,10 @@ fn evaluated(
     workers: usize,
     iou: f64,
 ) -> Result<(Evaluation, Vec<String>), Failure> {
+    let pool = pool("workers", workers)?;
     let (dataset, doubts) = dataset::open(&data, split, &detector.manifest().classes)?;
     let detections = detected(detector, &dataset, workers)?;
-    let (voc, coco) = (voc(&dataset, &detections, iou), coco(&dataset, &detections));
+    let (voc, coco) = pool.install(|| (voc(&dataset, &detections, iou), coco(&dataset, &detections)));
     let title = format!("{} on {} {split}", path.display(), data.display());
     Ok((Evaluation { title, dataset, detections, voc, coco }, doubts))
 }

@@ -20,6 +20,7 @@
 //! | `held` | values that Python code holds on to |
 //! | `picture` | images: arrays without a copy, or files |
 //! | `source` | where boxes come from |
+//! | `pool` | threads of operations without a detector of their own |
 //! | `detector`, `stream` | detection; the interpreter is free meanwhile, as in every operation |
 //! | `dataset` | the photos of data sets |
 //! | `choices` | what is chosen by such photos when a model is compiled |
@@ -38,6 +39,7 @@ mod error;
 mod evaluate;
 mod held;
 mod picture;
+mod pool;
 mod propose;
 mod source;
 mod stream;

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::call::{Call, Reply, array_of_boxes};
 use crate::error::Failure;
 use crate::picture::Image;
+use crate::pool::pool;
 use crate::source::made;
 
 #[derive(Deserialize)]
@@ -20,6 +21,7 @@ pub(crate) fn propose(call: &Call) -> Result<Reply, Failure> {
     let Arguments { image, method, max_proposals, threads } = call.arguments()?;
     let threads = frcnn::Options { threads, ..frcnn::Options::default() }.thread_count();
     let mut by = made(&method, threads)?;
-    let made = image.with_frame(call, |frame| Ok(by.propose(frame, max_proposals)))?;
+    let pool = pool("threads", threads)?;
+    let made = image.with_frame(call, |frame| Ok(pool.install(|| by.propose(frame, max_proposals))))?;
     Reply::new(&(), vec![array_of_boxes(made.boxes.iter())])
 }

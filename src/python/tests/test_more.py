@@ -2,6 +2,7 @@
 
 import gc
 import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,33 @@ def test_scores_are_the_command_s(command, bundle, detector, dataset, tmp_path):
     assert dict(frcnn.evaluate(detector, dataset, iou=0.9))["voc"]["iou"] == 0.9
     with pytest.raises(frcnn.Error, match="val"):
         frcnn.evaluate(bundle, dataset, "val")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_waits_for_no_threads_of_its_parent(bundle, pixels, dataset):
+    """What uses several threads here was used before by the parent, whose threads a process that is forked off has not."""
+    detector = frcnn.Detector(bundle, threads=2)
+
+    def work(detector):
+        boxes = frcnn.propose(pixels, threads=2, max_proposals=50)
+        return len(boxes), frcnn.evaluate(bundle, dataset).map, len(detector.stages(pixels)["rois"])
+
+    expected = work(detector)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=lambda: results.put(work(frcnn.Detector(bundle, threads=2))))
+    child.start()
+    try:
+        assert results.get(timeout=120) == expected
+    finally:
+        child.kill()
+        child.join()
+
+
+def test_proposals_have_the_threads_that_are_asked_for(pixels):
+    np.testing.assert_array_equal(frcnn.propose(pixels, threads=1), frcnn.propose(pixels, threads=3))
+    with pytest.raises(frcnn.OptionError, match="threads must be 1 to 1024"):
+        frcnn.propose(pixels, threads=0)
 
 
 def test_types_are_checked(tmp_path):
