@@ -53,6 +53,10 @@ pub(crate) fn html(call: &Call) -> Result<Reply, Failure> {
 /// Runs a detector over a data set; the evaluation, what `frcnn eval --json` writes, and doubts about the data set.
 pub(crate) fn evaluate(call: &Call) -> Result<Reply, Failure> {
     let Arguments { detector, data, split, workers, iou } = call.arguments()?;
+    if !(0.0..1.0).contains(&iou) {
+        let problem = format_args!("iou must be at least 0 and below 1, not {iou}");
+        return Err(Failure::new(Kind::Option, problem));
+    }
     let detector = held::<Detector>(detector)?;
     detector.check_process()?;
     let (evaluated, doubts) = evaluated(&detector, data, &split, workers, iou)?;

@@ -147,6 +147,7 @@ def test_classes_in_place_of_a_manifest(tmp_path):
         (frcnn.OptionError, "split: ", MODEL, {"split": 3}),
         (frcnn.OptionError, "svd is nan", MODEL, {"svd": float("nan")}),
         (frcnn.OptionError, "a class has no name", MODEL, {"classes": ["a", ""]}),
+        (frcnn.OptionError, "a list of names, such as ['cat']", MODEL, {"classes": "cat"}),
         (frcnn.Error, "absent.txt", MODEL, {"cascade": "auto", "data": SCENES, "split": "absent"}),
         (frcnn.CompileError, "fc9", MODEL, {"svd": {"fc9": 4}}),
     ],

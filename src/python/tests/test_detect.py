@@ -226,6 +226,15 @@ def test_errors_have_the_texts_of_the_command(command, detector, bundle, pixels,
     assert issubclass(frcnn.BundleError, frcnn.Error) and issubclass(frcnn.ImageError, frcnn.Error)
 
 
+def test_what_a_file_holds_comes_as_bytes_of_any_kind(detector, scene, boxes):
+    read = scene.read_bytes()
+    for held in (read, bytearray(read), memoryview(read), memoryview(bytearray(read))):
+        same(detector.detect(scene, boxes), detector.detect(held, boxes))
+    with Image.open(scene) as photo:
+        pixels = np.asarray(photo)
+    same(detector.detect(pixels, boxes), detector.detect(memoryview(pixels), boxes))
+
+
 def test_arguments_that_make_no_sense(detector, pixels, boxes):
     with raises(frcnn.OptionError, '"grb"'):
         detector.detect(pixels, boxes, channels="grb")

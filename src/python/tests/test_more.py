@@ -93,6 +93,12 @@ def test_scores_are_the_command_s(command, bundle, detector, dataset, tmp_path):
     assert dict(frcnn.evaluate(detector, dataset, iou=0.9))["voc"]["iou"] == 0.9
     with pytest.raises(frcnn.Error, match="val"):
         frcnn.evaluate(bundle, dataset, "val")
+    for iou in (2.0, 1, -1):
+        with pytest.raises(frcnn.OptionError, match="iou must be at least 0 and below 1"):
+            frcnn.evaluate(bundle, dataset, iou=iou)
+    for workers in (0, 1 << 40):
+        with pytest.raises(frcnn.OptionError, match="workers must be 1 to 1024"):
+            frcnn.evaluate(bundle, dataset, workers=workers)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

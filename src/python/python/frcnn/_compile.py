@@ -117,6 +117,8 @@ def compile(
         calibrate = [calibrate]
     if manifest is not None and classes is not None:
         raise OptionError("manifest and classes: the manifest says the classes; give one of them")
+    if isinstance(classes, str):
+        raise OptionError(f"classes is {classes!r}; it is a list of names, such as {[classes]}")
     ranks, energy = None, None
     if isinstance(svd, Mapping):
         ranks = ",".join(f"{layer}={rank}" for layer, rank in svd.items())

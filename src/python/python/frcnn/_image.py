@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import PIL.Image
 
-    Image = Union[str, "os.PathLike[str]", bytes, npt.NDArray[np.uint8], PIL.Image.Image]
+    Image = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, npt.NDArray[np.uint8], PIL.Image.Image]
 
 Channels = Literal["rgb", "bgr"]
 
@@ -45,8 +45,8 @@ def readable(image: Image | None, channels: str) -> tuple[Any, str]:
     if isinstance(image, (str, os.PathLike)):
         # A file's channels have names of their own.
         return os.fspath(image), "rgb"
-    if isinstance(image, bytes):
-        return image, "rgb"
+    if is_file(image):
+        return bytes(image), "rgb"
     pil = sys.modules.get("PIL.Image")
     if pil is not None and isinstance(image, pil.Image):
         return _of_pil(image), "rgb"
@@ -59,6 +59,11 @@ def readable(image: Image | None, channels: str) -> tuple[Any, str]:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     return (array if _rows_are_contiguous(array) else np.ascontiguousarray(array)), channels
+
+
+def is_file(image: object) -> TypeGuard[bytes | bytearray | memoryview]:
+    """Whether an image is what a file holds. A `memoryview` with rows and columns is an array of pixels."""
+    return isinstance(image, (bytes, bytearray)) or (isinstance(image, memoryview) and image.ndim == 1)
 
 
 def _of_pil(image: PIL.Image.Image) -> npt.NDArray[np.uint8]:

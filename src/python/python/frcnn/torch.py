@@ -23,6 +23,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from . import _reference
 from ._compare import Comparison, Stages, compare
 from ._detector import Detector
+from ._image import is_file
 from ._reference import StagesError
 
 if TYPE_CHECKING:
@@ -114,8 +115,8 @@ def _pixels(image: Image) -> PIL.Image.Image:
     from PIL import Image as pil
     from PIL import ImageOps
 
-    if isinstance(image, (str, os.PathLike, bytes)):
-        with pil.open(io.BytesIO(image) if isinstance(image, bytes) else image) as photo:
+    if isinstance(image, (str, os.PathLike)) or is_file(image):
+        with pil.open(io.BytesIO(image) if is_file(image) else image) as photo:
             return ImageOps.exif_transpose(photo).convert("RGB")
     if isinstance(image, pil.Image):
         return image.convert("RGB")
