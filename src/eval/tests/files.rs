@@ -348,6 +348,17 @@ fn classes_that_are_not_annotated_come_from_the_detector() {
     assert_eq!(scores.classes[3].ap10, None);
 }
 
+/// Roboflow's lists begin with a category that is no class of objects.
+#[test]
+fn classes_that_no_object_has_are_not_missed() {
+    let categories = format!(r#"{CATEGORIES}, {{"id": 0, "name": "cells", "supercategory": "none"}}"#);
+    let folder = coco_folder(&coco_text(IMAGES, ANNOTATIONS, &categories));
+    let mut dataset = open(folder.path(), "val").unwrap();
+    assert!(dataset.classes.contains(&"cells".to_string()));
+    assert!(dataset.clone().meet_classes(&["dog".into(), "car".into()]).is_empty());
+    assert_eq!(dataset.meet_classes(&["dog".into()]), ["car"]);
+}
+
 #[test]
 fn nothing_found_scores_nothing() {
     let folder = voc_folder();

@@ -132,11 +132,20 @@ impl Dataset {
         }
     }
 
-    /// Adds the classes of a detector that no object here has; gives the data set's classes that `names` lacks.
+    /// Adds the classes of a detector that no object here has; gives the classes of objects here that `names` lacks. COCO's list may
+    /// have more, which no object has.
     ///
     /// VOC lists its classes nowhere, so those that happen not to be annotated are only known from the detector.
     pub fn meet_classes(&mut self, names: &[String]) -> Vec<String> {
-        let missing = self.classes.iter().filter(|class| !names.contains(class)).cloned().collect();
+        let mut has_objects = vec![false; self.classes.len()];
+        for truth in &self.truths {
+            if let Some(has_objects) = has_objects.get_mut(truth.class) {
+                *has_objects = true;
+            }
+        }
+        let classes = self.classes.iter().zip(has_objects);
+        let missing = classes.filter(|(class, has_objects)| *has_objects && !names.contains(class));
+        let missing = missing.map(|(class, _)| class.clone()).collect();
         for name in names {
             if !self.classes.contains(name) {
                 self.classes.push(name.clone());
