@@ -1,6 +1,7 @@
 //! How many connections may be open, and which one goes for another.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use tokio::sync::Notify;
 pub(super) struct Connections {
     most: usize,
     open: Mutex<BTreeMap<u64, Entry>>,
+    /// Numbers are never given twice, as who was closed leaves later.
+    next: AtomicU64,
     /// One has left, or its answer was made.
     room: Notify,
 }
@@ -34,7 +37,7 @@ pub(super) struct Ticket {
 
 impl Connections {
     pub(super) fn new(most: usize) -> Arc<Connections> {
-        Arc::new(Connections { most, open: Mutex::default(), room: Notify::new() })
+        Arc::new(Connections { most, open: Mutex::default(), next: AtomicU64::new(0), room: Notify::new() })
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
@@ -59,7 +62,7 @@ impl Connections {
             let number = *idle.min_by_key(|(_, entry)| entry.since)?.0;
             open.remove(&number)?.close.notify_one();
         }
-        let number = open.last_key_value().map_or(0, |(last, _)| last + 1);
+        let number = self.next.fetch_add(1, Relaxed);
         let close = Arc::new(Notify::new());
         open.insert(number, Entry { busy: false, since: Instant::now(), close: close.clone() });
         Some(Ticket { connections: self.clone(), number, close })
@@ -138,5 +141,12 @@ mod tests {
         assert_eq!(numbers(&connections), [0, 3]);
         drop((first, second, third, fourth, fifth));
         assert!(numbers(&connections).is_empty());
+        // Who was closed does not take the next one's place with it.
+        let only = Connections::new(1);
+        let closed = only.try_enter().unwrap();
+        let next = only.try_enter().unwrap();
+        drop(closed);
+        assert_eq!(numbers(&only), [1]);
+        drop(next);
     }
 }
