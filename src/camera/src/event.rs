@@ -202,8 +202,8 @@ impl Message {
 
 /// Where messages go: standard output, MQTT, the page.
 pub trait Door: Send + Sync {
-    /// Never waits for whoever is behind the door (standard output does: a pipe is read as fast as it is, until the daemon is asked to end). What it must drop it
-    /// counts. Never calls [`Status::report`](crate::status::Status::report).
+    /// Never waits for whoever is behind the door (standard output does: a pipe is read as fast as it is, until the daemon is asked to
+    /// end). What it must drop it counts. Never calls [`Status::report`](crate::status::Status::report).
     fn send(&self, message: &Message);
 
     /// The configuration was read again: there are other cameras, or other zones.

@@ -110,10 +110,10 @@ pub(crate) async fn serve(
         };
         let (of_request, routes) = (ticket.clone(), service.clone());
         let service = service_fn(move |request| {
-            let ticket = of_request.clone();
-            ticket.begin();
-            let answer = routes.call(request);
+            let (ticket, answer) = (of_request.clone(), routes.call(request));
             async move {
+                // Not before: an answer that has no room behind others, which are not read, is not being made.
+                ticket.begin();
                 let answer = answer.await;
                 ticket.end();
                 answer
