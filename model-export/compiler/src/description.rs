@@ -109,6 +109,15 @@ impl Description {
         self.rules.as_ref().ok_or(Problem::NoRules)
     }
 
+    /// Refuses rules that nothing would follow; an RPN that is `in_parts` does.
+    pub(crate) fn check_rules(&self, in_parts: bool, detector: Option<&Detector>) -> Result<(), Problem> {
+        match (&self.rules, detector) {
+            (Some(rules), Some(detector)) if *rules != detector.rules => Err(Problem::RulesTwice),
+            (Some(_), None) if !in_parts => Err(Problem::NoRpn),
+            _ => Ok(()),
+        }
+    }
+
     /// The manifest of a file of torchvision's, which scores so many classes.
     pub(crate) fn of_detector(&self, detector: &Detector, classes: usize) -> Result<Manifest, Problem> {
         let Some(manifest) = &self.manifest else {

@@ -126,6 +126,17 @@ pub enum Problem {
          which anchors these are of, and how many proposals are kept; frcnn-train writes both"
     )]
     NoRules,
+    /// The rules of an RPN that is not there.
+    #[error(
+        "the manifest says as `rpn` how a region proposal network proposes, and the model has no outputs `rpn_logits.0`, \
+         `rpn_deltas.0` and so on; leave `rpn` out, or export the model with them"
+    )]
+    NoRpn,
+    /// The rules of an RPN beside those of a file that has its own.
+    #[error(
+        "the manifest has `rpn`, and a file of torchvision's exporter says itself how its RPN proposes; leave `rpn` out"
+    )]
+    RulesTwice,
     /// A node of a detector that was exported whole, where it is not as torchvision makes it.
     #[error(
         "node `{node}` ({op}) is not understood: {why}. A Faster R-CNN is compiled from what torchvision's own exporter writes of \

@@ -139,6 +139,7 @@ pub fn compile_rcnn(
     let svm = Svm::read(svm)?;
     let refused = |problem| Error::Model { path: onnx.to_path_buf(), problem };
     let description = description.into();
+    description.check_rules(false, None).map_err(refused)?;
     let manifest = description.manifest().map_err(refused)?;
     rcnn::compile(source, &svm, manifest, options, progress)
         .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })

@@ -35,6 +35,7 @@ pub(crate) fn lower<'a>(
     said: &Said,
     origin: Origin,
 ) -> Result<LoweredNetwork, Problem> {
+    said.description.check_rules(split.rpn.is_some(), said.detector)?;
     let image = Kind::Map { size: None, channels: 3 };
     let mut trunk = lowering.graph(&split.trunk, &[(split.data, image)], 1, &split.maps)?;
     let channels = channels(&trunk, split)?;

@@ -61,26 +61,25 @@ pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// The file cannot be read, or has a mistake; the text names the file.
 pub fn load_manifest(path: &Path) -> Result<Manifest, Error> {
-    load(path, Scores::Probabilities)
+    let description = Description::load(path)?;
+    let refused = |problem| Error::Model { path: path.to_path_buf(), problem };
+    description.manifest().cloned().map_err(refused)
 }
 
 /// The same for an R-CNN, whose scores are margins if the file does not say what they are.
 ///
 /// # Errors
-/// As [`load_manifest`], or the file says that they are probabilities.
+/// As [`load_manifest`], or the file says that they are probabilities, or how an RPN proposes.
 pub fn load_rcnn_manifest(path: &Path) -> Result<Manifest, Error> {
-    let manifest = load(path, Scores::Margins)?;
+    let description = Description::load_with(path, Scores::Margins)?;
+    let refused = |problem| Error::Model { path: path.to_path_buf(), problem };
+    description.check_rules(false, None).map_err(refused)?;
+    let manifest = description.manifest().cloned().map_err(refused)?;
     if manifest.scores == Scores::Margins {
         return Ok(manifest);
     }
     let problem = "`scores` must be margins: an R-CNN scores with linear SVMs".to_string();
     Err(Error::Manifest { path: path.to_path_buf(), error: ManifestError::Value(problem) })
-}
-
-fn load(path: &Path, scores: Scores) -> Result<Manifest, Error> {
-    let description = Description::load_with(path, scores)?;
-    let refused = |problem| Error::Model { path: path.to_path_buf(), problem };
-    description.manifest().cloned().map_err(refused)
 }
 
 #[cfg(test)]

@@ -153,6 +153,13 @@ fn a_manifest_overrides_the_file() {
     let description = Description::load(&json).unwrap();
     let compiled = compile(&onnx, &description, &Options::default(), &mut |_| {}).unwrap();
     assert_read(&compiled, &Numbers { score: 0.6, ..Numbers::default() });
+    // How it proposes is not among them.
+    let rules = r#"{"anchors": [], "pre_nms_top_n": 1, "post_nms_top_n": 1, "nms_iou": 0.5, "min_side": 0, "score_threshold": 0}"#;
+    std::fs::write(&json, format!(r#"{{"classes": ["__background__", "a", "b", "c"], "rpn": {rules}}}"#))
+        .unwrap();
+    let description = Description::load(&json).unwrap();
+    let error = compile(&onnx, &description, &Options::default(), &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("leave `rpn` out"), "{error}");
 }
 
 /// `If`s whose condition the exporter knew are not there.

@@ -105,6 +105,12 @@ fn what_does_not_fit_is_named() {
         }
     };
     refused(&text, &OUTPUTS, "", &["rpn_logits.0", "`rpn`", "anchors"]);
+    refused(
+        &[TRUNK, MAX_POOL, HEAD].concat(),
+        &OUTPUTS[..2],
+        &rules,
+        &["`rpn`", "has no outputs `rpn_logits.0`"],
+    );
     refused(&text, &OUTPUTS[..3], &rules, &["rpn_deltas.0", "missing"]);
     refused(&text, &OUTPUTS, &rules.replace("nms_iou", "nms_iuo"), &["manifest.json", "nms_iuo"]);
     let one_anchor = rules.replace(", [-14, -7, 14, 7]", "");

@@ -375,6 +375,8 @@ mod tests {
             (r#"{"classes": ["b", "c"], "pixel_means": [1e39, 1, 1]}"#, "pixel_means"),
             (r#"{"classes": ["b", "c"], "box_weights": [10, 10, 5, 0]}"#, "box_weights"),
             (r#"{"classes": ["b", "c"], "pixel_means": [1, 2, 3], "pixel_means_bgr": [1, 2, 3]}"#, "both"),
+            (r#"{"classes": ["b", "c", "__background__"]}"#, "the background comes first"),
+            (r#"{"classes": ["__background__", "background", "c"]}"#, "`background` behind other classes"),
             // Means of one scale where the other is said.
             (r#"{"classes": ["b", "c"], "pixel_means": [0.485, 0.456, 0.406]}"#, "pixel_scale"),
             (r#"{"classes": ["b", "c"], "pixel_stds": [0.229, 0.224, 0.225]}"#, "pixel_scale"),
@@ -384,5 +386,32 @@ mod tests {
             let error = Manifest::from_json(json).unwrap_err().to_string();
             assert!(error.contains(word), "{json}: {error}");
         }
+    }
+
+    #[test]
+    fn means_of_the_other_order_are_refused() {
+        let read = |more: &str| Manifest::from_json(&format!(r#"{{"classes": ["b", "c"], {more}}}"#));
+        let (rgb, bgr) = (r#""channel_order": "rgb""#, r#""channel_order": "bgr""#);
+        let red_first =
+            ["[123.675, 116.28, 103.53]", "[123.68, 116.779, 103.939]", "[122.7717, 115.9465, 102.9801]"];
+        let blue_first = ["[103.53, 116.28, 123.675]", "[102.9801, 115.9465, 122.7717]", "[104, 117, 123]"];
+        for (means, right, wrong) in red_first
+            .map(|means| (means, rgb, bgr))
+            .into_iter()
+            .chain(blue_first.map(|means| (means, bgr, rgb)))
+        {
+            read(&format!(r#""pixel_means": {means}, {right}"#)).unwrap();
+            let error = read(&format!(r#""pixel_means": {means}, {wrong}"#)).unwrap_err().to_string();
+            assert!(error.contains(&format!("say {right}")), "{means}: {error}");
+        }
+        let of_one = r#""pixel_means": [0.485, 0.456, 0.406], "pixel_scale": 1"#;
+        let error = read(of_one).unwrap_err().to_string();
+        assert!(
+            error.contains("ImageNet's in RGB, but `channel_order` is bgr: say \"channel_order\": \"rgb\""),
+            "{error}"
+        );
+        read(&format!("{of_one}, {rgb}")).unwrap();
+        // Means of nothing that is known are anyone's own.
+        read(r#""pixel_means": [130, 116, 103]"#).unwrap();
     }
 }

@@ -6,6 +6,11 @@ use serde::Deserialize;
 
 use super::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Resize, Scores};
 
+/// The names by which a background is known; detectron2's is the last of its classes.
+const BACKGROUND: [&str; 2] = ["__background__", "background"];
+/// Means of ImageNet's red, green and blue pixels, in 0..255.
+const IMAGENET_RGB: [f32; 3] = [123.675, 116.28, 103.53];
+
 /// What a text says; the fields are those of [`Manifest`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object such as {\"classes\": [\"__background__\", \"cat\"]}")]
@@ -75,13 +80,19 @@ fn of_bgr(means: [f32; 3], order: ChannelOrder, scale: f32) -> [f32; 3] {
     std::array::from_fn(|c| (f64::from(means[order.bgr(c)]) * f64::from(scale) / 255.0) as f32)
 }
 
-/// Whether classes can be told apart, and means and deviations can be of the scale that is said: a network that is fed values 255 times too small or too
-/// large finds nothing, without an error.
+/// Whether classes can be told apart and the background is the first, and means and deviations can be of the scale and order that are said: a network
+/// that is fed values 255 times too small or too large finds nothing, one that is fed red for blue finds less, both without an error.
 fn plausible(manifest: &Manifest) -> Result<(), String> {
     let Manifest { pixel_scale, pixel_means, pixel_stds, classes, .. } = manifest;
     let mut names = HashSet::new();
     if let Some(twice) = classes.iter().find(|name| !names.insert(name.as_str())) {
         return Err(format!("`classes` has `{twice}` twice: detections could not be told apart"));
+    }
+    if let Some(name) = classes.iter().skip(1).find(|name| BACKGROUND.contains(&name.as_str())) {
+        return Err(format!(
+            "`classes` has `{name}` behind other classes: the background comes first, in the model's scores and box deltas, \
+             too (detectron2's is the last: see `background_first` of model-export/pytorch)"
+        ));
     }
     let told = pixel_stds != &[1.0; 3];
     let of_one = |values: &[f32; 3]| values.iter().all(|v| *v > 0.0 && *v < 1.0);
@@ -95,6 +106,17 @@ fn plausible(manifest: &Manifest) -> Result<(), String> {
         return Err("`pixel_means` or `pixel_stds` are of pixels in 0..255, but `pixel_scale` is 1; leave it out, or \
                     divide them by 255"
             .to_string());
+    }
+    // Published roundings differ by less than a hundredth of a mean, red and blue by a fifth.
+    let near = |(mean, of_imagenet): (&f32, &f32)| (mean - of_imagenet).abs() < 0.01 * of_imagenet;
+    if manifest.blob_means().iter().zip(&IMAGENET_RGB).all(near) {
+        let said = manifest.channel_order.name();
+        let meant = if said == "bgr" { "rgb" } else { "bgr" };
+        return Err(format!(
+            "`pixel_means` are ImageNet's in {}, but `channel_order` is {said}: say \"channel_order\": \"{meant}\" if the \
+             network reads that, or turn the means round",
+            meant.to_uppercase()
+        ));
     }
     Ok(())
 }
