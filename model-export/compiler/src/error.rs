@@ -195,6 +195,21 @@ pub enum Problem {
         /// Its operator.
         op: String,
     },
+    /// Regions or anchors that would lie elsewhere in the map than in the image.
+    #[error(
+        "map {level} of the trunk has a cell for every {actual:.0} pixels, and {said} says for every {pixels:.0}: nothing would \
+         be found where it is"
+    )]
+    Stride {
+        /// Which of the trunk's maps.
+        level: usize,
+        /// What says so.
+        said: String,
+        /// Pixels by that.
+        pixels: f32,
+        /// Pixels by the trunk's layers.
+        actual: f32,
+    },
     /// Weights with NaN or infinity.
     #[error("weights that are not finite: {0}; did the training diverge?")]
     NotFinite(String),

@@ -15,6 +15,7 @@
 //! | evaluate constant expressions | `constants` |
 //! | ONNX nodes to the bundle's layers, weights to channels last | `lower`, `network` |
 //! | the manifest's channel order, scale and deviations into the first convolution | `input` |
+//! | the strides that are said, held against the trunk's | `strides` |
 //! | an R-CNN: a classifier and the weights of its SVMs | `rcnn`, `svm` |
 //! | check against tract-onnx on a seeded input | `referee`, `culprit`, `magnitude` |
 //! | truncated SVD of fully connected layers | `svd`, `factor` |
@@ -65,6 +66,7 @@ mod rois;
 mod rpn;
 mod source;
 mod split;
+mod strides;
 mod svd;
 mod svm;
 mod torchvision;
@@ -159,7 +161,9 @@ pub fn lower_onnx(onnx: &Path, description: impl Into<Description>) -> Result<Bu
         let mut lowering = Lowering::new(&model);
         let network = network::lower(&split, &mut lowering, &said, origin(sha256))?;
         lowering.check_finite()?;
-        std::mem::take(&mut lowering.weights).into_bundle(network.contents)
+        let bundle = std::mem::take(&mut lowering.weights).into_bundle(network.contents)?;
+        strides::check(bundle.contents())?;
+        Ok(bundle)
     };
     lower(ModelFile::read(onnx)?).map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
 }
@@ -180,6 +184,7 @@ fn compile_source(
     let network = network::lower(&split, &mut lowering, &said, origin(sha256))?;
     lowering.check_finite()?;
     let bundle = Arc::new(std::mem::take(&mut lowering.weights).into_bundle(network.contents)?);
+    strides::check(bundle.contents())?;
 
     progress("checking against tract-onnx");
     let owned_split = OwnedSplit::new(&split, &lowering);

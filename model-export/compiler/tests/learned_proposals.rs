@@ -94,6 +94,27 @@ fn strides_are_as_the_manifest_says() {
 }
 
 #[test]
+fn strides_and_scales_are_held_against_the_trunk() {
+    let refused = |error: Result<Compiled, String>, words: &[&str]| {
+        let error = error.err().unwrap_or_else(|| panic!("{words:?}: it compiles"));
+        words.iter().for_each(|word| assert!(error.contains(word), "`{word}` is not in: {error}"));
+    };
+    let text = [TRUNK, RPN, MAX_POOL, HEAD].concat();
+    let with = |strides: &str| try_compile(&text, &OUTPUTS, &format!("{RULES}, \"strides\": {strides}}}"));
+    for (wrong, says) in [("[16]", "every 16"), ("[4]", "every 4")] {
+        refused(with(wrong), &["a cell for every 8 pixels", "`strides`", says]);
+    }
+    for (pool, of) in [(MAX_POOL, "0.0625"), (ALIGN, "1.0"), (ALIGN, "0.25")] {
+        let pool = pool.replace("spatial_scale=0.125", &format!("spatial_scale={of}"));
+        let plain = try_compile(&[TRUNK, &pool, HEAD].concat(), &OUTPUTS[..2], "");
+        refused(plain, &["a cell for every 8 pixels", "spatial_scale"]);
+    }
+    // Windows without padding lose most of a small map, and no stride.
+    let valid = TRUNK.replace("5x3x5x5", "5x3x101x101").replace("[5,5] pads=[2,2,2,2]", "[101,101]");
+    try_compile(&[&valid, MAX_POOL, HEAD].concat(), &OUTPUTS[..2], "").unwrap();
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let text = [TRUNK, RPN, MAX_POOL, HEAD].concat();
     let rules = format!("{RULES}}}");
