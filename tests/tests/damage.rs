@@ -110,6 +110,9 @@ fn other_files_are_told_apart() {
     let mut bytes = untrained().to_bytes();
     assert!(matches!(error(&[0; 4096]), Error::Magic));
     assert!(matches!(error(&b"a text file that somebody named model.frcnn".repeat(3)), Error::Magic));
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 1234\n", "ab".repeat(32));
+    assert!(matches!(error(pointer.as_bytes()), Error::LfsPointer));
     bytes[8] += 1;
     assert!(matches!(error(&bytes), Error::Version { found, .. } if found == FORMAT_VERSION + 1));
     for older in [2, 3] {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use frcnn_bundle::{Contents, Manifest, ManifestError, Scores};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Problem};
@@ -40,6 +41,18 @@ impl From<&Description> for Description {
     }
 }
 
+/// Of a `manifest.json` what [`Manifest`] does not read, by [`RPN`].
+#[derive(Deserialize)]
+struct Beside {
+    #[serde(default, deserialize_with = "some")]
+    rpn: Option<Rules>,
+}
+
+/// What is there must be rules: `null` is none.
+fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rules>, D::Error> {
+    Rules::deserialize(deserializer).map(Some)
+}
+
 fn json(error: serde_json::Error) -> ManifestError {
     ManifestError::Json(error.to_string())
 }
@@ -69,13 +82,16 @@ impl Description {
             let manifest = Some(Manifest::from_json_with(text, scores)?);
             return Ok(Description { manifest, ..Description::default() });
         };
-        let rules = said.remove(RPN).map(serde_json::from_value).transpose();
-        let rules = rules.map_err(json)?;
-        let renamed = said.get_mut("classes").is_some_and(tell_apart);
-        let manifest = if rules.is_some() || renamed {
-            Manifest::from_json_with(&serde_json::to_string(&said).map_err(json)?, scores)?
-        } else {
-            Manifest::from_json_with(text, scores)?
+        // From the text, of which an error tells line and column.
+        let in_rules = |error| ManifestError::Json(format!("`{RPN}`: {error}"));
+        let Beside { rpn: rules } = serde_json::from_str(text).map_err(in_rules)?;
+        said.remove(RPN);
+        let read = Manifest::from_json_with(text, scores);
+        let manifest = match (said.get_mut("classes").is_some_and(tell_apart), read) {
+            (true, Ok(_) | Err(ManifestError::Value(_))) => {
+                Manifest::from_json_with(&serde_json::to_string(&said).map_err(json)?, scores)?
+            }
+            (_, read) => read?,
         };
         Ok(Description { manifest: Some(manifest), said, rules })
     }

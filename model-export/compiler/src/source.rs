@@ -14,6 +14,9 @@ use crate::prepare::{Folders, check_fields, prepare};
 use crate::roi_align::state_corners;
 use crate::torchvision::{self, Detector};
 
+/// How a file begins that stands for another one, which Git keeps elsewhere.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
+
 /// An ONNX file, decoded and made plain: see [`prepare`](crate::prepare).
 pub(crate) struct ModelFile {
     pub(crate) model: ModelProto,
@@ -28,6 +31,9 @@ impl ModelFile {
         let sha256 = Sha256::digest(&bytes).into();
         let refused = |problem| Error::Model { path: path.to_path_buf(), problem };
         let not_onnx = |text: String| refused(Problem::NotOnnx(text));
+        if bytes.starts_with(LFS_POINTER) {
+            return Err(not_onnx("it is a Git LFS pointer; `git lfs pull` fetches the model".to_string()));
+        }
         check_fields(&bytes).map_err(refused)?;
         let mut model = ModelProto::decode(&*bytes).map_err(|error| not_onnx(error.to_string()))?;
         drop(bytes);

@@ -134,6 +134,12 @@ fn what_does_not_fit_is_named() {
     );
     refused(&text, &OUTPUTS[..3], &rules, &["rpn_deltas.0", "missing"]);
     refused(&text, &OUTPUTS, &rules.replace("nms_iou", "nms_iuo"), &["manifest.json", "nms_iuo"]);
+    let unlike = |from: &str, to: &str, words: &[&str]| {
+        refused(&text, &OUTPUTS, &rules.replace(from, to).replace('{', "{\n"), words);
+    };
+    unlike("77", "77.0", &["manifest.json: `rpn`: ", "77.0", "expected u32 at line 2 column"]);
+    refused(&text, &OUTPUTS, "null", &["`rpn`: invalid type: null, expected an object with `anchors`"]);
+    refused(&text, &OUTPUTS, &format!("{rules},\n\n \"pad_multiple\": 1.5"), &["1.5", "at line 4 column"]);
     let one_anchor = rules.replace(", [-14, -7, 14, 7]", "");
     refused(&text, &OUTPUTS, &one_anchor, &["invalid bundle", "30x40x1"]);
     let other_map = text.replace("Conv map rpn_conv", "Conv c1 rpn_conv");

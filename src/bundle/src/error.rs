@@ -21,6 +21,9 @@ pub enum Error {
     /// The first eight bytes are not a bundle's.
     #[error("not a bundle: it does not start with the .frcnn signature")]
     Magic,
+    /// What Git has in the place of a large file until it is fetched.
+    #[error("not a bundle, but a Git LFS pointer to one: `git lfs pull` fetches it")]
+    LfsPointer,
     /// Written by another version of the format.
     #[error("bundle format {found}; this program reads formats 2 to {supported}: {}", remedy(*found, *supported))]
     Version {

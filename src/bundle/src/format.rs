@@ -15,6 +15,8 @@ pub const FORMAT_VERSION: u32 = 6;
 /// All versions that are read.
 const VERSIONS: [u32; 5] = [2, 3, 4, 5, FORMAT_VERSION];
 const MAGIC: [u8; 8] = *b"\x89FRCNN\r\n";
+/// How a file begins that stands for another one, which Git keeps elsewhere.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
 const PRELUDE: usize = 64;
 /// Bytes of the longest contents record: VGG16's has some 2,000, a thousand layers with long names some 100,000.
 const MAX_CONTENTS: usize = 4 << 20;
@@ -156,6 +158,9 @@ struct Prelude {
 impl Prelude {
     fn parse(bytes: &[u8], file_len: usize) -> Result<Prelude, Error> {
         let prelude: &[u8; PRELUDE] = bytes.first_chunk().ok_or(Error::TooShort(bytes.len()))?;
+        if prelude.starts_with(LFS_POINTER) {
+            return Err(Error::LfsPointer);
+        }
         let mut fields = Fields(prelude);
         if fields.take::<8>() != MAGIC {
             return Err(Error::Magic);

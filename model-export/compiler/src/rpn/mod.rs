@@ -9,7 +9,7 @@ pub(crate) use head::maps;
 
 /// The fields of [`Rpn`] but its graph. A `manifest.json` has them as `rpn`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `anchors`, `pre_nms_top_n` and so on")]
 pub struct Rules {
     /// Of each map its base anchors `[x1, y1, x2, y2]`, in blob pixels around a cell's place.
     pub anchors: Vec<Vec<[f32; 4]>>,

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use frcnn_compiler::{Options, compile};
+use frcnn_compiler::{Description, Options, compile};
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
@@ -100,4 +100,14 @@ fn are_named_when_they_are_missing_or_wrong() {
     unread.external_data[0].value = "nowhere.bin".to_string();
     graph(&mut model).initializer.push(unread);
     compile_at(&write(folder.path(), &model)).unwrap();
+}
+
+#[test]
+fn a_pointer_to_a_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let onnx = folder.path().join("model.onnx");
+    fs::write(&onnx, "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 1234\n").unwrap();
+    let description = Description::of_classes(["a".to_string()]).unwrap();
+    let error = compile(&onnx, &description, &Options::default(), &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("a Git LFS pointer; `git lfs pull` fetches the model"), "{error}");
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{ChannelOrder, Manifest, ManifestError, PIXEL_MEANS_BGR, Resize, Scores};
 
@@ -35,6 +36,9 @@ struct Said {
     nms_keeps_equal: Option<bool>,
     min_box_side: Option<f32>,
     max_detections: Option<u32>,
+    /// The rules of an RPN, which the compiler reads.
+    #[serde(rename = "rpn")]
+    _rpn: Option<IgnoredAny>,
 }
 
 /// `scores` is meant where the text does not say.
