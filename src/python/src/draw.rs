@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::PathBuf;
 
 use frcnn::{BBox, Detection};
-use frcnn_files::write_atomically;
+use frcnn_files::{FileId, write_atomically};
 use image::ImageFormat;
 use serde::Deserialize;
 
@@ -40,6 +40,9 @@ pub(crate) fn draw(call: &Call) -> Result<Reply, Failure> {
     let refused = |problem: String| Failure::file(Kind::Image, &path, problem);
     if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
         return Err(refused("the picture is written as a PNG; call it .png".to_string()));
+    }
+    if matches!(&image, Image::Path(photo) if path.exists() && FileId::of(photo) == FileId::of(&path)) {
+        return Err(refused("is the image itself, which would be lost; name another file".to_string()));
     }
     let mut png = Cursor::new(Vec::new());
     pixels.write_to(&mut png, ImageFormat::Png).map_err(|error| refused(error.to_string()))?;

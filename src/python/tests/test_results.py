@@ -39,6 +39,18 @@ def test_a_picture_is_the_command_s(command, bundle, found, scene, pixels, tmp_p
         found.draw(tmp_path / "own.jpg")
 
 
+def test_a_picture_never_replaces_its_image(detector, pixels, boxes, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(photo)
+    before = photo.read_bytes()
+    found = detector.detect(photo, boxes)
+    for same in (photo, tmp_path / "." / "photo.png"):
+        with pytest.raises(frcnn.ImageError, match=r"photo\.png: is the image itself"):
+            found.draw(same)
+    assert photo.read_bytes() == before
+    found.draw(tmp_path / "drawn.png")
+
+
 def test_pycocotools_takes_coco_results(found):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use frcnn::{Detection, Detector};
 use frcnn_core::Printable;
-use frcnn_files::FileId;
+use frcnn_files::{FileId, folder_of};
 use frcnn_images::draw::draw;
 use image::{ImageFormat, RgbImage};
 
@@ -45,17 +45,23 @@ impl Drop for MadeFolders {
 }
 
 impl Pictures {
-    /// Makes `folder` and gives each image a file of its own in it, none of which is one of the images.
+    /// Makes `folder` and gives each image a file of its own in it, none of which is one of the images, nor another file that
+    /// lies beside them, which may be a photo as well.
     pub(super) fn plan(folder: &Path, images: &[ImageFile]) -> Result<Pictures, Error> {
         let made = MadeFolders::create(folder).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::file(folder, "is a file; name a folder with --out"),
             _ => Error::file(folder, error),
         })?;
         let inputs: HashSet<FileId> = images.iter().map(|image| FileId::of(&image.path)).collect();
+        let beside = || images.iter().any(|image| FileId::of(folder_of(&image.path)) == FileId::of(folder));
         let paths: Vec<PathBuf> = names(images).into_iter().map(|name| folder.join(name)).collect();
         for (path, image) in paths.iter().zip(images) {
             if inputs.contains(&FileId::of(path)) {
                 return Err(Error::file(path, "is one of the images; name another folder with --out"));
+            }
+            if path.exists() && beside() {
+                let problem = "lies beside the images, and would be replaced; name another folder with --out";
+                return Err(Error::file(path, problem));
             }
             if path.file_stem().is_some_and(|stem| *stem != *image.stem) {
                 console::warning(format_args!(
@@ -135,6 +141,24 @@ mod tests {
         assert!(error.contains("photo.png: is one of the images"), "{error}");
         let other = folder.path().join("drawn");
         assert_eq!(Pictures::plan(&other, &images).unwrap().paths, [other.join("photo.png")]);
+    }
+
+    #[test]
+    fn what_lies_beside_the_images_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photo, other] = ["a.jpg", "a.png"].map(|name| folder.path().join(name));
+        fs::write(&photo, "").unwrap();
+        let images = images(&[photo]);
+        let plan = |out: &Path| Pictures::plan(out, &images).map(|pictures| pictures.paths.clone());
+        assert_eq!(plan(folder.path()).unwrap(), std::slice::from_ref(&other));
+        fs::write(&other, "").unwrap();
+        let error = plan(&folder.path().join(".")).unwrap_err().to_string();
+        assert!(error.contains("a.png: lies beside the images"), "{error}");
+        // Pictures of an earlier run are replaced elsewhere.
+        let drawn = folder.path().join("drawn");
+        fs::create_dir(&drawn).unwrap();
+        fs::write(drawn.join("a.png"), "").unwrap();
+        assert_eq!(plan(&drawn).unwrap(), [drawn.join("a.png")]);
     }
 
     #[test]
