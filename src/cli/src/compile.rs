@@ -37,14 +37,15 @@ use crate::parse;
 use crate::units;
 use report::Report;
 
-/// Compile a trained Fast R-CNN, SPPnet or R-CNN from ONNX into a .frcnn bundle
+/// Compile a trained Faster R-CNN, Fast R-CNN, SPPnet or R-CNN from ONNX into a .frcnn bundle
 ///
 /// The bundle holds everything that `frcnn detect` and the `frcnn` library need. Before it is written, it is run
 /// beside the ONNX file on the same input, and refused if the two disagree.
 ///
-/// One MaxRoiPool makes a Fast R-CNN; several that pool one map, each flattened and all joined, make an SPPnet. Neither is
-/// R-CNN, whose ONNX file is a plain classifier of images of one size: --method rcnn crops and warps each proposal to that
-/// size, and takes linear SVMs and box regressors from another file.
+/// A Faster R-CNN is a file of torchvision's own exporter, or one with the outputs `rpn_logits.0`, `rpn_deltas.0` and so on and a
+/// manifest with `rpn`. One MaxRoiPool, or RoiAlign of one map or a pyramid's, without them makes a Fast R-CNN; several MaxRoiPool
+/// that pool one map, each flattened and all joined, an SPPnet. None is R-CNN, whose ONNX file is a plain classifier of images of
+/// one size: --method rcnn crops and warps each proposal to that size, and takes linear SVMs and box regressors from another file.
 ///
 /// No ONNX file says whether its network reads blue, green, red in 0..255 or red, green, blue in 0..1; with the wrong ones
 /// it runs and finds next to nothing. The manifest says, the report repeats what is assumed, and --check shows what is found.
@@ -53,6 +54,7 @@ use report::Report;
   frcnn compile model.onnx -o model.frcnn
   frcnn compile model.onnx -o small.frcnn --svd-energy 0.9 --report report.json
   frcnn compile model.onnx -o model.frcnn --check photo.jpg
+  frcnn compile torchvision.onnx -o faster.frcnn --classes cat,dog --check photo.jpg
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --manifest voc.json
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --emit-onnx vgg16-svd.onnx
   frcnn compile vgg16.onnx -o vgg16.frcnn --svd fc6=1024,fc7=256 --precision f16
@@ -87,7 +89,8 @@ CELLS_CLASS_TRAFFIC_LIGHT in a folder cells/. What is no letter or digit of ASCI
 a name without any is its number; `2wheeler` is Class2wheeler, `self` ClassSelf; of two that become \
 the same name the second has its number behind it. The files say the whole rule.")]
 pub(crate) struct Args {
-    /// Trained network with inputs `data` and `rois` and MaxRoiPool, or a classifier with the input `data`
+    /// A file of torchvision's exporter, a trained network with inputs `data` and `rois` and MaxRoiPool or RoiAlign, or a classifier
+    /// with the input `data`
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
     /// The bundle to write; may be left out with --emit
@@ -111,7 +114,7 @@ pub(crate) struct Args {
     /// of torchvision's without one 1, 2 and so on]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = trimmed, conflicts_with = "manifest")]
     classes: Vec<String>,
-    /// What the ONNX file is [default: a Fast R-CNN or SPPnet, which its MaxRoiPool nodes tell]
+    /// What the ONNX file is [default: a Faster R-CNN, Fast R-CNN or SPPnet, which its nodes and outputs tell]
     #[arg(long, value_name = "METHOD", requires = "svm", conflicts_with = "emit_onnx")]
     method: Option<CompileMethod>,
     /// Linear SVMs and box regressors of an R-CNN
@@ -170,7 +173,7 @@ pub(crate) struct Args {
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
-    /// Draw what the bundle finds in this photo, among boxes of selective search
+    /// Draw what the bundle finds in this photo, among boxes of its RPN, or without one of selective search
     #[arg(long, value_name = "PHOTO")]
     check: Option<PathBuf>,
     /// Where to draw it [default: OUT.check.png beside the bundle]

@@ -49,7 +49,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::Error;
 use frcnn_core::is_unprintable;
 
-/// Fast R-CNN on a CPU: compile a trained network, look into it, detect objects in images.
+/// Faster R-CNN and Fast R-CNN on a CPU: compile a trained network, look into it, detect objects in images.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {

@@ -50,7 +50,7 @@ With --cascade, every rank of the judge with every threshold: the first row is t
 a cascade, mAP is of all photos, and times are medians of at most 8 of them, of detections with and \
 without in turn; head ms has RoI pooling in it. Recommended is the cascade with the least work.")]
 pub(crate) struct Args {
-    /// Trained network with inputs `data` and `rois` and one MaxRoiPool
+    /// A file of torchvision's exporter, or a trained network with inputs `data` and `rois` and MaxRoiPool or RoiAlign
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
     /// The data set's folder, or COCO's annotation file
