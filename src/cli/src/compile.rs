@@ -262,6 +262,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let written = [args.output.as_ref()].into_iter().chain(written);
     let written: Vec<&Path> = written.flatten().map(PathBuf::as_path).collect();
     outputs::check_outputs(&written, &inputs(args, &manifest_path))?;
+    emits.iter().try_for_each(|emit| emit.check_others(&written))?;
     check_precision(args)?;
     check_unused(args)?;
     check_cascade(args)?;

@@ -133,7 +133,13 @@ pub fn detectors(
     let reference = of_photo(first, second, photo, boxes)?;
     let sides =
         [Provenance::of_detector(names.reference, first), Provenance::of_detector(names.found, second)];
-    against(second, &reference, Some(photo), tolerances, sides)
+    against(second, &reference, Some(photo), tolerances, sides).map_err(|error| match error {
+        Error::Stage(problem) => {
+            let problem = format!("{problem}; the bundle is {}", names.found);
+            Error::file(names.reference.as_ref(), problem)
+        }
+        other => other,
+    })
 }
 
 /// Two reference files; `detector` runs nothing, but its manifest makes detections of predictions. Without one, stages alone are

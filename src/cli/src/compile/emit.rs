@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use frcnn_bundle::Bundle;
 use frcnn_compiler::{ProgramKind, ProgramOptions, emit_program};
-use frcnn_files::{FileId, StagedFolder};
+use frcnn_files::{FileId, StagedFolder, folder_of};
 
 use super::Args;
 use crate::error::Error;
@@ -40,6 +40,19 @@ impl<'a> Emit<'a> {
             all.push(Emit { kind, dir, frcnn: frcnn(args)? });
         }
         Ok(all)
+    }
+
+    /// Refuses other files that are to be written in its folder, of which each is one that it writes or none of its own.
+    pub(super) fn check_others(&self, written: &[&Path]) -> Result<(), Error> {
+        let dir = FileId::of(self.dir);
+        for path in written {
+            let folder = folder_of(path).canonicalize().map_err(|error| Error::file(path, error))?;
+            if folder.ancestors().any(|folder| FileId::of(folder) == dir) {
+                let problem = "lies in the folder that --emit writes; name a file elsewhere";
+                return Err(Error::file(path, problem));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn dir(&self) -> &'a Path {

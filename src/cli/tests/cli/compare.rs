@@ -68,6 +68,18 @@ fn the_factored_layer_is_found() {
     fails(&compare(&fixture, &[]), 2, &["--reference"]);
 }
 
+#[test]
+fn bundles_of_other_shapes_are_named() {
+    let fixture = Fixture::get();
+    let folder = fixture.fresh("shapes");
+    let onnx = folder.join("sppnet.onnx");
+    succeed(&["new", "--arch", "squeezenet", "--method", "sppnet", "--classes", "3", "-o", text(&onnx)]);
+    let (other, manifest) = (folder.join("other.frcnn"), fixture.path("small.json"));
+    succeed(&["compile", text(&onnx), "-o", text(&other), "--manifest", &manifest]);
+    let output = compare(&fixture, &["--against", text(&other), "--image", &fixture.path("photos/a.png")]);
+    fails(&output, 1, &["model.frcnn: `pool5` has shape", "the bundle is other.frcnn"]);
+}
+
 /// int8 clips what is rare, by however much: its stages are held to the norm of all differences, and what no layer has rounded
 /// to what f32 differs by.
 #[test]

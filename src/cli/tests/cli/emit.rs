@@ -186,6 +186,14 @@ fn what_is_not_ours_stays_and_what_fails_leaves_nothing() {
     let absent = ["--emit", "crate", new, "--frcnn-path", text(&folder)];
     fails(&compile(&absent), 1, &["has no Cargo.toml", "src/runtime"]);
     fails(&compile(&["--emit", "c", new, "--check", "p.jpg"]), 2, &["--check-out"]);
+    // What would lie among the program's files.
+    let made = folder.join("made");
+    fs::create_dir(&made).unwrap();
+    for (more, file) in [("--report", "README.md"), ("-o", "m.frcnn"), ("--emit-onnx", "m.onnx")] {
+        let inside = compile(&["--emit", "crate", text(&made), more, text(&made.join(file))]);
+        fails(&inside, 1, &[file, "lies in the folder that --emit writes"]);
+    }
+    fs::remove_dir(&made).unwrap();
     // A model that does not compile, and a report that cannot be written.
     fs::write(folder.join("no.onnx"), "no").unwrap();
     fs::write(folder.join("manifest.json"), r#"{"classes": ["b", "c"]}"#).unwrap();
