@@ -48,8 +48,8 @@ class ExportError(Exception):
     """What keeps a module from being exported, and what to do."""
 
 
-def export(module, classes, path, manifest=None, exporter="auto", form="whole"):
-    """Writes `path` and manifest.json beside it; gives the manifest.
+def export(module, classes, path, manifest=None, exporter="auto", form="whole", force=False):
+    """Writes `path` and manifest.json beside it; gives the manifest. One of another model is replaced with `force` alone.
 
     `classes` are the K names without the background. `manifest` has fields of manifest.json, such as scales or box_weights. `form` is
     one of detector.FORMS, for torchvision's detectors.
@@ -87,6 +87,11 @@ def export(module, classes, path, manifest=None, exporter="auto", form="whole"):
         proposes = form == "parts"
         manifest = {**names, **detector.numbers(module, proposes), **(manifest or {})}
         write = parts(detector.Parts(module, proposes).eval(), classes, exporter, manifest)
+    text, beside = json.dumps(manifest, indent=2) + "\n", path.with_name("manifest.json")
+    if not force and beside.exists() and said_by(beside) != json.loads(text):
+        raise ExportError(
+            f"{beside} exists and says something else: choose another folder for {path.name}, or replace it with --force (force=True)"
+        )
     # Beside its place and renamed: no half-written model, and no old one lost.
     handle, written = tempfile.mkstemp(suffix=".onnx", dir=path.parent)
     os.close(handle)
@@ -99,11 +104,25 @@ def export(module, classes, path, manifest=None, exporter="auto", form="whole"):
         for left in (written, written + ".data"):
             if os.path.exists(left):
                 os.remove(left)
-    text = json.dumps(manifest, indent=2) + "\n"
-    beside = path.with_name("manifest.json")
     beside.with_suffix(".json.partial").write_text(text)
     os.replace(beside.with_suffix(".json.partial"), beside)
     return manifest
+
+
+def said_by(manifest):
+    """The fields of a manifest.json; None of what is none."""
+    try:
+        return json.loads(manifest.read_text())
+    except ValueError:
+        return None
+
+
+def refuse_inputs(output, inputs):
+    """Neither the .onnx file nor the manifest beside it is one that is read."""
+    for written in (Path(output), Path(output).with_name("manifest.json")):
+        for read in inputs:
+            if written.exists() and os.path.exists(read) and os.path.samefile(written, read):
+                raise ExportError(f"{written} is read as well: choose another name or folder with -o")
 
 
 def parts(module, classes, exporter, manifest):
@@ -313,12 +332,14 @@ def main():
     parser.add_argument("--manifest", help="a JSON file of manifest fields that differ from the defaults")
     parser.add_argument("--as", dest="form", choices=detector.FORMS, default="whole", help="how much of a torchvision detector")
     parser.add_argument("--exporter", choices=EXPORTERS, default="auto", help="which of torch's exporters")
+    parser.add_argument("--force", action="store_true", help="replace another model's manifest.json")
     parser.add_argument("-o", "--output", required=True, help="the .onnx file; manifest.json goes beside it")
     args = parser.parse_args()
     try:
+        refuse_inputs(args.output, [read for read in (args.weights, args.manifest) if read])
         fields = json.loads(Path(args.manifest).read_text()) if args.manifest else None
         module = load(args.factory, args.weights)
-        manifest = export(module, names_of(args.classes), args.output, fields, args.exporter, args.form)
+        manifest = export(module, names_of(args.classes), args.output, fields, args.exporter, args.form, args.force)
     except (ExportError, OSError, ValueError) as error:
         sys.exit(f"export.py: {error}")
     print(args.output)
