@@ -275,7 +275,6 @@ pub(crate) fn infos(config: &Config, detector: &Detector) -> Vec<CameraInfo> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
-    use std::sync::Mutex;
     use std::sync::mpsc::channel;
     use std::time::SystemTime;
 
