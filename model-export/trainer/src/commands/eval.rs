@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use frcnn_bundle::MAX_PROPOSALS;
-use frcnn_core::Printable;
+use frcnn_core::{BBox, Printable};
 use frcnn_eval::{Detection, VocClass, voc};
 use serde::Serialize;
 
@@ -101,6 +101,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         bbox: !args.no_bbox,
     };
     let most = model.rpn.as_ref().map_or(0, |rpn| rpn.post_nms_top_n).max(BOXES[BOXES.len() - 1] as u32);
+    // Corners of learned boxes are edges, those of objects the last pixels.
+    let beyond = 1.0 - model.manifest.box_width_offset;
+    let inclusive = |bbox: &BBox| BBox::new(bbox.x1, bbox.y1, bbox.x2 - beyond, bbox.y2 - beyond);
     let bar = console::progress(data.photos.len() as u64, "detecting");
     let mut found = Vec::new();
     let (mut recall_of_rpn, mut recall_of_given) = (Recall::default(), Recall::default());
@@ -108,7 +111,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let pixels = decode(&photo.path)?;
         let proposed = detector.propose(&pixels, most, false);
         if let Some(proposed) = &proposed {
-            recall_of_rpn.add(&photo.objects, &proposed.boxes);
+            let boxes: Vec<BBox> = proposed.boxes.iter().map(inclusive).collect();
+            recall_of_rpn.add(&photo.objects, &boxes);
         }
         let detections = match (&given, &proposed) {
             (Some(given), _) => {
@@ -124,7 +128,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
                 image,
                 class: usize::from(detection.class_id).saturating_sub(1),
                 score: f64::from(detection.score),
-                region: region(&detection.bbox),
+                region: region(&inclusive(&detection.bbox)),
             });
         }
         bar.inc(1);

@@ -149,11 +149,12 @@ fn rng(recipe: &Recipe, stream: u64) -> ChaCha8Rng {
     rng
 }
 
-/// A photo whose RoIs are yet to be proposed.
+/// A photo whose RoIs are yet to be proposed. Boxes that are learned are continuous, and end behind an object's last pixels.
 fn scene(photo: &Photo, flip: bool, blob: &Tensor, scale: f64) -> Scene {
     let side = |axis: usize| blob.size().get(axis).map_or(0, |&side| side as u32);
     let object = |object: &Object| {
-        let bbox = if flip { mirrored_box(object.bbox, photo.width) } else { object.bbox };
+        let pixels = if flip { mirrored_box(object.bbox, photo.width) } else { object.bbox };
+        let bbox = BBox::new(pixels.x1, pixels.y1, pixels.x2 + 1.0, pixels.y2 + 1.0);
         Object { bbox, ..*object }
     };
     let objects = photo.objects.iter().filter(|object| !object.difficult).map(object).collect();
