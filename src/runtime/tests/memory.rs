@@ -201,18 +201,17 @@ fn memory_is_kept_to(options: &Options) {
     let least = problem.split_whitespace().find_map(|word| word.parse::<u64>().ok());
     let least = least.unwrap_or_else(|| panic!("{problem}")) << 20;
     assert!(problem.contains("MiB") && refused(least - (1 << 20) - 1).is_some(), "{problem}");
-    // How the convolutions are computed, and how many of them hold no more than the layer's own weights.
+    // How the convolutions are computed, and what they cost by that.
     let plan = |options: &Options| {
         let plan = Detector::new(chain(), options).unwrap().plan();
-        let convs: Vec<String> =
-            plan.into_iter().filter(|layer| layer.op == "Conv").map(|layer| layer.by).collect();
-        let small = convs.iter().filter(|by| by.starts_with("direct") || by.contains("lean")).count();
-        (convs, small)
+        let convs: Vec<_> = plan.into_iter().filter(|layer| layer.op == "Conv").collect();
+        let cost: f64 = convs.iter().filter_map(|layer| layer.flops).sum();
+        (convs.into_iter().map(|layer| layer.by).collect::<Vec<String>>(), cost)
     };
     let ((_, loose), (_, tight)) = (plan(options), plan(&within(least)));
-    let (some, small) = plan(&within(least + (2 << 20)));
-    println!("{least}: {loose}, {small}, {tight} layers are small: {some:?}");
-    assert!(loose < small && small < tight, "{loose}, {small}, {tight}: {some:?}");
+    let (some, more) = plan(&within(least + (2 << 20)));
+    println!("{least}: {loose:e}, {more:e}, {tight:e} FLOP: {some:?}");
+    assert!(loose < more && more < tight, "{loose:e}, {more:e}, {tight:e}: {some:?}");
     // Which layers those are is no chance, though some of them are alike.
     assert_eq!(plan(&within(least + (2 << 20))).0, some);
     for bound in [least, least + (2 << 20)] {
