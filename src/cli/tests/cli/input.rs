@@ -24,10 +24,11 @@ fn every_compile_says_what_it_assumes() {
     let fixture = Fixture::get();
     let folder = fixture.fresh("assumed");
     let [rgb, report] = ["rgb.json", "report.json"].map(|name| folder.join(name));
-    manifest(&fixture, &rgb, json!({"channel_order": "rgb"}));
+    let means = json!([122.7717, 115.9465, 102.9801]);
+    manifest(&fixture, &rgb, json!({"channel_order": "rgb", "pixel_means": means}));
     for (manifest, line, order) in [
         (fixture.path("small.json"), "Assumed: the network reads bgr in 0..255, less 102.9801", "bgr"),
-        (text(&rgb).to_string(), "Assumed: the network reads rgb in 0..255, less 102.9801", "rgb"),
+        (text(&rgb).to_string(), "Assumed: the network reads rgb in 0..255, less 122.7717", "rgb"),
     ] {
         let bundle = folder.join("model.frcnn");
         let arguments =

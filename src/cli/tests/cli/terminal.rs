@@ -68,11 +68,12 @@ impl Hostile {
             fs::copy(root.join("photo.png"), root.join(format!("test/{FILE}{n}.png"))).unwrap();
         }
         let image = |n: i32| json!({"id": n, "file_name": format!("{FILE}{n}.png"), "width": 5, "height": 7});
-        let annotation = |n: i32| json!({"id": n, "image_id": n, "category_id": n, "bbox": [9, 9, 70, 50], "area": 99, "iscrowd": 0});
+        let annotation_of = |n: i32, image: i32| json!({"id": n, "image_id": image, "category_id": n, "bbox": [9, 9, 70, 50], "area": 99, "iscrowd": 0});
+        let annotation = |n: i32| annotation_of(n, n);
         let category = |n: i32| json!({"id": n, "name": format!("{NAME}{n}")});
         let truth = json!({
             "images": [image(1), image(2)],
-            "annotations": [annotation(1), annotation(2), annotation(9)],
+            "annotations": [annotation(1), annotation(2), annotation_of(4, 1), annotation(9)],
             "categories": [category(1), category(2), category(4), category(4 + 1).as_object().map(|_| json!({"id": 5, "name": format!("{NAME}4")}))],
         });
         fs::write(root.join("annotations/instances_test.json"), truth.to_string()).unwrap();
