@@ -264,7 +264,7 @@ def test_a_reader_that_does_not_read_is_given_up_in_the_end():
         daemon.wait_for(lambda: waiting() > 0)
         time.sleep(3)
         os.kill(daemon.process.pid, signal.SIGTERM)
-        assert daemon.process.wait(20) == 4, daemon.errors
+        assert daemon.process.wait(60) == 4, daemon.errors
         assert any("nobody reads it" in line for line in daemon.errors), daemon.errors
     finally:
         daemon.process.kill()
@@ -321,7 +321,7 @@ time.sleep(100)
         )
         daemon = Daemon("-i", "rtsp://me:secret@camera/", "--all", "--proposer", "grid", env=env)
         try:
-            daemon.wait_for(lambda: daemon.events("camera_stalled"), 40)
+            daemon.wait_for(lambda: daemon.events("camera_stalled"))
             starts = folder.starts()
             pauses = [b - a for a, b in zip(starts, starts[1:])]
             assert all(pause >= least for pause, least in zip(pauses, (1.2, 2.1, 4))), pauses
@@ -362,12 +362,12 @@ def test_a_camera_without_frames_is_told_and_let_go():
         threads = lambda: {open(f"/proc/{daemon.process.pid}/task/{task}/comm").read().strip() for task in os.listdir(f"/proc/{daemon.process.pid}/task")}
         try:
             stalled = lambda: {line["camera"] for line in daemon.events("camera_stalled")}
-            daemon.wait_for(lambda: stalled() == {"zeros", "text", "slow"}, 20)
+            daemon.wait_for(lambda: {"zeros", "text", "slow"} <= stalled())
             assert {"read-good", "read-zeros", "read-text", "read-slow"} <= threads(), threads()
             folder.config(good)
             os.kill(daemon.process.pid, signal.SIGHUP)
             daemon.wait_for(lambda: daemon.events("model_reloaded"))
-            daemon.wait_for(lambda: not {"read-zeros", "read-text", "read-slow"} & threads(), 10)
+            daemon.wait_for(lambda: not {"read-zeros", "read-text", "read-slow"} & threads())
         finally:
             os.kill(daemon.process.pid, signal.SIGTERM)
             assert daemon.code() == 0, daemon.errors
@@ -393,8 +393,9 @@ def test_what_a_program_starts_ends_with_it():
             daemon.wait_for(lambda: len(folder.starts()) == 3 and len(daemon.events("camera_stalled")) == 2, 90)
             daemon.wait_for(lambda: len(running()) == 1)
             assert {line["detail"] for line in daemon.events("camera_stalled")} == {"no frame for 20 seconds"}, daemon.lines
-            first, second = (b - a for a, b in zip(folder.starts(), folder.starts()[1:]))
-            assert 0.5 < second - first < 2, (first, second)
+            # How much later than that it starts is the machine's.
+            waits = [start - line["time"] for start, line in zip(folder.starts()[1:], daemon.events("camera_stalled"))]
+            assert all(wait >= least for wait, least in zip(waits, (1, 2))), waits
         finally:
             os.kill(daemon.process.pid, signal.SIGTERM)
             assert daemon.code() == 0, daemon.errors
@@ -719,7 +720,7 @@ def test_a_threshold_of_a_class_may_be_below_the_bundles():
 
 def test_settings_that_change_lose_no_object():
     """Each that has started ends, no id is given twice, the broker's counts follow, and a new threshold holds."""
-    pipes.need("mosquitto", "mosquitto", "mosquitto_sub")
+    pipes.need("mosquitto", "mosquitto", "mosquitto_sub", "mosquitto_pub")
     with Folder() as folder:
         scene = f"{ground()}[g];color=red:size=64x64:rate={RATE}[s];[g][s]overlay=x='128*(1+sin(t*PI/2))':y=90"
         camera = folder.fifo("a", pipes.ffmpeg("-filter_complex", scene, "-t", "4", *NV12), RATE)
@@ -742,14 +743,14 @@ def test_settings_that_change_lose_no_object():
             time.sleep(5)
             assert not told("started"), daemon.lines
             change(camera)
-            daemon.wait_for(lambda: told("started"), 20)
+            daemon.wait_for(lambda: told("started"))
             # It is not looked for any more, then it is again; and it is read in another way.
             started = change(camera + "objects = false\n")
-            daemon.wait_for(lambda: sorted(told("ended")) == sorted(told("started")), 20)
-            pipes.wait_until(lambda: "1" in counts() and counts()[-1] == "0", 20)
+            daemon.wait_for(lambda: sorted(told("ended")) == sorted(told("started")))
+            pipes.wait_until(lambda: "1" in counts() and counts()[-1] == "0")
             for settings in (camera, camera.replace("live = true", "live = false")):
                 started = change(settings)
-                daemon.wait_for(lambda: len(told("started")) > started, 20)
+                daemon.wait_for(lambda: len(told("started")) > started)
         finally:
             os.kill(daemon.process.pid, signal.SIGTERM)
             assert daemon.code() == 0, daemon.errors
@@ -789,9 +790,6 @@ def test_broker_port_and_folder_may_change():
             brokers.append(pipes.Broker(f"{folder.path}/{name}"))
             messages.append([])
         subscribers = [broker.subscribe(heard) for broker, heard in zip(brokers, messages)]
-        for broker, heard in zip(brokers, messages):
-            subprocess.run(["mosquitto_pub", "-p", str(broker.port), "-t", "yard/test", "-r", "-m", "hears"], check=True)
-            pipes.wait_until(lambda: "yard/test hears" in heard)
         ports = [pipes.free_port("127.0.0.1") for _ in range(2)]
         camera = folder.fifo("a", data, RATE)
         # What is written is there as a whole: see Folder.write.

@@ -72,14 +72,6 @@ def stalls(folder, path, data, seconds):
     os.close(fifo)
 
 
-def subscribe(broker, messages):
-    """Snapshots are among the messages, whose bytes are no text."""
-    command = ["mosquitto_sub", "-p", str(broker.port), "-t", "yard/#", "-q", "1", "-v"]
-    subscriber = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
-    threading.Thread(target=lambda: messages.extend(line.rstrip("\n") for line in subscriber.stdout), daemon=True).start()
-    return subscriber
-
-
 def metrics(port):
     import urllib.request
 
@@ -98,7 +90,7 @@ def soak(minutes):
     with cameras.Folder() as folder:
         broker = pipes.Broker(folder.path)
         messages = []
-        subscriber = subscribe(broker, messages)
+        subscriber = broker.subscribe(messages)
         given = [folder.fifo(f"camera{i}", data, 5) for i in range(5)]
         stalling = folder.path + "/stalls.fifo"
         os.mkfifo(stalling)
@@ -136,13 +128,13 @@ def soak(minutes):
                 elif away is not None and now > away + 3:
                     broker.start()
                     subscriber.kill()
-                    subscriber = subscribe(broker, messages)
+                    subscriber = broker.subscribe(messages)
                     restarts, away = restarts + 1, None
                 samples.append(use(pid))
             if away is not None:
                 broker.start()
                 subscriber.kill()
-                subscriber = subscribe(broker, messages)
+                subscriber = broker.subscribe(messages)
             daemon.wait_for(lambda: metrics(port)["mqtt_connected"] == 1, SLOW)
             daemon.wait_for(lambda: len(daemon.events("model_reloaded")) == reloads, SLOW)
             time.sleep(2)
@@ -152,7 +144,7 @@ def soak(minutes):
             code = daemon.code()
             for client in idle:
                 client.close()
-        time.sleep(1)
+        pipes.wait_until(lambda: messages[-1] == "yard/availability offline", SLOW)
         subscriber.kill()
         broker.kill()
         assert code in (0, 5), (code, daemon.errors[-5:])
@@ -204,7 +196,7 @@ def main():
     cameras.ARGUMENTS = pipes.ARGUMENTS = arguments
     try:
         pipes.need("ffmpeg", "ffmpeg")
-        pipes.need("mosquitto", "mosquitto", "mosquitto_sub")
+        pipes.need("mosquitto", "mosquitto", "mosquitto_sub", "mosquitto_pub")
         soak(arguments.minutes)
     except pipes.Skip as reason:
         print(f"skipped: {reason}")

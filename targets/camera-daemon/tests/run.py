@@ -696,7 +696,7 @@ def test_a_stream_without_frames_is_a_stall():
         feeder.start()
     try:
         for camera in cameras:
-            camera.wait_for(lambda: camera.events("camera_stalled"), 20)
+            camera.wait_for(lambda: camera.events("camera_stalled"))
     finally:
         stop.set()
         for camera, feeder in zip(cameras, feeders):
@@ -749,22 +749,26 @@ class Broker:
         self.process.wait()
 
     def subscribe(self, messages):
+        """Whoever hears what is sent to yard/: all of it from now on."""
+        publish = ["mosquitto_pub", "-p", str(self.port), "-t", "yard/test", "-r", "-m", "hears"]
+        subprocess.run(publish, check=True, timeout=60)
+        heard = len(messages)
         command = ["mosquitto_sub", "-p", str(self.port), "-t", "yard/#", "-q", "1", "-v"]
         # Snapshots among them are no text.
         subscriber = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
         collect = lambda: messages.extend(line.rstrip("\n") for line in subscriber.stdout)
         subscriber.reader = threading.Thread(target=collect, daemon=True)
         subscriber.reader.start()
+        wait_until(lambda: "yard/test hears" in messages[heard:])
         return subscriber
 
 
 def test_a_broker_that_comes_and_goes():
-    need("mosquitto", "mosquitto", "mosquitto_sub")
+    need("mosquitto", "mosquitto", "mosquitto_sub", "mosquitto_pub")
     with tempfile.TemporaryDirectory() as folder:
         broker = Broker(folder)
         messages = []
         subscriber = broker.subscribe(messages)
-        time.sleep(0.5)
         camera = Camera(*NV12_INPUT, "--live", "--mqtt", f"127.0.0.1:{broker.port}", "--topic", "yard", "--metrics", "0")
         if any("without libmosquitto" in line for line in camera.errors) or camera.process.poll() is not None:
             raise Skip("frcnn-camera is built without libmosquitto")

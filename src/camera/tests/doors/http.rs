@@ -1,5 +1,6 @@
 //! The port and its clients: those that behave, and those that do not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -206,16 +207,17 @@ fn pictures_come_at_a_bounded_rate() {
     let site = Site::new(&config());
     let (address, first) = (site.server.address(), pictured(1));
     let look = move || {
-        let (mut seen, mut times) = (0, Vec::new());
-        while times.len() < 8 {
-            let reply = get(address, &format!("/api/frames?front={seen}"), &[]);
+        let mut seen = vec![0];
+        while seen.len() <= 8 {
+            let last = *seen.last().unwrap();
+            let reply = get(address, &format!("/api/frames?front={last}"), &[]);
             let number = shown(&reply)[0].0["number"].as_u64().unwrap();
-            assert!(number > seen, "{number} after {seen}");
-            seen = number;
-            times.push(Instant::now());
+            assert!(number > last, "{number} after {last}");
+            seen.push(number);
         }
-        times[7] - times[0]
+        seen.split_off(1)
     };
+    let begun = Instant::now();
     let lookers: Vec<_> = (0..4).map(|_| thread::spawn(look)).collect();
     for number in 1.. {
         if lookers.iter().all(thread::JoinHandle::is_finished) {
@@ -224,11 +226,10 @@ fn pictures_come_at_a_bounded_rate() {
         site.server.send(&Message::Frame(Arc::new(FrameResult { number, ..first.clone() })));
         thread::sleep(Duration::from_millis(5));
     }
-    for looker in lookers {
-        let time = looker.join().unwrap();
-        // Whoever was held up gets the next sooner. At the rate of frames it would be 35 ms.
-        assert!(time > Duration::from_millis(300), "eight pictures in {time:?}");
-    }
+    let time = begun.elapsed();
+    let pictures: BTreeSet<u64> = lookers.into_iter().flat_map(|looker| looker.join().unwrap()).collect();
+    // However late one is whom the machine holds up: between the first and the last of them lie tenths of a second.
+    assert!((pictures.len() - 1) as u128 <= time.as_millis() / 100, "{pictures:?} in {time:?}");
 }
 
 /// One camera that is fast keeps no other from being shown, and one that is silent holds nothing up.
