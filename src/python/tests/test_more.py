@@ -3,6 +3,7 @@
 import gc
 import json
 import multiprocessing
+import pickle
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,19 @@ def test_a_forked_process_waits_for_no_threads_of_its_parent(bundle, pixels, dat
     finally:
         child.kill()
         child.join()
+
+
+def test_what_is_held_here_is_nothing_elsewhere(detector, pixels, boxes):
+    """A pickled object must not be another one's there, which has its number."""
+    with pytest.raises(TypeError, match="make one there"):
+        pickle.dumps(detector.stream())
+    stages = detector.stages(pixels, boxes[:9])
+    compared = frcnn.compare(stages, stages)
+    there = pickle.loads(pickle.dumps(compared))
+    assert there == compared and there.verdict == compared.verdict
+    with pytest.raises(frcnn.Error, match="released"):
+        there.html()
+    assert compared.html()
 
 
 def test_proposals_have_the_threads_that_are_asked_for(pixels):

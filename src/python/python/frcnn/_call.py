@@ -16,6 +16,10 @@ class Held:
         self.number = number
         weakref.finalize(self, _frcnn.call, "release", str(number))
 
+    def __reduce__(self) -> Any:
+        # What is held does not go along to another process, where its number may be that of something else. 0 is that of nothing.
+        return Held, (0,)
+
 
 def call(operation: str, arguments: Any, *arrays: Any) -> tuple[Any, tuple[bytearray, ...]]:
     """What an operation gives: a value, and the bytes of arrays."""

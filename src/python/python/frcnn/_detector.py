@@ -147,6 +147,9 @@ class Stream:
         """What the last frame cost: cells of 8 x 8 pixels and those that changed, the share of the trunk's work that was done, regions and
         those whose results were kept, the tolerance in grey levels, and bytes that are kept. Empty before the first frame."""
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a stream stays in the process that made it, with the frames that it has seen: make one there, by Detector.stream")
+
     def detect(
         self,
         image: Image,
