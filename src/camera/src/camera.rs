@@ -1,5 +1,6 @@
 //! A camera's thread: opens its source, reads frames, and opens it again when it is lost.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
@@ -77,7 +78,15 @@ impl Reader {
         let notes = notes.clone();
         thread::Builder::new().name(format!("read-{}", camera.name)).spawn(move || {
             let (turns, status) = (reading.turns.clone(), reading.status.clone());
-            if let Some(outcome) = reading.run() {
+            let shared = reading.shared.clone();
+            let run = catch_unwind(AssertUnwindSafe(|| reading.run()));
+            let outcome = run.unwrap_or_else(|_| {
+                // Its message is on standard error.
+                let (camera, problem) = (shared.camera(status.name()), "a fault inside frcnn");
+                shared.status.report(CameraEvent::now(camera, "camera_lost", problem));
+                Some(Outcome::Cut(problem.into()))
+            });
+            if let Some(outcome) = outcome {
                 status.set_state(State::Ended);
                 status.set(Count::Up, 0);
                 // Nobody listens when the daemon is about to end.

@@ -193,8 +193,12 @@ impl Config {
             camera.check().map_err(|problem| here(&problem))?;
             crate::source::check(camera).map_err(|problem| here(&problem))?;
         }
-        if self.cameras.iter().filter(|camera| camera.input == "-").count() > 1 {
-            return refuse("[[camera]] input: only one camera can read standard input".into());
+        let mut pipes = BTreeSet::new();
+        for camera in self.cameras.iter().filter(|camera| crate::source::is_pipe(camera)) {
+            if !pipes.insert(&camera.input) {
+                let input = if camera.input == "-" { "standard input" } else { &camera.input };
+                return refuse(format!("[[camera]] input: only one camera can read {input}"));
+            }
         }
         Ok(())
     }
@@ -247,6 +251,19 @@ mod tests {
         let fifo = std::process::Command::new("mkfifo").arg(folder.path().join("frames")).status().unwrap();
         assert!(fifo.success());
         assert!(input("frames").unwrap_err().contains("format"));
+        // And gives each byte to one reader.
+        let camera = |name: &str| {
+            format!(
+                "[[camera]]\nname = \"{name}\"\ninput = \"frames\"\nformat = \"nv12\"\nsize = \"64x48\"\n"
+            )
+        };
+        let config = |cameras: String| {
+            std::fs::write(&path, format!("[model]\npath = \"m\"\n{cameras}")).unwrap();
+            Config::open(&path).map_err(|error| error.0)
+        };
+        assert_eq!(config(camera("a")).unwrap().cameras.len(), 1);
+        let error = config(camera("a") + &camera("b")).unwrap_err();
+        assert!(error.contains("only one camera can read") && error.contains("frames"), "{error}");
     }
 
     fn text(path: &Path) -> &str {
@@ -257,7 +274,8 @@ mod tests {
     #[test]
     fn errors_name_table_and_key() {
         let with = |more: &str| Config::parse(&format!("{LEAST}{more}")).unwrap_err().0;
-        let corners = |count: usize| format!("{:?}", vec![[0.5, 0.5]; count]);
+        let corners =
+            |count: usize| format!("{:?}", [vec![[0.0, 0.5]], vec![[0.5, 1.0]; count - 1]].concat());
         let zone = |i: usize| format!("{{ name = \"z{i}\", polygon = {} }}", corners(3));
         let zones = |count: usize| (0..count).map(zone).collect::<Vec<String>>().join(", ");
         Config::parse(&format!("{LEAST}zones = [{}]\nmasks = [{}]", zones(64), corners(256))).unwrap();
@@ -278,6 +296,9 @@ mod tests {
                 "zones = [{ name = \"a\", polygon = [[0, 0], [inf, 1], [0, 1]] }]",
                 &["zones", "`a`", "polygon"],
             ),
+            ("masks = [[[0, 0], [1, 0], [1, 1.1]]]", &["masks", "1 pixels", "from 0 to 1"]),
+            ("masks = [[[0, 0], [1, 0], [1, -4]]]", &["masks", "1 pixels", "from 0 to 1"]),
+            ("masks = [[[0, 0], [1, 0], [0.5, 0]]]", &["masks", "encloses nothing"]),
             ("thresholds = { red = nan }", &["thresholds", "red"]),
             (&format!("zones = [{}]", zones(65)), &["yard", "zones", "65", "64"]),
             (&format!("masks = [{}]", vec![corners(3); 65].join(", ")), &["yard", "masks", "65", "64"]),

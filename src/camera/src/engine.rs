@@ -163,7 +163,7 @@ impl Engine {
 
     fn try_look(&mut self, waiting: &Waiting, slot: &Slot, shared: &Shared) -> Result<(), String> {
         let start = Instant::now();
-        self.follow_reload(slot)?;
+        self.follow_reload(slot, shared)?;
         // The frame borrows it.
         let mut converter = std::mem::take(&mut self.converter);
         let told = match converter.run(&waiting.image.view()) {
@@ -403,13 +403,18 @@ impl Engine {
     }
 
     /// Takes up a model that was loaded since the last frame.
-    fn follow_reload(&mut self, slot: &Slot) -> Result<(), String> {
+    fn follow_reload(&mut self, slot: &Slot, shared: &Shared) -> Result<(), String> {
         if let Some(newer) = slot.newer(self.loaded.generation) {
             self.network = network(&self.camera, &newer.detector)?;
+            let classes = classes(&newer.detector);
+            if classes != self.classes {
+                // Its numbers mean others from now on.
+                self.end_objects(shared);
+                self.classes = classes;
+            }
             if matches!(self.boxes, Boxes::Rpn) != is_rpn(&self.camera, &newer.detector) {
                 self.boxes = boxes(&self.camera, &newer.detector);
             }
-            self.classes = classes(&newer.detector);
             self.loaded = newer;
         }
         Ok(())

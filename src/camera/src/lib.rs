@@ -31,6 +31,7 @@ mod signals;
 pub mod snapshots;
 mod source;
 pub mod status;
+mod stderr;
 mod stdout;
 #[cfg(test)]
 mod testing;

@@ -1,8 +1,11 @@
-//! What libraries warn of, on standard error.
+//! What libraries warn of and what a panic says, on standard error.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::thread;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::status::eprint_line;
+use crate::stderr::eprint_line;
 
 struct Stderr;
 
@@ -26,4 +29,13 @@ pub(crate) fn start() {
     if log::set_logger(&Stderr).is_ok() {
         log::set_max_level(LevelFilter::Warn);
     }
+    // As the standard library has it, which waits for a reader.
+    std::panic::set_hook(Box::new(|panic| {
+        let (thread, trace) = (thread::current(), Backtrace::capture());
+        let trace = match trace.status() {
+            BacktraceStatus::Captured => format!("\n{trace}"),
+            _ => String::new(),
+        };
+        eprint_line(&format!("thread `{}` {panic}{trace}", thread.name().unwrap_or("?")));
+    }));
 }

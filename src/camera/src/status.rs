@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::event::{CameraEvent, CameraInfo, Door, Message};
+use crate::stderr::eprint_line;
 
 /// What is counted of each camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -387,12 +388,6 @@ impl Outlets {
             doors.iter().for_each(|door| door.close(limit));
         }
     }
-}
-
-/// To standard error, whose end is nobody's business.
-pub(crate) fn eprint_line(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 #[cfg(test)]

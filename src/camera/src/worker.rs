@@ -65,7 +65,8 @@ impl Worker {
         });
         let (theirs, notes) = (state.clone(), notes.clone());
         let thread = thread::Builder::new().name("detect".into()).spawn(move || {
-            theirs.work(&notes);
+            // What looks at frames is guarded by itself. Where all the same nothing goes on, the main thread is to know.
+            let _ = catch_unwind(AssertUnwindSafe(|| theirs.work(&notes)));
             // Nobody listens when the daemon is about to end.
             let _ = notes.send(Note::WorkerDone);
         })?;
@@ -110,8 +111,10 @@ impl State {
                 Next::Frame(id, frame) => {
                     let work = || self.look(&mut engines, id, &frame);
                     if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                        // Its message is on standard error. What the camera had kept may be half done.
-                        engines.remove(&id);
+                        // Its message is on standard error. What the camera had kept may be half done; its objects end.
+                        if let Some(mut engine) = engines.remove(&id) {
+                            let _ = catch_unwind(AssertUnwindSafe(|| engine.lost(&self.shared)));
+                        }
                         if let Some(lane) = self.lane(id) {
                             self.failed(&lane, frame.number, "a fault inside frcnn");
                         }
@@ -164,3 +167,6 @@ impl State {
         self.shared.status.report(CameraEvent::now(camera, "frame_failed", detail));
     }
 }
+
+#[cfg(test)]
+mod tests;

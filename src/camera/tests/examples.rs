@@ -49,6 +49,7 @@ fn every_row_of_the_tables_has_its_test() {
     let folders = [
         "src",
         "src/source",
+        "src/worker",
         "src/mqtt",
         "src/http",
         "tests",

@@ -11,6 +11,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Colour, Format, is_name};
 
+/// Fewer of a frame enclose nothing: one of them was meant as a share of it.
+const LEAST_PIXELS: f32 = 4.0;
+
 /// `[[camera]]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -341,6 +344,18 @@ impl Polygon {
         }
         if !self.0.iter().flatten().all(|value| value.is_finite() && value.abs() <= 1e6) {
             return Err("has a corner that is not a number, or far away".into());
+        }
+        let spans = |axis: usize| {
+            let values = self.0.iter().map(|corner| corner[axis]);
+            values.clone().fold(f32::MIN, f32::max) - values.fold(f32::MAX, f32::min)
+        };
+        let least = spans(0).min(spans(1));
+        // One share that is out of its range makes pixels of all.
+        if !self.is_relative() && least < LEAST_PIXELS {
+            return Err(format!("is {least} pixels wide or high; shares of the frame are all from 0 to 1"));
+        }
+        if least <= 0.0 {
+            return Err("encloses nothing".into());
         }
         Ok(())
     }

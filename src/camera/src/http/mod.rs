@@ -46,7 +46,8 @@ use self::recent::Recent;
 use self::view::View;
 use crate::config;
 use crate::event::{CameraInfo, Door, Message};
-use crate::status::{Count, State, Status, Total, eprint_line};
+use crate::status::{Count, State, Status, Total};
+use crate::stderr::eprint_line;
 
 /// The port cannot be served as the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

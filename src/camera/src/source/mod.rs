@@ -93,12 +93,24 @@ fn way(camera: &Camera) -> Way {
     if camera.input == "-" {
         return Way::Standard;
     }
-    let is_fifo = || std::fs::metadata(&camera.input).is_ok_and(|about| about.file_type().is_fifo());
     match camera.format {
         _ if is_url(&camera.input) || is_device(&camera.input) => Way::Child,
         Some(_) => Way::Path,
-        None if is_fifo() => Way::Path,
+        None if is_fifo(&camera.input) => Way::Path,
         None => Way::Child,
+    }
+}
+
+fn is_fifo(input: &str) -> bool {
+    std::fs::metadata(input).is_ok_and(|about| about.file_type().is_fifo())
+}
+
+/// Whether what one reader has read of an input no other gets.
+pub(crate) fn is_pipe(camera: &Camera) -> bool {
+    match way(camera) {
+        Way::Standard => true,
+        Way::Path => is_fifo(&camera.input),
+        Way::Child => false,
     }
 }
 
