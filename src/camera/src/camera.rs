@@ -70,6 +70,7 @@ impl Reader {
             live,
             number: status.get(Count::FramesRead),
             epoch: Instant::now(),
+            last: Duration::ZERO,
             stalled: false,
             away: false,
             frames: 0,
@@ -113,6 +114,8 @@ struct Reading {
     live: bool,
     number: u64,
     epoch: Instant,
+    /// The last frame's time.
+    last: Duration,
     stalled: bool,
     /// It was told that there are no frames, and not yet that they come again.
     away: bool,
@@ -190,14 +193,20 @@ impl Reading {
     fn read(&mut self, source: &mut Source) -> Why {
         self.status.set(Count::Up, 1);
         self.frames = 0;
-        let opened = Opened { at: Instant::now(), captured: SystemTime::now() };
-        let (mut last, mut good, kind) = (opened.at, None, source.kind);
+        let at = Instant::now();
+        // A recording may have been read faster than it goes.
+        let opened =
+            Opened { time: self.last.max(at.duration_since(self.epoch)), captured: SystemTime::now() };
+        let (mut last, mut good, kind) = (at, None, source.kind);
+        // A FIFO is a camera, unless it is said to hand a recording over.
+        let is_handed_over = source.child.is_none() && self.camera.live == Some(false);
+        let is_recording = !self.live && (kind != Kind::Camera || is_handed_over);
         let mut allowed = if source.child.is_some() { FIRST } else { STALL };
         loop {
             match source.next() {
                 Ok(Step::Frame(image, time)) => {
-                    let time = (kind != Kind::Camera && !self.live)
-                        .then(|| time.unwrap_or_else(|| UNTIMED.saturating_mul(self.frames)));
+                    let time =
+                        is_recording.then(|| time.unwrap_or_else(|| UNTIMED.saturating_mul(self.frames)));
                     self.frames = self.frames.saturating_add(1);
                     if self.put(&image, &opened, time) == Put::Closed {
                         return Why::Closed;
@@ -252,9 +261,10 @@ impl Reading {
         let timed = self.live || time.is_some();
         // A recording has a time of its own.
         let (captured, time) = match time {
-            Some(time) => (opened.captured + time, opened.at.duration_since(self.epoch) + time),
+            Some(time) => (opened.captured + time, opened.time + time),
             None => (SystemTime::now(), self.epoch.elapsed()),
         };
+        self.last = time;
         let number = self.number + 1;
         let waiting = Waiting { image: copy, number, captured, time, timed };
         let put = self.turns.put(self.lane, waiting, || self.status.add(Count::FramesRead, 1));
@@ -332,6 +342,6 @@ impl Reading {
 
 /// When a source was opened, on both clocks.
 struct Opened {
-    at: Instant,
+    time: Duration,
     captured: SystemTime,
 }

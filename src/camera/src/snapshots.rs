@@ -219,7 +219,7 @@ fn write(mut kept: Kept, waiting: &Receiver<(String, Arc<[u8]>)>, status: &Statu
     let mut failed = false;
     while let Ok((name, jpeg)) = waiting.recv() {
         kept.trim(jpeg.len() as u64);
-        match frcnn_files::write_atomically(&kept.folder.join(&name), &jpeg) {
+        match kept.write(&name, &jpeg) {
             Ok(()) => {
                 kept.add(name, jpeg.len() as u64);
                 status.add(Total::SnapshotsWritten, 1);
@@ -246,6 +246,18 @@ struct Kept {
 }
 
 impl Kept {
+    fn write(&self, name: &str, jpeg: &[u8]) -> std::io::Result<()> {
+        let path = self.folder.join(name);
+        match frcnn_files::write_atomically(&path, jpeg) {
+            // Somebody has cleared up.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.folder)?;
+                frcnn_files::write_atomically(&path, jpeg)
+            }
+            written => written,
+        }
+    }
+
     fn add(&mut self, name: String, bytes: u64) {
         self.bytes += bytes;
         self.bytes -= self.files.insert(name, bytes).unwrap_or(0);
@@ -339,6 +351,21 @@ mod tests {
         );
         assert_eq!(names[3], "mine.jpg");
         assert_eq!((status.get(Total::SnapshotsWritten), status.get(Total::SnapshotsFailed)), (5, 0));
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, status) = (folder.path().join("a/b"), Status::new(true));
+        let config = config::Snapshots { folder: Some(folder.clone()), max_mb: 1 };
+        let snapshots = Snapshots::open(&config, status.clone()).unwrap();
+        fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+        let best = Best { score: 0.5, jpeg: Arc::from(vec![7; 100]) };
+        lock(&snapshots.best).insert(("yard".into(), 1), best);
+        let file = snapshots.end(&"yard".into(), 1, "red", UNIX_EPOCH).unwrap().file.unwrap();
+        drop(snapshots);
+        assert_eq!(fs::read(file).unwrap(), [7; 100]);
+        assert_eq!(status.get(Total::SnapshotsFailed), 0);
     }
 
     #[test]

@@ -706,6 +706,30 @@ def test_a_recording_without_times_counts_25_frames_a_second():
         assert told[0] == told[1] == told[2] and told[3][0][:2] == told[0][0][:2], told
 
 
+def test_recordings_over_a_fifo_are_as_long_as_they_are():
+    """One after the other, each read faster than it goes: the same is told of both."""
+    with Folder() as folder:
+        scene = f"{ground()}[g];color=red:size=64x64:rate={RATE}[s];[g][s]overlay=x='-64+t*60':y=90"
+        raw = pipes.ffmpeg("-filter_complex", scene, "-t", "9", *NV12)
+        os.mkfifo(path := f"{folder.path}/frames")
+        camera = f'name = "a"\ninput = "{path}"\nformat = "nv12"\nsize = "{WIDTH}x{HEIGHT}"\nlive = false\n'
+        daemon = Daemon("--config", folder.config(camera), model=False)
+        try:
+            for times in (1, 2):
+                with open(path, "wb") as fifo:
+                    fifo.write(raw)
+                daemon.wait_for(lambda: len(daemon.events("camera_lost")) == times)
+                daemon.wait_for(lambda: len(daemon.events("object_ended")) == times)
+        finally:
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            assert daemon.code() == 0, daemon.errors
+        starts = {line["id"]: line["first_seen"] for line in daemon.events("object_started")}
+        told = [(line["event"], line["id"], line["time"] - starts[line["id"]]) for line in daemon.of("a") if "id" in line]
+        assert [(event, id) for event, id, _ in told] == [(event, id) for id in (1, 2) for event in (STANDS[0], STANDS[3])], told
+        # 5 seconds across the picture, and 2 until it is taken to be gone.
+        assert 4 < told[1][2] < 9 and abs(told[1][2] - told[3][2]) < 0.1, told
+
+
 def test_a_file_is_read_again_without_losing_cameras():
     data = pipes.video(2, NV12)
     with Folder() as folder:

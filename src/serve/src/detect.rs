@@ -175,8 +175,13 @@ fn bytes_of_floats(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     if !values().all(f32::is_finite) {
         return Err(Refusal::Bad("the tensor has values that are not finite".to_string()));
     }
-    let scale = if values().fold(0.0, f32::max) > 1.0 { 1.0 } else { 255.0 };
-    // A conversion saturates.
+    let (least, most) = (values().fold(0.0, f32::min), values().fold(1.0, f32::max));
+    // A little below zero is what a scaled picture may have; the conversion saturates.
+    if least < -most / 4.0 {
+        let range = format!("the tensor has values from {least} to {most}");
+        return Err(Refusal::Bad(format!("{range}; floats are from 0 to 1 or from 0 to 255")));
+    }
+    let scale = if most > 1.0 { 1.0 } else { 255.0 };
     Ok(values().map(|value| (value * scale).round() as u8).collect())
 }
 
@@ -190,6 +195,10 @@ mod tests {
         assert_eq!(bytes_of_floats(&bytes(&[0.0, 0.5, 1.0])).unwrap(), [0, 128, 255]);
         assert_eq!(bytes_of_floats(&bytes(&[0.0, 0.6, 200.4, 300.0, -5.0])).unwrap(), [0, 1, 200, 255, 0]);
         assert!(bytes_of_floats(&bytes(&[0.0, f32::NAN])).is_err());
+        // Scaled to -1..1, or less a mean: half of the picture would be black.
+        assert!(bytes_of_floats(&bytes(&[-1.0, 0.5, 1.0])).is_err());
+        assert!(bytes_of_floats(&bytes(&[-103.9, 0.5, 151.0])).is_err());
+        assert_eq!(bytes_of_floats(&bytes(&[-0.2, -0.01, 0.0])).unwrap(), [0, 0, 0]);
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub struct Camera {
     /// What Y, U and V of raw frames mean; by default BT.601 in limited range.
     #[serde(default, deserialize_with = "by_name")]
     pub colour: Option<Colour>,
-    /// Frames are dropped rather than that they wait; by default so, but for files and standard input.
+    /// Frames are dropped rather than that they wait; by default so of URLs and devices. `false` of a FIFO: it hands recordings over,
+    /// of 25 frames a second.
     pub live: Option<bool>,
     /// What reads inputs that are neither raw frames nor JPEGs.
     #[serde(default)]

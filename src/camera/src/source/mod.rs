@@ -141,7 +141,8 @@ pub(crate) fn is_live(camera: &Camera) -> bool {
 /// Whether two cameras read the same in the same way: what else differs is a matter of settings.
 pub(crate) fn is_same(a: &Camera, b: &Camera) -> bool {
     let how = |camera: &Camera| {
-        (camera.format, camera.size, camera.stride, camera.colour, is_live(camera), camera.reader)
+        let live = (is_live(camera), camera.live == Some(false));
+        (camera.format, camera.size, camera.stride, camera.colour, live, camera.reader)
     };
     a.input == b.input && how(a) == how(b)
 }

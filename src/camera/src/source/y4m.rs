@@ -79,7 +79,8 @@ impl Header {
         let sides = 1..=frcnn::Frame::MAX_SIDE;
         let layout = Layout { format, colour, width, height, stride: Stride::Packed };
         if !sides.contains(&width) || !sides.contains(&height) || layout.size() > MOST {
-            return Err(damaged(format!("frames of {width} x {height} pixels")));
+            let most = format!("at most {} on a side and {} MiB", frcnn::Frame::MAX_SIDE, MOST >> 20);
+            return Err(damaged(format!("frames of {width} x {height} pixels; they may have {most}")));
         }
         Ok(Header { layout, seconds })
     }
