@@ -184,6 +184,10 @@ impl Engine {
         let mut facts = Facts { convert: start.elapsed(), ..Facts::default() };
         let size = (frame.width(), frame.height());
         let now = Moment { time: waiting.time, captured: waiting.captured };
+        if self.size.is_some_and(|before| before != size) {
+            // Places in pixels of the one size are others of the other.
+            self.end_objects(shared);
+        }
         let (detections, looked) = self.run(frame, waiting, &mut facts, start)?;
         self.count(&facts, detections.len());
         self.tell_changes(&facts, size, waiting.number, shared);

@@ -74,14 +74,19 @@ impl Yard {
 
     /// A second of frames that show the square; all are looked at.
     fn show(&mut self) {
-        let pixel = |i: usize| match (i % SIDE, i / SIDE) {
+        self.show_at(SIDE);
+    }
+
+    /// The same in square frames of `side` pixels.
+    fn show_at(&mut self, side: usize) {
+        let pixel = |i: usize| match (i % side, i / side) {
             (16..48, 16..48) => [255, 0, 0],
             _ => [64, 72, 88],
         };
-        let pixels: Vec<u8> = (0..SIDE * SIDE).flat_map(pixel).collect();
-        let sides = (SIDE as u32, SIDE as u32);
+        let pixels: Vec<u8> = (0..side * side).flat_map(pixel).collect();
+        let sides = (side as u32, side as u32);
         let shown =
-            Image::new([&pixels, &[], &[]], [3 * SIDE, 0, 0], sides, Format::Rgb24, Colour::default());
+            Image::new([&pixels, &[], &[]], [3 * side, 0, 0], sides, Format::Rgb24, Colour::default());
         for _ in 0..10 {
             let mut image = self.turns.buffer(self.lane);
             shown.as_ref().unwrap().copy_into(&mut image).unwrap();
@@ -147,6 +152,18 @@ fn objects_end_where_their_classes_are_others_after_a_reload() {
     yard.show();
     assert!(yard.started() > before);
     assert_all_end(&yard.end());
+}
+
+#[test]
+fn objects_end_where_frames_have_another_size() {
+    let mut yard = Yard::new();
+    yard.show();
+    yard.show_at(2 * SIDE);
+    let told = yard.end();
+    let changed = told.iter().position(|(event, _, _)| event == "size_changed").unwrap();
+    let (before, after) = told.split_at(changed);
+    assert_all_end(before);
+    assert_all_end(after);
 }
 
 #[test]
