@@ -101,13 +101,8 @@ impl Engine {
         model: &Model,
         slot: &Slot,
         status: Arc<CameraStatus>,
-        shared: &Shared,
     ) -> Result<Engine, String> {
         let loaded = slot.loaded();
-        let tracking = match camera.objects {
-            true => Some(Tracking::new(camera, model, shared.last_id(status.name()))?),
-            false => None,
-        };
         Ok(Engine {
             name: status.name().clone(),
             network: network(camera, &loaded.detector)?,
@@ -118,7 +113,7 @@ impl Engine {
             model: model.clone(),
             loaded,
             converter: Converter::default(),
-            tracking,
+            tracking: None,
             size: None,
             diverged: None,
         })
@@ -141,7 +136,8 @@ impl Engine {
         self.model = model.clone();
         match (&mut self.tracking, camera.objects) {
             (Some(tracking), true) => tracking.configure(camera, model),
-            (None, true) => self.tracking = Tracking::new(camera, model, shared.last_id(&self.name)).ok(),
+            // The next frame brings it.
+            (None, true) => {}
             (_, false) => {
                 self.end_objects(shared);
                 self.tracking = None;
@@ -187,6 +183,11 @@ impl Engine {
         if self.size.is_some_and(|before| before != size) {
             // Places in pixels of the one size are others of the other.
             self.end_objects(shared);
+            self.tracking = None;
+        }
+        if self.tracking.is_none() && self.camera.objects {
+            let last_id = shared.last_id(&self.name);
+            self.tracking = Some(Tracking::new(&self.camera, &self.model, last_id, size)?);
         }
         let (detections, looked) = self.run(frame, waiting, &mut facts, start)?;
         self.count(&facts, detections.len());
@@ -201,7 +202,7 @@ impl Engine {
                 None => Looked::Everywhere,
             };
             let detector = (&self.loaded.detector, self.loaded.generation);
-            events = tracking.update(&self.camera, detector, size, now, &observations, looked);
+            events = tracking.update(&self.camera, detector, now, &observations, looked);
             let proposal = |detection: &frcnn::Detection| match looked {
                 Looked::At(boxes) => boxes.get(detection.proposal as usize).copied(),
                 Looked::Everywhere => None,

@@ -33,24 +33,33 @@ impl Moment {
 /// One camera's objects.
 pub(crate) struct Tracking {
     tracker: Tracker,
+    /// Of the frames that the tracker is made for.
+    size: (u32, u32),
     /// Ids of the tracker begin behind this one, which an earlier tracker of the camera gave.
     last_id: u64,
     score_threshold: Option<f32>,
     zones: Vec<Arc<str>>,
-    /// Frame's size and model's generation that the rules are made for.
-    rules_of: Option<((u32, u32), u64)>,
+    /// The model's generation that the rules are made for.
+    rules_of: Option<u64>,
     last: Moment,
     /// The proposals that objects were last found from.
     found_from: HashMap<u64, BBox>,
 }
 
 impl Tracking {
-    pub(crate) fn new(camera: &Camera, model: &Model, last_id: u64) -> Result<Tracking, String> {
-        let tracker = Tracker::new(Options::default()).map_err(|error| error.to_string())?;
+    /// For frames of a size, in which objects are given ids behind `last_id`.
+    pub(crate) fn new(
+        camera: &Camera,
+        model: &Model,
+        last_id: u64,
+        size: (u32, u32),
+    ) -> Result<Tracking, String> {
+        let options = Options { frame_size: Some(size.into()), ..Options::default() };
+        let tracker = Tracker::new(options).map_err(|error| error.to_string())?;
         let last = Moment { time: Duration::ZERO, captured: SystemTime::UNIX_EPOCH };
         let (zones, score_threshold) = (names(camera), model.score_threshold);
         let found_from = HashMap::new();
-        Ok(Tracking { tracker, last_id, score_threshold, zones, rules_of: None, last, found_from })
+        Ok(Tracking { tracker, size, last_id, score_threshold, zones, rules_of: None, last, found_from })
     }
 
     /// Zones, masks and thresholds may be others; objects stay.
@@ -82,20 +91,19 @@ impl Tracking {
         &mut self,
         camera: &Camera,
         (detector, generation): (&Detector, u64),
-        size: (u32, u32),
         now: Moment,
         found: &[Observation],
         looked: Looked<'_>,
     ) -> Vec<Event> {
-        if self.rules_of != Some((size, generation)) {
+        if self.rules_of != Some(generation) {
             // Checked when the file was read; of a model of other classes, what it has counts.
-            let rules = rules(camera, self.score_threshold, size, &classes(detector));
+            let rules = rules(camera, self.score_threshold, self.size, &classes(detector));
             match rules.map(|rules| self.tracker.set_rules(rules)) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => log::warn!("{}: {error}", camera.name),
                 Err(error) => log::warn!("{}: {error}", camera.name),
             }
-            self.rules_of = Some((size, generation));
+            self.rules_of = Some(generation);
         }
         self.last = now;
         self.tracker.update(now.time, found, looked)

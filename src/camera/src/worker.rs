@@ -151,7 +151,7 @@ impl State {
             Some(engine) => engine,
             None => {
                 let Some(lane) = self.lane(id) else { return };
-                match Engine::new(&lane.camera, &lane.model, &self.slot, lane.status.clone(), &self.shared) {
+                match Engine::new(&lane.camera, &lane.model, &self.slot, lane.status.clone()) {
                     Ok(engine) => engines.entry(id).or_insert(engine),
                     Err(problem) => return self.failed(&lane, frame.number, &problem),
                 }

@@ -706,6 +706,19 @@ def test_a_recording_without_times_counts_25_frames_a_second():
         assert told[0] == told[1] == told[2] and told[3][0][:2] == told[0][0][:2], told
 
 
+def test_who_leaves_the_picture_is_gone():
+    """One square leaves on the right before the next comes from the left: each has ended by then, and no box lies beyond the border."""
+    with Folder() as folder:
+        scene = f"{ground()}[g];color=red:size=64x64:rate={RATE}[s];[g][s]overlay=x='mod(t*120,420)-64':y=90"
+        daemon = Daemon("-i", film(10, scene, folder.path + "/film.mkv"), "--objects")
+        assert daemon.code() == 0, daemon.errors
+        told = [line for line in daemon.lines if line.get("event", "").startswith("object_")]
+        due = [(event, id) for id in (1, 2, 3) for event in (STANDS[0], STANDS[3])]
+        assert [(line["event"], line["id"]) for line in told] == due, told
+        inside = lambda box: box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH - 1 and box[3] <= HEIGHT - 1
+        assert all(inside(line["box"]) for line in told), told
+
+
 def test_recordings_over_a_fifo_are_as_long_as_they_are():
     """One after the other, each read faster than it goes: the same is told of both."""
     with Folder() as folder:
