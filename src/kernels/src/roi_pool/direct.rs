@@ -59,14 +59,11 @@ pub(super) unsafe fn max_of_bin<V: Vector>(
     let mut c = start;
     // SAFETY: the caller's promises; every block ends at or before `end`.
     unsafe {
-        while c + 8 * V::LANES <= end {
-            max_of_vectors::<V, 8>(map, rows, columns, c, out.add(c - start));
-            c += 8 * V::LANES;
-        }
-        while c + V::LANES <= end {
-            max_of_vectors::<V, 1>(map, rows, columns, c, out.add(c - start));
-            c += V::LANES;
-        }
+        // One after another, as long as there are so many: a slab of 16 channels is four vectors of NEON's, two of AVX2's.
+        c = max_of_blocks::<V, 8>(map, rows, columns, c..end, out.add(c - start));
+        c = max_of_blocks::<V, 4>(map, rows, columns, c..end, out.add(c - start));
+        c = max_of_blocks::<V, 2>(map, rows, columns, c..end, out.add(c - start));
+        c = max_of_blocks::<V, 1>(map, rows, columns, c..end, out.add(c - start));
         if c < end && V::LANES <= end - start {
             // The last whole vector, some of whose lanes were done before: the same values again.
             max_of_vectors::<V, 1>(map, rows, columns, end - V::LANES, out.add(end - V::LANES - start));
@@ -84,6 +81,28 @@ pub(super) unsafe fn max_of_bin<V: Vector>(
             c += 1;
         }
     }
+}
+
+/// Maximum of a bin in as many whole blocks of `N` vectors as there are in `channels`; the first channel that is left.
+///
+/// # Safety
+/// As [`max_of_bin`].
+#[inline(always)]
+unsafe fn max_of_blocks<V: Vector, const N: usize>(
+    map: FeatureMap<'_>,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    channels: Range<usize>,
+    out: *mut f32,
+) -> usize {
+    let Range { start, end } = channels;
+    let mut c = start;
+    while c + N * V::LANES <= end {
+        // SAFETY: the caller's promises; the block ends at or before `end`.
+        unsafe { max_of_vectors::<V, N>(map, rows, columns, c, out.add(c - start)) };
+        c += N * V::LANES;
+    }
+    c
 }
 
 /// Maximum of a bin in the `N` vectors of channels from channel `c` on.
