@@ -13,27 +13,28 @@ pub(super) const MAX_SLAB: usize = 64;
 
 /// A map's values, of which a slab of channels is a cache line. A maximum is taken of them as [`roi_pool`](super) says.
 pub(super) trait Cell: Feature + Default {
-    /// Replaces what never wins by the least value; says whether maxima are the same in whatever order values come.
+    /// Replaces what never wins by the least value; says whether maxima are the same in whatever order values come. Values
+    /// are called prepared if they are.
     fn prepare(cells: &mut [Self]) -> bool;
 
-    /// `out = max(a, b)`, of one length, a multiple of [`Feature::SLAB`].
+    /// `out = max(a, b)`, of one length, a multiple of [`Feature::SLAB`]; of prepared values.
     ///
     /// # Safety
     /// The CPU has the instruction set of `V`.
     unsafe fn max_into<V: Vector>(a: &[Self], b: &[Self], out: &mut [Self]);
 
-    /// Maximum of four cells of a slab. With `stream`, written past the caches.
+    /// Maximum of four cells of a slab of prepared values. With `stream`, written past the caches.
     ///
     /// # Safety
     /// The CPU has the instruction set of `V`; [`Feature::SLAB`] values are readable at each of `cells` and writable at `out`.
     unsafe fn max_of_four<V: Vector>(cells: [*const Self; 4], out: *mut Self, stream: bool);
 
-    /// Maximum of a bin, which is not empty, in some channels.
+    /// Maximum of a bin, which is not empty, in some channels. `PREPARED`: of prepared values.
     ///
     /// # Safety
     /// The CPU has the instruction set of `V`; `rows`, `columns` and `channels` are inside `map`; `out` takes as many
     /// values as there are channels.
-    unsafe fn max_of_bin<V: Vector>(
+    unsafe fn max_of_bin<V: Vector, const PREPARED: bool>(
         map: FeatureMap<'_, Self>,
         rows: &Range<usize>,
         columns: &Range<usize>,
@@ -72,7 +73,7 @@ impl Cell for f32 {
             a.chunks_exact(V::LANES).zip(b.chunks_exact(V::LANES)).zip(out.chunks_exact_mut(V::LANES))
         {
             // SAFETY: chunks of as many values as a vector has; the instruction set is the caller's promise.
-            unsafe { V::load(a.as_ptr()).max(V::load(b.as_ptr())).store(out.as_mut_ptr()) };
+            unsafe { V::load(a.as_ptr()).max_of_numbers(V::load(b.as_ptr())).store(out.as_mut_ptr()) };
         }
     }
 
@@ -82,14 +83,14 @@ impl Cell for f32 {
             // SAFETY: the caller's promises; `LANES` divides `SLAB`.
             unsafe {
                 let load = |cell: *const f32| V::load(cell.add(lane));
-                let max = load(a).max(load(b)).max(load(c).max(load(d)));
+                let max = load(a).max_of_numbers(load(b)).max_of_numbers(load(c).max_of_numbers(load(d)));
                 if stream { max.stream(out.add(lane)) } else { max.store(out.add(lane)) }
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn max_of_bin<V: Vector>(
+    unsafe fn max_of_bin<V: Vector, const PREPARED: bool>(
         map: FeatureMap<'_>,
         rows: &Range<usize>,
         columns: &Range<usize>,
@@ -97,7 +98,7 @@ impl Cell for f32 {
         out: *mut f32,
     ) {
         // SAFETY: the caller's promises.
-        unsafe { direct::max_of_bin::<V>(map, rows, columns, channels, out) };
+        unsafe { direct::max_of_bin::<V, PREPARED>(map, rows, columns, channels, out) };
     }
 }
 
@@ -123,7 +124,7 @@ impl Cell for u8 {
     }
 
     #[inline(always)]
-    unsafe fn max_of_bin<V: Vector>(
+    unsafe fn max_of_bin<V: Vector, const PREPARED: bool>(
         map: FeatureMap<'_, u8>,
         rows: &Range<usize>,
         columns: &Range<usize>,

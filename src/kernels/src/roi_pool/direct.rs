@@ -36,7 +36,7 @@ impl<T: Cell> Kernel for PoolRoi<'_, T> {
                 if rows.is_empty() || columns.is_empty() {
                     (0..channels.len()).for_each(|channel| out.add(channel).write(empty));
                 } else {
-                    T::max_of_bin::<V>(map, rows, columns, channels.clone(), out);
+                    T::max_of_bin::<V, false>(map, rows, columns, channels.clone(), out);
                 }
             }
         }
@@ -48,7 +48,7 @@ impl<T: Cell> Kernel for PoolRoi<'_, T> {
 /// # Safety
 /// As there.
 #[inline(always)]
-pub(super) unsafe fn max_of_bin<V: Vector>(
+pub(super) unsafe fn max_of_bin<V: Vector, const PREPARED: bool>(
     map: FeatureMap<'_>,
     rows: &Range<usize>,
     columns: &Range<usize>,
@@ -60,13 +60,19 @@ pub(super) unsafe fn max_of_bin<V: Vector>(
     // SAFETY: the caller's promises; every block ends at or before `end`.
     unsafe {
         // One after another, as long as there are so many: a slab of 16 channels is four vectors of NEON's, two of AVX2's.
-        c = max_of_blocks::<V, 8>(map, rows, columns, c..end, out.add(c - start));
-        c = max_of_blocks::<V, 4>(map, rows, columns, c..end, out.add(c - start));
-        c = max_of_blocks::<V, 2>(map, rows, columns, c..end, out.add(c - start));
-        c = max_of_blocks::<V, 1>(map, rows, columns, c..end, out.add(c - start));
+        c = max_of_blocks::<V, 8, PREPARED>(map, rows, columns, c..end, out.add(c - start));
+        c = max_of_blocks::<V, 4, PREPARED>(map, rows, columns, c..end, out.add(c - start));
+        c = max_of_blocks::<V, 2, PREPARED>(map, rows, columns, c..end, out.add(c - start));
+        c = max_of_blocks::<V, 1, PREPARED>(map, rows, columns, c..end, out.add(c - start));
         if c < end && V::LANES <= end - start {
             // The last whole vector, some of whose lanes were done before: the same values again.
-            max_of_vectors::<V, 1>(map, rows, columns, end - V::LANES, out.add(end - V::LANES - start));
+            max_of_vectors::<V, 1, PREPARED>(
+                map,
+                rows,
+                columns,
+                end - V::LANES,
+                out.add(end - V::LANES - start),
+            );
             c = end;
         }
         while c < end {
@@ -88,7 +94,7 @@ pub(super) unsafe fn max_of_bin<V: Vector>(
 /// # Safety
 /// As [`max_of_bin`].
 #[inline(always)]
-unsafe fn max_of_blocks<V: Vector, const N: usize>(
+unsafe fn max_of_blocks<V: Vector, const N: usize, const PREPARED: bool>(
     map: FeatureMap<'_>,
     rows: &Range<usize>,
     columns: &Range<usize>,
@@ -99,7 +105,7 @@ unsafe fn max_of_blocks<V: Vector, const N: usize>(
     let mut c = start;
     while c + N * V::LANES <= end {
         // SAFETY: the caller's promises; the block ends at or before `end`.
-        unsafe { max_of_vectors::<V, N>(map, rows, columns, c, out.add(c - start)) };
+        unsafe { max_of_vectors::<V, N, PREPARED>(map, rows, columns, c, out.add(c - start)) };
         c += N * V::LANES;
     }
     c
@@ -110,7 +116,7 @@ unsafe fn max_of_blocks<V: Vector, const N: usize>(
 /// # Safety
 /// As [`max_of_bin`], for channels `c..c + N * V::LANES`.
 #[inline(always)]
-unsafe fn max_of_vectors<V: Vector, const N: usize>(
+unsafe fn max_of_vectors<V: Vector, const N: usize, const PREPARED: bool>(
     map: FeatureMap<'_>,
     rows: &Range<usize>,
     columns: &Range<usize>,
@@ -125,7 +131,8 @@ unsafe fn max_of_vectors<V: Vector, const N: usize>(
             for x in 0..columns.len() {
                 let cell = row.add(x * map.channels);
                 for (i, max) in max.iter_mut().enumerate() {
-                    *max = max.max(V::load(cell.add(i * V::LANES)));
+                    let value = V::load(cell.add(i * V::LANES));
+                    *max = if PREPARED { max.max_of_numbers(value) } else { max.max(value) };
                 }
             }
         }

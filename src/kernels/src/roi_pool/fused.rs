@@ -223,7 +223,7 @@ impl<'a, T: Cell> Job<'a, T> {
             let rois = first..first + run.len();
             first = rois.end;
             let map = run.first().and_then(|roi| self.maps.get(usize::from(roi.level))).copied();
-            let spans = map.and_then(|map| Spans::worth_it(map, run, self.request.pooled));
+            let spans = map.and_then(|map| Spans::new(map, run, self.request.pooled));
             MapRun { map, rois, spans }
         });
         runs.collect()

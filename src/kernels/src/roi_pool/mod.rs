@@ -33,7 +33,8 @@
 //! 2. `direct`: channels are contiguous, so a cell is a few vector loads, and a block of channels stays in registers
 //!    while the cells of a bin go by;
 //! 3. `table`: where RoIs overlap as proposals do, each cell of the map lies in hundreds of bins. Maxima of windows are
-//!    then made once for all grids, a slab of 16 channels at a time, and a bin is the maximum of four of them;
+//!    then made once for all grids, a slab of 16 channels at a time, and a bin is the maximum of four of them; where bins
+//!    have few cells, the slab is only copied, so that its cells are neighbours;
 //! 4. `fused`: a fully connected layer takes in each slab while it is in cache. The pooled tensor, 200 MB for 2000 RoIs
 //!    of VGG16, is never written, and the layer's weights are read once.
 
@@ -186,7 +187,7 @@ fn roi_pool_in(
     if out.is_empty() {
         return Ok(());
     }
-    match Spans::worth_it(map, rois, pooled) {
+    match Spans::new(map, rois, pooled) {
         Some(spans) => {
             let large = out.len() > pooled_values(CacheInfo::detect());
             let out = SyncPtr::new(out);
@@ -258,7 +259,7 @@ impl<T: Cell> Bins<T> {
     }
 }
 
-/// Pools a slab of channels of all RoIs: by table if `spans` says so, RoI by RoI otherwise.
+/// Pools a slab of channels of all RoIs: by a table of `spans`, or RoI by RoI from the map without.
 ///
 /// # Safety
 /// `out` has room for the channels of each bin of each RoI, which no one else touches. `spans` are those of `rois` and

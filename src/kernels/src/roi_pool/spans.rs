@@ -7,11 +7,12 @@
 //! ```
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use frcnn_core::Roi;
 
 use super::{FeatureMap, bin_count, edges::Edges};
-use crate::{CacheInfo, blocking};
+use crate::{CacheInfo, blocking, len_of};
 
 /// The cells of a bin along one axis: windows of `1 << log2_side` cells that begin at `first` and at `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,14 @@ pub(super) struct Span {
 impl Span {
     /// The `log2_side` of a bin without cells.
     pub(super) const EMPTY: u16 = u16::MAX;
+
+    /// The cells of the bin.
+    pub(super) fn cells(self) -> Range<usize> {
+        if self.log2_side == Self::EMPTY {
+            return 0..0;
+        }
+        usize::from(self.first)..usize::from(self.last) + (1 << self.log2_side)
+    }
 
     /// None when a coordinate does not fit.
     fn new(start: usize, end: usize) -> Option<Span> {
@@ -44,33 +53,46 @@ pub(super) struct Spans<'a> {
     pub(super) pooled: &'a [[usize; 2]],
     /// Bit `kx` of element `ky`: whether windows of `1 << ky` rows and `1 << kx` columns are asked for.
     pub(super) windows: [u32; SIDES],
+    /// Whether bins are looked up in tables of maxima; otherwise each of their cells is looked at, in the first plane.
+    pub(super) lookup: bool,
 }
 
 /// Sides that the windows of a [`Span`] can have.
 pub(super) const SIDES: usize = 16;
 
 impl<'a> Spans<'a> {
-    /// None where looking at every cell costs less than making tables of maxima does, where those would not stay in
-    /// the cache, or where they would be more than [`most_planes`].
-    pub(super) fn worth_it<T: Copy>(
+    /// None where there are fewer bins than cells, whose copy would not pay, or where it would not stay in the cache.
+    pub(super) fn new<T: Copy>(
         map: FeatureMap<'_, T>,
         rois: &[Roi],
         pooled: &'a [[usize; 2]],
     ) -> Option<Self> {
-        let bins = bin_count(pooled);
+        let bins = len_of(&[rois.len(), bin_count(pooled)]);
         let most = most_planes([map.height, map.width], rois.len(), pooled);
         // Not even a look at RoIs that are too few.
         if most == 0 {
             return None;
         }
-        let (spans, cells) = Spans::of(map, rois, pooled)?;
-        let table_cells = spans.planes() as f32 * (map.height * map.width) as f32;
-        let table_cost = TABLE_CELL_COST * table_cells + LOOKUP_COST * (rois.len() * bins) as f32;
-        (cells > table_cost && spans.planes() <= most).then_some(spans)
+        let (mut spans, cells) = Spans::of(map, rois, pooled)?;
+        let planes = spans.planes();
+        let made = (planes - 1) as f32 * (map.height * map.width) as f32;
+        spans.lookup = planes <= most && cells > TABLE_CELL_COST * made + LOOKUP_COST * bins as f32;
+        Some(if spans.lookup { spans } else { spans.without_lookup() })
     }
 
-    /// The bins, and how many cells all of them have; none where a coordinate does not fit.
-    fn of<T: Copy>(map: FeatureMap<'_, T>, rois: &[Roi], pooled: &'a [[usize; 2]]) -> Option<(Self, f32)> {
+    /// The same bins, of which each cell is looked at.
+    pub(super) fn without_lookup(self) -> Self {
+        let mut windows = [0; SIDES];
+        windows[0] = 1;
+        Spans { windows, lookup: false, ..self }
+    }
+
+    /// The bins, to be looked up, and how many cells all of them have; none where a coordinate does not fit.
+    pub(super) fn of<T: Copy>(
+        map: FeatureMap<'_, T>,
+        rois: &[Roi],
+        pooled: &'a [[usize; 2]],
+    ) -> Option<(Self, f32)> {
         let mut edges = Edges::of(pooled);
         let mut spans = Vec::with_capacity(rois.len().saturating_mul(pooled.iter().flatten().sum()));
         let mut windows = [0; SIDES];
@@ -89,13 +111,12 @@ impl<'a> Spans<'a> {
                 for (side, columns) in windows.iter_mut().enumerate() {
                     *columns |= if row_sides >> side & 1 == 1 { column_sides } else { 0 };
                 }
-                let count =
-                    |axis: &[core::ops::Range<usize>]| axis.iter().map(|r| r.len()).sum::<usize>() as f32;
+                let count = |axis: &[Range<usize>]| axis.iter().map(|r| r.len()).sum::<usize>() as f32;
                 cells += count(rows) * count(columns);
             }
         }
         make_reachable(&mut windows);
-        Some((Spans { spans, pooled, windows }, cells))
+        Some((Spans { spans, pooled, windows, lookup: true }, cells))
     }
 
     /// Kinds of windows.
@@ -123,10 +144,12 @@ pub(super) fn most_planes(map: [usize; 2], rois: usize, pooled: &[[usize; 2]]) -
     (sides(0, height) * sides(1, width)).min(blocking::table_cells(CacheInfo::detect()) / cells.max(1))
 }
 
-/// What a cell of a table costs to make, in cells looked at by `direct`: two loads and a store.
-const TABLE_CELL_COST: f32 = 2.0;
-/// What a bin costs to look up: four loads.
-const LOOKUP_COST: f32 = 4.0;
+/// What a cell of a plane costs to make of two others, in cells of the first plane that are looked at; in cycles of a
+/// Cortex-A53's loads and stores, and measured on x86, where looking takes half as many instructions and tables leave L2.
+const TABLE_CELL_COST: f32 = if cfg!(target_arch = "aarch64") { 2.0 } else { 4.5 };
+/// What it costs to look a bin up, beyond what it costs to begin looking at its cells: four loads at known places, against
+/// loops over its rows and columns.
+const LOOKUP_COST: f32 = if cfg!(target_arch = "aarch64") { 2.5 } else { -2.0 };
 
 /// Adds the windows that larger ones are made of: of half the rows, or, when they are of one row, of half the columns.
 fn make_reachable(windows: &mut [u32; SIDES]) {

@@ -12,6 +12,9 @@
 //! one of half its size. Only the planes that some bin asks for are made: they grow with the logarithm of the bins'
 //! sides, not with the map's.
 //!
+//! Where bins have so few cells that this does not pay, the first plane is made alone and every cell of a bin is looked at
+//! in it (`ScanSpans`): in the map, cells are a power of two of bytes apart as a rule, and meet in a few sets of the cache.
+//!
 //! A slab of bytes is 64 channels, a cache line as well.
 //!
 //! A NaN loses against any value and a maximum is the same bits in whatever order values come, but for zeros of either
@@ -95,8 +98,12 @@ impl<'a, T: Cell> Table<'a, T> {
         width: usize,
         out: Bins<T>,
     ) {
-        let planes = Planes::new(spans);
-        run_on(isa, PoolSpans { data: self.data, map, spans, planes: &planes, width, out });
+        if spans.lookup {
+            let planes = Planes::new(spans);
+            run_on(isa, PoolSpans { data: self.data, map, spans, planes: &planes, width, out });
+        } else {
+            run_on(isa, ScanSpans { data: self.data, map, spans, width, out });
+        }
     }
 }
 
@@ -233,6 +240,52 @@ impl<T: Cell> Kernel for PoolSpans<'_, T> {
         }
         if stream {
             V::fence();
+        }
+    }
+}
+
+/// The arguments of [`Table::pool`], where each cell of a bin is looked at.
+struct ScanSpans<'a, T> {
+    data: &'a [T],
+    map: FeatureMap<'a, T>,
+    spans: &'a Spans<'a>,
+    width: usize,
+    out: Bins<T>,
+}
+
+impl<T: Cell> Kernel for ScanSpans<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { data, map: FeatureMap { height, width: columns, .. }, spans, width, out } = self;
+        let plane = FeatureMap { data, height, width: columns, channels: T::SLAB };
+        assert!(data.len() >= height * columns * T::SLAB && width <= T::SLAB);
+        let roi_spans: usize = spans.pooled.iter().flatten().sum();
+        for (i, mut left) in spans.spans.chunks_exact(roi_spans.max(1)).enumerate() {
+            let mut bin = 0;
+            for &[ph, pw] in spans.pooled {
+                let (rows, later) = left.split_at(ph);
+                let (columns, later) = later.split_at(pw);
+                left = later;
+                for row in rows {
+                    let rows = row.cells();
+                    for column in columns {
+                        let columns = column.cells();
+                        // SAFETY: the caller's promise, bins being counted through all grids; `Spans` are inside the map,
+                        // hence inside the plane, whose length was asserted.
+                        unsafe {
+                            let to = out.of(i, bin);
+                            bin += 1;
+                            if rows.is_empty() || columns.is_empty() {
+                                (0..width).for_each(|channel| to.add(channel).write(out.empty));
+                            } else {
+                                T::max_of_bin::<V, true>(plane, &rows, &columns, 0..width, to);
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -166,7 +166,54 @@ prop_compose! {
     }
 }
 
+/// Slab after slab of a map by each way there is: its tables, their first plane alone, and the map itself.
+fn pool_by_every_way<T: Cell + PartialEq>(
+    isa: Isa,
+    map: FeatureMap<'_, T>,
+    rois: &[Roi],
+    grid: [usize; 2],
+) -> [Vec<T>; 3] {
+    let pooled = &[grid];
+    let (bins, channels) = (bin_count(pooled), map.channels);
+    let spans = || Spans::of(map, rois, pooled).unwrap().0;
+    [Some(spans()), Some(spans().without_lookup()), None].map(|spans| {
+        let mut room = vec![T::default(); spans.as_ref().map_or(0, |spans| table::values(map, spans))];
+        let len = room.len();
+        let mut tables = Table::all(&mut room, len, 1);
+        let mut out = vec![T::default(); rois.len() * bins * channels];
+        let data = SyncPtr::new(&mut out);
+        for slab in slabs(channels, T::SLAB) {
+            let data = data.offset(slab.start);
+            let (roi_stride, bin_stride) = (bins * channels, channels);
+            let out = Bins { data, roi_stride, bin_stride, large: false, empty: T::default() };
+            // SAFETY: `out` has all channels of each bin of each RoI.
+            unsafe { pool_slab(isa, &mut tables[0], map, rois, spans.as_ref(), pooled, slab, out) };
+        }
+        out
+    })
+}
+
 proptest! {
+    #[test]
+    fn every_way_to_pool_a_slab_equals_the_reference((data, [height, width, channels], rois, pooled) in any_problem()) {
+        let map = FeatureMap::new(&data, height, width, channels).unwrap();
+        let mut expected = vec![0.0; rois.len() * len_of(&pooled) * channels];
+        roi_pool_reference(map, &rois, pooled, &mut expected, None).unwrap();
+        let bytes: Vec<u8> = data.iter().map(|&value| (value * 16.0 + 128.0) as u8).collect();
+        let as_f32: Vec<f32> = bytes.iter().copied().map(f32::from).collect();
+        let mut of_bytes = expected.clone();
+        let byte_map = FeatureMap { data: &bytes[..], height, width, channels };
+        roi_pool_reference(FeatureMap { data: &as_f32[..], ..map }, &rois, pooled, &mut of_bytes, None).unwrap();
+        for isa in Isa::available() {
+            for out in pool_by_every_way(isa, map, &rois, pooled) {
+                prop_assert_eq!(bits(&out), bits(&expected));
+            }
+            for out in pool_by_every_way(isa, byte_map, &rois, pooled) {
+                prop_assert!(out.iter().copied().map(f32::from).eq(of_bytes.iter().copied()));
+            }
+        }
+    }
+
     #[test]
     fn every_isa_equals_the_reference((data, [height, width, channels], rois, pooled) in any_problem()) {
         assert_all_agree(FeatureMap::new(&data, height, width, channels).unwrap(), &rois, &[pooled]);

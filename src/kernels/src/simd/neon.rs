@@ -92,6 +92,12 @@ unsafe impl Vector for float32x4_t {
     }
 
     #[inline(always)]
+    unsafe fn max_of_numbers(self, value: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { vmaxq_f32(self, value) }
+    }
+
+    #[inline(always)]
     unsafe fn min(self, value: Self) -> Self {
         // As `max`.
         // SAFETY: the caller's promise.
