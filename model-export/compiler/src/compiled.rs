@@ -135,13 +135,21 @@ impl Compiled {
         judge::largest_rank(&self.bundle)
     }
 
+    /// Whether a cascade of this network may drop regions below `keep`.
+    ///
+    /// # Errors
+    /// `keep` is no threshold for its scores.
+    pub fn check_keep(&self, keep: f32) -> Result<(), Problem> {
+        judge::check_keep(self.bundle.contents().manifest.scores, keep)
+    }
+
     /// This network, whose cascade drops regions below `keep`, and what is known of that.
     ///
     /// # Errors
     /// `keep` is no threshold for its scores.
     pub fn with_threshold(&self, keep: f32, chosen: Option<Chosen>) -> Result<Compiled, Problem> {
+        self.check_keep(keep)?;
         let mut contents = self.bundle.contents().clone();
-        judge::check_keep(contents.manifest.scores, keep)?;
         contents.cascade = contents.cascade.map(|cascade| Cascade { keep, chosen, ..cascade });
         self.of_same_network(BundleWriter::of(&self.bundle).finish(contents)?)
     }

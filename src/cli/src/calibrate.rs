@@ -28,7 +28,9 @@ pub(crate) fn run(
     part: &DataArgs,
     bar: &ProgressBar,
 ) -> Result<Quantized, Error> {
-    if part.names_split() {
+    let is_dataset = ["Annotations", "annotations"].iter().any(|name| root.join(name).exists());
+    // A folder of photos is all of them: the split is of --data then.
+    if part.names_split() && is_dataset {
         // What the objects are is not asked.
         let dataset = part.open(root, None)?;
         let boxes = part.proposals_for(exact.bundle.contents(), root, dataset.images.len())?;
@@ -36,7 +38,6 @@ pub(crate) fn run(
     }
     let found = images::list(&[root.to_path_buf()]);
     if let Some(error) = found.unreadable.into_iter().next() {
-        let is_dataset = ["Annotations", "annotations"].iter().any(|name| root.join(name).exists());
         return Err(if is_dataset {
             Error::Usage(
                 "--calibrate: this is a data set; say which images are for it with --split, such as --split train, and not \

@@ -139,11 +139,13 @@ pub(crate) fn times_text(times: &HeadTimes) -> String {
     let &HeadTimes { before_ms, after_ms, total_before_ms, total_after_ms, photos, threads } = times;
     let ratio = |after: f64, before: f64| format!("{:.2} x", after / before.max(f64::MIN_POSITIVE));
     let plural = if threads == 1 { "" } else { "s" };
+    let nothing = "The cascade gains no time here: judge it on a quiet machine, or compile without it.\n";
     format!(
         "Heads (RoI pooling, judge and head): {before_ms:.1} ms without, {after_ms:.1} ms with it ({}); whole detections \
-         {total_before_ms:.1} and {total_after_ms:.1} ms ({}): medians of {photos} photos on {threads} thread{plural}\n",
+         {total_before_ms:.1} and {total_after_ms:.1} ms ({}): medians of {photos} photos on {threads} thread{plural}\n{}",
         ratio(after_ms, before_ms),
         ratio(total_after_ms, total_before_ms),
+        if after_ms < before_ms { "" } else { nothing },
     )
 }
 

@@ -385,6 +385,13 @@ fn rounded(args: &Args, compiled: Compiled) -> Result<Rounded, Error> {
                 Some(board) => worthwhile(&compiled.bundle, board, Precision::Int8)?,
                 None => (uniform(compiled.bundle.contents(), Precision::Int8), Vec::new()),
             };
+            if args.data.as_deref().is_some_and(|data| same_folder(data, photos)) {
+                let folder = photos.display();
+                console::warning(format_args!(
+                    "{}: int8 layers are rounded by the photos that the result is scored on, so the score flatters",
+                    Printable(folder)
+                ));
+            }
             let quantized = calibrate::run(&compiled, &precisions, photos, &args.part, &spinner);
             quantized.map(|Quantized { compiled, found_again }| Rounded {
                 compiled,
@@ -414,6 +421,10 @@ fn rounded(args: &Args, compiled: Compiled) -> Result<Rounded, Error> {
         rounded.compiled = named.map_err(|problem| Error::file(&args.model, problem))?;
     }
     Ok(rounded)
+}
+
+fn same_folder(a: &Path, b: &Path) -> bool {
+    a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
 /// What is said of the model beside its file.

@@ -254,6 +254,7 @@ pub fn sweep(
     known: Vec<SweepRow>,
     progress: &mut Progress,
 ) -> Result<Sweep, Error> {
+    keeps.iter().try_for_each(|&keep| whole.check_keep(keep)).map_err(stage)?;
     let images = photos.dataset.images.len();
     let mut rows = known;
     let named = |rank: usize, keep: f32| format!("rank={rank},keep={keep}");

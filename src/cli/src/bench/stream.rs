@@ -113,6 +113,10 @@ pub(super) fn measure(
     if let Some(error) = unreadable.into_iter().next() {
         return Err(error);
     }
+    if let [only] = &images[..] {
+        let problem = "--frames: a stream is compared with whole detections from its second frame on; name two frames or more";
+        return Err(Error::file(&only.path, problem));
+    }
     let first = images.first().map(|image| decode::rgb8(&image.path)).transpose()?;
     let work = work(first)?;
     let detector = files::open_detector(bundle, options)?;

@@ -118,6 +118,7 @@ fn a_stream_costs_what_has_changed() {
     fails(&called(&["--stream", "--tolerance", "nan"]), 2, &["tolerance"]);
     fails(&called(&["--stream", "--plot", "reuse.png"]), 2, &[".svg"]);
     fails(&called(&["--stream", "--frames", &path("absent")]), 1, &["absent: "]);
+    fails(&called(&["--stream", "--frames", &format!("{frames}/0.png")]), 1, &["0.png: ", "two frames"]);
     image::RgbImage::new(60, 90).save(format!("{frames}/9.png")).unwrap();
     fails(&called(&["--stream", "--rois", "3", "--frames", &frames]), 1, &["9.png: is of another size"]);
 }

@@ -119,6 +119,10 @@ fn ranks_and_thresholds_are_swept() {
     fails(&frcnn(&[&sweep[..4], &["--keep", "0.1"]].concat()), 2, &["--cascade"]);
     fails(&frcnn(&[&sweep[..], &["--energies", "0.9"]].concat()), 2, &["--energies"]);
     fails(&frcnn(&[&sweep[..4], &["--cascade", "0", "--keep", "0.1"]].concat()), 1, &["rank 0"]);
+    // Before anything is measured.
+    let refused = frcnn(&[&sweep[..4], &["--cascade", "8,8", "--keep", "0.05,nan"]].concat());
+    fails(&refused, 1, &["keep is NaN"]);
+    assert!(!stderr(&refused).contains("sweep: "), "{}", stderr(&refused));
 }
 
 /// A loss of nothing is no loss, and the smallest network would do.

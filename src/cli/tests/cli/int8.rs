@@ -105,6 +105,9 @@ fn int8_without_photos_is_refused() {
         succeed(&[&["compile", &model, "-o", text(&elsewhere), "--manifest", &manifest], &rest[..]].concat());
     assert_eq!(stderr(&output).matches("a.jpg").count(), 1, "{}", stderr(&output));
     assert!(stdout(&output).contains("on 2 of the photos of the calibration"), "{}", stdout(&output));
+    // The split is that of --data where the photos are a folder.
+    let of_data = ["--precision", "int8", "--calibrate", &fixture.path("photos"), "--split", "test"];
+    succeed(&[&["compile", &model, "-o", text(&elsewhere), "--manifest", &manifest], &of_data[..]].concat());
     // What objects a data set has is no matter to calibrating.
     let strange = crate::dataset::voc(&fixture, "int8-strange");
     crate::dataset::annotate(&strange, "a", "zebra");

@@ -55,16 +55,14 @@ struct StageRow<'a> {
     ulps: Histogram,
 }
 
-/// Left of what is shown of the axis.
-const OUTSIDE: f64 = -10.0;
-
 /// Places on the axis of relative errors.
 struct Bar {
     mean: f64,
     /// Mean and one standard deviation.
     deviation: f64,
     max: f64,
-    tolerance: f64,
+    /// None of a norm, which is no error of an element.
+    tolerance: Option<f64>,
 }
 
 struct Histogram {
@@ -161,8 +159,8 @@ fn stage(result: &StageResult, role: Role) -> StageRow<'_> {
             deviation: at(share(mean_abs + std_abs)),
             max: at(*relative),
             tolerance: match result.measure {
-                Measure::Largest => at(result.tolerance),
-                Measure::Norm => OUTSIDE,
+                Measure::Largest => Some(at(result.tolerance)),
+                Measure::Norm => None,
             },
         },
         ulps: histogram(ulps),

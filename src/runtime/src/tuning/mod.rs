@@ -34,8 +34,8 @@ pub struct Tuning {
 pub struct TunedLayer {
     /// Its name.
     pub layer: String,
-    /// Its channels, what a weight takes (or f16, where products are of f16 values), and the size of its input, such as
-    /// `64 -> 128, 32 bits, on 1 x 120 x 160`.
+    /// Its window and channels, what a weight takes (or f16, where products are of f16 values), and the size of its input, such as
+    /// `3x3 64 -> 128 padded 1 1 1 1, 32 bits, on 1 x 120 x 160`.
     pub shape: String,
     /// The algorithms in the words of [`PlannedLayer::by`](crate::PlannedLayer::by), and milliseconds.
     pub times: Vec<(String, f64)>,
@@ -121,11 +121,23 @@ impl Tuning {
     }
 }
 
-/// A layer's sizes, for people and to tell layers apart. `numbers` is what it multiplies.
+/// A layer's sizes, for people and to tell layers apart: all of [`ConvShape`]. `numbers` is what it multiplies.
 pub(crate) fn shape_name(shape: &ConvShape, numbers: &str) -> String {
-    let ConvShape { batch, height, width, in_channels, out_channels, group, .. } = shape;
-    let groups = if *group == 1 { String::new() } else { format!(" in {group} groups") };
-    format!("{in_channels} -> {out_channels}{groups}, {numbers}, on {batch} x {height} x {width}")
+    let &ConvShape { batch, height, width, in_channels, out_channels, kernel, stride, dilation, pads, group } =
+        shape;
+    let [kernel, stride, dilation] =
+        [kernel, stride, dilation].map(|[rows, columns]| format!("{rows}x{columns}"));
+    let [top, left, bottom, right] = pads;
+    let mut name = format!("{kernel} {in_channels} -> {out_channels}");
+    for (what, is_usual) in [
+        (format!(" in {group} groups"), group == 1),
+        (format!(" by {stride}"), stride == "1x1"),
+        (format!(" dilated {dilation}"), dilation == "1x1"),
+        (format!(" padded {top} {left} {bottom} {right}"), pads == [0; 4]),
+    ] {
+        name.push_str(if is_usual { "" } else { &what });
+    }
+    format!("{name}, {numbers}, on {batch} x {height} x {width}")
 }
 
 /// An algorithm in the field's words.
@@ -193,6 +205,37 @@ mod tests {
         assert!(Tuning::beside(&bundle).unwrap_err().contains("damaged"));
         std::fs::write(&path, "{}").unwrap();
         assert!(Tuning::open(&path).unwrap_err().contains("frcnn tune"));
+    }
+
+    #[test]
+    fn layers_of_one_name_are_of_one_shape() {
+        let shape = ConvShape {
+            batch: 1,
+            height: 15,
+            width: 20,
+            in_channels: 64,
+            out_channels: 128,
+            kernel: [3, 3],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [1; 4],
+            group: 1,
+        };
+        let others = [
+            ConvShape { batch: 2, ..shape },
+            ConvShape { height: 16, ..shape },
+            ConvShape { width: 21, ..shape },
+            ConvShape { in_channels: 32, ..shape },
+            ConvShape { out_channels: 32, ..shape },
+            ConvShape { kernel: [5, 5], ..shape },
+            ConvShape { stride: [2, 2], ..shape },
+            ConvShape { dilation: [2, 2], ..shape },
+            ConvShape { pads: [1, 1, 0, 0], ..shape },
+            ConvShape { group: 64, ..shape },
+        ];
+        let name = shape_name(&shape, "32 bits");
+        assert_eq!(name, "3x3 64 -> 128 padded 1 1 1 1, 32 bits, on 1 x 15 x 20");
+        assert!(others.iter().all(|other| shape_name(other, "32 bits") != name));
     }
 
     #[test]
