@@ -112,6 +112,6 @@ fn layers(tuning: &Tuning) -> String {
         ]
     };
     let columns =
-        [Words("layer"), Words("channels, weights, maps"), Numbers("least ms"), Words("ms by algorithm")];
+        [Words("layer"), Words("window, channels, weights, maps"), Numbers("least ms"), Words("ms by algorithm")];
     table(&columns, tuning.layers.iter().map(row))
 }
