@@ -345,3 +345,44 @@ struct Opened {
     time: Duration,
     captured: SystemTime,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+    use crate::event::{Door, Message};
+    use crate::status::Status;
+
+    /// Panics at the first line that it is given.
+    #[derive(Default)]
+    struct Fragile(Mutex<Vec<String>>);
+
+    impl Door for Fragile {
+        fn send(&self, message: &Message) {
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.push(message.json());
+            assert!(lines.len() > 1, "as it is to");
+        }
+
+        fn close(&self, _: Duration) {}
+    }
+
+    #[test]
+    fn a_fault_in_a_cameras_thread_is_told() {
+        let (door, status) = (Arc::<Fragile>::default(), Status::new(true));
+        status.open(vec![door.clone()]);
+        let shared = Arc::new(Shared::new(status.clone(), None, false));
+        let (turns, (notes, told)) = (Arc::<Turns>::default(), channel());
+        let camera = Arc::new(Camera::new("yard", "/nowhere/film.mkv"));
+        let yard = status.camera(&"yard".into());
+        let reader = Reader::start(&camera, &yard, &turns, &shared, &notes, |_| {}).unwrap();
+        let Ok(Note::Outcome(lane, Outcome::Cut(how))) = told.recv_timeout(Duration::from_secs(60)) else {
+            panic!("no outcome");
+        };
+        assert_eq!((lane, &how[..]), (reader.lane, "a fault inside frcnn"));
+        let lines = door.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(lines[0].contains("camera_unavailable") && lines[1].contains("camera_lost"), "{lines:?}");
+    }
+}
