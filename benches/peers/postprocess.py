@@ -30,11 +30,13 @@ def iou(box, others, offset):
 def detections(cls_prob, bbox_pred, boxes, image_size, manifest, score_threshold):
     """[(class_id, score, box)], best first."""
     height, width = image_size
+    # Where corners are edges the last one is the image's, and otherwise its last pixel.
+    last = 0 if manifest["box_width_offset"] == manifest["nms_width_offset"] == 0 else 1
     found = []
     for class_id in range(1, cls_prob.shape[1]):
         scores = cls_prob[:, class_id]
         moved = decode(boxes, bbox_pred[:, 4 * class_id : 4 * class_id + 4], manifest["box_width_offset"])
-        moved = np.clip(moved, 0, [width - 1, height - 1, width - 1, height - 1])
+        moved = np.clip(moved, 0, [width - last, height - last, width - last, height - last])
         left = np.argsort(-scores, kind="stable")
         left = left[scores[left] > score_threshold]
         while left.size:

@@ -193,6 +193,12 @@ impl Manifest {
         }
     }
 
+    /// Whether corners of boxes are edges, `x2 - x1` apart, of which the last one is that of the image; else they are pixels. The
+    /// original coder has a `box_width_offset` of 0 beside a `nms_width_offset` of 1, and corners that are pixels.
+    pub fn corners_are_edges(&self) -> bool {
+        self.box_width_offset == 0.0 && self.nms_width_offset == 0.0
+    }
+
     /// Reads and checks the text of a `manifest.json`, behind a byte-order mark or not.
     pub fn from_json(text: &str) -> Result<Manifest, ManifestError> {
         Manifest::from_json_with(text, Scores::default())

@@ -8,8 +8,10 @@ use frcnn_core::BBox;
 pub(crate) struct BoxPixels {
     /// Rows and columns.
     pub(crate) size: [u32; 2],
-    /// Whether they are the blob's, and corners continuous: the border is one pixel farther away.
+    /// Whether they are the blob's.
     pub(crate) in_blob: bool,
+    /// Whether corners are edges: the border is one pixel farther away.
+    continuous: bool,
     /// Rows and columns of the image.
     image: [u32; 2],
 }
@@ -18,9 +20,12 @@ impl BoxPixels {
     /// Of an image of so many rows and columns, which becomes a blob as `fit` says.
     pub(crate) fn new(manifest: &Manifest, image: [u32; 2], fit: &BlobFit) -> BoxPixels {
         match manifest.resize {
-            Resize::Published => BoxPixels { size: image, in_blob: false, image },
+            Resize::Published => {
+                BoxPixels { size: image, in_blob: false, continuous: manifest.corners_are_edges(), image }
+            }
             Resize::Torchvision | Resize::Detectron2 => {
-                BoxPixels { size: fit.image.map(|side| side as u32), in_blob: true, image }
+                let size = fit.image.map(|side| side as u32);
+                BoxPixels { size, in_blob: true, continuous: true, image }
             }
         }
     }
@@ -28,7 +33,7 @@ impl BoxPixels {
     /// Moves a box into the image.
     pub(crate) fn clip(&self, bbox: BBox) -> BBox {
         let [height, width] = self.size;
-        if self.in_blob { bbox.clip_continuous(width, height) } else { bbox.clip(width, height) }
+        if self.continuous { bbox.clip_continuous(width, height) } else { bbox.clip(width, height) }
     }
 
     /// A box of an image's pixels in these.
@@ -80,6 +85,14 @@ mod tests {
         let published = BoxPixels::new(&manifest, image, &manifest.fit(image[0], image[1], 800));
         assert_eq!((published.of_image(&bbox), published.to_image(&bbox)), (bbox, bbox));
         assert_eq!(published.clip(bbox), BBox::new(3.0, 30.0, 90.0, 299.0));
+
+        // Edges instead of pixels, which the original coder's are whatever its offset.
+        manifest.box_width_offset = 0.0;
+        assert_eq!(BoxPixels::new(&manifest, image, &manifest.fit(image[0], image[1], 800)), published);
+        manifest.nms_width_offset = 0.0;
+        let edges = BoxPixels::new(&manifest, image, &manifest.fit(image[0], image[1], 800));
+        assert_eq!((edges.of_image(&bbox), edges.to_image(&bbox)), (bbox, bbox));
+        assert_eq!(edges.clip(bbox), BBox::new(3.0, 30.0, 90.0, 300.0));
 
         (manifest.resize, manifest.max_long_side) = (Resize::Torchvision, 1333);
         // 444 x 1333 pixels.

@@ -62,14 +62,32 @@ fn no_detection_breaks_its_promise() {
                 for found in &detector.detect(&frame, &proposals).unwrap() {
                     let b = found.bbox;
                     assert!(found.score.is_finite() && b.is_valid(), "{found:?}");
-                    assert!(
-                        b.x1 >= 0.0 && b.y1 >= 0.0 && b.x2 < SIDE as f32 && b.y2 < SIDE as f32,
-                        "{found:?}"
-                    );
+                    // The last pixel, or its edge.
+                    let last = SIDE as f32 - offset;
+                    assert!(b.x1 >= 0.0 && b.y1 >= 0.0 && b.x2 <= last && b.y2 <= last, "{found:?}");
                 }
             }
         }
     }
+}
+
+/// The last pixel where corners belong to a box, and where they are edges the last edge.
+#[test]
+fn boxes_that_are_too_large_end_where_the_image_does() {
+    let pixels = [77; (SIDE * SIDE * 3) as usize];
+    let frame = Frame::rgb8(&pixels, SIDE, SIDE).unwrap();
+    let boxes = [BBox::new(10.0, 10.0, 30.0, 30.0)];
+    for offset in [0.0, 1.0] {
+        let large = constant([0.0, 1.0], [0.0, 0.0, 3.0, 3.0], offset);
+        let found = open(large.finish(4).unwrap()).unwrap().detect(&frame, &boxes).unwrap();
+        let last = SIDE as f32 - offset;
+        assert_eq!(found[0].bbox, BBox::new(0.0, 0.0, last, last));
+    }
+    // The original coder has no offset, and corners that are pixels.
+    let mut original = constant([0.0, 1.0], [0.0, 0.0, 3.0, 3.0], 1.0);
+    original.manifest.box_width_offset = 0.0;
+    let found = open(original.finish(4).unwrap()).unwrap().detect(&frame, &boxes).unwrap();
+    assert_eq!(found[0].bbox.x2, SIDE as f32 - 1.0);
 }
 
 #[test]
