@@ -12,7 +12,7 @@ pub struct Found {
     pub class_id: u16,
     /// Its probability.
     pub score: f32,
-    /// In image pixels, corners inclusive.
+    /// In image pixels.
     pub bbox: BBox,
 }
 
@@ -58,12 +58,13 @@ fn serialized<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok
     }
 }
 
-/// Pairs detections of one class that overlap by at least `min_iou`, those with the largest overlap first.
-pub fn pair(reference: &[Found], found: &[Found], min_iou: f32) -> Vec<Pair> {
+/// Pairs detections of one class that overlap by at least `min_iou`, those with the largest overlap first. Boxes are
+/// `x2 - x1 + width_offset` wide, by their manifest's `box_width_offset`.
+pub fn pair(reference: &[Found], found: &[Found], min_iou: f32, width_offset: f32) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     for (r, expected) in reference.iter().enumerate() {
         for (f, other) in found.iter().enumerate().filter(|(_, other)| other.class_id == expected.class_id) {
-            let iou = expected.bbox.iou(&other.bbox, 1.0);
+            let iou = expected.bbox.iou(&other.bbox, width_offset);
             if iou >= min_iou {
                 pairs.push(Pair { reference: r, found: f, iou });
             }
@@ -115,7 +116,7 @@ mod tests {
         let at = |class_id, x: f32, score| Found { class_id, score, bbox: BBox::new(x, 0.0, x + 9.0, 9.0) };
         let reference = [at(1, 0.0, 0.9), at(1, 3.0, 0.8), at(2, 50.0, 0.7)];
         let found = [at(1, 3.0, 0.75), at(1, 1.0, 0.9), at(1, 50.0, 0.7)];
-        let pairs = pair(&reference, &found, 0.5);
+        let pairs = pair(&reference, &found, 0.5, 1.0);
         let ids: Vec<_> = pairs.iter().map(|pair| (pair.reference, pair.found)).collect();
         assert_eq!(ids, [(1, 0), (0, 1)]);
         let drift = Drift::new(&reference, &found, &pairs);
@@ -135,7 +136,7 @@ mod tests {
     fn what_did_not_match_has_not_drifted_by_nothing() {
         let at = |x: f32| Found { class_id: 1, score: 0.9, bbox: BBox::new(x, 0.0, x + 9.0, 9.0) };
         let (reference, found) = ([at(0.0)], [at(50.0), at(90.0)]);
-        let drift = Drift::new(&reference, &found, &pair(&reference, &found, 0.5));
+        let drift = Drift::new(&reference, &found, &pair(&reference, &found, 0.5, 1.0));
         assert_eq!(drift, Drift { missing: 1, extra: 2, ..Drift::default() });
         let json = serde_json::to_value(drift).unwrap();
         for figure in ["max_score", "mean_score", "max_corner", "min_iou"] {
@@ -147,11 +148,21 @@ mod tests {
     #[test]
     fn pairs_are_one_to_one() {
         let at = |x: f32| Found { class_id: 1, score: 0.9, bbox: BBox::new(x, 0.0, x + 9.0, 9.0) };
-        assert_eq!(pair(&[at(0.0), at(0.0)], &[at(0.0)], 0.5).len(), 1);
-        assert_eq!(pair(&[at(0.0)], &[at(0.0), at(0.0)], 0.5).len(), 1);
+        assert_eq!(pair(&[at(0.0), at(0.0)], &[at(0.0)], 0.5, 1.0).len(), 1);
+        assert_eq!(pair(&[at(0.0)], &[at(0.0), at(0.0)], 0.5, 1.0).len(), 1);
         // 8 of 12 columns.
         let iou = at(0.0).bbox.iou(&at(2.0).bbox, 1.0);
-        assert_eq!(pair(&[at(0.0)], &[at(2.0)], iou).len(), 1);
-        assert!(pair(&[at(0.0)], &[at(2.0)], iou * 1.001).is_empty());
+        assert_eq!(pair(&[at(0.0)], &[at(2.0)], iou, 1.0).len(), 1);
+        assert!(pair(&[at(0.0)], &[at(2.0)], iou * 1.001, 1.0).is_empty());
+    }
+
+    /// Of four columns three are shared if corners are pixels, and of three two if they are edges.
+    #[test]
+    fn boxes_are_as_wide_as_their_manifest_says() {
+        let at = |x: f32| [Found { class_id: 1, score: 0.9, bbox: BBox::new(x, 0.0, x + 3.0, 9.0) }];
+        let of_pixels = pair(&at(0.0), &at(1.0), 0.5, 1.0);
+        assert_eq!(of_pixels.first().map(|pair| pair.iou), Some(0.6));
+        assert_eq!(pair(&at(0.0), &at(1.0), 0.5, 0.0).first().map(|pair| pair.iou), Some(0.5));
+        assert!(pair(&at(0.0), &at(1.0), 0.55, 0.0).is_empty());
     }
 }

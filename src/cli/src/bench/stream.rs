@@ -162,6 +162,8 @@ struct Bench<'a> {
     stream: Stream,
     /// Whether both must find the same.
     is_exact: bool,
+    /// Of boxes, by the manifest.
+    width_offset: f32,
     kept_bytes: u64,
 }
 
@@ -177,7 +179,16 @@ impl<'a> Bench<'a> {
             frcnn::Error::Options(problem) => Error::Usage(problem),
             other => Error::file(bundle, other),
         })?;
-        Ok(Bench { bundle, boxes, session: detector.session(), stream, is_exact, kept_bytes: 0 })
+        let width_offset = detector.manifest().box_width_offset;
+        Ok(Bench {
+            bundle,
+            boxes,
+            session: detector.session(),
+            stream,
+            is_exact,
+            width_offset,
+            kept_bytes: 0,
+        })
     }
 
     fn frame(&mut self, pixels: &RgbImage, row: Option<&mut Measured>) -> Result<(), Error> {
@@ -209,7 +220,8 @@ impl<'a> Bench<'a> {
             row.tolerance += f64::from(reuse.tolerance);
             row.expected += expected.len();
             row.found += found.len();
-            row.alike = row.alike.and_then(|alike| Some(alike + self::alike(&expected, &found)?));
+            let also = alike(&expected, &found, self.width_offset);
+            row.alike = row.alike.and_then(|alike| Some(alike + also?));
         }
         Ok(())
     }
@@ -217,17 +229,17 @@ impl<'a> Bench<'a> {
 
 /// Detections of both that are of the same thing.
 #[cfg(feature = "compile")]
-fn alike(expected: &Detections, found: &Detections) -> Option<usize> {
+fn alike(expected: &Detections, found: &Detections, width_offset: f32) -> Option<usize> {
     use frcnn_eval::{Found, pair};
     let list = |detections: &Detections| -> Vec<Found> {
         let found = |d: &frcnn::Detection| Found { class_id: d.class_id, score: d.score, bbox: d.bbox };
         detections.iter().map(found).collect()
     };
-    Some(pair(&list(expected), &list(found), 0.9).len())
+    Some(pair(&list(expected), &list(found), 0.9, width_offset).len())
 }
 
 #[cfg(not(feature = "compile"))]
-fn alike(_: &Detections, _: &Detections) -> Option<usize> {
+fn alike(_: &Detections, _: &Detections, _: f32) -> Option<usize> {
     None
 }
 

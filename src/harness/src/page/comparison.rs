@@ -295,7 +295,7 @@ mod tests {
         let found =
             |x: f32| Found { class_id: 1, score: 0.5, bbox: frcnn::BBox::new(x, 5.0, x + 19.0, 24.0) };
         let (reference, found) = (vec![found(0.0)], vec![found(found_at)]);
-        let pairs = frcnn_eval::pair(&reference, &found, 0.5);
+        let pairs = frcnn_eval::pair(&reference, &found, 0.5, 1.0);
         let drift = Drift::new(&reference, &found, &pairs);
         DetectionResult { reference, found, pairs, drift }
     }
