@@ -154,8 +154,10 @@ impl Description {
             }
             Manifest::from_json(&serde_json::to_string(&fields).map_err(json)?)
         };
-        overlaid()
-            .map_err(|error| Problem::Outputs(format!("the manifest does not go with the model: {error}")))
+        overlaid().map_err(|error| {
+            let problem = format!("the model's numbers and the manifest's: {error}; what the manifest says goes before the model");
+            Problem::Outputs(problem)
+        })
     }
 }
 

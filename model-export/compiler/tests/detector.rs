@@ -153,6 +153,12 @@ fn a_manifest_overrides_the_file() {
     let description = Description::load(&json).unwrap();
     let compiled = compile(&onnx, &description, &Options::default(), &mut |_| {}).unwrap();
     assert_read(&compiled, &Numbers { score: 0.6, ..Numbers::default() });
+    // Numbers that no bundle has are the model's own.
+    let many = Numbers { detections: 600, ..Numbers::default() };
+    let classes = Description::of_classes(["a", "b", "c"].map(str::to_string)).unwrap();
+    let bytes = model(&text(&many), &OUTPUTS).encode_to_vec();
+    let error = compile_bytes(&bytes, &classes).unwrap_err().to_string();
+    assert!(error.contains("max_detections") && error.contains("goes before the model"), "{error}");
     // How it proposes is not among them.
     let rules = r#"{"anchors": [], "pre_nms_top_n": 1, "post_nms_top_n": 1, "nms_iou": 0.5, "min_side": 0, "score_threshold": 0}"#;
     std::fs::write(&json, format!(r#"{{"classes": ["__background__", "a", "b", "c"], "rpn": {rules}}}"#))
