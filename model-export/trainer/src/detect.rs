@@ -147,7 +147,10 @@ impl Detector<'_> {
                 }
                 let delta = found.bbox_pred.as_chunks::<4>().0.get(row).copied().unwrap_or_default();
                 let decoded = if self.bbox { coder.decode(bbox, delta) } else { *bbox };
-                let bbox = decoded.clip(width, height);
+                let bbox = match self.manifest.corners_are_edges() {
+                    true => decoded.clip_continuous(width, height),
+                    false => decoded.clip(width, height),
+                };
                 if bbox.is_valid() {
                     candidates.push(Detection {
                         class_id: class as u16,

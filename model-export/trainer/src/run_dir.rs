@@ -54,6 +54,11 @@ impl RunDir {
         self.path("proposals.safetensors")
     }
 
+    /// What is read of it to know the network.
+    pub(crate) fn inputs(&self) -> [PathBuf; 2] {
+        [self.path("config.json"), self.checkpoint_path()]
+    }
+
     fn checkpoint_path(&self) -> PathBuf {
         self.path("checkpoint.safetensors")
     }

@@ -125,7 +125,17 @@ fn proposals_are_learned_with_the_detector() {
 /// The ONNX file gives what the run gives: read by this program, and by ONNX Runtime where it is installed.
 fn export_is_the_same_network(folder: &TempDir, run_dir: &Path, data: &Path, map: f64, proposes: bool) {
     let onnx = folder.path().join("model.onnx");
-    ok(&["export", path(run_dir), "-o", path(&onnx)]);
+    let export = ["export", path(run_dir), "-o", path(&onnx)];
+    // Another model's manifest stays, unless it is said that it need not.
+    let manifest = folder.path().join("manifest.json");
+    fs::write(&manifest, r#"{"classes": ["__background__", "another"]}"#).unwrap();
+    let refused = fails(1, &export);
+    assert!(refused.contains("manifest.json") && refused.contains("--force") && !onnx.exists(), "{refused}");
+    ok(&[&export[..], &["--force"]].concat());
+    ok(&export);
+    let config = run_dir.join("config.json");
+    let refused = fails(1, &["export", path(run_dir), "-o", path(&config)]);
+    assert!(refused.contains("is read as well"), "{refused}");
     // The run's own boxes: an ONNX file does not say what it was trained on, unless it makes them itself.
     let eval = ["eval", path(&onnx), "--data", path(data), "--split", "trainval", "--json"];
     let boxes: &[&str] = if proposes { &[] } else { &["--proposals", "grid"] };

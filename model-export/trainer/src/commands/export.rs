@@ -40,10 +40,17 @@ pub(crate) struct Args {
     /// The ONNX file to write; manifest.json goes into the same folder
     #[arg(short, long, value_name = "MODEL.onnx")]
     output: PathBuf,
+    /// Replace the manifest.json of another model
+    #[arg(long)]
+    force: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    files::check_output(&args.output)?;
+    let inputs = match args.model.is_dir() {
+        true => RunDir::new(&args.model).inputs().to_vec(),
+        false => vec![args.model.clone()],
+    };
+    files::check_model(&args.output, &inputs)?;
     let (network, description) = match (args.model.is_dir(), args.arch) {
         (true, None) => {
             let (mut config, network) = RunDir::new(&args.model).read_network(Device::Cpu)?;
@@ -64,6 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         (false, None) => return Err(Error::file(&args.model, "there is no such run or file")),
     };
     let manifest_path = args.output.with_file_name("manifest.json");
+    files::check_manifest(&manifest_path, &description, args.force)?;
     writer::write(&network.to_onnx(&description.manifest.name), &args.output)?;
     files::write_json(&manifest_path, &description)?;
     console::result(&format!("{}\n{}\n", args.output.display(), manifest_path.display()))

@@ -28,7 +28,8 @@ pub(super) fn write(
     boxes: &Tensors,
     path: &Path,
 ) -> Result<(), Error> {
-    write_manifest(config, path)?;
+    let manifest_path = path.with_file_name("manifest.json");
+    files::write_json(&manifest_path, &manifest(config, &manifest_path)?)?;
     let name = config.arch.name();
     let model = if config.method == TrainingMethod::Rcnn {
         let of =
@@ -54,17 +55,15 @@ pub(super) fn write(
     Ok(writer::write(&model, path)?)
 }
 
-/// The manifest that goes beside the model at `path`: scores are margins.
-pub(crate) fn write_manifest(config: &Config, path: &Path) -> Result<(), Error> {
-    let manifest_path = path.with_file_name("manifest.json");
-    let mut manifest =
-        serde_json::to_value(config.manifest()).map_err(|error| Error::file(&manifest_path, error))?;
+/// What is said of the model in the manifest at `path`: scores are margins.
+pub(crate) fn manifest(config: &Config, path: &Path) -> Result<serde_json::Value, Error> {
+    let mut manifest = serde_json::to_value(config.manifest()).map_err(|error| Error::file(path, error))?;
     if let Some(fields) = manifest.as_object_mut() {
         fields.insert("scores".to_string(), "margins".into());
         // The default of margins.
         fields.remove("score_threshold");
     }
-    files::write_json(&manifest_path, &manifest)
+    Ok(manifest)
 }
 
 /// Puts SVMs in the place of cls_score; the background scores 0 and there is no softmax.

@@ -40,7 +40,7 @@ use crate::error::Error;
 use crate::network::TorchNetwork;
 use crate::run_dir::{RunDir, fill};
 use crate::tensors::{TensorFile, values};
-pub(crate) use export::write_manifest;
+pub(crate) use export::manifest;
 use features::{Reader, View};
 use regions::PhotoRegions;
 use rows::{RowFile, RowWriter};
