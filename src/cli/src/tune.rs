@@ -111,7 +111,11 @@ fn layers(tuning: &Tuning) -> String {
             times.collect::<Vec<_>>().join(", "),
         ]
     };
-    let columns =
-        [Words("layer"), Words("window, channels, weights, maps"), Numbers("least ms"), Words("ms by algorithm")];
+    let columns = [
+        Words("layer"),
+        Words("window, channels, weights, maps"),
+        Numbers("least ms"),
+        Words("ms by algorithm"),
+    ];
     table(&columns, tuning.layers.iter().map(row))
 }

@@ -6,7 +6,7 @@ mod lanes;
 use core::arch::{
     aarch64::{
         float32x4_t, vaddq_f32, vbslq_f32, vcgtq_f32, vcltq_f32, vcltzq_f32, vdupq_n_f32, vfmaq_f32,
-        vld1_u16, vld1q_f32, vmulq_f32, vreinterpretq_f32_u32, vshll_n_u16, vst1q_f32, vsubq_f32,
+        vld1_u16, vld1q_f32, vmaxq_f32, vmulq_f32, vreinterpretq_f32_u32, vshll_n_u16, vst1q_f32, vsubq_f32,
     },
     asm,
 };
