@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use frcnn_images::camera::Image;
@@ -42,10 +42,12 @@ pub(crate) enum Outcome {
 pub(crate) struct Reader {
     pub(crate) lane: LaneId,
     child: Handle,
+    thread: JoinHandle<()>,
 }
 
 impl Reader {
-    /// Starts it; `joined` is called with its lane before the first frame is read.
+    /// Starts it; `joined` is called with its lane before the first frame is read. A pipe is opened once its reader `before` has
+    /// read its last frame to the end: two at once would each get parts of frames.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -55,6 +57,7 @@ impl Reader {
         turns: &Arc<Turns>,
         shared: &Arc<Shared>,
         notes: &Sender<Note>,
+        before: Option<JoinHandle<()>>,
         joined: impl FnOnce(LaneId),
     ) -> std::io::Result<Reader> {
         let live = source::is_live(camera);
@@ -77,7 +80,9 @@ impl Reader {
             retry: RETRY,
         };
         let notes = notes.clone();
-        thread::Builder::new().name(format!("read-{}", camera.name)).spawn(move || {
+        let thread = thread::Builder::new().name(format!("read-{}", camera.name)).spawn(move || {
+            // One that panicked reads no more either.
+            let _ = before.map(JoinHandle::join);
             let (turns, status) = (reading.turns.clone(), reading.status.clone());
             let shared = reading.shared.clone();
             let run = catch_unwind(AssertUnwindSafe(|| reading.run()));
@@ -95,12 +100,17 @@ impl Reader {
                 turns.ended(lane);
             }
         })?;
-        Ok(Reader { lane, child })
+        Ok(Reader { lane, child, thread })
     }
 
     /// Lets its child go, and starts no other.
     pub(crate) fn stop(&self) {
         self.child.close();
+    }
+
+    /// What [`Reader::start`] waits for.
+    pub(crate) fn into_thread(self) -> JoinHandle<()> {
+        self.thread
     }
 }
 
@@ -377,7 +387,7 @@ mod tests {
         let (turns, (notes, told)) = (Arc::<Turns>::default(), channel());
         let camera = Arc::new(Camera::new("yard", "/nowhere/film.mkv"));
         let yard = status.camera(&"yard".into());
-        let reader = Reader::start(&camera, &yard, &turns, &shared, &notes, |_| {}).unwrap();
+        let reader = Reader::start(&camera, &yard, &turns, &shared, &notes, None, |_| {}).unwrap();
         let Ok(Note::Outcome(lane, Outcome::Cut(how))) = told.recv_timeout(Duration::from_secs(60)) else {
             panic!("no outcome");
         };

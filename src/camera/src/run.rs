@@ -1,5 +1,6 @@
 //! The daemon's main thread: it starts the others and waits for what they note, for signals and for time to pass.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -284,7 +285,7 @@ impl Daemon {
 
     /// Starts cameras that are new or read another input, ends those that are gone, and gives the others their settings.
     fn take_up(&mut self, config: Config) {
-        let mut stay = Vec::new();
+        let (mut stay, mut left) = (Vec::new(), BTreeMap::new());
         for running in std::mem::take(&mut self.cameras) {
             let new = config.cameras.iter().find(|camera| camera.name == running.camera.name);
             match new {
@@ -300,6 +301,9 @@ impl Daemon {
                             kept.forget(&running.camera.name);
                         }
                     }
+                    if source::is_pipe(&running.camera) {
+                        left.insert(running.camera.input.clone(), running.reader.into_thread());
+                    }
                 }
             }
         }
@@ -313,7 +317,8 @@ impl Daemon {
                 continue;
             }
             status.set_state(State::Starting);
-            match Reader::start(&camera, &status, &self.turns, &self.shared, &self.sender, |id| {
+            let before = left.remove(&camera.input);
+            match Reader::start(&camera, &status, &self.turns, &self.shared, &self.sender, before, |id| {
                 self.worker.set(id, lane)
             }) {
                 Ok(reader) => stay.push(Running { camera, reader, status, outcome: None, done: false }),
