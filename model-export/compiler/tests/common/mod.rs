@@ -10,7 +10,7 @@
 //!
 //! Neighbouring layers differ in size wherever their shapes allow it, so that a transposed weight cannot go unnoticed.
 
-#![allow(dead_code, reason = "each test binary that includes this module uses a part of it")]
+#![allow(dead_code, reason = "each program that includes this module uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "clippy's own exemption for tests ends at functions marked #[test]")]
 
 pub(crate) mod broken;

@@ -1,16 +1,10 @@
 //! Networks of int8 layers: which layers they are, how they are calibrated, and what others make of the ONNX that is written.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
-
-mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::classifier::{classifier, svm};
-use common::onnxruntime::Input;
+use crate::common;
+use crate::common::classifier::{classifier, svm};
+use crate::common::onnxruntime::Input;
 use frcnn::{BBox, Frame};
 use frcnn_bundle::{Bundle, Layer, Manifest, Op};
 use frcnn_compiler::arch::{Arch, new_model};

@@ -1,15 +1,8 @@
 //! Faster R-CNN as torchvision exports it, of a small network: what is read of the file, and what is said of one that is not as
 //! it should be. The exporter's own files are tried by `model-export/pytorch/test-torchvision`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
 
-mod common;
-
-use common::detector::{ANCHORS, Numbers, text};
-use common::nodes::model;
+use crate::common::detector::{ANCHORS, Numbers, text};
+use crate::common::nodes::model;
 use frcnn_bundle::{Bundle, ChannelOrder, Contents, DetectionMethod, LevelRule, Op, Regions, Resize};
 use frcnn_compiler::{Compiled, Description, Error, Options, Svd, compile, lower_onnx};
 use prost::Message;

@@ -1,15 +1,11 @@
 //! The test models themselves: what a test that reads them relies on.
 
-#![allow(clippy::unwrap_used, reason = "clippy's own exemption for tests ends at functions marked #[test]")]
-
-mod common;
-
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
-use common::{broken, good};
+use crate::common::{broken, good};
 use frcnn_compiler::arch::{Arch, new_model};
 use frcnn_compiler::onnx_writer::write;
 use frcnn_onnx::pb::ModelProto;

@@ -1,16 +1,9 @@
 //! Channel order, scale, means and deviations: of the manifest, and of nodes before the first convolution. One network, said
 //! in many ways, must find the same in the same photo.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
-
-mod common;
 
 use std::sync::Arc;
 
-use common::graph::{Blob, Conv, Graph};
+use crate::common::graph::{Blob, Conv, Graph};
 use frcnn::{BBox, Detector, Frame, Options};
 use frcnn_bundle::{Bundle, ChannelOrder, Manifest, Op};
 use frcnn_compiler::onnx_writer::{attr, tensor};

@@ -1,22 +1,14 @@
 //! Mutated models: whatever they are, `compile` gives a bundle or a clear error, and no panic leaves it.
 //!
-//! `FRCNN_MUTATIONS=20000 cargo test --release -p frcnn-compiler --test mutations -- --nocapture` tries more than the few
+//! `FRCNN_MUTATIONS=20000 cargo test --release -p frcnn-compiler --test compiler mutations -- --nocapture` tries more than the few
 //! hundred of a test run; `FRCNN_SEED` chooses others.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use common::people::*;
-use common::{classifier, good};
+use crate::common::people::*;
+use crate::common::{classifier, good};
 use frcnn_bundle::Scores;
 use frcnn_compiler::{Compiled, Error, Options, compile_rcnn};
 use prost::Message;

@@ -1,20 +1,13 @@
 //! detectron2's ways with the same stages: BGR in 0..255, RoIAlign by half pixels with as many points as a bin has cells, boxes without
 //! the added pixel, a stage of convolutions for each region (C4), its own rule of levels (FPN). ONNX Runtime and a plain
 //! reference in Python are the referees.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use common::nodes::model_of;
+use crate::common::nodes::model_of;
 use frcnn::{BBox, Detector, Frame};
 use frcnn_bundle::{Bundle, DetectionMethod, LevelRule, Op, Regions, Resize};
 use frcnn_compiler::{Description, Options, compile, description_of, emit_onnx, onnx_writer};

@@ -1,15 +1,9 @@
 //! Compiling every generated model. `compile` itself checks each against tract-onnx's run of it and fails
 //! on disagreement, so a model that compiles agrees.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
-
-mod common;
 
 use std::path::Path;
 
+use crate::common;
 use frcnn_bundle::{Bundle, DetectionMethod, Manifest, Op, Regions, Scores, Weights};
 use frcnn_compiler::{Compiled, Error, Options, Precision, Svd, compile};
 use frcnn_core::{bf16_from_f32, bf16_to_f32, f16_from_f32, f16_to_f32};

@@ -1,14 +1,7 @@
 //! A detector in parts with a region proposal network: `rpn_logits.0` and `rpn_deltas.0` beside the two outputs of any Fast
 //! R-CNN, and a manifest that says what stands in no layer.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
 
-mod common;
-
-use common::nodes::model_of;
+use crate::common::nodes::model_of;
 use frcnn_bundle::{DetectionMethod, Regions};
 use frcnn_compiler::{Compiled, Description, Options, compile};
 use prost::Message;

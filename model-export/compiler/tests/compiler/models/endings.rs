@@ -3,9 +3,9 @@
 use frcnn_compiler::onnx_writer::attr;
 use tract_onnx::pb::ModelProto;
 
+use super::same;
 use crate::common::graph::{Blob, Conv, Graph};
 use crate::common::people::*;
-use crate::same;
 
 /// How a map of one pixel becomes a row, or a row a row, by nodes that `make` from its argument `x` to `flat`.
 fn ending(name: &str, make: impl Fn(&mut Graph)) -> (String, ModelProto) {

@@ -1,16 +1,10 @@
 //! What `emit_onnx` writes: the same network, for the compiler and for ONNX Runtime.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
-
-mod common;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::onnxruntime::Input;
+use crate::common;
+use crate::common::onnxruntime::Input;
 use frcnn_bundle::{Bundle, Contents, Manifest, Op};
 use frcnn_compiler::arch::{Arch, new_model};
 use frcnn_compiler::{

@@ -1,17 +1,9 @@
 //! Models that are made to hurt: each is refused with the node or value that does it, at once and without memory for it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
-use common::people::*;
-use common::{heads, trunks};
+use crate::common::people::*;
+use crate::common::{heads, trunks};
 use frcnn_compiler::Options;
 use prost::Message;
 use tract_onnx::pb::tensor_proto::DataType;

@@ -1,7 +1,5 @@
 //! The networks of `frcnn new`: their sizes against the published ones, and their bytes against themselves.
 
-#![allow(clippy::unwrap_used, reason = "clippy's own exemption for tests ends at functions marked #[test]")]
-
 use frcnn_compiler::arch::{Arch, ArchError, MAX_CLASSES, new_model};
 use frcnn_onnx::pb::{ModelProto, TensorProto};
 use prost::Message;

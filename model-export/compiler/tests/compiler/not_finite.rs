@@ -1,15 +1,7 @@
 //! Weights that are not finite are refused wherever they come from, by layer and count.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
 
-mod common;
-
-use common::people::*;
-use common::{heads, trunks};
+use crate::common::people::*;
+use crate::common::{heads, trunks};
 use frcnn_compiler::{Options, Precision};
 use prost::Message;
 use tract_onnx::pb::tensor_proto::DataType;

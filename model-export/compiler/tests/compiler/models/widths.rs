@@ -3,10 +3,10 @@
 use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
+use super::{WIDTHS, example, same};
 use crate::common::graph::{Blob, Conv, Graph};
 use crate::common::heads;
 use crate::common::people::*;
-use crate::{WIDTHS, example, same};
 
 #[test]
 fn real_numbers_of_every_width_are_read_as_f32() {

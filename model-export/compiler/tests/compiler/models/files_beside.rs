@@ -8,8 +8,8 @@ use frcnn_compiler::{Description, Options, compile};
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
+use super::{bits, example};
 use crate::common::people::*;
-use crate::{bits, example};
 
 /// A model whose weights lie in `location`.
 fn model(location: &str) -> (ModelProto, Vec<u8>) {

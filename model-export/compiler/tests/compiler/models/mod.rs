@@ -5,15 +5,7 @@
 //! - [`endings`]: how a head ends in a row of features.
 //! - [`files_beside`]: weights in files of their own.
 //! - [`refusals`]: what is refused.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod endings;
 mod files_beside;
 mod refusals;
@@ -23,9 +15,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::onnxruntime::Input;
-use common::people::*;
-use common::{heads, trunks};
+use crate::common::onnxruntime::Input;
+use crate::common::people::*;
+use crate::common::{heads, trunks};
 use frcnn_bundle::Bundle;
 use frcnn_core::relative_difference;
 use prost::Message;

@@ -3,9 +3,9 @@
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{FunctionProto, ModelProto, OperatorSetIdProto};
 
+use super::example;
 use crate::common::heads;
 use crate::common::people::*;
-use crate::example;
 
 fn assert_refused(model: &ModelProto, words: &[&str]) {
     let error = refusal(model);

@@ -1,20 +1,14 @@
 //! SPPnet and R-CNN from an image and boxes to margins and box deltas, against ONNX Runtime and, for what ONNX does not
 //! hold, a few lines of numpy.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy's own exemption for tests ends at functions marked #[test]"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use common::classifier::{SIDE, classifier, svm};
-use common::graph::CLASSES;
+use crate::common;
+use crate::common::classifier::{SIDE, classifier, svm};
+use crate::common::graph::CLASSES;
 use frcnn::{BBox, Detector, Frame, Roi};
 use frcnn_bundle::{Bundle, DetectionMethod, Manifest, Regions, Scores, Warp};
 use frcnn_compiler::arch::{Arch, new_rcnn, new_sppnet};
