@@ -1,8 +1,10 @@
 """Detector.detect: what the command finds, whatever an image comes as."""
 
+import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import threading
 import time
@@ -270,3 +272,33 @@ def test_arguments_that_make_no_sense(detector, pixels, boxes):
         detector.stream().detect(pixels, time="noon")
     # As small as can be, and through.
     detector.detect(np.zeros((1, 1, 3), np.uint8), [[0, 0, 0, 0]])
+
+
+def test_files_that_are_open_and_their_bytes(detector, scene, boxes):
+    """Whatever was read of them before."""
+    expected = detector.detect(scene, boxes)
+    held = scene.read_bytes()
+    file = io.BytesIO(held)
+    file.read()
+    with open(scene, "rb") as opened:
+        for image in (held, bytearray(held), memoryview(held), file, opened, np.frombuffer(held, np.uint8)):
+            same(expected, detector.detect(image, boxes))
+    with open(__file__, encoding="utf-8") as text, pytest.raises(TypeError, match='TextIOWrapper gives text.*open\\(path, "rb"\\)'):
+        detector.detect(text, boxes)
+    with pytest.raises(frcnn.ImageError):
+        detector.detect(io.BytesIO(b"no image"), boxes)
+
+
+def test_paths_of_bytes_and_those_that_are_no_text(bundle, detector, scene, boxes, tmp_path):
+    assert frcnn.Detector(os.fsencode(bundle)).path == str(bundle)
+    odd = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    shutil.copy(scene, odd + b".png")
+    shutil.copy(bundle, odd + b".frcnn")
+    with pytest.raises(frcnn.OptionError, match="is not UTF-8: rename the file"):
+        frcnn.Detector(odd + b".frcnn")
+    with pytest.raises(frcnn.OptionError, match="is not UTF-8.*its bytes will do"):
+        detector.detect(os.fsdecode(odd + b".png"), boxes)
+    with pytest.raises(frcnn.OptionError, match="is not UTF-8"):
+        frcnn.compile(DEMO / "model.onnx", odd)
+    with open(odd + b".png", "rb") as file:
+        same(detector.detect(scene, boxes), detector.detect(file.read(), boxes))

@@ -94,6 +94,13 @@ def test_coco_s_boxes_of_continuous_corners(tmp_path, scene, boxes):
         assert record["bbox"] == [x1, y1, x2 - x1, y2 - y1]
 
 
+def test_corners_are_pixels_unless_both_offsets_are_0(tmp_path, scene, boxes):
+    manifest = json.loads((DEMO / "manifest.json").read_text()) | {"box_width_offset": 0, "nms_width_offset": 1}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    frcnn.compile(DEMO / "model.onnx", tmp_path / "demo.frcnn", manifest=tmp_path / "manifest.json")
+    assert frcnn.Detector(tmp_path / "demo.frcnn").detect(scene, boxes).box_width_offset == 1
+
+
 def test_supervision_takes_them(found):
     import supervision
 

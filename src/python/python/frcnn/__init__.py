@@ -7,7 +7,7 @@
     found.draw("found.png")
 
 Boxes are x1, y1, x2, y2 in pixels of the image, counted from 0 at its left upper corner. Corners are inclusive, or edges where the
-detector's manifest has a `box_width_offset` of 0 (`Detections.box_width_offset`). Labels count from 1; 0 is the background. A `.frcnn` bundle is made of an ONNX file by `compile`, or by the command `frcnn compile`.
+detector's manifest has a `box_width_offset` and a `nms_width_offset` of 0 (`Detections.box_width_offset`). Labels count from 1; 0 is the background. A `.frcnn` bundle is made of an ONNX file by `compile`, or by the command `frcnn compile`.
 
 `frcnn.torch` compares with a PyTorch model; it is imported by itself and needs torch.
 """

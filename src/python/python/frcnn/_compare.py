@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ._call import Held, call
 from ._errors import OptionError
 from ._image import Channels, host, look
+from ._path import path_text
 from ._write import write
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _side(side: Any) -> Held:
     if isinstance(held, Held):
         return held
     if isinstance(side, (str, os.PathLike)):
-        return Held(call("open_tensors", os.fspath(side))[0])
+        return Held(call("open_tensors", path_text(side))[0])
     if not isinstance(side, Mapping):
         raise TypeError(f"compared are tensors by name, a safetensors file or a Detector, not a {type(side).__name__}")
     metadata = {str(key): str(value) for key, value in getattr(side, "metadata", {}).items()}

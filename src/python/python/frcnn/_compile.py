@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict, Union
 
 from ._call import call
 from ._errors import OptionError
+from ._path import path_text
 
 
 class Cascade(TypedDict):
@@ -131,17 +132,17 @@ def compile(
     (report, doubts), _ = call(
         "compile",
         {
-            "onnx": os.fspath(onnx),
-            "out": os.fspath(out),
-            "manifest": None if manifest is None else os.fspath(manifest),
+            "onnx": path_text(onnx),
+            "out": path_text(out),
+            "manifest": None if manifest is None else path_text(manifest),
             "classes": None if classes is None else list(classes),
             "ranks": ranks,
             "svd": energy,
             "precision": precision,
-            "calibrate": [os.fspath(photo) for photo in calibrate],
-            "board": None if board is None else os.fspath(board),
+            "calibrate": [path_text(photo) for photo in calibrate],
+            "board": None if board is None else path_text(board),
             "cascade": cascade,
-            "data": None if data is None else os.fspath(data),
+            "data": None if data is None else path_text(data),
             "split": split,
             "max_drop": None if max_drop is None else float(max_drop),
         },

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ._call import call
 from ._errors import OptionError
 from ._image import Channels, look
+from ._path import path_text
 
 if TYPE_CHECKING:
     import supervision
@@ -89,7 +90,7 @@ class Detections:
 
         It is the image that was looked at, unless another one is given.
         """
-        self._drawn(image, channels, os.fspath(path))
+        self._drawn(image, channels, path_text(path))
 
     def drawn(self, image: Image | None = None, channels: Channels | None = None) -> npt.NDArray[np.uint8]:
         """The same as an array `[H, W, 3]` of red, green, blue."""
@@ -167,5 +168,5 @@ def detections(
         timing_ms=found["timing_ms"],
         image=image,
         channels=channels,
-        box_width_offset=detector.manifest["box_width_offset"],
+        box_width_offset=0 if detector.manifest["box_width_offset"] == detector.manifest["nms_width_offset"] == 0 else 1,
     )

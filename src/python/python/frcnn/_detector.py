@@ -12,6 +12,7 @@ from ._call import Held, call
 from ._compare import Stages
 from ._detections import Detections, detections
 from ._image import Channels, array_of, look
+from ._path import path_text
 
 if TYPE_CHECKING:
     from ._image import Image
@@ -48,7 +49,7 @@ class Detector:
             "max_detections": max_detections,
             "memory": memory,
         }
-        self._path = os.fspath(path)
+        self._path = path_text(path)
         about, _ = call("open", {"path": self._path, **self._options})
         self._held = Held(about["held"])
         self._provenance = about["provenance"]
@@ -91,7 +92,7 @@ class Detector:
     ) -> Detections:
         """Finds objects.
 
-        image: a JPEG or PNG file's path or its bytes (turned upright as its EXIF orientation says), a PIL image as it lies, or an array of
+        image: a JPEG or PNG file's path, the file open or its bytes (turned upright as its EXIF orientation says), a PIL image as it lies, or an array of
             uint8, `[H, W, 3]`, `[H, W, 4]` or `[H, W]`. Contiguous arrays are not copied.
         boxes: `[N, 4]` boxes to look at, x1, y1, x2, y2 in pixels of the image. Those that are none are passed over.
         proposals: what makes boxes where none are given: `auto` is the network's RPN if it has one, else selective search.

@@ -8,6 +8,7 @@ from typing import Any
 
 from ._call import Held, call
 from ._detector import Detector
+from ._path import path_text
 from ._write import write
 
 
@@ -62,7 +63,7 @@ def evaluate(
         detector = Detector(detector, threads=1)
     if workers is None:
         workers = (os.cpu_count() or 1) if detector.threads == 1 else 1
-    arguments = {"detector": detector._held.number, "data": os.fspath(data), "split": split, "workers": workers, "iou": iou}
+    arguments = {"detector": detector._held.number, "data": path_text(data), "split": split, "workers": workers, "iou": iou}
     (held, scores, doubts), _ = call("evaluate", arguments)
     for doubt in doubts:
         warnings.warn(doubt, stacklevel=2)

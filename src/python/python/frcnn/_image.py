@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard, Union
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeGuard, Union
 
 import numpy as np
 import numpy.typing as npt
 
+from ._path import path_text
+
 if TYPE_CHECKING:
     import PIL.Image
 
-    Image = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, npt.NDArray[np.uint8], PIL.Image.Image]
+    Image = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes], npt.NDArray[np.uint8], PIL.Image.Image]
 
 Channels = Literal["rgb", "bgr"]
 
@@ -44,7 +46,9 @@ def readable(image: Image | None, channels: str) -> tuple[Any, str]:
     rows are not: views such as `array[100:400, 50:90]` are taken as they lie."""
     if isinstance(image, (str, os.PathLike)):
         # A file's channels have names of their own.
-        return os.fspath(image), "rgb"
+        return path_text(image), "rgb"
+    if hasattr(image, "read"):
+        image = held_by(image)
     if is_file(image):
         return bytes(image), "rgb"
     pil = sys.modules.get("PIL.Image")
@@ -53,8 +57,8 @@ def readable(image: Image | None, channels: str) -> tuple[Any, str]:
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise TypeError(
-            f"an image is a path, the bytes of a JPEG or PNG file, a PIL image or an array of uint8, not {_described(image, array)}; of "
-            f"floats in 0..1 it is (array * 255).round().astype(numpy.uint8)"
+            f"an image is a path, a JPEG or PNG file that is open or its bytes, a PIL image or an array of uint8, not "
+            f"{_described(image, array)}; of floats in 0..1 it is (array * 255).round().astype(numpy.uint8)"
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -62,8 +66,20 @@ def readable(image: Image | None, channels: str) -> tuple[Any, str]:
 
 
 def is_file(image: object) -> TypeGuard[bytes | bytearray | memoryview]:
-    """Whether an image is what a file holds. A `memoryview` with rows and columns is an array of pixels."""
+    """Whether an image is what a file holds. A `memoryview` or an array with rows and columns is one of pixels."""
+    if isinstance(image, np.ndarray):
+        return image.ndim == 1 and image.dtype == np.uint8
     return isinstance(image, (bytes, bytearray)) or (isinstance(image, memoryview) and image.ndim == 1)
+
+
+def held_by(file: Any) -> bytes:
+    """All that a file holds which is open for reading, `io.BytesIO` among them."""
+    if hasattr(file, "seek"):
+        file.seek(0)
+    held = file.read()
+    if not isinstance(held, bytes):
+        raise TypeError(f"a {type(file).__name__} gives text: open an image with open(path, \"rb\")")
+    return held
 
 
 def _of_pil(image: PIL.Image.Image) -> npt.NDArray[np.uint8]:

@@ -23,7 +23,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from . import _reference
 from ._compare import Comparison, Stages, compare
 from ._detector import Detector
-from ._image import is_file
+from ._image import held_by, is_file
 from ._reference import StagesError
 
 if TYPE_CHECKING:
@@ -115,8 +115,13 @@ def _pixels(image: Image) -> PIL.Image.Image:
     from PIL import Image as pil
     from PIL import ImageOps
 
-    if isinstance(image, (str, os.PathLike)) or is_file(image):
-        with pil.open(io.BytesIO(image) if is_file(image) else image) as photo:
+    source: Any = image
+    if hasattr(image, "read"):
+        source = io.BytesIO(held_by(image))
+    elif is_file(image):
+        source = io.BytesIO(image)
+    if isinstance(source, (str, os.PathLike, io.BytesIO)):
+        with pil.open(source) as photo:
             return ImageOps.exif_transpose(photo).convert("RGB")
     if isinstance(image, pil.Image):
         return image.convert("RGB")
