@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use frcnn::{BBox, Bundle, Detector, F32Products, NO_ROI, Options, StreamOptions, Tolerance};
+use frcnn::cpu::{Isa, TypeModel};
+use frcnn::{BBox, Bundle, Detector, F32Products, NO_ROI, Options, StreamOptions, Tolerance, judge_share};
 use frcnn_bundle::{DetectionMethod, Precision};
 use frcnn_compiler::arch::{Arch, new_model, new_sppnet};
 use frcnn_compiler::{Calibrator, Compiled, Svd, compile, emit_onnx, uniform};
@@ -187,4 +188,25 @@ fn ranks_and_networks_that_have_no_judge_are_refused() {
     assert!(bytes() == bytes());
     let read = Bundle::from_bytes(&bytes()).unwrap();
     assert_eq!(read.contents().cascade.as_ref().map(|cascade| (cascade.rank, cascade.keep)), Some((8, 0.5)));
+}
+
+/// A judge computes in f32: beside a head in int8 it takes a greater share on a CPU whose int8 products are fast, and no other
+/// one where they are as slow as those of f32.
+#[test]
+fn a_judge_takes_more_of_a_faster_heads_time() {
+    let photo = Photo::synthetic(240, 180);
+    let boxes = boxes(300, 240.0, 180.0, 7);
+    let exact = compile_file(&demo(), &Default::default());
+    let int8 = in_precision(&exact, Precision::Int8, &photo, &boxes);
+    let share = |compiled: &Compiled, model: &TypeModel| {
+        let judge = compiled.with_cascades(&[8], 0.5).unwrap().pop().unwrap();
+        judge_share(judge.bundle.contents(), model).unwrap()
+    };
+    let fast = TypeModel::new(Isa::Neon.into(), false, |feature| feature == "dotprod");
+    let [of_exact, of_int8] = [&exact, &int8].map(|compiled| share(compiled, &fast));
+    assert!(of_exact > 0.0 && of_int8 > 1.5 * of_exact, "{of_exact} and {of_int8}");
+    assert_eq!(judge_share(exact.bundle.contents(), &fast).unwrap(), 0.0);
+    let slow = TypeModel::new(Isa::Scalar.into(), false, |_| false);
+    let [of_exact, of_int8] = [&exact, &int8].map(|compiled| share(compiled, &slow));
+    assert!((of_int8 / of_exact - 1.0).abs() < 0.3, "{of_exact} and {of_int8}");
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use frcnn::cpu::TypeModel;
 use frcnn_compiler::Compiled;
 use frcnn_harness::cascade::{
     CascadeReport, CascadeStep, HeadTimes, Measured, Photos, choose, doubt, measure,
@@ -48,7 +49,7 @@ pub(crate) fn run(
     compiled: Compiled,
     choice: CascadeChoice,
     data: Option<(&Path, &DataArgs)>,
-    max_drop: f64,
+    (max_drop, model): (f64, &TypeModel),
     spinner: &ProgressBar,
 ) -> Result<(Compiled, Option<CascadeReport>), Error> {
     let by_hand = match choice {
@@ -72,7 +73,7 @@ pub(crate) fn run(
     let mut progress = told_on(spinner);
     let result = match &by_hand {
         Some(by_hand) => measure(by_hand, photos, &mut progress),
-        None => choose(&compiled, photos, max_drop, &mut progress),
+        None => choose(&compiled, photos, max_drop, model, &mut progress),
     };
     loader.warn();
     let (compiled, report) = result?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use frcnn::cpu::TypeModel;
 use frcnn_compiler::{
     Compiled, Description, Options, Precision, Svd, compile, compile_rcnn, description_of, emit_onnx,
     load_rcnn_manifest, onnx_writer, uniform,
@@ -289,7 +290,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let (Compiled { bundle, report, .. }, cascade) = match args.cascade {
         Some(choice) => {
             let (spinner, data) = (spinner(args), args.data.as_deref().map(|data| (data, &args.part)));
-            let result = cascade::run(compiled, choice, data, args.max_drop.unwrap_or(MAX_DROP), &spinner);
+            let model = args.board.as_ref().map_or_else(TypeModel::detect, |board| board.model);
+            let max_drop = args.max_drop.unwrap_or(MAX_DROP);
+            let result = cascade::run(compiled, choice, data, (max_drop, &model), &spinner);
             spinner.finish_and_clear();
             result?
         }

@@ -2,15 +2,17 @@
 //!
 //! The photos are cut in two, every other one by name. A rank of the judge and a threshold are chosen on one half and
 //! checked on the other; each half may lose half of the points that may be lost, because photos that neither has seen lose
-//! more or less. A threshold is good where all below it are: mAP on few photos rises and falls by chance. The same photos
-//! give the same choice: times are measured, and nothing is chosen by them.
+//! more or less. A threshold is good where all below it are: mAP on few photos rises and falls by chance. The cheapest is
+//! chosen by a model of what layers take in their precisions on a CPU ([`judge_share`]): beside a head in int8, a judge, which
+//! computes in f32, costs more than its multiply-accumulates say. The same photos and CPU give the same choice: times are
+//! measured, and nothing is chosen by them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use frcnn::{
     AlignedRois, BBox, Detector, FeatureMap, HeadOutput, ImageBlob, NO_ROI, Options, ProjectedRois, Session,
-    Timings,
+    Timings, cpu::TypeModel, judge_share,
 };
 use frcnn_bundle::{Bundle, BundleWriter, Chosen, Regions, Scores};
 use frcnn_compiler::Compiled;
@@ -123,7 +125,7 @@ pub enum CascadeStep<'a> {
 
 type Progress<'a> = dyn FnMut(CascadeStep) -> Result<(), Error> + 'a;
 
-/// Chooses rank and threshold so that at most `max_drop` points are lost.
+/// Chooses rank and threshold so that at most `max_drop` points are lost, and the heads take the least on a CPU.
 ///
 /// # Errors
 /// The network can have no cascade, there are too few photos, or an image fails.
@@ -131,6 +133,7 @@ pub fn choose(
     whole: &Compiled,
     photos: Photos,
     max_drop: f64,
+    model: &TypeModel,
     progress: &mut Progress,
 ) -> Result<(Compiled, CascadeReport), Error> {
     let none = |max_drop| CascadeReport {
@@ -164,10 +167,11 @@ pub fn choose(
         ));
     }
     let allowed = max_drop / 2.0;
-    let candidates = judges.iter().enumerate().filter_map(|(position, judge)| {
+    let shares: Vec<f64> = judges.iter().map(|judge| share(judge, model)).collect::<Result<_, Error>>()?;
+    let candidates = shares.iter().enumerate().filter_map(|(position, share)| {
         let first = chosen_on.highest(position, allowed)?;
         let keep = first.min(checked_on.highest(position, allowed)?);
-        let cost = judge_cost(judge) + 1.0 - chosen_on.measured(position, keep).dropped;
+        let cost = share + 1.0 - chosen_on.measured(position, keep).dropped;
         Some((cost, position, keep, first - keep))
     });
     let cheapest = candidates.filter(|(cost, ..)| *cost < 1.0).min_by(|a, b| a.0.total_cmp(&b.0));
@@ -241,7 +245,7 @@ pub fn measure_bundle(
 }
 
 /// The network without a cascade, then with each of the ranks and thresholds. Recommended is that with the least work, by
-/// multiply-accumulates and the share dropped, that loses at most `max_drop` points. The rows of `known` have been measured already:
+/// the time of the judge on this CPU and the share dropped, that loses at most `max_drop` points. The rows of `known` have been measured already:
 /// the first is the network without a cascade, and their settings are not measured anew.
 ///
 /// # Errors
@@ -265,6 +269,7 @@ pub fn sweep(
         return Ok(Sweep::new(rows, max_drop, images));
     }
     progress(CascadeStep::Making)?;
+    let model = TypeModel::detect();
     let first = keeps.first().copied().unwrap_or(0.0);
     let judges = whole.with_cascades(&ranks, first).map_err(stage)?;
     let bundles: Vec<&Arc<Bundle>> = judges.iter().map(|judge| &judge.bundle).collect();
@@ -297,6 +302,7 @@ pub fn sweep(
             if is_known(&rows, &setting) {
                 continue;
             }
+            let share = share(&judge, &model)?;
             let heads = times([&whole.bundle, &judge.bundle], photos, SWEPT, progress)?;
             befores.push((heads.before_ms, heads.total_before_ms));
             let Measured { dropped, after, drop, .. } = trial.measured(position, threshold);
@@ -307,7 +313,7 @@ pub fn sweep(
                 map: after,
                 drop,
                 dropped: Some(dropped),
-                work: Some(judge_cost(&judge) + 1.0 - dropped),
+                work: Some(share + 1.0 - dropped),
                 ..row(&judge, setting)
             });
             if let Some(first) = rows.first_mut().filter(|_| times_whole) {
@@ -345,6 +351,11 @@ fn record(measured: &Measured) -> Chosen {
 fn judge_cost(compiled: &Compiled) -> f64 {
     let cost = &compiled.report.cost;
     cost.judge_macs_per_roi as f64 / (cost.head_macs_per_roi as f64).max(1.0)
+}
+
+/// What the judge takes of the head's time.
+fn share(compiled: &Compiled, model: &TypeModel) -> Result<f64, Error> {
+    judge_share(compiled.bundle.contents(), model).map_err(stage)
 }
 
 fn judge_report(compiled: &Compiled) -> JudgeReport {

@@ -61,8 +61,8 @@ pub struct SweepRow {
     /// Of a sweep over cascades: the share of regions that is dropped. Its head times are those of RoI pooling, judge and head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped: Option<f64>,
-    /// Of a sweep over cascades: the judge's multiply-accumulates and those of the head for the regions that stay, over the head's for
-    /// all regions.
+    /// Of a sweep over cascades: what the judge takes of the head's time, by a model of this CPU, and the share of regions that stay.
+    /// 1 is the head on all regions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<f64>,
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use frcnn::cpu::TypeModel;
 use frcnn_compiler::{Compiled, Description, Precision};
 use frcnn_eval::{Dataset, Image};
 use frcnn_harness::cascade::{CascadeReport, Photos};
@@ -79,11 +80,15 @@ impl Choices<'_> {
         })
     }
 
-    /// A cascade, if one saves anything.
-    pub(crate) fn cascade(&self, compiled: &Compiled) -> Result<(Compiled, Option<CascadeReport>), Failure> {
+    /// A cascade, if one saves anything on a CPU.
+    pub(crate) fn cascade(
+        &self,
+        compiled: &Compiled,
+        model: &TypeModel,
+    ) -> Result<(Compiled, Option<CascadeReport>), Failure> {
         self.with_photos(compiled, |dataset, load| {
             let photos = Photos { dataset, load, threads: None };
-            cascade::choose(compiled, photos, self.max_drop, &mut |_| Ok(()))
+            cascade::choose(compiled, photos, self.max_drop, model, &mut |_| Ok(()))
         })
         .map(|(compiled, report)| (compiled, Some(report)))
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use frcnn::cpu::TypeModel;
 use frcnn_compiler::{CompileReport, Compiled, Description, Options, Precision, Precisions, Svd, uniform};
 use frcnn_eval::{Dataset, Location};
 use frcnn_files::{FileId, Staged, folder_of};
@@ -153,11 +154,12 @@ fn run(wishes: &Wishes) -> Result<(Report, Vec<String>), Failure> {
         Some(choices) if wishes.svd_is_auto() => choices.svd(onnx, &description, precision)?,
         _ => frcnn_compiler::compile(onnx, &description, &Options { svd, precision }, &mut |_| {})?,
     };
+    let model = board.as_ref().map_or_else(TypeModel::detect, |board| board.model);
     let Rounded { compiled, found_again, auto, exacter } = rounded(wishes, compiled, stored, board, choices)?;
     let mut doubts = Vec::new();
     let (Compiled { bundle, report, .. }, cascade) = match (wishes.cascade, &choices) {
         (None, _) => (compiled, None),
-        (Some(Cascade::Auto(Auto::Auto)), Some(choices)) => choices.cascade(&compiled)?,
+        (Some(Cascade::Auto(Auto::Auto)), Some(choices)) => choices.cascade(&compiled, &model)?,
         (Some(Cascade::Auto(Auto::Auto)), None) => return Err(no_data("cascade")),
         (Some(Cascade::ByHand { rank, keep }), choices) => {
             let refused = |problem| Failure::new(Kind::Option, format_args!("cascade: {problem}"));

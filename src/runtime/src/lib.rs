@@ -112,7 +112,8 @@ pub mod cpu {
 }
 
 pub use cost::{
-    Demand, Excess, LayerCost, LayerTypes, Limits, NOMINAL_ROIS, NetworkCost, Resource, nominal_rois,
+    Demand, Excess, LayerCost, LayerTypes, Limits, NOMINAL_ROIS, NetworkCost, Resource, judge_share,
+    nominal_rois,
 };
 pub use detector::Detector;
 pub use error::{Error, ErrorKind};

@@ -48,7 +48,8 @@ are added to those that are there. A file of another model, data set or machine 
 
 With --cascade, every rank of the judge with every threshold: the first row is the network without \
 a cascade, mAP is of all photos, and times are medians of at most 8 of them, of detections with and \
-without in turn; head ms has RoI pooling in it. Recommended is the cascade with the least work.")]
+without in turn; head ms has RoI pooling in it. Recommended is the cascade with the least work: the share of regions that stay, and what the judge takes of the \
+head's time by a model of this CPU.")]
 pub(crate) struct Args {
     /// A file of torchvision's exporter, or a trained network with inputs `data` and `rois` and MaxRoiPool or RoiAlign
     #[arg(value_name = "MODEL.onnx")]

@@ -14,12 +14,13 @@ use frcnn_core::Roi;
 use super::{FeatureMap, bin_count, edges::Edges};
 use crate::{CacheInfo, blocking, len_of};
 
-/// The cells of a bin along one axis: windows of `1 << log2_side` cells that begin at `first` and at `last`.
+/// The cells of a bin along one axis, `first..end`: windows of `1 << log2_side` cells that begin at `first` and at `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) first: u16,
     pub(super) last: u16,
     pub(super) log2_side: u16,
+    end: u16,
 }
 
 impl Span {
@@ -28,20 +29,18 @@ impl Span {
 
     /// The cells of the bin.
     pub(super) fn cells(self) -> Range<usize> {
-        if self.log2_side == Self::EMPTY {
-            return 0..0;
-        }
-        usize::from(self.first)..usize::from(self.last) + (1 << self.log2_side)
+        usize::from(self.first)..usize::from(self.end)
     }
 
     /// None when a coordinate does not fit.
     fn new(start: usize, end: usize) -> Option<Span> {
         if start >= end {
-            return Some(Span { first: 0, last: 0, log2_side: Self::EMPTY });
+            return Some(Span { first: 0, last: 0, log2_side: Self::EMPTY, end: 0 });
         }
+        let (first, end_as_u16) = (u16::try_from(start).ok()?, u16::try_from(end).ok()?);
         let log2_side = (end - start).ilog2();
-        let last = u16::try_from(end - (1 << log2_side)).ok()?;
-        Some(Span { first: u16::try_from(start).ok()?, last, log2_side: log2_side as u16 })
+        let last = end_as_u16 - (1 << log2_side);
+        Some(Span { first, last, log2_side: log2_side as u16, end: end_as_u16 })
     }
 }
 
@@ -117,6 +116,19 @@ impl<'a> Spans<'a> {
         }
         make_reachable(&mut windows);
         Some((Spans { spans, pooled, windows, lookup: true }, cells))
+    }
+
+    /// Of each RoI and of each of its grids the rows of bins and the columns: the output has the bins grid by grid, row by row.
+    #[inline(always)]
+    pub(super) fn rois(&self) -> impl Iterator<Item = impl Iterator<Item = (&[Span], &[Span])>> {
+        let of_roi: usize = self.pooled.iter().flatten().sum();
+        self.spans.chunks_exact(of_roi.max(1)).map(|mut left| {
+            self.pooled.iter().map(move |&[ph, pw]| {
+                let (grid, later) = left.split_at(ph + pw);
+                left = later;
+                grid.split_at(ph)
+            })
+        })
     }
 
     /// Kinds of windows.

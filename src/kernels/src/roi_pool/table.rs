@@ -196,43 +196,39 @@ impl<T: Cell> Kernel for PoolSpans<'_, T> {
         let stream = out.streams();
         assert!(data.len() >= spans.planes() * plane && width <= T::SLAB);
         let mut line = [out.empty; MAX_SLAB];
-        let roi_spans: usize = spans.pooled.iter().flatten().sum();
-        for (i, mut spans_left) in spans.spans.chunks_exact(roi_spans.max(1)).enumerate() {
+        for (i, grids) in spans.rois().enumerate() {
             let mut bin = 0;
-            for &[ph, pw] in spans.pooled {
-                let (grid, later) = spans_left.split_at(ph + pw);
-                spans_left = later;
-                let (rows, columns) = grid.split_at(ph);
-                for (row, column) in
-                    rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)))
-                {
-                    let index = match (row.log2_side, column.log2_side) {
-                        (Span::EMPTY, _) | (_, Span::EMPTY) => None,
-                        (ky, kx) => planes.index[usize::from(ky)][usize::from(kx)],
-                    };
-                    // SAFETY: the caller's promise, bins being counted through all grids; `Spans` are inside the map,
-                    // hence inside a plane, and the planes that they ask for are in `data`, whose length was asserted.
-                    unsafe {
-                        let empty = out.empty;
-                        let out = out.of(i, bin);
-                        bin += 1;
-                        let Some(index) = index else {
-                            (0..width).for_each(|channel| out.add(channel).write(empty));
-                            continue;
+            for (rows, columns) in grids {
+                for row in rows {
+                    for column in columns {
+                        let index = match (row.log2_side, column.log2_side) {
+                            (Span::EMPTY, _) | (_, Span::EMPTY) => None,
+                            (ky, kx) => planes.index[usize::from(ky)][usize::from(kx)],
                         };
-                        let plane = data.as_ptr().add(usize::from(index) * plane);
-                        let (top, bottom) = (
-                            plane.add(usize::from(row.first) * row_len),
-                            plane.add(usize::from(row.last) * row_len),
-                        );
-                        let (left, right) =
-                            (usize::from(column.first) * T::SLAB, usize::from(column.last) * T::SLAB);
-                        let cells = [top.add(left), top.add(right), bottom.add(left), bottom.add(right)];
-                        if width == T::SLAB {
-                            T::max_of_four::<V>(cells, out, stream);
-                        } else {
-                            T::max_of_four::<V>(cells, line.as_mut_ptr(), false);
-                            out.copy_from_nonoverlapping(line.as_ptr(), width);
+                        // SAFETY: the caller's promise, bins being counted through all grids; `Spans` are inside the map,
+                        // hence inside a plane, and the planes that they ask for are in `data`, whose length was asserted.
+                        unsafe {
+                            let empty = out.empty;
+                            let out = out.of(i, bin);
+                            bin += 1;
+                            let Some(index) = index else {
+                                (0..width).for_each(|channel| out.add(channel).write(empty));
+                                continue;
+                            };
+                            let plane = data.as_ptr().add(usize::from(index) * plane);
+                            let (top, bottom) = (
+                                plane.add(usize::from(row.first) * row_len),
+                                plane.add(usize::from(row.last) * row_len),
+                            );
+                            let (left, right) =
+                                (usize::from(column.first) * T::SLAB, usize::from(column.last) * T::SLAB);
+                            let cells = [top.add(left), top.add(right), bottom.add(left), bottom.add(right)];
+                            if width == T::SLAB {
+                                T::max_of_four::<V>(cells, out, stream);
+                            } else {
+                                T::max_of_four::<V>(cells, line.as_mut_ptr(), false);
+                                out.copy_from_nonoverlapping(line.as_ptr(), width);
+                            }
                         }
                     }
                 }
@@ -261,17 +257,11 @@ impl<T: Cell> Kernel for ScanSpans<'_, T> {
         let Self { data, map: FeatureMap { height, width: columns, .. }, spans, width, out } = self;
         let plane = FeatureMap { data, height, width: columns, channels: T::SLAB };
         assert!(data.len() >= height * columns * T::SLAB && width <= T::SLAB);
-        let roi_spans: usize = spans.pooled.iter().flatten().sum();
-        for (i, mut left) in spans.spans.chunks_exact(roi_spans.max(1)).enumerate() {
+        for (i, grids) in spans.rois().enumerate() {
             let mut bin = 0;
-            for &[ph, pw] in spans.pooled {
-                let (rows, later) = left.split_at(ph);
-                let (columns, later) = later.split_at(pw);
-                left = later;
-                for row in rows {
-                    let rows = row.cells();
-                    for column in columns {
-                        let columns = column.cells();
+            for (rows, columns) in grids {
+                for rows in rows.iter().map(|row| row.cells()) {
+                    for columns in columns.iter().map(|column| column.cells()) {
                         // SAFETY: the caller's promise, bins being counted through all grids; `Spans` are inside the map,
                         // hence inside the plane, whose length was asserted.
                         unsafe {
@@ -279,6 +269,9 @@ impl<T: Cell> Kernel for ScanSpans<'_, T> {
                             bin += 1;
                             if rows.is_empty() || columns.is_empty() {
                                 (0..width).for_each(|channel| to.add(channel).write(out.empty));
+                            } else if width == T::SLAB {
+                                // A width that the compiler knows: as many vectors, one after another, for every bin.
+                                T::max_of_bin::<V, true>(plane, &rows, &columns, 0..T::SLAB, to);
                             } else {
                                 T::max_of_bin::<V, true>(plane, &rows, &columns, 0..width, to);
                             }

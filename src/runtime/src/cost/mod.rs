@@ -10,7 +10,7 @@ mod types;
 pub use demand::{Demand, NOMINAL_ROIS, nominal_rois};
 pub use limits::{Excess, Limits, Resource};
 pub use network::{LayerCost, NetworkCost};
-pub use types::LayerTypes;
+pub use types::{LayerTypes, judge_share};
 
 use frcnn_bundle::{Error, Graph, Shape};
 

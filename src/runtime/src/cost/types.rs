@@ -58,6 +58,26 @@ impl LayerTypes {
     }
 }
 
+/// What a cascade's judge takes of the head's time on a region, by `model`: each layer in the precision that it has, of which
+/// the judge's is f32 as a rule. 0 where there is no judge; above 1 where it takes longer than the head.
+///
+/// # Errors
+/// The graphs do not fit a region.
+pub fn judge_share(contents: &Contents, model: &TypeModel) -> Result<f64, Error> {
+    let [height, width] = nominal_blobs(contents).first().copied().unwrap_or_default();
+    let maps = outputs(&contents.trunk, &shapes(&contents.trunk, Shape::Map { height, width, channels: 3 })?);
+    let region = contents.region_shape(maps.first().copied().unwrap_or(Shape::Flat { features: 0 }));
+    let time = |graph: &Graph| -> Result<f64, Error> {
+        let mut layers = Vec::new();
+        add(&mut layers, graph, &shapes(graph, region)?, ROIS, model);
+        let precision =
+            |weight: SectionId| contents.sections.get(weight as usize).map(|section| section.precision);
+        Ok(layers.iter().map(|layer| layer.cost(precision(layer.weight).unwrap_or(Precision::F32))).sum())
+    };
+    let judge = contents.cascade.as_ref().map_or(Ok(0.0), |cascade| time(&cascade.judge))?;
+    Ok(judge / time(&contents.head)?.max(1.0))
+}
+
 fn add(found: &mut Vec<LayerTypes>, graph: &Graph, shapes: &[Shape], batch: usize, model: &TypeModel) {
     for layer in &graph.layers {
         let Some(weight) = layer.op.reducible_weight() else { continue };
