@@ -273,39 +273,6 @@ def test_a_reader_that_does_not_read_is_given_up_in_the_end():
         daemon.code()
 
 
-def test_a_standard_error_that_nobody_reads_holds_nothing_up():
-    """Lines are lost there, and counted for whoever reads again; standard output has them all."""
-    data = pipes.video(1, NV12)
-    with Folder() as folder:
-        reader, writer = os.pipe()
-        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-        os.write(writer, b"x" * 4096)
-        config = folder.config(folder.fifo("a", data, 10))
-        command = [*ARGUMENTS.runner.split(), ARGUMENTS.program, "--config", config, "--all"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer)
-        lines = []
-        collect = threading.Thread(target=lambda: lines.extend(json.loads(line) for line in process.stdout), daemon=True)
-        collect.start()
-        told = lambda event: sum(line.get("event") == event for line in lines)
-        try:
-            for reloads in (1, 2):
-                pipes.wait_until(lambda: sum("frame" in line for line in lines) > 3)
-                os.kill(process.pid, signal.SIGHUP)
-                pipes.wait_until(lambda: told("model_reloaded") == reloads)
-            os.read(reader, 4096)
-            os.kill(process.pid, signal.SIGTERM)
-            assert process.wait(60) == 0
-            collect.join(60)
-            assert told("stopped") == 1, lines[-1]
-            os.close(writer)
-            with os.fdopen(reader) as said:
-                said = said.read()
-            # A reload is two lines: of the file, and of the model.
-            assert "4 lines are left out" in said and "stopped: asked to" in said, said
-        finally:
-            process.kill()
-
-
 def test_eight_cameras_take_turns():
     """One of them is a recording that is read as fast as it goes; the others get their share all the same."""
     data = pipes.video(4, NV12)

@@ -4,6 +4,7 @@
  * One thread does all the work in one loop: it waits for the source, for results, for signals and for the time to pass. The library
  * has a thread of its own for live frames, libmosquitto one for the network, the metrics one for their port.
  */
+#include "log.h"
 #include "metrics.h"
 #include "mqtt.h"
 #include "notify.h"
@@ -343,13 +344,13 @@ static void run(daemon_t *d) {
              (unsigned long long)metrics_get(FRAMES_CUT));
     if (report_event("stopped", detail) == -1 && errno != EPIPE && d->code == EXIT_DONE) {
         d->code = EXIT_OUTPUT;
-        fprintf(stderr, "frcnn-camera-mini: standard output: %s\n", strerror(errno));
+        log_line("standard output: %s", strerror(errno));
     }
 }
 
 static void log_to_stderr(uint32_t level, const char *target, const char *message, void *user) {
     (void)level, (void)user;
-    fprintf(stderr, "%s: %s\n", target, message);
+    log_line("%s: %s", target, message);
 }
 
 static frcnn_result new_session(daemon_t *d) {
@@ -372,7 +373,7 @@ static frcnn_result new_session(daemon_t *d) {
 
 static int open_library(daemon_t *d) {
     if (frcnn_abi_version() != FRCNN_ABI_VERSION) {
-        fprintf(stderr, "frcnn-camera-mini: built for ABI %u of libfrcnn, found %u\n", FRCNN_ABI_VERSION, frcnn_abi_version());
+        log_line("built for ABI %u of libfrcnn, found %u", FRCNN_ABI_VERSION, frcnn_abi_version());
         return -1;
     }
     frcnn_log_set_callback(log_to_stderr, FRCNN_LOG_LEVEL_WARN, NULL);
@@ -383,7 +384,7 @@ static int open_library(daemon_t *d) {
     d->results = -1;
     if (frcnn_model_open(d->options.model, &model_options, &d->model) != FRCNN_RESULT_OK || new_session(d) != FRCNN_RESULT_OK ||
         (d->options.live && frcnn_session_fd(d->session, &d->results) != FRCNN_RESULT_OK)) {
-        fprintf(stderr, "frcnn-camera-mini: %s\n", frcnn_last_error_message());
+        log_line("%s", frcnn_last_error_message());
         return -1;
     }
     return 0;
@@ -404,28 +405,28 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     d.signals = signalfd(-1, &ours, SFD_NONBLOCK | SFD_CLOEXEC);
     if (d.signals == -1) {
-        fprintf(stderr, "frcnn-camera-mini: signals: %s\n", strerror(errno));
+        log_line("signals: %s", strerror(errno));
         return EXIT_BEGIN;
     }
 
     char problem[240] = "";
     d.source = source_new(&d.options.source, problem, sizeof problem);
     if (d.source == NULL) {
-        fprintf(stderr, "frcnn-camera-mini: %s\n", problem);
+        log_line("%s", problem);
         return EXIT_USAGE;
     }
     if (open_library(&d) == -1) return EXIT_BEGIN;
     if (d.options.metrics_port >= 0) {
         int port = metrics_serve(d.options.metrics_port);
         if (port == -1) return EXIT_BEGIN;
-        fprintf(stderr, "frcnn-camera-mini: metrics on http://127.0.0.1:%d/metrics\n", port);
+        log_line("metrics on http://127.0.0.1:%d/metrics", port);
     }
     if (d.options.mqtt_host != NULL && mqtt_start(d.options.mqtt_host, d.options.mqtt_port, d.options.topic) == -1) return EXIT_BEGIN;
     notify("READY=1");
     run(&d);
     unsigned lost = mqtt_stop(MQTT_DRAIN_SECONDS);
     if (lost > 0) {
-        fprintf(stderr, "frcnn-camera-mini: the broker did not take %u messages\n", lost);
+        log_line("the broker did not take %u messages", lost);
         if (d.code == EXIT_DONE) d.code = EXIT_BROKER;
     }
     /* A reload may still use the model. */

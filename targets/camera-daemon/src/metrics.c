@@ -1,4 +1,5 @@
 #include "metrics.h"
+#include "log.h"
 #include "text.h"
 
 #include <arpa/inet.h>
@@ -250,7 +251,7 @@ int metrics_serve(int port) {
     if (listener == -1 || bind(listener, (struct sockaddr *)&address, size) == -1 || listen(listener, SOMAXCONN) == -1 ||
         getsockname(listener, (struct sockaddr *)&address, &size) == -1 ||
         pthread_create(&thread, NULL, serve, (void *)(intptr_t)listener) != 0) {
-        fprintf(stderr, "frcnn-camera-mini: cannot serve metrics on port %d: %m\n", port);
+        log_line("cannot serve metrics on port %d: %m", port);
         return -1;
     }
     pthread_detach(thread);

@@ -1,4 +1,5 @@
 #include "mqtt.h"
+#include "log.h"
 
 #include <stdio.h>
 
@@ -115,7 +116,7 @@ int mqtt_start(const char *host, int port, const char *prefix) {
     snprintf(name, sizeof name, "frcnn-camera-mini-%.30s-%ld", machine, (long)getpid());
     client = mosquitto_new(name, true, NULL);
     if (client == NULL) {
-        fprintf(stderr, "frcnn-camera-mini: MQTT: %m\n");
+        log_line("MQTT: %m");
         return -1;
     }
     mosquitto_connect_callback_set(client, on_connect);
@@ -126,13 +127,13 @@ int mqtt_start(const char *host, int port, const char *prefix) {
     /* The thread tries again where the first attempt fails at once. */
     int result = mosquitto_connect_async(client, host, port, 20);
     if (result == MOSQ_ERR_INVAL) {
-        fprintf(stderr, "frcnn-camera-mini: MQTT: %s: %s\n", broker, mosquitto_strerror(result));
+        log_line("MQTT: %s: %s", broker, mosquitto_strerror(result));
         return -1;
     }
     if (result != MOSQ_ERR_SUCCESS) failed(result == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(result));
     result = mosquitto_loop_start(client);
     if (result != MOSQ_ERR_SUCCESS) {
-        fprintf(stderr, "frcnn-camera-mini: MQTT: %s\n", mosquitto_strerror(result));
+        log_line("MQTT: %s", mosquitto_strerror(result));
         return -1;
     }
     return 0;
@@ -201,7 +202,7 @@ unsigned mqtt_stop(int seconds) {
 
 int mqtt_start(const char *host, int port, const char *prefix) {
     (void)host, (void)port, (void)prefix;
-    fputs("frcnn-camera-mini: built without libmosquitto, so without --mqtt\n", stderr);
+    log_line("built without libmosquitto, so without --mqtt");
     return -1;
 }
 

@@ -1,4 +1,5 @@
 #include "report.h"
+#include "log.h"
 #include "mqtt.h"
 #include "text.h"
 
@@ -50,7 +51,7 @@ int report_frame(const frcnn_model *model, const frcnn_report *r, const frcnn_de
 }
 
 int report_event(const char *event, const char *detail) {
-    fprintf(stderr, "frcnn-camera-mini: %s: %s\n", event, detail);
+    log_line("%s: %s", event, detail);
     start_line();
     text_add(&line, ",\"event\":");
     text_add_json(&line, event);

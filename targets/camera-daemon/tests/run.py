@@ -9,6 +9,7 @@ FRCNN_REQUIRE names it (tests/kit).
 """
 
 import argparse
+import fcntl
 import json
 import math
 import os
@@ -110,18 +111,20 @@ NV12_INPUT = ["-f", "nv12", "-s", f"{WIDTH}x{HEIGHT}"]
 class Camera:
     """A running frcnn-camera, its lines collected as they come."""
 
-    def __init__(self, *arguments, env=None, model=None, stdin=subprocess.PIPE, before=None):
+    def __init__(self, *arguments, env=None, model=None, stdin=subprocess.PIPE, stderr=subprocess.PIPE, before=None):
         command = [*ARGUMENTS.runner.split(), ARGUMENTS.program, "-m", model or ARGUMENTS.model, *arguments]
         self.process = subprocess.Popen(
             command,
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             env={**os.environ, **(env or {})},
             preexec_fn=before,
         )
         self.lines, self.errors = [], []
-        self.readers = [threading.Thread(target=self.collect), threading.Thread(target=self.collect_errors)]
+        self.readers = [threading.Thread(target=self.collect)]
+        if self.process.stderr is not None:
+            self.readers.append(threading.Thread(target=self.collect_errors))
         for reader in self.readers:
             reader.start()
 
@@ -558,6 +561,37 @@ def test_output_that_cannot_be_written_is_an_error():
     os.close(writer)
     # A reader that goes has seen enough.
     assert ended.returncode == 0 and b"standard output" in ended.stderr, (ended.returncode, ended.stderr)
+
+
+def test_a_standard_error_that_nobody_reads_holds_nothing_up():
+    """Lines are lost there, and counted for whoever reads again; standard output has them all."""
+    data = video(2, NV12)
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"x" * 4096)
+    camera = Camera(*NV12_INPUT, "--live", "--all", stderr=writer)
+    os.close(writer)
+    stop = threading.Event()
+    feeder = threading.Thread(target=camera.feed_at, args=(data, WIDTH * HEIGHT * 3 // 2, RATE, stop))
+    feeder.start()
+    try:
+        for reloads in (1, 2, 3):
+            before = len(camera.frames())
+            camera.wait_for(lambda: len(camera.frames()) > before + 3)
+            camera.process.send_signal(signal.SIGHUP)
+            camera.wait_for(lambda: len(camera.events("model_reloaded")) == reloads)
+        os.read(reader, 4096)
+        camera.process.send_signal(signal.SIGTERM)
+        camera.process.wait(60)
+        camera.end(code=0)
+        assert len(camera.events("stopped")) == 1, camera.lines[-1]
+        with os.fdopen(reader) as said:
+            said = said.read()
+        assert "3 lines are left out" in said and "stopped: asked to" in said, said
+    finally:
+        stop.set()
+        camera.process.kill()
+        feeder.join()
 
 
 def test_metrics_in_spite_of_clients_that_say_nothing():
