@@ -68,6 +68,8 @@ pub struct Mqtt {
     pub password_file: Option<PathBuf>,
     /// Certificates of the authorities that the broker's must be signed by; by default those of the Web.
     pub ca_file: Option<PathBuf>,
+    /// The last level of PREFIX/availability/NAME: daemons that share a broker and a prefix need one each. By default the machine's.
+    pub name: Option<String>,
     /// Home Assistant is told of the cameras (topics below `homeassistant/`).
     #[serde(default)]
     pub discovery: bool,

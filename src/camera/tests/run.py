@@ -763,7 +763,7 @@ def test_settings_that_change_lose_no_object():
         camera = folder.fifo("a", pipes.ffmpeg("-filter_complex", scene, "-t", "4", *NV12), RATE)
         broker, heard = pipes.Broker(folder.path), []
         subscriber = broker.subscribe(heard)
-        mqtt = f'\n[mqtt]\nurl = "mqtt://127.0.0.1:{broker.port}/yard"\n'
+        mqtt = f'\n[mqtt]\nurl = "mqtt://127.0.0.1:{broker.port}/yard"\nname = "barn"\n'
         daemon = Daemon("--config", folder.config(camera, more="score_threshold = 0.99999" + mqtt), model=False)
         told = lambda change: [line["id"] for line in daemon.events(f"object_{change}")]
         counts = lambda: [line.split()[1] for line in heard if line.startswith("yard/a/objects/red ")]
@@ -791,7 +791,7 @@ def test_settings_that_change_lose_no_object():
         finally:
             os.kill(daemon.process.pid, signal.SIGTERM)
             assert daemon.code() == 0, daemon.errors
-            pipes.wait_until(lambda: "yard/availability offline" in heard)
+            pipes.wait_until(lambda: "yard/availability/barn offline" in heard)
             subscriber.kill()
             broker.kill()
         assert sorted(told("ended")) == sorted(told("started")) == sorted(set(told("started"))), daemon.lines
@@ -831,7 +831,7 @@ def test_broker_port_and_folder_may_change():
         camera = folder.fifo("a", data, RATE)
         # What is written is there as a whole: see Folder.write.
         write = lambda more="", of=camera: folder.config(of, more=more)
-        mqtt = lambda i, more="": f'[mqtt]\nurl = "mqtt://127.0.0.1:{brokers[i].port}/yard"\n{more}'
+        mqtt = lambda i, more="": f'[mqtt]\nurl = "mqtt://127.0.0.1:{brokers[i].port}/yard"\nname = "barn"\n{more}'
         http = lambda i, more="": f'[http]\nlisten = "127.0.0.1:{ports[i]}"\n{more}'
         pictures = lambda name, most: f'[snapshots]\nfolder = "{folder.path}/{name}"\nmax_mb = {most}\n'
         daemon = Daemon("--config", write(mqtt(0) + http(0) + pictures("before", 1)), "--all", model=False)
@@ -852,8 +852,8 @@ def test_broker_port_and_folder_may_change():
             change("config_reloaded", mqtt(1) + http(1) + pictures("behind", 1))
             daemon.wait_for(lambda: connected(ports[1]))
             assert refuses(ports[0])
-            pipes.wait_until(lambda: "yard/availability offline" in messages[0])
-            pipes.wait_until(lambda: "yard/availability online" in messages[1])
+            pipes.wait_until(lambda: "yard/availability/barn offline" in messages[0])
+            pipes.wait_until(lambda: "yard/availability/barn online" in messages[1])
             ended = lambda: [line["snapshot"] for line in daemon.events("object_ended") if "/behind/" in line.get("snapshot", "")]
             daemon.wait_for(ended)
             pipes.wait_until(lambda: os.path.exists(ended()[0]))
@@ -866,7 +866,7 @@ def test_broker_port_and_folder_may_change():
                 assert word in daemon.events("config_kept")[-1]["detail"], daemon.events("config_kept")
                 assert connected(ports[1])
             taken.close()
-            assert "yard/availability offline" not in messages[1]
+            assert "yard/availability/barn offline" not in messages[1]
             # The same port with a key, then with another in the same file; the same folder with another limit.
             for key in ("a key of 20 letters.", "one more of 20 letters"):
                 folder.write("key", key + "\n")
@@ -876,7 +876,7 @@ def test_broker_port_and_folder_may_change():
             # None of them.
             change("config_reloaded", "")
             assert refuses(ports[1])
-            pipes.wait_until(lambda: "yard/availability offline" in messages[1])
+            pipes.wait_until(lambda: "yard/availability/barn offline" in messages[1])
             seen = len(daemon.frames())
             daemon.wait_for(lambda: len(daemon.frames()) > seen + 5)
         finally:

@@ -61,6 +61,8 @@ impl Shared {
 /// What comes from the network.
 enum News {
     Connected,
+    /// The broker has taken a subscription.
+    Subscribed,
     /// The connection was lost, or could not be made.
     Failed(String),
     /// Topic, payload, and whether the broker had kept it.
@@ -83,6 +85,9 @@ pub(super) fn run(options: MqttOptions, shared: &Shared) {
         lines: 0,
         connected: false,
         failure: None,
+        online_until: None,
+        echoes: 0,
+        told_shared: false,
     };
     let unsettled = runtime.block_on(publisher.run(events));
     shared.status.set(Total::MqttConnected, 0);
@@ -100,6 +105,7 @@ async fn drive(mut events: EventLoop, news: mpsc::Sender<News>) {
                 wait = Duration::from_secs(1);
                 News::Connected
             }
+            Ok(Event::Incoming(Packet::SubAck(_))) => News::Subscribed,
             Ok(Event::Incoming(Packet::Publish(message))) => {
                 let topic = String::from_utf8_lossy(&message.topic).into_owned();
                 News::Message(topic, message.payload, message.retain)
@@ -156,6 +162,12 @@ struct Publisher<'a> {
     connected: bool,
     /// Why the broker could not be reached, as it was told last.
     failure: Option<String>,
+    /// When to say `online` at the latest, if that was not said yet: the broker is to repeat it, so the subscription comes first.
+    online_until: Option<Instant>,
+    /// How often the broker is still to repeat our own `online`.
+    echoes: usize,
+    /// It was told that there is another's.
+    told_shared: bool,
 }
 
 impl Publisher<'_> {
@@ -182,6 +194,9 @@ impl Publisher<'_> {
                 Some(outcome) = self.in_flight.next(), if !self.in_flight.is_empty() => self.settle(outcome),
                 () = self.shared.wake.notified() => {}
                 _ = look.tick() => self.look(),
+                () = sleep_until(self.online_until.unwrap_or_else(Instant::now).into()), if self.online_until.is_some() => {
+                    self.say_online();
+                }
                 () = sleep_until(closing.unwrap_or_else(Instant::now).into()), if closing.is_some() => {}
             }
             if self.connected {
@@ -208,20 +223,26 @@ impl Publisher<'_> {
                 };
                 let _ = timeout(LAST, settle).await;
                 let mut outbox = shared.outbox();
-                outbox.retain(shared.topics.availability(), Bytes::from_static(b"online"));
+                outbox.withdraw(&shared.topics.availability());
                 outbox.again("");
                 drop(outbox);
+                (self.online_until, self.echoes) = (Some(Instant::now() + LAST), 0);
+                let mut topics = vec![shared.topics.availability()];
                 if shared.discovery {
-                    for topic in [discovery::STATUS.to_owned(), discovery::filter(&shared.topics)] {
-                        // Its queue is long enough for these.
-                        let _ = self.client.try_subscribe(topic, QoS::AtLeastOnce);
-                    }
+                    topics.extend([discovery::STATUS.to_owned(), discovery::filter(&shared.topics)]);
+                }
+                for topic in topics {
+                    // Its queue is long enough for these.
+                    let _ = self.client.try_subscribe(topic, QoS::AtLeastOnce);
                 }
                 if self.failure.take().is_some() {
                     shared.report("mqtt_connected", shared.address.clone());
                 }
             }
+            // That of the availability is the first.
+            News::Subscribed => self.say_online(),
             News::Failed(why) => {
+                self.online_until = None;
                 shared.status.add(Total::MqttFailed, 1);
                 shared.status.set(Total::MqttConnected, 0);
                 let lost = std::mem::take(&mut self.connected);
@@ -239,9 +260,16 @@ impl Publisher<'_> {
                     outbox.again(&format!("{}/", shared.topics.prefix()));
                 }
             }
+            News::Message(topic, payload, kept) if topic == shared.topics.availability() => {
+                // What was kept is of before.
+                if !kept {
+                    self.hear_availability(&payload);
+                }
+            }
             News::Message(topic, payload, kept) => {
                 let mut outbox = shared.outbox();
-                let ours = discovery::is_ours(&shared.topics, &topic);
+                let ours = discovery::is_ours(&shared.topics, &topic)
+                    && !discovery::is_anothers(&shared.topics, &payload);
                 if kept && ours && !payload.is_empty() && !outbox.keeps(&topic) {
                     let states = discovery::states_of(&shared.topics, &payload);
                     for topic in states.into_iter().filter(|topic| !outbox.keeps(topic)).collect::<Vec<_>>() {
@@ -250,6 +278,35 @@ impl Publisher<'_> {
                     outbox.forget(topic);
                 }
             }
+        }
+    }
+
+    fn say_online(&mut self) {
+        if self.online_until.take().is_some() {
+            let availability = self.shared.topics.availability();
+            self.shared.outbox().retain(availability, Bytes::from_static(b"online"));
+        }
+    }
+
+    /// Somebody has said `online` or `offline` in our place.
+    fn hear_availability(&mut self, payload: &[u8]) {
+        let shared = self.shared;
+        let again = || shared.outbox().again(&shared.topics.availability());
+        match payload {
+            b"online" if self.echoes > 0 => self.echoes -= 1,
+            b"online" if !self.told_shared => {
+                self.told_shared = true;
+                let problem = format!(
+                    "{}: another daemon is there as well, and its end is taken for this one's; give each a name (a key of [mqtt]) or a prefix of its own",
+                    shared.topics.availability()
+                );
+                shared.report("mqtt_shared", problem);
+                // The other one is to know as well.
+                again();
+            }
+            // The broker of a connection that was lost, or of a process that was killed; or the other daemon.
+            b"offline" => again(),
+            _ => {}
         }
     }
 
@@ -268,6 +325,9 @@ impl Publisher<'_> {
             };
             match sent {
                 Ok(notice) => {
+                    let availability = self.shared.topics.availability();
+                    self.echoes +=
+                        usize::from(matches!(&item, Item::Retained(topic, _) if *topic == availability));
                     self.lines += usize::from(matches!(item, Item::Line(..)));
                     self.in_flight.push(Box::pin(async { (item, notice.wait_async().await) }));
                 }

@@ -1,7 +1,7 @@
 //! Home Assistant's discovery: a retained message for each entity says what it is and which topics it reads.
 //!
-//! <https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery>. All entities of a daemon stand under one node, so
-//! that those which an earlier configuration left behind can be found.
+//! <https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery>. All entities below a prefix stand under one node, so
+//! that those which an earlier configuration left behind can be found; their availability says which daemon's they are.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::status::State;
 /// Where Home Assistant says that it has started.
 pub(super) const STATUS: &str = "homeassistant/status";
 
-/// Every entity of this daemon, as a filter of topics.
+/// Every entity below the prefix, as a filter of topics.
 pub(super) fn filter(topics: &Topics) -> String {
     format!("homeassistant/+/{}/+/config", node(topics))
 }
@@ -123,6 +123,13 @@ impl Maker<'_> {
     }
 }
 
+/// Whether an entity is of another daemon with the same prefix.
+pub(super) fn is_anothers(topics: &Topics, config: &[u8]) -> bool {
+    let config = serde_json::from_slice::<Value>(config).unwrap_or_default();
+    let topic = config["availability"][0]["topic"].as_str();
+    topic.is_some_and(|topic| topics.is_anothers_availability(topic))
+}
+
 /// Topics below the prefix that an entity reads: its states, which go when it goes.
 pub(super) fn states_of(topics: &Topics, config: &[u8]) -> Vec<String> {
     let Ok(config) = serde_json::from_slice::<Value>(config) else { return Vec::new() };
@@ -144,7 +151,7 @@ mod tests {
 
     #[test]
     fn entities_are_distinct_and_ours() {
-        let topics = Topics::new("house/yard");
+        let topics = Topics::new("house/yard", Some("barn"));
         let classes = ["person", "a/b", "a+b", "<script>"];
         let entities: Vec<_> = ["front", "back"]
             .iter()
@@ -167,17 +174,22 @@ mod tests {
                 );
             }
         }
-        assert!(!is_ours(&Topics::new("other"), &entities[0].0));
+        assert!(!is_ours(&Topics::new("other", None), &entities[0].0));
     }
 
     #[test]
     fn one_entity_in_full() {
-        let topics = Topics::new("frcnn-camera");
+        let topics = Topics::new("frcnn-camera", Some("barn"));
         let entities = entities(&topics, &camera("front", &["person"], &["porch"]), true);
         let (_, what) = entities.iter().find(|(topic, _)| topic.contains("occupancy-person-porch")).unwrap();
         assert_eq!(what["state_topic"], "frcnn-camera/front/objects/person/porch");
         assert_eq!(what["device"]["identifiers"][0], "frcnn-frcnn-camera-front");
+        assert_eq!(what["availability"][0]["topic"], "frcnn-camera/availability/barn");
         assert_eq!(what["availability"][1]["topic"], "frcnn-camera/front/state");
+        let text = what.to_string();
+        assert!(!is_anothers(&topics, text.as_bytes()));
+        assert!(is_anothers(&Topics::new("frcnn-camera", Some("shed")), text.as_bytes()));
+        assert!(!is_anothers(&topics, b"no JSON"));
         assert_eq!(
             states_of(&topics, what.to_string().as_bytes()),
             ["frcnn-camera/front/objects/person/porch"]
@@ -186,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_camera_without_a_name_has_the_old_topics() {
-        let entities = entities(&Topics::new("yard"), &camera("camera", &["person"], &[]), false);
+        let entities = entities(&Topics::new("yard", None), &camera("camera", &["person"], &[]), false);
         assert!(
             entities.iter().any(|(topic, _)| topic == "homeassistant/sensor/frcnn-yard/count-person/config")
         );
@@ -195,7 +207,7 @@ mod tests {
 
     #[test]
     fn strangers_states_stay() {
-        let topics = Topics::new("yard");
+        let topics = Topics::new("yard", None);
         assert!(states_of(&topics, br#"{"state_topic": "street/x"}"#).is_empty());
         assert!(states_of(&topics, br#"{"state_topic": "yard/#"}"#).is_empty());
         assert!(states_of(&topics, b"no JSON").is_empty());

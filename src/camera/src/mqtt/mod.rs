@@ -16,6 +16,7 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -78,15 +79,29 @@ fn password(environment: Option<OsString>, file: Option<&Path>) -> Result<Option
     Ok(Some(password.to_owned()))
 }
 
+/// This machine's name.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    slug(name.trim()).chars().take(30).collect()
+}
+
+fn check_name(config: &config::Mqtt) -> Result<(), Error> {
+    let fine = |id: &String| (1..=64).contains(&id.len()) && !id.chars().any(char::is_control);
+    match config.name.as_ref().is_none_or(fine) {
+        true => Ok(()),
+        false => Err(Error("name: is 1 to 64 bytes without control characters".to_owned())),
+    }
+}
+
 fn options(
     address: &Address,
     password: Option<String>,
     config: &config::Mqtt,
     topics: &Topics,
 ) -> Result<MqttOptions, Error> {
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let machine: String = slug(machine.trim()).chars().take(30).collect();
-    let name = format!("frcnn-camera-{machine}-{}", std::process::id());
+    // Whoever has the same as another ends its connection; two containers may have the same machine's name and process's number.
+    let chance = RandomState::new().build_hasher().finish() as u32;
+    let name = format!("frcnn-camera-{}-{chance:08x}", machine());
     let mut options = MqttOptions::new(name, Broker::tcp(address.host.clone(), address.port));
     options.set_keep_alive(20).set_inflight(64).set_max_packet_size(1 << 20, LONGEST + (64 << 10));
     options.set_last_will(LastWill::new(topics.availability(), "offline", QoS::AtLeastOnce, true));
@@ -148,7 +163,9 @@ impl Publisher {
     ) -> Result<Publisher, Error> {
         let address = Address::parse(&config.url).map_err(|problem| Error(format!("url: {problem}")))?;
         let password = password(std::env::var_os("FRCNN_MQTT_PASSWORD"), config.password_file.as_deref())?;
-        let topics = Topics::new(address.prefix.as_deref().unwrap_or(DEFAULT_PREFIX));
+        check_name(config)?;
+        let daemon = (!config.single).then(|| config.name.clone().unwrap_or_else(machine));
+        let topics = Topics::new(address.prefix.as_deref().unwrap_or(DEFAULT_PREFIX), daemon.as_deref());
         let options = options(&address, password, config, &topics)?;
         let shared = Arc::new(Shared {
             outbox: Mutex::new(Outbox::default()),

@@ -64,6 +64,12 @@ impl Outbox {
         self.retain(topic, Bytes::new());
     }
 
+    /// Nothing is to be said of `topic` for now.
+    pub(super) fn withdraw(&mut self, topic: &str) {
+        self.retained.remove(topic);
+        self.due.remove(topic);
+    }
+
     /// Whether something is to be kept for `topic`.
     pub(super) fn keeps(&self, topic: &str) -> bool {
         self.retained.get(topic).is_some_and(|payload| !payload.is_empty())

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug)]
 pub(super) struct Topics {
     prefix: String,
+    /// What tells this daemon from others with the same prefix; none with the command line's one camera.
+    daemon: Option<String>,
 }
 
 /// Whether topics can begin with `prefix`.
@@ -25,8 +27,8 @@ pub(super) fn check_prefix(prefix: &str) -> Result<(), String> {
 }
 
 impl Topics {
-    pub(super) fn new(prefix: &str) -> Topics {
-        Topics { prefix: prefix.to_owned() }
+    pub(super) fn new(prefix: &str, daemon: Option<&str>) -> Topics {
+        Topics { prefix: prefix.to_owned(), daemon: daemon.map(level) }
     }
 
     pub(super) fn prefix(&self) -> &str {
@@ -35,7 +37,16 @@ impl Topics {
 
     /// `online` or `offline`: the daemon.
     pub(super) fn availability(&self) -> String {
-        format!("{}/availability", self.prefix)
+        match &self.daemon {
+            None => format!("{}/availability", self.prefix),
+            Some(daemon) => format!("{}/availability/{daemon}", self.prefix),
+        }
+    }
+
+    /// Whether `topic` is the availability of another daemon with this prefix.
+    pub(super) fn is_anothers_availability(&self, topic: &str) -> bool {
+        let daemon = topic.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix("/availability/"));
+        daemon.is_some() && topic != self.availability()
     }
 
     /// A camera's topic `what`; the daemon's own for the camera without a name.
@@ -84,13 +95,25 @@ mod tests {
 
     #[test]
     fn topics_are_as_documented() {
-        let topics = Topics::new("house/yard");
+        let topics = Topics::new("house/yard", None);
         assert_eq!(topics.availability(), "house/yard/availability");
         assert_eq!(topics.of_camera("", "detections"), "house/yard/detections");
         assert_eq!(topics.of_camera("front", "events"), "house/yard/front/events");
         assert_eq!(topics.count("front", "person", None), "house/yard/front/objects/person");
         assert_eq!(topics.count("front", "person", Some("porch")), "house/yard/front/objects/person/porch");
         assert_eq!(topics.count("a/b", "c+#", Some("50%\u{7}")), "house/yard/a%2Fb/objects/c%2B%23/50%25%07");
+    }
+
+    #[test]
+    fn daemons_have_their_own_availability() {
+        let topics = Topics::new("house", Some("barn/1"));
+        assert_eq!(topics.availability(), "house/availability/barn%2F1");
+        assert_eq!(topics.of_camera("front", "events"), "house/front/events");
+        assert!(topics.is_anothers_availability("house/availability/shed"));
+        // Its own, and that of versions which knew no others.
+        for own in ["house/availability/barn%2F1", "house/availability", "houses/availability/shed"] {
+            assert!(!topics.is_anothers_availability(own), "{own}");
+        }
     }
 
     #[test]

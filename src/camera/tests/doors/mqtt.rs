@@ -17,7 +17,7 @@ use crate::broker::{Broker, Cable, Subscriber};
 use crate::{Kept, PATIENCE, camera, change, frame, object, wait_for};
 
 fn config(url: &str) -> config::Mqtt {
-    config::Mqtt { url: url.into(), ..config::Mqtt::default() }
+    config::Mqtt { url: url.into(), name: Some("barn".into()), ..config::Mqtt::default() }
 }
 
 /// A door, how it does, and what it reports.
@@ -56,7 +56,7 @@ fn lines_states_counts_and_snapshots() {
     let subscriber = broker.subscribe("#");
     let cameras = [camera("front", &["person", "a/b <x>"], &["porch"]), camera("back", &["person"], &[])];
     let daemon = Daemon::new(&config(&broker.url()), &cameras).connected();
-    subscriber.wait("yard/availability", "online");
+    subscriber.wait("yard/availability/barn", "online");
     subscriber.wait("yard/front/state", "running");
     subscriber.wait("yard/front/objects/a%2Fb <x>/porch", "0");
     let (one, two) = (object(1, "person", &["porch"]), object(2, "a/b <x>", &[]));
@@ -94,7 +94,7 @@ fn lines_states_counts_and_snapshots() {
 
     daemon.door.send(&Message::Frame(Arc::new(frame("front", 8, Vec::new()))));
     daemon.door.close(PATIENCE);
-    subscriber.wait("yard/availability", "offline");
+    subscriber.wait("yard/availability/barn", "offline");
     assert_eq!(frames(&subscriber, "yard/front/detections"), [7, 8]);
     assert_eq!((daemon.status.get(Total::MqttConnected), daemon.status.get(Total::MqttDropped)), (0, 0));
 }
@@ -161,6 +161,70 @@ fn home_assistant_finds_what_there_is_and_nothing_else() {
     daemon.door.close(PATIENCE);
 }
 
+/// Each has an availability of its own, and leaves the other's cameras alone.
+#[test]
+fn two_daemons_with_one_prefix() {
+    let Some(broker) = Broker::open() else { return };
+    let subscriber = broker.subscribe("#");
+    let found = |id: &str| config::Mqtt { discovery: true, name: Some(id.into()), ..config(&broker.url()) };
+    let cable = Cable::new(broker.address);
+    let barn = Daemon::new(&found("barn"), &[camera("front", &["person"], &[])]).connected();
+    let entity = |camera: &str| format!("homeassistant/sensor/frcnn-yard/{camera}-count-person/config");
+    wait_for("its entity", || subscriber.last(&entity("front")).is_some());
+    let shed = config::Mqtt { url: format!("mqtt://{}/yard", cable.address), ..found("shed") };
+    let shed = Daemon::new(&shed, &[camera("back", &["person"], &[])]).connected();
+    subscriber.wait("yard/availability/shed", "online");
+    wait_for("its entity", || subscriber.last(&entity("back")).is_some());
+    for (camera, daemon) in [("front", "barn"), ("back", "shed")] {
+        let what: Value = serde_json::from_slice(&subscriber.last(&entity(camera)).unwrap().payload).unwrap();
+        assert_eq!(what["availability"][0]["topic"], format!("yard/availability/{daemon}"));
+    }
+    // The end of one is not the other's, whether it says so or the broker.
+    cable.cut();
+    subscriber.wait("yard/availability/shed", "offline");
+    subscriber.wait("yard/availability/shed", "online");
+    shed.door.close(PATIENCE);
+    subscriber.wait("yard/availability/shed", "offline");
+    barn.door.send(&Message::Frame(Arc::new(frame("front", 1, Vec::new()))));
+    wait_for("it goes on", || frames(&subscriber, "yard/front/detections") == [1]);
+    for (topic, last) in [("yard/availability/barn", "online"), ("yard/front/objects/person", "0")] {
+        assert_eq!(subscriber.last(topic).unwrap().text(), last);
+    }
+    assert!(subscriber.all().iter().all(|got| got.topic != entity("front") || !got.payload.is_empty()));
+    assert!(![&barn, &shed].iter().any(|daemon| daemon.reports.has(&["mqtt_shared"])));
+    barn.door.close(PATIENCE);
+}
+
+/// Where two have the same availability both say so, and who is there is `online` whatever the other's end says.
+#[test]
+fn two_daemons_with_one_availability() {
+    let Some(broker) = Broker::open() else { return };
+    let subscriber = broker.subscribe("#");
+    // Without a name the machine's name counts.
+    let same = config::Mqtt { name: None, ..config(&broker.url()) };
+    let daemons = ["front", "back"].map(|name| Daemon::new(&same, &[camera(name, &[], &[])]).connected());
+    for daemon in &daemons {
+        wait_for("told", || daemon.reports.has(&["mqtt_shared", "yard/availability/", "name"]));
+    }
+    let [left, right] = daemons;
+    let told = |text: &str| {
+        let availability = |topic: &str| topic.starts_with("yard/availability/");
+        subscriber.all().iter().filter(|got| availability(&got.topic) && got.text() == text).count()
+    };
+    let before = told("online");
+    right.door.close(PATIENCE);
+    wait_for("its end", || told("offline") == 1);
+    wait_for("the other is there", || told("online") > before);
+    // What a process that was killed had left with the broker may come late.
+    let topic =
+        subscriber.all().iter().find(|got| got.topic.starts_with("yard/avail")).unwrap().topic.clone();
+    let before = told("online");
+    broker.publish(&topic, "offline", &["-r"]);
+    wait_for("it is there", || told("online") > before);
+    left.door.close(PATIENCE);
+    wait_for("its end", || subscriber.last(&topic).unwrap().text() == "offline");
+}
+
 /// A user and a password; then TLS besides, on IPv6, with certificates of our own.
 #[test]
 fn passwords_tls_and_ipv6() {
@@ -196,7 +260,7 @@ fn passwords_tls_and_ipv6() {
         Daemon::new(&with(&url, "tls.pem", Some(&password)), &[camera("front", &[], &[])]).connected();
     right.door.send(&Message::Frame(Arc::new(frame("front", 1, Vec::new()))));
     right.door.close(PATIENCE);
-    subscriber.wait("yard/availability", "offline");
+    subscriber.wait("yard/availability/barn", "offline");
     assert_eq!(frames(&subscriber, "yard/front/detections"), [1]);
 
     let refused = |config: &config::Mqtt, parts: &[&str]| {
@@ -223,6 +287,7 @@ fn what_cannot_work_is_refused_with_the_key() {
     };
     refused(config("mqtt://a:b@c"), &["[mqtt] url", "password_file"]);
     refused(config("mqtt://c/#"), &["[mqtt] url", "prefix"]);
+    refused(config::Mqtt { name: Some(String::new()), ..config("mqtt://c") }, &["[mqtt] name"]);
     let password = |file: &Path| config::Mqtt { password_file: Some(file.into()), ..config("mqtt://u@c") };
     refused(password(&folder.path().join("absent")), &["[mqtt] password_file", "absent"]);
     refused(password(&file), &["[mqtt] password_file", "empty"]);
@@ -264,7 +329,7 @@ fn a_connection_that_is_cut() {
     let daemon =
         Daemon::new(&config(&format!("mqtt://{}/yard", cable.address)), &[camera("front", &["a"], &[])]);
     let daemon = daemon.connected();
-    subscriber.wait("yard/availability", "online");
+    subscriber.wait("yard/availability/barn", "online");
     for number in 1..=400 {
         daemon.door.send(&Message::Frame(Arc::new(frame("front", number, vec![object(1, "a", &[])]))));
         if number == 200 {
@@ -274,7 +339,7 @@ fn a_connection_that_is_cut() {
     }
     wait_for("the cut is seen", || daemon.reports.has(&["mqtt_lost"]));
     wait_for("the broker tells both", || {
-        let told = subscriber.all().into_iter().filter(|got| got.topic == "yard/availability");
+        let told = subscriber.all().into_iter().filter(|got| got.topic == "yard/availability/barn");
         let told: Vec<String> = told.map(|got| got.text()).collect();
         told.ends_with(&["offline".into(), "online".into()])
     });
@@ -305,7 +370,7 @@ fn a_broker_that_forgets() {
     let subscriber = broker.subscribe("#");
     subscriber.wait("yard/front/objects/person", "1");
     subscriber.wait("yard/front/state", "running");
-    subscriber.wait("yard/availability", "online");
+    subscriber.wait("yard/availability/barn", "online");
     let count = "homeassistant/sensor/frcnn-yard/front-count-person/config";
     wait_for("discovery", || subscriber.last(count).is_some());
     assert!(subscriber.last("yard/front/detections").is_none());
