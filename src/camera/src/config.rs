@@ -276,8 +276,9 @@ mod tests {
     #[test]
     fn errors_name_table_and_key() {
         let with = |more: &str| Config::parse(&format!("{LEAST}{more}")).unwrap_err().0;
-        let corners =
-            |count: usize| format!("{:?}", [vec![[0.0, 0.5]], vec![[0.5, 1.0]; count - 1]].concat());
+        let corners = |count: usize| {
+            format!("{:?}", [vec![[0.0, 0.5], [0.5, 0.5]], vec![[0.5, 1.0]; count - 2]].concat())
+        };
         let zone = |i: usize| format!("{{ name = \"z{i}\", polygon = {} }}", corners(3));
         let zones = |count: usize| (0..count).map(zone).collect::<Vec<String>>().join(", ");
         Config::parse(&format!("{LEAST}zones = [{}]\nmasks = [{}]", zones(64), corners(256))).unwrap();
@@ -301,6 +302,9 @@ mod tests {
             ("masks = [[[0, 0], [1, 0], [1, 1.1]]]", &["masks", "1 pixels", "from 0 to 1"]),
             ("masks = [[[0, 0], [1, 0], [1, -4]]]", &["masks", "1 pixels", "from 0 to 1"]),
             ("masks = [[[0, 0], [1, 0], [0.5, 0]]]", &["masks", "encloses nothing"]),
+            ("masks = [[[0, 0], [0.5, 0.5], [1, 1]]]", &["masks", "encloses nothing"]),
+            ("masks = [[[0, 0], [300, 300.5], [100, 100]]]", &["masks", "encloses nothing"]),
+            ("masks = [[[-90, 0], [-10, 0], [-10, 90]]]", &["masks", "outside"]),
             ("thresholds = { red = nan }", &["thresholds", "red"]),
             (&format!("zones = [{}]", zones(65)), &["yard", "zones", "65", "64"]),
             (&format!("masks = [{}]", vec![corners(3); 65].join(", ")), &["yard", "masks", "65", "64"]),

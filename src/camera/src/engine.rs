@@ -14,7 +14,7 @@ use crate::event::{CameraEvent, FrameResult, Message, ObjectState, Picture, Seen
 use crate::model::{Loaded, Slot};
 use crate::shared::Shared;
 use crate::status::{CameraStatus, Count};
-use crate::tracking::{Moment, Tracking, classes};
+use crate::tracking::{self, Moment, Tracking, classes};
 use crate::turns::Waiting;
 
 /// Boxes per frame at most, as the published detectors had.
@@ -132,10 +132,16 @@ impl Engine {
         if let Boxes::Motion(motion) = &mut self.boxes {
             motion.set_options(camera.motion.options());
         }
+        let others = (&camera.zones, &camera.masks) != (&self.camera.zones, &self.camera.masks);
         self.camera = camera.clone();
         self.model = model.clone();
         match (&mut self.tracking, camera.objects) {
-            (Some(tracking), true) => tracking.configure(camera, model),
+            (Some(tracking), true) => {
+                tracking.configure(camera, model);
+                if let Some(size) = self.size.filter(|_| others) {
+                    self.tell_outside(size, shared);
+                }
+            }
             // The next frame brings it.
             (None, true) => {}
             (_, false) => {
@@ -188,6 +194,7 @@ impl Engine {
         if self.tracking.is_none() && self.camera.objects {
             let last_id = shared.last_id(&self.name);
             self.tracking = Some(Tracking::new(&self.camera, &self.model, last_id, size)?);
+            self.tell_outside(size, shared);
         }
         let (detections, looked) = self.run(frame, waiting, &mut facts, start)?;
         self.count(&facts, detections.len());
@@ -352,6 +359,13 @@ impl Engine {
                 facts.not_finite
             );
             self.report(shared, "predictions_not_finite", told);
+        }
+    }
+
+    /// Nothing can be in them: pixels of another size, perhaps.
+    fn tell_outside(&self, size: (u32, u32), shared: &Shared) {
+        for told in tracking::outside(&self.camera, size) {
+            self.report(shared, "zone_outside", told);
         }
     }
 

@@ -194,6 +194,16 @@ fn names(camera: &Camera) -> Vec<Arc<str>> {
     camera.zones.iter().map(|zone| zone.name.as_str().into()).collect()
 }
 
+/// Zones and masks that lie beside frames of a size, as they are to be told.
+pub(crate) fn outside(camera: &Camera, (width, height): (u32, u32)) -> Vec<String> {
+    let zones = camera.zones.iter().map(|zone| (format!("zone `{}`", zone.name), &zone.polygon));
+    let masks = camera.masks.iter().enumerate().map(|(i, mask)| (format!("mask {}", i + 1), mask));
+    let beside = zones.chain(masks).filter(|(_, polygon)| polygon.is_outside(width, height));
+    beside
+        .map(|(what, _)| format!("{what} lies outside of the picture, of {width} x {height} pixels"))
+        .collect()
+}
+
 fn class(classes: &[Arc<str>], number: u32) -> Arc<str> {
     classes.get(number as usize).cloned().unwrap_or_else(|| "".into())
 }

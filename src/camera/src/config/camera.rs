@@ -138,6 +138,27 @@ impl Polygon {
         let scale = if self.is_relative() { [width as f32, height as f32] } else { [1.0, 1.0] };
         self.0.iter().map(|[x, y]| [x * scale[0], y * scale[1]]).collect()
     }
+
+    /// Whether it lies beside frames of a size.
+    pub(crate) fn is_outside(&self, width: u32, height: u32) -> bool {
+        let corners = self.pixels(width, height);
+        let all = |is: &dyn Fn(&[f32; 2]) -> bool| corners.iter().all(is);
+        all(&|[x, _]| *x <= 0.0)
+            || all(&|[_, y]| *y <= 0.0)
+            || all(&|[x, _]| *x >= width as f32)
+            || all(&|[_, y]| *y >= height as f32)
+    }
+
+    /// How far a corner lies from the line through the first and the one that is farthest from that.
+    fn thickness(&self) -> f32 {
+        let Some([x, y]) = self.0.first() else { return 0.0 };
+        let from_first = || self.0.iter().map(move |corner| [corner[0] - x, corner[1] - y]);
+        let length = |[x, y]: [f32; 2]| x.hypot(y);
+        let Some(axis) = from_first().max_by(|a, b| length(*a).total_cmp(&length(*b))) else { return 0.0 };
+        let far = length(axis).max(f32::MIN_POSITIVE);
+        let heights = from_first().map(|[x, y]| (x * axis[1] - y * axis[0]).abs() / far);
+        heights.fold(0.0, f32::max)
+    }
 }
 
 /// Where boxes come from.
@@ -355,8 +376,13 @@ impl Polygon {
         if !self.is_relative() && least < LEAST_PIXELS {
             return Err(format!("is {least} pixels wide or high; shares of the frame are all from 0 to 1"));
         }
-        if least <= 0.0 {
-            return Err("encloses nothing".into());
+        // A thousandth of a frame is less than a pixel of most.
+        let least = if self.is_relative() { 0.001 } else { 1.0 };
+        if self.thickness() < least {
+            return Err("encloses nothing: all corners lie on one line".into());
+        }
+        if self.is_outside(u32::MAX, u32::MAX) {
+            return Err("lies outside of every picture".into());
         }
         Ok(())
     }
@@ -372,5 +398,8 @@ mod tests {
         assert_eq!(shares.pixels(640, 480), [[0.0, 240.0], [640.0, 240.0], [640.0, 480.0]]);
         let pixels = Polygon(vec![[0.0, 0.5], [2.0, 0.5], [1.0, 1.0]]);
         assert_eq!(pixels.pixels(640, 480), pixels.0);
+        assert!(!shares.is_outside(640, 480) && !pixels.is_outside(640, 480));
+        let beside = Polygon(vec![[320.0, 0.0], [400.0, 0.0], [400.0, 100.0]]);
+        assert!(beside.is_outside(320, 240) && !beside.is_outside(321, 240));
     }
 }

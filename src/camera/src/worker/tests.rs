@@ -9,7 +9,7 @@ use frcnn_images::camera::{Colour, Format, Image};
 use serde_json::Value;
 
 use super::*;
-use crate::config::Proposer;
+use crate::config::{Polygon, Proposer};
 use crate::event::{Door, Message};
 use crate::status::Status;
 use crate::turns::Waiting;
@@ -58,6 +58,10 @@ fn detector(classes: [usize; 3]) -> Detector {
 
 impl Yard {
     fn new() -> Yard {
+        Yard::with(|_| ())
+    }
+
+    fn with(settings: impl FnOnce(&mut Camera)) -> Yard {
         let (listener, status) = (Arc::<Listener>::default(), Status::new(true));
         status.open(vec![listener.clone()]);
         let turns = Arc::<Turns>::default();
@@ -67,6 +71,7 @@ impl Yard {
         let worker = Worker::start(&turns, &slot, &shared, &sender).unwrap();
         let (lane, mut camera) = (turns.join(false), Camera::new("yard", "-"));
         camera.proposer = Some(Proposer::Grid);
+        settings(&mut camera);
         let status = status.camera(&"yard".into());
         worker.set(lane, Lane { camera: Arc::new(camera), model: Model::default(), status });
         Yard { listener, turns, slot, worker, lane, frames: 0, notes }
@@ -164,6 +169,25 @@ fn objects_end_where_frames_have_another_size() {
     let (before, after) = told.split_at(changed);
     assert_all_end(before);
     assert_all_end(after);
+}
+
+#[test]
+fn a_mask_outside_of_the_picture_is_told_once_a_size() {
+    let corners = |side: f32| Polygon(vec![[side, 0.0], [side + 50.0, 0.0], [side + 50.0, 50.0]]);
+    let side = SIDE as f32;
+    let mut yard = Yard::with(|camera| camera.masks = vec![corners(side / 2.0), corners(side)]);
+    yard.show();
+    yard.show();
+    let details = |yard: &Yard| -> Vec<String> {
+        let lines = yard.listener.lines.lock().unwrap();
+        let told = lines.iter().filter(|line| line["event"] == "zone_outside");
+        told.map(|line| line["detail"].as_str().unwrap().to_owned()).collect()
+    };
+    let told = details(&yard);
+    assert!(matches!(&told[..], [one] if one.starts_with("mask 2 ") && one.contains("64 x 64")), "{told:?}");
+    yard.show_at(2 * SIDE);
+    assert_eq!(details(&yard).len(), 1);
+    yard.end();
 }
 
 #[test]
