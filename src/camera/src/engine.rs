@@ -383,10 +383,14 @@ impl Engine {
                 _ => {}
             }
             if let Some(kept) = &*shared.snapshots() {
-                told.snapshot = match told.change {
-                    Ended => kept.end(&self.name, told.id, &told.class, told.first_seen),
-                    _ => kept.best(&self.name, told.id),
-                };
+                if told.change == Ended {
+                    match kept.end(told) {
+                        Some(at_once) => told = at_once,
+                        None => continue,
+                    }
+                } else {
+                    told.snapshot = kept.best(&self.name, told.id);
+                }
             }
             shared.status.send(&Message::Object(Arc::new(told)));
         }

@@ -373,6 +373,7 @@ impl Daemon {
             (End::OutputClosed, None) => ("standard output is closed".into(), code::FINE),
             (End::WorkerDied, None) => ("a fault inside frcnn".into(), code::CANNOT_START),
         };
+        self.shared.tell_late(true);
         self.report("stopped", format!("{why}; frames: {}", self.counts()));
         let given_up = self.shared.status.get(Total::MqttDropped);
         self.shared.status.close(CLOSE);

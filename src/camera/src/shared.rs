@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::event::Message;
 use crate::snapshots::Snapshots;
 use crate::status::Status;
 
@@ -36,6 +37,14 @@ impl Shared {
 
     pub(crate) fn snapshots(&self) -> MutexGuard<'_, Option<Snapshots>> {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells events whose snapshots take too long to be written; `last`: all that is left.
+    pub(crate) fn tell_late(&self, last: bool) {
+        let late = self.snapshots().as_ref().map(|kept| if last { kept.last() } else { kept.late() });
+        for event in late.into_iter().flatten() {
+            self.status.send(&Message::Object(Arc::new(event)));
+        }
     }
 
     /// The camera that an event names: one of a file, not the command line's.

@@ -1,16 +1,19 @@
 //! Pictures of objects: each one's best frame, cropped, as a JPEG; kept in a folder of limited size.
+//!
+//! Files are written by a thread of their own, which then tells that their objects have ended: no event names a file that is not there.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config;
-use crate::event::{CameraEvent, ObjectState, Picture, Snapshot};
+use crate::event::{CameraEvent, Message, ObjectEvent, ObjectState, Picture, Snapshot};
 use crate::jpeg;
 use crate::names::slug;
 use crate::status::{Status, Total};
@@ -27,6 +30,8 @@ const BETTER: f32 = 0.01;
 const OBJECTS: usize = 1024;
 /// Pictures that wait to be written at most; more are given up, and counted as failed.
 const WAITING: usize = 64;
+/// An event waits so long for its file at most; it is told without one then.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The folder cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,11 +51,26 @@ struct Best {
 }
 
 struct Writer {
-    folder: PathBuf,
     /// Bytes that the folder may have.
     most: Arc<AtomicU64>,
-    files: Option<SyncSender<(String, Arc<[u8]>)>>,
+    files: Option<SyncSender<File>>,
+    untold: Arc<Untold>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// To be written.
+struct File {
+    name: String,
+    jpeg: Arc<[u8]>,
+    /// Of the event that is to name it.
+    event: u64,
+}
+
+/// Events that wait for their files, by number, and since when; without the event while it is being told.
+#[derive(Default)]
+struct Untold {
+    next: AtomicU64,
+    events: Mutex<BTreeMap<u64, (Instant, Option<ObjectEvent>)>>,
 }
 
 impl Snapshots {
@@ -93,21 +113,45 @@ impl Snapshots {
         Some(Snapshot { jpeg: best.jpeg.clone(), file: None })
     }
 
-    /// The best picture of an object that has gone; it is written by another thread to the file that is named.
-    pub fn end(&self, camera: &Arc<str>, id: u64, class: &str, first_seen: SystemTime) -> Option<Snapshot> {
-        let best = lock(&self.best).remove(&(camera.clone(), id))?;
-        let file = self.writer.as_ref().and_then(|writer| {
-            let name = file_name(camera, id, class, first_seen);
-            let path = writer.folder.join(&name);
-            match writer.files.as_ref()?.try_send((name, best.jpeg.clone())) {
-                Ok(()) => Some(path),
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                    self.status.add(Total::SnapshotsFailed, 1);
-                    None
-                }
+    /// An object has gone; its event gets its best picture. Where that is to have a file, the event is told once that was written;
+    /// else it is given back, to be told at once.
+    #[must_use]
+    pub fn end(&self, mut event: ObjectEvent) -> Option<ObjectEvent> {
+        let Some(Best { jpeg, .. }) = lock(&self.best).remove(&(event.camera.clone(), event.id)) else {
+            return Some(event);
+        };
+        event.snapshot = Some(Snapshot { jpeg: jpeg.clone(), file: None });
+        let Some((writer, files)) =
+            self.writer.as_ref().and_then(|writer| Some((writer, writer.files.as_ref()?)))
+        else {
+            return Some(event);
+        };
+        let name = file_name(&event.camera, event.id, &event.class, event.first_seen);
+        let number = writer.untold.put(event);
+        match files.try_send(File { name, jpeg, event: number }) {
+            Ok(()) => None,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.status.add(Total::SnapshotsFailed, 1);
+                let event = writer.untold.take(number);
+                writer.untold.told(number);
+                event
             }
-        });
-        Some(Snapshot { jpeg: best.jpeg, file })
+        }
+    }
+
+    /// Events whose files take too long to be written; they are to be told without.
+    pub(crate) fn late(&self) -> Vec<ObjectEvent> {
+        self.writer.as_ref().map(|writer| writer.untold.since(PATIENCE)).unwrap_or_default()
+    }
+
+    /// Waits until events have been told, [`PATIENCE`] at most, and gives the others.
+    pub(crate) fn last(&self) -> Vec<ObjectEvent> {
+        let Some(writer) = &self.writer else { return Vec::new() };
+        let until = Instant::now() + PATIENCE;
+        while !lock(&writer.untold.events).is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        writer.untold.since(Duration::ZERO)
     }
 
     /// The folder may have so many MB, from the next picture on.
@@ -182,6 +226,30 @@ fn is_ours(name: &str) -> bool {
     begins && name.ends_with(".jpg")
 }
 
+impl Untold {
+    fn put(&self, event: ObjectEvent) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        lock(&self.events).insert(number, (Instant::now(), Some(event)));
+        number
+    }
+
+    /// None where it waited too long.
+    fn take(&self, number: u64) -> Option<ObjectEvent> {
+        lock(&self.events).get_mut(&number)?.1.take()
+    }
+
+    fn told(&self, number: u64) {
+        lock(&self.events).remove(&number);
+    }
+
+    /// Takes those that have waited for so long.
+    fn since(&self, time: Duration) -> Vec<ObjectEvent> {
+        let mut events = lock(&self.events);
+        let late = events.values_mut().filter(|(since, _)| since.elapsed() >= time);
+        late.filter_map(|(_, event)| event.take()).collect()
+    }
+}
+
 impl Writer {
     fn open(folder: &Path, most: u64, status: Arc<Status>) -> Result<Writer, Error> {
         let named = |error: std::io::Error| Error(folder.display().to_string(), error.to_string());
@@ -200,12 +268,19 @@ impl Writer {
             }
         }
         kept.trim(0);
-        // Shows at once what would only show with the first object.
-        tempfile_in(folder).map_err(named)?;
+        // Shows at once what would only show with the first object. A disk that is full now need not be so then.
+        match tempfile_in(folder) {
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                status.report(failed_event(folder, &error));
+            }
+            tried => tried.map_err(named)?,
+        }
         let (files, waiting) = sync_channel(WAITING);
+        let untold = Arc::<Untold>::default();
+        let theirs = untold.clone();
         let thread = std::thread::Builder::new().name("snapshots".into());
-        let thread = thread.spawn(move || write(kept, &waiting, &status)).map_err(named)?;
-        Ok(Writer { folder: folder.to_owned(), most, files: Some(files), thread: Some(thread) })
+        let thread = thread.spawn(move || write(kept, &waiting, &theirs, &status)).map_err(named)?;
+        Ok(Writer { most, files: Some(files), untold, thread: Some(thread) })
     }
 }
 
@@ -215,25 +290,35 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
     frcnn_files::Staged::new(&folder.join("probe.jpg"), [&b"-"[..]]).map(drop)
 }
 
-fn write(mut kept: Kept, waiting: &Receiver<(String, Arc<[u8]>)>, status: &Status) {
+fn failed_event(path: &Path, error: &std::io::Error) -> CameraEvent {
+    CameraEvent::now(None, "snapshot_failed", format!("{}: {error}", path.display()))
+}
+
+fn write(mut kept: Kept, waiting: &Receiver<File>, untold: &Untold, status: &Status) {
     let mut failed = false;
-    while let Ok((name, jpeg)) = waiting.recv() {
+    while let Ok(File { name, jpeg, event }) = waiting.recv() {
         kept.trim(jpeg.len() as u64);
-        match kept.write(&name, &jpeg) {
+        let path = kept.folder.join(&name);
+        let written = kept.write(&path, &jpeg);
+        if let Some(mut told) = untold.take(event) {
+            told.snapshot =
+                Some(Snapshot { jpeg: jpeg.clone(), file: written.is_ok().then(|| path.clone()) });
+            status.send(&Message::Object(Arc::new(told)));
+        }
+        untold.told(event);
+        match &written {
             Ok(()) => {
                 kept.add(name, jpeg.len() as u64);
                 status.add(Total::SnapshotsWritten, 1);
-                failed = false;
             }
             Err(error) => {
                 status.add(Total::SnapshotsFailed, 1);
                 if !failed {
-                    let detail = format!("{}: {error}", kept.folder.join(&name).display());
-                    status.report(CameraEvent::now(None, "snapshot_failed", detail));
+                    status.report(failed_event(&path, error));
                 }
-                failed = true;
             }
         }
+        failed = written.is_err();
     }
 }
 
@@ -246,13 +331,12 @@ struct Kept {
 }
 
 impl Kept {
-    fn write(&self, name: &str, jpeg: &[u8]) -> std::io::Result<()> {
-        let path = self.folder.join(name);
-        match frcnn_files::write_atomically(&path, jpeg) {
+    fn write(&self, path: &Path, jpeg: &[u8]) -> std::io::Result<()> {
+        match frcnn_files::write_atomically(path, jpeg) {
             // Somebody has cleared up.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::create_dir_all(&self.folder)?;
-                frcnn_files::write_atomically(&path, jpeg)
+                frcnn_files::write_atomically(path, jpeg)
             }
             written => written,
         }
@@ -296,6 +380,49 @@ mod tests {
         ObjectState { score, ..object(id, "a/b", &[]) }
     }
 
+    fn ended(camera: &Arc<str>, id: u64, first_seen: SystemTime) -> ObjectEvent {
+        ObjectEvent {
+            camera: camera.clone(),
+            change: crate::event::ObjectChange::Ended,
+            captured: first_seen,
+            id,
+            class: "a/b".into(),
+            best_score: 0.5,
+            best_box: [0.0; 4],
+            bbox: [0.0; 4],
+            path: Vec::new(),
+            zones: Vec::new(),
+            first_seen,
+            snapshot: None,
+        }
+    }
+
+    /// What is told, as lines of JSON.
+    struct Lines(Mutex<Vec<serde_json::Value>>);
+
+    impl crate::event::Door for Lines {
+        fn send(&self, message: &Message) {
+            lock(&self.0).push(serde_json::from_str(&message.json()).unwrap());
+        }
+
+        fn close(&self, _: Duration) {}
+    }
+
+    fn lines(status: &Status) -> Arc<Lines> {
+        let lines = Arc::new(Lines(Mutex::default()));
+        status.open(vec![lines.clone()]);
+        lines
+    }
+
+    impl Lines {
+        /// Files that events of objects name, if they name one.
+        fn files(&self) -> Vec<Option<PathBuf>> {
+            let told = lock(&self.0);
+            let told = told.iter().filter(|line| line["event"] == "object_ended");
+            told.map(|line| line["snapshot"].as_str().map(PathBuf::from)).collect()
+        }
+    }
+
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
         let mut names: Vec<_> =
@@ -316,7 +443,7 @@ mod tests {
         let first = snapshots.best(&camera, 1).unwrap().jpeg;
         let moved = ObjectState { bbox: [80.0, 50.0, 120.0, 90.0], ..at(1, 0.6) };
         snapshots.see(&camera, &picture, &[moved]);
-        let second = snapshots.end(&camera, 1, "a/b", UNIX_EPOCH).unwrap();
+        let second = snapshots.end(ended(&camera, 1, UNIX_EPOCH)).unwrap().snapshot.unwrap();
         assert!(second.jpeg != first && second.file.is_none());
         // 41 pixels, and 16 at each side.
         let image = image::load_from_memory(&second.jpeg).unwrap().into_rgb8();
@@ -337,7 +464,7 @@ mod tests {
             for i in range {
                 let jpeg = Arc::from(vec![7; 300_000]);
                 lock(&snapshots.best).insert((Arc::clone(&camera), i), Best { score: 0.5, jpeg });
-                snapshots.end(&camera, i, "a/b", UNIX_EPOCH + Duration::from_secs(i)).unwrap();
+                assert!(snapshots.end(ended(&camera, i, UNIX_EPOCH + Duration::from_secs(i))).is_none());
             }
         };
         write(0..1);
@@ -362,10 +489,62 @@ mod tests {
         fs::remove_dir_all(folder.parent().unwrap()).unwrap();
         let best = Best { score: 0.5, jpeg: Arc::from(vec![7; 100]) };
         lock(&snapshots.best).insert(("yard".into(), 1), best);
-        let file = snapshots.end(&"yard".into(), 1, "red", UNIX_EPOCH).unwrap().file.unwrap();
+        let told = lines(&status);
+        assert!(snapshots.end(ended(&"yard".into(), 1, UNIX_EPOCH)).is_none());
         drop(snapshots);
+        let [Some(file)] = &told.files()[..] else { panic!("{:?}", lock(&told.0)) };
         assert_eq!(fs::read(file).unwrap(), [7; 100]);
         assert_eq!(status.get(Total::SnapshotsFailed), 0);
+    }
+
+    #[test]
+    fn a_file_that_was_not_written_is_not_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, status) = (folder.path().join("a"), Status::new(true));
+        let config = config::Snapshots { folder: Some(path.clone()), max_mb: 1 };
+        let snapshots = Snapshots::open(&config, status.clone()).unwrap();
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "no folder").unwrap();
+        let (told, camera) = (lines(&status), Arc::from("yard"));
+        for id in 1..4 {
+            snapshots.see(&camera, &picture(), &[at(id, 0.5)]);
+            assert!(snapshots.end(ended(&camera, id, UNIX_EPOCH)).is_none());
+        }
+        assert!(snapshots.last().is_empty());
+        assert_eq!(told.files(), [None, None, None]);
+        assert_eq!(status.get(Total::SnapshotsFailed), 3);
+        fs::remove_file(&path).unwrap();
+        snapshots.see(&camera, &picture(), &[at(4, 0.5)]);
+        assert!(snapshots.end(ended(&camera, 4, UNIX_EPOCH)).is_none());
+        drop(snapshots);
+        assert!(matches!(&told.files()[3], Some(file) if file.is_file()), "{:?}", told.files());
+        let failed = lock(&told.0).iter().filter(|line| line["event"] == "snapshot_failed").count();
+        assert_eq!(failed, 1);
+    }
+
+    #[test]
+    fn an_event_does_not_wait_long_for_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let status = Status::new(true);
+        let config = config::Snapshots { folder: Some(folder.path().into()), max_mb: 1 };
+        let snapshots = Snapshots::open(&config, status.clone()).unwrap();
+        let camera = Arc::from("yard");
+        // Writing to it waits until somebody reads, as with a disk that does not answer.
+        let pipe = folder.path().join(file_name(&camera, 1, "a/b", UNIX_EPOCH));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let told = lines(&status);
+        snapshots.see(&camera, &picture(), &[at(1, 0.5)]);
+        assert!(snapshots.end(ended(&camera, 1, UNIX_EPOCH)).is_none());
+        assert!(snapshots.late().is_empty());
+        let begun = Instant::now();
+        let [late] = &snapshots.last()[..] else { panic!() };
+        assert!(begun.elapsed() >= PATIENCE / 2);
+        assert!(matches!(&late.snapshot, Some(Snapshot { file: None, .. })));
+        assert!(!fs::read(&pipe).unwrap().is_empty());
+        drop(snapshots);
+        // It has been told.
+        assert!(told.files().is_empty());
+        assert_eq!(status.get(Total::SnapshotsWritten), 1);
     }
 
     #[test]
@@ -375,16 +554,18 @@ mod tests {
         let (status, camera) = (Status::new(true), Arc::from("yard"));
         let first = Snapshots::open(&config(0), status.clone()).unwrap();
         first.see(&camera, &picture(), &[at(1, 0.5)]);
-        let second = Snapshots::open(&config(1), status).unwrap();
+        let second = Snapshots::open(&config(1), status.clone()).unwrap();
         second.inherit(&first);
-        assert!(first.end(&camera, 1, "a/b", UNIX_EPOCH).is_none());
-        let ended = second.end(&camera, 1, "a/b", UNIX_EPOCH).unwrap();
-        assert!(ended.file.unwrap().starts_with(folders[1].path()));
+        let told = lines(&status);
+        assert!(first.end(ended(&camera, 1, UNIX_EPOCH)).unwrap().snapshot.is_none());
+        assert!(second.end(ended(&camera, 1, UNIX_EPOCH)).is_none());
+        assert!(second.last().is_empty());
+        assert!(matches!(&told.files()[..], [Some(file)] if file.starts_with(folders[1].path())));
         // No room for any but the last.
         second.limit(0);
         for id in 2..4 {
             second.see(&camera, &picture(), &[at(id, 0.5)]);
-            second.end(&camera, id, "a/b", UNIX_EPOCH).unwrap();
+            assert!(second.end(ended(&camera, id, UNIX_EPOCH)).is_none());
         }
         drop(second);
         let left = names(folders[1].path());

@@ -99,6 +99,7 @@ impl State {
         let (mut engines, mut known) = (HashMap::<LaneId, Engine>::new(), 0);
         loop {
             self.looked_up.store(self.epoch.elapsed().as_millis() as u64, Ordering::Relaxed);
+            self.shared.tell_late(false);
             let changed = self.changed.load(Ordering::Acquire);
             if std::mem::replace(&mut known, changed) != changed {
                 for (id, engine) in &mut engines {

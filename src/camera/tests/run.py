@@ -652,6 +652,27 @@ def test_events_of_a_recording():
                 file.writelines(json.dumps(line) + "\n" for line in daemon.frames() + told)
 
 
+def test_a_full_disk_behind_snapshots():
+    """It is told, at the start as later, and what is not there is not named."""
+    if os.geteuid() != 0:
+        raise pipes.Skip("only root mounts a small disk")
+    with Folder() as folder:
+        disk = folder.path + "/disk"
+        os.mkdir(disk)
+        fill = 'mount -t tmpfs -o size=24k none "$0" && { dd if=/dev/zero of="$0/rest" bs=1k count=99 2>/dev/null; exec "$@"; }'
+        red = "x='if(lt(t,3),-64+t*100,400)':y=80"
+        path = film(4, f"{ground()}[g];color=red:size=64x64:rate=10[a];[g][a]overlay={red}", folder.path + "/film.mkv", rate=10)
+        config = folder.config(f'name = "yard"\ninput = "{path}"\n', more=f'[snapshots]\nfolder = "{disk}"\n')
+        for before, full in ((("unshare", "-m", "sh", "-c", fill, disk), True), ((), False)):
+            daemon = Daemon("--config", config, model=False, before=before)
+            assert daemon.code(300) == 0, daemon.errors
+            ended, failed = daemon.events("object_ended"), daemon.events("snapshot_failed")
+            assert ended and all(("snapshot" in line) != full for line in ended), ended
+            # At the start, and with the first.
+            assert len(failed) == (2 if full else 0) and all("No space left" in line["detail"] for line in failed), failed
+            assert all(os.path.exists(line["snapshot"]) for line in ended if not full)
+
+
 def test_a_recording_without_times_counts_25_frames_a_second():
     """A film, its raw frames in a file and on a pipe, and as JPEGs: the same is told of its objects, at the same times of it."""
     with Folder() as folder:
