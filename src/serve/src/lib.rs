@@ -18,6 +18,7 @@ mod metrics;
 mod model;
 mod queue;
 mod refusal;
+mod say;
 mod service;
 mod zmq;
 pub mod zmtp;
@@ -28,22 +29,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::say::say;
+
 /// The program.
 pub fn main() -> ExitCode {
     let args = args::Args::parse();
-    match service::run(&args) {
+    let code = match service::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             say(format_args!("error: {}", problem.text));
             ExitCode::from(problem.code)
         }
-    }
-}
-
-/// Writes a line to standard error, which a journal keeps. Names in it may come from files and from the network.
-fn say(text: impl std::fmt::Display) {
-    use std::io::Write;
-    let line = frcnn_core::Printable(text).to_string();
-    // Where nobody listens, nobody can be told.
-    let _ = writeln!(std::io::stderr().lock(), "frcnn-serve: {line}");
+    };
+    say::finish();
+    code
 }

@@ -9,14 +9,15 @@ use crate::budget::Held;
 use crate::door::House;
 use crate::refusal::Refusal;
 
-/// How long a body may take to arrive. What is refused is still read for so long, as its sender reads why when all is sent.
+/// How long a body may take to arrive, and how long the rest of one that is refused is still read: where a connection is closed with
+/// bytes that nobody has read, its client may not see the answer.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Reads a body.
 ///
 /// # Errors
-/// It is too large, too slow or cut short, or requests hold too much memory at this moment. Of what is too large, up to twice the
-/// limit is read and thrown away.
+/// It is too large, too slow or cut short, or requests hold too much memory at this moment. The error comes as soon as it is known; of
+/// what is refused, up to twice the limit is read behind it and thrown away.
 pub(crate) async fn read(
     house: &House,
     headers: &HeaderMap,
@@ -34,9 +35,10 @@ pub(crate) async fn read(
         tokio::time::timeout(BODY_TIME, collected).await.unwrap_or_else(|_| late())
     };
     if let Err(refusal) = outcome {
-        drop(bytes);
-        drop(held);
-        let _ = tokio::time::timeout(BODY_TIME, drain(&mut body, house.max_body * 2)).await;
+        // Who waits to be told to go on sends nothing.
+        if !headers.contains_key(header::EXPECT) {
+            tokio::spawn(tokio::time::timeout(BODY_TIME, drain(body, house.max_body * 2)));
+        }
         return Err(refusal);
     }
     Ok((bytes, held))
@@ -70,9 +72,9 @@ async fn collect(
     Ok(())
 }
 
-async fn drain(body: &mut Body, most: usize) {
+async fn drain(mut body: Body, most: usize) {
     let mut length = 0;
-    while let Some(Ok(part)) = frame(body).await {
+    while let Some(Ok(part)) = frame(&mut body).await {
         length += part.len();
         if length > most {
             return;

@@ -28,6 +28,7 @@ use self::connections::Connections;
 use crate::args::Dialect;
 use crate::door::House;
 use crate::key::Key;
+use crate::refusal::Refusal;
 
 /// Connections at once; one more closes the one that has been without a request for longest.
 const CONNECTIONS: usize = 512;
@@ -135,6 +136,14 @@ pub(crate) async fn serve(
 /// An answer in JSON, in one piece: its length stands in its head, and Blue Iris reads no other.
 fn answer(status: StatusCode, value: &Value) -> Response {
     respond(status, "application/json", value.to_string())
+}
+
+/// No request follows a body that is too large: the rest of it is not waited for.
+fn closing(mut response: Response, outcome: Option<&Refusal>) -> Response {
+    if let Some(Refusal::TooLarge(_)) = outcome {
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn text(status: StatusCode, text: String) -> Response {

@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::form::Form;
-use super::{Web, answer, body};
+use super::{Web, answer, body, closing};
 use crate::args::Dialect;
 use crate::detect::Found;
 use crate::door::Door;
@@ -60,15 +60,15 @@ async fn respond(web: &Web, headers: &HeaderMap, body: Body, name: Option<&str>,
     let outcome = look(web, headers, body, name).await;
     web.house.metrics.answered(Door::Vision, outcome.as_ref().err());
     let all = begun.elapsed();
-    let (status, mut value) = match outcome {
+    let (status, mut value) = match &outcome {
         Ok((found, min_confidence)) => {
-            (StatusCode::OK, predictions(&found, min_confidence, most, web.dialect, all))
+            (StatusCode::OK, predictions(found, *min_confidence, most, web.dialect, all))
         }
         Err(refusal) => {
             let status = match refusal {
                 // DeepStack has no status of its own for it.
                 Refusal::TooLarge(_) => StatusCode::BAD_REQUEST,
-                ref refusal => {
+                refusal => {
                     StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
                 }
             };
@@ -76,14 +76,14 @@ async fn respond(web: &Web, headers: &HeaderMap, body: Body, name: Option<&str>,
         }
     };
     if web.dialect == Dialect::Deepstack {
-        return answer(status, &value);
+        return closing(answer(status, &value), outcome.err().as_ref());
     }
     value["code"] = status.as_u16().into();
     value["moduleId"] = "frcnn".into();
     value["processedBy"] = "localhost".into();
     value["timestampUTC"] = httpdate::fmt_http_date(SystemTime::now()).into();
     value["analysisRoundTripMs"] = milliseconds(all);
-    answer(StatusCode::OK, &value)
+    closing(answer(StatusCode::OK, &value), outcome.err().as_ref())
 }
 
 async fn look(

@@ -35,7 +35,21 @@ fn pictures_in_base64() {
     let discs = ask(json!({ "data": data, "detect": { "disc": 50 } })).json();
     let discs = discs["detections"].as_array().unwrap().len();
     assert_eq!(discs, found.iter().filter(|one| one["label"] == "disc").count());
+    // Where nothing else is asked for, only what a region covers, of its labels.
+    let region = |detect| json!({ "top": 0, "left": 0, "bottom": 1, "right": 0.5, "covers": true, "id": "left", "detect": detect });
+    let left = ask(json!({ "data": data, "id": null, "regions": [region(json!({ "*": 50 }))] })).json();
+    let right_edge = |one: &serde_json::Value| one["right"].as_f64().unwrap();
+    let left = left["detections"].as_array().unwrap();
+    assert_eq!(left.len(), found.iter().filter(|one| right_edge(one) <= 0.5).count());
+    assert!(!left.is_empty() && left.len() < found.len());
+    assert!(left.iter().all(|one| one["region_id"] == "left" && right_edge(one) <= 0.5), "{left:?}");
     for (value, word) in [
+        (
+            json!({ "data": data, "regions": [{ "top": 0, "left": 0, "bottom": 240, "right": 320, "detect": {} }] }),
+            "shares",
+        ),
+        (json!({ "data": data, "regions": [{ "top": 0, "left": 0, "bottom": 1, "right": 1 }] }), "detect"),
+        (json!({ "data": data, "regions": vec![region(json!({})); 257] }), "more than 256"),
         (json!({ "data": "***" }), "base64"),
         (json!({ "data": STANDARD.encode("no picture") }), "image"),
         (json!({ "data": data, "detector_name": "other" }), "default"),

@@ -1,9 +1,9 @@
 //! A running service, and clients of few lines.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,13 @@ pub(crate) struct Service {
 impl Service {
     /// On free ports, with more arguments.
     pub(crate) fn start(arguments: &[&str]) -> Service {
+        let (service, lines) = Service::start_unread(arguments);
+        std::thread::spawn(move || lines.for_each(drop));
+        service
+    }
+
+    /// The same; nobody reads what it says later.
+    pub(crate) fn start_unread(arguments: &[&str]) -> (Service, Lines<BufReader<ChildStderr>>) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_frcnn-serve"));
         command.arg(bundle()).args(["--listen", "127.0.0.1:0", "--zmq", "tcp://127.0.0.1:0"]).args(arguments);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -76,9 +83,7 @@ impl Service {
             Some((http.to_string(), zmq.to_string()))
         });
         let (http, zmq) = started.expect("it says where it listens");
-        // What it says later is read, so that it never waits for a reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Service { child, http, zmq }
+        (Service { child, http, zmq }, lines)
     }
 
     /// What `frcnn-serve` says that refuses these arguments, and its exit code.
@@ -184,6 +189,8 @@ pub(crate) fn form(fields: &[(&str, &[u8])]) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The connection takes no other request.
+    pub(crate) closes: bool,
     pub(crate) body: Vec<u8>,
 }
 
@@ -205,7 +212,7 @@ impl Answer {
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
         let mut body = vec![0; length.parse().unwrap()];
         stream.read_exact(&mut body).unwrap();
-        Answer { status, body }
+        Answer { status, closes: head.contains("connection: close"), body }
     }
 
     pub(crate) fn text(&self) -> String {

@@ -61,6 +61,33 @@ fn bodies_have_a_limit() {
     service.settle();
 }
 
+/// Nothing of the body has come, or half of it, when the answer is there; whoever sends all of it first gets the answer as well.
+#[test]
+fn what_is_announced_as_too_large_is_refused_at_once() {
+    let service = Service::start(&["--max-body-mb", "1", "--dialect", "deepstack"]);
+    for (path, status) in [("/detect", 413), (DETECTION, 400)] {
+        for (length, sent) in [(50_000_000, 0), (50_000_000, 700_000), (1_800_000, 1_800_000)] {
+            for expect in ["", "Expect: 100-continue\r\n"] {
+                let head = format!(
+                    "POST {path} HTTP/1.1\r\nHost: x\r\n{FORM}{expect}Content-Length: {length}\r\n\r\n"
+                );
+                let mut stream = service.connect();
+                stream.write_all(head.as_bytes()).unwrap();
+                let begun = Instant::now();
+                if expect.is_empty() {
+                    stream.write_all(&vec![7; sent]).unwrap();
+                }
+                let answer = Answer::read(&mut stream);
+                assert_eq!((answer.status, answer.closes), (status, true), "{path} {length} {sent} {expect}");
+                assert!(answer.text().contains("larger than 1000000 bytes"), "{}", answer.text());
+                // Far less than a body may take.
+                assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+            }
+        }
+    }
+    service.settle();
+}
+
 #[test]
 fn cut_connections_and_garbage_harm_nobody() {
     let service = Service::start(&[]);
@@ -107,6 +134,25 @@ fn idle_connections_shut_nobody_out() {
     }
     // Nobody waits until those that are idle are let go.
     assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+}
+
+/// Of every client that is cut off it says so: far more than a pipe takes. It answers all the same, ends, and tells whoever reads again.
+#[test]
+fn a_standard_error_that_nobody_reads_holds_nothing_up() {
+    let (mut service, lines) = Service::start_unread(&[]);
+    for _ in 0..2000 {
+        let mut stream = std::net::TcpStream::connect(&service.zmq).unwrap();
+        let _ = stream.write_all(
+            b"GET / HTTP/1.1\r\n\r\nno handshake of ZeroMQ, which has 64 bytes and begins otherwise",
+        );
+        let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
+    }
+    assert_eq!(service.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    let said = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<_>>());
+    assert_eq!(service.end(), Some(0));
+    let said = said.join().unwrap();
+    assert!(said.iter().any(|line| line.contains("lines are left out")), "{} lines", said.len());
+    assert!(said.last().unwrap().ends_with("ended"), "{:?}", said.last());
 }
 
 /// What became of as many requests as there are streams, which come at once, over and over until some are refused: on a busy machine
