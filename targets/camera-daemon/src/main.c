@@ -334,6 +334,7 @@ static void run(daemon_t *d) {
         }
     }
     notify("STOPPING=1");
+    report_ending();
     int64_t limit = now_ms() + DRAIN_MS;
     while (d->busy && now_ms() < limit) collect(d, 100);
     look_at_broker(d);

@@ -4,11 +4,18 @@
 #include "text.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <time.h>
+#include <unistd.h>
+
+/* How long a reader that does not read is waited for, once the daemon is to end. */
+#define PATIENCE_MS 5000
 
 /* Used by the main thread alone. */
 static text line;
+static int ending, given_up;
 
 static void start_line(void) {
     struct timespec now;
@@ -17,13 +24,39 @@ static void start_line(void) {
     text_add(&line, "{\"time\":%lld.%03ld", (long long)now.tv_sec, now.tv_nsec / 1000000);
 }
 
+void report_ending(void) {
+    ending = 1;
+}
+
+/* A pipe is read as fast as it is; where nobody reads it, it is given up some seconds after the daemon was asked to end. */
+static int wait_for_reader(void) {
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    for (int waited = 0; waited < PATIENCE_MS && !given_up;) {
+        int ready = poll(&out, 1, 100);
+        /* What is wrong with it the next write says. */
+        if (ready > 0 || (ready == -1 && errno != EINTR)) return 0;
+        sigset_t asked;
+        sigpending(&asked);
+        if (ending || sigismember(&asked, SIGTERM) == 1 || sigismember(&asked, SIGINT) == 1) waited += 100;
+    }
+    given_up = 1;
+    errno = ETIMEDOUT;
+    return -1;
+}
+
 static int end_line(void) {
     text_add(&line, "}");
     mqtt_publish(line.data);
-    errno = 0;
-    if (puts(line.data) != EOF && fflush(stdout) != EOF) return 0;
-    if (errno == 0) errno = EIO;
-    return -1;
+    text_add(&line, "\n");
+    for (size_t at = 0; at < line.size;) {
+        if (wait_for_reader() == -1) return -1;
+        /* So much is taken at once by a pipe that takes anything. */
+        size_t piece = line.size - at < PIPE_BUF ? line.size - at : PIPE_BUF;
+        ssize_t written = write(STDOUT_FILENO, line.data + at, piece);
+        if (written == -1 && errno != EINTR && errno != EAGAIN) return -1;
+        if (written > 0) at += (size_t)written;
+    }
+    return 0;
 }
 
 int report_frame(const frcnn_model *model, const frcnn_report *r, const frcnn_detection *found, size_t count) {

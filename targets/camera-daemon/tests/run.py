@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import urllib.request
@@ -561,6 +562,29 @@ def test_output_that_cannot_be_written_is_an_error():
     os.close(writer)
     # A reader that goes has seen enough.
     assert ended.returncode == 0 and b"standard output" in ended.stderr, (ended.returncode, ended.stderr)
+
+
+def test_standard_output_that_nobody_reads_is_given_up_in_the_end():
+    """It is waited for, as a recording is read no faster than that; not any more once the daemon is asked to end."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(video(8, NV12))
+        file.flush()
+        command = [*ARGUMENTS.runner.split(), ARGUMENTS.program, "-m", ARGUMENTS.model, *NV12_INPUT, "--all"]
+        process = subprocess.Popen(command, stdin=open(file.name, "rb"), stdout=writer, stderr=subprocess.PIPE)
+        os.close(writer)
+        try:
+            waiting = lambda: int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+            wait_until(lambda: waiting() > 0)
+            time.sleep(2)
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 4 and b"standard output" in errors, (process.returncode, errors)
+        finally:
+            process.kill()
+            os.close(reader)
 
 
 def test_a_standard_error_that_nobody_reads_holds_nothing_up():
