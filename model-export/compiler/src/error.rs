@@ -7,8 +7,8 @@ use frcnn_bundle::ManifestError;
 
 /// The operators that `lower` knows, for messages.
 const SUPPORTED: &str = "Conv, MaxPool, AveragePool, GlobalAveragePool, ReduceMean, LRN, BatchNormalization, Relu, \
-     LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish, Concat, Add, Sub, Mul, Div, Flatten, Reshape, Squeeze, Gemm, MatMul, \
-     Softmax, Dropout, Identity, Cast (between real numbers), Unsqueeze, Pad (by nothing), Resize (to the nearest cell, before an Add), Gather, Slice and Split of an \
+     LeakyRelu, PRelu (of one slope), Clip, Sigmoid, HardSigmoid, HardSwish, Concat, Add, Sub, Mul, Div, Flatten, Reshape, Squeeze, Gemm, MatMul, \
+     Softmax, Dropout, Identity, Cast (between real numbers), Unsqueeze, Pad (with zeros, before a Conv), Resize (to the nearest cell, before an Add), Gather, Slice and Split of an \
      image's channels, and what is common of constants";
 
 /// Why a model was not compiled. The text names the file, what is wrong with it and what to do.
@@ -87,6 +87,12 @@ pub enum Problem {
         "inputs: {0}; a Fast R-CNN reads `data` [1, 3, H, W] and `rois` [R, 5] (batch index, x1, y1, x2, y2)"
     )]
     Inputs(String),
+    /// What the manifest says of pixels is not what the model reads.
+    #[error(
+        "its image is one of bytes (uint8), so that it reads pixels of 0 to 255 as they are, and the manifest says something else; let it \
+         say \"pixel_scale\": 255, \"pixel_means\": [0, 0, 0], \"pixel_stds\": [1, 1, 1], and \"channel_order\""
+    )]
+    Bytes,
     /// The model's outputs are not those of a Fast R-CNN.
     #[error("outputs: {0}")]
     Outputs(String),
@@ -157,6 +163,19 @@ pub enum Problem {
          export the model with standard operators only"
     )]
     Domain {
+        /// The node.
+        node: String,
+        /// The domain of its operator.
+        domain: String,
+        /// Its operator.
+        op: String,
+    },
+    /// A node of ONNX Runtime's own, in a file that it has optimised.
+    #[error(
+        "node `{node}`: {op} is an operator of ONNX Runtime's own domain `{domain}`: the file was optimised by ONNX Runtime; compile the one \
+         that it was made of, or let it optimise with GraphOptimizationLevel.ORT_ENABLE_BASIC, which keeps standard operators"
+    )]
+    Optimised {
         /// The node.
         node: String,
         /// The domain of its operator.
@@ -278,7 +297,9 @@ pub enum Problem {
     #[error("cascade: {0}")]
     Cascade(String),
     /// A layer is to be int8, and nobody has seen what it reads.
-    #[error("layer `{layer}` cannot be int8: its input was not calibrated on photos")]
+    #[error(
+        "layer `{layer}` cannot be int8: its input was not calibrated on photos; name some with --calibrate"
+    )]
     NotCalibrated {
         /// The layer.
         layer: String,
@@ -287,7 +308,10 @@ pub enum Problem {
     #[error("there is no photo with a region to calibrate int8 on")]
     NothingToCalibrateOn,
     /// What a layer reads on a photo is no number.
-    #[error("layer `{layer}` reads {count} values that are not finite on a photo; did the training diverge?")]
+    #[error(
+        "layer `{layer}` reads {count} values that are not finite on a photo, so that nothing says how to round them; did the training \
+         diverge? `--precision f32` keeps the network as it is"
+    )]
     NotFiniteInput {
         /// The layer.
         layer: String,

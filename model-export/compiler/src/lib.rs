@@ -8,7 +8,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | read the files, and make the model plain: types, tensors, names | `source`, `prepare` |
+//! | read the files, and make the model plain: types, tensors, names | `source`, `signature`, `prepare` |
 //! | what a model may ask for | `limits`, `guard`, `finite` |
 //! | ONNX's messages: names, attributes, dimensions, which node makes what | `onnx` |
 //! | find the `MaxRoiPool` nodes and what lies before and behind them | `split`, `rois` |
@@ -64,6 +64,7 @@ mod report;
 mod roi_align;
 mod rois;
 mod rpn;
+mod signature;
 mod source;
 mod split;
 mod strides;
@@ -143,6 +144,7 @@ pub fn compile_rcnn(
     let description = description.into();
     description.check_rules(false, None).map_err(refused)?;
     let manifest = description.manifest().map_err(refused)?;
+    source.plain.check(manifest).map_err(refused)?;
     rcnn::compile(source, &svm, manifest, options, progress)
         .map_err(|problem| Error::Model { path: onnx.to_path_buf(), problem })
 }
@@ -154,10 +156,10 @@ pub fn compile_rcnn(
 /// As [`compile`], but for the comparison.
 pub fn lower_onnx(onnx: &Path, description: impl Into<Description>) -> Result<Bundle, Error> {
     let description = description.into();
-    let lower = |ModelFile { model, detector, sha256 }: ModelFile| {
+    let lower = |ModelFile { model, detector, plain, sha256 }: ModelFile| {
         let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
         let split = split(&model, graph, detector.as_ref())?;
-        let said = Said { description: &description, detector: detector.as_ref() };
+        let said = Said { description: &description, detector: detector.as_ref(), plain };
         let mut lowering = Lowering::new(&model);
         let network = network::lower(&split, &mut lowering, &said, origin(sha256))?;
         lowering.check_finite()?;
@@ -174,12 +176,12 @@ fn compile_source(
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Compiled, Problem> {
-    let ModelFile { model, detector, sha256 } = source;
+    let ModelFile { model, detector, plain, sha256 } = source;
     let graph = model.graph.as_ref().ok_or_else(|| Problem::NotOnnx("it has no graph".to_string()))?;
 
     progress("lowering the network");
     let split = split(&model, graph, detector.as_ref())?;
-    let said = Said { description, detector: detector.as_ref() };
+    let said = Said { description, detector: detector.as_ref(), plain };
     let mut lowering = Lowering::new(&model);
     let network = network::lower(&split, &mut lowering, &said, origin(sha256))?;
     lowering.check_finite()?;

@@ -7,6 +7,7 @@ use crate::error::Problem;
 use crate::limits;
 use crate::lower::{Computed, Kind, Lowered, Lowering, Order};
 use crate::onnx::Attributes;
+use crate::prepare::Plain;
 use crate::report::AssumedInput;
 use crate::rpn::Rules;
 use crate::split::{Pooling, Split};
@@ -90,14 +91,17 @@ pub(crate) fn lower<'a>(
 pub(crate) struct Said<'a> {
     pub(crate) description: &'a Description,
     pub(crate) detector: Option<&'a Detector>,
+    pub(crate) plain: Plain,
 }
 
 impl Said<'_> {
     fn manifest(&self, classes: usize) -> Result<Manifest, Problem> {
-        match self.detector {
-            Some(detector) => self.description.of_detector(detector, classes),
-            None => self.description.manifest().cloned(),
-        }
+        let manifest = match self.detector {
+            Some(detector) => self.description.of_detector(detector, classes)?,
+            None => self.description.manifest()?.clone(),
+        };
+        self.plain.check(&manifest)?;
+        Ok(manifest)
     }
 
     fn rules(&self) -> Result<&Rules, Problem> {

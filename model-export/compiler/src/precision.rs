@@ -128,7 +128,8 @@ fn overflow(precision: Precision) -> &'static str {
         Precision::F32 | Precision::Int8 => "in f32",
         Precision::Bf16 => "when they are rounded to bf16: compile with --precision f32",
         Precision::F16 => {
-            "when they are rounded to f16, whose largest value is 65504: compile with --precision bf16 or f32"
+            "when they are rounded to f16, as convolutions are beside int8 layers, too, whose largest value is 65504: compile with \
+             --precision bf16 or f32"
         }
     }
 }

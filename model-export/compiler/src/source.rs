@@ -10,18 +10,17 @@ use tract_onnx::pb::ModelProto;
 use crate::description::Description;
 use crate::error::{Error, Problem};
 use crate::limits;
-use crate::prepare::{Folders, check_fields, prepare};
+use crate::prepare::{Folders, Plain, arrange, check_fields, prepare};
 use crate::roi_align::state_corners;
+use crate::signature;
 use crate::torchvision::{self, Detector};
-
-/// How a file begins that stands for another one, which Git keeps elsewhere.
-const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// An ONNX file, decoded and made plain: see [`prepare`](crate::prepare).
 pub(crate) struct ModelFile {
     pub(crate) model: ModelProto,
     /// What a detector that was exported whole says; of that the model is the parts alone.
     pub(crate) detector: Option<Detector>,
+    pub(crate) plain: Plain,
     pub(crate) sha256: [u8; 32],
 }
 
@@ -31,8 +30,8 @@ impl ModelFile {
         let sha256 = Sha256::digest(&bytes).into();
         let refused = |problem| Error::Model { path: path.to_path_buf(), problem };
         let not_onnx = |text: String| refused(Problem::NotOnnx(text));
-        if bytes.starts_with(LFS_POINTER) {
-            return Err(not_onnx("it is a Git LFS pointer; `git lfs pull` fetches the model".to_string()));
+        if let Some(what) = signature::of(&bytes) {
+            return Err(not_onnx(what.to_string()));
         }
         check_fields(&bytes).map_err(refused)?;
         let mut model = ModelProto::decode(&*bytes).map_err(|error| not_onnx(error.to_string()))?;
@@ -40,10 +39,11 @@ impl ModelFile {
         if model.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
             return Err(not_onnx("it has no graph".to_string()));
         }
+        arrange(&mut model).map_err(refused)?;
         state_corners(&mut model);
         let detector = torchvision::take_apart(&mut model).map_err(refused)?;
-        prepare(&mut model, &Folders::of(path)).map_err(refused)?;
-        Ok(ModelFile { model, detector, sha256 })
+        let plain = prepare(&mut model, &Folders::of(path)).map_err(refused)?;
+        Ok(ModelFile { model, detector, plain, sha256 })
     }
 }
 

@@ -56,6 +56,7 @@ impl<'a> Lowering<'a> {
             }
             "Relu" => self.elementwise(at, inputs, Op::Relu),
             "LeakyRelu" => self.elementwise(at, inputs, Op::LeakyRelu { alpha: at.float("alpha", 0.01)? }),
+            "PRelu" => self.parametric_relu(at, inputs),
             "Clip" => self.clip(at, inputs),
             "Sigmoid" => self.elementwise(at, inputs, Op::Sigmoid),
             "HardSigmoid" => {
@@ -86,7 +87,8 @@ impl<'a> Lowering<'a> {
             "Pad" => match inputs.get(1).and_then(Input::constant).and_then(integers) {
                 Some(amounts) if amounts.iter().all(|&a| a == 0) => computed(at, inputs),
                 _ => Err(at.problem(
-                    "padding as a layer of its own is not supported; use the pads of the next layer",
+                    "as a layer of its own it is not supported, only with zeros above, below and beside a map that Conv nodes alone \
+                     read, whose pads it then is",
                 )),
             },
             other if RANDOM.contains(&other) => {
@@ -224,6 +226,17 @@ impl<'a> Lowering<'a> {
         if at.flag("keepdims", true)? { Ok(mean) } else { self.flatten_pixel(at, mean) }
     }
 
+    /// With one slope for all channels.
+    fn parametric_relu(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
+        let slopes = floats(constant(at, inputs, 1, "slope")?).unwrap_or_default();
+        match slopes[..] {
+            [alpha, ref others @ ..] if others.iter().all(|other| *other == alpha) => {
+                self.elementwise(at, inputs, Op::LeakyRelu { alpha })
+            }
+            _ => Err(at.problem("a slope for each channel is not supported, only one for all")),
+        }
+    }
+
     fn clip(&mut self, at: Attributes, inputs: &[Input]) -> Result<Computed, Problem> {
         let bound = |attribute: &str, position: usize, default: f32| match inputs.get(position) {
             Some(Input::Constant(tensor)) => floats(tensor)
@@ -325,7 +338,7 @@ fn most_inputs(op_type: &str) -> usize {
         "Pad" | "Resize" => 4,
         "Conv" | "Clip" | "Gemm" | "Dropout" => 3,
         "Add" | "Sub" | "Mul" | "Div" | "MatMul" | "Reshape" | "Squeeze" | "Unsqueeze" | "ReduceMean"
-        | "Gather" => 2,
+        | "Gather" | "PRelu" => 2,
         "MaxPool" | "AveragePool" | "GlobalAveragePool" | "LRN" | "Relu" | "LeakyRelu" | "Sigmoid"
         | "HardSigmoid" | "HardSwish" | "Softmax" | "Flatten" | "Identity" | "Cast" => 1,
         // Not supported in any case.

@@ -59,6 +59,10 @@ impl<'a> Attributes<'a> {
         Ok(self.find(name, AttributeType::Ints)?.map(|a| a.ints.as_slice()))
     }
 
+    pub(crate) fn floats(&self, name: &str) -> Result<&'a [f32], Problem> {
+        Ok(self.find(name, AttributeType::Floats)?.map_or(&[], |a| a.floats.as_slice()))
+    }
+
     pub(crate) fn string(&self, name: &str) -> Result<Option<&'a str>, Problem> {
         let Some(attribute) = self.find(name, AttributeType::String)? else { return Ok(None) };
         let text = std::str::from_utf8(&attribute.s);

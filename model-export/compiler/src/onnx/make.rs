@@ -52,6 +52,11 @@ pub(crate) fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { i: value, ..attribute(name, AttributeType::Int) }
 }
 
+/// An attribute that is a real number.
+pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { f: value, ..attribute(name, AttributeType::Float) }
+}
+
 /// An attribute that is a text.
 pub(crate) fn string(name: &str, value: &str) -> AttributeProto {
     AttributeProto { s: value.as_bytes().to_vec(), ..attribute(name, AttributeType::String) }

@@ -8,4 +8,6 @@ mod make;
 
 pub(crate) use attributes::{Attributes, pads};
 pub(crate) use graph::{Producers, check_real, dims, inputs, name, show};
-pub(crate) use make::{f32_tensor, float_input, i64_tensor, int, ints, model_of, string, tensor, value};
+pub(crate) use make::{
+    f32_tensor, float, float_input, i64_tensor, int, ints, model_of, string, tensor, value,
+};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{ModelProto, NodeProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
 use crate::error::Problem;
 use crate::onnx::name;
@@ -32,6 +32,8 @@ const QUANTISED: [&str; 18] = [
 
 /// The oldest set in which every operator that is read has today's broadcasting and attributes.
 const OLDEST_OPSET: i64 = 7;
+/// The newest one that there was when this was written; what a later one changes is not known.
+const NEWEST_OPSET: i64 = 28;
 
 pub(crate) fn check(model: &ModelProto) -> Result<(), Problem> {
     let Some(graph) = &model.graph else { return Ok(()) };
@@ -66,15 +68,23 @@ pub(crate) fn check(model: &ModelProto) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Refuses a network of integers, a detector that was exported whole among them.
+pub(super) fn check_quantised(graph: &GraphProto) -> Result<(), Problem> {
+    match graph.node.iter().find(|node| QUANTISED.contains(&&*node.op_type)) {
+        Some(node) => Err(Problem::Quantised { node: name(node).to_string(), what: node.op_type.clone() }),
+        None => Ok(()),
+    }
+}
+
 fn check_opset(model: &ModelProto) -> Result<(), Problem> {
     let mut versions: Vec<i64> =
         model.opset_import.iter().filter(|set| set.domain.is_empty()).map(|set| set.version).collect();
     versions.dedup();
     match versions[..] {
-        [version] if version >= OLDEST_OPSET => Ok(()),
+        [OLDEST_OPSET..=NEWEST_OPSET] => Ok(()),
         [version] => Err(Problem::NotOnnx(format!(
-            "it is written for operator set {version}; sets from {OLDEST_OPSET} on are read: export the model for a \
-             later one, or convert it with onnx.version_converter"
+            "it is written for operator set {version}; sets {OLDEST_OPSET} to {NEWEST_OPSET} are read: export the model for one of \
+             those, such as 17 (opset_version=17), or convert it with onnx.version_converter"
         ))),
         [] => Err(Problem::NotOnnx("it does not say which operator set it is written for".to_string())),
         _ => Err(Problem::NotOnnx(format!("it is written for several operator sets, {versions:?}"))),
@@ -87,9 +97,6 @@ fn check_node(
     integers: &HashSet<&str>,
 ) -> Result<(), Problem> {
     let (at, op) = (name(node).to_string(), node.op_type.clone());
-    if QUANTISED.contains(&&*op) {
-        return Err(Problem::Quantised { node: at, what: op });
-    }
     if functions.contains(&(&*node.domain, &*op)) {
         return Err(Problem::Function { node: at, domain: node.domain.clone(), op });
     }

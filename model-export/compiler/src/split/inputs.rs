@@ -63,8 +63,9 @@ pub(super) fn only_input<'a>(
 pub(super) fn check_data(data: &ValueInfoProto) -> Result<(), Problem> {
     check_real(data)?;
     match dims(data).as_deref() {
-        // Without a declared shape the first convolution tells whether three channels fit.
-        None | Some([None | Some(1), None | Some(3), _, _]) => Ok(()),
+        // Without a declared shape the first convolution tells whether three channels fit. Of a batch of several images the
+        // network does to each what it does to one.
+        None | Some([_, None | Some(3), _, _]) => Ok(()),
         Some(shape) => Err(Problem::Inputs(format!("`{}` has shape {}", data.name, show(shape)))),
     }
 }

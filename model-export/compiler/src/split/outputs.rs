@@ -10,6 +10,10 @@ use crate::view::View;
 const LOGITS: &str = "rpn_logits.";
 const DELTAS: &str = "rpn_deltas.";
 
+/// Names of the others, which matter where there are more than these two.
+const SCORES: &str = "cls_prob";
+const BOXES: &str = "bbox_pred";
+
 pub(super) struct Outputs<'a> {
     /// Scores and deltas, in the model's order.
     pub(super) detections: [&'a str; 2],
@@ -22,15 +26,21 @@ impl<'a> Outputs<'a> {
         let names = || graph.output.iter().map(|output| output.name.as_str());
         let others: Vec<&str> =
             names().filter(|name| !name.starts_with(LOGITS) && !name.starts_with(DELTAS)).collect();
-        let [a, b] = others[..] else {
-            let names: Vec<_> = others.iter().map(|name| format!("`{name}`")).collect();
-            return Err(Problem::Outputs(format!(
-                "a Fast R-CNN gives class scores and box deltas; this model gives {} ({})",
-                others.len(),
-                names.join(", ")
-            )));
-        };
         let of_rpn = names().count() - others.len();
+        let (a, b) = match others[..] {
+            [a, b] => (a, b),
+            // Beside others, such as features, these are known by their names.
+            _ if others.contains(&SCORES) && others.contains(&BOXES) => (SCORES, BOXES),
+            _ => {
+                let names: Vec<_> = others.iter().map(|name| format!("`{name}`")).collect();
+                return Err(Problem::Outputs(format!(
+                    "a Fast R-CNN gives class scores and box deltas; this model gives {} ({}); export these two alone, or call them \
+                     `{SCORES}` and `{BOXES}`",
+                    others.len(),
+                    names.join(", ")
+                )));
+            }
+        };
         let find = |prefix: &str, level: usize| {
             let wanted = format!("{prefix}{level}");
             let found = names().find(|name| **name == wanted);

@@ -25,6 +25,7 @@ pub(super) fn coder<'a>(
 ) -> Result<Coder<'a>, Problem> {
     let mut weights = [None; 4];
     let mut deltas = None;
+    let mut columns = Vec::new();
     for &node in nodes.iter().filter(|node| node.op_type == "Slice") {
         // Every fourth column, from each of the first four.
         let (start, step) = (view.whole(input(node, 1)), view.whole(input(node, 4)));
@@ -35,9 +36,15 @@ pub(super) fn coder<'a>(
         let [reader] = view.readers(output(node)) else {
             return Err(not_understood(node, "a column of box deltas is read once"));
         };
-        let divisor = view.number(input(reader, 1)).filter(|_| reader.op_type == "Div");
+        let divisor = match &*reader.op_type {
+            "Div" => view.number(input(reader, 1)),
+            // Optimisers leave out a division by 1: what comes next is times the box's side, or the bound of a logarithm.
+            "Mul" | "Clip" => Some(1.0),
+            _ => None,
+        };
         let divisor =
             divisor.ok_or_else(|| not_understood(reader, "box deltas are divided by their weights"))?;
+        columns.push(if reader.op_type == "Div" { output(reader) } else { output(node) });
         if weight.replace(divisor).is_some() || *deltas.get_or_insert(input(node, 0)) != input(node, 0) {
             return Err(not_understood(node, "there are box deltas of two kinds"));
         }
@@ -45,8 +52,7 @@ pub(super) fn coder<'a>(
     let ([Some(tx), Some(ty), Some(tw), Some(th)], Some(deltas)) = (weights, deltas) else {
         return Err(not_understood(end, "no box deltas tx, ty, tw, th were found that its boxes come from"));
     };
-    let divided = |node: &&&NodeProto| view.maker(input(node, 0)).is_some_and(|maker| maker.op_type == "Div");
-    for &node in nodes.iter().filter(|node| node.op_type == "Clip").filter(divided) {
+    for &node in nodes.iter().filter(|node| node.op_type == "Clip" && columns.contains(&input(node, 0))) {
         let bound = view.number(input(node, 2));
         if bound.is_none_or(|bound| (bound - LARGEST).abs() > 1e-5) || !input(node, 1).is_empty() {
             return Err(not_understood(node, "tw and th are bounded by ln(1000 / 16), and by nothing below"));

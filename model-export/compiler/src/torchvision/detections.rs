@@ -47,8 +47,16 @@ impl<'a> Detections<'a> {
 
 /// What a Mask R-CNN and its like give has nodes of its own, of which the first is named.
 fn too_many_or_few(view: &View, outputs: &[&str]) -> Problem {
+    // Mask R-CNN gives four, Keypoint R-CNN five.
+    let images = match outputs.len() {
+        count if count > 3 && count.is_multiple_of(3) => {
+            format!(", as of {} images: export it with one image", count / 3)
+        }
+        _ => String::new(),
+    };
+    let count = outputs.len();
     let why =
-        format!("a Faster R-CNN gives boxes, labels and scores; this model gives {} outputs", outputs.len());
+        format!("a Faster R-CNN gives boxes, labels and scores; this model gives {count} outputs{images}");
     let pools = view.all("RoiAlign");
     let detections = view.all("NonMaxSuppression");
     // Regions of what was found are pooled behind the suppression that it was found by.

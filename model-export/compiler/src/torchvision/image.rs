@@ -115,7 +115,9 @@ impl Image {
         let normalised = view.behind(input(resize, 0), &["Unsqueeze", "Identity", "Cast"]);
         let div = view.made_by(normalised, &["Div"], "an image over its deviations")?;
         let sub = view.made_by(input(div, 0), &["Sub"], "an image less its means")?;
-        if !view.graph.input.iter().any(|image| image.name == input(sub, 0)) {
+        // Of a batch of one image, that image.
+        let given = view.behind(input(sub, 0), &["Squeeze", "Split", "Gather", "Identity"]);
+        if !view.graph.input.iter().any(|image| image.name == given) {
             return Err(not_understood(sub, "it does not read the image as it is given"));
         }
         let (means, stds) = (per_channel(view, sub)?, per_channel(view, div)?);

@@ -75,8 +75,11 @@ fn picked<'a>(view: &View<'a>, value: &'a str) -> Result<Option<(&'a str, Condit
     let Some(non_zero) = view.maker(chosen).filter(|node| node.op_type == "NonZero") else {
         return Ok(None);
     };
-    let test =
-        view.made_by(input(non_zero, 0), &["And", "Greater", "GreaterOrEqual"], "a test of boxes or scores")?;
+    let test = view.made_by(
+        input(non_zero, 0),
+        &["And", "Greater", "GreaterOrEqual", "Not"],
+        "a test of boxes or scores",
+    )?;
     let number = |node: &'a NodeProto| {
         let found = view.number(input(node, 1));
         found.ok_or_else(|| not_understood(node, "it does not compare with a constant"))
@@ -84,16 +87,25 @@ fn picked<'a>(view: &View<'a>, value: &'a str) -> Result<Option<(&'a str, Condit
     let condition = if test.op_type == "And" {
         let mut sides = Vec::new();
         for side in &test.input {
-            sides.push(number(view.made_by(side, &["GreaterOrEqual"], "a test of a side's length")?)?);
+            let test = view.made_by(side, &["GreaterOrEqual", "Not"], "a test of a side's length")?;
+            sides.push(number(at_least(view, test)?)?);
         }
         match sides[..] {
             [a, b] if a == b => Condition::MinSide(a),
             _ => return Err(not_understood(test, "a box's width and height are held to different lengths")),
         }
     } else {
-        Condition::Score { threshold: number(test)?, strict: test.op_type == "Greater" }
+        Condition::Score { threshold: number(at_least(view, test)?)?, strict: test.op_type == "Greater" }
     };
     Ok(Some((input(gather, 0), condition)))
+}
+
+/// The node that compares: `x >= c` is `Not` of `x < c` in operator sets before 12.
+fn at_least<'a>(view: &View<'a>, test: &'a NodeProto) -> Result<&'a NodeProto, Problem> {
+    match &*test.op_type {
+        "Not" => view.made_by(input(test, 0), &["Less"], "a comparison"),
+        _ => Ok(test),
+    }
 }
 
 /// `batched_nms`: boxes of each class, or level, are shifted apart and suppressed in one go.

@@ -102,7 +102,9 @@ fn anchors<'a>(
         .filter(|node| node.op_type == "Concat")
         .find_map(|node| node.input.iter().map(base).collect::<Option<Vec<_>>>());
     all.ok_or_else(|| {
-        not_understood(end, "no anchors were found: constants that are added to the places of cells")
+        let why = "no anchors were found: constants that are added to the places of cells. A file of one size of image that was \
+                   optimised has none any more: compile it as it was before, or export it with dynamic_axes";
+        not_understood(end, why)
     })
 }
 

@@ -163,10 +163,18 @@ pub(crate) fn one_output() -> ModelProto {
     model
 }
 
-/// The hidden layer `fc7_relu` is an output too, the first of three.
+/// The hidden layer `fc7_relu` is an output too, the first of three, and no name tells which the scores are.
 pub(crate) fn extra_output() -> ModelProto {
     let (mut g, data) = Graph::new("extra_output");
     g.output("fc7_relu", 24);
     let conv = g.conv_relu("conv1", &data, Conv { stride: 4, ..Conv::same(16, 5) });
-    g.plain_head(&conv, 3, 4)
+    let mut model = g.plain_head(&conv, 3, 4);
+    let graph = model.graph.as_mut().unwrap();
+    let outputs = graph.node.iter_mut().flat_map(|node| &mut node.output);
+    for name in outputs.chain(graph.output.iter_mut().map(|output| &mut output.name)) {
+        if name == "cls_prob" {
+            *name = "scores".to_owned();
+        }
+    }
+    model
 }

@@ -181,7 +181,7 @@ fn folding_and_rounding_are_told() {
     // Half a step above f16's largest value, and the value just below it.
     let beyond = |value: f32| with(&silent, "fc7.weight", &|tensor| set(tensor, 0, value));
     let what_to_do = "largest value is 65504: compile with --precision bf16 or f32";
-    refused(&beyond(65520.0), Precision::F16, &["layer `fc7`: 1 of", "rounded to f16", what_to_do]);
+    refused(&beyond(65520.0), Precision::F16, &["layer `fc7`: 1 of", "rounded to f16", "int8", what_to_do]);
     let options = Options { precision: Precision::F16, ..Options::default() };
     try_compile_bytes(&beyond(65519.0).encode_to_vec(), &options).unwrap();
 }

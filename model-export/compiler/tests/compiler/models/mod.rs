@@ -2,11 +2,13 @@
 //! and what would compute something else is refused by name.
 //!
 //! - [`widths`]: real numbers of every width, constants of every form.
+//! - [`exporters`]: what exporters and optimisers write of the same layers.
 //! - [`endings`]: how a head ends in a row of features.
 //! - [`files_beside`]: weights in files of their own.
 //! - [`refusals`]: what is refused.
 
 mod endings;
+mod exporters;
 mod files_beside;
 mod refusals;
 mod widths;
@@ -75,6 +77,13 @@ fn onnx_runtime_computes_the_same() {
     assert_eq!(aligned.opset_import[0].version, 16);
     aligned.opset_import[0].version = 13;
     cases.push(("RoiAlign of set 13".to_string(), aligned.clone(), aligned));
+    for (name, model) in [
+        ("rois.size(0)", exporters::viewed_by_the_rois()),
+        ("Pad", exporters::padded_apart()),
+        ("PRelu", exporters::with_prelu(&[0.125])),
+    ] {
+        cases.push((name.to_string(), model.clone(), model));
+    }
     let paths: Vec<PathBuf> = (0..cases.len()).map(|i| folder.path().join(format!("{i}.onnx"))).collect();
     for (path, (_, _, plain)) in paths.iter().zip(&cases) {
         fs::write(path, plain.encode_to_vec()).unwrap();
