@@ -412,7 +412,10 @@ fn rounded(args: &Args, compiled: Compiled) -> Result<Rounded, Error> {
         _ => Ok(Rounded { compiled, found_again: None, auto: None, exacter: Vec::new() }),
     };
     spinner.finish_and_clear();
-    let mut rounded = rounded?;
+    let mut rounded = rounded.map_err(|error| match error {
+        Error::Harness(error) => Error::Harness(error.of_model(&args.model)),
+        other => other,
+    })?;
     let board = match (&rounded.auto, &args.board) {
         (Some(auto), _) => Some(&auto.board),
         (None, board) => board.as_ref().map(|board| &board.name),

@@ -9,6 +9,7 @@ use frcnn_files::{Staged, write_atomically};
 
 use crate::console;
 use crate::error::Error;
+use crate::units;
 
 /// Opens and validates a bundle.
 pub(crate) fn open_bundle(path: &Path) -> Result<Bundle, Error> {
@@ -36,6 +37,23 @@ pub(crate) fn open_detector(path: &Path, options: &Options) -> Result<Detector, 
         not_used(path, why);
     }
     Ok(detector)
+}
+
+/// Threads with which `frcnn tune` measured the algorithms that the detector of a bundle was made with, if it did.
+pub(crate) fn tuned_on(bundle: &Path, detector: &Detector) -> Option<u32> {
+    let tuning = Tuning::beside(bundle).ok().flatten();
+    tuning.filter(|_| *detector.tuned() == Tuned::Yes).map(|tuning| tuning.threads)
+}
+
+/// The same for people, `threads` being those of the detector.
+pub(crate) fn tuned_by(measured_on: u32, threads: usize) -> String {
+    let mut text =
+        format!("as `frcnn tune` measured them on {}", units::several(measured_on as usize, "thread"));
+    if measured_on as usize != threads {
+        text +=
+            &format!("; with {threads} others may be faster, which `frcnn tune --threads {threads}` tells");
+    }
+    text
 }
 
 fn not_used(bundle: &Path, why: &str) {

@@ -116,6 +116,9 @@ fn plan(args: &Args) -> Result<(), Error> {
         vec![graph.into(), layer, op.into(), by, products, time, reason.into()]
     };
     let mut text = table(&columns, layers.iter().map(row));
+    if let Some(measured_on) = files::tuned_on(&args.bundle, &detector) {
+        text += &format!("\nAlgorithms are {}.\n", files::tuned_by(measured_on, detector.threads()));
+    }
     text += "\nms: of a convolution alone, as `frcnn tune` measured it on this machine. FLOP: what is expected on one thread, as \
              operations of a matrix product that takes as long.\n";
     text += &streams(&detector).map_err(|error| Error::file(&args.bundle, error))?;

@@ -19,7 +19,8 @@ use crate::tables::table;
 ///
 /// Every command reads BUNDLE.tune where it lies beside the bundle. Other algorithms change the last bits of scores. On
 /// another CPU, or with a network of other layers or sizes, the file is not used; without it algorithms are chosen by a model
-/// of their cost. It is written where the whole network gains a hundredth or more.
+/// of their cost. It is written where the whole network gains a hundredth or more. It is used with any number of threads, so
+/// that results do not depend on it; measure with as many as the network will run with.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   frcnn tune model.frcnn

@@ -224,10 +224,7 @@ impl<'a> Search<'a> {
     /// The network with the layers of these positions on their rungs, and all others in f32.
     fn bundle(&self, layers: impl Iterator<Item = usize>) -> Result<Arc<Bundle>, Error> {
         let precisions = self.precisions(layers);
-        self.subject
-            .exact
-            .rounded(&precisions, &self.calibration)
-            .map_err(|problem| Error::Stage(problem.to_string()))
+        self.subject.exact.rounded(&precisions, &self.calibration).map_err(Error::Refused)
     }
 
     fn precisions(&self, layers: impl Iterator<Item = usize>) -> Precisions {
@@ -387,7 +384,7 @@ impl<'a> Search<'a> {
         let boxes = photo.boxes.as_deref().unwrap_or_default();
         let compiled = exact
             .with_precisions(&precisions, calibration, (&photo.frame()?, boxes))
-            .map_err(|problem| Error::Stage(problem.to_string()))?;
+            .map_err(Error::Refused)?;
         Ok((compiled, report))
     }
 }

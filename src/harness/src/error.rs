@@ -25,6 +25,9 @@ pub enum Error {
     /// The runtime refused.
     #[error(transparent)]
     Runtime(#[from] frcnn::Error),
+    /// The compiler refused to make of a network what was asked for. [`Error::of_model`] names the model.
+    #[error("{0}")]
+    Refused(frcnn_compiler::Problem),
     /// Tensors that are not what a stage reads.
     #[error("{0}")]
     Stage(String),
@@ -40,5 +43,15 @@ impl Error {
     /// That something is wrong with a file.
     pub fn file(path: &Path, problem: impl std::fmt::Display) -> Error {
         Error::File { path: path.to_path_buf(), problem: problem.to_string() }
+    }
+
+    /// The same, where the compiler refused a network with the model that it is of.
+    pub fn of_model(self, path: &Path) -> Error {
+        match self {
+            Error::Refused(problem) => {
+                Error::Compile(frcnn_compiler::Error::Model { path: path.to_path_buf(), problem })
+            }
+            other => other,
+        }
     }
 }

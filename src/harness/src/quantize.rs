@@ -221,7 +221,7 @@ fn found_again(
 }
 
 fn refused(problem: Problem) -> Error {
-    Error::Stage(problem.to_string())
+    Error::Refused(problem)
 }
 
 #[cfg(test)]

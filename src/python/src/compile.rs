@@ -209,7 +209,7 @@ fn rounded(
         (Stored::Auto, None) => return Err(no_data("precision")),
         (Stored::All(Precision::Int8), _) => {
             let (precisions, exacter) = worthwhile_on(Precision::Int8)?;
-            let Quantized { compiled, found_again } = int8(exact, &precisions, &wishes.calibrate)?;
+            let Quantized { compiled, found_again } = int8(exact, &precisions, wishes)?;
             rounded = Rounded { compiled, found_again: Some(found_again), exacter, auto: None };
         }
         (Stored::All(precision), _) if board.is_some() => {
@@ -310,9 +310,9 @@ fn describe(
     }
 }
 
-fn int8(exact: &Compiled, precisions: &Precisions, photos: &[PathBuf]) -> Result<Quantized, Failure> {
+fn int8(exact: &Compiled, precisions: &Precisions, wishes: &Wishes) -> Result<Quantized, Failure> {
     let mut files = Vec::new();
-    for path in photos {
+    for path in &wishes.calibrate {
         if !path.is_dir() {
             files.push(path.clone());
             continue;
@@ -327,5 +327,6 @@ fn int8(exact: &Compiled, precisions: &Precisions, photos: &[PathBuf]) -> Result
     let has_rpn = exact.bundle.contents().rpn.is_some();
     let load = |photo: usize| load(&files[photo], has_rpn, None);
     let photos = Photos { count: files.len(), load: &load };
-    Ok(quantize(exact, precisions, &photos, &mut |_| {})?)
+    let quantized = quantize(exact, precisions, &photos, &mut |_| {});
+    Ok(quantized.map_err(|error| error.of_model(&wishes.onnx))?)
 }

@@ -58,6 +58,7 @@ pub(super) fn measure(
     Ok(BenchReport {
         bundle: bundle.display().to_string(),
         threads: detector.threads(),
+        tuned_on_threads: files::tuned_on(bundle, &detector),
         runs,
         rois: looked,
         // Those that stayed are told with those that were dropped.

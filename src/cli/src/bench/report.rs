@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::work::BoxesFrom;
+use crate::files;
 use crate::tables::Column::{Numbers, Words};
 use crate::tables::{pairs, table};
 use crate::units;
@@ -12,6 +13,8 @@ use crate::units;
 pub(super) struct BenchReport {
     pub(super) bundle: String,
     pub(super) threads: usize,
+    /// Threads with which `frcnn tune` measured the algorithms; null where they are chosen by a model of their cost.
+    pub(super) tuned_on_threads: Option<u32>,
     pub(super) runs: u32,
     /// Boxes that were looked at.
     pub(super) rois: usize,
@@ -101,8 +104,11 @@ impl BenchReport {
                 format!("{dropped}, {share} of the distinct ones, by the cascade{random}"),
             ));
         }
+        facts.extend([("threads", self.threads.to_string())]);
+        if let Some(measured_on) = self.tuned_on_threads {
+            facts.push(("algorithms", files::tuned_by(measured_on, self.threads)));
+        }
         facts.extend([
-            ("threads", self.threads.to_string()),
             ("open", format!("{:.1} ms", self.open_ms)),
             ("first detection", format!("{:.1} ms", self.first_ms)),
             ("peak memory", peak),

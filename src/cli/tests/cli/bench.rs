@@ -19,6 +19,7 @@ fn bench_measures_every_stage() {
     let mut expected = [
         "bundle",
         "threads",
+        "tuned_on_threads",
         "runs",
         "rois",
         "distinct_rois",
@@ -157,6 +158,18 @@ fn tune_measures_and_says_what_is_not_used() {
     }
     // Whether anything was gained is the machine's to say.
     assert_eq!(report["written"].is_string(), fs::exists(&tuning).unwrap(), "{report}");
+
+    // Whatever it was measured with is said where it is used, and with another number of threads that it is another.
+    let measured: frcnn::Tuning = serde_json::from_value(report["tuning"].clone()).unwrap();
+    fs::write(&tuning, measured.to_bytes()).unwrap();
+    let plan = |threads: &str| stdout(&succeed(&["inspect", bundle, "--plan", "--threads", threads]));
+    let said = "Algorithms are as `frcnn tune` measured them on 1 thread";
+    assert!(plan("1").contains(&format!("{said}.\n")), "{}", plan("1"));
+    assert!(plan("2").contains(&format!("{said}; with 2 others")), "{}", plan("2"));
+    let runs = ["bench", bundle, "--runs", "1", "--size", "90x120", "--rois", "9", "--threads", "2"];
+    assert!(stdout(&succeed(&runs)).contains("as `frcnn tune` measured them on 1 thread; with 2"));
+    let benched = stdout(&succeed(&[&runs[..], &["--json"]].concat()));
+    assert_eq!(serde_json::from_str::<Value>(&benched).unwrap()["tuned_on_threads"], 1);
 
     fs::write(&tuning, "nonsense").unwrap();
     let inspected = succeed(&["inspect", bundle, "--plan"]);

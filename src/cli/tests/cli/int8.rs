@@ -124,3 +124,25 @@ fn int8_without_photos_is_refused() {
     );
     assert!(!bundle.exists());
 }
+
+/// The model with one weight of a layer that becomes f16 where others become int8, larger than any of f16.
+#[test]
+fn a_weight_too_large_names_the_model_and_what_to_do() {
+    let fixture = Fixture::get();
+    let folder = fixture.fresh("int8_overflow");
+    let mut bytes = fs::read(fixture.path("model.onnx")).unwrap();
+    // In a tensor's record its values come behind its name: a tag, their length and they.
+    let name = b"fire2_expand3x3.weight\x4a";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    let length = bytes[at..].iter().position(|byte| *byte < 0x80).unwrap() + 1;
+    bytes[at + length..][..4].copy_from_slice(&1e5f32.to_le_bytes());
+    let model = folder.join("large.onnx");
+    fs::write(&model, bytes).unwrap();
+    let (bundle, photos) = (folder.join("large.frcnn"), fixture.path("photos"));
+    let arguments = ["compile", text(&model), "-o", text(&bundle), "--manifest", &fixture.path("small.json")];
+    let int8 = ["--precision", "int8", "--calibrate", &photos];
+    let words =
+        ["large.onnx: layer `fire2_expand3x3`: 1 of", "beside int8 layers", "--precision bf16 or f32"];
+    fails(&frcnn(&[&arguments[..], &int8].concat()), 1, &words);
+    assert!(!bundle.exists());
+}
