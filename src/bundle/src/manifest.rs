@@ -199,6 +199,11 @@ impl Manifest {
         self.box_width_offset == 0.0 && self.nms_width_offset == 0.0
     }
 
+    /// What makes a detection's width of `x2 - x1`: 0 where [corners are edges](Self::corners_are_edges), else 1.
+    pub fn width_offset(&self) -> f32 {
+        if self.corners_are_edges() { 0.0 } else { 1.0 }
+    }
+
     /// Reads and checks the text of a `manifest.json`, behind a byte-order mark or not.
     pub fn from_json(text: &str) -> Result<Manifest, ManifestError> {
         Manifest::from_json_with(text, Scores::default())
@@ -292,6 +297,17 @@ mod tests {
         assert_eq!(manifest, Manifest::new(vec!["__background__".into(), "cat".into()]));
         assert_eq!(manifest.scales, [600]);
         assert_eq!(manifest.box_width_offset, 1.0);
+    }
+
+    #[test]
+    fn corners_are_edges_where_both_offsets_are_0() {
+        for ([of_boxes, of_nms], width_offset) in
+            [([1.0, 1.0], 1.0), ([0.0, 0.0], 0.0), ([0.0, 1.0], 1.0), ([1.0, 0.0], 1.0)]
+        {
+            let mut manifest = Manifest::new(vec!["b".into(), "c".into()]);
+            (manifest.box_width_offset, manifest.nms_width_offset) = (of_boxes, of_nms);
+            assert_eq!(manifest.width_offset(), width_offset, "{of_boxes} and {of_nms}");
+        }
     }
 
     #[test]

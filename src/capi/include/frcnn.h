@@ -507,8 +507,8 @@ typedef struct frcnn_frame {
 
 /*
  A box in image pixels, counted from 0; the corners (x1, y1) and (x2, y2) belong to it, so that it is x2 - x1 + 1 wide. Where the
- manifest's `box_width_offset` is 0, as of torchvision's and detectron2's detectors, they are edges, and it is x2 - x1 wide. Never
- changes within an ABI version, as arrays of it are handed over.
+ manifest's `box_width_offset` and `nms_width_offset` are 0, as of torchvision's and detectron2's detectors, they are edges, and it is
+ x2 - x1 wide. Never changes within an ABI version, as arrays of it are handed over.
  */
 typedef struct frcnn_box {
   /*

@@ -59,7 +59,7 @@ fn serialized<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok
 }
 
 /// Pairs detections of one class that overlap by at least `min_iou`, those with the largest overlap first. Boxes are
-/// `x2 - x1 + width_offset` wide, by their manifest's `box_width_offset`.
+/// `x2 - x1 + width_offset` wide, by their manifest's `width_offset()`.
 pub fn pair(reference: &[Found], found: &[Found], min_iou: f32, width_offset: f32) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     for (r, expected) in reference.iter().enumerate() {

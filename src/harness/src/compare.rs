@@ -300,7 +300,7 @@ impl Side {
         let expected = reference.detections(&mut session, &boxes)?;
         let other = Stages::of(self.chained.clone(), reference);
         let found = other.detections(&mut session, &boxes)?;
-        let pairs = pair(&expected, &found, SAME_OBJECT, detector.manifest().box_width_offset);
+        let pairs = pair(&expected, &found, SAME_OBJECT, detector.manifest().width_offset());
         let drift = Drift::new(&expected, &found, &pairs);
         Some(DetectionResult { reference: expected, found, pairs, drift })
     }

@@ -185,7 +185,7 @@ fn found_again(
         let options = Options { score_threshold: Some(score_threshold), ..Options::default() };
         sessions.push(Detector::new(bundle.clone(), &options)?.session());
     }
-    let width_offset = networks[0].contents().manifest.box_width_offset;
+    let width_offset = networks[0].contents().manifest.width_offset();
     let mut sum = FoundAgain { photos: 0, calibrated_on: parts.same, exact: 0, again: 0, more: 0 };
     for &photo in &parts.compared_on {
         progress(QuantizeStep::Comparing(parts.compared_on.len()));

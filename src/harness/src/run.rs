@@ -142,8 +142,8 @@ fn detect(
 
 /// Detections as a run keeps them: with inclusive corners, whatever those of the bundle's boxes are.
 pub(crate) fn run_image(detector: &Detector, image: &Image, detections: &Detections) -> RunImage {
-    // A box has the same width by both: `x2 - x1 + box_width_offset`, and `x2 - x1 + 1`.
-    let beyond = 1.0 - detector.manifest().box_width_offset;
+    // A box has the same width by both: `x2 - x1 + width_offset`, and `x2 - x1 + 1`.
+    let beyond = 1.0 - detector.manifest().width_offset();
     let detections = detections.iter().map(|found| RunDetection {
         class: detector.class_name(found.class_id).to_string(),
         score: found.score,

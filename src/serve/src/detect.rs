@@ -102,7 +102,7 @@ impl Eye {
             error => Refusal::Failed(error.to_string()),
         })?;
         let size = [width as f32, height as f32];
-        let beyond = model.detector.manifest().box_width_offset;
+        let beyond = model.detector.manifest().width_offset();
         let objects = detections.iter().map(|found| {
             let corners = [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2];
             // A pixel's right edge lies one pixel beyond its left one, where corners are pixels.

@@ -179,7 +179,7 @@ impl<'a> Bench<'a> {
             frcnn::Error::Options(problem) => Error::Usage(problem),
             other => Error::file(bundle, other),
         })?;
-        let width_offset = detector.manifest().box_width_offset;
+        let width_offset = detector.manifest().width_offset();
         Ok(Bench {
             bundle,
             boxes,

@@ -34,8 +34,8 @@ use report::{ImageReport, Looked};
 ///
 /// Prints what was found in each image, best first: class, score, and the box x1, y1, x2, y2 in pixels, counted from 0 in
 /// the image as it is shown (EXIF orientation applied). x2 and y2 are a box's last pixels, so that it is x2 - x1 + 1 wide;
-/// or its edges, and it is x2 - x1 wide, where the manifest's `box_width_offset` is 0, as of torchvision's and detectron2's
-/// detectors (`frcnn inspect` has it as `width offset`). An image that fails is reported by name and the rest go on;
+/// or its edges, and it is x2 - x1 wide, where the manifest's `box_width_offset` and `nms_width_offset` are 0, as of torchvision's
+/// and detectron2's detectors (`frcnn inspect` has them as `width offset`). An image that fails is reported by name and the rest go on;
 /// the exit code is then 1.
 #[derive(Debug, clap::Args)]
 #[cfg_attr(

@@ -69,7 +69,7 @@ struct Found<'a> {
     class: Cow<'a, str>,
     class_id: u16,
     score: f32,
-    /// x1, y1, x2, y2 in pixels, `x2 - x1 + box_width_offset` wide, with the bundle's offset.
+    /// x1, y1, x2, y2 in pixels, `x2 - x1` wide where corners are edges, else a pixel more: `Manifest::width_offset`.
     r#box: [f32; 4],
 }
 

@@ -157,7 +157,7 @@ fn header(args: &EvalArgs, detector: &Detector, dataset: &Dataset) -> RunHeader 
         [split, images, proposals, ("number of images", dataset.images.len().to_string())],
     );
     // Files that frcnn wrote before it brought continuous corners to inclusive ones are of another run.
-    if detector.manifest().box_width_offset != 1.0 {
+    if detector.manifest().corners_are_edges() {
         header.settings.insert("corners".to_string(), "inclusive".to_string());
     }
     header

@@ -67,7 +67,7 @@ impl Identity {
             contents.origin.onnx_sha256, contents.manifest, contents.rpn
         );
         // Scores from before continuous boxes were measured as such are those of another sweep.
-        if contents.manifest.box_width_offset != 1.0 {
+        if contents.manifest.corners_are_edges() {
             model += " measured as continuous";
         }
         let images: Vec<_> = dataset.images.iter().map(|image| (&image.stem, image.size)).collect();

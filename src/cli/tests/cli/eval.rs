@@ -69,9 +69,11 @@ fn boxes_are_as_wide_as_the_manifest_says() {
     let root = voc(&fixture, "widths");
     let manifest = fs::read_to_string(fixture.path("small.json")).unwrap();
     let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
-    for offset in [1.0, 0.0] {
-        manifest["box_width_offset"] = offset.into();
-        let file = |name: &str| text(&root.join(format!("{offset}{name}"))).to_string();
+    // Corners are edges where both offsets are 0; the original coder has a box_width_offset of 0 alone.
+    for (of_boxes, of_nms, offset) in [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.0, 1.0, 1.0)] {
+        manifest["box_width_offset"] = of_boxes.into();
+        manifest["nms_width_offset"] = of_nms.into();
+        let file = |name: &str| text(&root.join(format!("{of_boxes}{of_nms}{name}"))).to_string();
         fs::write(file(".json"), manifest.to_string()).unwrap();
         let (bundle, saved) = (file(".frcnn"), file("-saved.json"));
         let boxes = text(&root.join("boxes.json")).to_string();
