@@ -60,7 +60,7 @@ fn run(model: &ModelProto, rois: &Rois, given: &[f32]) -> Result<Vec<f32>, Probl
                     values.insert(input, load(weight)?);
                 }
                 (false, None) => {
-                    let problem = format!("no node before it gives its input `{input}`; are nodes in order?");
+                    let problem = format!("no node gives its input `{input}`");
                     return Err(Attributes(node).problem(problem));
                 }
             }

@@ -249,9 +249,10 @@ impl<'a> Lowering<'a> {
         if let Some(constant) = self.constants.get(name) {
             return Ok(Input::Constant(constant.clone()));
         }
-        let proto = self.initializers.get(name).ok_or_else(|| {
-            at.problem(format!("no node before it gives its input `{name}`; are nodes in order?"))
-        })?;
+        let proto = self
+            .initializers
+            .get(name)
+            .ok_or_else(|| at.problem(format!("no node gives its input `{name}`")))?;
         // Not kept: a large matrix is read once, by the layer that transposes it.
         Ok(Input::Constant(constants::load(proto)?))
     }
