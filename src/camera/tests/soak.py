@@ -44,10 +44,6 @@ time.sleep(1)
 SLOW = 1200
 
 
-# Of each thread that has ended qemu-user 7.2 keeps 280 KiB, as a program shows that makes threads and does nothing else.
-QEMU_KEEPS = 280
-
-
 # What happens in every run, on every machine.
 EVENTS = {"camera_back", "camera_lost", "camera_stalled", "config_reloaded", "model_reloaded", "mqtt_connected", "mqtt_lost"}
 EVENTS |= {"object_started", "object_ended", "stopped"}
@@ -168,8 +164,8 @@ def report(daemon, samples, values, messages, reloads, restarts):
     kinds = collections.Counter(line["event"] for line in daemon.lines if "event" in line)
     print("events " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())))
     assert EVENTS <= set(kinds), f"not told: {sorted(EVENTS - set(kinds))}"
-    emulators = QEMU_KEEPS * ended if "qemu" in cameras.ARGUMENTS.runner else 0
-    assert worst(late, 0) - worst(early, 0) < 8192 + emulators, "memory grows"
+    # An emulator's own part is in it: see "On aarch64" in README.
+    assert worst(late, 0) - worst(early, 0) < 8192, "memory grows"
     assert worst(late, 1) <= worst(early, 1) + 4, "descriptors grow"
     assert min(frames) >= 0.8 * max(frames), frames
     reloaded, kept = daemon.events("model_reloaded"), daemon.events("model_kept") + daemon.events("config_kept")
